@@ -1,0 +1,58 @@
+# Two commands matter: `make demo` and `make test`. Both set everything up first.
+# All state of a run lives in PHLO_HOME (default .phlo); `eval "$(make -s env)"` puts a shell into the same place.
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.setup-done
+EXTRAS := 'pyiceberg[sql-postgres]' 'moto[server,s3]' build hatchling
+WORKERS ?= 2
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-system test-faults lint typecheck env psql stop clean
+
+help:  ## Show what there is
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
+
+setup: $(STAMP)  ## Create .venv with the pinned packages; nothing to do when they are up to date
+
+# everything to stderr: the output of `make env` is for eval
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(f"Python 3.11 or newer is needed, and $(PYTHON) is {sys.version.split()[0]}. Try: make PYTHON=python3.12 …")'
+	@echo "Setting up $(VENV) …" >&2
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV) >&2
+	@$(PY) -m pip install --quiet --disable-pip-version-check uv >&2
+	@$(VENV)/bin/uv pip install --quiet -p $(PY) -c constraints.txt -e '.[embedded,trino,dev]' $(EXTRAS) >&2
+	@touch $@
+
+demo: $(STAMP)  ## Run the example pipelines under Airflow and stay up (DEMO_EXIT=1: leave when done)
+	@exec $(PY) -m airflow_provider_phlo.demo
+
+test: $(STAMP)  ## Run the unit and integration tests
+	@$(PY) -m pytest -n $(WORKERS)
+
+test-system: $(STAMP)  ## Run the system tests: real schedulers, the demo in a clean clone (minutes)
+	@$(PY) -m pytest tests/system --timeout=900
+
+test-faults: $(STAMP)  ## Run the fault tests: kill -9 at every step, full disks, broken servers (minutes)
+	@$(PY) -m pytest tests/faults --timeout=900
+
+lint: $(STAMP)  ## Check style
+	@$(VENV)/bin/ruff check
+	@$(VENV)/bin/ruff format --check
+
+typecheck: $(STAMP)  ## Check types
+	@$(VENV)/bin/mypy
+
+env: $(STAMP)  ## Print exports for a shell: eval "$(make -s env)"
+	@$(PY) -m airflow_provider_phlo.embedded env
+
+psql: $(STAMP)  ## Open psql on the published marts (SQL='…' runs one statement)
+	@exec $(PY) -m airflow_provider_phlo.embedded psql $(if $(SQL),-c "$(SQL)")
+
+stop:  ## End the demo and the bundled Postgres, also after a crash
+	@test ! -x $(PY) || $(PY) -m airflow_provider_phlo.embedded stop
+
+clean:  ## Stop, and remove all state of runs (PHLO_HOME)
+	@test ! -x $(PY) || $(PY) -m airflow_provider_phlo.embedded clean

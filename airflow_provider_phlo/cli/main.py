@@ -1,0 +1,39 @@
+"""``phlo``: the commands of ``airflow phlo`` without the seconds that the Airflow command line takes to start."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from airflow_provider_phlo import __version__
+from airflow_provider_phlo.cli.definition import COMMANDS, HELP
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """
+    Run one command.
+
+    :param argv: the arguments; those of the process when None.
+    """
+    arguments = _parser().parse_args(argv)
+    _load(arguments.path)(arguments)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="phlo", description=HELP)
+    parser.add_argument("--version", action="version", version=__version__)
+    groups = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        sub = groups.add_parser(command.name, help=command.help, description=command.description)
+        sub.set_defaults(path=command.path)
+        for argument in command.arguments:
+            sub.add_argument(*argument.flags, **argument.options)
+    return parser
+
+
+def _load(path: str) -> Callable[[argparse.Namespace], Any]:
+    module, _, name = path.rpartition(".")
+    function: Callable[[argparse.Namespace], Any] = getattr(importlib.import_module(module), name)
+    return function

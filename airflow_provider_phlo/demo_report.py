@@ -1,0 +1,139 @@
+"""What the demo prints: what was built and where to look, or which task failed and the end of its log."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_phlo.embedded_postgres import PostgresServer
+from airflow_provider_phlo.sql import quote
+
+if TYPE_CHECKING:
+    from pyiceberg.catalog import Catalog
+
+_LOG_LINES = 15
+_OVERVIEW = "SELECT * FROM marts.mrt_glucose_overview ORDER BY reading_date DESC LIMIT 1"
+_PUBLISHED = """
+    SELECT schemaname, tablename FROM pg_tables
+    WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1, 2
+"""
+
+
+def lake_counts(catalog: Catalog) -> dict[str, int]:
+    """Return the number of rows of every table of the catalog."""
+    from airflow_provider_phlo.iceberg.duckdb import all_tables, connect
+
+    tables = all_tables(catalog)
+    with connect(catalog, tables=tables) as connection:
+        return {table: _one(connection.execute(f"SELECT count(*) FROM {quote(table)}")) for table in tables}  # noqa: S608
+
+
+def postgres_counts(server: PostgresServer) -> dict[str, int]:
+    """Return the number of rows of every table published to Postgres."""
+    import psycopg
+
+    with psycopg.connect(server.uri) as connection:
+        tables = [f"{schema}.{table}" for schema, table in connection.execute(_PUBLISHED).fetchall()]
+        return {
+            table: _one(connection.execute(f"SELECT count(*) FROM {quote(table)}".encode()))  # noqa: S608
+            for table in tables
+        }
+
+
+def overview(catalog: Catalog) -> dict[str, Any]:
+    """Return the last day's row of the glucose overview."""
+    from airflow_provider_phlo.cli.query import run
+
+    result = run(catalog, _OVERVIEW)
+    return dict(zip(result.columns, result.rows[0], strict=True)) if result.rows else {}
+
+
+def summary(
+    counts: Mapping[str, int], before: Mapping[str, int], day: Mapping[str, Any], published: Mapping[str, int]
+) -> str:
+    """
+    Return the demo's closing report.
+
+    :param counts: rows of every table now.
+    :param before: the same before the last day ran a second time.
+    :param day: the last day's glucose overview.
+    :param published: rows of every table in Postgres.
+    """
+    out = io.StringIO()
+    out.write("\nTables (Iceberg)\n")
+    width = max(map(len, [*counts, *published]), default=0)
+    for table, rows in counts.items():
+        gained = rows - before.get(table, 0)
+        out.write(f"  {table:{width}}  {rows:>8,}{f'  {gained:+,} by the second run' if gained else ''}\n")
+    out.write(f"\nGlucose overview, {day.get('reading_date', 'no day')}\n")
+    names = max(map(len, day), default=0)
+    for name, value in day.items():
+        out.write(f"  {name:{names}}  {f'{value:.1f}' if isinstance(value, float) else value}\n")
+    out.write("\nPublished to Postgres\n")
+    for table, rows in published.items():
+        out.write(f"  {table:{width}}  {rows:>8,}\n")
+    return out.getvalue()
+
+
+def where_to_look(url: str, user: str, password: str, server: PostgresServer) -> str:
+    """Return the addresses and commands for somebody at the terminal."""
+    return f"""
+Airflow     {url}   user {user}, password {password}
+Postgres    {server.host}:{server.port}, database {server.dbname}: make psql
+
+Try (in another terminal, after  eval "$(make -s env)"):
+  phlo query "SHOW ALL TABLES"
+  phlo query "SELECT * FROM marts.mrt_glucose_overview ORDER BY reading_date"
+  phlo query "SELECT * FROM raw.glucose_entries__quarantine" --output json
+  airflow dags trigger glucose_platform
+  psql: make psql SQL='select * from marts.mrt_glucose_overview limit 5'
+"""
+
+
+def failure_report(logs: Path, dag_id: str, run_id: str, instances: Iterable[Mapping[str, Any]]) -> str:
+    """Return which tasks of a run failed, and the end of each one's log."""
+    parts = []
+    for task in instances:
+        if task["state"] not in ("failed", "up_for_retry"):
+            continue
+        # a task waiting for its retry already carries the number of the next attempt
+        attempt = max(1, task["try_number"] - (task["state"] == "up_for_retry"))
+        log = task_log(logs, dag_id, run_id, task["task_id"], task.get("map_index", -1), attempt)
+        parts.append(f"{dag_id}.{task['task_id']} failed. The end of {log}:\n{log_tail(log)}")
+    return "\n".join(parts) or f"{dag_id} failed; see its run {run_id} in the UI."
+
+
+def task_log(logs: Path, dag_id: str, run_id: str, task_id: str, map_index: int, attempt: int) -> Path:
+    """Return where Airflow writes the log of one attempt."""
+    folder = logs / f"dag_id={dag_id}" / f"run_id={run_id}" / f"task_id={task_id}"
+    if map_index >= 0:
+        folder /= f"map_index={map_index}"
+    return folder / f"attempt={attempt}.log"
+
+
+def log_tail(log: Path, lines: int = _LOG_LINES) -> str:
+    """Return the last events of a task log (JSON lines) as text."""
+    if not log.exists():
+        return "    (no log was written)"
+    texts: list[str] = []
+    for line in log.read_text(errors="replace").splitlines():
+        texts += _event_text(line).splitlines()
+    return "\n".join(f"    {text}" for text in texts[-lines:])
+
+
+def _event_text(line: str) -> str:
+    try:
+        event = json.loads(line)
+    except json.JSONDecodeError:
+        return line
+    if not isinstance(event, dict):
+        return line
+    causes = [f"{cause.get('exc_type')}: {cause.get('exc_value')}" for cause in event.get("error_detail") or ()]
+    return "\n".join([f"{event.get('level', '')}: {event.get('event', '')}", *causes])
+
+
+def _one(cursor: Any) -> int:
+    return int(cursor.fetchone()[0])

@@ -1,0 +1,340 @@
+"""
+The embedded environment: one folder (``PHLO_HOME``) and the variables that point Airflow and the tools at it.
+
+``make`` calls this module: ``python -m airflow_provider_phlo.embedded env|stop|clean|psql``. Airflow is never
+imported here, only run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import contextlib
+import fcntl
+import importlib.metadata
+import json
+import os
+import secrets
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from airflow_provider_phlo import processes
+from airflow_provider_phlo.embedded_postgres import ensure_postgres, psql_path, stop_postgres
+from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
+
+HOST = "127.0.0.1"
+UI_USER = "admin"
+GITHUB_API = "https://api.github.com"
+_SECRETS: dict[str, Callable[[], str]] = {
+    # file: how it is made
+    "fernet_key": lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+    "jwt_secret": lambda: secrets.token_urlsafe(64),
+    "api_secret": lambda: secrets.token_urlsafe(48),
+    "ui_password": lambda: secrets.token_urlsafe(12),
+    "replay_secret": lambda: secrets.token_urlsafe(12),
+    "mark": lambda: secrets.token_hex(16),
+}
+
+
+# --- the folder ---------------------------------------------------------------------------------------------
+
+
+def prepare(home: Path) -> None:
+    """Create the folders and secrets of ``home`` that do not exist yet; readable by their owner only."""
+    # other users may pass through the folder (Postgres runs as another user for root), never list it
+    home.mkdir(mode=0o711, parents=True, exist_ok=True)
+    for name in ("airflow", "logs", "secrets"):
+        (home / name).mkdir(mode=0o700, exist_ok=True)
+    with locked(home):
+        for name, generate in _SECRETS.items():
+            if not _secret_path(home, name).exists():
+                _write_private(_secret_path(home, name), generate())
+        _write_private(_passwords_path(home), json.dumps({UI_USER: secret(home, "ui_password")}))
+
+
+def secret(home: Path, name: str) -> str:
+    """Return one of the generated secrets of ``home``."""
+    return _secret_path(home, name).read_text()
+
+
+@contextlib.contextmanager
+def locked(home: Path) -> Iterator[None]:
+    """Let one process at a time set up ``home``."""
+    with (home / "setup.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def free_port() -> int:
+    """Return a loopback port that nothing listens at."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def is_free(port: int) -> bool:
+    """Return whether nothing listens at a loopback port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def _secret_path(home: Path, name: str) -> Path:
+    return home / "secrets" / name
+
+
+def _passwords_path(home: Path) -> Path:
+    return home / "secrets" / "ui_passwords.json"
+
+
+def _write_private(path: Path, text: str) -> None:
+    part = path.with_name(path.name + ".part")
+    part.unlink(missing_ok=True)
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+        out.write(text)
+    part.replace(path)
+
+
+# --- the variables ------------------------------------------------------------------------------------------
+
+
+def airflow_environment(home: Path, root: Path) -> dict[str, str]:
+    """
+    Return the variables that make every ``airflow`` process work in ``home``; secrets stay in files.
+
+    :param home: the folder of all local state, already prepared.
+    :param root: the project, which holds ``dags/``.
+    """
+    port = ui_port(home)
+    settings = {
+        ("api", "base_url"): f"http://{HOST}:{port}",
+        ("api", "host"): HOST,
+        ("api", "port"): str(port),
+        ("api", "workers"): "1",
+        ("api", "secret_key_cmd"): _cat(home, "api_secret"),
+        ("api_auth", "jwt_secret_cmd"): _cat(home, "jwt_secret"),
+        ("core", "dags_folder"): str(root / "dags"),
+        ("core", "execution_api_server_url"): f"http://{HOST}:{port}/execution/",
+        ("core", "executor"): "LocalExecutor",
+        ("core", "fernet_key_cmd"): _cat(home, "fernet_key"),
+        ("core", "load_examples"): "False",
+        ("core", "parallelism"): str(max(4, 2 * (os.cpu_count() or 1))),
+        ("core", "simple_auth_manager_all_admins"): "False",
+        ("core", "simple_auth_manager_passwords_file"): str(_passwords_path(home)),
+        ("core", "simple_auth_manager_users"): f"{UI_USER}:admin",
+        ("cosmos", "enable_telemetry"): "False",
+        ("database", "sql_alchemy_conn"): f"sqlite:///{home / 'airflow' / 'airflow.db'}",
+        ("logging", "base_log_folder"): str(home / "logs"),
+        ("scheduler", "scheduler_idle_sleep_time"): "0.2",
+        ("usage_data_collection", "enabled"): "False",
+    }
+    return {
+        "AIRFLOW_HOME": str(home / "airflow"),
+        **{f"AIRFLOW__{section}__{key}".upper(): value for (section, key), value in settings.items()},
+        "PHLO_HOME": str(home),
+        # no tool reports home, and no proxy stands between processes of one machine
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "False",
+        "DO_NOT_TRACK": "1",
+        "RUNTIME__DLTHUB_TELEMETRY": "False",
+        "SCARF_ANALYTICS": "false",
+    }
+
+
+def ui_port(home: Path) -> int:
+    """Return the port of Airflow's api-server: chosen once and kept, so that links stay valid."""
+    path = home / "airflow" / "port"
+    if not path.exists():
+        choose_ui_port(home)
+    return int(path.read_text())
+
+
+def choose_ui_port(home: Path) -> int:
+    """Choose a new port for Airflow's api-server."""
+    port = free_port()
+    _write_private(home / "airflow" / "port", str(port))
+    return port
+
+
+def shell_environment(home: Path, root: Path, shell: Mapping[str, str]) -> dict[str, str]:
+    """
+    Return what ``make env`` exports.
+
+    :param shell: the variables of the shell: they win over ``.env``, and a connection it sets is left alone.
+    """
+    file = {key: value for key, value in read_env_file(root / ".env").items() if key not in shell}
+    given = {**file, **shell}
+    connections = {key: value for key, value in connections_from(given).items() if key not in given}
+    return {**file, **connections, **airflow_environment(home, root), **tool_paths(root, shell)}
+
+
+def tool_paths(root: Path, shell: Mapping[str, str]) -> dict[str, str]:
+    """Return the search paths that find this environment's programs and the project's modules, nothing twice."""
+    loopback = _joined(",", "127.0.0.1,localhost", shell.get("NO_PROXY") or shell.get("no_proxy", ""))
+    return {
+        "PATH": _joined(os.pathsep, str(Path(sys.executable).parent), shell.get("PATH", os.defpath)),
+        "PYTHONPATH": _joined(os.pathsep, str(root), shell.get("PYTHONPATH", "")),
+        "NO_PROXY": loopback,
+        "no_proxy": loopback,
+    }
+
+
+def connections_from(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return Airflow connections for the short variables of ``.env`` that are set."""
+    connections = {}
+    token, user = variables.get("GITHUB_TOKEN"), variables.get("GITHUB_USERNAME")
+    if token or user:
+        connections["AIRFLOW_CONN_GITHUB_DEFAULT"] = connection(GITHUB_API, login=user, password=token)
+    if variables.get("NIGHTSCOUT_URL"):
+        connections["AIRFLOW_CONN_NIGHTSCOUT_DEFAULT"] = connection(
+            variables["NIGHTSCOUT_URL"], password=variables.get("NIGHTSCOUT_API_SECRET")
+        )
+    return connections
+
+
+def connection(host: str, *, login: str | None = None, password: str | None = None) -> str:
+    """Return an HTTP connection in Airflow's JSON form."""
+    fields = {"conn_type": "http", "host": host, "login": login, "password": password}
+    return json.dumps({key: value for key, value in fields.items() if value})
+
+
+def read_env_file(path: Path) -> dict[str, str]:
+    """
+    Read plain ``KEY=VALUE`` lines; nothing in the file is executed or expanded.
+
+    :raises ConfigurationError: a line is something else; names the line's number, not its text.
+    """
+    variables = {}
+    lines = path.read_text().splitlines() if path.exists() else []
+    for number, line in enumerate(lines, 1):
+        line = line.strip().removeprefix("export ").lstrip()
+        if not line or line.startswith("#"):
+            continue
+        key, equals, value = line.partition("=")
+        key = key.strip()
+        if not equals or not key.isidentifier():
+            raise ConfigurationError(f"{path}, line {number}: write KEY=VALUE, with quotes where VALUE has spaces.")
+        try:
+            words = shlex.split(value, comments=True)
+        except ValueError as error:
+            raise ConfigurationError(f"{path}, line {number}: {error}. Close the quote.") from error
+        if len(words) > 1:
+            raise ConfigurationError(f"{path}, line {number}: put quotes around a value with spaces.")
+        if words and words[0]:  # KEY= means not set
+            variables[key] = words[0]
+    return variables
+
+
+def _cat(home: Path, name: str) -> str:
+    return shlex.join(["cat", str(_secret_path(home, name))])
+
+
+def _joined(separator: str, first: str, rest: str) -> str:
+    return separator.join(dict.fromkeys(part for part in f"{first}{separator}{rest}".split(separator) if part))
+
+
+# --- what make calls ----------------------------------------------------------------------------------------
+
+
+def migrate(home: Path, environment: Mapping[str, str]) -> None:
+    """
+    Create or upgrade Airflow's metadata database, unless this version of Airflow has done so.
+
+    :raises ConfigurationError: ``airflow db migrate`` failed; carries the end of what it printed.
+    """
+    stamp, version = home / "airflow" / "migrated", importlib.metadata.version("apache-airflow-core")
+    with locked(home):
+        if stamp.exists() and stamp.read_text() == version and (home / "airflow" / "airflow.db").exists():
+            return
+        command = [sys.executable, "-m", "airflow", "db", "migrate"]
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        (home / "logs" / "migrate.log").write_text(done.stdout)
+        if done.returncode:
+            tail = "\n".join(done.stdout.splitlines()[-8:])
+            raise ConfigurationError(f"airflow db migrate failed ({done.returncode}):\n{tail}")
+        (home / "airflow" / "airflow.db").chmod(0o600)
+        _write_private(stamp, version)
+
+
+def print_exports(home: Path, root: Path) -> None:
+    """Print ``export`` lines for a POSIX shell; set the Airflow home up first when that was not done yet."""
+    prepare(home)
+    variables = shell_environment(home, root, os.environ)
+    migrate(home, {**os.environ, **variables})
+    for key, value in sorted(variables.items()):
+        print(f"export {key}={shlex.quote(value)}")
+
+
+def stop(home: Path) -> None:
+    """End the demo of ``home``, whatever an earlier one left behind, and the bundled Postgres."""
+    if not home.exists():
+        return
+    ended = processes.end_owner(home / "demo.lock")
+    if _secret_path(home, "mark").exists():
+        ended += processes.stop(secret(home, "mark"))
+    postgres = (home / "postgres").exists() and stop_postgres(home)
+    print(f"Stopped {ended} process{'' if ended == 1 else 'es'}{' and Postgres' if postgres else ''}.")
+
+
+def clean(home: Path, root: Path) -> None:
+    """
+    Stop everything and remove ``home``.
+
+    :raises ConfigurationError: ``home`` holds more than the state of a run.
+    """
+    if home in (Path("/"), Path.home()) or root.is_relative_to(home):
+        raise ConfigurationError(f"PHLO_HOME is {home}: that folder holds more than runs. Nothing was removed.")
+    if home.exists():
+        stop(home)
+        shutil.rmtree(home)
+
+
+def psql(home: Path, arguments: list[str]) -> None:
+    """Become ``psql`` on the bundled Postgres; the password is in the environment, not in the process list."""
+    server = ensure_postgres(home)
+    coordinates = {
+        "PGHOST": server.host,
+        "PGPORT": str(server.port),
+        "PGUSER": server.user,
+        "PGPASSWORD": server.password,
+        "PGDATABASE": server.dbname,
+    }
+    os.execve(psql_path(), ["psql", *arguments], {**os.environ, **coordinates})  # noqa: S606
+
+
+def resolve_home(root: Path, shell: Mapping[str, str]) -> Path:
+    """Return ``PHLO_HOME`` of the shell or ``.env``, else ``.phlo`` in the project."""
+    given = shell.get("PHLO_HOME") or read_env_file(root / ".env").get("PHLO_HOME") or ".phlo"
+    return (root / given).resolve()
+
+
+def main() -> None:
+    """Run one of the commands ``make`` offers."""
+    parser = argparse.ArgumentParser(prog="python -m airflow_provider_phlo.embedded", description=__doc__)
+    parser.add_argument("command", choices=("env", "stop", "clean", "psql"))
+    arguments, rest = parser.parse_known_args()
+    root = Path.cwd()
+    try:
+        home = resolve_home(root, os.environ)
+        if arguments.command == "env":
+            print_exports(home, root)
+        elif arguments.command == "stop":
+            stop(home)
+        elif arguments.command == "clean":
+            clean(home, root)
+        else:
+            psql(home, rest)
+    except PhloError as error:
+        raise SystemExit(f"phlo: {error}") from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""What Airflow reads about this package: one plain dict."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_provider_phlo import __version__
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return the provider's metadata, in the shape of Airflow's ``provider_info.schema.json``."""
+    return {
+        "package-name": "airflow-provider-phlo",
+        "name": "Phlo",
+        "description": "A lakehouse on Airflow: declared tables, validated, audited, exactly once in Apache Iceberg.",
+        "versions": [__version__],
+        "integrations": [
+            {
+                "integration-name": "Phlo",
+                "external-doc-url": "https://iceberg.apache.org/",
+                "tags": ["software"],
+            }
+        ],
+        "cli": ["airflow_provider_phlo.cli.definition.get_phlo_cli_commands"],
+        "config": {
+            "phlo": {
+                "description": "Settings of airflow-provider-phlo. All of them have working defaults.",
+                "options": {
+                    "catalog_name": _option(
+                        "Name of the catalog in asset URIs, ``iceberg://<catalog>/<namespace>/<table>``, and the "
+                        "name under which the catalog is opened.",
+                        default="phlo",
+                    ),
+                    "default_namespace": _option("Namespace of a table name that carries none.", default="raw"),
+                    "staging_path": _option(
+                        "Where extracted batches are staged as Parquet: a path, or a URL that "
+                        "``airflow.sdk.ObjectStoragePath`` reads. Workers must share it. "
+                        "Unset: ``staging`` below ``PHLO_HOME``.",
+                        default=None,
+                        example="s3://my-bucket/staging",
+                    ),
+                    "staging_retention_days": _option(
+                        "For how many days the staged files of a finished run are kept.", "integer", "7"
+                    ),
+                    "batch_rows": _option(
+                        "How many rows are converted, validated and written at a time. More is faster and needs "
+                        "more memory.",
+                        "integer",
+                        "50000",
+                    ),
+                    "preload": _option(
+                        "Import the heavy libraries once in the scheduler and the Dag processor, so that tasks "
+                        "(LocalExecutor) and parsing start warm.",
+                        "boolean",
+                        "True",
+                    ),
+                    "day_zone": _option(
+                        "Time zone whose days the marts count.", default="UTC", example="Europe/Berlin"
+                    ),
+                },
+            }
+        },
+    }
+
+
+def _option(
+    description: str, kind: str = "string", default: str | None = None, example: str | None = None
+) -> dict[str, Any]:
+    return {
+        "description": description,
+        "version_added": "0.1.0",
+        "type": kind,
+        "example": example,
+        "default": default,
+    }

@@ -1,0 +1,186 @@
+"""
+Write, audit, publish: a run writes to its own branch; readers see it when main is moved there in one commit.
+
+The commit that publishes also stores the run's mark and its dlt state as table properties. The mark makes a retry
+a no-op, and outlives the expiry of the snapshot it speaks of.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import CommitFailedException
+from pyiceberg.table import Table
+from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
+from pyiceberg.table.update import (
+    AssertRefSnapshotId,
+    AssertTableUUID,
+    RemovePropertiesUpdate,
+    RemoveSnapshotRefUpdate,
+    SetPropertiesUpdate,
+    SetSnapshotRefUpdate,
+    TableRequirement,
+    TableUpdate,
+)
+
+from airflow_provider_phlo.exceptions import CommitConflictError
+
+MARK_PREFIX = "phlo.run."
+# A retry comes within days; marks beyond both limits only make the metadata larger.
+MARKS_KEPT = 100
+MARK_DAYS = 7
+
+
+def branch_name(token: str) -> str:
+    """Return the branch of the run with ``token``."""
+    return f"phlo_{token}"
+
+
+def head(table: Table, branch: str = MAIN_BRANCH) -> int | None:
+    """Return the snapshot id that ``branch`` points to, or None where it does not exist."""
+    ref = table.metadata.refs.get(branch)
+    return ref.snapshot_id if ref else None
+
+
+def published_result(table: Table, token: str) -> dict[str, Any] | None:
+    """Return what the run with ``token`` published into ``table``, or None if it has not."""
+    mark = table.properties.get(MARK_PREFIX + token)
+    return json.loads(mark)["result"] if mark else None
+
+
+def create(catalog: Catalog, identifier: str, branch: str) -> Table:
+    """
+    Point ``branch`` at main's head, dropping what an earlier attempt left there.
+
+    A table without snapshots gets no branch yet: the first write creates it.
+
+    :returns: the table as loaded after the commit.
+    """
+    table = catalog.load_table(identifier)
+    main, old = head(table), head(table, branch)
+    if main == old:
+        return table
+    updates: list[TableUpdate] = []
+    if main is not None:
+        updates.append(_set_ref(branch, main))
+    else:
+        updates.append(RemoveSnapshotRefUpdate(ref_name=branch))
+    _commit(catalog, table, [AssertRefSnapshotId(ref=branch, snapshot_id=old)], updates)
+    return catalog.load_table(identifier)
+
+
+def point(catalog: Catalog, identifier: str, branch: str, snapshot_id: int) -> None:
+    """Make ``branch`` point to a snapshot, wherever it pointed before."""
+    table = catalog.load_table(identifier)
+    old = head(table, branch)
+    _commit(catalog, table, [AssertRefSnapshotId(ref=branch, snapshot_id=old)], [_set_ref(branch, snapshot_id)])
+
+
+def drop(catalog: Catalog, identifier: str, branch: str) -> None:
+    """Remove ``branch``; one that does not exist is fine."""
+    table = catalog.load_table(identifier)
+    if head(table, branch) is not None:
+        _commit(catalog, table, [], [RemoveSnapshotRefUpdate(ref_name=branch)])
+
+
+def publish(
+    catalog: Catalog,
+    identifier: str,
+    branch: str,
+    *,
+    token: str | None = None,
+    result: Mapping[str, Any] | None = None,
+    properties: Mapping[str, str] | None = None,
+    expected_head: int | None = None,
+) -> int | None:
+    """
+    Move main to the head of ``branch`` and remove the branch, in one atomic commit.
+
+    A branch that does not exist means that the run changed nothing: then only mark and properties are stored.
+
+    :param token: the run's token; stored with ``result`` as the mark that makes a retry a no-op.
+    :param result: what the run returns, a small JSON object.
+    :param properties: table properties to set in the same commit (the dlt state).
+    :param expected_head: the snapshot that was audited; the branch must still point there.
+    :returns: main's snapshot id afterwards, None for a table that is still empty.
+    :raises CommitConflictError: if main is no longer an ancestor of the branch, or another writer commits at once.
+    """
+    table = catalog.load_table(identifier)
+    if token and published_result(table, token) is not None:
+        return head(table)
+    main, tip = head(table), head(table, branch)
+    if expected_head is not None and tip != expected_head:
+        raise CommitConflictError(f"Branch {branch} of {identifier} no longer points to the audited snapshot.")
+    if tip is not None and not is_ancestor(table.metadata, main, of=tip):
+        raise CommitConflictError(f"main of {identifier} moved since branch {branch} was made.")
+    updates: list[TableUpdate] = []
+    requirements: list[TableRequirement] = [AssertRefSnapshotId(ref=MAIN_BRANCH, snapshot_id=main)]
+    if tip is not None:
+        requirements.append(AssertRefSnapshotId(ref=branch, snapshot_id=tip))
+        if tip != main:
+            updates.append(_set_ref(MAIN_BRANCH, tip))
+        updates.append(RemoveSnapshotRefUpdate(ref_name=branch))
+    updates += _property_updates(table, token, result, properties)
+    _commit(catalog, table, requirements, updates)
+    return main if tip is None else tip
+
+
+def is_ancestor(metadata: TableMetadata, snapshot_id: int | None, *, of: int) -> bool:
+    """Return whether ``snapshot_id`` is ``of`` or one of its ancestors; the empty table (None) is everyone's."""
+    return snapshot_id is None or snapshot_id in _lineage(metadata, of)
+
+
+def _lineage(metadata: TableMetadata, snapshot_id: int | None) -> Iterator[int]:
+    while snapshot_id is not None:
+        yield snapshot_id
+        snapshot = metadata.snapshot_by_id(snapshot_id)
+        snapshot_id = snapshot.parent_snapshot_id if snapshot else None
+
+
+def _set_ref(branch: str, snapshot_id: int) -> SetSnapshotRefUpdate:
+    return SetSnapshotRefUpdate(
+        ref_name=branch,
+        type=SnapshotRefType.BRANCH,
+        snapshot_id=snapshot_id,
+        max_ref_age_ms=None,
+        max_snapshot_age_ms=None,
+        min_snapshots_to_keep=None,
+    )
+
+
+def _property_updates(
+    table: Table, token: str | None, result: Mapping[str, Any] | None, properties: Mapping[str, str] | None
+) -> list[TableUpdate]:
+    changed = {name: value for name, value in (properties or {}).items() if table.properties.get(name) != value}
+    updates: list[TableUpdate] = []
+    if token:
+        now = int(time.time() * 1000)
+        changed[MARK_PREFIX + token] = json.dumps({"at": now, "result": dict(result or {})}, sort_keys=True)
+        stale = _stale_marks(table.properties, now)
+        if stale:
+            updates.append(RemovePropertiesUpdate(removals=stale))
+    if changed:
+        updates.append(SetPropertiesUpdate(updates=changed))
+    return updates
+
+
+def _stale_marks(properties: Mapping[str, str], now: int) -> list[str]:
+    marks = sorted(
+        ((json.loads(value)["at"], name) for name, value in properties.items() if name.startswith(MARK_PREFIX)),
+        reverse=True,
+    )
+    return [name for at, name in marks[MARKS_KEPT:] if now - at > MARK_DAYS * 86_400_000]
+
+
+def _commit(catalog: Catalog, table: Table, requirements: list[TableRequirement], updates: list[TableUpdate]) -> None:
+    if not updates:
+        return
+    try:
+        catalog.commit_table(table, (AssertTableUUID(uuid=table.metadata.table_uuid), *requirements), tuple(updates))
+    except CommitFailedException as error:
+        raise CommitConflictError(f"{'.'.join(table.name())}: {error}") from error

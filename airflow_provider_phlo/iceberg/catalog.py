@@ -1,0 +1,43 @@
+"""Open a catalog; the embedded one needs nothing but a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pyiceberg.catalog import Catalog, load_catalog
+from pyiceberg.exceptions import NamespaceAlreadyExistsError
+
+
+def embedded_properties(home: Path) -> dict[str, str]:
+    """
+    Return the properties of the embedded catalog: SQLite and local files below ``home``.
+
+    :param home: the folder of all local state; created when missing.
+    """
+    home = home.resolve()
+    (home / "warehouse").mkdir(parents=True, exist_ok=True)
+    return {
+        "type": "sql",
+        # another process may hold the one write lock of SQLite for a moment
+        "uri": f"sqlite:///{home / 'catalog.db'}?timeout=60",
+        "warehouse": f"file://{home / 'warehouse'}",
+    }
+
+
+def open_catalog(name: str, properties: Mapping[str, str]) -> Catalog:
+    """
+    Open the catalog ``name``.
+
+    :param properties: PyIceberg's catalog properties (``type``, ``uri``, ``warehouse``, …).
+    """
+    return load_catalog(name, **properties)
+
+
+def ensure_namespace(catalog: Catalog, namespace: str) -> None:
+    """Create ``namespace`` unless it exists; two processes may do so at once."""
+    if not catalog.namespace_exists(namespace):
+        try:
+            catalog.create_namespace(namespace)
+        except NamespaceAlreadyExistsError:
+            return

@@ -1,0 +1,315 @@
+"""
+DuckDB over a catalog: one view a table, so that any SQL reads Iceberg.
+
+A view lists the data files of one snapshot and maps columns by Iceberg field id. DuckDB then prunes columns and
+rows itself, and renamed, added and widened columns read right from old files. Files it cannot read that way
+(deleted rows, no field ids, not Parquet) go through PyIceberg into memory.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.expressions import AlwaysTrue
+from pyiceberg.io.pyarrow import ArrowScan
+from pyiceberg.manifest import FileFormat
+from pyiceberg.types import (
+    BinaryType,
+    BooleanType,
+    DateType,
+    DecimalType,
+    DoubleType,
+    FixedType,
+    FloatType,
+    IcebergType,
+    IntegerType,
+    ListType,
+    LongType,
+    MapType,
+    NestedField,
+    StringType,
+    StructType,
+    TimestampNanoType,
+    TimestampType,
+    TimestamptzNanoType,
+    TimestamptzType,
+    TimeType,
+    UUIDType,
+)
+
+from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
+from airflow_provider_phlo.sql import literal, quote_identifier
+
+if TYPE_CHECKING:
+    from pyiceberg.catalog import Catalog
+    from pyiceberg.table import FileScanTask, Table
+    from pyiceberg.table.snapshots import Snapshot
+
+_TYPES: dict[type[IcebergType], str] = {
+    BooleanType: "BOOLEAN",
+    IntegerType: "INTEGER",
+    LongType: "BIGINT",
+    FloatType: "FLOAT",
+    DoubleType: "DOUBLE",
+    DateType: "DATE",
+    TimeType: "TIME",
+    TimestampType: "TIMESTAMP",
+    TimestamptzType: "TIMESTAMP WITH TIME ZONE",
+    TimestampNanoType: "TIMESTAMP_NS",
+    TimestamptzNanoType: "TIMESTAMP WITH TIME ZONE",
+    StringType: "VARCHAR",
+    UUIDType: "UUID",
+    BinaryType: "BLOB",
+    FixedType: "BLOB",
+}
+# functions that run SQL out of a string, or write outside the database
+_REFUSED_FUNCTIONS = frozenset({"query", "json_execute_serialized_sql", "enable_logging", "enable_profiling"})
+_EXPLAIN = re.compile(r"^\s*EXPLAIN\s+(ANALYZE\b|\([^)]*\))?", re.IGNORECASE)
+
+
+def connect(
+    catalog: Catalog,
+    *,
+    tables: Iterable[str] | None = None,
+    branch: str | None = None,
+    connection: duckdb.DuckDBPyConnection | None = None,
+    locked: bool = False,
+) -> duckdb.DuckDBPyConnection:
+    """
+    Return an in-memory DuckDB with a schema a namespace and a view a table.
+
+    :param tables: only these, as ``namespace.table``; all tables of the catalog when None.
+    :param branch: read this branch of each table that has it, and ``main`` of the others.
+    :param connection: add the views to this connection instead of a new one.
+    :param locked: let the connection reach nothing but these tables' files, see :func:`read_only`.
+    :raises ConfigurationError: a table named in ``tables`` does not exist.
+    """
+    connection = connection or duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")
+    directories: set[str] = set()
+    for identifier in all_tables(catalog) if tables is None else tables:
+        table = _load(catalog, identifier)
+        if table is None:
+            if tables is None:  # dropped since it was listed
+                continue
+            raise ConfigurationError(
+                f"Table {identifier} does not exist in catalog {catalog.name!r}. "
+                "Run what writes it first, or correct the name."
+            )
+        _create_view(connection, table, identifier, branch)
+        directories.update((_path(table.location()), _path(table.location()) + "/"))
+    if locked:
+        read_only(connection, directories)
+    return connection
+
+
+def all_tables(catalog: Catalog) -> list[str]:
+    """Return every table of the catalog as ``namespace.table``, sorted."""
+    return sorted(
+        ".".join(identifier) for namespace in catalog.list_namespaces() for identifier in catalog.list_tables(namespace)
+    )
+
+
+def create_view(
+    connection: duckdb.DuckDBPyConnection, catalog: Catalog, identifier: str, *, branch: str | None = None
+) -> None:
+    """
+    Create, or renew, the view of one table; it shows the snapshot that is current now.
+
+    :param identifier: ``namespace.table``, also the view's schema and name.
+    :param branch: read this branch if the table has it, else ``main``.
+    :raises pyiceberg.exceptions.NoSuchTableError: there is no such table.
+    """
+    _create_view(connection, catalog.load_table(identifier), identifier, branch)
+
+
+def referenced_tables(sql: str) -> set[str]:
+    """
+    Return the names of the tables that one statement reads, as ``schema.table``; names of CTEs are left out.
+
+    :raises ConfigurationError: ``sql`` is not one statement that reads, or does not parse.
+    """
+    nodes = list(_nodes(_syntax_tree(sql)))
+    ctes = {entry["key"].casefold() for node in nodes for entry in node.get("cte_map", {}).get("map", ())}
+    paths = (node["qualified_name"]["path"] for node in nodes if node.get("type") == "BASE_TABLE")
+    return {".".join(path) for path in paths if len(path) > 1 or path[0].casefold() not in ctes}
+
+
+def assert_read_only(sql: str) -> None:
+    """
+    Refuse any SQL but one SELECT, EXPLAIN, DESCRIBE, SUMMARIZE or SHOW.
+
+    :raises ConfigurationError: the SQL is something else, is empty, or does not parse.
+    """
+    for node in _nodes(_syntax_tree(sql)):
+        # DuckDB takes COPY, INSERT, UPDATE and DELETE as the body of a CTE and calls the whole a SELECT
+        kind = str(node.get("type", ""))
+        if kind.endswith("_QUERY_NODE"):
+            raise ConfigurationError(f"Only reading is allowed here, and this holds {kind.partition('_')[0]}.")
+        if kind == "FUNCTION" and node["function_name"].casefold() in _REFUSED_FUNCTIONS:
+            raise ConfigurationError(f"The function {node['function_name']} is not allowed here.")
+
+
+def read_only(connection: duckdb.DuckDBPyConnection, directories: Iterable[str] = ()) -> None:
+    """
+    Lock the connection for SQL of a user: no files but those below ``directories``, no network, no settings.
+
+    DuckDB knows no directory that may be read but not written: call :func:`assert_read_only` on what runs here.
+
+    :param directories: local folders or URL prefixes that may be read.
+    """
+    allowed = ", ".join(literal(directory) for directory in sorted(directories))
+    connection.execute(f"SET allowed_directories = [{allowed}]")
+    connection.execute("SET python_enable_replacements = false")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+
+
+def duckdb_type(iceberg_type: IcebergType) -> str:
+    """
+    Return DuckDB's name of an Iceberg type.
+
+    :raises SchemaError: DuckDB has no such type.
+    """
+    if isinstance(iceberg_type, DecimalType):
+        return f"DECIMAL({iceberg_type.precision}, {iceberg_type.scale})"
+    if isinstance(iceberg_type, ListType):
+        return f"{duckdb_type(iceberg_type.element_type)}[]"
+    if isinstance(iceberg_type, MapType):
+        return f"MAP({duckdb_type(iceberg_type.key_type)}, {duckdb_type(iceberg_type.value_type)})"
+    if isinstance(iceberg_type, StructType):
+        members = (f"{quote_identifier(field.name)} {duckdb_type(field.field_type)}" for field in iceberg_type.fields)
+        return f"STRUCT({', '.join(members)})"
+    try:
+        return _TYPES[type(iceberg_type)]
+    except KeyError:
+        raise SchemaError(f"DuckDB cannot read columns of Iceberg type {iceberg_type}. Leave them out.") from None
+
+
+def _load(catalog: Catalog, identifier: str) -> Table | None:
+    try:
+        return catalog.load_table(identifier)
+    except NoSuchTableError:
+        return None
+
+
+def _create_view(connection: duckdb.DuckDBPyConnection, table: Table, identifier: str, branch: str | None) -> None:
+    snapshot = _snapshot(table, branch)
+    tasks = list(table.scan(snapshot_id=snapshot.snapshot_id).plan_files()) if snapshot else []
+    by_arrow = partial(_needs_arrow, whole_table=_needs_arrow_wholly(table))
+    native = [task for task in tasks if not by_arrow(task)]
+    others = [task for task in tasks if by_arrow(task)]
+    selects = []
+    if native:
+        selects.append(_select_parquet(table.schema().fields, [_path(task.file.file_path) for task in native]))
+    if others:
+        selects.append(_select_arrow(connection, table, identifier, others))
+    if not selects:
+        selects.append(_select_nothing(table.schema().fields))
+    namespace = identifier.rpartition(".")[0]
+    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(namespace)}")
+    connection.execute(f"CREATE OR REPLACE VIEW {_view_name(identifier)} AS {' UNION ALL '.join(selects)}")
+
+
+def _snapshot(table: Table, branch: str | None) -> Snapshot | None:
+    if branch is not None and branch in table.refs():
+        return table.snapshot_by_name(branch)
+    return table.current_snapshot()
+
+
+def _needs_arrow(task: FileScanTask, *, whole_table: bool) -> bool:
+    path = task.file.file_path
+    # DuckDB would expand the pattern characters of a path
+    odd_path = any(character in path for character in "*?[")
+    return whole_table or odd_path or bool(task.delete_files) or task.file.file_format != FileFormat.PARQUET
+
+
+def _needs_arrow_wholly(table: Table) -> bool:
+    """Tell whether files may lack field ids (adopted as they were), or a nested type changed its shape."""
+    if table.name_mapping() is not None:
+        return True
+    nested = [
+        (field.field_id, field.field_type)
+        for schema in table.schemas().values()
+        for field in schema.fields
+        if not field.field_type.is_primitive
+    ]
+    return any(one[0] == other[0] and one[1] != other[1] for one, other in pairwise(sorted(nested, key=lambda f: f[0])))
+
+
+def _select_parquet(fields: Sequence[NestedField], paths: Iterable[str]) -> str:
+    columns = ", ".join(
+        f"{field.field_id}: {{name: {literal(field.name)}, type: {literal(duckdb_type(field.field_type))}, "
+        f"default_value: {'NULL' if field.initial_default is None else literal(str(field.initial_default))}}}"
+        for field in fields
+    )
+    files = ", ".join(literal(path) for path in paths)
+    return f"SELECT * FROM read_parquet([{files}], hive_partitioning = false, schema = MAP {{{columns}}})"  # noqa: S608 - quoted
+
+
+def _select_arrow(
+    connection: duckdb.DuckDBPyConnection, table: Table, identifier: str, tasks: Iterable[FileScanTask]
+) -> str:
+    schema = table.schema()
+    data = ArrowScan(table.metadata, table.io, schema, AlwaysTrue()).to_table(tasks)
+    name = f"phlo arrow {identifier}"
+    connection.register(name, data)
+    return f"SELECT {_cast_columns(schema.fields)} FROM {quote_identifier(name)}"  # noqa: S608 - quoted
+
+
+def _select_nothing(fields: Sequence[NestedField]) -> str:
+    columns = ", ".join(
+        f"CAST(NULL AS {duckdb_type(field.field_type)}) AS {quote_identifier(field.name)}" for field in fields
+    )
+    return f"SELECT {columns} LIMIT 0"
+
+
+def _cast_columns(fields: Sequence[NestedField]) -> str:
+    return ", ".join(
+        f"CAST({quote_identifier(field.name)} AS {duckdb_type(field.field_type)}) AS {quote_identifier(field.name)}"
+        for field in fields
+    )
+
+
+def _view_name(identifier: str) -> str:
+    namespace, _, name = identifier.rpartition(".")
+    return f"{quote_identifier(namespace)}.{quote_identifier(name)}"
+
+
+def _path(location: str) -> str:
+    """Return the plain path of a ``file:`` URI; other URLs stay as they are."""
+    return re.sub(r"^file:(//(localhost)?(?=/))?", "", location)
+
+
+def _syntax_tree(sql: str) -> Any:
+    """Parse one reading statement; of EXPLAIN (whose ANALYZE runs it) return what it explains."""
+    try:
+        with duckdb.connect() as connection:
+            statements = connection.extract_statements(sql)
+            if len(statements) != 1:
+                raise ConfigurationError(f"Give one SQL statement, not {len(statements)}.")
+            if statements[0].type == duckdb.StatementType.EXPLAIN:
+                return _syntax_tree(_EXPLAIN.sub("", sql, count=1))
+            if statements[0].type != duckdb.StatementType.SELECT:
+                raise ConfigurationError(
+                    f"Only reading is allowed here, not {statements[0].type.name}: use SELECT, DESCRIBE or SHOW."
+                )
+            rows = connection.execute("SELECT json_serialize_sql(?)", [sql]).fetchall()
+    except duckdb.Error as error:
+        raise ConfigurationError(f"Cannot read the SQL: {error}") from error
+    return json.loads(rows[0][0])
+
+
+def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(tree, dict):
+        yield tree
+    if isinstance(tree, dict | list):
+        for child in tree.values() if isinstance(tree, dict) else tree:
+            yield from _nodes(child)

@@ -1,0 +1,378 @@
+"""
+Merge a batch into a table: one snapshot on the run's branch, or none when nothing changes.
+
+Copy-on-write. Files are pruned by the bounds of the key columns; of those left, only key and hash columns are read;
+files with rows to change are written again without them; new versions and new rows follow as new files.
+"""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyiceberg.catalog import Catalog
+from pyiceberg.expressions import (
+    AlwaysTrue,
+    And,
+    BooleanExpression,
+    EqualTo,
+    GreaterThanOrEqual,
+    LessThanOrEqual,
+)
+from pyiceberg.io.pyarrow import ArrowScan, _dataframe_to_data_files
+from pyiceberg.manifest import DataFile
+from pyiceberg.table import FileScanTask, Table
+from pyiceberg.table.sorting import SortDirection
+
+from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
+from airflow_provider_phlo.iceberg import branches
+from airflow_provider_phlo.iceberg.commits import commit_files
+from airflow_provider_phlo.iceberg.tables import fit
+from airflow_provider_phlo.row_hash import encoded_rows, row_hashes
+from airflow_provider_phlo.schemas.iceberg import METADATA_COLUMNS
+
+HASH = "_phlo_row_hash"
+PARTITION_DATE = "_phlo_partition_date"
+STRATEGIES = ("merge", "append", "replace")
+METHODS = ("last", "first", "hash")
+
+
+@dataclass(frozen=True)
+class MergeResult:
+    """
+    What one merge did: ``rows == inserted + updated + unchanged + duplicates``.
+
+    :param duplicates: rows of the batch that another row of the batch (or, appending by hash, of the table) stands for.
+    :param deleted: rows of the table that are gone: of a replaced partition.
+    :param deleted_duplicates: rows of the table that shared a key with the one that was kept.
+    :param files_read: data files of which key and hash were read.
+    :param files_rewritten: data files that were replaced.
+    :param bytes_written: size of the new data files.
+    :param snapshot_id: the new snapshot, None when nothing changed.
+    """
+
+    rows: int = 0
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    duplicates: int = 0
+    deleted: int = 0
+    deleted_duplicates: int = 0
+    files_read: int = 0
+    files_rewritten: int = 0
+    bytes_written: int = 0
+    seconds: float = 0.0
+    snapshot_id: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as a JSON object."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class MergePlan:
+    """
+    How a batch goes into a table.
+
+    :param strategy: ``merge`` (upsert on the key), ``append``, or ``replace`` (the run's partition).
+    :param key: the key columns.
+    :param deduplication: whether the batch is deduplicated.
+    :param method: ``last`` or ``first`` arrival of a key, or ``hash``: exact copies.
+    """
+
+    strategy: str = "merge"
+    key: tuple[str, ...] = ()
+    deduplication: bool = True
+    method: str = "last"
+
+    def __post_init__(self) -> None:
+        if self.strategy not in STRATEGIES:
+            raise ConfigurationError(f"merge_strategy={self.strategy!r}: choose one of {', '.join(STRATEGIES)}.")
+        if self.method not in METHODS:
+            raise ConfigurationError(f"deduplication_method={self.method!r}: choose one of {', '.join(METHODS)}.")
+        if self.strategy == "merge" and not self.key:
+            raise ConfigurationError("merge_strategy='merge' needs a unique_key.")
+
+
+def merge(
+    catalog: Catalog,
+    identifier: str,
+    batch: pa.Table,
+    plan: MergePlan,
+    *,
+    token: str,
+    partition_date: str | None = None,
+    summary: Mapping[str, str] | None = None,
+) -> MergeResult:
+    """
+    Merge ``batch`` into a branch of its own, made at main's head; what an earlier attempt left there is dropped.
+
+    :param identifier: ``namespace.table``; the table exists and its schema fits (see ``tables.evolve``).
+    :param batch: the rows in arrival order.
+    :param token: names the branch, ``phlo_<token>``.
+    :param partition_date: the run's partition, which ``replace`` replaces.
+    :param summary: more properties of the snapshot, their names begin with ``phlo.``.
+    :raises SchemaError: if a key is NULL, or shared by rows of a batch that is not to be deduplicated.
+    """
+    started = time.monotonic()
+    branch = branches.branch_name(token)
+    table = branches.create(catalog, identifier, branch)
+    rows = fit(batch, table)
+    work = _Work(catalog, table, branch)
+    if plan.strategy == "append":
+        counts = _append(work, rows, plan)
+    elif plan.strategy == "replace":
+        counts = _replace(work, _deduplicated(rows, plan), partition_date)
+    else:
+        counts = _upsert(work, _deduplicated(rows, plan), plan.key)
+    counts["duplicates"] = len(rows) - counts["inserted"] - counts.get("updated", 0) - counts.get("unchanged", 0)
+    snapshot_id = work.commit(
+        {
+            "phlo.token": token,
+            "phlo.strategy": plan.strategy,
+            "phlo.partition-date": partition_date or "",
+            **(summary or {}),
+        },
+        counts,
+    )
+    return MergeResult(
+        rows=len(rows),
+        **counts,
+        files_read=work.files_read,
+        files_rewritten=len(work.removed),
+        bytes_written=sum(file.file_size_in_bytes for file in work.added),
+        seconds=round(time.monotonic() - started, 3),
+        snapshot_id=snapshot_id,
+    )
+
+
+class _Work:
+    """The files that one merge adds to and removes from a branch, until they are committed as one snapshot."""
+
+    def __init__(self, catalog: Catalog, table: Table, branch: str) -> None:
+        self.catalog = catalog
+        self.table = table
+        self.branch = branch
+        self.snapshot_id = branches.head(table, branch)
+        self.added: list[DataFile] = []
+        self.removed: list[DataFile] = []
+        self.files_read = 0
+        self._write_uuid = uuid.uuid4()
+        self._counter = itertools.count(0)
+
+    def tasks(self, row_filter: BooleanExpression) -> list[FileScanTask]:
+        """Return the files of the branch that may hold rows that ``row_filter`` accepts."""
+        if self.snapshot_id is None:
+            return []
+        return list(self.table.scan(row_filter=row_filter, snapshot_id=self.snapshot_id).plan_files())
+
+    def read(self, task: FileScanTask, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return the live rows of one file, in file order, deletes applied."""
+        schema = self.table.schema()
+        projected = schema if columns is None else schema.select(*columns)
+        # the task alone decides what is read: its residual filter must not drop rows
+        whole = FileScanTask(task.file, task.delete_files, AlwaysTrue())
+        scan = ArrowScan(self.table.metadata, self.table.io, projected, AlwaysTrue())
+        return scan.to_table([whole]).select([item.name for item in projected.fields])
+
+    def remove(self, task: FileScanTask, survivors: pa.Table) -> None:
+        """Replace a file by its ``survivors``."""
+        self.removed.append(task.file)
+        self.add(survivors)
+
+    def add(self, rows: pa.Table) -> None:
+        """Write ``rows`` as new files, one or more a partition, in the table's sort order."""
+        if len(rows):
+            rows = self._sorted(rows).combine_chunks()
+            self.added += _dataframe_to_data_files(
+                self.table.metadata, rows, self.table.io, self._write_uuid, self._counter
+            )
+
+    def _sorted(self, rows: pa.Table) -> pa.Table:
+        schema = self.table.schema()
+        keys = [
+            (
+                schema.find_column_name(item.source_id),
+                "descending" if item.direction == SortDirection.DESC else "ascending",
+            )
+            for item in self.table.sort_order().fields
+        ]
+        return rows.sort_by(keys) if keys else rows
+
+    def commit(self, summary: Mapping[str, str], counts: Mapping[str, int]) -> int | None:
+        """Make all of it one snapshot of the branch; none if there is nothing."""
+        properties = {**summary, **{f"phlo.{name.replace('_', '-')}": str(value) for name, value in counts.items()}}
+        return commit_files(
+            self.catalog, self.table, self.branch, added=self.added, removed=self.removed, summary=properties
+        )
+
+
+def _append(work: _Work, rows: pa.Table, plan: MergePlan) -> dict[str, int]:
+    """Append; by hash, without the rows that batch or table hold already."""
+    if plan.deduplication and plan.method == "hash":
+        hashes = _hashes(rows)
+        keep = _first_of_each(hashes)
+        new = pa.array(keep & ~_in_table(work, hashes))
+        rows = rows.filter(new)
+    elif plan.deduplication and plan.key:
+        rows = _deduplicated(rows, plan)
+    work.add(rows)
+    return {"inserted": len(rows)}
+
+
+def _in_table(work: _Work, hashes: pa.Array) -> np.ndarray[Any, Any]:
+    """Return for every hash whether a row of the table has it."""
+    found = np.zeros(len(hashes), bool)
+    for task in work.tasks(AlwaysTrue()) if len(hashes) else ():
+        present = _hashes(_read_hashed(work, task))
+        found |= pc.is_in(hashes, value_set=present).to_numpy(zero_copy_only=False)
+    return found
+
+
+def _replace(work: _Work, rows: pa.Table, partition_date: str | None) -> dict[str, int]:
+    """Replace the run's partition; the same content again changes nothing."""
+    if PARTITION_DATE not in rows.column_names or partition_date is None:
+        raise ConfigurationError(
+            "merge_strategy='replace' needs the metadata column _phlo_partition_date and a partition."
+        )
+    day = datetime.date.fromisoformat(partition_date)
+    old: list[tuple[FileScanTask, pa.Table, pa.Array]] = []
+    for task in work.tasks(EqualTo(PARTITION_DATE, value=day)):  # type: ignore[misc]
+        content = work.read(task)
+        work.files_read += 1
+        old.append((task, content, pc.fill_null(pc.equal(content[PARTITION_DATE], pa.scalar(day)), False)))
+    replaced = [content.filter(inside) for _, content, inside in old]
+    before = pa.concat_arrays([_hashes(part) for part in replaced]) if replaced else pa.array([], pa.string())
+    if sorted(before.to_pylist()) == sorted(_hashes(rows).to_pylist()):
+        return {"inserted": 0, "unchanged": len(rows)}
+    for task, content, inside in old:
+        if pc.any(inside).as_py():
+            work.remove(task, content.filter(pc.invert(inside)))
+    work.add(rows)
+    return {"inserted": len(rows), "deleted": sum(len(part) for part in replaced)}
+
+
+def _upsert(work: _Work, rows: pa.Table, key: tuple[str, ...]) -> dict[str, int]:
+    """Insert rows of new keys, replace rows whose content differs, leave the others alone."""
+    keys, hashes = _keys(rows, key), _hashes(rows)
+    seen = np.zeros(len(rows), bool)
+    changed = np.zeros(len(rows), bool)
+    extra = 0
+    for task in work.tasks(_bounds(rows, key)) if len(rows) else ():
+        present = _read_hashed(work, task, key)
+        position = pc.index_in(_keys(present, key), value_set=keys)
+        hit = np.flatnonzero(position.is_valid().to_numpy(zero_copy_only=False))
+        if not len(hit):
+            continue
+        at = position.take(pa.array(hit)).to_numpy(zero_copy_only=False).astype(np.int64)
+        repeated = seen[at] | ~_first_of_each_number(at)
+        differs = pc.not_equal(_hashes(present).take(pa.array(hit)), hashes.take(pa.array(at)))
+        stale = pc.fill_null(differs, True).to_numpy(zero_copy_only=False) & ~repeated
+        seen[at], changed[at[stale]] = True, True
+        extra += int(repeated.sum())
+        if stale.any() or repeated.any():
+            survives = np.ones(len(present), bool)
+            survives[hit[stale | repeated]] = False
+            work.remove(task, work.read(task).filter(pa.array(survives)))
+    work.add(rows.filter(pa.array(changed | ~seen)))
+    updated, inserted = int(changed.sum()), int((~seen).sum())
+    return {
+        "inserted": inserted,
+        "updated": updated,
+        "unchanged": len(rows) - inserted - updated,
+        "deleted_duplicates": extra,
+    }
+
+
+def _read_hashed(work: _Work, task: FileScanTask, key: Sequence[str] = ()) -> pa.Table:
+    """Return the key columns of a file and what its content hash needs."""
+    work.files_read += 1
+    schema = work.table.schema()
+    if any(item.name == HASH for item in schema.fields):
+        return work.read(task, [*key, HASH])
+    return work.read(task)
+
+
+def _hashes(rows: pa.Table) -> pa.Array:
+    """Return the content hashes: those staged with the rows, else computed."""
+    if HASH in rows.column_names:
+        return rows[HASH].combine_chunks() if len(rows) else pa.array([], pa.string())
+    return row_hashes(rows, [name for name in rows.column_names if name not in METADATA_COLUMNS])
+
+
+def _keys(rows: pa.Table, key: Sequence[str]) -> pa.Array:
+    """Return one value a row that is equal for equal keys."""
+    if len(key) > 1:
+        return _flat(encoded_rows(rows, key))
+    values = _flat(rows[key[0]])
+    return _flat(encoded_rows(rows, key)) if pa.types.is_floating(values.type) else values
+
+
+def _flat(values: pa.ChunkedArray | pa.Array) -> pa.Array:
+    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+
+
+def _deduplicated(rows: pa.Table, plan: MergePlan) -> pa.Table:
+    """
+    Return the rows of which each key has one.
+
+    ``hash`` drops exact copies and keeps the last of what then still shares a key: the last of the key, in short.
+
+    :raises SchemaError: if a key is NULL, or is shared and the batch is not to be deduplicated.
+    """
+    if not plan.key or not len(rows):
+        return rows
+    for name in plan.key:
+        if rows[name].null_count:
+            raise SchemaError(
+                f"Key column {name!r} has {rows[name].null_count} NULL(s): a row without key cannot be merged."
+            )
+    keys = _keys(rows, plan.key)
+    keep = _first_of_each(keys) if plan.method == "first" else _first_of_each(keys[::-1])[::-1]
+    if not plan.deduplication and not keep.all():
+        raise SchemaError(
+            f"{int((~keep).sum())} row(s) share their key with another of the batch, and deduplication is off: "
+            "switch it on, or make the source yield each key once."
+        )
+    return rows.filter(pa.array(keep))
+
+
+def _first_of_each(values: pa.Array) -> np.ndarray[Any, Any]:
+    return _first_of_each_number(values.dictionary_encode().indices.to_numpy(zero_copy_only=False))
+
+
+def _first_of_each_number(numbers: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    first = np.zeros(len(numbers), bool)
+    first[np.unique(numbers, return_index=True)[1]] = True
+    return first
+
+
+def _bounds(rows: pa.Table, key: Iterable[str]) -> BooleanExpression:
+    """Return a filter that holds for every key of the batch, so that Iceberg's column bounds can prune files."""
+    return _all_of(itertools.chain.from_iterable(_column_bounds(rows, name) for name in key))
+
+
+def _column_bounds(rows: pa.Table, name: str) -> Iterator[BooleanExpression]:
+    kind = rows.schema.field(name).type
+    # a NaN key is in no range; nested values have no bounds; binary ones cannot be compared here
+    if pa.types.is_floating(kind) or pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_boolean(kind):
+        return
+    limits = pc.min_max(rows[name]).as_py()
+    if limits["min"] is not None:
+        yield GreaterThanOrEqual(name, value=limits["min"])  # type: ignore[misc]
+        yield LessThanOrEqual(name, value=limits["max"])  # type: ignore[misc]
+
+
+def _all_of(expressions: Iterable[BooleanExpression]) -> BooleanExpression:
+    found: BooleanExpression = AlwaysTrue()
+    for expression in expressions:
+        found = And(found, expression)
+    return found

@@ -1,0 +1,239 @@
+"""Create tables, adopt the ones that exist, and evolve their schema within what Iceberg allows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count
+from typing import Any
+
+import pyarrow as pa
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import (
+    CommitFailedException,
+    NoSuchTableError,
+    ResolveError,
+    TableAlreadyExistsError,
+)
+from pyiceberg.io.pyarrow import schema_to_pyarrow
+from pyiceberg.partitioning import PARTITION_FIELD_ID_START, PartitionField, PartitionSpec
+from pyiceberg.schema import Schema, promote
+from pyiceberg.table import Table
+from pyiceberg.table.sorting import NullOrder, SortDirection, SortField, SortOrder
+from pyiceberg.transforms import (
+    BucketTransform,
+    DayTransform,
+    HourTransform,
+    IdentityTransform,
+    MonthTransform,
+    Transform,
+    TruncateTransform,
+    YearTransform,
+)
+from pyiceberg.types import IcebergType, NestedField, PrimitiveType, TimestampType, TimestamptzType
+
+from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError, SchemaError
+from airflow_provider_phlo.iceberg.catalog import ensure_namespace
+from airflow_provider_phlo.schemas.iceberg import iceberg_type
+
+PROPERTIES = {
+    "format-version": "2",
+    "write.parquet.compression-codec": "zstd",
+    # old metadata files go as new ones come, so that a table that is written daily for years stays small
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "50",
+}
+_COMMIT_ATTEMPTS = 10
+_TRANSFORM = re.compile(r"(\w+)\((?:\s*(\d+)\s*,)?\s*(\w+)\s*(?:,\s*(\d+)\s*)?\)")
+_TIME_TRANSFORMS: dict[str, Callable[[], Transform[Any, Any]]] = {
+    "year": YearTransform,
+    "month": MonthTransform,
+    "day": DayTransform,
+    "hour": HourTransform,
+    "identity": IdentityTransform,
+}
+_WIDTH_TRANSFORMS: dict[str, Callable[[int], Transform[Any, Any]]] = {
+    "bucket": BucketTransform,
+    "truncate": TruncateTransform,
+}
+
+
+def find_table(catalog: Catalog, identifier: str) -> Table | None:
+    """Return the table, or None if there is none."""
+    try:
+        return catalog.load_table(identifier)
+    except NoSuchTableError:
+        return None
+
+
+def ensure_table(
+    catalog: Catalog,
+    identifier: str,
+    schema: Schema,
+    *,
+    partition_by: str | Sequence[str] = (),
+    sort_by: str | Sequence[str] = (),
+    properties: Mapping[str, str] | None = None,
+) -> Table:
+    """
+    Return the table, created if it is missing; one that exists is adopted as it is.
+
+    :param identifier: ``namespace.table``.
+    :param partition_by: columns (a timestamp means its day) or transforms: ``hour(c)``, ``month(c)``,
+        ``bucket(16, c)``, ``truncate(10, c)``.
+    :param sort_by: columns, each with an optional `` desc``.
+    :param properties: table properties over the defaults.
+    :raises ConfigurationError: if a partition or sort column is not in the schema.
+    """
+    table = find_table(catalog, identifier)
+    if table is not None:
+        return table
+    spec = partition_spec(schema, [partition_by] if isinstance(partition_by, str) else partition_by)
+    order = sort_order(schema, [sort_by] if isinstance(sort_by, str) else sort_by)
+    ensure_namespace(catalog, identifier.partition(".")[0])
+    try:
+        return catalog.create_table(
+            identifier, schema, partition_spec=spec, sort_order=order, properties={**PROPERTIES, **(properties or {})}
+        )
+    except TableAlreadyExistsError:  # another process was faster
+        return catalog.load_table(identifier)
+
+
+def partition_spec(schema: Schema, partition_by: Sequence[str]) -> PartitionSpec:
+    """Return the partition spec that ``partition_by`` (see :func:`ensure_table`) means for ``schema``."""
+    fields = []
+    for position, expression in enumerate(partition_by):
+        transform, column = _transform(schema, expression)
+        source = _field(schema, column, f"partition_by={expression!r}")
+        identity = isinstance(transform, IdentityTransform)
+        name = column if identity else f"{column}_{str(transform).partition('[')[0]}"
+        fields.append(PartitionField(source.field_id, PARTITION_FIELD_ID_START + position, transform, name))
+    return PartitionSpec(*fields)
+
+
+def _transform(schema: Schema, expression: str) -> tuple[Transform[Any, Any], str]:
+    match = _TRANSFORM.fullmatch(expression.strip())
+    if match is None:
+        kind = _field(schema, expression, f"partition_by={expression!r}").field_type
+        by_day = isinstance(kind, (TimestampType, TimestamptzType))
+        return (DayTransform() if by_day else IdentityTransform()), expression
+    name, before, column, after = match.groups()
+    width = before or after
+    if name in _TIME_TRANSFORMS and width is None:
+        return _TIME_TRANSFORMS[name](), column
+    if name in _WIDTH_TRANSFORMS and width is not None:
+        return _WIDTH_TRANSFORMS[name](int(width)), column
+    raise ConfigurationError(
+        f"partition_by={expression!r} is not understood: write a column, or year/month/day/hour(column), "
+        "bucket(16, column), truncate(10, column)."
+    )
+
+
+def sort_order(schema: Schema, sort_by: Sequence[str]) -> SortOrder:
+    """Return the sort order that ``sort_by`` (see :func:`ensure_table`) means for ``schema``."""
+    fields = []
+    for expression in sort_by:
+        column, _, direction = expression.partition(" ")
+        source = _field(schema, column, f"sort_by={expression!r}").field_id
+        descending = direction.strip().lower() == "desc"
+        fields.append(
+            SortField(
+                source_id=source,
+                transform=IdentityTransform(),
+                direction=SortDirection.DESC if descending else SortDirection.ASC,
+                null_order=NullOrder.NULLS_LAST if descending else NullOrder.NULLS_FIRST,
+            )
+        )
+    return SortOrder(*fields)
+
+
+def _field(schema: Schema, column: str, what: str) -> NestedField:
+    found = next((item for item in schema.fields if item.name == column), None)
+    if found is None:
+        names = ", ".join(item.name for item in schema.fields)
+        raise ConfigurationError(f"{what}: there is no column {column!r}; the table has {names}.")
+    return found
+
+
+def evolve(catalog: Catalog, identifier: str, batch: pa.Schema) -> Table:
+    """
+    Make the table fit ``batch``: add new columns, widen types as Iceberg allows.
+
+    :returns: the table with its schema as it is now.
+    :raises SchemaError: for any other difference; nothing is changed then.
+    :raises CommitConflictError: if other writers changed the table in every round.
+    """
+    for _ in range(_COMMIT_ATTEMPTS):
+        table = catalog.load_table(identifier)
+        additions, widenings = _changes(table.schema(), batch, identifier)
+        if not additions and not widenings:
+            return table
+        try:
+            with table.update_schema() as update:
+                for name, kind in additions.items():
+                    update.add_column(name, kind)
+                for name, kind in widenings.items():
+                    update.update_column(name, kind)
+            return table
+        except CommitFailedException:
+            continue
+    raise CommitConflictError(f"The schema of {identifier} was changed by others {_COMMIT_ATTEMPTS} times in a row.")
+
+
+def _changes(
+    schema: Schema, batch: pa.Schema, identifier: str
+) -> tuple[dict[str, IcebergType], dict[str, PrimitiveType]]:
+    known = {item.name: item.field_type for item in schema.fields}
+    additions: dict[str, IcebergType] = {}
+    widenings: dict[str, PrimitiveType] = {}
+    for column in batch:
+        kind = iceberg_type(column.type, count(schema.highest_field_id + 1))
+        present = known.get(column.name)
+        if present is None:
+            additions[column.name] = kind
+        elif not isinstance(kind, PrimitiveType) or not isinstance(present, PrimitiveType):
+            _require_same_shape(present, kind, column.name, identifier)
+        elif kind != present and not _widens(kind, present):
+            if not _widens(present, kind):
+                raise SchemaError(
+                    f"{identifier}: column {column.name!r} is {present} in the table and {kind} in the batch. "
+                    "Iceberg widens int to long, float to double and decimals in precision, nothing else: declare the "
+                    f"column as {present} in the schema, convert it in a transform, or load it under another name."
+                )
+            widenings[column.name] = kind
+    return additions, widenings
+
+
+def _require_same_shape(present: IcebergType, kind: IcebergType, name: str, identifier: str) -> None:
+    if type(present) is not type(kind):
+        raise SchemaError(
+            f"{identifier}: column {name!r} is {present} in the table and {kind} in the batch: declare it the same way."
+        )
+
+
+def _widens(source: IcebergType, target: IcebergType) -> bool:
+    try:
+        return promote(source, target) == target
+    except ResolveError:
+        return False
+
+
+def fit(rows: pa.Table, table: Table) -> pa.Table:
+    """
+    Return ``rows`` with the table's columns, order and types; a missing optional column is NULL.
+
+    :raises SchemaError: if a required column is missing or holds NULL.
+    """
+    target = schema_to_pyarrow(table.schema(), include_field_ids=False)
+    columns = []
+    for wanted in target:
+        if wanted.name in rows.column_names:
+            column = rows[wanted.name].cast(wanted.type)
+        else:
+            column = pa.chunked_array([pa.nulls(len(rows), wanted.type)])
+        if not wanted.nullable and column.null_count:
+            raise SchemaError(
+                f"{'.'.join(table.name())}: required column {wanted.name!r} has {column.null_count} NULL(s)."
+            )
+        columns.append(column)
+    return pa.table(columns, schema=target)

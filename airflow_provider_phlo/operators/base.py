@@ -1,0 +1,36 @@
+"""What every operator of this package shares: qualified table names and errors that tell Airflow whether to retry."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+from airflow_provider_phlo.exceptions import TerminalError
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class PhloOperator(BaseOperator):
+    """An operator whose work is :meth:`run`; an error that no retry can cure fails the task at once."""
+
+    def execute(self, context: Context) -> Any:
+        from airflow.sdk.exceptions import AirflowFailException
+
+        try:
+            return self.run(context)
+        except TerminalError as error:
+            raise AirflowFailException(str(error)) from error
+
+    @abstractmethod
+    def run(self, context: Context) -> Any:
+        """Do the work and return a small JSON value for XCom."""
+
+    @staticmethod
+    def qualified(table: str) -> str:
+        """Return ``namespace.table``, with the default namespace for a bare name."""
+        from airflow_provider_phlo.naming import qualified_table
+
+        return qualified_table(table)

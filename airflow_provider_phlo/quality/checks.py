@@ -1,0 +1,461 @@
+"""
+The built-in checks, and the base class of your own.
+
+A built-in check is SQL: aggregates that share one scan of the table with those of other checks, or a query of its
+own. The same SQL runs on tables and on data frames.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.quality.results import QualityCheckResult, Severity
+from airflow_provider_phlo.sql import quote_identifier
+
+if TYPE_CHECKING:
+    from pandera.pandas import DataFrameModel
+
+    from airflow_provider_phlo.quality.scan import Rows
+
+# A clock that runs ahead is no fresh data: times further in the future do not count.
+CLOCK_SKEW = timedelta(hours=1)
+
+
+class Aggregate(NamedTuple):
+    """An SQL aggregate over the rows, with the values of its ``?`` markers."""
+
+    sql: str
+    parameters: tuple[Any, ...] = ()
+
+
+@dataclass
+class QualityCheck(ABC):
+    """
+    A check. One of your own gives ``execute``; ``df`` is then a pandas data frame of the rows under check.
+
+    :param name: how results call the check; by default its class and columns.
+    :param severity: ``error`` fails the task, ``warn`` is only reported.
+    """
+
+    name: str | None = field(default=None, kw_only=True)
+    severity: Severity = field(default="error", kw_only=True)
+
+    check_type: ClassVar[str] = "custom"
+
+    def __post_init__(self) -> None:
+        if self.severity not in ("error", "warn"):
+            raise ConfigurationError(
+                f"{type(self).__name__}: severity is {self.severity!r}, use 'error' or 'warn'."
+            )
+
+    @abstractmethod
+    def execute(self, df: Any, context: Mapping[str, Any] | None = None) -> QualityCheckResult:
+        """
+        Check the rows of ``df``.
+
+        :param context: ``table``, ``branch``, ``partition_column`` and ``partition`` when a table is checked.
+        """
+
+    def column_names(self) -> tuple[str, ...]:
+        """Return the columns that the check is about."""
+        names = getattr(self, "columns", None) or getattr(self, "column", None) or ()
+        return (names,) if isinstance(names, str) else tuple(names)
+
+    def check_name(self) -> str:
+        """Return the name in results."""
+        return self.name or f"{type(self).__name__}({', '.join(self.column_names())})"
+
+    def expectation(self) -> str | None:
+        """Return what the check declares, as text."""
+        return None
+
+
+@dataclass
+class SQLCheck(QualityCheck):
+    """
+    A check that an SQL engine answers: :meth:`aggregates` or :meth:`measure` give numbers, :meth:`judge` the result.
+
+    A check whose columns do not exist fails before it gets there.
+    """
+
+    def execute(self, df: Any, context: Mapping[str, Any] | None = None) -> QualityCheckResult:
+        """
+        Check a pandas or polars data frame, an Arrow table, or a list of records.
+
+        :param context: ``table`` names the rows in the result.
+        """
+        from airflow_provider_phlo.quality.scan import run_checks_on_frame
+
+        return run_checks_on_frame(df, [self], context)[0]
+
+    def problem(self, types: Mapping[str, str]) -> str | None:
+        """Return why rows with columns of these types cannot be checked, or None."""
+        missing = [name for name in self.column_names() if name not in types]
+        if not missing:
+            return None
+        return f"there is no column {', '.join(missing)}; the columns are: {', '.join(types) or 'none'}"
+
+    def aggregates(self, types: Mapping[str, str]) -> Mapping[str, Aggregate]:
+        """Return named aggregates that one scan computes together with those of other checks."""
+        return {}
+
+    def measure(self, rows: Rows) -> Mapping[str, Any]:
+        """Return named numbers that need a query of their own."""
+        return {}
+
+    @abstractmethod
+    def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:
+        """Return the result for these numbers: ``passed``, ``failed``, ``message``, ``metrics``."""
+
+
+@dataclass
+class NullCheck(SQLCheck):
+    """No NULL in any of ``columns``. NaN is a value."""
+
+    columns: Sequence[str]
+
+    check_type: ClassVar[str] = "not_null"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.columns = _names(self, self.columns)
+
+    def aggregates(self, types: Mapping[str, str]) -> Mapping[str, Aggregate]:
+        """Count NULLs in each column, and rows that have any."""
+        nulls = [f"{quote_identifier(name)} IS NULL" for name in self.columns]
+        each = {name: _count(null) for name, null in zip(self.columns, nulls, strict=True)}
+        return {"": _count(" OR ".join(nulls)), **each}
+
+    def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:
+        """Pass when no row has a NULL."""
+        counts = {name: values[name] for name in self.columns}
+        found = ", ".join(f"{count} in {name}" for name, count in counts.items() if count)
+        return QualityCheckResult(
+            passed=not values[""],
+            failed=values[""],
+            message=f"NULL values: {found}" if found else f"no NULL in {', '.join(self.columns)}",
+            metrics={"null_count": sum(counts.values()), "null_counts": counts},
+        )
+
+
+@dataclass
+class RangeCheck(SQLCheck):
+    """
+    Every value lies between the bounds, both included. NULL is :class:`NullCheck`'s business; NaN is out of range.
+
+    :param min_value: a number, date or time; None for no lower bound.
+    :param max_value: the same for the upper one.
+    """
+
+    column: str
+    min_value: Any = None
+    max_value: Any = None
+
+    check_type: ClassVar[str] = "range"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.min_value is None and self.max_value is None:
+            raise ConfigurationError(f"RangeCheck({self.column}) has no bound: give min_value or max_value.")
+
+    def expectation(self) -> str:
+        """Return the bounds."""
+        low = "" if self.min_value is None else f"{self.min_value} <= "
+        high = "" if self.max_value is None else f" <= {self.max_value}"
+        return f"{low}{self.column}{high}"
+
+    def aggregates(self, types: Mapping[str, str]) -> Mapping[str, Aggregate]:
+        """Count values beyond either bound."""
+        column = quote_identifier(self.column)
+        bounds = [("<", self.min_value), (">", self.max_value)]
+        beyond = [(f"{column} {sign} ?", bound) for sign, bound in bounds if bound is not None]
+        conditions = [condition for condition, _ in beyond]
+        if types[self.column] in ("FLOAT", "DOUBLE"):
+            conditions.append(f"isnan({column})")
+        return {"failed": _count(" OR ".join(conditions), *(bound for _, bound in beyond))}
+
+    def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:
+        """Pass when no value is beyond a bound."""
+        failed, bounds = values["failed"], self.expectation()
+        return QualityCheckResult(
+            passed=not failed,
+            failed=failed,
+            message=f"{failed} values out of range ({bounds})" if failed else f"all values in range ({bounds})",
+            metrics={"out_of_range_count": failed},
+        )
+
+
+@dataclass
+class FreshnessCheck(SQLCheck):
+    """
+    The newest value of a time column is at most ``max_age_hours`` old.
+
+    A date counts from its start, a time without a zone as UTC, ISO text as the time it spells. Times more than an
+    hour ahead of the clock are not counted. Without any time, nothing is fresh: the check fails.
+    """
+
+    column: str
+    max_age_hours: float
+
+    check_type: ClassVar[str] = "freshness"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.max_age_hours > 0:
+            raise ConfigurationError(f"FreshnessCheck({self.column}): max_age_hours must be above 0.")
+
+    def expectation(self) -> str:
+        """Return the limit."""
+        return f"at most {self.max_age_hours} h old"
+
+    def problem(self, types: Mapping[str, str]) -> str | None:
+        """Refuse columns that hold no time."""
+        missing = super().problem(types)
+        if missing or types[self.column].startswith(("TIMESTAMP", "DATE", "VARCHAR")):
+            return missing
+        return f"column {self.column} is {types[self.column]}: freshness needs a timestamp, a date or ISO text"
+
+    def aggregates(self, types: Mapping[str, str]) -> Mapping[str, Aggregate]:
+        """Compute the age of the newest value in seconds, and count values ahead of the clock."""
+        time = f"TRY_CAST({quote_identifier(self.column)} AS TIMESTAMP WITH TIME ZONE)"
+        now = datetime.now(UTC)
+        newest = f"max({time}) FILTER (WHERE {time} <= ?)"
+        return {
+            "age": Aggregate(
+                f"date_diff('second', {newest}, CAST(? AS TIMESTAMP WITH TIME ZONE))", (now + CLOCK_SKEW, now)
+            ),
+            "ahead": _count(f"{time} > ?", now + CLOCK_SKEW),
+        }
+
+    def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:
+        """Pass when the newest value is young enough."""
+        age, ahead = values["age"], values["ahead"]
+        hours = None if age is None else round(age / 3600, 2)
+        note = f"; {ahead} times ahead of the clock are not counted" if ahead else ""
+        newest = "no usable time" if hours is None else f"newest time is {hours} h old"
+        return QualityCheckResult(
+            passed=age is not None and age <= self.max_age_hours * 3600,
+            message=f"{newest} in {self.column} ({self.expectation()} is wanted){note}",
+            metrics={"age_hours": hours, "future_count": ahead},
+        )
+
+
+@dataclass
+class UniqueCheck(SQLCheck):
+    """No two rows share the values of ``columns``. As in SQL, a row with a NULL among them equals no other."""
+
+    columns: Sequence[str]
+
+    check_type: ClassVar[str] = "unique"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.columns = _names(self, self.columns)
+
+    def measure(self, rows: Rows) -> Mapping[str, Any]:
+        """Count keys held by several rows, and those rows; apart from the shared scan, which it would slow down."""
+        keys = [quote_identifier(name) for name in self.columns]
+        present = " AND ".join(f"{key} IS NOT NULL" for key in keys)
+        ((count, failed),) = rows.fetch(
+            "SELECT count(*), coalesce(sum(n), 0) FROM ("
+            f"SELECT count(*) AS n FROM (SELECT * FROM {rows.source}) AS t WHERE {present} "
+            f"GROUP BY {', '.join(keys)} HAVING count(*) > 1) AS g",
+            rows.parameters,
+        )
+        return {"keys": int(count), "failed": int(failed)}
+
+    def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:
+        """Pass when no key is held twice."""
+        keys, failed, names = values["keys"], values["failed"], ", ".join(self.columns)
+        return QualityCheckResult(
+            passed=not keys,
+            failed=failed,
+            message=f"{failed} rows share {keys} values of {names}" if keys else f"{names} is unique",
+            metrics={"duplicate_count": keys},
+        )
+
+
+@dataclass
+class CountCheck(SQLCheck):
+    """The number of rows lies between the bounds, both included."""
+
+    min_count: int | None = None
+    max_count: int | None = None
+
+    check_type: ClassVar[str] = "row_count"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.min_count is None and self.max_count is None:
+            raise ConfigurationError("CountCheck has no bound: give min_count or max_count.")
+
+    def expectation(self) -> str:
+        """Return the bounds."""
+        low = "" if self.min_count is None else f"at least {self.min_count}"
+        high = "" if self.max_count is None else f"at most {self.max_count}"
+        return f"{' and '.join(filter(None, (low, high)))} rows"
+
+    def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:
+        """Compare the number of rows with the bounds."""
+        low = self.min_count is None or row_count >= self.min_count
+        high = self.max_count is None or row_count <= self.max_count
+        return QualityCheckResult(low and high, message=f"{row_count} rows ({self.expectation()} are wanted)")
+
+
+@dataclass
+class PatternCheck(SQLCheck):
+    r"""
+    ``pattern`` is found in every value; ``^`` and ``$`` make it the whole value. NULL is :class:`NullCheck`'s business.
+
+    :param pattern: a regular expression without look-around or back-references, which SQL engines lack.
+    """
+
+    column: str
+    pattern: str
+
+    check_type: ClassVar[str] = "pattern"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        try:
+            re.compile(self.pattern)
+        except re.error as error:
+            raise ConfigurationError(
+                f"PatternCheck({self.column}): pattern {self.pattern!r}: {error}."
+            ) from error
+
+    def expectation(self) -> str:
+        """Return the pattern."""
+        return self.pattern
+
+    def aggregates(self, types: Mapping[str, str]) -> Mapping[str, Aggregate]:
+        """Count values without the pattern."""
+        text = f"CAST({quote_identifier(self.column)} AS VARCHAR)"
+        return {"failed": _count(f"NOT regexp_matches({text}, ?)", self.pattern)}
+
+    def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:
+        """Pass when every value has the pattern."""
+        failed = values["failed"]
+        found = f"{failed} values of {self.column} lack" if failed else f"all values of {self.column} have"
+        return QualityCheckResult(
+            passed=not failed,
+            failed=failed,
+            message=f"{found} the pattern {self.pattern!r}",
+            metrics={"mismatch_count": failed},
+        )
+
+
+@dataclass
+class SchemaCheck(SQLCheck):
+    """
+    The table has the columns of a Pandera model, each of the declared kind of type.
+
+    Kinds are compared, not widths: ``int`` is any integer. A whole number may stand where a fraction is declared.
+    More columns than declared are fine unless the model is strict.
+
+    :param schema: the model, or ``"package.module:Class"``, which keeps Pandera out of DAG parsing.
+    """
+
+    schema: type[DataFrameModel] | str
+
+    check_type: ClassVar[str] = "schema"
+
+    def check_name(self) -> str:
+        """Return the name in results."""
+        schema = self.schema if isinstance(self.schema, str) else self.schema.__name__
+        return self.name or f"SchemaCheck({schema.rpartition(':')[2]})"
+
+    def measure(self, rows: Rows) -> Mapping[str, Any]:
+        """Compare declared with present columns."""
+        from airflow_provider_phlo.quality.columns import compare_columns
+
+        return compare_columns(self.schema, rows.columns)._asdict()
+
+    def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:
+        """Pass when there is no difference."""
+        findings = {kind: values[kind] for kind in ("missing", "mistyped", "unexpected")}
+        text = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in findings.items() if names)
+        return QualityCheckResult(
+            passed=not text,
+            message=text or "all declared columns are there",
+            metrics={f"{kind}_columns": list(names) for kind, names in findings.items()},
+        )
+
+
+@dataclass
+class CustomSQLCheck(SQLCheck):
+    """
+    A query of your own says whether the data is right.
+
+    Without ``expected_result`` the query selects the rows that are wrong: it must return none. With it, the query
+    returns one row whose first column must equal it. The query reads ``namespace.table`` of any table, and a bare
+    name in the namespace of the table under check: the branch under audit of each table that has it, else main. It
+    sees whole tables; where one partition is checked, the query has to say so itself.
+
+    On a data frame the one table that the query names stands for the frame, or ``df`` does.
+
+    :param query: one SELECT.
+    :param expected_result: a number, text, truth value, date or time.
+    :param description: what is checked, for people; used as the message.
+    """
+
+    query: str
+    expected_result: Any = None
+    description: str | None = None
+
+    check_type: ClassVar[str] = "custom_sql"
+
+    def check_name(self) -> str:
+        """Return the name in results."""
+        return self.name or self.description or "CustomSQLCheck"
+
+    def expectation(self) -> str:
+        """Return what the query must give."""
+        return "no rows" if self.expected_result is None else str(self.expected_result)
+
+    def measure(self, rows: Rows) -> Mapping[str, Any]:
+        """Count the rows that the query selects, or compare its value."""
+        query = self.query.strip().rstrip(";")
+        rows.resolve(query)
+        if self.expected_result is None:
+            ((failed,),) = rows.fetch(f"SELECT count(*) FROM (\n{query}\n) AS q")
+            return {"failed": failed, "found": f"{failed} rows where none is wanted", "passed": not failed}
+        answer = rows.fetch(f"SELECT * FROM (\n{query}\n) AS q LIMIT 2")
+        if len(answer) != 1:
+            found = "no row" if not answer else "several rows"
+            return {"failed": None, "found": f"the query gives {found}, one is wanted", "passed": False}
+        passed = _equal(answer[0][0], self.expected_result)
+        verb = "gives" if passed else "does not give"
+        # what it gave instead may be a value of a person: it is not told
+        return {"failed": None, "found": f"the query {verb} {self.expected_result!r}", "passed": passed}
+
+    def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:
+        """Pass on no rows, or on the expected value."""
+        about = f"{self.description}: " if self.description else ""
+        return QualityCheckResult(values["passed"], values["failed"], about + values["found"])
+
+
+def _names(check: QualityCheck, names: Sequence[str]) -> tuple[str, ...]:
+    names = (names,) if isinstance(names, str) else tuple(names)
+    if not names:
+        raise ConfigurationError(f"{type(check).__name__} names no column.")
+    return names
+
+
+def _count(condition: str, *parameters: Any) -> Aggregate:
+    return Aggregate(f"count(*) FILTER (WHERE {condition})", parameters)
+
+
+def _equal(found: Any, expected: Any) -> bool:
+    numbers = isinstance(found, int | float | Decimal) and isinstance(expected, int | float | Decimal)
+    if numbers and (isinstance(found, float) or isinstance(expected, float)):
+        return math.isclose(found, expected, rel_tol=1e-9)  # sums of floats differ in their last digits
+    return bool(found == expected)

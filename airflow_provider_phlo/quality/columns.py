@@ -1,0 +1,90 @@
+"""Compare the columns of a table with those that a Pandera model declares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# a declared kind, and the other kinds that may stand for it
+_STANDS_FOR = {"float": ("integer", "decimal"), "decimal": ("integer",)}
+_KINDS = {
+    "BOOLEAN": "boolean",
+    "FLOAT": "float",
+    "DOUBLE": "float",
+    "DECIMAL": "decimal",
+    "VARCHAR": "string",
+    "ENUM": "string",
+    "UUID": "string",
+    "DATE": "date",
+    "BLOB": "binary",
+    "STRUCT": "struct",
+    "MAP": "struct",
+}
+
+
+class Difference(NamedTuple):
+    """Columns that the model declares and the table lacks, has as another type, or has beyond a strict model."""
+
+    missing: tuple[str, ...]
+    mistyped: tuple[str, ...]
+    unexpected: tuple[str, ...]
+
+
+def compare_columns(schema: Any, types: Mapping[str, str]) -> Difference:
+    """
+    Return how columns of these types differ from what ``schema`` declares.
+
+    :param schema: a Pandera model, or ``"package.module:Class"``.
+    :param types: DuckDB's type of each column.
+    :raises SchemaError: if ``schema`` is neither.
+    """
+    from airflow_provider_phlo.schemas.columns import load_model, model_columns
+    from airflow_provider_phlo.schemas.iceberg import METADATA_COLUMNS
+
+    declared = model_columns(load_model(schema))
+    missing, mistyped = [], []
+    for column in declared.columns:
+        if column.name not in types:
+            if declared.schema.columns[column.name].required:
+                missing.append(column.name)
+            continue
+        wanted, found = _declared_kind(column.type), _found_kind(types[column.name])
+        if found != wanted and found not in _STANDS_FOR.get(wanted, ()):
+            mistyped.append(f"{column.name} is {types[column.name]}, {wanted} is declared")
+    unexpected = (
+        [name for name in types if name not in declared and name not in METADATA_COLUMNS]
+        if declared.strict is True
+        else []
+    )
+    return Difference(tuple(missing), tuple(mistyped), tuple(unexpected))
+
+
+def _found_kind(duckdb_type: str) -> str:
+    if duckdb_type.endswith("]"):
+        return "list"
+    name = duckdb_type.partition("(")[0]
+    if name.startswith("TIME"):
+        return "timestamp" if name.startswith("TIMESTAMP") else "time"
+    return "integer" if name.endswith("INT") or name.endswith("INTEGER") else _KINDS.get(name, name)
+
+
+def _declared_kind(arrow_type: pa.DataType) -> str:
+    import pyarrow as pa
+
+    kinds = {
+        "boolean": pa.types.is_boolean,
+        "integer": pa.types.is_integer,
+        "float": pa.types.is_floating,
+        "decimal": pa.types.is_decimal,
+        "string": lambda found: pa.types.is_string(found) or pa.types.is_large_string(found),
+        "date": pa.types.is_date,
+        "timestamp": pa.types.is_timestamp,
+        "time": pa.types.is_time,
+        "binary": pa.types.is_binary,
+        "list": pa.types.is_list,
+        "struct": pa.types.is_struct,
+    }
+    return next((kind for kind, matches in kinds.items() if matches(arrow_type)), str(arrow_type))

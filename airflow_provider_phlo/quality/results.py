@@ -1,0 +1,100 @@
+"""What a check found: data first, then one error that carries all of it."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from decimal import Decimal
+from typing import Any, Literal
+
+from airflow_provider_phlo.exceptions import QualityCheckError
+
+log = logging.getLogger(__name__)
+
+Severity = Literal["error", "warn"]
+
+
+@dataclass(frozen=True)
+class QualityCheckResult:
+    """
+    The outcome of one check. Holds counts, column names and declared bounds, never a value of a row.
+
+    A check of your own gives ``passed``, ``failed`` and ``message``; whoever runs it fills in the rest.
+
+    :param passed: whether the data is as the check wants it.
+    :param failed: how many rows are not; None where that is no number of rows.
+    :param message: one sentence for people.
+    :param row_count: how many rows were looked at.
+    :param metrics: the check's own numbers; :meth:`to_dict` shows them beside the other fields.
+    :param execution_time_seconds: for a check that shares a scan, its share of that scan.
+    :param severity: ``error`` fails the task, ``warn`` is only reported.
+    :param check_type: the kind of check, as Airflow's SQL check results name it.
+    :param expected: what the check declares, as text.
+    """
+
+    passed: bool
+    failed: int | None = None
+    message: str = ""
+    check_name: str = ""
+    table: str | None = None
+    columns: tuple[str, ...] = ()
+    row_count: int | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    execution_time_seconds: float = 0.0
+    severity: Severity = "error"
+    check_type: str = ""
+    expected: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as JSON values; numbers that JSON lacks (NaN, infinities) become None."""
+        values = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "metrics"}
+        return {name: _plain(value) for name, value in {**self.metrics, **values}.items()}
+
+
+def raise_for_failures(results: Iterable[QualityCheckResult]) -> None:
+    """
+    Raise one error if any check of severity ``error`` failed; log the failed ``warn`` ones.
+
+    :raises QualityCheckError: names every failed check; carries all results.
+    """
+    results = tuple(results)
+    failures = []
+    for result in results:
+        if result.passed:
+            continue
+        if result.severity == "warn":
+            log.warning("%s", describe(result))
+        else:
+            failures.append(result)
+    if failures:
+        tables = sorted({result.table for result in failures if result.table})
+        where = f" on {', '.join(tables)}" if tables else ""
+        raise QualityCheckError(
+            f"{len(failures)} of {len(results)} checks failed{where}: "
+            + "; ".join(f"{result.check_name}: {result.message}" for result in failures),
+            results,
+        )
+
+
+def describe(result: QualityCheckResult) -> str:
+    """Return the one line that logs show of a result."""
+    outcome = "passed" if result.passed else "FAILED" if result.severity == "error" else "WARNING"
+    return f"{outcome}: {result.check_name} on {result.table}: {result.message}"
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "item") and hasattr(value, "dtype"):  # a NumPy scalar out of somebody's own check
+        value = value.item()
+    if isinstance(value, Decimal):
+        value = float(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, Iterable):
+        return [_plain(item) for item in value]
+    return str(value)

@@ -1,0 +1,348 @@
+"""
+Run checks on a table or a data frame: all aggregates in one scan, then what needs a query or a frame of its own.
+
+Every check gives a result. One that cannot be evaluated (a column is missing, types do not compare, somebody's own
+code raises) has failed, and says so without showing data.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
+from airflow_provider_phlo.quality.checks import Aggregate, QualityCheck, SQLCheck
+from airflow_provider_phlo.quality.results import QualityCheckResult
+from airflow_provider_phlo.sql import literal, quote, quote_identifier
+
+if TYPE_CHECKING:
+    import duckdb
+    import pandas as pd
+    import pyarrow as pa
+    from pyiceberg.catalog import Catalog
+
+log = logging.getLogger(__name__)
+
+PARTITION_COLUMN = "_phlo_partition_date"
+FRAME = "df"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """
+    The rows under check, as the engine sees them.
+
+    :param table: their name in results.
+    :param source: what follows ``FROM``, filter included.
+    :param parameters: the values of the ``?`` markers in ``source``.
+    :param columns: DuckDB's type of each column.
+    :param resolve: makes the tables that a query names readable.
+    """
+
+    connection: duckdb.DuckDBPyConnection
+    table: str | None
+    source: str
+    parameters: tuple[Any, ...]
+    columns: Mapping[str, str]
+    resolve: Callable[[str], None]
+
+    def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return all rows of a query."""
+        return self.connection.execute(sql, list(parameters)).fetchall()
+
+    def aggregate(self, aggregates: Iterable[Aggregate]) -> tuple[Any, ...]:
+        """Return the values of ``aggregates`` over the rows, from one scan."""
+        aggregates = tuple(aggregates)
+        sql = f"SELECT {', '.join(aggregate.sql for aggregate in aggregates)} FROM {self.source}"
+        values = [value for aggregate in aggregates for value in aggregate.parameters]
+        return self.fetch(sql, [*values, *self.parameters])[0]
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """The rows as a pandas data frame, for checks that are no SQL."""
+        rows = self.connection.sql(f"SELECT * FROM {self.source}", params=list(self.parameters))
+        return rows.to_arrow_table().to_pandas()
+
+
+def run_checks(
+    catalog: Catalog,
+    table: str,
+    checks: Iterable[QualityCheck],
+    *,
+    branch: str | None = None,
+    partition_column: str | None = None,
+    partition: str | date | None = None,
+) -> list[QualityCheckResult]:
+    """
+    Run ``checks`` on a table of the catalog; a result each, in their order.
+
+    :param table: ``namespace.table``.
+    :param branch: the branch to read; main of tables that lack it (a run that changed nothing has no branch).
+    :param partition_column: the column that ``partition`` speaks of, ``_phlo_partition_date`` by default.
+    :param partition: check only rows of this day (or value, if the column holds no time); all rows when None.
+    :raises ConfigurationError: there is no such table or partition column.
+    """
+    from airflow_provider_phlo.iceberg.duckdb import connect
+
+    with connect(catalog, tables=[table], branch=branch) as connection:
+        _prepare(connection)
+        columns = _columns(connection, quote(table))
+        where, parameters = _filter(table, columns, partition_column, partition)
+
+        def resolve(query: str) -> None:
+            _resolve_tables(connection, catalog, table, branch, query)
+
+        rows = Rows(connection, table, quote(table) + where, parameters, columns, resolve)
+        context = {
+            "table": table,
+            "branch": branch,
+            "partition_column": partition_column or (PARTITION_COLUMN if partition else None),
+            "partition": partition,
+        }
+        return evaluate(rows, checks, context)
+
+
+def run_checks_on_frame(
+    frame: Any, checks: Iterable[QualityCheck], context: Mapping[str, Any] | None = None
+) -> list[QualityCheckResult]:
+    """
+    Run ``checks`` on a pandas or polars data frame, an Arrow table, or a list of records.
+
+    :param context: ``table`` names the rows in results.
+    """
+    import duckdb
+
+    context = context or {}
+    table = context.get("table")
+    with duckdb.connect() as connection:
+        _prepare(connection)
+        connection.register(FRAME, to_arrow(frame))
+
+        def resolve(query: str) -> None:
+            _resolve_frame(connection, table, query)
+
+        source = quote_identifier(FRAME)
+        rows = Rows(connection, table, source, (), _columns(connection, source), resolve)
+        return evaluate(rows, checks, context)
+
+
+def evaluate(
+    rows: Rows, checks: Iterable[QualityCheck], context: Mapping[str, Any]
+) -> list[QualityCheckResult]:
+    """Run ``checks`` on ``rows``; a result each, in their order."""
+    checks = list(checks)
+    planned = {place: check for place, check in enumerate(checks) if isinstance(check, SQLCheck)}
+    row_count, values, seconds = _scan(rows, planned)
+    results = []
+    for place, check in enumerate(checks):
+        started = time.perf_counter()
+        if isinstance(check, SQLCheck):
+            result = _judge(rows, check, row_count, values[place])
+        else:
+            result = _execute(rows, check, context)
+        took = time.perf_counter() - started + (seconds if place in planned else 0.0)
+        results.append(_completed(result, check, rows.table, row_count, took))
+    return results
+
+
+def to_arrow(frame: Any) -> pa.Table:
+    """
+    Return the rows of ``frame``: a pandas or polars data frame, an Arrow table, or a list of records.
+
+    pandas writes a missing number as NaN: such a NaN becomes NULL, as in pandas' own conversion.
+
+    :raises ConfigurationError: if it is something else.
+    """
+    import pyarrow as pa
+
+    if isinstance(frame, list):
+        return pa.Table.from_pylist(frame)
+    if hasattr(frame, "iloc") and hasattr(frame, "columns"):
+        return pa.Table.from_pandas(frame, preserve_index=False)
+    if hasattr(frame, "collect") and hasattr(frame, "collect_schema"):  # a lazy frame of polars
+        frame = frame.collect()
+    if not hasattr(frame, "__arrow_c_stream__") and not hasattr(frame, "__arrow_c_array__"):
+        raise ConfigurationError(
+            f"Cannot check a {type(frame).__name__}: give a pandas or polars data frame, an Arrow table, "
+            "or a list of records."
+        )
+    return pa.table(frame)
+
+
+Values = Mapping[str, Any] | QualityCheckResult
+
+
+def _scan(rows: Rows, planned: Mapping[int, SQLCheck]) -> tuple[int, dict[int, Values], float]:
+    """Return the number of rows, the values of each check (or its failure), and each check's share of the time."""
+    started = time.perf_counter()
+    values: dict[int, Values] = {}
+    wanted: dict[tuple[int, str], Aggregate] = {}
+    for place, check in planned.items():
+        problem = check.problem(rows.columns)
+        values[place] = _failure(problem) if problem else {}
+        if not problem:
+            named = check.aggregates(rows.columns)
+            wanted.update({(place, name): aggregate for name, aggregate in named.items()})
+    row_count, found = _compute(rows, wanted)
+    for place in values:
+        mine = {name: value for (owner, name), value in found.items() if owner == place}
+        failures = [value for value in mine.values() if isinstance(value, QualityCheckResult)]
+        if mine:
+            values[place] = failures[0] if failures else mine
+    return row_count, values, (time.perf_counter() - started) / max(len(planned), 1)
+
+
+def _compute(
+    rows: Rows, wanted: Mapping[tuple[int, str], Aggregate]
+) -> tuple[int, dict[tuple[int, str], Any]]:
+    import duckdb
+
+    count = Aggregate("count(*)")
+    try:
+        row_count, *found = rows.aggregate([count, *wanted.values()])
+        return row_count, dict(zip(wanted, found, strict=True))
+    except duckdb.Error:
+        # one aggregate spoils the scan: find out which, so that the others still count
+        (row_count,) = rows.aggregate([count])
+        return row_count, {key: _compute_alone(rows, aggregate) for key, aggregate in wanted.items()}
+
+
+def _compute_alone(rows: Rows, aggregate: Aggregate) -> Any:
+    import duckdb
+
+    try:
+        return rows.aggregate([aggregate])[0]
+    except duckdb.Error as error:
+        return _engine_failure(rows, error)
+
+
+def _judge(rows: Rows, check: SQLCheck, row_count: int, values: Values) -> QualityCheckResult:
+    import duckdb
+
+    if isinstance(values, QualityCheckResult):
+        return values
+    try:
+        return check.judge(row_count, {**values, **check.measure(rows)})
+    except duckdb.Error as error:
+        return _engine_failure(rows, error)
+    except PhloError as error:
+        return _failure(str(error))
+
+
+def _execute(rows: Rows, check: QualityCheck, context: Mapping[str, Any]) -> QualityCheckResult:
+    """Run somebody's own check; whatever it raises is a failed check."""
+    frame = rows.frame.copy(deep=False)  # a column that one check adds or replaces is not seen by the next
+    try:
+        result = check.execute(frame, context)
+        if isinstance(result, QualityCheckResult):
+            failed = None if result.failed is None else int(result.failed)
+            return replace(result, passed=bool(result.passed), failed=failed)
+    except Exception as error:  # noqa: BLE001
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        # the text of the error may quote data: it is not told
+        return _failure(f"the check raised {type(error).__name__} in {place.name}, line {place.lineno}")
+    return _failure(f"execute returned {type(result).__name__}, it must return a QualityCheckResult")
+
+
+def _completed(
+    result: QualityCheckResult, check: QualityCheck, table: str | None, row_count: int, seconds: float
+) -> QualityCheckResult:
+    """Fill in what the check left open."""
+    return replace(
+        result,
+        check_name=result.check_name or check.check_name(),
+        check_type=result.check_type or check.check_type,
+        table=result.table or table,
+        columns=tuple(result.columns) or check.column_names(),
+        row_count=row_count if result.row_count is None else result.row_count,
+        execution_time_seconds=round(seconds, 6),
+        severity="warn" if "warn" in (check.severity, result.severity) else "error",
+        expected=result.expected or check.expectation(),
+    )
+
+
+def _failure(message: str) -> QualityCheckResult:
+    return QualityCheckResult(False, None, message)
+
+
+def _engine_failure(rows: Rows, error: duckdb.Error) -> QualityCheckResult:
+    # DuckDB's text may quote data ("could not convert '…'"): its kind has to do
+    types = ", ".join(f"{name} {kind}" for name, kind in rows.columns.items())
+    return _failure(
+        f"it cannot be evaluated ({type(error).__name__}); compare it with the column types: {types}"
+    )
+
+
+def _prepare(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute("SET TimeZone = 'UTC'")
+    # a name that no table has must not find a Python variable
+    connection.execute("SET python_enable_replacements = false")
+
+
+def _columns(connection: duckdb.DuckDBPyConnection, source: str) -> dict[str, str]:
+    return {
+        name: kind for name, kind, *_ in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
+    }
+
+
+def _filter(
+    table: str, columns: Mapping[str, str], column: str | None, partition: str | date | None
+) -> tuple[str, tuple[Any, ...]]:
+    if partition is None:
+        return "", ()
+    column = column or PARTITION_COLUMN
+    if column not in columns:
+        raise ConfigurationError(
+            f"Table {table} has no partition column {column}. Set partition_column to one of: {', '.join(columns)}."
+        )
+    name, kind = quote_identifier(column), columns[column]
+    if not kind.startswith(("DATE", "TIMESTAMP")):
+        return f" WHERE CAST({name} AS VARCHAR) = ?", (str(partition),)
+    day = _day(partition)
+    return f" WHERE {name} >= CAST(? AS DATE) AND {name} < CAST(? AS DATE)", (day, day + timedelta(days=1))
+
+
+def _day(partition: str | date) -> date:
+    try:
+        return date.fromisoformat(str(partition))
+    except ValueError:
+        raise ConfigurationError(
+            f"Partition {str(partition)!r} is not a day: write it as YYYY-MM-DD."
+        ) from None
+
+
+def _resolve_tables(
+    connection: duckdb.DuckDBPyConnection, catalog: Catalog, table: str, branch: str | None, query: str
+) -> None:
+    from airflow_provider_phlo.iceberg.duckdb import assert_read_only, connect, referenced_tables
+
+    assert_read_only(query)
+    namespace = table.rpartition(".")[0]
+    named = {name if "." in name else f"{namespace}.{name}" for name in referenced_tables(query)}
+    connect(catalog, tables=sorted(named - {table}), branch=branch, connection=connection)
+    connection.execute(f"SET search_path = {literal(quote_identifier(namespace))}")
+
+
+def _resolve_frame(connection: duckdb.DuckDBPyConnection, table: str | None, query: str) -> None:
+    from airflow_provider_phlo.iceberg.duckdb import assert_read_only, referenced_tables
+
+    assert_read_only(query)
+    named = referenced_tables(query) - {FRAME}
+    if len(named) > 1:
+        named -= {table} if table else set()
+        raise ConfigurationError(
+            f"The query names {', '.join(sorted(named))}: on a data frame it can read one table only."
+        )
+    for name in named:
+        namespace = name.rpartition(".")[0]
+        if namespace:
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(namespace)}")
+        connection.execute(
+            f"CREATE OR REPLACE VIEW {quote(name)} AS SELECT * FROM {quote_identifier(FRAME)}"
+        )

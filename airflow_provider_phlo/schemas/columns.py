@@ -1,0 +1,205 @@
+"""What a Pandera model declares, as plain columns with Arrow types."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import typing
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, is_typeddict
+
+import pyarrow as pa
+from pandera.pandas import DataFrameModel, DataFrameSchema
+
+from airflow_provider_phlo.exceptions import SchemaError
+
+TIMESTAMP = pa.timestamp("us", tz="UTC")
+# Pandera's own default for a bare ``Decimal`` is scale 0, which would cut every fraction.
+DECIMAL = pa.decimal128(38, 9)
+
+_PYTHON_TYPES: dict[Any, pa.DataType] = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    bool: pa.bool_(),
+    bytes: pa.binary(),
+    datetime.datetime: TIMESTAMP,
+    datetime.date: pa.date32(),
+    decimal.Decimal: DECIMAL,
+}
+_DTYPE_NAMES: dict[str, pa.DataType] = {
+    "bool": pa.bool_(),
+    "boolean": pa.bool_(),
+    "date": pa.date32(),
+    "float32": pa.float32(),
+    "float64": pa.float64(),
+    "int8": pa.int32(),
+    "int16": pa.int32(),
+    "int32": pa.int32(),
+    "int64": pa.int64(),
+    "object": pa.string(),
+    "str": pa.string(),
+    "category": pa.string(),
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """
+    One declared column.
+
+    :param nullable: whether a row may lack a value (declared ``nullable``, or optional).
+    :param default: the value of a row that lacks one; None for no default.
+    :param pii: whether samples of it must be masked (``metadata={"pii": True}``).
+    """
+
+    name: str
+    type: pa.DataType
+    nullable: bool = False
+    unique: bool = False
+    default: Any = None
+    description: str | None = None
+    pii: bool = False
+
+
+@dataclass(frozen=True)
+class ModelColumns:
+    """
+    All that a model declares.
+
+    :param strict: True forbids, "filter" drops columns that are not declared; False keeps them.
+    :param unique_together: sets of columns that are unique as a whole.
+    """
+
+    model: type[DataFrameModel]
+    columns: tuple[Column, ...]
+    schema: DataFrameSchema = field(repr=False)
+    strict: bool | str = False
+    unique_together: tuple[tuple[str, ...], ...] = ()
+
+    def __getitem__(self, name: str) -> Column:
+        return next(column for column in self.columns if column.name == name)
+
+    def __contains__(self, name: str) -> bool:
+        return any(column.name == name for column in self.columns)
+
+
+def model_columns(model: type[DataFrameModel]) -> ModelColumns:
+    """
+    Return what ``model`` declares.
+
+    :raises SchemaError: if it is no Pandera model, or a type has no Iceberg counterpart.
+    """
+    return _model_columns(model)
+
+
+@cache
+def _model_columns(model: Any) -> ModelColumns:
+    if not (isinstance(model, type) and issubclass(model, DataFrameModel)):
+        raise SchemaError(f"validation_schema must be a Pandera DataFrameModel class, not {model!r}.")
+    schema = model.to_schema()
+    columns = tuple(_column(model, name, declared) for name, declared in schema.columns.items())
+    together = (tuple([schema.unique] if isinstance(schema.unique, str) else schema.unique),) if schema.unique else ()
+    return ModelColumns(model, columns, schema, schema.strict, together)
+
+
+def require_key(declared: ModelColumns, key: tuple[str, ...]) -> None:
+    """
+    Check that no key column was lost to Pandera's underscore rule.
+
+    :raises SchemaError: if the model is a plain ``DataFrameModel`` that names such a column.
+    """
+    for name in key:
+        if name not in declared and any(
+            name in vars(base).get("__annotations__", {}) for base in declared.model.__mro__
+        ):
+            raise SchemaError(
+                f"Key column {name!r} of {declared.model.__name__} is lost: Pandera drops names that start with an "
+                "underscore. Derive the schema from airflow_provider_phlo.schemas.PhloSchema, which keeps them."
+            )
+
+
+def _column(model: type[DataFrameModel], name: str, declared: Any) -> Column:
+    info = model.__fields__[name][0]
+    annotation = info.raw_annotation
+    if info.origin is not None and getattr(info.origin, "__module__", "").startswith("pandera"):
+        annotation = info.arg
+    metadata = declared.metadata or {}
+    try:
+        arrow_type = _arrow_type(annotation, declared.dtype)
+    except KeyError:
+        raise SchemaError(
+            f"Column {name!r} of {model.__name__} has type {annotation!r}, which has no Iceberg counterpart: use str, "
+            "int, float, bool, datetime, date, Decimal, bytes, list[…] or a TypedDict."
+        ) from None
+    return Column(
+        name=name,
+        type=arrow_type,
+        nullable=bool(declared.nullable or not declared.required),
+        unique=bool(declared.unique),
+        default=declared.default,
+        description=declared.description,
+        pii=bool(metadata.get("pii") or "pii" in metadata.get("tags", ())),
+    )
+
+
+def _arrow_type(annotation: Any, dtype: Any) -> pa.DataType:
+    """Return the Arrow type of an annotation, or of Pandera's own dtype; KeyError if there is none."""
+    precision, scale = getattr(dtype, "precision", None), getattr(dtype, "scale", None)
+    if precision is not None and annotation is not decimal.Decimal:
+        return pa.decimal128(precision, scale or 0)
+    if annotation in _PYTHON_TYPES:
+        return _PYTHON_TYPES[annotation]
+    nested = _nested_type(annotation)
+    if nested is not None:
+        return nested
+    name = str(dtype).lower()
+    if name.startswith("datetime64"):
+        return TIMESTAMP
+    return pa.string() if name.startswith("string") else _DTYPE_NAMES[name.removeprefix("u")]
+
+
+def _nested_type(annotation: Any) -> pa.DataType | None:
+    """Return list and struct types; a bare ``dict`` or ``list`` is JSON text."""
+    if annotation in (dict, list):
+        return pa.string()
+    if is_typeddict(annotation):
+        return pa.struct([(name, _python_type(kind)) for name, kind in typing.get_type_hints(annotation).items()])
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is list:
+        return pa.list_(_python_type(arguments[0]))
+    return pa.string() if origin is dict else None
+
+
+def _python_type(annotation: Any) -> pa.DataType:
+    arguments = [argument for argument in typing.get_args(annotation) if argument is not type(None)]
+    if typing.get_origin(annotation) not in (list, dict, None) and len(arguments) == 1:
+        return _python_type(arguments[0])
+    return _PYTHON_TYPES[annotation] if annotation in _PYTHON_TYPES else _required(_nested_type(annotation), annotation)
+
+
+def _required(found: pa.DataType | None, annotation: Any) -> pa.DataType:
+    if found is None:
+        raise KeyError(annotation)
+    return found
+
+
+def load_model(reference: Any) -> type[DataFrameModel]:
+    """
+    Return the model that ``reference`` names.
+
+    :param reference: the class itself, or ``"package.module:Class"``, which keeps Pandera out of DAG parsing.
+    :raises SchemaError: if it cannot be imported.
+    """
+    if not isinstance(reference, str):
+        return reference
+    from importlib import import_module
+
+    module, _, name = reference.partition(":")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise SchemaError(
+            f"validation_schema {reference!r} cannot be loaded ({error}): write 'package.module:Class'."
+        ) from error

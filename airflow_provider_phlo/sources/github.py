@@ -1,0 +1,193 @@
+"""
+GitHub's public activity of one user, as a dlt source.
+
+Paging, limits and conditional requests follow
+https://docs.github.com/en/rest/using-the-rest-api/best-practices-for-using-the-rest-api.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import dlt
+from dlt.extract.resource import DltResource
+from dlt.extract.source import DltSource
+
+from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.sources.http import (
+    Answer,
+    ConnectionLike,
+    JsonClient,
+    RetryPolicy,
+    hint,
+    records,
+)
+from airflow_provider_phlo.sources.http import base_url as connection_url
+
+log = logging.getLogger(__name__)
+
+API_ROOT = "https://api.github.com"
+API_VERSION = "2022-11-28"
+# One page has at most 100 items: far beyond any user, and the end of a server that never ends.
+MAX_PAGES = 10_000
+ADVICE = {
+    401: "password (a GitHub token, GITHUB_TOKEN)",
+    403: "password (a GitHub token that may read this, GITHUB_TOKEN)",
+    404: "login (the user watched, GITHUB_USERNAME) or host (the API root)",
+    429: "password (a GitHub token, GITHUB_TOKEN, has a higher limit)",
+}
+
+Page = list[dict[str, Any]]
+
+
+def github(
+    base_url: str = API_ROOT,
+    login: str = "",
+    token: str | None = None,
+    *,
+    conn_id: str = "github_default",
+    per_page: int = 100,
+    max_wait_seconds: float = 240,
+    conditional: bool = True,
+    retry: RetryPolicy | None = None,
+) -> DltSource:
+    """
+    Return the resources ``user_profile``, ``user_repos`` and ``user_events`` of one user.
+
+    A page that is unchanged since the last published run (ETag, kept in the resource's dlt state) yields nothing.
+
+    :param base_url: the root of the API.
+    :param login: the user watched.
+    :param token: optional; raises GitHub's limit from 60 to 5,000 requests an hour.
+    :param conn_id: the connection to name in messages.
+    :param per_page: items asked for a page, at most 100.
+    :param max_wait_seconds: all that one run may spend waiting for rate limits.
+    :param conditional: False reads every page anew, for a table that lost its rows.
+    :param retry: attempts, pauses and timeouts.
+    :raises ConfigurationError: ``login`` is empty or ``base_url`` is no URL.
+    """
+    login = login.strip()
+    if not login:
+        raise ConfigurationError(_login_missing(conn_id))
+    client = JsonClient(
+        base_url,
+        conn_id,
+        headers=_headers(token),
+        advice=ADVICE,
+        retry=replace(retry or RetryPolicy(), max_wait_seconds=max_wait_seconds),
+    )
+    user = f"{client.root}/users/{quote(login, safe='')}"
+    account = f"{client.root} {login.lower()}"
+    paging = urlencode({"per_page": per_page})
+
+    def resource(name: str, url: str, read: Callable[[JsonClient, str, Answer], Page]) -> DltResource:
+        def pages() -> Iterator[Page]:
+            memory = _Memory(dlt.current.resource_state(name), account, conditional)
+            yield from _pages(client, url, read, memory)
+
+        return dlt.resource(pages, name=name)
+
+    # dlt would fill arguments of a decorated function from its own configuration, so it is given one without.
+    def resources() -> list[DltResource]:
+        return [
+            resource("user_profile", user, _profile),
+            resource("user_repos", f"{user}/repos?{paging}&sort=full_name", _records),
+            resource("user_events", f"{user}/events?{paging}", _records),
+        ]
+
+    return dlt.source(resources, name="github", max_table_nesting=0)()
+
+
+def connection_arguments(connection: ConnectionLike) -> dict[str, Any]:
+    """
+    Return ``base_url, login, token, conn_id`` of :func:`github` for an Airflow connection.
+
+    :raises ConfigurationError: the connection has no login, or its host is no URL.
+    """
+    conn_id = str(connection.conn_id)
+    login = (connection.login or "").strip()
+    if not login:
+        raise ConfigurationError(_login_missing(conn_id))
+    return {
+        "base_url": connection_url(connection, default=API_ROOT),
+        "login": login,
+        "token": connection.password or None,
+        "conn_id": conn_id,
+    }
+
+
+@dataclass
+class _Memory:
+    """
+    The ETag and the next link of every page read last time.
+
+    It holds one account and only the pages of the last complete reading, so it cannot grow.
+    """
+
+    state: dict[str, Any]
+    account: str
+    use: bool
+
+    def recall(self, url: str) -> dict[str, Any]:
+        if not self.use or self.state.get("account") != self.account:
+            return {}
+        known: dict[str, Any] = self.state.get("pages", {}).get(url, {})
+        return known
+
+    def keep(self, pages: dict[str, dict[str, Any]]) -> None:
+        self.state["account"] = self.account
+        self.state["pages"] = {url: page for url, page in pages.items() if page["etag"]}
+
+
+def _pages(
+    client: JsonClient, first: str, read: Callable[[JsonClient, str, Answer], Page], memory: _Memory
+) -> Iterator[Page]:
+    url: str | None = first
+    seen: dict[str, dict[str, Any]] = {}
+    while url is not None:
+        if url in seen:
+            log.warning("%s: a next link leads back to a page already read; paging ends", client.conn_id)
+            break
+        if len(seen) == MAX_PAGES:
+            raise client.rejected(first, f"leads to more than {MAX_PAGES} pages")
+        known = memory.recall(url)
+        answer = client.get(url, headers={"If-None-Match": known["etag"]} if known else None)
+        if answer.status == 304 and known:
+            # A 304 need not repeat the Link header.
+            following = answer.next_url or known.get("next")
+            etag = known["etag"]
+        else:
+            page = read(client, url, answer)
+            following, etag = answer.next_url, answer.headers.get("ETag")
+            if page:
+                yield page
+        seen[url] = {"etag": etag, "next": following}
+        url = following
+    # Only now: a reading that was broken off must not make its unread pages look known.
+    memory.keep(seen)
+
+
+def _profile(client: JsonClient, url: str, answer: Answer) -> Page:
+    if not isinstance(answer.body, dict):
+        raise client.rejected(url, "answered JSON that is not an object")
+    return [answer.body]
+
+
+def _records(client: JsonClient, url: str, answer: Answer) -> Page:
+    return records(client, url, answer.body)
+
+
+def _headers(token: str | None) -> dict[str, str]:
+    headers = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": API_VERSION}
+    if token and token.strip():
+        headers["Authorization"] = f"Bearer {token.strip()}"
+    return headers
+
+
+def _login_missing(conn_id: str) -> str:
+    setting = "login (the GitHub user to watch; GITHUB_USERNAME in .env)"
+    return f"{conn_id}: no GitHub user is named. {hint(conn_id, setting)}"

@@ -1,0 +1,214 @@
+"""
+Continuous glucose readings of a Nightscout site, as a dlt source.
+
+The API (v1) has no cursor: it answers the newest ``count`` entries of a window, or fewer, newest first.
+https://github.com/nightscout/cgm-remote-monitor
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import re
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+import dlt
+from dlt.extract.resource import DltResource
+from dlt.extract.source import DltSource
+
+from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.sources.http import (
+    ConnectionLike,
+    JsonClient,
+    RetryPolicy,
+    hint,
+    records,
+)
+from airflow_provider_phlo.sources.http import base_url as connection_url
+
+log = logging.getLogger(__name__)
+
+ENTRIES = "/api/v1/entries.json"
+# name-0123456789abcdef, as Nightscout's admin page shows it
+ACCESS_TOKEN = re.compile(r"[a-z0-9_]{0,10}-[0-9a-f]{16}")
+SHA1_HEX = re.compile(r"[0-9a-fA-F]{40}")
+CREDENTIAL = "password (the site's API secret or an access token that may read)"
+ADVICE = {401: CREDENTIAL, 403: CREDENTIAL, 404: "host (the site's address)"}
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+Page = list[dict[str, Any]]
+
+
+def nightscout(
+    base_url: str,
+    secret: str | None = None,
+    *,
+    start: datetime | date | str,
+    end: datetime | date | str,
+    conn_id: str = "nightscout_default",
+    page_size: int = 1000,
+    auth: str | None = None,
+    retry: RetryPolicy | None = None,
+) -> DltSource:
+    """
+    Return the resource ``entries``: the ``sgv`` entries with ``start <= date < end``.
+
+    An entry may come more than once, where two pages meet. One without a usable date is kept, for validation to judge.
+
+    :param base_url: the site.
+    :param secret: the API secret, its SHA-1 in hex, or an access token; None for a site that anyone may read.
+    :param start: a moment (UTC when it names no zone) or a day.
+    :param end: likewise, exclusive.
+    :param conn_id: the connection to name in messages.
+    :param page_size: entries asked for at once; the site may answer fewer.
+    :param auth: ``secret`` or ``token`` says what ``secret`` is; by default its form does.
+    :param retry: attempts, pauses and timeouts.
+    :raises ConfigurationError: an argument is wrong.
+    """
+    window = _milliseconds(start), _milliseconds(end)
+    if window[0] >= window[1]:
+        raise ConfigurationError(f"nightscout: start ({start}) has to be before end ({end}).")
+    if page_size < 1:
+        raise ConfigurationError(f"nightscout: page_size has to be at least 1, not {page_size}.")
+    headers, params = credentials(secret, auth, conn_id)
+    root = base_url.rstrip("/").removesuffix("/api/v1")
+    client = JsonClient(root, conn_id, headers=headers, advice=ADVICE, retry=retry or RetryPolicy())
+
+    def entries() -> Iterator[Page]:
+        yield from _pages(client, params, window, page_size)
+
+    # dlt would fill arguments of a decorated function from its own configuration, so it is given one without.
+    def resources() -> list[DltResource]:
+        return [dlt.resource(entries, name="entries")]
+
+    return dlt.source(resources, name="nightscout", max_table_nesting=0)()
+
+
+def connection_arguments(connection: ConnectionLike) -> dict[str, Any]:
+    """
+    Return ``base_url, secret, conn_id, auth`` of :func:`nightscout` for an Airflow connection.
+
+    The extra ``auth`` (``secret`` or ``token``) says what the password is, where its form misleads.
+
+    :raises ConfigurationError: the connection has no host, or it is no URL.
+    """
+    return {
+        "base_url": connection_url(connection),
+        "secret": connection.password or None,
+        "conn_id": str(connection.conn_id),
+        "auth": (connection.extra_dejson or {}).get("auth"),
+    }
+
+
+def day_window(partition_date: str) -> tuple[datetime, datetime]:
+    """Return start and end of a UTC day given as ``YYYY-MM-DD``."""
+    try:
+        day = datetime.combine(date.fromisoformat(partition_date), time(), UTC)
+        return day, day + timedelta(days=1)
+    except (ValueError, OverflowError):
+        raise ConfigurationError(f"'{partition_date}' is not a date: write it as YYYY-MM-DD.") from None
+
+
+def credentials(secret: str | None, auth: str | None, conn_id: str) -> tuple[dict[str, str], dict[str, str]]:
+    """
+    Return the headers and the query parameters that open the site.
+
+    :raises ConfigurationError: ``auth`` is neither ``secret`` nor ``token``.
+    """
+    if auth not in (None, "", "secret", "token"):
+        raise ConfigurationError(f"{conn_id}: auth is neither 'secret' nor 'token'. {hint(conn_id, 'the extra auth')}")
+    secret = (secret or "").strip()
+    if not secret:
+        return {}, {}
+    if auth == "token" or (not auth and ACCESS_TOKEN.fullmatch(secret)):
+        return {}, {"token": secret}
+    if SHA1_HEX.fullmatch(secret):
+        return {"api-secret": secret.lower()}, {}
+    return {"api-secret": hashlib.sha1(secret.encode()).hexdigest()}, {}  # noqa: S324  # Nightscout's protocol
+
+
+def _pages(client: JsonClient, params: dict[str, str], window: tuple[int, int], count: int) -> Iterator[Page]:
+    """Yield the window's pages, the newest first, until nothing is left."""
+    start, before = window
+    largest = 0
+    while before > start:
+        page = _get(client, params, start, before, count)
+        kept = [entry for entry in page if _wanted(entry, window)]
+        if kept:
+            yield kept
+        dates = [moment for moment in map(_date, page) if moment is not None and moment < before]
+        if not dates:
+            _warn_of_ignored(client, len(page))
+            break
+        oldest, largest = min(dates), max(largest, len(page))
+        if oldest + 1 < before:
+            # Not `before = oldest`: entries of that millisecond may lie beyond the page's border.
+            before = oldest + 1
+        elif len(page) >= count:
+            # A whole page of one millisecond, and no cursor: only a larger page shows the rest of it.
+            count *= 2
+        else:
+            _warn_of_hidden(client, len(page), largest)
+            before = oldest
+
+
+def _get(client: JsonClient, params: dict[str, str], start: int, before: int, count: int) -> Page:
+    find = {
+        "find[type]": "sgv",
+        "find[date][$gte]": str(start),
+        "find[date][$lt]": str(before),
+        "count": str(count),
+    }
+    return records(client, client.root + ENTRIES, client.get(ENTRIES, params={**find, **params}).body)
+
+
+def _warn_of_ignored(client: JsonClient, length: int) -> None:
+    if length:
+        log.warning(
+            "%s: the site answered %s entries, none of the window asked for; paging ends", client.conn_id, length
+        )
+
+
+def _warn_of_hidden(client: JsonClient, length: int, largest: int) -> None:
+    if 1 < length == largest:
+        log.warning(
+            "%s: %s entries share one millisecond and fill a page; a site that caps its pages would hide more of them",
+            client.conn_id,
+            length,
+        )
+
+
+def _wanted(entry: dict[str, Any], window: tuple[int, int]) -> bool:
+    """Sites may ignore a filter, so each entry is looked at again."""
+    if entry.get("type") != "sgv" and not (entry.get("type") is None and "sgv" in entry):
+        return False
+    moment = _date(entry)
+    return moment is None or window[0] <= moment < window[1]
+
+
+def _date(entry: dict[str, Any]) -> int | None:
+    """Return the entry's epoch milliseconds, None when it has no usable date."""
+    value = entry.get("date")
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        return int(value)
+    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
+        return int(value)
+    return None
+
+
+def _milliseconds(moment: datetime | date | str) -> int:
+    if isinstance(moment, str):
+        try:
+            moment = datetime.fromisoformat(moment)
+        except ValueError:
+            raise ConfigurationError(f"nightscout: '{moment}' is neither a day nor a moment (ISO 8601).") from None
+    elif not isinstance(moment, datetime):
+        moment = datetime.combine(moment, time())
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return (moment - EPOCH) // timedelta(milliseconds=1)

@@ -1,0 +1,26 @@
+"""The one place that quotes SQL identifiers and text; DuckDB, Trino and PostgreSQL agree on both."""
+
+from __future__ import annotations
+
+
+def quote_identifier(name: str) -> str:
+    """
+    Quote one identifier: a column, a schema, an alias.
+
+    :param name: the bare name; a dot in it is part of the name.
+    """
+    return '"' + name.replace('"', '""') + '"'
+
+
+def quote(name: str) -> str:
+    """
+    Quote a dotted name part by part: ``ns.table`` becomes ``"ns"."table"``.
+
+    :param name: the bare parts joined by dots; for a column use :func:`quote_identifier`.
+    """
+    return ".".join(quote_identifier(part) for part in name.split("."))
+
+
+def literal(text: str) -> str:
+    """Quote ``text`` as a string literal. Values are bound where the statement allows it; this is for where not."""
+    return "'" + text.replace("'", "''") + "'"

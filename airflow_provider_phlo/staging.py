@@ -1,0 +1,237 @@
+"""
+Where staged batches live, and how a retry finds them.
+
+::
+
+    <root>/<namespace>.<table>/<partition date>/<token>/
+        manifest.json              written last: it makes the batch exist
+        <attempt>/part-00000.parquet, …   rows that go on
+        <attempt>/rejected-00000.parquet  rows for the quarantine
+
+An attempt that dies leaves its folder and no manifest. Two attempts of one run never share a folder. A root is any
+path object: ``pathlib.Path``, or Airflow's ``ObjectStoragePath`` for object stores.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class StagedBatch:
+    """
+    One run's rows of one table, staged.
+
+    :param files: Parquet files of good rows, relative to the batch's folder, in arrival order.
+    :param rejected_files: Parquet files of rows for the quarantine.
+    :param read: rows that the source yielded; ``read == rows + quarantined``.
+    :param state: dlt's state after the extraction, as its own JSON; empty when the source keeps none.
+    """
+
+    table: str
+    token: str
+    partition_date: str
+    run_id: str
+    attempt: str
+    files: tuple[str, ...] = ()
+    rejected_files: tuple[str, ...] = ()
+    read: int = 0
+    rows: int = 0
+    quarantined: int = 0
+    seconds: float = 0.0
+    state: str = ""
+    staged_at: float = field(default_factory=time.time)
+
+    @property
+    def folder(self) -> str:
+        """Return the batch's folder, relative to the staging root."""
+        return batch_folder(self.table, self.partition_date, self.token)
+
+
+def batch_folder(table: str, partition_date: str, token: str) -> str:
+    """Return the folder of a batch, relative to the staging root."""
+    return f"{table}/{partition_date}/{token}"
+
+
+def find(root: Any, table: str, partition_date: str, token: str) -> StagedBatch | None:
+    """Return the batch that this run staged before, or None."""
+    return _read(root / batch_folder(table, partition_date, token) / MANIFEST)
+
+
+def load(root: Any, folder: str) -> StagedBatch:
+    """
+    Return the batch in ``folder``.
+
+    :raises ConfigurationError: if nothing is staged there (retention has removed it, or the path is wrong).
+    """
+    batch = _read(root / folder / MANIFEST)
+    if batch is None:
+        raise ConfigurationError(
+            f"No staged batch at {root / folder}: clear the ingest task too, so that it is staged again."
+        )
+    return batch
+
+
+def _read(path: Any) -> StagedBatch | None:
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    return StagedBatch(
+        **{**content, "files": tuple(content["files"]), "rejected_files": tuple(content["rejected_files"])}
+    )
+
+
+class BatchWriter:
+    """Write one attempt's files; :meth:`finish` makes them the run's batch."""
+
+    def __init__(self, root: Any, table: str, partition_date: str, token: str) -> None:
+        self.folder = root / batch_folder(table, partition_date, token)
+        self.attempt = uuid.uuid4().hex[:12]
+        with disk_errors(self.folder):
+            (self.folder / self.attempt).mkdir(parents=True, exist_ok=True)
+        self.files: list[str] = []
+        self.rejected_files: list[str] = []
+
+    def write(self, rows: pa.Table) -> None:
+        """Stage good rows."""
+        self._write(rows, "part", self.files)
+
+    def reject(self, rows: pa.Table) -> None:
+        """Stage rows for the quarantine."""
+        self._write(rows, "rejected", self.rejected_files)
+
+    def _write(self, rows: pa.Table, kind: str, files: list[str]) -> None:
+        if len(rows) == 0:
+            return
+        name = f"{self.attempt}/{kind}-{len(files):05d}.parquet"
+        with disk_errors(self.folder), (self.folder / name).open("wb") as target:
+            pq.write_table(rows, target, compression="zstd", compression_level=1)
+        files.append(name)
+
+    def finish(self, batch: StagedBatch) -> StagedBatch:
+        """Write the manifest of ``batch`` in one step."""
+        path = self.folder / MANIFEST
+        content = json.dumps(asdict(batch), sort_keys=True)
+        with disk_errors(self.folder):
+            if isinstance(path, Path) and os.path.exists(self.folder):
+                part = self.folder / f"{MANIFEST}.{self.attempt}"
+                part.write_text(content)
+                os.replace(part, path)
+            else:  # an object store writes an object whole or not at all
+                path.write_text(content)
+        return batch
+
+
+@contextmanager
+def disk_errors(folder: Any) -> Iterator[None]:
+    """Say where the disk is full and what to do; a later attempt may find room."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise TransientError(
+            f"No space left while staging below {folder}: free some, or point [phlo] staging_path elsewhere. "
+            "Nothing was merged; a retry stages the batch again."
+        ) from error
+
+
+def read_rows(root: Any, batch: StagedBatch) -> pa.Table:
+    """Return the staged rows in arrival order, columns of all files together."""
+    return _read_all(root, batch, batch.files)
+
+
+def read_rejected(root: Any, batch: StagedBatch) -> pa.Table:
+    """Return the rows for the quarantine."""
+    return _read_all(root, batch, batch.rejected_files)
+
+
+def _read_all(root: Any, batch: StagedBatch, files: tuple[str, ...]) -> pa.Table:
+    tables = []
+    for name in files:
+        with (root / batch.folder / name).open("rb") as source:
+            tables.append(pq.read_table(source))
+    return concat(tables)
+
+
+def concat(tables: list[pa.Table]) -> pa.Table:
+    """Put tables of one source together: missing columns are NULL, integers yield to floats, mixtures to text."""
+    if not tables:
+        return pa.table({})
+    types: dict[str, pa.DataType] = {}
+    for table in tables:
+        for column in table.schema:
+            types[column.name] = _common_type(types.get(column.name, column.type), column.type)
+    schema = pa.schema(list(types.items()))
+    return pa.concat_tables(
+        pa.table([_as(table, item) for item in schema], schema=schema) for table in tables
+    ).combine_chunks()
+
+
+def _common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType:
+    if one == other:
+        return one
+    try:
+        merged = pa.unify_schemas([pa.schema([("", one)]), pa.schema([("", other)])], promote_options="permissive")
+    except (pa.ArrowTypeError, pa.ArrowInvalid):
+        return pa.string()
+    return merged.field(0).type
+
+
+def _as(table: pa.Table, wanted: pa.Field) -> pa.ChunkedArray | pa.Array:
+    if wanted.name not in table.column_names:
+        return pa.nulls(len(table), wanted.type)
+    return table[wanted.name].cast(wanted.type)
+
+
+def remove_expired(root: Any, table: str, older_than: float) -> int:
+    """
+    Remove the staged batches of ``table`` that are older than ``older_than`` (seconds since 1970), and say how many.
+
+    An attempt without manifest counts by the age of its folder.
+    """
+    removed = 0
+    base = root / table
+    if not base.exists():
+        return 0
+    for day in base.iterdir():
+        for folder in day.iterdir():
+            if _staged_at(folder) < older_than:
+                remove(folder)
+                removed += 1
+    return removed
+
+
+def _staged_at(folder: Any) -> float:
+    batch = _read(folder / MANIFEST)
+    return batch.staged_at if batch else float(folder.stat().st_mtime)
+
+
+def remove(path: Any) -> None:
+    """Remove a folder; another process may be removing it too."""
+    if path.is_dir():
+        for child in list(path.iterdir()):
+            remove(child)
+        try:
+            path.rmdir()
+        except (FileNotFoundError, OSError):
+            return
+    else:
+        path.unlink(missing_ok=True)
