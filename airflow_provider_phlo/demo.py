@@ -27,7 +27,6 @@ from airflow_provider_phlo import embedded, processes
 from airflow_provider_phlo.airflow_api import AirflowApi
 from airflow_provider_phlo.embedded_postgres import ensure_postgres, stop_postgres
 from airflow_provider_phlo.exceptions import PhloError
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 
 READY_SECONDS = 120
 RUN_SECONDS = 300
@@ -158,7 +157,8 @@ class Demo:
         stop_postgres(self.home)
 
     def _replay(self, method: str, path: str) -> Any:
-        request = urllib.request.Request(self.replay_url + path, method=method, data=b"" if method == "POST" else None)
+        data = b"" if method == "POST" else None
+        request = urllib.request.Request(self.replay_url + path, method=method, data=data)  # noqa: S310 - our own
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
             return json.load(answer)
 
@@ -240,6 +240,8 @@ def play(demo: Demo) -> None:
     with phase("Running glucose_platform (30 days) and github_stats"):
         month = {"partition_date": last_day, "lookback_days": 29}
         demo.run({"glucose_platform": month, "github_stats": {"partition_date": last_day}})
+    from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog  # heavy: only when needed
+
     catalog = open_catalog("phlo", embedded_properties(demo.home))
     before = report.lake_counts(catalog)
     with phase("The source edits readings after the fact: glucose_platform once more for its last day"):

@@ -20,6 +20,12 @@ _PUBLISHED = """
     SELECT schemaname, tablename FROM pg_tables
     WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1, 2
 """
+_COMMANDS = """\
+  phlo query "SHOW ALL TABLES"
+  phlo query "SELECT * FROM marts.mrt_glucose_overview ORDER BY reading_date"
+  phlo query "SELECT * FROM raw.glucose_entries__quarantine" --output json
+  airflow dags trigger github_stats
+"""
 
 
 def lake_counts(catalog: Catalog) -> dict[str, int]:
@@ -45,10 +51,12 @@ def postgres_counts(server: PostgresServer) -> dict[str, int]:
 
 def overview(catalog: Catalog) -> dict[str, Any]:
     """Return the last day's row of the glucose overview."""
-    from airflow_provider_phlo.cli.query import run
+    from airflow_provider_phlo.iceberg.duckdb import connect
 
-    result = run(catalog, _OVERVIEW)
-    return dict(zip(result.columns, result.rows[0], strict=True)) if result.rows else {}
+    with connect(catalog, tables=["marts.mrt_glucose_overview"]) as connection:
+        cursor = connection.execute(_OVERVIEW)
+        row = cursor.fetchone()
+        return dict(zip((column[0] for column in cursor.description), row, strict=True)) if row else {}
 
 
 def summary(
@@ -80,17 +88,12 @@ def summary(
 
 def where_to_look(url: str, user: str, password: str, server: PostgresServer) -> str:
     """Return the addresses and commands for somebody at the terminal."""
-    return f"""
+    return f"""\
 Airflow     {url}   user {user}, password {password}
 Postgres    {server.host}:{server.port}, database {server.dbname}: make psql
 
 Try (in another terminal, after  eval "$(make -s env)"):
-  phlo query "SHOW ALL TABLES"
-  phlo query "SELECT * FROM marts.mrt_glucose_overview ORDER BY reading_date"
-  phlo query "SELECT * FROM raw.glucose_entries__quarantine" --output json
-  airflow dags trigger glucose_platform
-  psql: make psql SQL='select * from marts.mrt_glucose_overview limit 5'
-"""
+{_COMMANDS}"""
 
 
 def failure_report(logs: Path, dag_id: str, run_id: str, instances: Iterable[Mapping[str, Any]]) -> str:

@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,7 @@ class StagingPlan:
     :param metadata_columns: whether rows carry ``_dlt_*``, ``_cascade_ingested_at`` and ``_phlo_*``.
     :param transforms: applied to every batch, Arrow to Arrow, before validation.
     :param batch_rows: rows converted, validated and written at a time.
+    :param known_types: types that columns have in the table already; undeclared ones keep them where they can.
     """
 
     table: str
@@ -70,6 +71,7 @@ class StagingPlan:
     metadata_columns: bool = True
     transforms: tuple[Transform, ...] = ()
     batch_rows: int = 50_000
+    known_types: Mapping[str, pa.DataType] = field(default_factory=dict)
 
 
 def stage(
@@ -188,7 +190,7 @@ def _checked(chunk: Any, plan: StagingPlan, normalize: Callable[[str], str]) -> 
         for transform in plan.transforms:
             table = _transformed(table, transform)
         chunk = table
-    rows, failures = conform.conform(chunk, plan.declared, normalize)
+    rows, failures = conform.conform(chunk, plan.declared, normalize, plan.known_types)
     missing = [name for name in plan.key if name not in rows.column_names]
     if missing and len(rows):
         raise SchemaError(
@@ -335,6 +337,8 @@ def _rejected(
                 "source_position": row + offset,
                 "record": text,
                 "quarantined_at": datetime.datetime.now(datetime.UTC),
+                # the id is the content: a record that is there stays as it is
+                "_phlo_row_hash": f"{content}-{occurrences[content]}",
             }
         )
     return pa.Table.from_pylist(rows, schema=QUARANTINE_SCHEMA)
@@ -351,6 +355,7 @@ QUARANTINE_SCHEMA = pa.schema(
         ("source_position", pa.int64()),
         ("record", pa.string()),
         ("quarantined_at", TIMESTAMP),
+        ("_phlo_row_hash", pa.string()),
     ]
 )
 

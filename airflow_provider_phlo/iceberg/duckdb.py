@@ -103,7 +103,7 @@ def connect(
                 f"Table {identifier} does not exist in catalog {catalog.name!r}. "
                 "Run what writes it first, or correct the name."
             )
-        _create_view(connection, table, identifier, branch)
+        create_table_view(connection, table, identifier, branch=branch)
         directories.update((_path(table.location()), _path(table.location()) + "/"))
     if locked:
         read_only(connection, directories)
@@ -127,7 +127,28 @@ def create_view(
     :param branch: read this branch if the table has it, else ``main``.
     :raises pyiceberg.exceptions.NoSuchTableError: there is no such table.
     """
-    _create_view(connection, catalog.load_table(identifier), identifier, branch)
+    create_table_view(connection, catalog.load_table(identifier), identifier, branch=branch)
+
+
+def create_table_view(
+    connection: duckdb.DuckDBPyConnection, table: Table, identifier: str, *, branch: str | None = None
+) -> None:
+    """Create, or renew, the view of a table that is loaded already; see :func:`create_view`."""
+    snapshot = _snapshot(table, branch)
+    tasks = list(table.scan(snapshot_id=snapshot.snapshot_id).plan_files()) if snapshot else []
+    by_arrow = partial(_needs_arrow, whole_table=_needs_arrow_wholly(table))
+    native = [task for task in tasks if not by_arrow(task)]
+    others = [task for task in tasks if by_arrow(task)]
+    selects = []
+    if native:
+        selects.append(_select_parquet(table.schema().fields, [_path(task.file.file_path) for task in native]))
+    if others:
+        selects.append(_select_arrow(connection, table, identifier, others))
+    if not selects:
+        selects.append(_select_nothing(table.schema().fields))
+    namespace = identifier.rpartition(".")[0]
+    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(namespace)}")
+    connection.execute(f"CREATE OR REPLACE VIEW {_view_name(identifier)} AS {' UNION ALL '.join(selects)}")
 
 
 def referenced_tables(sql: str) -> set[str]:
@@ -198,24 +219,6 @@ def _load(catalog: Catalog, identifier: str) -> Table | None:
         return catalog.load_table(identifier)
     except NoSuchTableError:
         return None
-
-
-def _create_view(connection: duckdb.DuckDBPyConnection, table: Table, identifier: str, branch: str | None) -> None:
-    snapshot = _snapshot(table, branch)
-    tasks = list(table.scan(snapshot_id=snapshot.snapshot_id).plan_files()) if snapshot else []
-    by_arrow = partial(_needs_arrow, whole_table=_needs_arrow_wholly(table))
-    native = [task for task in tasks if not by_arrow(task)]
-    others = [task for task in tasks if by_arrow(task)]
-    selects = []
-    if native:
-        selects.append(_select_parquet(table.schema().fields, [_path(task.file.file_path) for task in native]))
-    if others:
-        selects.append(_select_arrow(connection, table, identifier, others))
-    if not selects:
-        selects.append(_select_nothing(table.schema().fields))
-    namespace = identifier.rpartition(".")[0]
-    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(namespace)}")
-    connection.execute(f"CREATE OR REPLACE VIEW {_view_name(identifier)} AS {' UNION ALL '.join(selects)}")
 
 
 def _snapshot(table: Table, branch: str | None) -> Snapshot | None:

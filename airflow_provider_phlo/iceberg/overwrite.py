@@ -6,32 +6,364 @@ For tables that are computed whole each time (dbt models): a run with no new dat
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyiceberg.exceptions import (
     CommitFailedException,
     NoSuchTableError,
+    ResolveError,
     TableAlreadyExistsError,
     ValidationException,
-    ValidationError,
 )
-from pyiceberg.io.pyarrow import _dataframe_to_data_files
-from pyiceberg.manifest import DataFile
-from pyiceberg.schema import Schema
-from pyiceberg.types import NestedField
+from pyiceberg.io.pyarrow import _dataframe_to_data_files, _pyarrow_to_schema_without_ids, schema_to_pyarrow
+from pyiceberg.schema import Schema, assign_fresh_schema_ids, promote
+from pyiceberg.table.refs import MAIN_BRANCH
+from pyiceberg.table.update.snapshot import ManageSnapshots
+from pyiceberg.types import IcebergType, NestedField
 
 from airflow_provider_phlo.exceptions import CommitConflictError, SchemaError
 from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.catalog import ensure_namespace
-from airflow_provider_phlo.iceberg.duckdb import create_view
+from airflow_provider_phlo.iceberg.duckdb import create_table_view, duckdb_type
 from airflow_provider_phlo.sql import quote, quote_identifier
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
+    from pyiceberg.manifest import DataFile
     from pyiceberg.table import Table, Transaction
+
+CREATE_PROPERTIES = {
+    "format-version": "2",
+    # old metadata files go as new ones come: a model is written every day for years
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "50",
+}
+
+
+@dataclass(frozen=True)
+class OverwriteResult:
+    """
+    What :func:`overwrite_if_changed` did.
+
+    :param changed: whether a snapshot was written.
+    :param rows: how many rows the new content has.
+    :param snapshot_id: the snapshot that holds this content now; None for a table that was never written.
+    :param branch: where it was written; None is ``main``.
+    :param stale_columns: columns the new content lacks and ``main`` still has: see :func:`drop_columns`.
+    """
+
+    table: str
+    changed: bool
+    rows: int
+    snapshot_id: int | None
+    branch: str | None = None
+    stale_columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Difference:
+    """How the columns of the new content differ from the table's."""
+
+    added: tuple[NestedField, ...]
+    widened: tuple[NestedField, ...]
+    replaced: tuple[NestedField, ...]
+    stale: tuple[str, ...]
+
+    @property
+    def adds(self) -> bool:
+        return bool(self.added or self.widened or self.replaced)
+
+
+def overwrite_if_changed(
+    catalog: Catalog,
+    identifier: str,
+    data: pa.Table,
+    *,
+    branch: str | None = None,
+    volatile_columns: Collection[str] = (),
+    properties: Mapping[str, str] | None = None,
+    summary: Mapping[str, str] | None = None,
+) -> OverwriteResult:
+    """
+    Make ``data`` the whole content of a table, in one snapshot; write nothing if it is that already.
+
+    Rows are compared as a multiset, whatever their order. Columns follow the data. On ``main`` columns that
+    disappeared or changed to any other type are replaced in the commit that writes the rows. A branch shares its
+    columns with ``main``, so there a column that disappeared stays, filled with NULL, until :func:`drop_columns`.
+
+    :param identifier: ``namespace.table``; both are created when missing, with format version 2.
+    :param branch: write there, starting again from ``main``; what is new is compared with ``main``.
+    :param volatile_columns: columns that do not count when contents are compared.
+    :param properties: table properties, set when the table is created.
+    :param summary: properties of the snapshot.
+    :raises SchemaError: a column has no Iceberg type, or on a branch a type that its old one cannot become.
+    :raises CommitConflictError: another writer came first; nothing was written.
+    """
+    data = _storable(identifier, data)
+    summary = dict(summary or {})
+    try:
+        table = catalog.load_table(identifier)
+    except NoSuchTableError:
+        return _create(catalog, identifier, data, branch, dict(properties or {}), summary)
+    difference = _difference(table.schema(), _schema(data))
+    if branch is not None and difference.replaced:
+        raise SchemaError(_type_change(identifier, table.schema(), difference.replaced))
+    same_columns = not difference.adds and not (branch is None and difference.stale)
+    if same_columns and _holds_already(table, identifier, data, volatile_columns):
+        if branch is not None:
+            branches.drop(catalog, identifier, branch)
+        return OverwriteResult(
+            identifier, False, len(data), branches.head(table), branch, difference.stale if branch else ()
+        )
+    with _conflicts(identifier):
+        if branch is not None:
+            table = branches.create(catalog, identifier, branch)
+        snapshot_id = _overwrite(table, data, difference, branch, summary)
+    return OverwriteResult(identifier, True, len(data), snapshot_id, branch, difference.stale if branch else ())
+
+
+def drop_columns(catalog: Catalog, identifier: str, columns: Collection[str]) -> None:
+    """
+    Remove columns from a table, those that are there; no data file is touched.
+
+    :raises CommitConflictError: another writer changed the columns at the same moment.
+    """
+    table = catalog.load_table(identifier)
+    present = [name for name in columns if name in table.schema().column_names]
+    if not present:
+        return
+    with _conflicts(identifier), table.update_schema(allow_incompatible_changes=True) as update:
+        for name in present:
+            update.delete_column((name,))
+
+
+def _create(
+    catalog: Catalog,
+    identifier: str,
+    data: pa.Table,
+    branch: str | None,
+    properties: Mapping[str, str],
+    summary: dict[str, str],
+) -> OverwriteResult:
+    """Create the table and its first snapshot in one commit: no reader meets a table that is half there."""
+    ensure_namespace(catalog, identifier.rpartition(".")[0])
+    with _conflicts(identifier):
+        transaction = catalog.create_table_transaction(
+            identifier, data.schema, properties={**CREATE_PROPERTIES, **properties}
+        )
+        snapshot_id = _write(transaction, data, (), None, summary)
+        ManageSnapshots(transaction).create_branch(snapshot_id, branch or MAIN_BRANCH).commit()
+        transaction.commit_transaction()
+    return OverwriteResult(identifier, True, len(data), snapshot_id, branch)
+
+
+def _overwrite(
+    table: Table,
+    data: pa.Table,
+    difference: _Difference,
+    branch: str | None,
+    summary: dict[str, str],
+) -> int:
+    """Commit columns and rows together; return the new snapshot."""
+    head = branches.head(table, branch or MAIN_BRANCH)
+    old = [task.file for task in table.scan(snapshot_id=head).plan_files()] if head is not None else []
+    # PyIceberg writes a table's first snapshot to main or nowhere: for a branch, to nowhere, and name it then
+    nameless = head is None and branch is not None
+    with table.transaction() as transaction:
+        _evolve(transaction, difference, keep_stale=branch is not None)
+        snapshot_id = _write(transaction, data, old, None if nameless else branch or MAIN_BRANCH, summary)
+    if nameless:
+        table.refresh().manage_snapshots().create_branch(snapshot_id, str(branch)).commit()
+    return snapshot_id
+
+
+def _write(
+    transaction: Transaction, data: pa.Table, old: Iterable[DataFile], branch: str | None, summary: dict[str, str]
+) -> int:
+    metadata = transaction.table_metadata
+    producer = transaction.update_snapshot(branch=branch, snapshot_properties=summary).overwrite()
+    for file in old:
+        producer.delete_data_file(file)
+    if len(data):
+        fitted = _fitted(data, metadata.schema())
+        for file in _dataframe_to_data_files(metadata, fitted, transaction._table.io):
+            producer.append_data_file(file)
+    producer.commit()
+    return producer.snapshot_id
+
+
+def _evolve(transaction: Transaction, difference: _Difference, *, keep_stale: bool) -> None:
+    """Stage the change of columns; ``replaced`` ones get a new field id, so old values never show under them."""
+    gone = [field.name for field in difference.replaced] + ([] if keep_stale else list(difference.stale))
+    if gone:
+        with transaction.update_schema(allow_incompatible_changes=True) as update:
+            for name in gone:
+                update.delete_column((name,))
+    if not (difference.adds or (keep_stale and difference.stale)):
+        return
+    with transaction.update_schema() as update:
+        for field in (*difference.added, *difference.replaced):
+            update.add_column((field.name,), field.field_type)
+        for field in difference.widened:
+            update.update_column((field.name,), field.field_type)
+        for name in difference.stale if keep_stale else ():
+            update.make_column_optional((name,))
+
+
+def _difference(current: Schema, wanted: Schema) -> _Difference:
+    present = {field.name: field for field in current.fields}
+    kinds: dict[str, list[NestedField]] = {"added": [], "widened": [], "replaced": [], "kept": []}
+    for field in wanted.fields:
+        old = present.get(field.name)
+        if old is None:
+            kinds["added"].append(field)
+        elif _fits(field.field_type, old.field_type):
+            kinds["kept"].append(field)
+        elif _fits(old.field_type, field.field_type):
+            kinds["widened"].append(field)
+        else:
+            kinds["replaced"].append(field)
+    del kinds["kept"]
+    stale = tuple(name for name in present if name not in wanted.column_names)
+    return _Difference(stale=stale, **{kind: tuple(fields) for kind, fields in kinds.items()})
+
+
+def _fits(narrow: IcebergType, wide: IcebergType) -> bool:
+    """Tell whether a column of type ``wide`` takes values of type ``narrow`` as they are."""
+    if duckdb_type(narrow) == duckdb_type(wide):  # nested types are equal whatever their field ids
+        return True
+    if not (narrow.is_primitive and wide.is_primitive):
+        return False
+    try:
+        promote(narrow, wide)
+    except ResolveError:
+        return False
+    return True
+
+
+def _holds_already(table: Table, identifier: str, data: pa.Table, volatile_columns: Collection[str]) -> bool:
+    """Compare by count and two 64-bit sums of row hashes: no order, no sort, one pass over each side."""
+    if table.current_snapshot() is None:
+        return False
+    hashed = ", ".join(
+        f"CAST({quote_identifier(field.name)} AS {duckdb_type(field.field_type)})"
+        for field in table.schema().fields
+        if field.name not in volatile_columns
+    )
+    row = hashed or "0"
+    sums = f"SELECT count(*), sum(hash({row})::HUGEINT), sum(hash('phlo', {row})::HUGEINT) FROM"
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        create_table_view(connection, table, identifier)
+        # a column that left the SQL is NULL here: it makes no difference once all its old values are gone
+        connection.register("new content", _fitted(data, table.schema()))
+        old = connection.execute(f"{sums} {quote(identifier)}").fetchall()
+        return bool(old == connection.execute(f'{sums} "new content"').fetchall())
+
+
+def _fitted(data: pa.Table, schema: Schema) -> pa.Table:
+    """Return the data with all columns of the table, in its order and types."""
+    target = schema_to_pyarrow(schema, include_field_ids=False)
+    columns = [
+        _cast(data[field.name], field.type, field.name)
+        if field.name in data.column_names
+        else pa.nulls(len(data), field.type)
+        for field in target
+    ]
+    return pa.table(columns, schema=pa.schema([field.with_nullable(True) for field in target]))
+
+
+def _schema(data: pa.Table) -> Schema:
+    return assign_fresh_schema_ids(_pyarrow_to_schema_without_ids(data.schema))
+
+
+def _storable(identifier: str, data: pa.Table) -> pa.Table:
+    """Give every column a type that Iceberg knows."""
+    columns = {}
+    for name in data.column_names:
+        kind = _storable_type(data.schema.field(name).type)
+        if kind is None:
+            raise SchemaError(
+                f"Column {name} of {identifier} has type {data.schema.field(name).type}, which Iceberg does not know: "
+                "cast it in the SQL."
+            )
+        columns[name] = _cast(data[name], kind, name)
+    return pa.table(columns)
+
+
+def _storable_type(kind: pa.DataType) -> pa.DataType | None:
+    for matches, storable in _STORABLE:
+        if matches(kind):
+            return storable(kind)
+    return None
+
+
+def _nested(kind: pa.DataType) -> pa.DataType | None:
+    if pa.types.is_struct(kind):
+        members = [(field.name, _storable_type(field.type)) for field in kind]
+        return None if any(member is None for _, member in members) else pa.struct(members)
+    if pa.types.is_map(kind):
+        key, item = _storable_type(kind.key_type), _storable_type(kind.item_type)
+        return pa.map_(key, item) if key and item else None
+    element = _storable_type(kind.value_type)
+    return pa.list_(element) if element else None
+
+
+def _same(kind: pa.DataType) -> pa.DataType:
+    return kind
+
+
+# Nothing but what DuckDB and dlt hand over; the first line that matches counts.
+_STORABLE: tuple[tuple[Callable[[pa.DataType], bool], Callable[[pa.DataType], pa.DataType | None]], ...] = (
+    (pa.types.is_null, lambda _: pa.string()),
+    (pa.types.is_boolean, _same),
+    (pa.types.is_unsigned_integer, lambda kind: pa.int32() if kind.bit_width < 32 else pa.int64()),
+    (pa.types.is_integer, lambda kind: pa.int64() if kind.bit_width == 64 else pa.int32()),
+    (pa.types.is_float16, lambda _: pa.float32()),
+    (pa.types.is_floating, _same),
+    (pa.types.is_decimal, lambda kind: pa.decimal128(kind.precision, kind.scale) if kind.precision <= 38 else None),
+    (pa.types.is_date, lambda _: pa.date32()),
+    (pa.types.is_time, lambda _: pa.time64("us")),
+    (pa.types.is_timestamp, lambda kind: pa.timestamp("us", "UTC" if kind.tz else None)),
+    (lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind), lambda _: pa.string()),
+    (lambda kind: pa.types.is_binary(kind) or pa.types.is_large_binary(kind), lambda _: pa.binary()),
+    (pa.types.is_string_view, lambda _: pa.string()),
+    (pa.types.is_dictionary, lambda kind: _storable_type(kind.value_type)),
+    (pa.types.is_nested, _nested),
+)
+
+
+def _cast(values: pa.ChunkedArray, kind: pa.DataType, column: str) -> pa.ChunkedArray:
+    if values.type == kind:
+        return values
+    try:
+        # nanoseconds are cut to microseconds
+        return values.cast(kind, safe=not pa.types.is_timestamp(kind))
+    except pa.ArrowInvalid:  # its message holds the value
+        raise SchemaError(
+            f"Column {column} has values of {values.type} that do not fit {kind}: cast it in the SQL."
+        ) from None
+
+
+def _type_change(identifier: str, current: Schema, replaced: Sequence[NestedField]) -> str:
+    changes = ", ".join(
+        f"{field.name} ({current.find_field(field.name).field_type} to {field.field_type})" for field in replaced
+    )
+    return (
+        f"{identifier} changes the type of {changes}. Iceberg cannot do that under a table's readers. Cast back to the "
+        "old type, choose another name, or rebuild the table once without a run token: "
+        f"PHLO_RUN_TOKEN= dbt run --select {identifier.rpartition('.')[2]}"
+    )
+
+
+@contextmanager
+def _conflicts(identifier: str) -> Iterator[None]:
+    try:
+        yield
+    except (CommitFailedException, TableAlreadyExistsError, ValidationException) as error:
+        raise CommitConflictError(f"{identifier}: another writer came first ({error}). Run it again.") from error

@@ -67,7 +67,7 @@ def column_type(field: pa.Field) -> ColumnType:
             return found
     if pa.types.is_timestamp(kind):
         zone = "with" if kind.tz else "without"
-        return ColumnType(f"timestamp(6) {zone} time zone", _timestamp)
+        return ColumnType(f"timestamp {zone} time zone", _timestamp)
     if pa.types.is_decimal(kind):
         return ColumnType(f"numeric({kind.precision},{kind.scale})", _numeric)
     raise SchemaError(f"Column {field.name}: PostgreSQL has no type for Arrow's {kind}. Cast it in the source.")
@@ -264,7 +264,7 @@ _SIMPLE: tuple[tuple[Callable[[pa.DataType], bool], ColumnType], ...] = (
     (_is_real, ColumnType("real", _number(pa.float32(), ">f4"))),
     (pa.types.is_float64, ColumnType("double precision", _number(pa.float64(), ">f8"))),
     (pa.types.is_date, ColumnType("date", _date)),
-    (pa.types.is_time, ColumnType("time(6) without time zone", _time)),
+    (pa.types.is_time, ColumnType("time without time zone", _time)),
     (_either(_is_text, _is_text_dictionary, pa.types.is_null), ColumnType("text", _text)),
     (_is_bytes, ColumnType("bytea", _binary)),
     (pa.types.is_nested, ColumnType("jsonb", _json)),

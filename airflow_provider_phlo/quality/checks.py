@@ -52,9 +52,7 @@ class QualityCheck(ABC):
 
     def __post_init__(self) -> None:
         if self.severity not in ("error", "warn"):
-            raise ConfigurationError(
-                f"{type(self).__name__}: severity is {self.severity!r}, use 'error' or 'warn'."
-            )
+            raise ConfigurationError(f"{type(self).__name__}: severity is {self.severity!r}, use 'error' or 'warn'.")
 
     @abstractmethod
     def execute(self, df: Any, context: Mapping[str, Any] | None = None) -> QualityCheckResult:
@@ -265,7 +263,7 @@ class UniqueCheck(SQLCheck):
         keys = [quote_identifier(name) for name in self.columns]
         present = " AND ".join(f"{key} IS NOT NULL" for key in keys)
         ((count, failed),) = rows.fetch(
-            "SELECT count(*), coalesce(sum(n), 0) FROM ("
+            "SELECT count(*), coalesce(sum(n), 0) FROM ("  # noqa: S608 - quoted
             f"SELECT count(*) AS n FROM (SELECT * FROM {rows.source}) AS t WHERE {present} "
             f"GROUP BY {', '.join(keys)} HAVING count(*) > 1) AS g",
             rows.parameters,
@@ -328,9 +326,7 @@ class PatternCheck(SQLCheck):
         try:
             re.compile(self.pattern)
         except re.error as error:
-            raise ConfigurationError(
-                f"PatternCheck({self.column}): pattern {self.pattern!r}: {error}."
-            ) from error
+            raise ConfigurationError(f"PatternCheck({self.column}): pattern {self.pattern!r}: {error}.") from error
 
     def expectation(self) -> str:
         """Return the pattern."""
@@ -426,9 +422,9 @@ class CustomSQLCheck(SQLCheck):
         query = self.query.strip().rstrip(";")
         rows.resolve(query)
         if self.expected_result is None:
-            ((failed,),) = rows.fetch(f"SELECT count(*) FROM (\n{query}\n) AS q")
+            ((failed,),) = rows.fetch(f"SELECT count(*) FROM (\n{query}\n) AS q")  # noqa: S608 - quoted
             return {"failed": failed, "found": f"{failed} rows where none is wanted", "passed": not failed}
-        answer = rows.fetch(f"SELECT * FROM (\n{query}\n) AS q LIMIT 2")
+        answer = rows.fetch(f"SELECT * FROM (\n{query}\n) AS q LIMIT 2")  # noqa: S608 - quoted
         if len(answer) != 1:
             found = "no row" if not answer else "several rows"
             return {"failed": None, "found": f"the query gives {found}, one is wanted", "passed": False}

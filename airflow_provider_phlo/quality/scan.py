@@ -59,14 +59,14 @@ class Rows:
     def aggregate(self, aggregates: Iterable[Aggregate]) -> tuple[Any, ...]:
         """Return the values of ``aggregates`` over the rows, from one scan."""
         aggregates = tuple(aggregates)
-        sql = f"SELECT {', '.join(aggregate.sql for aggregate in aggregates)} FROM {self.source}"
+        sql = f"SELECT {', '.join(aggregate.sql for aggregate in aggregates)} FROM {self.source}"  # noqa: S608 - quoted
         values = [value for aggregate in aggregates for value in aggregate.parameters]
         return self.fetch(sql, [*values, *self.parameters])[0]
 
     @cached_property
     def frame(self) -> pd.DataFrame:
         """The rows as a pandas data frame, for checks that are no SQL."""
-        rows = self.connection.sql(f"SELECT * FROM {self.source}", params=list(self.parameters))
+        rows = self.connection.sql(f"SELECT * FROM {self.source}", params=list(self.parameters))  # noqa: S608 - quoted
         return rows.to_arrow_table().to_pandas()
 
 
@@ -132,9 +132,7 @@ def run_checks_on_frame(
         return evaluate(rows, checks, context)
 
 
-def evaluate(
-    rows: Rows, checks: Iterable[QualityCheck], context: Mapping[str, Any]
-) -> list[QualityCheckResult]:
+def evaluate(rows: Rows, checks: Iterable[QualityCheck], context: Mapping[str, Any]) -> list[QualityCheckResult]:
     """Run ``checks`` on ``rows``; a result each, in their order."""
     checks = list(checks)
     planned = {place: check for place, check in enumerate(checks) if isinstance(check, SQLCheck)}
@@ -198,9 +196,7 @@ def _scan(rows: Rows, planned: Mapping[int, SQLCheck]) -> tuple[int, dict[int, V
     return row_count, values, (time.perf_counter() - started) / max(len(planned), 1)
 
 
-def _compute(
-    rows: Rows, wanted: Mapping[tuple[int, str], Aggregate]
-) -> tuple[int, dict[tuple[int, str], Any]]:
+def _compute(rows: Rows, wanted: Mapping[tuple[int, str], Aggregate]) -> tuple[int, dict[tuple[int, str], Any]]:
     import duckdb
 
     count = Aggregate("count(*)")
@@ -274,9 +270,7 @@ def _failure(message: str) -> QualityCheckResult:
 def _engine_failure(rows: Rows, error: duckdb.Error) -> QualityCheckResult:
     # DuckDB's text may quote data ("could not convert '…'"): its kind has to do
     types = ", ".join(f"{name} {kind}" for name, kind in rows.columns.items())
-    return _failure(
-        f"it cannot be evaluated ({type(error).__name__}); compare it with the column types: {types}"
-    )
+    return _failure(f"it cannot be evaluated ({type(error).__name__}); compare it with the column types: {types}")
 
 
 def _prepare(connection: duckdb.DuckDBPyConnection) -> None:
@@ -286,9 +280,7 @@ def _prepare(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _columns(connection: duckdb.DuckDBPyConnection, source: str) -> dict[str, str]:
-    return {
-        name: kind for name, kind, *_ in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
-    }
+    return {name: kind for name, kind, *_ in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}  # noqa: S608 - quoted
 
 
 def _filter(
@@ -312,9 +304,7 @@ def _day(partition: str | date) -> date:
     try:
         return date.fromisoformat(str(partition))
     except ValueError:
-        raise ConfigurationError(
-            f"Partition {str(partition)!r} is not a day: write it as YYYY-MM-DD."
-        ) from None
+        raise ConfigurationError(f"Partition {str(partition)!r} is not a day: write it as YYYY-MM-DD.") from None
 
 
 def _resolve_tables(
@@ -343,6 +333,4 @@ def _resolve_frame(connection: duckdb.DuckDBPyConnection, table: str | None, que
         namespace = name.rpartition(".")[0]
         if namespace:
             connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(namespace)}")
-        connection.execute(
-            f"CREATE OR REPLACE VIEW {quote(name)} AS SELECT * FROM {quote_identifier(FRAME)}"
-        )
+        connection.execute(f"CREATE OR REPLACE VIEW {quote(name)} AS SELECT * FROM {quote_identifier(FRAME)}")  # noqa: S608 - quoted

@@ -38,7 +38,10 @@ Records = Sequence[Mapping[str, Any]]
 
 
 def conform(
-    chunk: Records | pa.Table, declared: ModelColumns | None, normalize: Callable[[str], str]
+    chunk: Records | pa.Table,
+    declared: ModelColumns | None,
+    normalize: Callable[[str], str],
+    known: Mapping[str, pa.DataType] | None = None,
 ) -> tuple[pa.Table, list[Failure]]:
     """
     Return ``chunk`` as a table of normalised names and declared types.
@@ -46,6 +49,7 @@ def conform(
     :param chunk: records, or an Arrow table.
     :param declared: the columns of the validation schema; None declares nothing.
     :param normalize: dlt's naming convention.
+    :param known: types that undeclared columns already have in the table; kept where the values allow it.
     :returns: the table, and the values that could not be converted; such rows hold NULL there.
     :raises SchemaError: if two source names become one.
     """
@@ -61,7 +65,7 @@ def conform(
             if bad:
                 failures.append(Failure(name, f"is_{_type_name(declared[name].type)}", tuple(bad)))
         else:
-            array = _inferred(values)
+            array = _as_known(values, (known or {}).get(name))
         if not pa.types.is_null(array.type):
             columns[name] = array
     for column in declared.columns if declared else ():
@@ -121,6 +125,15 @@ def _inferred(values: Sequence[Any] | pa.ChunkedArray) -> pa.Array | pa.ChunkedA
         return _plain(pa.array(values))
     except (pa.ArrowInvalid, pa.ArrowTypeError):
         return pa.array([None if value is None else _text(value) for value in values], pa.string())
+
+
+def _as_known(values: Sequence[Any] | pa.ChunkedArray, known: pa.DataType | None) -> pa.Array | pa.ChunkedArray:
+    """Return ``values`` in the type of the table's column if all of them fit, else in their own."""
+    inferred = _inferred(values)
+    if known is None or inferred.type == known or pa.types.is_null(inferred.type) or pa.types.is_nested(known):
+        return inferred
+    converted, bad = _converted(values, known)
+    return inferred if bad else converted
 
 
 def _first_that_fits(values: Sequence[Any], types: Iterable[pa.DataType]) -> pa.Array:

@@ -24,6 +24,7 @@ from airflow_provider_phlo.iceberg.duckdb import (
     read_only,
     referenced_tables,
 )
+from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
 
 UTC = dt.timezone.utc
 ROW = {
@@ -130,14 +131,14 @@ def test_a_uuid_column(catalog: Catalog) -> None:
 
 def test_a_branch_is_read_where_the_table_has_it(catalog: Catalog) -> None:
     schema = pa.schema([("id", pa.int64())])
-    for name in ("raw.audited", "raw.other", "raw.born_on_branch"):
+    for name in ("raw.audited", "raw.other"):
         catalog.create_table(name, schema)
     for name in ("raw.audited", "raw.other"):
         catalog.load_table(name).append(pa.table({"id": [1]}))
     audited = catalog.load_table("raw.audited")
     audited.manage_snapshots().create_branch(audited.current_snapshot().snapshot_id, "phlo_x").commit()
     catalog.load_table("raw.audited").append(pa.table({"id": [2]}), branch="phlo_x")
-    catalog.load_table("raw.born_on_branch").append(pa.table({"id": [3]}), branch="phlo_x")
+    overwrite_if_changed(catalog, "raw.born_on_branch", pa.table({"id": [3]}), branch="phlo_x")
     sql = "SELECT (SELECT count(*) FROM raw.audited), (SELECT count(*) FROM raw.other), (SELECT count(*) FROM raw.born_on_branch)"
     assert rows(connect(catalog, branch="phlo_x"), sql) == [(2, 1, 1)]
     assert rows(connect(catalog), sql) == [(1, 1, 0)]

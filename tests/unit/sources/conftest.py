@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,6 +15,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from airflow_provider_phlo.sources.http import RetryPolicy
+
+# dlt would import Airflow to look for its settings there, which costs the first test five seconds.
+os.environ.setdefault("PROVIDERS__ENABLE_AIRFLOW_SECRETS", "false")
 
 
 @dataclass
@@ -46,6 +50,7 @@ class Server:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # else each answer waits 40 ms for an ACK
 
             def do_GET(self) -> None:
                 parts = urlsplit(self.path)

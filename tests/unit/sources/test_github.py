@@ -6,6 +6,8 @@ from pathlib import Path
 
 import dlt
 import pytest
+from dlt.extract.exceptions import ResourceExtractionError
+from dlt.pipeline.exceptions import PipelineStepFailed
 
 from airflow_provider_phlo.exceptions import ConfigurationError, SourceRejectedError, SourceUnavailableError
 from airflow_provider_phlo.sources.github import connection_arguments, github
@@ -25,12 +27,18 @@ def read(source, resource):
 
 
 def extract(pipeline, source):
-    """Extract into a pipeline, which keeps the state, and return how many items there were."""
-    pipeline.extract(source)
-    rows = {name: metrics.items_count for name, metrics in pipeline.last_trace.last_extract_info.metrics[
-        pipeline.last_trace.last_extract_info.loads_ids[0]][0]["resource_metrics"].items()}
-    pipeline.drop_pending_packages()
-    return rows
+    """Return what ``user_events`` yields inside a pipeline, whose state outlives the run."""
+    items: list[dict[str, object]] = []
+    source.user_events.add_map(lambda item: items.append(item) or item)
+    pipeline.extract(source.with_resources("user_events"))
+    return [item["id"] for item in items]
+
+
+def cause(function, *arguments):
+    """Return our error, out of those that dlt wraps around it."""
+    with pytest.raises(ResourceExtractionError) as caught:
+        function(*arguments)
+    return caught.value.__cause__
 
 
 class Api:
@@ -65,10 +73,7 @@ def make(server, patience):
 
 @pytest.fixture
 def pipeline(tmp_path):
-    def make(name="phlo_test"):
-        return dlt.pipeline(name, pipelines_dir=str(tmp_path), destination="duckdb")
-
-    return make
+    return dlt.pipeline("phlo_test", pipelines_dir=str(tmp_path))
 
 
 @pytest.mark.parametrize("links", ["page={}", "since=3&page={}", "cursor={}"])
@@ -115,54 +120,139 @@ def test_arguments_are_not_taken_from_the_configuration_of_dlt(server, reply, ma
     assert "authorization" not in server.requests[0].headers
 
 
-@pytest.mark.parametrize(("status", "setting"), [(401, "GITHUB_TOKEN"), (403, "GITHUB_TOKEN"), (404, "GITHUB_USERNAME")])
+@pytest.mark.parametrize(
+    ("status", "setting"), [(401, "GITHUB_TOKEN"), (403, "GITHUB_TOKEN"), (404, "GITHUB_USERNAME")]
+)
 def test_a_refusal_names_connection_and_setting(server, reply, make, status, setting):
     server.replies(reply({"message": "no"}, status, {"X-RateLimit-Remaining": "59"}))
-    with pytest.raises(Exception, match="") as caught:
-        read(make(conn_id="my_github"), "user_profile")
-    cause = caught.value.__cause__ or caught.value
-    assert isinstance(cause, SourceRejectedError)
+    error = cause(read, make(conn_id="my_github"), "user_profile")
+    assert isinstance(error, SourceRejectedError)
     for word in ("my_github", "AIRFLOW_CONN_MY_GITHUB", setting, str(status)):
-        assert word in str(cause)
+        assert word in str(error)
 
 
 def test_a_rate_limit_is_waited_for_and_never_a_refusal(server, reply, make, patience):
-    reset = str(int(patience.now) + 90)
-    limited = reply({"message": "API rate limit exceeded"}, 403, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": reset})
-    server.replies(limited, reply([{"id": "1"}]))
+    def limited(seconds):
+        headers = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(int(patience.now + seconds))}
+        return reply({"message": "API rate limit exceeded"}, 403, headers)
+
+    server.replies(limited(90), reply([{"id": "1"}]))
     assert read(make(), "user_events") == [{"id": "1"}]
     assert patience.slept == [90]
-    server.replies(limited)
-    with pytest.raises(Exception, match="resets at .*GITHUB_TOKEN") as caught:
-        read(make(max_wait_seconds=1, retry=patience.policy()), "user_events") and None
-        patience.now = float(reset) - 50
-        read(make(max_wait_seconds=1), "user_events")
-    assert isinstance(caught.value.__cause__ or caught.value, SourceUnavailableError)
+    server.replies(limited(90))
+    error = cause(read, make(max_wait_seconds=60), "user_events")
+    assert isinstance(error, SourceUnavailableError)
+    assert "The limit resets at 2023-11-14T22:16:20Z, in 90 s" in str(error)
+    assert "GITHUB_TOKEN" in str(error)
 
 
-def test_unchanged_pages_are_asked_for_but_not_read_again(server, reply, make, pipeline):
+@pytest.mark.parametrize("body", [{"message": "hello"}, [1, 2], None])
+def test_json_of_another_shape_is_rejected(server, reply, make, body):
+    server.replies(reply(body))
+    assert isinstance(cause(read, make(), "user_events"), SourceRejectedError)
+
+
+def test_a_profile_that_is_no_object_is_rejected(server, reply, make):
+    server.replies(reply([]))
+    assert "not an object" in str(cause(read, make(), "user_profile"))
+
+
+def test_a_user_without_events_is_no_error(server, reply, make):
+    server.replies(reply([]))
+    assert read(make(), "user_events") == []
+
+
+def test_an_unchanged_page_is_asked_for_and_not_read_again(server, reply, make, pipeline):
     api = Api(server, reply, [[{"id": "1"}], [{"id": "2"}], [{"id": "3"}]])
-    source = make().with_resources("user_events")
-    pipeline().extract(source)
+    assert extract(pipeline, make()) == ["1", "2", "3"]
     assert [request.headers.get("if-none-match") for request in server.requests] == [None] * 3
     server.requests.clear()
-
-    first = make().with_resources("user_events")
-    pipeline().extract(first)
-    assert all(request.headers["if-none-match"] for request in server.requests)
-    assert len(server.requests) == 3
-
-    server.requests.clear()
+    assert extract(pipeline, make()) == []
+    assert len([request for request in server.requests if request.headers.get("if-none-match")]) == 3
     api.pages[1] = [{"id": "2"}, {"id": "2b"}]
-    again = pipeline()
-    again.drop_pending_packages()
-    again.extract(make().with_resources("user_events"))
-    assert len(server.requests) == 3
-    assert counts(again) == {"user_events": 2}
+    assert extract(pipeline, make()) == ["2", "2b"]
+    assert extract(pipeline, make(conditional=False)) == ["1", "2", "2b", "3"]
 
 
-def counts(pipeline):
-    """Return the rows of each resource in the pipeline's last extraction."""
-    info = pipeline.last_trace.last_extract_info
-    metrics = info.metrics[info.loads_ids[-1]][0]["resource_metrics"]
-    return {name: value.items_count for name, value in metrics.items() if not name.startswith("_dlt")}
+def test_another_account_starts_without_memory_and_nothing_piles_up(server, reply, make, pipeline):
+    api = Api(server, reply, [[{"id": "1"}], [{"id": "2"}]])
+    assert extract(pipeline, make()) == ["1", "2"]
+    assert extract(pipeline, make(login="other")) == ["1", "2"]
+    api.pages.pop()
+    api.pages[0] = [{"id": "9"}]
+    assert extract(pipeline, make(login="other")) == ["9"]
+    state = pipeline.state["sources"]["github"]["resources"]["user_events"]
+    assert list(state["pages"]) == [f"{server.url}/users/other/events?per_page=100"]
+    assert server.url in state["account"]
+
+
+def test_a_reading_that_broke_off_is_read_again(server, reply, make, pipeline):
+    api = Api(server, reply, [[{"id": "1"}], [{"id": "2"}]])
+    server.route = lambda request: reply("oops", 500) if "page" in request.query else api.route(request)
+    with pytest.raises(PipelineStepFailed, match="answered 500"):
+        extract(pipeline, make())
+    server.route = api.route
+    assert extract(pipeline, make()) == ["1", "2"]
+
+
+def test_a_304_that_nobody_asked_for_is_no_answer(server, reply, make):
+    server.replies(reply(status=304))
+    assert isinstance(cause(read, make(), "user_events"), SourceRejectedError)
+
+
+def test_a_server_without_etag_link_and_limits_works_twice(server, reply, make, pipeline):
+    server.replies(reply([{"id": "1"}]))
+    assert extract(pipeline, make()) == ["1"]
+    assert extract(pipeline, make()) == ["1"]
+
+
+def test_a_paging_loop_ends(server, reply, make):
+    def route(request):
+        other = "b" if request.query.get("cursor") == ["a"] else "a"
+        link = f'<{server.url}/users/octo/events?cursor={other}>; rel="next"'
+        return reply([{"id": other}], headers={"Link": link})
+
+    server.route = route
+    assert len(read(make(), "user_events")) == 3
+
+
+def test_a_next_link_to_another_host_is_rejected_before_a_token_leaves(server, serve, reply, make):
+    other = serve()
+    server.replies(reply([{"id": "1"}], headers={"Link": f'<{other.url}/x>; rel="next"'}))
+    error = cause(read, make(token="ghp_t"), "user_events")
+    assert isinstance(error, SourceRejectedError)
+    assert "leave the host" in str(error)
+    assert other.requests == []
+
+
+def test_real_link_headers_lead_on(server, reply, make):
+    """Each recorded header is given as it was, but for the host."""
+    for sample in json.loads(shared("github/link_headers_sample.json").read_text()):
+        link = sample["link"].replace("https://api.github.com", server.url)
+        server.requests.clear()
+        server.replies(reply([{"id": "1"}], headers={"Link": link}), reply([{"id": "2"}]))
+        expected = ["1", "2"] if 'rel="next"' in link else ["1"]
+        assert [event["id"] for event in read(make(), "user_events")] == expected
+        if len(expected) == 2:
+            assert server.requests[1].query["page"] == ["2"]
+
+
+def test_real_events_arrive_as_they_are(server, reply, make):
+    events = json.loads(shared("github/events_sample.json").read_text())
+    Api(server, reply, [events[:30], events[30:]])
+    assert read(make(), "user_events") == events
+
+
+def test_connection_arguments(connection):
+    assert connection_arguments(connection("github_default", login="octo")) == {
+        "base_url": "https://api.github.com",
+        "login": "octo",
+        "token": None,
+        "conn_id": "github_default",
+    }
+    mine = connection("mine", host="http://127.0.0.1:99/github", login=" octo ", password="ghp_t")
+    assert connection_arguments(mine)["base_url"] == "http://127.0.0.1:99/github"
+    assert connection_arguments(mine)["login"] == "octo"
+    assert connection_arguments(mine)["token"] == "ghp_t"
+    with pytest.raises(ConfigurationError, match=r"mine: no GitHub user.*GITHUB_USERNAME.*AIRFLOW_CONN_MINE"):
+        connection_arguments(connection("mine", host="api.github.com"))

@@ -1,0 +1,309 @@
+"""``@phlo_ingestion`` and ``@phlo_quality``: a table, its key, its schema and its checks, declared on a function."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.naming import qualified_table
+from airflow_provider_phlo.operators.ingest import IngestOperator, key_columns
+from airflow_provider_phlo.operators.merge import MergeOperator, PublishBranchOperator, check_engine, merge_options
+from airflow_provider_phlo.operators.quality import QualityCheckOperator
+from airflow_provider_phlo.quality import FreshnessCheck, QualityCheck
+
+if TYPE_CHECKING:
+    from airflow.sdk import DAG, TaskGroup
+
+STRATEGIES = ("merge", "append", "replace")
+METHODS = ("last", "first", "hash")
+
+
+def phlo_ingestion(
+    table_name: str,
+    unique_key: str | Sequence[str],
+    validation_schema: Any,
+    group: str,
+    cron: str | None = None,
+    freshness_hours: tuple[float, float] | None = None,
+    merge_strategy: str = "merge",
+    merge_config: Mapping[str, Any] | None = None,
+    max_retries: int = 3,
+    retry_delay_seconds: float = 30,
+    max_runtime_seconds: float = 300,
+    validate: bool = True,
+    strict_validation: bool = True,
+    add_metadata_columns: bool = True,
+    audit: Sequence[QualityCheck] | Quality | None = None,
+    transforms: Sequence[Any] = (),
+    partition_by: str | Sequence[str] | None = None,
+    sort_by: str | Sequence[str] | None = None,
+    table_properties: Mapping[str, str] | None = None,
+    engine: str | None = None,
+    resources: Mapping[str, Any] | None = None,
+    pool: str | None = None,
+) -> Callable[[Callable[..., Any]], Ingestion]:
+    """
+    Declare the table that a function's rows go to.
+
+    The function returns a dlt source or resource, an iterator of records, Arrow tables or data frames, or None (skip).
+    Its parameters are filled by name, any subset: ``partition_date``, ``context``, and the names of ``resources``.
+
+    :param table_name: ``table`` (in the default namespace) or ``namespace.table``.
+    :param unique_key: the key column or columns.
+    :param validation_schema: a Pandera model, or ``"package.module:Class"``, which keeps Pandera out of DAG parsing.
+    :param group: the tag of the DAG that ``f.dag()`` makes, and the asset's group.
+    :param cron: the schedule of that DAG.
+    :param freshness_hours: the audit warns when the newest changed row is older than the first, and fails when older
+        than the second number of hours.
+    :param merge_strategy: ``merge`` (upsert on the key), ``append``, or ``replace`` (the run's partition).
+    :param merge_config: ``deduplication`` (bool), ``deduplication_method`` (``last``, ``first``, ``hash``).
+    :param max_retries: retries of each task.
+    :param retry_delay_seconds: seconds between them.
+    :param max_runtime_seconds: seconds after which a task is stopped.
+    :param validate: False skips the schema's rules, but not its types.
+    :param strict_validation: True fails on a bad row, False quarantines it.
+    :param add_metadata_columns: whether rows carry ``_dlt_*``, ``_cascade_ingested_at`` and ``_phlo_*``.
+    :param audit: checks, or a ``@phlo_quality`` function of the same table, run on the branch before it is published.
+    :param transforms: Arrow → Arrow functions, or names of registered ones, applied before validation.
+    :param partition_by: columns or transforms; by day of ``_phlo_partition_date`` when None.
+    :param sort_by: columns, each with an optional `` desc``.
+    :param table_properties: Iceberg properties of a table that is created.
+    :param engine: ``pyiceberg``, the default.
+    :param resources: for parameters of the function: a connection id gives the connection, a callable what it returns.
+    :param pool: Airflow pool of the tasks.
+    :raises ConfigurationError: if the declaration does not fit together, when the DAG file is parsed.
+    """
+    declared = dict(locals())
+
+    def decorate(function: Callable[..., Any]) -> Ingestion:
+        return Ingestion(function, declared)
+
+    return decorate
+
+
+class Ingestion:
+    """A function decorated by :func:`phlo_ingestion`."""
+
+    def __init__(self, function: Callable[..., Any], declared: Mapping[str, Any]) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.name: str = function.__name__
+        self.declared = dict(declared)
+        self.table = qualified_table(self.declared["table_name"])
+        _check_declaration(self.name, self.declared)
+        _check_parameters(function, self.declared["resources"] or {})
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Make the task group inside a DAG; anywhere else just call the function."""
+        if not _inside_dag():
+            return self.function(*args, **kwargs)
+        if args or kwargs:
+            raise ConfigurationError(
+                f"{self.name}() takes no arguments inside a DAG: its parameters are filled when the task runs."
+            )
+        return self._task_group()
+
+    def dag(self, **arguments: Any) -> DAG:
+        """
+        Return the one-table DAG: named after the function, tagged with ``group``, scheduled by ``cron``.
+
+        :param arguments: arguments of ``airflow.sdk.DAG`` that differ from these defaults.
+        """
+        from airflow.sdk import DAG
+
+        defaults = {
+            "dag_id": self.name,
+            "schedule": self.declared["cron"],
+            "start_date": datetime(2020, 1, 1, tzinfo=UTC),
+            "catchup": False,
+            "tags": [self.declared["group"]],
+            "doc_md": inspect.getdoc(self.function),
+        }
+        with DAG(**{**defaults, **arguments}) as dag:
+            self._task_group()
+        return dag
+
+    def _task_group(self) -> TaskGroup:
+        from airflow.sdk import TaskGroup
+
+        from airflow_provider_phlo.assets.iceberg import iceberg_asset
+
+        common, landing = self._task_arguments(), self._landing_arguments()
+        with TaskGroup(group_id=self.name, tooltip=f"{self.table}: ingest, merge, audit, publish") as group:
+            ingest = IngestOperator(task_id="ingest", source=self.function, **self._ingest_arguments(), **common)
+            merge = MergeOperator(task_id="merge", staged=ingest.output, publish=False, **landing, **common)
+            audit = QualityCheckOperator(
+                task_id="audit",
+                table=self.table,
+                checks=self._audit_checks(),
+                branch=f"{{{{ ti.xcom_pull(task_ids='{merge.task_id}')['branch'] }}}}",
+                **common,
+            )
+            publish = PublishBranchOperator(
+                task_id="publish",
+                merged=merge.output,
+                audit=self._audit_checks(),
+                outlets=[iceberg_asset(self.table, group=self.declared["group"])],
+                **landing,
+                **common,
+            )
+            ingest >> merge >> audit >> publish
+        return group
+
+    def _task_arguments(self) -> dict[str, Any]:
+        declared = self.declared
+        arguments = {
+            "retries": declared["max_retries"],
+            "retry_delay": timedelta(seconds=declared["retry_delay_seconds"]),
+            "execution_timeout": timedelta(seconds=declared["max_runtime_seconds"]),
+        }
+        return {**arguments, "pool": declared["pool"]} if declared["pool"] else arguments
+
+    def _ingest_arguments(self) -> dict[str, Any]:
+        declared = self.declared
+        return {
+            "table": self.table,
+            "unique_key": declared["unique_key"],
+            "validation_schema": declared["validation_schema"],
+            "validate": declared["validate"],
+            "strict_validation": declared["strict_validation"],
+            "identity": _identity(declared),
+            "add_metadata_columns": declared["add_metadata_columns"],
+            "transforms": declared["transforms"],
+            "source_resources": declared["resources"],
+        }
+
+    def _landing_arguments(self) -> dict[str, Any]:
+        declared = self.declared
+        shared = ("unique_key", "validation_schema", "merge_strategy", "merge_config", "add_metadata_columns")
+        more = ("partition_by", "sort_by", "table_properties", "engine")
+        return {"table": self.table, **{name: declared[name] for name in (*shared, *more)}}
+
+    def _audit_checks(self) -> list[QualityCheck]:
+        audit = self.declared["audit"]
+        checks = list(audit.checks) if isinstance(audit, Quality) else list(audit or ())
+        if self.declared["freshness_hours"]:
+            warn, error = self.declared["freshness_hours"]
+            checks += [
+                FreshnessCheck(column="_cascade_ingested_at", max_age_hours=warn, severity="warn"),
+                FreshnessCheck(column="_cascade_ingested_at", max_age_hours=error, severity="error"),
+            ]
+        return checks
+
+
+def phlo_quality(
+    table: str,
+    checks: Sequence[QualityCheck],
+    group: str | None = None,
+    blocking: bool = True,
+    partition_column: str | None = None,
+) -> Callable[[Callable[..., Any]], Quality]:
+    """
+    Declare the checks of a table. Called inside a DAG the function becomes a task that reads main.
+
+    :param table: ``table`` or ``namespace.table``.
+    :param checks: checks of :mod:`airflow_provider_phlo.quality`, or your own.
+    :param group: tag for those who look for the checks of one subject.
+    :param blocking: True fails the task, and stops what is downstream; False warns.
+    :param partition_column: check only rows whose value there is the run's partition date.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Quality:
+        return Quality(function, table, checks, group, blocking, partition_column)
+
+    return decorate
+
+
+class Quality:
+    """A function decorated by :func:`phlo_quality`."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        table: str,
+        checks: Sequence[QualityCheck],
+        group: str | None = None,
+        blocking: bool = True,
+        partition_column: str | None = None,
+    ) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.name: str = function.__name__
+        self.table = qualified_table(table)
+        self.checks = tuple(checks)
+        self.group = group
+        self.blocking = blocking
+        self.partition_column = partition_column
+        strangers = [check for check in checks if not isinstance(check, QualityCheck)]
+        if strangers:
+            raise ConfigurationError(f"{self.name}: {strangers[0]!r} is not a QualityCheck.")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Make the task inside a DAG; anywhere else just call the function."""
+        if not _inside_dag():
+            return self.function(*args, **kwargs)
+        return QualityCheckOperator(
+            task_id=self.name,
+            table=self.table,
+            checks=self.checks,
+            blocking=self.blocking,
+            partition_column=self.partition_column,
+            doc_md=inspect.getdoc(self.function),
+        )
+
+
+def _inside_dag() -> bool:
+    from airflow.sdk.definitions._internal.contextmanager import DagContext
+
+    return DagContext.get_current() is not None
+
+
+def _identity(declared: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the columns by which the merge makes one row of several, which uniqueness rules then must not count."""
+    options = merge_options(declared["merge_config"] or {}, declared["merge_strategy"])
+    if not options["deduplication"]:
+        return ()
+    by_hash = declared["merge_strategy"] == "append" and options["method"] == "hash"
+    if by_hash:
+        return ("_phlo_row_hash",) if declared["add_metadata_columns"] else ()
+    return key_columns(declared["unique_key"])
+
+
+def _check_declaration(name: str, declared: Mapping[str, Any]) -> None:
+    def require(fits: bool, problem: str) -> None:
+        if not fits:
+            raise ConfigurationError(f"@phlo_ingestion on {name}: {problem}")
+
+    strategy, config = declared["merge_strategy"], declared["merge_config"] or {}
+    require(strategy in STRATEGIES, f"merge_strategy={strategy!r}: choose one of {', '.join(STRATEGIES)}.")
+    method = merge_options(config, strategy)["method"]
+    require(method in METHODS, f"deduplication_method={method!r}: choose one of {', '.join(METHODS)}.")
+    require(bool(declared["unique_key"]), "unique_key is empty: name the key column or columns.")
+    check_engine(declared["engine"])
+    metadata = declared["add_metadata_columns"]
+    require(metadata or strategy != "replace", "merge_strategy='replace' needs add_metadata_columns=True.")
+    freshness = declared["freshness_hours"]
+    if freshness is not None:
+        fits = len(freshness) == 2 and 0 < freshness[0] <= freshness[1]
+        require(fits, f"freshness_hours={freshness!r}: give (warn, error) in hours, the first not above the second.")
+        require(metadata, "freshness_hours needs add_metadata_columns=True: it reads _cascade_ingested_at.")
+    audit = declared["audit"]
+    if isinstance(audit, Quality):
+        table = qualified_table(declared["table_name"])
+        require(audit.table == table, f"audit={audit.name} checks {audit.table}, not {table}.")
+
+
+def _check_parameters(function: Callable[..., Any], resources: Mapping[str, Any]) -> None:
+    known = {"partition_date", "context", *resources}
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        if name not in known and parameter.default is parameter.empty:
+            raise ConfigurationError(
+                f"@phlo_ingestion on {function.__name__}: nothing fills the parameter {name!r}. Parameters are "
+                f"filled by name: partition_date, context, and resources={{'{name}': connection id or callable}}."
+            )

@@ -1,0 +1,65 @@
+"""Run dlt with its working files below ``PHLO_HOME`` and its results in the staging area."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseHook
+
+from airflow_provider_phlo import settings
+
+if TYPE_CHECKING:
+    from airflow_provider_phlo.ingestion import StagingPlan
+    from airflow_provider_phlo.staging import StagedBatch
+
+
+class DltHook(BaseHook):
+    """
+    Extract with dlt and stage as Parquet.
+
+    :param staging_url: where batches are staged, a path or a URL such as ``s3://conn_id@bucket/staging``; the
+        ``[phlo] staging_path`` when None.
+    """
+
+    def __init__(self, staging_url: str | None = None) -> None:
+        super().__init__()
+        self.staging_url = staging_url
+
+    @cached_property
+    def staging_root(self) -> Any:
+        """Return the staging area as a path object."""
+        url = self.staging_url or settings.staging_url()
+        if "://" not in url:
+            return Path(url)
+        from airflow.sdk import ObjectStoragePath
+
+        return ObjectStoragePath(url)
+
+    def stage(
+        self,
+        source: Callable[[], Any],
+        plan: StagingPlan,
+        *,
+        token: str,
+        partition_date: str,
+        run_id: str,
+        state: str = "",
+        refresh: bool = False,
+    ) -> StagedBatch | None:
+        """Stage what ``source`` yields; see :func:`airflow_provider_phlo.ingestion.stage`."""
+        from airflow_provider_phlo import ingestion
+
+        return ingestion.stage(
+            source,
+            plan,
+            root=self.staging_root,
+            token=token,
+            partition_date=partition_date,
+            run_id=run_id,
+            pipelines_dir=settings.home() / "dlt",
+            state=state,
+            refresh=refresh,
+        )

@@ -1,0 +1,59 @@
+"""Where marts are published: the PostgreSQL of a connection, or the bundled one where none is set."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import BaseHook
+
+from airflow_provider_phlo import settings
+from airflow_provider_phlo.exceptions import ConfigurationError
+
+DEFAULT_CONN_ID = "postgres_default"
+# Extras that reach libpq. Named one by one: "options" and the like would change what a session may do.
+ALLOWED_EXTRAS = (
+    "application_name",
+    "connect_timeout",
+    "keepalives_idle",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "target_session_attrs",
+)
+
+
+def postgres_coordinates(postgres_conn_id: str = DEFAULT_CONN_ID) -> dict[str, Any]:
+    """
+    Return libpq's parameters for a connection; an unset ``postgres_default`` means the bundled server, started here.
+
+    :raises ConfigurationError: another connection is unset.
+    """
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    try:
+        connection = BaseHook.get_connection(postgres_conn_id)
+    except AirflowNotFoundException:
+        if postgres_conn_id != DEFAULT_CONN_ID:
+            raise ConfigurationError(
+                f"Connection '{postgres_conn_id}' is not set: define it, e.g. "
+                f"AIRFLOW_CONN_{postgres_conn_id.upper()}='postgresql://user:password@host:5432/database'."
+            ) from None
+        return _bundled()
+    parameters = {
+        "host": connection.host,
+        "port": connection.port,
+        "user": connection.login,
+        "password": connection.password,
+        "dbname": connection.schema,
+        **{name: value for name, value in connection.extra_dejson.items() if name in ALLOWED_EXTRAS},
+    }
+    return {name: value for name, value in parameters.items() if value not in (None, "")}
+
+
+def _bundled() -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from airflow_provider_phlo.embedded_postgres import ensure_postgres
+
+    return asdict(ensure_postgres(settings.home()))

@@ -1,0 +1,211 @@
+"""Land a staged batch in its table: create or evolve it, merge on the run's branch, set bad rows aside, publish."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import pyarrow as pa
+from pyiceberg.catalog import Catalog
+from pyiceberg.io.pyarrow import schema_to_pyarrow
+from pyiceberg.schema import Schema
+from pyiceberg.table import Table
+
+from airflow_provider_phlo import staging
+from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
+from airflow_provider_phlo.iceberg import branches, tables
+from airflow_provider_phlo.iceberg.merge import MergePlan, MergeResult, merge
+from airflow_provider_phlo.schemas.columns import ModelColumns
+from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg, pandera_to_iceberg
+
+log = logging.getLogger(__name__)
+Result = TypeVar("Result")
+
+STATE_PROPERTY = "phlo.dlt-state"
+PUBLISH_ATTEMPTS = 20
+
+
+@dataclass(frozen=True)
+class TableDefinition:
+    """
+    What a DAG author declares of a table.
+
+    :param table: ``namespace.table``.
+    :param declared: the columns of the validation schema; None takes those of the first batch.
+    :param partition_by: None means by day of ``_phlo_partition_date``, if the table has metadata columns.
+    """
+
+    table: str
+    plan: MergePlan
+    declared: ModelColumns | None = None
+    metadata_columns: bool = True
+    partition_by: tuple[str, ...] | None = None
+    sort_by: tuple[str, ...] = ()
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+
+def quarantine_table(table: str) -> str:
+    """Return the name of the table that holds the rejected rows of ``table``."""
+    return f"{table}__quarantine"
+
+
+def table_state(table: Table | None) -> str:
+    """Return dlt's state as the last published run of ``table`` left it."""
+    return table.properties.get(STATE_PROPERTY, "") if table is not None else ""
+
+
+def table_types(table: Table | None) -> dict[str, pa.DataType]:
+    """Return the Arrow types of the table's columns."""
+    if table is None:
+        return {}
+    return {item.name: item.type for item in schema_to_pyarrow(table.schema(), include_field_ids=False)}
+
+
+def land(catalog: Catalog, root: Any, batch: staging.StagedBatch, definition: TableDefinition) -> dict[str, Any] | None:
+    """
+    Merge ``batch`` on its run's branch; rejected rows go to the quarantine table.
+
+    :param root: the staging root.
+    :returns: counts and the branch's snapshot as a JSON object; the first result, if the run has published already;
+        None for an empty batch of a table that nobody has described yet.
+    """
+    table = tables.find_table(catalog, definition.table)
+    published = branches.published_result(table, batch.token) if table else None
+    if published is not None:
+        log.info("%s: run %s has published before, nothing to do", definition.table, batch.token)
+        return published
+    rows = staging.read_rows(root, batch)
+    if table is None and definition.declared is None and not rows.column_names:
+        return None
+    _prepare(catalog, definition, rows)
+    result = merge(
+        catalog,
+        definition.table,
+        rows,
+        definition.plan,
+        token=batch.token,
+        partition_date=batch.partition_date,
+        summary={"phlo.run-id": batch.run_id, "phlo.read": str(batch.read), "phlo.quarantined": str(batch.quarantined)},
+    )
+    _quarantine(catalog, root, batch)
+    return _landed(batch, result)
+
+
+def _landed(batch: staging.StagedBatch, result: MergeResult) -> dict[str, Any]:
+    return {
+        "table": batch.table,
+        "partition_date": batch.partition_date,
+        "token": batch.token,
+        "branch": branches.branch_name(batch.token),
+        "folder": batch.folder,
+        "read": batch.read,
+        "quarantined": batch.quarantined,
+        **result.to_dict(),
+    }
+
+
+def _prepare(catalog: Catalog, definition: TableDefinition, rows: pa.Table) -> None:
+    schema = _schema(definition, rows)
+    partition_by = definition.partition_by
+    if partition_by is None:
+        partition_by = ("_phlo_partition_date",) if definition.metadata_columns else ()
+    tables.ensure_table(
+        catalog,
+        definition.table,
+        schema,
+        partition_by=partition_by,
+        sort_by=definition.sort_by,
+        properties=definition.properties,
+    )
+    tables.evolve(catalog, definition.table, rows.schema)
+
+
+def _schema(definition: TableDefinition, rows: pa.Table) -> Schema:
+    if definition.declared is None:
+        return arrow_to_iceberg(rows.schema)
+    return pandera_to_iceberg(definition.declared.model, metadata_columns=definition.metadata_columns)
+
+
+def _quarantine(catalog: Catalog, root: Any, batch: staging.StagedBatch) -> None:
+    """Publish the rejected rows at once: they are there to be looked at, whatever becomes of the run."""
+    rejected = staging.read_rejected(root, batch)
+    if not len(rejected):
+        return
+    table = quarantine_table(batch.table)
+    plan = MergePlan(key=("quarantine_id",))
+    definition = TableDefinition(table, plan, partition_by=("partition_date",), metadata_columns=False)
+    _prepare(catalog, definition, rejected)
+
+    def attempt() -> None:
+        merged = merge(catalog, table, rejected, plan, token=batch.token, partition_date=batch.partition_date)
+        branches.publish(catalog, table, branches.branch_name(batch.token), expected_head=merged.snapshot_id)
+
+    _until_published(attempt, table)
+
+
+def publish(
+    catalog: Catalog,
+    root: Any,
+    landed: Mapping[str, Any],
+    definition: TableDefinition,
+    audit: Callable[[str], None],
+) -> dict[str, Any]:
+    """
+    Make the audited branch main. When main has moved meanwhile, merge again on top of it and audit that.
+
+    :param landed: what :func:`land` returned.
+    :param audit: checks the branch it is given, and raises when a blocking check fails.
+    :returns: ``landed``, with main's snapshot; the first result, if the run has published already.
+    :raises CommitConflictError: if main moved in every round.
+    """
+    batch = staging.load(root, landed["folder"])
+    current = [dict(landed)]
+    rounds = [0]
+
+    def attempt() -> dict[str, Any]:
+        if rounds[0]:
+            current[0] = land(catalog, root, batch, definition) or current[0]
+            audit(current[0]["branch"])
+        rounds[0] += 1
+        result = current[0]
+        branches.publish(
+            catalog,
+            definition.table,
+            result["branch"],
+            token=batch.token,
+            result=result,
+            properties={STATE_PROPERTY: batch.state} if batch.state else None,
+            expected_head=result["snapshot_id"],
+        )
+        return branches.published_result(catalog.load_table(definition.table), batch.token) or result
+
+    return _until_published(attempt, definition.table)
+
+
+def _until_published(attempt: Callable[[], Result], table: str) -> Result:
+    """Repeat ``attempt`` while other writers win; one of them wins every round, so all get through."""
+    for round_number in range(PUBLISH_ATTEMPTS):
+        try:
+            return attempt()
+        except CommitConflictError as conflict:
+            log.info("%s: another writer was faster (%s), merging again on top of it", table, conflict)
+            time.sleep(random.uniform(0, 0.1 * min(round_number + 1, 10)))  # noqa: S311  # spreads writers, no secret
+    raise CommitConflictError(f"{table}: other writers won {PUBLISH_ATTEMPTS} rounds; nothing was published, retry.")
+
+
+def check_definition(definition: TableDefinition) -> TableDefinition:
+    """
+    Return ``definition`` if its parts fit each other.
+
+    :raises ConfigurationError: if ``replace`` has no partition to replace.
+    """
+    if definition.plan.strategy == "replace" and not definition.metadata_columns:
+        raise ConfigurationError(
+            f"{definition.table}: merge_strategy='replace' replaces the run's _phlo_partition_date, which "
+            "add_metadata_columns=False leaves out: keep the metadata columns, or merge on a key."
+        )
+    return replace(definition)

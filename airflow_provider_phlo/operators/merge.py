@@ -1,0 +1,194 @@
+"""Merge a staged batch on the run's branch, and make the branch main."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_phlo import settings
+from airflow_provider_phlo.assets.iceberg import iceberg_asset, set_event
+from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.operators.base import PhloOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_phlo.landing import TableDefinition
+
+ENGINES = ("pyiceberg",)
+
+
+class _LandingOperator(PhloOperator):
+    """What merging and publishing have in common: the table's definition, its catalog and its staged batch."""
+
+    def __init__(
+        self,
+        *,
+        table: str,
+        unique_key: str | Sequence[str] = (),
+        validation_schema: Any = None,
+        merge_strategy: str = "merge",
+        merge_config: Mapping[str, Any] | None = None,
+        add_metadata_columns: bool = True,
+        partition_by: str | Sequence[str] | None = None,
+        sort_by: str | Sequence[str] | None = None,
+        table_properties: Mapping[str, str] | None = None,
+        engine: str | None = None,
+        iceberg_conn_id: str = "iceberg_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        check_engine(engine)
+        self.table = table
+        self.unique_key = unique_key
+        self.validation_schema = validation_schema
+        self.merge_strategy = merge_strategy
+        self.merge_config = merge_config or {}
+        self.add_metadata_columns = add_metadata_columns
+        self.partition_by = partition_by
+        self.sort_by = sort_by
+        self.table_properties = table_properties or {}
+        self.engine = engine
+        self.iceberg_conn_id = iceberg_conn_id
+
+    def _catalog(self) -> Any:
+        from airflow_provider_phlo.hooks.iceberg import PhloIcebergHook
+
+        return PhloIcebergHook(self.iceberg_conn_id).catalog
+
+    def _definition(self) -> TableDefinition:
+        from airflow_provider_phlo.iceberg.merge import MergePlan
+        from airflow_provider_phlo.landing import TableDefinition, check_definition
+        from airflow_provider_phlo.schemas.columns import load_model, model_columns
+
+        model = self.validation_schema
+        return check_definition(
+            TableDefinition(
+                table=self.qualified(self.table),
+                plan=MergePlan(
+                    self.merge_strategy,
+                    _names(self.unique_key),
+                    **merge_options(self.merge_config, self.merge_strategy),
+                ),
+                declared=model_columns(load_model(model)) if model is not None else None,
+                metadata_columns=self.add_metadata_columns,
+                partition_by=None if self.partition_by is None else _names(self.partition_by),
+                sort_by=_names(self.sort_by or ()),
+                properties=self.table_properties,
+            )
+        )
+
+    def _publish(
+        self, context: Context, catalog: Any, landed: Mapping[str, Any], checks: Sequence[Any]
+    ) -> dict[str, Any]:
+        from airflow_provider_phlo import landing, staging
+        from airflow_provider_phlo.hooks.dlt import DltHook
+        from airflow_provider_phlo.quality import raise_for_failures
+        from airflow_provider_phlo.quality.scan import run_checks
+
+        root, definition = DltHook().staging_root, self._definition()
+        result = landing.publish(
+            catalog,
+            root,
+            landed,
+            definition,
+            lambda branch: raise_for_failures(run_checks(catalog, definition.table, checks, branch=branch)),
+        )
+        staging.remove_expired(root, definition.table, time.time() - settings.staging_retention_days() * 86_400)
+        set_event(context, definition.table, {name: value for name, value in result.items() if name != "folder"})
+        self.log.info("%s is published: %s", definition.table, result)
+        return result
+
+
+class MergeOperator(_LandingOperator):
+    """
+    Merge what :class:`~airflow_provider_phlo.operators.ingest.IngestOperator` staged.
+
+    :param staged: its result (``ingest.output``).
+    :param table: ``table`` or ``namespace.table``.
+    :param unique_key: the key column or columns.
+    :param validation_schema: from which a missing table is created; a Pandera model, or ``"package.module:Class"``.
+    :param merge_strategy: ``merge``, ``append`` or ``replace``.
+    :param merge_config: ``deduplication`` (bool) and ``deduplication_method`` (``last``, ``first``, ``hash``).
+    :param partition_by: columns or transforms; by day of ``_phlo_partition_date`` when None.
+    :param sort_by: columns, each with an optional `` desc``.
+    :param table_properties: Iceberg properties of a table that is created.
+    :param engine: ``pyiceberg``.
+    :param publish: True makes the result visible on main; False leaves it on the branch, for an audit.
+    """
+
+    template_fields: Sequence[str] = ("staged", "table", "unique_key")
+
+    def __init__(self, *, staged: Any, publish: bool = True, **kwargs: Any) -> None:
+        if publish:
+            kwargs.setdefault("outlets", [iceberg_asset(kwargs["table"])])
+        super().__init__(**kwargs)
+        self.staged = staged
+        self.publish = publish
+
+    def run(self, context: Context) -> dict[str, Any]:
+        from airflow.sdk.exceptions import AirflowSkipException
+
+        from airflow_provider_phlo import landing, staging
+        from airflow_provider_phlo.hooks.dlt import DltHook
+
+        catalog, definition, root = self._catalog(), self._definition(), DltHook().staging_root
+        landed = landing.land(catalog, root, staging.load(root, self.staged["folder"]), definition)
+        if landed is None:
+            raise AirflowSkipException(f"{definition.table}: no rows and no schema, so there is no table to make yet.")
+        self.log.info("%s is merged on branch %s: %s", definition.table, landed["branch"], landed)
+        return self._publish(context, catalog, landed, ()) if self.publish else landed
+
+
+class PublishBranchOperator(_LandingOperator):
+    """
+    Make an audited branch main, in one commit; merge and audit again when main has moved.
+
+    :param merged: the result of a ``MergeOperator(publish=False)``.
+    :param audit: the checks that passed on the branch.
+
+    The other parameters are those of the :class:`MergeOperator`.
+    """
+
+    template_fields: Sequence[str] = ("merged", "table", "unique_key")
+
+    def __init__(self, *, merged: Any, audit: Sequence[Any] = (), **kwargs: Any) -> None:
+        kwargs.setdefault("outlets", [iceberg_asset(kwargs["table"])])
+        super().__init__(**kwargs)
+        self.merged = merged
+        self.audit = audit
+
+    def run(self, context: Context) -> dict[str, Any]:
+        return self._publish(context, self._catalog(), self.merged, self.audit)
+
+
+def merge_options(config: Mapping[str, Any], strategy: str) -> dict[str, Any]:
+    """
+    Return the options of a ``merge_config``.
+
+    :raises ConfigurationError: if it has an option that is not known.
+    """
+    unknown = sorted(set(config) - {"deduplication", "deduplication_method"})
+    if unknown:
+        raise ConfigurationError(
+            f"merge_config has unknown option(s) {', '.join(unknown)}: it takes deduplication and deduplication_method."
+        )
+    return {
+        "deduplication": bool(config.get("deduplication", strategy != "append")),
+        "method": config.get("deduplication_method", "last"),
+    }
+
+
+def check_engine(engine: str | None) -> None:
+    """
+    Accept a known engine.
+
+    :raises ConfigurationError: for another one.
+    """
+    if engine is not None and engine not in ENGINES:
+        raise ConfigurationError(f"engine={engine!r} is not available: choose one of {', '.join(ENGINES)}.")
+
+
+def _names(value: str | Sequence[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)

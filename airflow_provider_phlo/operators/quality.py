@@ -1,0 +1,97 @@
+"""Check a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_phlo import runs
+from airflow_provider_phlo.exceptions import QualityCheckError
+from airflow_provider_phlo.operators.base import PhloOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_phlo.quality import QualityCheck
+
+
+class QualityCheckOperator(PhloOperator):
+    """
+    Run checks on a table, all of them, then fail if one of severity ``error`` failed.
+
+    :param table: ``table`` or ``namespace.table`` (templated).
+    :param checks: checks of :mod:`airflow_provider_phlo.quality`, or your own.
+    :param branch: the branch to read, where the table has it; main otherwise (templated).
+    :param blocking: whether a failed check fails the task; otherwise it is a warning.
+    :param partition_column: check only the rows of one day by this column: the run's own, or ``partition_date``.
+    :param partition_date: that day (templated), of ``_phlo_partition_date`` if no column is named. All rows are
+        checked if both are None.
+    :param iceberg_conn_id: the catalog's connection.
+    """
+
+    template_fields: Sequence[str] = ("table", "branch", "partition_date")
+
+    def __init__(
+        self,
+        *,
+        table: str,
+        checks: Sequence[QualityCheck],
+        branch: str | None = None,
+        blocking: bool = True,
+        partition_column: str | None = None,
+        partition_date: str | None = None,
+        iceberg_conn_id: str = "iceberg_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.table = table
+        self.checks = checks
+        self.branch = branch
+        self.blocking = blocking
+        self.partition_column = partition_column
+        self.partition_date = partition_date
+        self.iceberg_conn_id = iceberg_conn_id
+
+    def run(self, context: Context) -> dict[str, Any]:
+        """
+        Run the checks.
+
+        :raises QualityCheckError: one failed that blocks; carries all results.
+        """
+        from airflow_provider_phlo.hooks.iceberg import PhloIcebergHook
+        from airflow_provider_phlo.quality.results import describe, raise_for_failures
+        from airflow_provider_phlo.quality.scan import run_checks
+
+        table = self.qualified(self.table)
+        day = self.partition_date or (runs.partition_date(context) if self.partition_column else None)
+        results = run_checks(
+            PhloIcebergHook(self.iceberg_conn_id).catalog,
+            table,
+            self.checks,
+            branch=self.branch or None,
+            partition_column=self.partition_column,
+            partition=day,
+        )
+        for result in results:
+            self.log.info("%s", describe(result))
+        report = {
+            "table": table,
+            "branch": self.branch or "main",
+            "passed": all(result.passed for result in results),
+            "results": [result.to_dict() for result in results],
+        }
+        try:
+            raise_for_failures(results)
+        except QualityCheckError as error:
+            if self.blocking:
+                # a task that fails returns nothing: what was found has to be known all the same
+                context["ti"].xcom_push(key="return_value", value=report)
+                raise
+            self.log.warning("%s (not blocking)", error)
+        return report
+
+    def _partition(self, context: Context) -> str | None:
+        """Return the day to check: the one given, the run's own where only its column is given, or all."""
+        if self.partition_date or not self.partition_column:
+            return self.partition_date or None
+        return runs.partition_date(context)

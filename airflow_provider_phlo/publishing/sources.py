@@ -1,0 +1,108 @@
+"""Read tables to publish as Arrow batches: from their files through DuckDB, or through Trino."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
+from airflow_provider_phlo.iceberg.duckdb import connect
+from airflow_provider_phlo.publishing.postgres import BATCH_ROWS
+from airflow_provider_phlo.sql import quote
+
+if TYPE_CHECKING:
+    from pyiceberg.catalog import Catalog
+
+Read = Callable[[str], pa.RecordBatchReader]
+
+_TRINO_TYPES: dict[str, pa.DataType] = {
+    "boolean": pa.bool_(),
+    "tinyint": pa.int8(),
+    "smallint": pa.int16(),
+    "integer": pa.int32(),
+    "bigint": pa.int64(),
+    "real": pa.float32(),
+    "double": pa.float64(),
+    "date": pa.date32(),
+    "varchar": pa.string(),
+    "char": pa.string(),
+    "json": pa.string(),
+    "varbinary": pa.binary(),
+    "uuid": pa.string(),
+    "time": pa.time64("us"),
+}
+
+
+@contextmanager
+def open_catalog_sources(catalog: Catalog, sources: Iterable[str]) -> Iterator[Read]:
+    """
+    Give a function that reads one of ``sources``, each at its snapshot of now.
+
+    :param sources: tables as ``namespace.table``.
+    :raises ConfigurationError: one does not exist.
+    """
+    with connect(catalog, tables=sorted(set(sources))) as connection:
+        yield lambda source: connection.sql(f"SELECT * FROM {quote(source)}").to_arrow_reader(BATCH_ROWS)  # noqa: S608 - quoted
+
+
+@contextmanager
+def open_trino_sources(trino: Any, sources: Iterable[str]) -> Iterator[Read]:
+    """
+    Give a function that reads one of ``sources`` through Trino.
+
+    :param trino: a connection of the ``trino`` package, or a hook that makes one.
+    :param sources: tables as ``namespace.table`` in the connection's catalog.
+    :raises ConfigurationError: one does not exist.
+    """
+    from trino.exceptions import TrinoUserError
+
+    connection = trino.get_conn() if hasattr(trino, "get_conn") else trino
+    with closing(connection.cursor()) as cursor:
+        for source in sorted(set(sources)):
+            try:
+                cursor.execute(f"SELECT * FROM {quote(source)} LIMIT 0").fetchall()  # noqa: S608 - quoted
+            except TrinoUserError as error:
+                raise ConfigurationError(
+                    f"Trino cannot read {source}: {error.message} Run what writes it first, or correct the name."
+                ) from error
+        yield lambda source: _read_trino(cursor, source)
+
+
+def _read_trino(cursor: Any, source: str) -> pa.RecordBatchReader:
+    cursor.execute(f"SELECT * FROM {quote(source)}")  # noqa: S608 - quoted
+    schema = pa.schema([(name, trino_type(kind)) for name, kind, *_ in cursor.description])
+    return pa.RecordBatchReader.from_batches(schema, _trino_batches(cursor, schema))
+
+
+def _trino_batches(cursor: Any, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    while rows := cursor.fetchmany(BATCH_ROWS):
+        columns = zip(*rows, strict=True)
+        yield pa.record_batch([_array(*pair) for pair in zip(columns, schema, strict=True)], schema)
+
+
+def _array(values: Sequence[Any], field: pa.Field) -> pa.Array:
+    if pa.types.is_string(field.type):
+        values = [None if value is None else str(value) for value in values]
+    return pa.array(values, field.type)
+
+
+def trino_type(name: str) -> pa.DataType:
+    """
+    Return the Arrow type of a Trino type; fractions of seconds beyond six digits are refused later, by value.
+
+    :raises SchemaError: there is none.
+    """
+    base, _, rest = name.partition("(")
+    if base.startswith("timestamp"):
+        return pa.timestamp("us", tz="UTC" if name.endswith("with time zone") else None)
+    if base == "decimal":
+        precision, scale = map(int, re.findall(r"\d+", rest))
+        return pa.decimal128(precision, scale)
+    try:
+        return _TRINO_TYPES[base]
+    except KeyError:
+        raise SchemaError(f"Cannot publish Trino's type {name}: cast the column to a simple type.") from None

@@ -1,0 +1,66 @@
+"""Glucose readings from Nightscout to audited marts in Postgres, every day."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from airflow.sdk import Param, dag
+from airflow_provider_phlo.dbt import phlo_dbt_task_group
+
+from airflow_provider_phlo import phlo_ingestion, phlo_quality
+from airflow_provider_phlo.operators.publish import PublishOperator
+from airflow_provider_phlo.quality import NullCheck, RangeCheck, UniqueCheck
+
+
+@phlo_ingestion(
+    table_name="glucose_entries",
+    unique_key="_id",
+    validation_schema="include.schemas.glucose:RawGlucoseEntries",
+    group="glucose",
+    cron="0 6 * * *",
+    strict_validation=False,
+    audit=[NullCheck(columns=["_id", "sgv"]), RangeCheck(column="sgv", min_value=1, max_value=1000)],
+    resources={"site": "nightscout_default"},
+)
+def glucose_entries(partition_date, context, site):
+    """Fetch the day's readings, and those of ``lookback_days`` days before it."""
+    from airflow_provider_phlo.sources.nightscout import connection_arguments, day_window, nightscout
+
+    start, end = day_window(partition_date)
+    start -= timedelta(days=context["params"]["lookback_days"])
+    return nightscout(**connection_arguments(site), start=start, end=end)
+
+
+@phlo_quality(
+    table="raw.glucose_entries",
+    checks=[NullCheck(columns=["_id", "sgv", "date"]), UniqueCheck(columns=["_id"])],
+    group="glucose",
+)
+def glucose_quality():
+    """Nothing downstream runs on a table with missing or double readings."""
+
+
+@dag(
+    schedule="0 6 * * *",
+    start_date=datetime(2020, 1, 1, tzinfo=UTC),
+    catchup=False,
+    tags=["glucose"],
+    params={"lookback_days": Param(0, type="integer", minimum=0, maximum=366, description="days before the partition")},
+    doc_md=__doc__,
+)
+def glucose_platform():
+    (
+        glucose_entries()
+        >> glucose_quality()
+        >> phlo_dbt_task_group(select="path:models/glucose", group_id="glucose_models")
+        >> PublishOperator(
+            task_id="publish_marts",
+            tables={
+                "mrt_glucose_overview": "marts.mrt_glucose_overview",
+                "mrt_glucose_hourly_patterns": "marts.mrt_glucose_hourly_patterns",
+            },
+        )
+    )
+
+
+glucose_platform()

@@ -1,0 +1,106 @@
+"""The recordings of one replay server: made from a seed, changed by advances, kept in a folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+from include.replay import activity, glucose
+
+Document = dict[str, Any]
+
+
+@dataclass
+class Recordings:
+    """
+    What the two sites hold.
+
+    :param home: the folder; a file a collection, and ``manifest.json`` with the advances made so far.
+    :param end: the last day.
+    :param advances: the days whose past was corrected, in order; a restarted server makes them again.
+    """
+
+    home: Path
+    days: int
+    seed: int
+    end: date
+    login: str
+    advances: list[date] = field(default_factory=list)
+    entries: list[Document] = field(default_factory=list, init=False)
+    events: list[Document] = field(default_factory=list, init=False)
+    repositories: list[Document] = field(default_factory=list, init=False)
+    profile: Document = field(default_factory=dict, init=False)
+    _events_of: dict[date, list[Document]] = field(default_factory=dict, init=False)
+
+    @classmethod
+    def open(cls, home: Path, days: int, seed: int, end: date, login: str) -> Recordings:
+        """Make the recordings, advanced as far as the ones of the same seed and login in ``home``."""
+        recordings = cls(home, days, seed, end, login)
+        path = home / "manifest.json"
+        known = json.loads(path.read_text()) if path.exists() else {}
+        same = (known.get("seed"), known.get("login")) == (seed, login)
+        recordings._generate()
+        for day in known.get("advances", []) if same else []:
+            recordings._advance(date.fromisoformat(day))
+        recordings.save()
+        return recordings
+
+    def advance(self) -> dict[str, int]:
+        """Let time pass: correct readings of the last day, add late ones, new events and stars. Say how many."""
+        counts = self._advance(self.end)
+        self.save()
+        return counts
+
+    def save(self) -> None:
+        """Write everything to the folder."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        manifest = {
+            "seed": self.seed,
+            "login": self.login,
+            "days": self.days,
+            "end": str(self.end),
+            "advances": [str(day) for day in self.advances],
+        }
+        for name, content in (
+            ("nightscout_entries", self.entries),
+            ("github_events", self.events),
+            ("github_repos", self.repositories),
+            ("github_user", self.profile),
+            ("manifest", manifest),
+        ):
+            (self.home / f"{name}.json").write_text(json.dumps(content, indent=1))
+
+    def _generate(self) -> None:
+        span = [self.end - timedelta(days=back) for back in reversed(range(self.days))]
+        self.entries = [entry for day in span for entry in glucose.entries_of(day, self.seed)]
+        self._events_of = {day: activity.events_of(day, self.seed, self.login) for day in span}
+        self._renew()
+
+    def _renew(self) -> None:
+        # both sites answer the newest first; a broken event keeps the place of its true time
+        self.events = [event for day in reversed(self._events_of) for event in reversed(self._events_of[day])]
+        self.entries.sort(key=lambda entry: entry["date"], reverse=True)
+        self.repositories = activity.repositories(self.login, self.end, len(self.advances))
+        self.profile = activity.profile(self.login, self.end)
+
+    def _advance(self, day: date) -> dict[str, int]:
+        step = len(self.advances)
+        self.advances.append(day)
+        of_day = [entry for entry in self.entries if entry["dateString"].startswith(str(day))]
+        corrected, late = glucose.advance(of_day, day, self.seed, step)
+        by_id = {entry["_id"]: entry for entry in corrected}
+        late = [entry for entry in late if of_day and entry["_id"] not in {known["_id"] for known in of_day}]
+        self.entries = [by_id.get(entry["_id"], entry) for entry in self.entries] + late
+        happened = activity.advance(day, self.seed, self.login, step)
+        # a day that has left the recordings takes its news with it
+        self._events_of.get(day, []).extend(happened)
+        self._renew()
+        return {
+            "advances": len(self.advances),
+            "corrected_entries": len(corrected),
+            "late_entries": len(late),
+            "new_events": len(happened),
+        }

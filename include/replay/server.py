@@ -1,0 +1,177 @@
+"""Serve recordings as GitHub and Nightscout do, on loopback."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlencode, urlsplit
+
+from include.replay.recordings import Recordings
+
+Query = dict[str, str]
+Response = tuple[int, Any, dict[str, str]]
+
+# Fewer than a client asks for: real sites have a limit too, and pages that meet are worth seeing.
+NIGHTSCOUT_LIMIT = 100
+NIGHTSCOUT_DEFAULT = 10
+GITHUB_LIMIT = 100
+GITHUB_DEFAULT = 30
+HOURLY_REQUESTS = 5000
+COMPARISONS: dict[str, Callable[[int, int], bool]] = {
+    "$gte": lambda value, bound: value >= bound,
+    "$gt": lambda value, bound: value > bound,
+    "$lte": lambda value, bound: value <= bound,
+    "$lt": lambda value, bound: value < bound,
+}
+
+
+class ReplayServer(ThreadingHTTPServer):
+    """
+    One server for both sites.
+
+    :param secret: Nightscout's API secret; without one its entries are closed to everybody.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, recordings: Recordings, secret: str | None, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), Handler)
+        self.recordings = recordings
+        self.lock = threading.Lock()
+        self._digest = hashlib.sha1(secret.encode()).hexdigest() if secret else None
+        self._hour, self._used = 0, 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def opens(self, header: str) -> bool:
+        """Tell whether ``header`` is the SHA-1 of the API secret."""
+        return self._digest is not None and hmac.compare_digest(header.lower().encode(), self._digest.encode())
+
+    def rate_limit(self) -> tuple[bool, dict[str, str]]:
+        """Count one request to GitHub: is there one left in this hour, and what do the headers say."""
+        hour = int(time.time()) // 3600
+        if hour != self._hour:
+            self._hour, self._used = hour, 0
+        within = self._used < HOURLY_REQUESTS
+        self._used += within
+        return within, {
+            "X-RateLimit-Limit": str(HOURLY_REQUESTS),
+            "X-RateLimit-Remaining": str(HOURLY_REQUESTS - self._used),
+            "X-RateLimit-Reset": str((hour + 1) * 3600),
+            "X-RateLimit-Used": str(self._used),
+            "X-RateLimit-Resource": "core",
+        }
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Finds the site a path belongs to, and answers JSON."""
+
+    server: ReplayServer
+    protocol_version = "HTTP/1.1"
+    # else every answer waits 40 ms for an ACK
+    disable_nagle_algorithm = True
+
+    def do_GET(self) -> None:
+        parts = urlsplit(self.path)
+        steps = [unquote(step) for step in parts.path.strip("/").split("/")]
+        query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+        with self.server.lock:
+            response = self._route(steps, query)
+        self._answer(*response)
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if urlsplit(self.path).path != "/replay/advance":
+            self._answer(404, {"message": "Not Found"}, {})
+            return
+        with self.server.lock:
+            counts = self.server.recordings.advance()
+        self._answer(200, counts, {})
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing: a path may hold a token."""
+
+    def _route(self, steps: list[str], query: Query) -> Response:
+        if steps[0] == "github":
+            return self._github(steps[1:], query)
+        if steps in (["nightscout", "api", "v1", "entries.json"], ["nightscout", "api", "v1", "entries"]):
+            return self._nightscout(query)
+        if steps == ["replay", "health"]:
+            recordings = self.server.recordings
+            health = {"status": "ok", "login": recordings.login, "days": recordings.days, "end": str(recordings.end)}
+            return 200, {**health, "advances": len(recordings.advances)}, {}
+        return 404, {"message": "Not Found"}, {}
+
+    def _github(self, steps: list[str], query: Query) -> Response:
+        within, headers = self.server.rate_limit()
+        if not within:
+            return 403, {"message": "API rate limit exceeded"}, headers
+        recordings = self.server.recordings
+        who = {"users": recordings.login.lower(), "user": str(recordings.profile["id"])}
+        if len(steps) < 2 or steps[1].lower() != who.get(steps[0]):
+            return 404, {"message": "Not Found", "documentation_url": "https://docs.github.com/rest"}, headers
+        collections = {"repos": recordings.repositories, "events": recordings.events}
+        if steps[2:] == []:
+            body: Any = recordings.profile
+        elif len(steps) == 3 and steps[2] in collections:
+            body, links = self._page(collections[steps[2]], steps[2], query)
+            headers.update(links)
+        else:
+            return 404, {"message": "Not Found"}, headers
+        headers["ETag"] = f'W/"{hashlib.sha256(json.dumps(body).encode()).hexdigest()}"'
+        if self.headers.get("If-None-Match") == headers["ETag"]:
+            return 304, None, headers
+        return 200, body, headers
+
+    def _page(self, items: list[Any], name: str, query: Query) -> tuple[list[Any], dict[str, str]]:
+        """Return one page and its links; the last item of a page is also the first of the next."""
+        size = min(_positive(query.get("per_page"), GITHUB_DEFAULT), GITHUB_LIMIT)
+        step = max(size - 1, 1)
+        page, last = _positive(query.get("page"), 1), max(-(-(len(items) - (size - step)) // step), 1)
+        targets = {"prev": page - 1, "first": 1} if page > 1 else {}
+        if page < last:
+            targets |= {"next": page + 1, "last": last}
+        # GitHub's own links name the user by number
+        path = f"{self.server.url}/github/user/{self.server.recordings.profile['id']}/{name}"
+        links = [
+            f'<{path}?{urlencode({**query, "page": target})}>; rel="{relation}"' for relation, target in targets.items()
+        ]
+        first = (page - 1) * step
+        return items[first : first + size] if page <= last else [], {"Link": ", ".join(links)} if links else {}
+
+    def _nightscout(self, query: Query) -> Response:
+        if not self.server.opens(self.headers.get("api-secret", "")):
+            return 401, {"status": 401, "message": "Unauthorized", "description": "Invalid/Missing"}, {}
+        found = self.server.recordings.entries
+        if "find[type]" in query:
+            found = [entry for entry in found if entry["type"] == query["find[type]"]]
+        for operator, holds in COMPARISONS.items():
+            bound = query.get(f"find[date][{operator}]")
+            if bound is not None and not bound.isdigit():
+                return 400, {"status": 400, "message": "find[date] is no number"}, {}
+            if bound is not None:
+                found = [entry for entry in found if holds(entry["date"], int(bound))]
+        count = min(_positive(query.get("count"), NIGHTSCOUT_DEFAULT), NIGHTSCOUT_LIMIT)
+        return 200, found[:count], {}
+
+    def _answer(self, status: int, body: Any, headers: dict[str, str]) -> None:
+        content = b"" if status == 304 else json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json; charset=utf-8")
+        self.send_header("Content-Length", str(len(content)))
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+
+def _positive(text: str | None, default: int) -> int:
+    return int(text) if text and text.isdigit() and int(text) > 0 else default

@@ -1,0 +1,230 @@
+"""Publishing: what readers see meanwhile, what survives it, what a crash leaves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import psycopg
+import pyarrow as pa
+import pytest
+
+from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError, SchemaError
+from airflow_provider_phlo.publishing import postgres
+from airflow_provider_phlo.publishing.postgres import publish
+
+
+def version(number, rows=1000):
+    return pa.table({"version": pa.array([number] * rows, pa.int32()), "n": range(rows)})
+
+
+def content(connection, columns="*"):
+    return connection.execute(f"SELECT {columns} FROM marts.daily").fetchall()
+
+
+def test_creates_schema_and_table_then_replaces(connection):
+    first = publish(version(1, 10), connection, "daily")
+    assert (first.table, first.rows, first.columns, first.created) == ("marts.daily", 10, 2, True)
+    again = publish(version(2, 3), connection, "daily")
+    assert (again.rows, again.created, again.altered) == (3, False, ())
+    assert content(connection) == [(2, 0), (2, 1), (2, 2)]
+    assert publish(version(2, 0), connection, "daily").rows == 0
+    assert content(connection) == []
+
+
+def test_other_schemas_and_odd_names(connection):
+    rows = pa.table({'a "b" %s': [1], "ORDER": [2]})
+    publish(rows, connection, 'T "x"', schema='odd "schema"')
+    assert connection.execute('SELECT "a ""b"" %s", "ORDER" FROM "odd ""schema"""."T ""x"""').fetchall() == [(1, 2)]
+    connection.execute('DROP SCHEMA "odd ""schema""" CASCADE')
+
+
+def test_grants_indexes_comments_views_and_own_columns_survive(connection):
+    publish(version(1), connection, "daily")
+    for statement in (
+        "CREATE ROLE reader",
+        "GRANT SELECT ON marts.daily TO reader",
+        "CREATE UNIQUE INDEX by_n ON marts.daily (n)",
+        "COMMENT ON TABLE marts.daily IS 'ours'",
+        "COMMENT ON COLUMN marts.daily.n IS 'number'",
+        "CREATE VIEW marts.top AS SELECT n FROM marts.daily WHERE n < 2",
+        "ALTER TABLE marts.daily ADD COLUMN doubled bigint GENERATED ALWAYS AS (n * 2) STORED",
+        "ALTER TABLE marts.daily ADD COLUMN loaded timestamptz DEFAULT now()",
+    ):
+        try:
+            connection.execute(statement)
+        except psycopg.errors.InsufficientPrivilege:
+            connection.execute("GRANT SELECT ON marts.daily TO PUBLIC")
+        except psycopg.errors.UndefinedObject:
+            continue
+    before = describe(connection)
+    result = publish(version(2).append_column("more", pa.array(["x"] * 1000)), connection, "daily")
+    assert result.altered == ('ADD COLUMN "more" text',)
+    publish(version(3).append_column("more", pa.array(["x"] * 1000)), connection, "daily")
+    assert describe(connection) == before
+    assert connection.execute("SELECT * FROM marts.top ORDER BY n").fetchall() == [(0,), (1,)]
+    query = "SELECT sum(doubled), count(loaded), min(version), min(more) FROM marts.daily"
+    assert connection.execute(query).fetchone() == (999_000, 1000, 3, "x")
+
+
+def describe(connection):
+    return connection.execute(
+        "SELECT c.oid, c.relacl::text, obj_description(c.oid), col_description(c.oid, 2), "
+        "(SELECT array_agg(indexdef) FROM pg_indexes WHERE tablename = 'daily'), pg_get_viewdef('marts.top') "
+        "FROM pg_class c WHERE c.oid = 'marts.daily'::regclass"
+    ).fetchone()
+
+
+def test_the_table_follows_its_source(connection):
+    publish(pa.table({"a": pa.array([1], pa.int32()), "gone": [1], "c": ["x"]}), connection, "daily")
+    result = publish(pa.table({"c": [None, "y"], "a": pa.array([2**40, 1]), "new": [1.5, None]}), connection, "daily")
+    assert result.altered == (
+        'ADD COLUMN "new" double precision',
+        'DROP COLUMN "gone"',
+        'ALTER COLUMN "a" TYPE bigint USING NULL',
+    )
+    assert content(connection, "a, c, new") == [(2**40, None, 1.5), (1, "y", None)]
+    # the order of columns is no change
+    assert publish(pa.table({"new": [2.5], "a": [1], "c": ["z"]}), connection, "daily").altered == ()
+
+
+@pytest.mark.parametrize("change", [pa.table({"n": [1]}), pa.table({"version": ["text"], "n": [1]})])
+def test_a_view_on_a_column_that_has_to_go_is_a_clear_error(connection, change):
+    publish(version(1, 2), connection, "daily")
+    connection.execute("CREATE VIEW marts.v AS SELECT version FROM marts.daily")
+    with pytest.raises(SchemaError, match=r"marts.daily: its columns have to change, .*view marts.v depends on column"):
+        publish(change, connection, "daily")
+    assert content(connection) == [(1, 0), (1, 1)]
+
+
+def test_a_constraint_that_the_rows_break_leaves_the_old_content_and_tells_no_value(connection):
+    publish(version(1, 2), connection, "daily")
+    connection.execute("ALTER TABLE marts.daily ADD CONSTRAINT one_each UNIQUE (n) DEFERRABLE INITIALLY DEFERRED")
+    with pytest.raises(SchemaError, match="UniqueViolation: one_each") as caught:
+        publish(pa.table({"version": pa.array([2, 2], pa.int32()), "n": [4711, 4711]}), connection, "daily")
+    assert "4711" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert content(connection) == [(1, 0), (1, 1)]
+
+
+def test_what_cannot_be_published_is_refused_before_anything_is_written(connection, server):
+    publish(version(1, 1), connection, "daily")
+    connection.execute("CREATE VIEW marts.v AS SELECT 1 AS n")
+    with pytest.raises(ConfigurationError, match="no table"):
+        publish(version(1), connection, "v")
+    with pytest.raises(ConfigurationError, match="cuts names"):
+        publish(version(1), connection, "d" * 64)
+    with pytest.raises(SchemaError, match="two columns"):
+        publish(pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"]), connection, "daily")
+    with psycopg.connect(server.uri) as busy:
+        busy.execute("SELECT 1")
+        with pytest.raises(ConfigurationError, match="open transaction"):
+            publish(version(1), busy, "daily")
+        busy.rollback()
+        assert publish(version(9, 1), busy, "daily").rows == 1
+        assert not busy.autocommit
+    assert content(connection) == [(9, 0)]
+
+
+def test_a_source_that_breaks_off_leaves_the_old_content(connection):
+    publish(version(1, 2), connection, "daily")
+
+    def batches():
+        yield version(2, 500).to_batches()[0]
+        raise OSError("connection lost")
+
+    reader = pa.RecordBatchReader.from_batches(version(2).schema, batches())
+    with pytest.raises(OSError, match="connection lost"):
+        publish(reader, connection, "daily")
+    assert content(connection) == [(1, 0), (1, 1)]
+    assert publish(version(3, 1), connection, "daily").rows == 1
+
+
+def test_readers_see_whole_versions_only_and_never_wait(connection, server):
+    publish(version(0), connection, "daily")
+    stop, seen, waits = threading.Event(), set(), []
+
+    def read():
+        with psycopg.connect(server.uri, autocommit=True) as reader:
+            while not stop.is_set():
+                started = time.perf_counter()
+                query = "SELECT count(*), count(DISTINCT version), min(version), max(n) FROM marts.daily"
+                seen.add(reader.execute(query).fetchone())
+                waits.append(time.perf_counter() - started)
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for thread in readers:
+        thread.start()
+    with psycopg.connect(server.uri) as old:  # one that began before sees its version to the end
+        old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        assert old.execute("SELECT 1").fetchone() == (1,)
+        for number in range(1, 16):
+            publish(version(number, 1000 + number), connection, "daily")
+        assert old.execute("SELECT count(*), max(version) FROM marts.daily").fetchone() == (1000, 0)
+    stop.set()
+    for thread in readers:
+        thread.join()
+    assert seen <= {(1000 + number, 1, number, 999 + number) for number in range(16)}
+    assert len(seen) > 3
+    assert max(waits) < 2
+
+
+def test_two_publishers_take_turns(connection, server):
+    results = []
+
+    def run(number):
+        with psycopg.connect(server.uri) as mine:
+            for _ in range(5):
+                results.append(publish(version(number, 2000), mine, "daily"))
+
+    threads = [threading.Thread(target=run, args=[number]) for number in (1, 2, 3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 15
+    assert sum(result.created for result in results) == 1
+    query = "SELECT count(*), count(DISTINCT version), count(DISTINCT n) FROM marts.daily"
+    assert connection.execute(query).fetchone() == (2000, 1, 2000)
+
+
+KILLED = """
+import sys, time, psycopg, pyarrow as pa
+from airflow_provider_phlo.publishing.postgres import publish
+rows = pa.table({"version": pa.array([2] * 100_000, pa.int32()), "n": range(100_000)})
+if sys.argv[2] == "changed":
+    rows = rows.append_column("more", rows["n"])
+def batches():
+    yield from rows.to_batches(50_000)
+    print("half", flush=True)
+    time.sleep(60)
+publish(pa.RecordBatchReader.from_batches(rows.schema, batches()), psycopg.connect(sys.argv[1]), "daily")
+"""
+
+
+@pytest.mark.parametrize("columns", ["same", "changed"])
+def test_kill_9_in_the_middle_leaves_the_old_content_and_nothing_else(connection, server, columns):
+    publish(version(1, 2), connection, "daily")
+    with subprocess.Popen([sys.executable, "-c", KILLED, server.uri, columns], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout.readline() == "half\n"
+        assert content(connection) == [(1, 0), (1, 1)]
+        os.kill(child.pid, signal.SIGKILL)
+    assert content(connection) == [(1, 0), (1, 1)]
+    assert publish(version(3, 1), connection, "daily").rows == 1
+    assert content(connection) == [(3, 0)]
+    left = "SELECT count(*) FROM pg_class WHERE relname LIKE 'phlo publish%'"
+    assert connection.execute(left).fetchone() == (0,)
+
+
+def test_a_reader_that_holds_the_table_does_not_hold_a_change_of_columns_for_ever(connection, server, monkeypatch):
+    monkeypatch.setattr(postgres, "LOCK_SECONDS", 1)
+    publish(version(1, 1), connection, "daily")
+    with psycopg.connect(server.uri) as idle:
+        idle.execute("SELECT * FROM marts.daily")
+        with pytest.raises(CommitConflictError, match="Nothing was written"):
+            publish(pa.table({"n": [1]}), connection, "daily")
+        assert publish(version(2, 1), connection, "daily").rows == 1  # content alone needs no lock

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from datetime import date
+from itertools import pairwise
+from pathlib import Path
+
+import dlt
+import pytest
+import requests
+
+from airflow_provider_phlo.sources.github import github
+from airflow_provider_phlo.sources.nightscout import day_window, nightscout
+from include.replay.recordings import Recordings
+from include.replay.server import ReplayServer
+
+SECRET = "replay-test-secret"  # of a server that lives for this test
+HEADER = {"api-secret": hashlib.sha1(SECRET.encode()).hexdigest()}
+END = date(2024, 1, 30)
+
+
+@pytest.fixture
+def replay(tmp_path):
+    recordings = Recordings.open(tmp_path / "replay", 12, 7, END, "octo-phlo")
+    with ReplayServer(recordings, SECRET) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def test_health(replay):
+    health = requests.get(f"{replay.url}/replay/health", timeout=5).json()
+    assert health == {"status": "ok", "login": "octo-phlo", "days": 12, "end": "2024-01-30", "advances": 0}
+
+
+def test_github_pages_overlap_by_one_item(replay):
+    url, pages = f"{replay.url}/github/users/octo-phlo/events?per_page=20", []
+    while url:
+        response = requests.get(url, timeout=5)
+        pages.append(response.json())
+        url = response.links.get("next", {}).get("url")
+        assert response.headers["X-RateLimit-Limit"] == "5000"
+        assert int(response.headers["X-RateLimit-Remaining"]) == 5000 - len(pages)
+    assert all(one[-1] == other[0] for one, other in pairwise(pages))
+    joined = pages[0] + [event for page in pages[1:] for event in page[1:]]
+    assert joined == replay.recordings.events
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 8, 9])
+def test_pages_of_any_size_end(replay, size):
+    names = {repository["full_name"] for repository in replay.recordings.repositories}
+    source = github(f"{replay.url}/github", "octo-phlo", per_page=size)
+    assert {item["full_name"] for item in source.user_repos} == names
+
+
+def test_an_etag_gives_a_304(replay):
+    url = f"{replay.url}/github/users/octo-phlo"
+    first = requests.get(url, timeout=5)
+    again = requests.get(url, headers={"If-None-Match": first.headers["ETag"]}, timeout=5)
+    assert (again.status_code, again.content) == (304, b"")
+
+
+def test_an_unknown_user_is_not_found(replay):
+    for path in ("users/nobody", "users/nobody/events", "users", "users/octo-phlo/gists", ""):
+        assert requests.get(f"{replay.url}/github/{path}", timeout=5).status_code == 404
+
+
+def test_the_hourly_limit_is_kept(replay, monkeypatch):
+    monkeypatch.setattr("include.replay.server.HOURLY_REQUESTS", 1)
+    url = f"{replay.url}/github/users/octo-phlo"
+    assert requests.get(url, timeout=5).status_code == 200
+    limited = requests.get(url, timeout=5)
+    assert limited.status_code == 403
+    assert limited.headers["X-RateLimit-Remaining"] == "0"
+
+
+def test_nightscout_asks_for_the_secret(replay):
+    url = f"{replay.url}/nightscout/api/v1/entries.json"
+    assert requests.get(url, timeout=5).status_code == 401
+    assert requests.get(url, headers={"api-secret": "0" * 40}, timeout=5).status_code == 401
+    assert len(requests.get(url, headers=HEADER, timeout=5).json()) == 10
+
+
+def test_nightscout_without_a_secret_is_closed(tmp_path):
+    with ReplayServer(Recordings.open(tmp_path, 1, 7, END, "o"), None) as server:
+        assert not server.opens("")
+        assert not server.opens(hashlib.sha1(b"").hexdigest())
+
+
+def test_nightscout_filters_sorts_and_caps(replay):
+    entries = replay.recordings.entries
+    low, high = entries[500]["date"], entries[450]["date"]
+
+    def ask(**find):
+        params = {f"find[date][${name}]": value for name, value in find.items()}
+        url = f"{replay.url}/nightscout/api/v1/entries.json"
+        return requests.get(url, params={**params, "count": 5000}, headers=HEADER, timeout=5).json()
+
+    assert ask(gte=low, lt=high) == entries[451:501]
+    assert ask(gt=low, lte=high) == entries[450:500]
+    assert ask() == entries[:100]
+    assert ask(gte=high, lt=low) == []
+
+
+def test_the_sources_read_everything(replay):
+    start, end = day_window("2024-01-28")
+    entries = list(nightscout(f"{replay.url}/nightscout", SECRET, start=start, end=end))
+    expected = {e["_id"] for e in replay.recordings.entries if e["dateString"].startswith("2024-01-28")}
+    assert {entry["_id"] for entry in entries} == expected
+    assert len(entries) > len(expected) == 289
+    events = list(github(f"{replay.url}/github", "octo-phlo").user_events)
+    assert {json.dumps(event) for event in events} == {json.dumps(event) for event in replay.recordings.events}
+
+
+def test_an_advance_reaches_conditional_readers(replay, tmp_path):
+    pipeline = dlt.pipeline("replayed", pipelines_dir=str(tmp_path / "dlt"))
+
+    def read(resource):
+        items: list[dict[str, object]] = []
+        source = github(f"{replay.url}/github", "octo-phlo").with_resources(resource)
+        source.resources[resource].add_map(lambda item: items.append(item) or item)
+        pipeline.extract(source)
+        return items
+
+    assert len(read("user_repos")) == 8
+    assert read("user_repos") == []
+    counts = requests.post(f"{replay.url}/replay/advance", timeout=5).json()
+    assert counts["corrected_entries"] == 5
+    assert len(read("user_repos")) == 8
+
+
+def test_the_program_starts_prints_its_url_and_ends_on_a_signal(tmp_path):
+    command = [sys.executable, "-m", "include.replay", "--port", "0", "--home", str(tmp_path / "home"), "--days", "2"]
+    environment = {**os.environ, "REPLAY_API_SECRET": SECRET}
+    process = subprocess.Popen(
+        [*command, "--end", "2024-01-30", "--login", "me"],
+        cwd=Path(__file__).parents[3],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        line = process.stdout.readline()
+        assert line.startswith("Replay server ready at http://127.0.0.1:")
+        url = line.split()[-1]
+        assert requests.get(f"{url}/github/users/me", timeout=5).json()["login"] == "me"
+        assert requests.get(f"{url}/nightscout/api/v1/entries", headers=HEADER, timeout=5).status_code == 200
+    finally:
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=10)
+    assert (process.returncode, out, err) == (0, "", "")
+    assert json.loads((tmp_path / "home" / "manifest.json").read_text())["days"] == 2

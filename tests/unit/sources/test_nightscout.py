@@ -1,0 +1,263 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+from dlt.extract.exceptions import ResourceExtractionError
+
+from airflow_provider_phlo.exceptions import ConfigurationError, SourceRejectedError, SourceUnavailableError
+from airflow_provider_phlo.sources.nightscout import connection_arguments, day_window, nightscout
+
+START, END = day_window("2024-01-15")
+FIRST = int(START.timestamp() * 1000)
+LAST = int(END.timestamp() * 1000)
+
+
+def entry(number: int, moment: object, **fields: object) -> dict[str, object]:
+    return {"_id": f"{number:024x}", "date": moment, "sgv": 100 + number % 80, "type": "sgv", **fields}
+
+
+def day(count: int = 288) -> list[dict[str, object]]:
+    return [entry(number, FIRST + number * 300_000) for number in range(count)]
+
+
+class Site:
+    """A little Nightscout: newest first, at most ``cap`` entries, with the filters it is told to obey."""
+
+    def __init__(self, server, reply, entries, *, cap=1000, obeys=("$gte", "$lt", "type", "count")):
+        self.reply, self.entries, self.cap, self.obeys = reply, entries, cap, obeys
+        server.route = self.route
+
+    def route(self, request):
+        asked = {name: values[0] for name, values in request.query.items()}
+        found = sorted(self.entries, key=lambda item: item["date"], reverse=True)
+        if "$gte" in self.obeys:
+            found = [item for item in found if item["date"] >= int(asked["find[date][$gte]"])]
+        if "$lt" in self.obeys:
+            found = [item for item in found if item["date"] < int(asked["find[date][$lt]"])]
+        if "type" in self.obeys:
+            found = [item for item in found if item["type"] == asked["find[type]"]]
+        count = int(asked["count"]) if "count" in self.obeys else len(found)
+        return self.reply(found[: min(count, self.cap)])
+
+
+@pytest.fixture
+def read(server, patience):
+    def entries(secret=None, **arguments):
+        arguments = {"start": START, "end": END, "retry": patience.policy(attempts=2), **arguments}
+        return list(nightscout(server.url, secret, **arguments))
+
+    return entries
+
+
+def ids(entries):
+    return sorted({item["_id"] for item in entries})
+
+
+def cause(function, *arguments):
+    with pytest.raises(ResourceExtractionError) as caught:
+        function(*arguments)
+    return caught.value.__cause__
+
+
+@pytest.mark.parametrize(("cap", "page_size"), [(1000, 1000), (100, 1000), (1000, 50), (7, 10), (2, 1000)])
+def test_a_day_is_complete_whatever_the_page_size(server, reply, read, cap, page_size):
+    Site(server, reply, day(), cap=cap)
+    assert ids(read(page_size=page_size)) == ids(day())
+    assert len(server.requests) < 300
+
+
+def test_the_request_names_type_window_and_count(server, reply, read):
+    Site(server, reply, [])
+    assert read() == []
+    assert len(server.requests) == 1
+    assert server.requests[0].path == "/api/v1/entries.json"
+    assert server.requests[0].query == {
+        "find[type]": ["sgv"],
+        "find[date][$gte]": ["1705276800000"],
+        "find[date][$lt]": ["1705363200000"],
+        "count": ["1000"],
+    }
+
+
+@pytest.mark.parametrize("cap", [3, 4, 5, 100])
+def test_entries_of_one_millisecond_survive_a_page_border(server, reply, read, cap):
+    entries = day(20) + [entry(100 + number, FIRST + 300_000 * 10) for number in range(2)]
+    Site(server, reply, entries, cap=cap)
+    assert ids(read()) == ids(entries)
+
+
+def test_a_page_of_one_millisecond_is_asked_for_larger(server, reply, read):
+    entries = [*day(5), *(entry(100 + number, FIRST + 600_000) for number in range(9))]
+    Site(server, reply, entries)
+    assert ids(read(page_size=4)) == ids(entries)
+
+
+def test_what_a_cap_may_hide_is_warned_of(server, reply, read, caplog):
+    Site(server, reply, [*day(5), *(entry(100 + number, FIRST + 600_000) for number in range(9))], cap=4)
+    with caplog.at_level(logging.WARNING):
+        read()
+    assert "share one millisecond" in caplog.text
+
+
+@pytest.mark.parametrize("cap", [1, 5, 50, 1000])
+@pytest.mark.parametrize("obeys", [(), ("count",), ("$gte",), ("$lt",), ("type", "count")])
+def test_a_site_that_ignores_filters_ends_and_is_filtered_here(server, reply, read, cap, obeys):
+    around = [entry(900, FIRST - 1), entry(901, LAST), entry(902, FIRST + 5, type="mbg"), *day(40)]
+    Site(server, reply, around, cap=cap, obeys=obeys)
+    found = ids(read())
+    assert set(found) <= set(ids(day(40)))
+    assert len(server.requests) < 100
+    if cap == 1000:
+        assert found == ids(day(40))
+
+
+def test_a_site_that_answers_the_same_for_ever_ends(server, reply, read, caplog):
+    newer = [entry(number, LAST + number) for number in range(3)]
+    server.replies(reply(newer))
+    with caplog.at_level(logging.WARNING):
+        assert read() == []
+    assert "none of the window" in caplog.text
+    server.replies(reply(day(3)))
+    assert ids(read()) == ids(day(3))
+    server.replies(reply([entry(1, None)]))
+    assert ids(read()) == ids([entry(1, None)])
+
+
+def test_what_validation_has_to_judge_is_kept(server, reply, read):
+    odd = [
+        entry(1, None),
+        entry(2, "2024-01-15"),
+        {"_id": "x", "sgv": 100, "date": FIRST},
+        entry(3, FIRST, sgv=None),
+        entry(4, float(FIRST)),
+        entry(5, str(FIRST)),
+        {"sgv": 90, "type": "sgv"},
+    ]
+    gone = [{"_id": "m", "mbg": 100, "date": FIRST}, entry(6, FIRST, type="mbg"), entry(7, LAST), entry(8, FIRST - 1)]
+    server.replies(reply(odd + gone), reply([]))
+    assert read() == odd
+
+
+def test_an_empty_day_and_a_day_in_the_future_have_no_entries(server, reply, read):
+    Site(server, reply, day())
+    assert read(start="2024-01-16", end="2024-01-17") == []
+    assert read(start="2999-01-01", end="2999-01-02") == []
+
+
+@pytest.mark.parametrize(
+    ("secret", "auth", "header", "token"),
+    [
+        ("my-api-secret-12", None, hashlib.sha1(b"my-api-secret-12").hexdigest(), None),
+        ("A" * 40, None, "a" * 40, None),
+        ("reader-0123456789abcdef", None, None, "reader-0123456789abcdef"),
+        ("reader-0123456789abcdef", "secret", hashlib.sha1(b"reader-0123456789abcdef").hexdigest(), None),
+        ("my-api-secret-12", "token", None, "my-api-secret-12"),
+        (None, None, None, None),
+        ("", "token", None, None),
+    ],
+)
+def test_the_secret_goes_where_nightscout_looks_for_it(server, reply, read, secret, auth, header, token):
+    server.replies(reply([]))
+    read(secret, auth=auth)
+    assert server.requests[0].headers.get("api-secret") == header
+    assert server.requests[0].query.get("token") == ([token] if token else None)
+
+
+def test_a_wrong_secret_names_the_connection_and_not_the_secret(server, reply, read, caplog):
+    server.replies(reply({"status": 401, "message": "Unauthorized"}, 401))
+    with caplog.at_level(logging.INFO):
+        error = cause(read, "reader-0123456789abcdef")
+    assert isinstance(error, SourceRejectedError)
+    assert "nightscout_default" in str(error)
+    assert "Set password" in str(error)
+    assert "AIRFLOW_CONN_NIGHTSCOUT_DEFAULT" in str(error)
+    assert "0123456789abcdef" not in str(error) + caplog.text
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ("<html>starting up</html>", SourceUnavailableError),
+        ('[{"_id": "1", "sg', SourceUnavailableError),
+        ({"status": "ok"}, SourceRejectedError),
+        ([1, 2], SourceRejectedError),
+    ],
+)
+def test_a_body_that_is_no_list_of_objects(server, reply, read, body, kind):
+    server.replies(reply(body))
+    assert isinstance(cause(read), kind)
+
+
+def test_a_failing_page_fails_the_reading(server, reply, read):
+    site = Site(server, reply, day(), cap=100)
+    server.route = lambda request: site.route(request) if len(server.requests) < 3 else reply("oops", 500)
+    assert isinstance(cause(read), SourceUnavailableError)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"start": "2024-01-16", "end": "2024-01-16"},
+        {"start": "2024-01-17", "end": "2024-01-16"},
+        {"start": "soon"},
+        {"page_size": 0},
+        {"auth": "basic"},
+    ],
+)
+def test_wrong_arguments(read, arguments):
+    with pytest.raises(ConfigurationError):
+        read(**arguments)
+
+
+@pytest.mark.parametrize(
+    "start", ["2024-01-15", date(2024, 1, 15), datetime(2024, 1, 15), "2024-01-15T01:00:00+01:00", START]
+)
+def test_a_start_is_a_day_or_a_moment(server, reply, read, start):
+    server.replies(reply([]))
+    read(start=start)
+    assert server.requests[0].query["find[date][$gte]"] == [str(FIRST)]
+
+
+def test_day_window():
+    assert day_window("2024-01-15") == (datetime(2024, 1, 15, tzinfo=UTC), datetime(2024, 1, 16, tzinfo=UTC))
+    for wrong in ("2024-13-01", "yesterday", "", "9999-12-31"):
+        with pytest.raises(ConfigurationError, match="YYYY-MM-DD"):
+            day_window(wrong)
+
+
+def test_connection_arguments(server, reply, connection):
+    given = connection("nightscout_default", host=server.url, password="my-api-secret-12", extra={"auth": "secret"})
+    arguments = connection_arguments(given)
+    assert arguments == {
+        "base_url": server.url,
+        "secret": "my-api-secret-12",
+        "conn_id": "nightscout_default",
+        "auth": "secret",
+    }
+    server.replies(reply([]))
+    assert list(nightscout(**arguments, start=START, end=END)) == []
+    with pytest.raises(ConfigurationError, match="nightscout_default: the connection has no host"):
+        connection_arguments(connection("nightscout_default"))
+
+
+def test_an_address_may_end_with_the_path_of_the_api(server, reply, patience):
+    server.replies(reply([]))
+    list(nightscout(f"{server.url}/site/api/v1/", start=START, end=END))
+    assert server.requests[0].path == "/site/api/v1/entries.json"
+
+
+def test_real_entries_arrive_as_they_are(server, reply, read):
+    beside = Path(__file__).parents[4] / "shared" / "data"
+    path = Path(os.environ.get("PHLO_SHARED_DATA", beside)) / "nightscout" / "entries_sample.json"
+    if not path.exists():
+        pytest.skip("no real samples here (set PHLO_SHARED_DATA)")
+    entries = json.loads(path.read_text())
+    Site(server, reply, entries, cap=100)
+    found = read(start="2015-06-01", end="2015-07-01")
+    assert {item["_id"]: item for item in found} == {item["_id"]: item for item in entries}
