@@ -20,11 +20,12 @@ from typing import Any
 import dlt
 import numpy as np
 import pyarrow as pa
+from dlt.common.exceptions import DltException
 from dlt.common.json import json as dlt_json
 from dlt.extract import DltResource, DltSource
 
 from airflow_provider_phlo import staging
-from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
+from airflow_provider_phlo.exceptions import ConfigurationError, PhloError, SchemaError
 from airflow_provider_phlo.row_hash import canonical_json, row_hashes
 from airflow_provider_phlo.schemas import conform
 from airflow_provider_phlo.schemas.columns import TIMESTAMP, ModelColumns
@@ -104,7 +105,7 @@ def stage(
     if found:
         log.info("%s: %d rows are staged already by this run, nothing is extracted", plan.table, found.rows)
         return found
-    with _dlt_state(plan.table, pipelines_dir / token, state) as dlt_state:
+    with _own_errors(), _dlt_state(plan.table, pipelines_dir / token, state) as dlt_state:
         yielded = source()
         if yielded is None:
             return None
@@ -144,6 +145,20 @@ def _dlt_state(table: str, pipelines_dir: Path, state: str) -> Iterator[dict[str
     finally:
         pipeline.deactivate()
         staging.remove(pipelines_dir)
+
+
+@contextmanager
+def _own_errors() -> Iterator[None]:
+    """Raise our own errors as they are: dlt wraps what a resource raises, and with it whether a retry can help."""
+    try:
+        yield
+    except DltException as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, PhloError):
+            cause = cause.__cause__
+        if cause is None:
+            raise
+        raise cause from None
 
 
 @dataclass

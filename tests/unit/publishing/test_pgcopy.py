@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import uuid
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from decimal import Context, Decimal
 
 import pyarrow as pa
@@ -17,6 +17,7 @@ from airflow_provider_phlo.publishing.pgcopy import column_type
 from airflow_provider_phlo.publishing.postgres import publish
 
 NAN, INF = math.nan, math.inf
+WIDE = Context(prec=80)
 BIG = Decimal("9" * 38)
 MATRIX = [
     (pa.bool_(), "boolean", [True, False]),
@@ -41,12 +42,16 @@ MATRIX = [
     (pa.date64(), "date", [date(1969, 12, 31)]),
     (pa.time32("s"), "time without time zone", [time(23, 59, 59)]),
     (pa.time64("us"), "time without time zone", [time(0), time(23, 59, 59, 999999)]),
-    (pa.timestamp("us"), "timestamp without time zone", [datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59, 999999)]),
+    (
+        pa.timestamp("us"),
+        "timestamp without time zone",
+        [datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59, 999999)],
+    ),
     (pa.timestamp("s"), "timestamp without time zone", [datetime(1969, 12, 31, 23, 59, 59)]),
     (pa.timestamp("us", tz="UTC"), "timestamp with time zone", [datetime(2024, 1, 15, 12, 0, 0, 1, tzinfo=UTC)]),
     (pa.timestamp("ms", tz="Europe/Berlin"), "timestamp with time zone", [datetime(2024, 7, 1, tzinfo=UTC)]),
-    (pa.decimal128(38, 0), "numeric(38,0)", [BIG, -BIG, Decimal(0), Decimal(10_000)]),
-    (pa.decimal128(38, 38), "numeric(38,38)", [BIG.scaleb(-38), Decimal("1E-38")]),
+    (pa.decimal128(38, 0), "numeric(38,0)", [BIG, BIG.copy_negate(), Decimal(0), Decimal(10_000)]),
+    (pa.decimal128(38, 38), "numeric(38,38)", [BIG.scaleb(-38, WIDE), Decimal("1E-38")]),
     (pa.decimal128(10, 3), "numeric(10,3)", [Decimal("-0.001"), Decimal("1234567.891"), Decimal("1000.000")]),
     (pa.decimal128(5, 5), "numeric(5,5)", [Decimal("0.00001"), Decimal("-0.99999")]),
     (pa.decimal256(50, 10), "numeric(50,10)", [Decimal("9" * 40 + "." + "1" * 10)]),
@@ -58,8 +63,9 @@ MATRIX = [
 ]
 
 
-def read(connection, order="n"):
-    return [row[0] for row in connection.execute(f"SELECT v FROM marts.t ORDER BY {order}").fetchall()]
+def read(connection):
+    # not prepared: the type of v changes from test to test
+    return [row[0] for row in connection.execute("SELECT v FROM marts.t ORDER BY n", prepare=False).fetchall()]
 
 
 def as_arrow(kind, values):
@@ -77,15 +83,14 @@ def publish_column(connection, array):
     publish(pa.table({"n": pa.array(range(len(array)), pa.int32()), "v": array}), connection, "t")
 
 
-@pytest.mark.parametrize(("kind", "sql", "values"), MATRIX, ids=lambda value: str(value) if isinstance(value, pa.DataType) else "")
+@pytest.mark.parametrize(("kind", "sql", "values"), MATRIX, ids=[str(kind) for kind, _, _ in MATRIX])
 def test_type_round_trip(connection, kind, sql, values):
     values = [None, *values, None, *values]
     publish_column(connection, as_arrow(kind, values))
     found = read(connection)
     assert list(map(repr, found)) == list(map(repr, expected(kind, values)))
-    assert connection.execute(
-        "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'marts.t'::regclass AND attname = 'v'"
-    ).fetchone() == (sql,)
+    query = "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'marts.t'::regclass"
+    assert connection.execute(query + " AND attname = 'v'").fetchone() == (sql,)
 
 
 def expected(kind, values):
@@ -95,9 +100,6 @@ def expected(kind, values):
     if pa.types.is_uint64(kind):
         return [value if value is None else Decimal(value) for value in values]
     return values
-
-
-WIDE = Context(prec=80)
 
 
 @pytest.mark.parametrize("offset", [0, 1, 5])
@@ -139,7 +141,9 @@ def test_a_type_without_counterpart_is_refused():
 columns = st.one_of(
     st.tuples(st.just(pa.int64()), st.lists(st.none() | st.integers(-(2**63), 2**63 - 1))),
     st.tuples(st.just(pa.float64()), st.lists(st.none() | st.floats(allow_nan=False))),
-    st.tuples(st.just(pa.string()), st.lists(st.none() | st.text(st.characters(exclude_characters="\x00", codec="utf-8")))),
+    st.tuples(
+        st.just(pa.string()), st.lists(st.none() | st.text(st.characters(exclude_characters="\x00", codec="utf-8")))
+    ),
     st.tuples(st.just(pa.binary()), st.lists(st.none() | st.binary())),
     st.tuples(st.just(pa.decimal128(20, 7)), st.lists(st.none() | st.decimals(-(10**12), 10**12, places=7))),
     st.tuples(st.just(pa.date32()), st.lists(st.none() | st.dates())),
@@ -161,4 +165,3 @@ def test_time_zones_are_instants(connection):
     winter = datetime(2024, 1, 15, 12, tzinfo=UTC)
     publish_column(connection, pa.array([winter], pa.timestamp("us", tz="America/New_York")))
     assert read(connection) == [winter]
-    assert read(connection)[0] - winter == timedelta(0)

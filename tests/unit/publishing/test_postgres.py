@@ -46,8 +46,7 @@ def test_other_schemas_and_odd_names(connection):
 def test_grants_indexes_comments_views_and_own_columns_survive(connection):
     publish(version(1), connection, "daily")
     for statement in (
-        "CREATE ROLE reader",
-        "GRANT SELECT ON marts.daily TO reader",
+        "GRANT SELECT ON marts.daily TO PUBLIC",
         "CREATE UNIQUE INDEX by_n ON marts.daily (n)",
         "COMMENT ON TABLE marts.daily IS 'ours'",
         "COMMENT ON COLUMN marts.daily.n IS 'number'",
@@ -55,12 +54,7 @@ def test_grants_indexes_comments_views_and_own_columns_survive(connection):
         "ALTER TABLE marts.daily ADD COLUMN doubled bigint GENERATED ALWAYS AS (n * 2) STORED",
         "ALTER TABLE marts.daily ADD COLUMN loaded timestamptz DEFAULT now()",
     ):
-        try:
-            connection.execute(statement)
-        except psycopg.errors.InsufficientPrivilege:
-            connection.execute("GRANT SELECT ON marts.daily TO PUBLIC")
-        except psycopg.errors.UndefinedObject:
-            continue
+        connection.execute(statement)
     before = describe(connection)
     result = publish(version(2).append_column("more", pa.array(["x"] * 1000)), connection, "daily")
     assert result.altered == ('ADD COLUMN "more" text',)
@@ -209,7 +203,9 @@ publish(pa.RecordBatchReader.from_batches(rows.schema, batches()), psycopg.conne
 @pytest.mark.parametrize("columns", ["same", "changed"])
 def test_kill_9_in_the_middle_leaves_the_old_content_and_nothing_else(connection, server, columns):
     publish(version(1, 2), connection, "daily")
-    with subprocess.Popen([sys.executable, "-c", KILLED, server.uri, columns], stdout=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, server.uri, columns], stdout=subprocess.PIPE, text=True
+    ) as child:
         assert child.stdout.readline() == "half\n"
         assert content(connection) == [(1, 0), (1, 1)]
         os.kill(child.pid, signal.SIGKILL)

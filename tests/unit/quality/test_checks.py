@@ -161,9 +161,7 @@ def test_a_query_that_cannot_run_is_a_failed_check(query):
 
 
 def test_schema_check_names_what_differs():
-    good = pa.table(
-        {"_id": ["a"], "value": [1], "taken_at": pa.array([datetime.now(UTC)]), "more": [b"x"]}
-    )
+    good = pa.table({"_id": ["a"], "value": [1], "taken_at": pa.array([datetime.now(UTC)]), "more": [b"x"]})
     assert SchemaCheck(Reading).execute(good).passed
     assert SchemaCheck(f"{__name__}:Reading").check_name() == "SchemaCheck(Reading)"
     result = SchemaCheck(Reading).execute(pa.table({"value": ["1"], "taken_at": [date(2024, 1, 1)]}))

@@ -79,7 +79,9 @@ def test_all_aggregates_share_one_scan(catalog, monkeypatch):
     queries = []
     fetch = Rows.fetch
     monkeypatch.setattr(Rows, "fetch", lambda self, sql, *rest: queries.append(sql) or fetch(self, sql, *rest))
-    run_checks(catalog, "raw.readings", [CountCheck(1), NullCheck(["id", "v"]), RangeCheck("v", 0), PatternCheck("id", "a")])
+    run_checks(
+        catalog, "raw.readings", [CountCheck(1), NullCheck(["id", "v"]), RangeCheck("v", 0), PatternCheck("id", "a")]
+    )
     assert len(queries) == 1
 
 

@@ -1,0 +1,27 @@
+-- Repositories as GitHub sends them, nested parts flattened.
+select
+  id as repo_id,
+  name as repo_name,
+  full_name,
+  {{ json_text('owner', 'login') }} as owner_login,
+  "private" as is_private,
+  fork as is_fork,
+  archived as is_archived,
+  html_url,
+  description,
+  language,
+  default_branch,
+  {{ json_text('license', 'spdx_id') }} as license,
+  topics,
+  size as size_kb,
+  stargazers_count,
+  watchers_count,
+  forks_count,
+  open_issues_count,
+  created_at,
+  updated_at,
+  pushed_at,
+  {{ arrival_rank('id') }} as arrival,
+  _phlo_partition_date as partition_date,
+  current_timestamp as _transformed_at
+from {{ source('raw', 'user_repos') }}
