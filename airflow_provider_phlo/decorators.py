@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.naming import qualified_table
-from airflow_provider_phlo.operators.ingest import IngestOperator, key_columns
+from airflow_provider_phlo.operators.ingest import IngestOperator, check_parameters, key_columns
 from airflow_provider_phlo.operators.merge import MergeOperator, PublishBranchOperator, check_engine, merge_options
 from airflow_provider_phlo.operators.quality import QualityCheckOperator
 from airflow_provider_phlo.quality import FreshnessCheck, QualityCheck
@@ -95,7 +96,7 @@ class Ingestion:
         self.declared = dict(declared)
         self.table = qualified_table(self.declared["table_name"])
         _check_declaration(self.name, self.declared)
-        _check_parameters(function, self.declared["resources"] or {})
+        check_parameters(function, self.declared["resources"] or {})
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Make the task group inside a DAG; anywhere else just call the function."""
@@ -132,21 +133,22 @@ class Ingestion:
 
         from airflow_provider_phlo.assets.iceberg import iceberg_asset
 
-        common, landing = self._task_arguments(), self._landing_arguments()
+        common, landing, audit_arguments = self._task_arguments(), self._landing_arguments(), self._audit_arguments()
         with TaskGroup(group_id=self.name, tooltip=f"{self.table}: ingest, merge, audit, publish") as group:
             ingest = IngestOperator(task_id="ingest", source=self.function, **self._ingest_arguments(), **common)
             merge = MergeOperator(task_id="merge", staged=ingest.output, publish=False, **landing, **common)
             audit = QualityCheckOperator(
                 task_id="audit",
                 table=self.table,
-                checks=self._audit_checks(),
                 branch=f"{{{{ ti.xcom_pull(task_ids='{merge.task_id}')['branch'] }}}}",
+                **audit_arguments,
                 **common,
             )
             publish = PublishBranchOperator(
                 task_id="publish",
                 merged=merge.output,
-                audit=self._audit_checks(),
+                audit=audit_arguments["checks"],
+                partition_column=audit_arguments["partition_column"],
                 outlets=[iceberg_asset(self.table, group=self.declared["group"])],
                 **landing,
                 **common,
@@ -183,16 +185,16 @@ class Ingestion:
         more = ("partition_by", "sort_by", "table_properties", "engine")
         return {"table": self.table, **{name: declared[name] for name in (*shared, *more)}}
 
-    def _audit_checks(self) -> list[QualityCheck]:
+    def _audit_arguments(self) -> dict[str, Any]:
         audit = self.declared["audit"]
-        checks = list(audit.checks) if isinstance(audit, Quality) else list(audit or ())
+        checks = audit.audit_checks() if isinstance(audit, Quality) else list(audit or ())
         if self.declared["freshness_hours"]:
             warn, error = self.declared["freshness_hours"]
             checks += [
                 FreshnessCheck(column="_cascade_ingested_at", max_age_hours=warn, severity="warn"),
                 FreshnessCheck(column="_cascade_ingested_at", max_age_hours=error, severity="error"),
             ]
-        return checks
+        return {"checks": checks, "partition_column": audit.partition_column if isinstance(audit, Quality) else None}
 
 
 def phlo_quality(
@@ -234,18 +236,24 @@ class Quality:
         self.function = function
         self.name: str = function.__name__
         self.table = qualified_table(table)
-        self.checks = tuple(checks)
+        self.checks = (checks,) if isinstance(checks, QualityCheck) else tuple(checks)
         self.group = group
         self.blocking = blocking
         self.partition_column = partition_column
-        strangers = [check for check in checks if not isinstance(check, QualityCheck)]
-        if strangers:
-            raise ConfigurationError(f"{self.name}: {strangers[0]!r} is not a QualityCheck.")
+        problem = _strangers(self.checks)
+        if problem:
+            raise ConfigurationError(f"@phlo_quality on {self.name}: {problem}")
+
+    def audit_checks(self) -> list[QualityCheck]:
+        """Return the checks for an audit: those that do not block only warn."""
+        return list(self.checks) if self.blocking else [_warning(check) for check in self.checks]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Make the task inside a DAG; anywhere else just call the function."""
         if not _inside_dag():
             return self.function(*args, **kwargs)
+        if args or kwargs:
+            raise ConfigurationError(f"{self.name}() takes no arguments inside a DAG.")
         return QualityCheckOperator(
             task_id=self.name,
             table=self.table,
@@ -260,6 +268,17 @@ def _inside_dag() -> bool:
     from airflow.sdk.definitions._internal.contextmanager import DagContext
 
     return DagContext.get_current() is not None
+
+
+def _warning(check: QualityCheck) -> QualityCheck:
+    check = copy.copy(check)
+    check.severity = "warn"
+    return check
+
+
+def _strangers(checks: Sequence[Any]) -> str | None:
+    found = [check for check in checks if not isinstance(check, QualityCheck)]
+    return f"{found[0]!r} is not a QualityCheck." if found else None
 
 
 def _identity(declared: Mapping[str, Any]) -> tuple[str, ...]:
@@ -286,24 +305,26 @@ def _check_declaration(name: str, declared: Mapping[str, Any]) -> None:
     check_engine(declared["engine"])
     metadata = declared["add_metadata_columns"]
     require(metadata or strategy != "replace", "merge_strategy='replace' needs add_metadata_columns=True.")
-    freshness = declared["freshness_hours"]
-    if freshness is not None:
-        fits = len(freshness) == 2 and 0 < freshness[0] <= freshness[1]
-        require(fits, f"freshness_hours={freshness!r}: give (warn, error) in hours, the first not above the second.")
+    if declared["freshness_hours"] is not None:
+        problem = _freshness_problem(declared["freshness_hours"])
+        require(not problem, problem)
         require(metadata, "freshness_hours needs add_metadata_columns=True: it reads _cascade_ingested_at.")
-    audit = declared["audit"]
+    problem = _audit_problem(declared["audit"], qualified_table(declared["table_name"]))
+    require(not problem, problem)
+
+
+def _freshness_problem(hours: Any) -> str:
+    pair = isinstance(hours, (tuple, list)) and len(hours) == 2
+    if pair and all(isinstance(each, (int, float)) for each in hours) and 0 < hours[0] <= hours[1]:
+        return ""
+    return f"freshness_hours={hours!r}: give (warn, error) in hours, the first not above the second."
+
+
+def _audit_problem(audit: Any, table: str) -> str:
+    if audit is None:
+        return ""
     if isinstance(audit, Quality):
-        table = qualified_table(declared["table_name"])
-        require(audit.table == table, f"audit={audit.name} checks {audit.table}, not {table}.")
-
-
-def _check_parameters(function: Callable[..., Any], resources: Mapping[str, Any]) -> None:
-    known = {"partition_date", "context", *resources}
-    for name, parameter in inspect.signature(function).parameters.items():
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            continue
-        if name not in known and parameter.default is parameter.empty:
-            raise ConfigurationError(
-                f"@phlo_ingestion on {function.__name__}: nothing fills the parameter {name!r}. Parameters are "
-                f"filled by name: partition_date, context, and resources={{'{name}': connection id or callable}}."
-            )
+        return "" if audit.table == table else f"audit={audit.name} checks {audit.table}, not {table}."
+    if not isinstance(audit, (list, tuple)):
+        return f"audit={audit!r}: give a list of checks, or a @phlo_quality function of {table}."
+    return f"audit: {_strangers(audit)}" if _strangers(audit) else ""

@@ -28,7 +28,9 @@ from airflow_provider_phlo.airflow_api import AirflowApi
 from airflow_provider_phlo.embedded_postgres import ensure_postgres, stop_postgres
 from airflow_provider_phlo.exceptions import PhloError
 
+GITHUB_LOGIN = "octo-phlo"
 READY_SECONDS = 120
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 RUN_SECONDS = 300
 _DONE = {"success": "✓", "failed": "✗", "skipped": "-", "upstream_failed": "✗"}
 _AIRFLOW_PROCESSES = {
@@ -71,8 +73,9 @@ class Demo:
 
     def prepare(self) -> None:
         """Start what Airflow needs: its database, Postgres for the marts, the replayed APIs."""
-        port = self.replay_url.rpartition(":")[2]
-        self._start("replay", [sys.executable, "-m", "include.replay", "--port", port])
+        port, recordings = self.replay_url.rpartition(":")[2], str(self.home / "replay")
+        options = ["--port", port, "--home", recordings, "--login", GITHUB_LOGIN]
+        self._start("replay", [sys.executable, "-m", "include.replay", *options])
         with ThreadPoolExecutor() as pool:
             postgres = pool.submit(ensure_postgres, self.home)
             embedded.migrate(self.home, self.environment)
@@ -135,7 +138,7 @@ class Demo:
 
     def last_day(self) -> str:
         """Return the last recorded day."""
-        return str(self._replay("GET", "/replay")["last_day"])
+        return str(self._replay("GET", "/replay/health")["end"])
 
     def stay(self) -> None:
         """
@@ -149,7 +152,7 @@ class Demo:
 
     def stop(self) -> None:
         """End every process of the demo, also when impatient signals arrive meanwhile."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in _ENDING:
             signal.signal(number, signal.SIG_IGN)
         processes.stop(self.mark)
         for process in self.running.values():
@@ -214,7 +217,7 @@ def _environment(home: Path, root: Path, replay_url: str) -> dict[str, str]:
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         # recordings do not go on: runs start when somebody triggers them, not by the clock
         "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
-        "AIRFLOW_CONN_GITHUB_DEFAULT": embedded.connection(f"{replay_url}/github", login="octocat"),
+        "AIRFLOW_CONN_GITHUB_DEFAULT": embedded.connection(f"{replay_url}/github", login=GITHUB_LOGIN),
         "AIRFLOW_CONN_NIGHTSCOUT_DEFAULT": embedded.connection(f"{replay_url}/nightscout", password=secret),
         "REPLAY_API_SECRET": secret,
     }
@@ -256,8 +259,8 @@ def play(demo: Demo) -> None:
 def main() -> None:
     """Run the demo; the exit code is 0 only if everything succeeded."""
     root = Path.cwd()
-    signal.signal(signal.SIGTERM, _leave)
-    signal.signal(signal.SIGHUP, _leave)
+    for number in _ENDING:  # Ctrl-C too: a shell's background job would ignore it
+        signal.signal(number, _leave)
     try:
         home = embedded.resolve_home(root, os.environ)
         embedded.prepare(home)
@@ -265,8 +268,6 @@ def main() -> None:
             _run(home, root)
     except PhloError as error:
         raise SystemExit(f"phlo demo: {error}") from error
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
 
 
 def _run(home: Path, root: Path) -> None:

@@ -3,35 +3,39 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 from typing import Any
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 
 _HOW = 'trigger with --conf \'{"partition_date": "2024-01-15"}\''
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
-def partition_date(context: Mapping[str, Any]) -> str:
+def partition_date(context: Mapping[str, Any], given: Any = None) -> str:
     """
     Return the run's partition date, ``YYYY-MM-DD``.
 
-    The first that there is of: ``partition_date`` in the run's conf; the partition key; the partition of the asset
-    event that triggered the run; the UTC day on which the interval that a scheduled run covers starts; the day of the
-    logical date of a manual run; today.
+    The first that there is of: ``given``; ``partition_date`` in the run's conf; the partition key; the partition of
+    the asset event that triggered the run; the UTC day on which the interval that a scheduled run covers starts; the
+    day of the logical date of a manual run; today.
 
     :param context: Airflow's task context.
+    :param given: what the task itself was told, if anything.
     :raises ConfigurationError: if it is not a date, or lies in the future.
     """
     run = context["dag_run"]
-    given = (run.conf or {}).get("partition_date")
-    found = (
-        _parsed(given, "the run's conf")
-        if given is not None
-        else _of_partition_key(run) or _of_asset_events(context) or _of_schedule(context)
-    )
+    configured = (run.conf or {}).get("partition_date")
+    if given:
+        found = _day(given, "the task's arguments")
+    elif configured is not None:
+        found = _day(configured, "the run's conf")
+    else:
+        found = _of_partition_key(run) or _of_asset_events(context) or _of_schedule(context)
     today = datetime.datetime.now(datetime.UTC).date()
-    if found > today:
+    if found > today and not _is_begun_partition(run, found):
         raise ConfigurationError(f"partition_date {found} lies in the future, today (UTC) is {today}: {_HOW}.")
     return found.isoformat()
 
@@ -50,9 +54,10 @@ def token(context: Mapping[str, Any], table: str) -> str:
     return blake2b("\n".join(map(str, parts)).encode(), digest_size=8).hexdigest()
 
 
-def _parsed(value: Any, origin: str) -> datetime.date:
+def _day(value: Any, origin: str) -> datetime.date:
+    """Return the date that ``YYYY-MM-DD`` says; Python's parser would take week dates too."""
     try:
-        if len(str(value)) != len("2024-01-15"):
+        if not _DAY.fullmatch(str(value)):
             raise ValueError
         return datetime.date.fromisoformat(str(value))
     except ValueError:
@@ -60,28 +65,58 @@ def _parsed(value: Any, origin: str) -> datetime.date:
 
 
 def _of_partition_key(run: Any) -> datetime.date | None:
-    if getattr(run, "partition_date", None) is not None:
-        return _utc_day(run.partition_date)
-    key = getattr(run, "partition_key", None)
-    return _parsed(key[:10], "the partition key") if key else None
+    """A key that is a day means that day, in whatever zone its timetable counts days; others mean a moment."""
+    key, moment = _partition(run)
+    if key and _DAY.fullmatch(key):
+        return _day(key, "the partition key")
+    if moment is not None:
+        return _utc_day(moment)
+    day = _of_text(key) if key else None
+    if key and day is None:
+        raise ConfigurationError(f"The partition key {key!r} holds no date: {_HOW}.")
+    return day
+
+
+def _is_begun_partition(run: Any, day: datetime.date) -> bool:
+    """Return whether ``day`` is the run's key and has begun: east of Greenwich it does so before the UTC day does."""
+    key, moment = _partition(run)
+    return moment is not None and key == day.isoformat() and moment <= datetime.datetime.now(datetime.UTC)
+
+
+def _partition(run: Any) -> tuple[str | None, datetime.datetime | None]:
+    # Airflow 3.2 has no partition_date
+    return run.partition_key, getattr(run, "partition_date", None)
 
 
 def _of_asset_events(context: Mapping[str, Any]) -> datetime.date | None:
     """Return the newest partition among the events that triggered the run."""
-    days = []
+    return max(_days_of_events(context), default=None)
+
+
+def _days_of_events(context: Mapping[str, Any]) -> Iterator[datetime.date]:
     for events in (context.get("triggering_asset_events") or {}).values():
         for event in events:
-            given = (event.extra or {}).get("partition_date") or getattr(event, "partition_key", None)
+            given = (event.extra or {}).get("partition_date")
             if given:
-                days.append(_parsed(str(given)[:10], f"the event of asset {event.asset.uri}"))
-    return max(days, default=None)
+                yield _day(given, f"the event of asset {event.asset.uri}")
+            elif event.partition_key and (day := _of_text(event.partition_key)):  # others partition by other things
+                yield day
+
+
+def _of_text(text: str) -> datetime.date | None:
+    """Return the day of an ISO date or time, in UTC if it names a zone."""
+    try:
+        moment = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment.date() if moment.tzinfo is None else _utc_day(moment)
 
 
 def _of_schedule(context: Mapping[str, Any]) -> datetime.date:
     run = context["dag_run"]
     if run.logical_date is None:
         return _utc_day(run.run_after)
-    if str(getattr(run.run_type, "value", run.run_type)) not in ("scheduled", "backfill"):
+    if run.run_type not in ("scheduled", "backfill"):
         return _utc_day(run.logical_date)
     start, end = run.data_interval_start, run.data_interval_end
     if start is not None and start != end:
@@ -95,21 +130,30 @@ def _previous_tick(timetable: Any, moment: datetime.datetime) -> datetime.dateti
 
     Airflow 3's cron timetables give a run an empty interval at its tick; what it covers began one tick earlier.
     """
-    several = getattr(timetable, "timetables", None)
+    within = _argument(timetable, "timetable")  # of a schedule of time or assets
+    if within:
+        return _previous_tick(within, moment)
+    several = _argument(timetable, "timetables")
     if several:
         return max(_previous_tick(each, moment) for each in several)
-    delta = getattr(timetable, "delta", None)
-    if delta is not None:
+    delta = _argument(timetable, "delta")
+    if delta:
         return moment - delta  # type: ignore[no-any-return]
-    expression = getattr(timetable, "expression", None)
-    if expression is None:
-        return moment
+    expression = _argument(timetable, "expression")
+    return _previous_cron_tick(expression, _argument(timetable, "timezone"), moment) if expression else moment
+
+
+def _previous_cron_tick(expression: str, zone: Any, moment: datetime.datetime) -> datetime.datetime:
     from croniter import croniter
     from pendulum import timezone
 
-    zone = timetable.timezone
     local = moment.astimezone(timezone(zone) if isinstance(zone, str) else zone)
     return croniter(expression, local).get_prev(datetime.datetime)  # type: ignore[no-any-return]
+
+
+def _argument(timetable: Any, name: str) -> Any:
+    """Return what a timetable was made with; those of ``airflow.timetables`` keep it in a private attribute."""
+    return getattr(timetable, name, None) or getattr(timetable, f"_{name}", None)
 
 
 def _utc_day(moment: datetime.datetime) -> datetime.date:

@@ -23,6 +23,11 @@ def iceberg_asset(table: str, *, group: str = "asset") -> Asset:
     return Asset(name=qualified_table(table), uri=asset_uri(table), group=group)
 
 
+def outlets_of(table: str) -> list[Asset]:
+    """Return the outlets of a task that writes ``table``: none while its name is a template, which no file tells."""
+    return [] if "{{" in table else [iceberg_asset(table)]
+
+
 def set_event(context: Context, table: str, extra: Mapping[str, Any]) -> None:
     """Attach ``extra`` (snapshot id, counts, partition date) to the event of ``table``, if the task has that outlet."""
     wanted = asset_uri(table)

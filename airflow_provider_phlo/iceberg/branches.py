@@ -9,26 +9,26 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
-from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
+from pyiceberg.table.refs import MAIN_BRANCH
 from pyiceberg.table.update import (
     AssertRefSnapshotId,
     AssertTableUUID,
     RemovePropertiesUpdate,
     RemoveSnapshotRefUpdate,
     SetPropertiesUpdate,
-    SetSnapshotRefUpdate,
     TableRequirement,
     TableUpdate,
 )
 
 from airflow_provider_phlo.exceptions import CommitConflictError
+from airflow_provider_phlo.iceberg.commits import retried, set_ref
 
 MARK_PREFIX = "phlo.run."
 # A retry comes within days; marks beyond both limits only make the metadata larger.
@@ -61,31 +61,28 @@ def create(catalog: Catalog, identifier: str, branch: str) -> Table:
 
     :returns: the table as loaded after the commit.
     """
-    table = catalog.load_table(identifier)
-    main, old = head(table), head(table, branch)
-    if main == old:
-        return table
-    updates: list[TableUpdate] = []
-    if main is not None:
-        updates.append(_set_ref(branch, main))
-    else:
-        updates.append(RemoveSnapshotRefUpdate(ref_name=branch))
-    _commit(catalog, table, [AssertRefSnapshotId(ref=branch, snapshot_id=old)], updates)
-    return catalog.load_table(identifier)
 
+    def attempt() -> Table:
+        table = catalog.load_table(identifier)
+        main, old = head(table), head(table, branch)
+        if main == old:
+            return table
+        update = RemoveSnapshotRefUpdate(ref_name=branch) if main is None else set_ref(branch, main)
+        _commit(catalog, table, [AssertRefSnapshotId(ref=branch, snapshot_id=old)], [update])
+        return catalog.load_table(identifier)
 
-def point(catalog: Catalog, identifier: str, branch: str, snapshot_id: int) -> None:
-    """Make ``branch`` point to a snapshot, wherever it pointed before."""
-    table = catalog.load_table(identifier)
-    old = head(table, branch)
-    _commit(catalog, table, [AssertRefSnapshotId(ref=branch, snapshot_id=old)], [_set_ref(branch, snapshot_id)])
+    return retried(attempt, identifier)
 
 
 def drop(catalog: Catalog, identifier: str, branch: str) -> None:
     """Remove ``branch``; one that does not exist is fine."""
-    table = catalog.load_table(identifier)
-    if head(table, branch) is not None:
-        _commit(catalog, table, [], [RemoveSnapshotRefUpdate(ref_name=branch)])
+
+    def attempt() -> None:
+        table = catalog.load_table(identifier)
+        if head(table, branch) is not None:
+            _commit(catalog, table, [], [RemoveSnapshotRefUpdate(ref_name=branch)])
+
+    retried(attempt, identifier)
 
 
 def publish(
@@ -108,26 +105,34 @@ def publish(
     :param properties: table properties to set in the same commit (the dlt state).
     :param expected_head: the snapshot that was audited; the branch must still point there.
     :returns: main's snapshot id afterwards, None for a table that is still empty.
-    :raises CommitConflictError: if main is no longer an ancestor of the branch, or another writer commits at once.
+    :raises CommitConflictError: if main is no longer an ancestor of the branch, or another attempt moved the branch.
     """
-    table = catalog.load_table(identifier)
-    if token and published_result(table, token) is not None:
-        return head(table)
-    main, tip = head(table), head(table, branch)
+
+    def attempt() -> int | None:
+        table = catalog.load_table(identifier)
+        main, tip = head(table), head(table, branch)
+        unmoved = [AssertRefSnapshotId(ref=MAIN_BRANCH, snapshot_id=main)]
+        removal: list[TableUpdate] = []
+        if tip is not None:
+            unmoved.append(AssertRefSnapshotId(ref=branch, snapshot_id=tip))
+            removal.append(RemoveSnapshotRefUpdate(ref_name=branch))
+        if token and published_result(table, token) is not None:
+            _commit(catalog, table, unmoved, removal)  # what a slower attempt of the same run has left
+            return main
+        _require_audited(table, branch, expected_head)
+        moved = [set_ref(MAIN_BRANCH, tip)] if tip is not None and tip != main else []
+        _commit(catalog, table, unmoved, [*moved, *removal, *_property_updates(table, token, result, properties)])
+        return main if tip is None else tip
+
+    return retried(attempt, identifier)
+
+
+def _require_audited(table: Table, branch: str, expected_head: int | None) -> None:
+    identifier, main, tip = ".".join(table.name()), head(table), head(table, branch)
     if expected_head is not None and tip != expected_head:
         raise CommitConflictError(f"Branch {branch} of {identifier} no longer points to the audited snapshot.")
     if tip is not None and not is_ancestor(table.metadata, main, of=tip):
         raise CommitConflictError(f"main of {identifier} moved since branch {branch} was made.")
-    updates: list[TableUpdate] = []
-    requirements: list[TableRequirement] = [AssertRefSnapshotId(ref=MAIN_BRANCH, snapshot_id=main)]
-    if tip is not None:
-        requirements.append(AssertRefSnapshotId(ref=branch, snapshot_id=tip))
-        if tip != main:
-            updates.append(_set_ref(MAIN_BRANCH, tip))
-        updates.append(RemoveSnapshotRefUpdate(ref_name=branch))
-    updates += _property_updates(table, token, result, properties)
-    _commit(catalog, table, requirements, updates)
-    return main if tip is None else tip
 
 
 def is_ancestor(metadata: TableMetadata, snapshot_id: int | None, *, of: int) -> bool:
@@ -140,17 +145,6 @@ def _lineage(metadata: TableMetadata, snapshot_id: int | None) -> Iterator[int]:
         yield snapshot_id
         snapshot = metadata.snapshot_by_id(snapshot_id)
         snapshot_id = snapshot.parent_snapshot_id if snapshot else None
-
-
-def _set_ref(branch: str, snapshot_id: int) -> SetSnapshotRefUpdate:
-    return SetSnapshotRefUpdate(
-        ref_name=branch,
-        type=SnapshotRefType.BRANCH,
-        snapshot_id=snapshot_id,
-        max_ref_age_ms=None,
-        max_snapshot_age_ms=None,
-        min_snapshots_to_keep=None,
-    )
 
 
 def _property_updates(
@@ -177,10 +171,17 @@ def _stale_marks(properties: Mapping[str, str], now: int) -> list[str]:
     return [name for at, name in marks[MARKS_KEPT:] if now - at > MARK_DAYS * 86_400_000]
 
 
-def _commit(catalog: Catalog, table: Table, requirements: list[TableRequirement], updates: list[TableUpdate]) -> None:
+def _commit(
+    catalog: Catalog, table: Table, requirements: Sequence[TableRequirement], updates: Sequence[TableUpdate]
+) -> None:
+    """
+    Commit ``updates``, if there are any.
+
+    :raises CommitFailedException: if another writer was faster: load the table and decide again.
+    """
     if not updates:
         return
     try:
         catalog.commit_table(table, (AssertTableUUID(uuid=table.metadata.table_uuid), *requirements), tuple(updates))
-    except CommitFailedException as error:
-        raise CommitConflictError(f"{'.'.join(table.name())}: {error}") from error
+    except KeyError as error:  # a property to remove is gone: another run has removed the same old mark
+        raise CommitFailedException(f"{'.'.join(table.name())}: property {error} was removed by another.") from error

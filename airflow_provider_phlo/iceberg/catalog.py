@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.exceptions import NamespaceAlreadyExistsError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 
 def embedded_properties(home: Path) -> dict[str, str]:
@@ -31,7 +32,13 @@ def open_catalog(name: str, properties: Mapping[str, str]) -> Catalog:
 
     :param properties: PyIceberg's catalog properties (``type``, ``uri``, ``warehouse``, …).
     """
-    return load_catalog(name, **properties)
+    try:
+        return load_catalog(name, **properties)
+    except SQLAlchemyError as error:
+        # two processes open a new SQL catalog at once: the slower one finds the tables that it wanted to create
+        if "already exists" not in str(error):
+            raise
+        return load_catalog(name, **properties)
 
 
 def ensure_namespace(catalog: Catalog, namespace: str) -> None:
@@ -39,5 +46,5 @@ def ensure_namespace(catalog: Catalog, namespace: str) -> None:
     if not catalog.namespace_exists(namespace):
         try:
             catalog.create_namespace(namespace)
-        except NamespaceAlreadyExistsError:
+        except (NamespaceAlreadyExistsError, IntegrityError):  # another process was faster
             return

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.bases.decorator import DecoratedOperator, task_decorator_factory
 
 from airflow_provider_phlo import runs, settings
 from airflow_provider_phlo.exceptions import ConfigurationError
@@ -12,6 +15,7 @@ from airflow_provider_phlo.operators.base import PhloOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from airflow.sdk.bases.decorator import TaskDecorator
 
 
 class IngestOperator(PhloOperator):
@@ -71,6 +75,11 @@ class IngestOperator(PhloOperator):
         self.partition_date = partition_date
         self.refresh = refresh
         self.iceberg_conn_id = iceberg_conn_id
+        check_parameters(source, self.source_resources, self._given_parameters())
+
+    def _given_parameters(self) -> Collection[str]:
+        """Return the parameters of the source that have a value already."""
+        return ()
 
     def run(self, context: Context) -> dict[str, Any]:
         from airflow.sdk.exceptions import AirflowSkipException
@@ -81,7 +90,7 @@ class IngestOperator(PhloOperator):
         from airflow_provider_phlo.landing import table_state, table_types
 
         name = self.qualified(self.table)
-        day = self.partition_date or runs.partition_date(context)
+        day = runs.partition_date(context, self.partition_date)
         table = find_table(PhloIcebergHook(self.iceberg_conn_id).catalog, name)
         batch = DltHook().stage(
             lambda: self._call_source(day, context),
@@ -129,12 +138,93 @@ class IngestOperator(PhloOperator):
         )
 
     def _call_source(self, day: str, context: Context) -> Any:
-        values: dict[str, Any] = {"partition_date": day, "context": context}
-        wanted = inspect.signature(self.source).parameters
-        for name, resource in self.source_resources.items():
-            if name in wanted:
-                values[name] = _resolve(resource)
-        return self.source(**{name: value for name, value in values.items() if name in wanted})
+        return self.source(**self._source_values(inspect.signature(self.source).parameters, day, context))
+
+    def _source_values(self, wanted: Collection[str], day: str, context: Context) -> dict[str, Any]:
+        """Return the values of those of the ``wanted`` parameters that have a meaning by their name."""
+        values = {"partition_date": day, "context": context}
+        values = {name: value for name, value in values.items() if name in wanted}
+        resources = {name: resource for name, resource in self.source_resources.items() if name in wanted}
+        return {**values, **{name: _resolve(resource) for name, resource in resources.items()}}
+
+
+class _IngestDecoratedOperator(DecoratedOperator, IngestOperator):
+    """An :class:`IngestOperator` whose source is a function with the arguments it was called with in the DAG."""
+
+    custom_operator_name = "@task.phlo_ingest"
+    template_fields: Sequence[str] = (*DecoratedOperator.template_fields, *IngestOperator.template_fields)
+
+    def __init__(self, *, python_callable: Callable[..., Any], **kwargs: Any) -> None:
+        super().__init__(
+            python_callable=_with_any_arguments(python_callable),
+            kwargs_to_upstream={"source": python_callable},
+            **kwargs,
+        )
+
+    def _given_parameters(self) -> Collection[str]:
+        try:
+            return inspect.signature(self.source).bind_partial(*self.op_args, **self.op_kwargs).arguments
+        except TypeError as error:
+            raise ConfigurationError(f"{self.source.__name__}(): {error}.") from None
+
+    def _call_source(self, day: str, context: Context) -> Any:
+        wanted = set(inspect.signature(self.source).parameters) - set(self._given_parameters())
+        return self.source(*self.op_args, **self.op_kwargs, **self._source_values(wanted, day, context))
+
+
+def phlo_ingest_task(
+    python_callable: Callable[..., Any] | None = None, multiple_outputs: bool | None = None, **kwargs: Any
+) -> TaskDecorator:
+    """
+    Make an :class:`IngestOperator` of a function: ``@task.phlo_ingest(table="readings", unique_key="id", …)``.
+
+    Parameters of the function that the call in the DAG leaves out are filled by name, as those of ``source``.
+
+    :param python_callable: the function.
+    :param multiple_outputs: True makes an XCom of each count.
+    :param kwargs: arguments of the operator.
+    """
+    return task_decorator_factory(
+        python_callable=python_callable,
+        multiple_outputs=multiple_outputs,
+        decorated_operator_class=_IngestDecoratedOperator,
+        **kwargs,
+    )
+
+
+def _with_any_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``function`` with a signature that every call fits: what the call leaves out is filled in the task."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    del wrapper.__wrapped__
+    return wrapper
+
+
+def check_parameters(function: Callable[..., Any], resources: Collection[str], given: Collection[str] = ()) -> None:
+    """
+    Accept a source whose parameters all get a value.
+
+    :param resources: the names of its resources.
+    :param given: the parameters that a call in the DAG file gives.
+    :raises ConfigurationError: if nothing fills one, or a resource hides a value of the run.
+    """
+    name = getattr(function, "__name__", repr(function))
+    hidden = sorted({"partition_date", "context"}.intersection(resources))
+    if hidden:
+        raise ConfigurationError(f"{name}: a resource cannot be called {hidden[0]!r}, the run fills that parameter.")
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or parameter.name in given:
+            continue
+        known = parameter.name in ("partition_date", "context", *resources)
+        by_name = parameter.kind is not parameter.POSITIONAL_ONLY
+        if parameter.default is parameter.empty and not (known and by_name):
+            raise ConfigurationError(
+                f"{name}: nothing fills the parameter {parameter.name!r}. Parameters are filled by name: "
+                f"partition_date, context, and the names of resources={{'{parameter.name}': connection id or callable}}."
+            )
 
 
 def key_columns(unique_key: str | Sequence[str]) -> tuple[str, ...]:

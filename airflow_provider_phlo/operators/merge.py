@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo import settings
-from airflow_provider_phlo.assets.iceberg import iceberg_asset, set_event
+from airflow_provider_phlo.assets.iceberg import outlets_of, set_event
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.operators.base import PhloOperator
 
@@ -80,21 +80,13 @@ class _LandingOperator(PhloOperator):
         )
 
     def _publish(
-        self, context: Context, catalog: Any, landed: Mapping[str, Any], checks: Sequence[Any]
+        self, context: Context, catalog: Any, landed: Mapping[str, Any], audit: Callable[[Any, str], None]
     ) -> dict[str, Any]:
         from airflow_provider_phlo import landing, staging
         from airflow_provider_phlo.hooks.dlt import DltHook
-        from airflow_provider_phlo.quality import raise_for_failures
-        from airflow_provider_phlo.quality.scan import run_checks
 
         root, definition = DltHook().staging_root, self._definition()
-        result = landing.publish(
-            catalog,
-            root,
-            landed,
-            definition,
-            lambda branch: raise_for_failures(run_checks(catalog, definition.table, checks, branch=branch)),
-        )
+        result = landing.publish(catalog, root, landed, definition, lambda branch: audit(catalog, branch))
         staging.remove_expired(root, definition.table, time.time() - settings.staging_retention_days() * 86_400)
         set_event(context, definition.table, {name: value for name, value in result.items() if name != "folder"})
         self.log.info("%s is published: %s", definition.table, result)
@@ -120,10 +112,10 @@ class MergeOperator(_LandingOperator):
 
     template_fields: Sequence[str] = ("staged", "table", "unique_key")
 
-    def __init__(self, *, staged: Any, publish: bool = True, **kwargs: Any) -> None:
+    def __init__(self, *, staged: Any, table: str, publish: bool = True, **kwargs: Any) -> None:
         if publish:
-            kwargs.setdefault("outlets", [iceberg_asset(kwargs["table"])])
-        super().__init__(**kwargs)
+            kwargs.setdefault("outlets", outlets_of(table))
+        super().__init__(table=table, **kwargs)
         self.staged = staged
         self.publish = publish
 
@@ -138,7 +130,9 @@ class MergeOperator(_LandingOperator):
         if landed is None:
             raise AirflowSkipException(f"{definition.table}: no rows and no schema, so there is no table to make yet.")
         self.log.info("%s is merged on branch %s: %s", definition.table, landed["branch"], landed)
-        return self._publish(context, catalog, landed, ()) if self.publish else landed
+        if not self.publish:
+            return landed
+        return self._publish(context, catalog, landed, lambda catalog, branch: None)
 
 
 class PublishBranchOperator(_LandingOperator):
@@ -147,20 +141,41 @@ class PublishBranchOperator(_LandingOperator):
 
     :param merged: the result of a ``MergeOperator(publish=False)``.
     :param audit: the checks that passed on the branch.
+    :param partition_column: they look at the rows of the run's partition date by this column only.
 
     The other parameters are those of the :class:`MergeOperator`.
     """
 
     template_fields: Sequence[str] = ("merged", "table", "unique_key")
 
-    def __init__(self, *, merged: Any, audit: Sequence[Any] = (), **kwargs: Any) -> None:
-        kwargs.setdefault("outlets", [iceberg_asset(kwargs["table"])])
-        super().__init__(**kwargs)
+    def __init__(
+        self,
+        *,
+        merged: Any,
+        table: str,
+        audit: Sequence[Any] = (),
+        partition_column: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("outlets", outlets_of(table))
+        super().__init__(table=table, **kwargs)
         self.merged = merged
         self.audit = audit
+        self.partition_column = partition_column
 
     def run(self, context: Context) -> dict[str, Any]:
-        return self._publish(context, self._catalog(), self.merged, self.audit)
+        return self._publish(context, self._catalog(), self.merged, self._audit)
+
+    def _audit(self, catalog: Any, branch: str) -> None:
+        from airflow_provider_phlo.quality import raise_for_failures
+        from airflow_provider_phlo.quality.scan import run_checks
+
+        column = self.partition_column
+        day = self.merged["partition_date"] if column else None
+        table = self.qualified(self.table)
+        raise_for_failures(
+            run_checks(catalog, table, self.audit, branch=branch, partition_column=column, partition=day)
+        )
 
 
 def merge_options(config: Mapping[str, Any], strategy: str) -> dict[str, Any]:

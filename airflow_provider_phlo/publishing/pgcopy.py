@@ -121,13 +121,19 @@ def _put(out: Bytes, places: Integers, values: Bytes) -> None:
 
 
 def _put_values(out: Bytes, places: Integers, column: Values, sizes: Integers) -> None:
+    data, width = column.data, int(sizes.max(initial=0))
+    if not len(data):
+        return
     present = column.lengths != _NULL
-    width = int(sizes.max(initial=0))
-    if width <= 40 and len(column.data) == width * int(present.sum()):  # all of one length
-        _put(out, places[present], column.data.reshape(-1, width) if width else column.data.reshape(-1, 1)[:0])
+    if width <= 40 and len(data) == width * int(present.sum()):  # all of one length
+        _put(out, places[present], data.reshape(-1, width))
         return
     starts = np.cumsum(sizes) - sizes
-    out[np.repeat(places - starts, sizes) + np.arange(len(column.data))] = column.data
+    if len(data) > 100 * len(sizes):  # long values: an index of every byte would be eight times as large
+        for place, start, size in zip(places.tolist(), starts.tolist(), sizes.tolist(), strict=True):
+            out[place : place + size] = data[start : start + size]
+        return
+    out[np.repeat(places - starts, sizes) + np.arange(len(data))] = data
 
 
 # --- one encoder a kind of type -----------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from airflow_provider_phlo.sql import quote_identifier
 
 log = logging.getLogger(__name__)
 
-BATCH_ROWS = 50_000
+BATCH_ROWS = 20_000
 # how long a change of columns waits for readers, who then wait behind it
 LOCK_SECONDS = 30
 _NAME_BYTES = 63

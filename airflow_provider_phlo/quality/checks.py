@@ -1,5 +1,5 @@
 """
-The built-in checks, and the base class of your own.
+The built-in checks.
 
 A built-in check is SQL: aggregates that share one scan of the table with those of other checks, or a query of its
 own. The same SQL runs on tables and on data frames.
@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import math
 import re
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.quality.results import QualityCheckResult, Severity
+from airflow_provider_phlo.quality.base import Aggregate, QualityCheck, SQLCheck
+from airflow_provider_phlo.quality.results import QualityCheckResult
 from airflow_provider_phlo.sql import quote_identifier
 
 if TYPE_CHECKING:
@@ -27,91 +27,6 @@ if TYPE_CHECKING:
 
 # A clock that runs ahead is no fresh data: times further in the future do not count.
 CLOCK_SKEW = timedelta(hours=1)
-
-
-class Aggregate(NamedTuple):
-    """An SQL aggregate over the rows, with the values of its ``?`` markers."""
-
-    sql: str
-    parameters: tuple[Any, ...] = ()
-
-
-@dataclass
-class QualityCheck(ABC):
-    """
-    A check. One of your own gives ``execute``; ``df`` is then a pandas data frame of the rows under check.
-
-    :param name: how results call the check; by default its class and columns.
-    :param severity: ``error`` fails the task, ``warn`` is only reported.
-    """
-
-    name: str | None = field(default=None, kw_only=True)
-    severity: Severity = field(default="error", kw_only=True)
-
-    check_type: ClassVar[str] = "custom"
-
-    def __post_init__(self) -> None:
-        if self.severity not in ("error", "warn"):
-            raise ConfigurationError(f"{type(self).__name__}: severity is {self.severity!r}, use 'error' or 'warn'.")
-
-    @abstractmethod
-    def execute(self, df: Any, context: Mapping[str, Any] | None = None) -> QualityCheckResult:
-        """
-        Check the rows of ``df``.
-
-        :param context: ``table``, ``branch``, ``partition_column`` and ``partition`` when a table is checked.
-        """
-
-    def column_names(self) -> tuple[str, ...]:
-        """Return the columns that the check is about."""
-        names = getattr(self, "columns", None) or getattr(self, "column", None) or ()
-        return (names,) if isinstance(names, str) else tuple(names)
-
-    def check_name(self) -> str:
-        """Return the name in results."""
-        return self.name or f"{type(self).__name__}({', '.join(self.column_names())})"
-
-    def expectation(self) -> str | None:
-        """Return what the check declares, as text."""
-        return None
-
-
-@dataclass
-class SQLCheck(QualityCheck):
-    """
-    A check that an SQL engine answers: :meth:`aggregates` or :meth:`measure` give numbers, :meth:`judge` the result.
-
-    A check whose columns do not exist fails before it gets there.
-    """
-
-    def execute(self, df: Any, context: Mapping[str, Any] | None = None) -> QualityCheckResult:
-        """
-        Check a pandas or polars data frame, an Arrow table, or a list of records.
-
-        :param context: ``table`` names the rows in the result.
-        """
-        from airflow_provider_phlo.quality.scan import run_checks_on_frame
-
-        return run_checks_on_frame(df, [self], context)[0]
-
-    def problem(self, types: Mapping[str, str]) -> str | None:
-        """Return why rows with columns of these types cannot be checked, or None."""
-        missing = [name for name in self.column_names() if name not in types]
-        if not missing:
-            return None
-        return f"there is no column {', '.join(missing)}; the columns are: {', '.join(types) or 'none'}"
-
-    def aggregates(self, types: Mapping[str, str]) -> Mapping[str, Aggregate]:
-        """Return named aggregates that one scan computes together with those of other checks."""
-        return {}
-
-    def measure(self, rows: Rows) -> Mapping[str, Any]:
-        """Return named numbers that need a query of their own."""
-        return {}
-
-    @abstractmethod
-    def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:
-        """Return the result for these numbers: ``passed``, ``failed``, ``message``, ``metrics``."""
 
 
 @dataclass
@@ -128,17 +43,19 @@ class NullCheck(SQLCheck):
 
     def aggregates(self, types: Mapping[str, str]) -> Mapping[str, Aggregate]:
         """Count NULLs in each column, and rows that have any."""
-        nulls = [f"{quote_identifier(name)} IS NULL" for name in self.columns]
-        each = {name: _count(null) for name, null in zip(self.columns, nulls, strict=True)}
-        return {"": _count(" OR ".join(nulls)), **each}
+        names = {name: quote_identifier(name) for name in self.columns}
+        each = {name: Aggregate(f"count(*) - count({quoted})") for name, quoted in names.items()}
+        anywhere = " OR ".join(f"{quoted} IS NULL" for quoted in names.values())
+        return each if len(each) == 1 else {"": _count(anywhere), **each}
 
     def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:
         """Pass when no row has a NULL."""
         counts = {name: values[name] for name in self.columns}
         found = ", ".join(f"{count} in {name}" for name, count in counts.items() if count)
+        failed = values[""] if "" in values else sum(counts.values())
         return QualityCheckResult(
-            passed=not values[""],
-            failed=values[""],
+            passed=not failed,
+            failed=failed,
             message=f"NULL values: {found}" if found else f"no NULL in {', '.join(self.columns)}",
             metrics={"null_count": sum(counts.values()), "null_counts": counts},
         )
@@ -225,7 +142,7 @@ class FreshnessCheck(SQLCheck):
         """Compute the age of the newest value in seconds, and count values ahead of the clock."""
         time = f"TRY_CAST({quote_identifier(self.column)} AS TIMESTAMP WITH TIME ZONE)"
         now = datetime.now(UTC)
-        newest = f"max({time}) FILTER (WHERE {time} <= ?)"
+        newest = f"max(CASE WHEN {time} <= ? THEN {time} END)"
         return {
             "age": Aggregate(
                 f"date_diff('second', {newest}, CAST(? AS TIMESTAMP WITH TIME ZONE))", (now + CLOCK_SKEW, now)
@@ -447,7 +364,8 @@ def _names(check: QualityCheck, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _count(condition: str, *parameters: Any) -> Aggregate:
-    return Aggregate(f"count(*) FILTER (WHERE {condition})", parameters)
+    # twice as fast as FILTER in DuckDB, and every engine knows it
+    return Aggregate(f"count(CASE WHEN {condition} THEN 1 END)", parameters)
 
 
 def _equal(found: Any, expected: Any) -> bool:

@@ -17,7 +17,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
-from airflow_provider_phlo.quality.checks import Aggregate, QualityCheck, SQLCheck
+from airflow_provider_phlo.quality.base import Aggregate, QualityCheck, SQLCheck
 from airflow_provider_phlo.quality.results import QualityCheckResult
 from airflow_provider_phlo.sql import literal, quote, quote_identifier
 

@@ -193,7 +193,7 @@ rows = pa.table({"version": pa.array([2] * 100_000, pa.int32()), "n": range(100_
 if sys.argv[2] == "changed":
     rows = rows.append_column("more", rows["n"])
 def batches():
-    yield from rows.to_batches(50_000)
+    yield from rows.to_batches(40_000)
     print("half", flush=True)
     time.sleep(60)
 publish(pa.RecordBatchReader.from_batches(rows.schema, batches()), psycopg.connect(sys.argv[1]), "daily")

@@ -5,6 +5,7 @@ select
   owner_login,
   language,
   license,
+  is_private,
   is_fork,
   is_archived,
   stargazers_count,
@@ -19,4 +20,3 @@ select
   row_number() over (order by stargazers_count desc, repo_id) as star_rank,
   current_timestamp as _transformed_at
 from {{ ref('fct_github_repo_stats') }}
-where not is_private

@@ -1,0 +1,148 @@
+"""
+The dbt project, parsed once: ``manifest.json`` and what dbt itself reads back, kept below ``PHLO_HOME``.
+
+DAG files and tasks only read it. It is made again when a file of the project changed. ``make setup`` calls this
+module so that the first DAG parse finds it: ``python -m airflow_provider_phlo.dbt_manifest [PROJECT]``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import importlib.metadata
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from hashlib import blake2b
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
+
+MANIFEST = "manifest.json"
+PARSED = "partial_parse.msgpack"
+DEFAULT_TARGET = "duckdb"
+_STAMP = "fingerprint"
+_SOURCES = frozenset({".sql", ".yml", ".yaml", ".md", ".csv", ".py"})
+# nothing that dbt writes, should somebody run it by hand inside the project
+_IGNORED = frozenset({"target", "logs"})
+
+
+def target_path(home: Path, target: str = DEFAULT_TARGET) -> Path:
+    """Return the folder that dbt writes to, instead of one inside the project."""
+    return home / "dbt" / ("target" if target == DEFAULT_TARGET else f"target-{target}")
+
+
+def quiet_environment() -> dict[str, str]:
+    """Return the variables with which dbt sends no usage statistics."""
+    return {"DBT_SEND_ANONYMOUS_USAGE_STATS": "False", "DO_NOT_TRACK": "1"}
+
+
+def ensure_manifest(project_dir: Path, home: Path, target: str = DEFAULT_TARGET) -> Path:
+    """
+    Return the path of the project's ``manifest.json``; parse the project first if it has changed.
+
+    :param project_dir: the folder with ``dbt_project.yml`` and ``profiles.yml``.
+    :param home: ``PHLO_HOME``.
+    :param target: the profile's target that the tables' full names are for.
+    :raises ConfigurationError: there is no such project, or dbt cannot parse it; carries what dbt said.
+    """
+    if not (project_dir / "dbt_project.yml").is_file():
+        raise ConfigurationError(f"{project_dir} is no dbt project: it has no dbt_project.yml.")
+    folder, wanted = target_path(home, target), fingerprint(project_dir)
+    if _stamp(folder) == wanted:
+        return folder / MANIFEST
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder):
+        if _stamp(folder) != wanted:
+            _parse(project_dir, folder, target)
+            (folder / _STAMP).write_text(wanted)
+    return folder / MANIFEST
+
+
+def read_manifest(path: Path) -> Mapping[str, Any]:
+    """Return the content of ``manifest.json``; a process reads an unchanged file once."""
+    return _read(path, path.stat().st_mtime_ns)
+
+
+def fingerprint(project_dir: Path) -> str:
+    """Return a hash of everything that decides how the project parses: its files and the version of dbt."""
+    digest = blake2b(importlib.metadata.version("dbt-core").encode(), digest_size=16)
+    digest.update(str(project_dir.resolve()).encode())
+    for path in sorted(_files(project_dir)):
+        content = path.read_bytes()
+        digest.update(f"\n{path.relative_to(project_dir)}\n{len(content)}\n".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path, _modified: int) -> Mapping[str, Any]:
+    return json.loads(path.read_bytes())  # type: ignore[no-any-return]
+
+
+def _files(project_dir: Path) -> Iterator[Path]:
+    for folder, subfolders, names in os.walk(project_dir):
+        subfolders[:] = [name for name in subfolders if name not in _IGNORED and not name.startswith(".")]
+        yield from (Path(folder, name) for name in names if os.path.splitext(name)[1] in _SOURCES)
+
+
+def _stamp(folder: Path) -> str | None:
+    try:
+        return (folder / _STAMP).read_text() if (folder / MANIFEST).exists() else None
+    except FileNotFoundError:
+        return None
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _parse(project_dir: Path, folder: Path, target: str) -> None:
+    """Parse beside the folder and move the results in: a task never reads half a file."""
+    fresh = Path(mkdtemp(prefix="parse-", dir=folder))
+    options = {"project-dir": project_dir, "profiles-dir": project_dir, "target": target, "target-path": fresh}
+    command = [sys.executable, "-m", "dbt.cli.main", "--log-level-file", "none", "parse"]
+    command += [f"--{name}={value}" for name, value in options.items()]
+    try:
+        done = subprocess.run(
+            command,
+            env={**os.environ, **quiet_environment()},
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        if done.returncode:
+            tail = "\n".join(done.stdout.splitlines()[-20:])
+            raise ConfigurationError(f"dbt cannot parse {project_dir} (exit code {done.returncode}):\n{tail}")
+        for name in (PARSED, MANIFEST):
+            (fresh / name).replace(folder / name)
+    finally:
+        shutil.rmtree(fresh)
+
+
+def main() -> None:
+    """Parse the project that is named, ``include/dbt`` if none is."""
+    parser = argparse.ArgumentParser(prog="python -m airflow_provider_phlo.dbt_manifest", description=main.__doc__)
+    parser.add_argument("project", nargs="?", default=os.environ.get("PHLO_DBT_PROJECT") or "include/dbt", type=Path)
+    parser.add_argument("--target", default=os.environ.get("PHLO_DBT_TARGET") or DEFAULT_TARGET)
+    arguments = parser.parse_args()
+    home = Path(os.environ.get("PHLO_HOME") or ".phlo").resolve()
+    try:
+        ensure_manifest(arguments.project.resolve(), home, arguments.target)
+    except PhloError as error:
+        raise SystemExit(f"phlo: {error}") from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""
+The dbt-duckdb plugin that lets dbt read and write Iceberg: every table is a view, every model a snapshot.
+
+dbt loads it by name (``include/dbt/profiles.yml``). All it needs comes from the environment, because dbt hands a
+plugin nothing else at run time:
+
+``PHLO_HOME``
+    the embedded catalog is below it, unless
+``PHLO_CATALOG_PROPERTIES``
+    holds the properties of another one as JSON.
+``PHLO_CATALOG_NAME``
+    the catalog's name, ``phlo`` unless set.
+``PHLO_RUN_TOKEN``
+    models are written to this run's branch instead of ``main``, and read from it where it exists.
+``PHLO_DBT_TABLES``
+    the tables this run reads, separated by commas, so that no others are opened. All when unset.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+from dbt.adapters.duckdb.plugins import BasePlugin
+
+from airflow_provider_phlo.iceberg.branches import branch_name
+from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
+from airflow_provider_phlo.iceberg.duckdb import all_tables, connect, create_view
+from airflow_provider_phlo.iceberg.overwrite import OverwriteResult, overwrite_if_changed
+from airflow_provider_phlo.sql import quote_identifier
+
+if TYPE_CHECKING:
+    from dbt.adapters.duckdb.utils import TargetConfig
+    from pyiceberg.catalog import Catalog
+
+SCRATCH_SCHEMA = "phlo_scratch"
+VOLATILE_COLUMNS = ("_transformed_at",)
+
+#: What this process wrote, by ``namespace.table``. Whoever runs dbt in process may read it, and empties it first.
+results: dict[str, OverwriteResult] = {}
+
+
+def catalog_from_environment(environment: Mapping[str, str] = os.environ) -> Catalog:
+    """Open the catalog the environment names, see the module's text."""
+    properties = environment.get("PHLO_CATALOG_PROPERTIES")
+    return open_catalog(
+        environment.get("PHLO_CATALOG_NAME") or "phlo",
+        json.loads(properties)
+        if properties
+        else embedded_properties(Path(environment.get("PHLO_HOME") or ".phlo")),
+    )
+
+
+class Plugin(BasePlugin):  # type: ignore[misc]
+    """One catalog, as views in dbt's in-memory DuckDB."""
+
+    def initialize(self, plugin_config: dict[str, Any]) -> None:
+        """Read nothing yet: dbt makes the plugin also when it only parses."""
+        token = os.environ.get("PHLO_RUN_TOKEN")
+        self._branch = branch_name(token) if token else None
+
+    def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
+        """Create a view of each table."""
+        self._connection = conn
+        self._catalog = catalog_from_environment()
+        wanted = os.environ.get("PHLO_DBT_TABLES")
+        tables = all_tables(self._catalog)
+        if wanted:
+            tables = [table for table in tables if table in wanted.split(",")]
+        conn.execute(f"CREATE SCHEMA IF NOT EXISTS {SCRATCH_SCHEMA}")
+        connect(self._catalog, tables=tables, branch=self._branch, connection=conn)
+
+    def configure_cursor(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        """Give every connection the same clock."""
+        cursor.execute("SET TimeZone = 'UTC'")
+
+    def store(self, target_config: TargetConfig) -> None:
+        """Write the rows of a scratch table to the model's Iceberg table, if they differ, and renew its view."""
+        relation, config = target_config.relation, target_config.config
+        identifier = f"{relation.schema}.{relation.identifier}"
+        scratch = f"{SCRATCH_SCHEMA}.{quote_identifier(target_config.location.path)}"
+        cursor = self._connection.cursor()
+        try:
+            self.configure_cursor(cursor)
+            rows = cursor.sql(f"SELECT * FROM {scratch}").to_arrow_table()  # noqa: S608 - quoted
+            cursor.execute(f"DROP TABLE {scratch}")
+            results[identifier] = overwrite_if_changed(
+                self._catalog,
+                identifier,
+                rows,
+                branch=self._branch,
+                volatile_columns=_volatile_columns(config),
+                summary=_summary(),
+            )
+            create_view(cursor, self._catalog, identifier, branch=self._branch)
+        finally:
+            cursor.close()
+
+
+def _volatile_columns(config: Any) -> tuple[str, ...]:
+    meta = config.get("meta") or {}
+    return tuple(meta.get("volatile_columns", VOLATILE_COLUMNS))
+
+
+def _summary() -> dict[str, str]:
+    """Say in the snapshot which run wrote it."""
+    keys = {"phlo.run-token": "PHLO_RUN_TOKEN", "phlo.run-id": "PHLO_RUN_ID", "phlo.partition-date": "PHLO_PARTITION_DATE"}
+    return {key: os.environ[name] for key, name in keys.items() if os.environ.get(name)}

@@ -1,0 +1,99 @@
+"""What a check is: the base class of your own, and of those that are SQL."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.quality.results import QualityCheckResult, Severity
+
+if TYPE_CHECKING:
+    from airflow_provider_phlo.quality.scan import Rows
+
+
+class Aggregate(NamedTuple):
+    """An SQL aggregate over the rows, with the values of its ``?`` markers."""
+
+    sql: str
+    parameters: tuple[Any, ...] = ()
+
+
+@dataclass
+class QualityCheck(ABC):
+    """
+    A check. One of your own gives ``execute``; ``df`` is then a pandas data frame of the rows under check.
+
+    :param name: how results call the check; by default its class and columns.
+    :param severity: ``error`` fails the task, ``warn`` is only reported.
+    """
+
+    name: str | None = field(default=None, kw_only=True)
+    severity: Severity = field(default="error", kw_only=True)
+
+    check_type: ClassVar[str] = "custom"
+
+    def __post_init__(self) -> None:
+        if self.severity not in ("error", "warn"):
+            raise ConfigurationError(f"{type(self).__name__}: severity is {self.severity!r}, use 'error' or 'warn'.")
+
+    @abstractmethod
+    def execute(self, df: Any, context: Mapping[str, Any] | None = None) -> QualityCheckResult:
+        """
+        Check the rows of ``df``.
+
+        :param context: ``table``, ``branch``, ``partition_column`` and ``partition`` when a table is checked.
+        """
+
+    def column_names(self) -> tuple[str, ...]:
+        """Return the columns that the check is about."""
+        names = getattr(self, "columns", None) or getattr(self, "column", None) or ()
+        return (names,) if isinstance(names, str) else tuple(names)
+
+    def check_name(self) -> str:
+        """Return the name in results."""
+        return self.name or f"{type(self).__name__}({', '.join(self.column_names())})"
+
+    def expectation(self) -> str | None:
+        """Return what the check declares, as text."""
+        return None
+
+
+@dataclass
+class SQLCheck(QualityCheck):
+    """
+    A check that an SQL engine answers: :meth:`aggregates` or :meth:`measure` give numbers, :meth:`judge` the result.
+
+    A check whose columns do not exist fails before it gets there.
+    """
+
+    def execute(self, df: Any, context: Mapping[str, Any] | None = None) -> QualityCheckResult:
+        """
+        Check a pandas or polars data frame, an Arrow table, or a list of records.
+
+        :param context: ``table`` names the rows in the result.
+        """
+        from airflow_provider_phlo.quality.scan import run_checks_on_frame
+
+        return run_checks_on_frame(df, [self], context)[0]
+
+    def problem(self, types: Mapping[str, str]) -> str | None:
+        """Return why rows with columns of these types cannot be checked, or None."""
+        missing = [name for name in self.column_names() if name not in types]
+        if not missing:
+            return None
+        return f"there is no column {', '.join(missing)}; the columns are: {', '.join(types) or 'none'}"
+
+    def aggregates(self, types: Mapping[str, str]) -> Mapping[str, Aggregate]:
+        """Return named aggregates that one scan computes together with those of other checks."""
+        return {}
+
+    def measure(self, rows: Rows) -> Mapping[str, Any]:
+        """Return named numbers that need a query of their own."""
+        return {}
+
+    @abstractmethod
+    def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:
+        """Return the result for these numbers: ``passed``, ``failed``, ``message``, ``metrics``."""

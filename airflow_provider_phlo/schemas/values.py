@@ -1,0 +1,171 @@
+"""
+One value as the type that a column declares.
+
+What may become what: text is read as numbers, truths, dates; a number becomes text; nothing is rounded or guessed. A bare
+number is no time (its unit is anybody's guess), a truth is no number.
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+import pandas as pd
+import pyarrow as pa
+
+from airflow_provider_phlo.row_hash import canonical_json
+
+CONVERSION_ERRORS = (ValueError, TypeError, OverflowError, ArithmeticError)
+ARROW_ERRORS = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, UnicodeEncodeError)
+Converter = Callable[[Any], Any]
+
+
+def is_missing(value: Any) -> bool:
+    """Return whether ``value`` is pandas' way to say that there is none; NaN is a number where numbers are expected."""
+    return value is pd.NaT or value is pd.NA or (isinstance(value, float) and value != value)
+
+
+def text(value: Any) -> str:
+    """Return ``value`` as text: JSON for nested values, ISO 8601 for times, UTF-8 for bytes."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()  # half a surrogate pair stays, escaped
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value).decode()
+    if isinstance(value, (datetime.datetime, datetime.date, datetime.time)):
+        return value.isoformat()
+    if isinstance(value, (int, float, decimal.Decimal)):
+        return str(value)
+    return value if isinstance(value, str) else _text_of_object(value)
+
+
+def _text_of_object(value: Any) -> str:
+    nested = isinstance(value, (Mapping, list, tuple, set, frozenset)) or hasattr(value, "__array__")
+    return canonical_json(value) if nested else str(value)
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, str):
+        return int(value)
+    number = int(value)
+    if isinstance(value, bool) or number != value:
+        raise ValueError
+    return number
+
+
+def _float(value: Any) -> float:
+    if isinstance(value, bool):
+        raise TypeError
+    return float(value)
+
+
+def _boolean(value: Any) -> bool:
+    found = {"true": True, "1": True, "false": False, "0": False}.get(str(value).strip().lower())
+    if found is None:
+        raise ValueError
+    return found
+
+
+def timestamp(value: Any) -> datetime.datetime:
+    """Read a date-time; one without a zone is UTC."""
+    if isinstance(value, str):
+        value = datetime.datetime.fromisoformat(value.strip())
+    elif isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
+        value = datetime.datetime(value.year, value.month, value.day)
+    if not isinstance(value, datetime.datetime):
+        raise TypeError
+    return value.replace(tzinfo=datetime.UTC) if value.tzinfo is None else value.astimezone(datetime.UTC)
+
+
+def _date(value: Any) -> datetime.date:
+    """Read a date; of a date-time it is the UTC day."""
+    if isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
+        return value
+    return timestamp(value).date()
+
+
+def _time(value: Any) -> datetime.time:
+    if isinstance(value, str):
+        value = datetime.time.fromisoformat(value.strip())
+    if not isinstance(value, datetime.time):
+        raise TypeError
+    return value
+
+
+def _decimal(value: Any) -> decimal.Decimal:
+    if isinstance(value, bool):
+        raise TypeError
+    number = decimal.Decimal(repr(float(value)) if isinstance(value, float) else value)
+    if not number.is_finite():
+        raise ValueError
+    return number
+
+
+def _bytes(value: Any) -> bytes:
+    return value.encode() if isinstance(value, str) else bytes(memoryview(value))
+
+
+def _list_of(kind: pa.DataType) -> Converter:
+    convert = converter(kind)
+
+    def read(value: Any) -> list[Any]:
+        items = orjson.loads(value) if isinstance(value, str) else value
+        if isinstance(items, Mapping) or not hasattr(items, "__iter__"):
+            raise TypeError
+        return [None if item is None else convert(item) for item in items]
+
+    return read
+
+
+def _struct_of(fields: list[pa.Field]) -> Converter:
+    converters = [(item.name, converter(item.type)) for item in fields]
+
+    def read(value: Any) -> dict[str, Any]:
+        found = orjson.loads(value) if isinstance(value, str) else value
+        if not isinstance(found, Mapping):
+            raise TypeError
+        return {
+            name: None if found.get(name) is None else convert(found[name]) for name, convert in converters
+        }
+
+    return read
+
+
+_CONVERTERS: tuple[tuple[Callable[[pa.DataType], bool], Converter, str], ...] = (
+    (pa.types.is_string, text, "text"),
+    (pa.types.is_integer, _integer, "integer"),
+    (pa.types.is_floating, _float, "number"),
+    (pa.types.is_boolean, _boolean, "boolean"),
+    (pa.types.is_timestamp, timestamp, "timestamp"),
+    (pa.types.is_date, _date, "date"),
+    (pa.types.is_time, _time, "time"),
+    (pa.types.is_decimal, _decimal, "decimal"),
+    (pa.types.is_binary, _bytes, "bytes"),
+)
+
+
+def converter(kind: pa.DataType) -> Converter:
+    """
+    Return what turns one value, never None, into what Arrow takes for ``kind``; it raises ``CONVERSION_ERRORS``.
+
+    Fields of a struct that ``kind`` does not have are left out.
+
+    :raises KeyError: if there is none.
+    """
+    if pa.types.is_list(kind):
+        return _list_of(kind.value_type)
+    if pa.types.is_struct(kind):
+        return _struct_of(list(kind))
+    for matches, convert, _ in _CONVERTERS:
+        if matches(kind):
+            return convert
+    raise KeyError(kind)
+
+
+def type_name(kind: pa.DataType) -> str:
+    """Return what people call ``kind``."""
+    return next((name for matches, _, name in _CONVERTERS if matches(kind)), "nested_value")

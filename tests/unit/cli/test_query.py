@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import csv
+import datetime
+import io
+import json
+import os
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyiceberg.catalog import Catalog
+
+from airflow_provider_phlo.cli import main as cli
+from airflow_provider_phlo.cli.query import REFUSED, Result, plain, run, write_csv, write_json, write_table
+from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.iceberg.catalog import embedded_properties, ensure_namespace, open_catalog
+
+TAKEN = datetime.datetime(2024, 1, 15, 6, 30, tzinfo=datetime.UTC)
+
+
+def fill(home: Path) -> Catalog:
+    catalog = open_catalog("phlo", embedded_properties(home))
+    for namespace in ("raw", "marts"):
+        ensure_namespace(catalog, namespace)
+    readings = pa.table(
+        {
+            "id": ["a", "b", None],
+            "value": [1.5, float("nan"), None],
+            "taken_at": pa.array([TAKEN, TAKEN, None], pa.timestamp("us", tz="UTC")),
+            "price": pa.array([Decimal("1.10"), None, Decimal("2.00")], pa.decimal128(9, 2)),
+        }
+    )
+    for name, data in (("raw.readings", readings), ("marts.daily", pa.table({"day": ["2024-01-15"], "n": [2]}))):
+        catalog.create_table(name, schema=data.schema).append(data)
+    return catalog
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
+    return fill(tmp_path_factory.mktemp("home"))
+
+
+def test_joins_tables_of_two_namespaces(catalog: Catalog) -> None:
+    result = run(catalog, "SELECT d.n, count(*) AS c FROM raw.readings r CROSS JOIN marts.daily d GROUP BY 1")
+    assert result == Result(["n", "c"], [(2, 3)])
+
+
+def test_needs_no_table(catalog: Catalog) -> None:
+    assert run(catalog, "SELECT 1 AS one").rows == [(1,)]
+
+
+@pytest.mark.parametrize("sql", ["SHOW ALL TABLES", "show tables from raw", "SELECT * FROM information_schema.tables"])
+def test_lists_tables(catalog: Catalog, sql: str) -> None:
+    assert any("readings" in map(str, row) for row in run(catalog, sql).rows)
+
+
+@pytest.mark.parametrize("sql", ["DESCRIBE raw.readings", "describe select * from raw.readings"])
+def test_describes(catalog: Catalog, sql: str) -> None:
+    assert [row[0] for row in run(catalog, sql).rows] == ["id", "value", "taken_at", "price"]
+
+
+@pytest.mark.parametrize("sql", ["WITH r AS (FROM raw.readings) SELECT count(*) FROM r", "FROM RAW.Readings"])
+def test_finds_tables_however_they_are_named(catalog: Catalog, sql: str) -> None:
+    assert run(catalog, sql).rows
+
+
+@pytest.mark.parametrize(
+    ("table", "hint"),
+    [
+        ("raw.reading", "raw.readings"),
+        ("readings", "raw.readings"),
+        ("zzz.nothing", "Tables: marts.daily, raw.readings"),
+    ],
+)
+def test_unknown_table_names_what_is_near(catalog: Catalog, table: str, hint: str) -> None:
+    with pytest.raises(ConfigurationError, match=hint):
+        run(catalog, f"SELECT * FROM {table}")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DELETE FROM raw.readings",
+        "CREATE TABLE t AS SELECT 1",
+        "SELECT 1; SELECT 2",
+        "COPY (SELECT 1) TO '/tmp/x.csv'",
+        "SET memory_limit = '1GB'",
+        "ATTACH '/tmp/other.db'",
+        "",
+    ],
+)
+def test_refuses_all_but_reading(catalog: Catalog, sql: str) -> None:
+    with pytest.raises(ConfigurationError):
+        run(catalog, sql)
+
+
+def test_reads_no_file_outside_the_warehouse(catalog: Catalog, tmp_path: Path) -> None:
+    import duckdb
+
+    secret = tmp_path / "secret.csv"
+    secret.write_text("a\n1\n")
+    with pytest.raises((duckdb.Error, ConfigurationError)):
+        run(catalog, f"SELECT * FROM read_csv('{secret}')")
+
+
+# --- output -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (float("nan"), None),
+        (float("-inf"), None),
+        (Decimal("1.10"), "1.10"),
+        (TAKEN, "2024-01-15T06:30:00+00:00"),
+        (datetime.date(2024, 1, 15), "2024-01-15"),
+        (b"\x01\xff", "01ff"),
+        (True, True),
+        ({"a": [TAKEN.date()]}, {"a": ["2024-01-15"]}),
+    ],
+)
+def test_plain_values(value: Any, expected: Any) -> None:
+    assert plain(value) == expected
+
+
+def written(writer: Any, result: Result) -> str:
+    out = io.StringIO()
+    writer(result, out)
+    return out.getvalue()
+
+
+def test_json_is_a_list_of_objects(catalog: Catalog) -> None:
+    result = run(catalog, "SELECT * FROM raw.readings ORDER BY id NULLS LAST")
+    assert json.loads(written(write_json, result)) == [
+        {"id": "a", "value": 1.5, "taken_at": "2024-01-15T06:30:00+00:00", "price": "1.10"},
+        {"id": "b", "value": None, "taken_at": "2024-01-15T06:30:00+00:00", "price": None},
+        {"id": None, "value": None, "taken_at": None, "price": "2.00"},
+    ]
+
+
+def test_json_of_nothing() -> None:
+    assert json.loads(written(write_json, Result(["a"], []))) == []
+
+
+def test_json_keeps_columns_of_one_name(catalog: Catalog) -> None:
+    result = run(catalog, "SELECT 1 AS id, 2 AS id, 3 AS id")
+    assert json.loads(written(write_json, result)) == [{"id": 1, "id_2": 2, "id_3": 3}]
+
+
+def test_csv_quotes_and_leaves_null_empty() -> None:
+    text = written(write_csv, Result(["a", "b"], [('x,"y"\n', None), ("z", 1)]))
+    assert list(csv.reader(io.StringIO(text))) == [["a", "b"], ['x,"y"\n', ""], ["z", "1"]]
+
+
+def test_table_aligns_and_counts() -> None:
+    text = written(write_table, Result(["name", "n"], [("a", 1), (None, 23456)]))
+    assert text == "name      n\n----  -----\na         1\nNULL  23456\n(2 rows)\n"
+
+
+def test_table_of_nothing_has_its_header() -> None:
+    assert written(write_table, Result(["name"], [])) == "name\n----\n(0 rows)\n"
+
+
+def test_table_cannot_be_used_to_steer_a_terminal() -> None:
+    text = written(write_table, Result(["a"], [("\x1b[2Jx\n" + "y" * 100,)]))
+    assert "\x1b" not in text
+    assert text.count("\n") == 4
+    assert text.splitlines()[2].endswith("…")
+
+
+# --- the command --------------------------------------------------------------------------------------------
+
+
+def test_refusal_ends_with_2_before_anything_is_opened(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["query", "DROP TABLE raw.readings"])
+    assert ended.value.code == REFUSED
+    assert "Only reading" in capsys.readouterr().err
+
+
+def test_help_names_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--help"])
+    assert ended.value.code == 0
+    assert "query" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("phlo")
+    fill(home)
+    return home
+
+
+def phlo(home: Path, *arguments: str, program: tuple[str, ...] = ("phlo",)) -> subprocess.CompletedProcess[str]:
+    """Run the installed program as a user without any Airflow set up would."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW")}
+    programs = Path(sys.executable).parent
+    return subprocess.run(
+        [programs / program[0], *program[1:], "query", *arguments],
+        env={**clean, "PHLO_HOME": str(home), "HOME": str(home / "nobody")},
+        cwd=home,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_program_prints_json_alone(home: Path) -> None:
+    done = phlo(home, "SELECT count(*) AS n FROM raw.readings", "--output", "json")
+    assert json.loads(done.stdout) == [{"n": 3}], done.stderr
+    assert not (home / "nobody").exists()  # no Airflow home was made on the way
+
+
+def test_program_tells_an_unknown_table_with_1(home: Path) -> None:
+    done = phlo(home, "SELECT * FROM raw.reading")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.strip().endswith("Table raw.reading does not exist. Did you mean raw.readings?")
+    assert "Traceback" not in done.stderr
+
+
+def test_airflow_phlo_is_the_same(home: Path) -> None:
+    done = phlo(home, "SELECT count(*) AS n FROM raw.readings", "-o", "csv", program=("airflow", "phlo"))
+    assert done.stdout == "n\n3\n", done.stderr

@@ -1,0 +1,102 @@
+"""PublishOperator and where it publishes to."""
+
+from __future__ import annotations
+
+import json
+
+import psycopg
+import pyarrow as pa
+import pytest
+from airflow.sdk.exceptions import AirflowFailException
+
+from airflow_provider_phlo.embedded_postgres import ensure_postgres, stop_postgres
+from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.hooks.postgres import postgres_coordinates
+from airflow_provider_phlo.iceberg.catalog import embedded_properties, ensure_namespace, open_catalog
+from airflow_provider_phlo.operators.publish import PublishOperator
+from airflow_provider_phlo.publishing import publish_marts_to_postgres
+
+ROWS = pa.table({"day": ["2024-01-15", "2024-01-16"], "readings": [288, None]})
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    home = tmp_path_factory.mktemp("home")
+    catalog = open_catalog("phlo", embedded_properties(home))
+    for namespace in ("marts", "raw"):
+        ensure_namespace(catalog, namespace)
+        catalog.create_table(f"{namespace}.mrt_daily", ROWS.schema).append(ROWS)
+    try:
+        yield home
+    finally:
+        stop_postgres(home)
+
+
+@pytest.fixture(autouse=True)
+def environment(home, monkeypatch):
+    monkeypatch.setenv("PHLO_HOME", str(home))
+
+
+@pytest.fixture
+def connection(home):
+    with psycopg.connect(ensure_postgres(home).uri, autocommit=True) as connection:
+        yield connection
+        connection.execute("DROP SCHEMA IF EXISTS marts CASCADE")
+
+
+def test_publishes_to_the_bundled_server(connection):
+    tables = {"daily": "marts.mrt_daily", "raw_daily": "mrt_daily"}
+    found = PublishOperator(task_id="publish", tables=tables).execute({"run_id": "manual"})
+    assert json.loads(json.dumps(found)) == found
+    assert {name: stats["rows"] for name, stats in found["tables"].items()} == {"daily": 2, "raw_daily": 2}
+    assert connection.execute("SELECT * FROM marts.daily").fetchall() == [("2024-01-15", 288), ("2024-01-16", None)]
+
+
+def test_a_missing_source_fails_before_anything_is_written(connection):
+    with pytest.raises(AirflowFailException, match=r"marts\.nope does not exist"):
+        PublishOperator(task_id="publish", tables={"daily": "marts.mrt_daily", "x": "marts.nope"}).execute({})
+    assert connection.execute("SELECT to_regclass('marts.daily')").fetchone() == (None,)
+
+
+def test_templates():
+    operator = PublishOperator(task_id="publish", tables={"daily": "marts.{{ name }}"}, schema="{{ name }}_v2")
+    operator.render_template_fields({"name": "m"})
+    assert (operator.tables, operator.schema) == ({"daily": "marts.m"}, "m_v2")
+
+
+def test_a_connection_wins_over_the_bundled_server(monkeypatch):
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_POSTGRES_DEFAULT", "postgresql://me:p%40ss@db.example:6432/app?sslmode=require&options=-cx%3D1"
+    )
+    assert postgres_coordinates() == {
+        "host": "db.example",
+        "port": 6432,
+        "user": "me",
+        "password": "p@ss",
+        "dbname": "app",
+        "sslmode": "require",
+    }
+
+
+def test_another_unset_connection_is_an_error():
+    with pytest.raises(ConfigurationError, match="Connection 'warehouse' is not set"):
+        postgres_coordinates("warehouse")
+
+
+class Hook:
+    """Has what the function needs of Airflow's PostgresHook."""
+
+    def __init__(self, connection):
+        self.get_conn = lambda: connection
+
+
+def test_the_function_takes_every_kind_of_target(connection, home):
+    server = ensure_postgres(home)
+    hooked = psycopg.connect(server.uri)
+    for target in (connection, server.uri, postgres_coordinates(), Hook(hooked)):
+        results = publish_marts_to_postgres(None, None, target, {"daily": "marts.mrt_daily"}, "demo", schema="marts")
+        assert results["daily"].rows == 2
+    assert hooked.closed
+    assert not connection.closed
+    with pytest.raises(ConfigurationError, match="postgres is a int"):
+        publish_marts_to_postgres(None, None, 5, {"daily": "marts.mrt_daily"})

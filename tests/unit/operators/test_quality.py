@@ -1,0 +1,99 @@
+"""QualityCheckOperator: all checks run, one error, a small result."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime
+
+import pyarrow as pa
+import pytest
+from airflow.sdk.api.datamodels._generated import DagRun
+from airflow.sdk.exceptions import AirflowFailException
+
+from airflow_provider_phlo.iceberg.catalog import embedded_properties, ensure_namespace, open_catalog
+from airflow_provider_phlo.operators.quality import QualityCheckOperator
+from airflow_provider_phlo.quality import CountCheck, NullCheck, UniqueCheck
+
+NOW = datetime.now(UTC)
+ROWS = pa.table({"id": ["a", "b", None], "_phlo_partition_date": [date(2024, 1, 15)] * 2 + [date(2024, 1, 16)]})
+
+
+class Instance:
+    """Keeps what a task pushes."""
+
+    task_id = "check"
+
+    def __init__(self):
+        self.pushed = {}
+
+    def xcom_push(self, key, value):
+        self.pushed[key] = value
+
+
+@pytest.fixture
+def context(tmp_path, monkeypatch):
+    monkeypatch.setenv("PHLO_HOME", str(tmp_path))
+    catalog = open_catalog("phlo", embedded_properties(tmp_path))
+    ensure_namespace(catalog, "raw")
+    catalog.create_table("raw.readings", ROWS.schema).append(ROWS)
+    run = DagRun(
+        dag_id="d",
+        run_id="manual",
+        run_type="manual",
+        state="running",
+        logical_date=None,
+        data_interval_start=None,
+        data_interval_end=None,
+        run_after=NOW,
+        start_date=NOW,
+        end_date=None,
+        conf={"partition_date": "2024-01-15"},
+        consumed_asset_events=[],
+        partition_key=None,
+    )
+    return {"ti": Instance(), "dag_run": run, "run_id": "manual"}
+
+
+def operator(*checks, **arguments):
+    return QualityCheckOperator(task_id="check", table="readings", checks=checks, **arguments)
+
+
+def test_returns_what_was_found(context):
+    found = json.loads(json.dumps(operator(CountCheck(3), UniqueCheck("id")).execute(context)))
+    assert (found["table"], found["branch"], found["passed"]) == ("raw.readings", "main", True)
+    assert [result["check_name"] for result in found["results"]] == ["CountCheck()", "UniqueCheck(id)"]
+    assert found["results"][0]["row_count"] == 3
+
+
+def test_a_blocking_failure_fails_the_task_for_good_and_is_told(context):
+    with pytest.raises(AirflowFailException, match=r"1 of 2 checks failed on raw.readings: NullCheck\(id\)"):
+        operator(CountCheck(3), NullCheck("id")).execute(context)
+    report = context["ti"].pushed["return_value"]
+    assert [result["passed"] for result in report["results"]] == [True, False]
+
+
+def test_a_failure_that_does_not_block_is_a_warning(context, capsys):
+    found = operator(NullCheck("id"), blocking=False).execute(context)
+    assert not found["passed"]
+    assert "not blocking" in capsys.readouterr().out
+    assert not operator(NullCheck("id", severity="warn")).execute(context)["passed"]
+
+
+@pytest.mark.parametrize(
+    "where",
+    [{"partition_date": "2024-01-15"}, {"partition_column": "_phlo_partition_date"}],
+    ids=["given", "the run's"],
+)
+def test_one_partition(context, where):
+    assert operator(CountCheck(2, 2), NullCheck("id"), **where).execute(context)["passed"]
+
+
+def test_templates(context):
+    found = operator(CountCheck(1), branch="phlo_{{ run_id }}", partition_date="{{ day }}")
+    found.render_template_fields({"run_id": "x", "day": "2024-01-15"})
+    assert (found.branch, found.partition_date) == ("phlo_x", "2024-01-15")
+
+
+def test_a_missing_table_fails_for_good(context):
+    with pytest.raises(AirflowFailException, match=r"raw\.nope does not exist"):
+        QualityCheckOperator(task_id="check", table="nope", checks=[CountCheck(1)]).execute(context)

@@ -1,0 +1,116 @@
+"""``docker-compose.yaml``: what must hold of it without a Docker engine."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from airflow_provider_phlo.embedded import read_env_file
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docker-compose.yaml").read_text()
+COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+ONE_SHOT = {name for name, service in SERVICES.items() if service.get("restart") == "no"}
+LONG_RUNNING = sorted(set(SERVICES) - ONE_SHOT)
+
+
+def strings(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [text for item in value.values() for text in strings(item)]
+    if isinstance(value, list):
+        return [text for item in value for text in strings(item)]
+    return [str(value)]
+
+
+def test_brings_the_whole_scale_setup() -> None:
+    assert set(LONG_RUNNING) >= {
+        "postgres",
+        "s3",
+        "catalog",
+        "trino",
+        "api-server",
+        "scheduler",
+        "dag-processor",
+        "triggerer",
+    }
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_publishes_on_loopback_only(name: str) -> None:
+    assert "network_mode" not in SERVICES[name]
+    for port in SERVICES[name].get("ports", []):
+        assert re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port)
+
+
+def test_no_port_is_published_twice() -> None:
+    ports = [port.split(":")[1] for service in SERVICES.values() for port in service.get("ports", [])]
+    assert len(ports) == len(set(ports))
+
+
+@pytest.mark.parametrize("name", LONG_RUNNING)
+def test_tells_its_health_and_comes_back(name: str) -> None:
+    assert SERVICES[name]["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL")
+    assert SERVICES[name]["restart"] == "unless-stopped"
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_waits_for_what_it_needs(name: str) -> None:
+    needs = SERVICES[name].get("depends_on", {})
+    for other, how in needs.items():
+        wanted = "service_completed_successfully" if other in ONE_SHOT else "service_healthy"
+        assert how["condition"] == wanted
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_image_is_pinned(name: str) -> None:
+    tag = SERVICES[name]["image"].rpartition(":")[2]
+    assert re.search(r"\d+(\.\d+)?", tag)
+    assert "latest" not in tag
+
+
+def test_every_variable_is_required_and_has_no_default() -> None:
+    # $$ is a literal dollar
+    used = re.findall(r"(?<!\$)\$\{(\w+)([^}]*)\}", TEXT)
+    assert used
+    assert {rest for _, rest in used} == {":?set it in .env"}
+
+
+def test_env_example_lists_every_variable() -> None:
+    used = {name for name, _ in re.findall(r"(?<!\$)\$\{(\w+)([^}]*)\}", TEXT)}
+    listed = set(re.findall(r"^(\w+)=", (ROOT / ".env.example").read_text(), re.M))
+    assert used <= listed
+    assert read_env_file(ROOT / ".env.example") == {}  # and gives none of them a value
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_no_secret_is_written_down(name: str) -> None:
+    for key, value in SERVICES[name].get("environment", {}).items():
+        if re.search(r"PASSWORD|SECRET|_KEY|FERNET|ENCRYPTION|URL_(READ|WRITE)|SQL_ALCHEMY_CONN|POSTGRES_DEFAULT", key):
+            assert "${PHLO_" in value, key
+
+
+def test_connection_and_warehouse_are_json() -> None:
+    environment = COMPOSE["x-airflow"]["environment"]
+    connection = json.loads(environment["AIRFLOW_CONN_ICEBERG_DEFAULT"])
+    warehouse = json.loads(COMPOSE["configs"]["warehouse"]["content"])
+    assert connection["extra"]["warehouse"] == warehouse["warehouse-name"]
+    assert connection["extra"]["s3.endpoint"] == warehouse["storage-profile"]["endpoint"]
+
+
+def test_volumes_and_configs_are_declared() -> None:
+    for service in SERVICES.values():
+        for volume in service.get("volumes", []):
+            assert volume.partition(":")[0] in COMPOSE["volumes"]
+        for config in service.get("configs", []):
+            assert config["source"] in COMPOSE["configs"]
+
+
+def test_no_state_or_secret_gets_into_the_image() -> None:
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    assert {".env", ".git", ".phlo", ".venv"} <= set(ignored)
