@@ -9,6 +9,8 @@ EXTRAS := 'pyiceberg[sql-postgres]' 'moto[server,s3]' build hatchling
 WORKERS ?= 2
 
 MAKEFLAGS += --no-print-directory
+# imports are most of the time of every start: let Python keep what it compiled
+unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-system test-faults lint typecheck env psql stop clean
 

@@ -27,8 +27,10 @@ from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
 
 MANIFEST = "manifest.json"
 PARSED = "partial_parse.msgpack"
+RENDERED = "render.json"
 DEFAULT_TARGET = "duckdb"
 _STAMP = "fingerprint"
+_NOT_RENDERED = frozenset({"checksum", "columns", "compiled_code", "raw_code", "unrendered_config"})
 _SOURCES = frozenset({".sql", ".yml", ".yaml", ".md", ".csv", ".py"})
 # nothing that dbt writes, should somebody run it by hand inside the project
 _IGNORED = frozenset({"target", "logs"})
@@ -66,8 +68,13 @@ def ensure_manifest(project_dir: Path, home: Path, target: str = DEFAULT_TARGET)
     return folder / MANIFEST
 
 
+def rendered(manifest: Path) -> Path:
+    """Return the path of what DAG files read: the manifest's models and sources, a twentieth of its size."""
+    return manifest.with_name(RENDERED)
+
+
 def read_manifest(path: Path) -> Mapping[str, Any]:
-    """Return the content of ``manifest.json``; a process reads an unchanged file once."""
+    """Return the content of a manifest; a process reads an unchanged file once."""
     return _read(path, path.stat().st_mtime_ns)
 
 
@@ -84,7 +91,7 @@ def fingerprint(project_dir: Path) -> str:
 
 @lru_cache(maxsize=4)
 def _read(path: Path, _modified: int) -> Mapping[str, Any]:
-    return json.loads(path.read_bytes())  # type: ignore[no-any-return]
+    return json.loads(path.read_bytes())
 
 
 def _files(project_dir: Path) -> Iterator[Path]:
@@ -125,10 +132,21 @@ def _parse(project_dir: Path, folder: Path, target: str) -> None:
         if done.returncode:
             tail = "\n".join(done.stdout.splitlines()[-20:])
             raise ConfigurationError(f"dbt cannot parse {project_dir} (exit code {done.returncode}):\n{tail}")
-        for name in (PARSED, MANIFEST):
+        (fresh / RENDERED).write_text(json.dumps(_slim(json.loads((fresh / MANIFEST).read_bytes()))))
+        for name in (PARSED, RENDERED, MANIFEST):
             (fresh / name).replace(folder / name)
     finally:
         shutil.rmtree(fresh)
+
+
+def _slim(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out macros, SQL and tests: a model's tests run with it, they are no tasks."""
+    nodes = {
+        unique_id: {key: value for key, value in node.items() if key not in _NOT_RENDERED}
+        for unique_id, node in manifest["nodes"].items()
+        if node["resource_type"] in ("model", "seed", "snapshot")
+    }
+    return {"metadata": manifest["metadata"], "nodes": nodes, "sources": manifest["sources"], "exposures": {}}
 
 
 def main() -> None:

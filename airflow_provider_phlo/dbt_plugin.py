@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 from dbt.adapters.duckdb.plugins import BasePlugin
 
+from airflow_provider_phlo.exceptions import PhloError
 from airflow_provider_phlo.iceberg.branches import branch_name
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.duckdb import all_tables, connect, create_view
@@ -40,8 +41,15 @@ if TYPE_CHECKING:
 SCRATCH_SCHEMA = "phlo_scratch"
 VOLATILE_COLUMNS = ("_transformed_at",)
 
-#: What this process wrote, by ``namespace.table``. Whoever runs dbt in process may read it, and empties it first.
+#: What this process wrote, and what it could not write, by ``namespace.table``: dbt itself passes on only a message.
 results: dict[str, OverwriteResult] = {}
+failures: dict[str, PhloError] = {}
+
+
+def forget() -> None:
+    """Empty :data:`results` and :data:`failures`; whoever runs dbt in this process does so first."""
+    results.clear()
+    failures.clear()
 
 
 def catalog_from_environment(environment: Mapping[str, str] = os.environ) -> Catalog:
@@ -49,13 +57,11 @@ def catalog_from_environment(environment: Mapping[str, str] = os.environ) -> Cat
     properties = environment.get("PHLO_CATALOG_PROPERTIES")
     return open_catalog(
         environment.get("PHLO_CATALOG_NAME") or "phlo",
-        json.loads(properties)
-        if properties
-        else embedded_properties(Path(environment.get("PHLO_HOME") or ".phlo")),
+        json.loads(properties) if properties else embedded_properties(Path(environment.get("PHLO_HOME") or ".phlo")),
     )
 
 
-class Plugin(BasePlugin):  # type: ignore[misc]
+class Plugin(BasePlugin):
     """One catalog, as views in dbt's in-memory DuckDB."""
 
     def initialize(self, plugin_config: dict[str, Any]) -> None:
@@ -97,6 +103,9 @@ class Plugin(BasePlugin):  # type: ignore[misc]
                 summary=_summary(),
             )
             create_view(cursor, self._catalog, identifier, branch=self._branch)
+        except PhloError as error:
+            failures[identifier] = error
+            raise
         finally:
             cursor.close()
 
@@ -108,5 +117,9 @@ def _volatile_columns(config: Any) -> tuple[str, ...]:
 
 def _summary() -> dict[str, str]:
     """Say in the snapshot which run wrote it."""
-    keys = {"phlo.run-token": "PHLO_RUN_TOKEN", "phlo.run-id": "PHLO_RUN_ID", "phlo.partition-date": "PHLO_PARTITION_DATE"}
+    keys = {
+        "phlo.run-token": "PHLO_RUN_TOKEN",
+        "phlo.run-id": "PHLO_RUN_ID",
+        "phlo.partition-date": "PHLO_PARTITION_DATE",
+    }
     return {key: os.environ[name] for key, name in keys.items() if os.environ.get(name)}

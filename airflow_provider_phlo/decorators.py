@@ -133,27 +133,25 @@ class Ingestion:
 
         from airflow_provider_phlo.assets.iceberg import iceberg_asset
 
-        common, landing, audit_arguments = self._task_arguments(), self._landing_arguments(), self._audit_arguments()
+        common, landing, audits = self._task_arguments(), self._landing_arguments(), self._audits()
         with TaskGroup(group_id=self.name, tooltip=f"{self.table}: ingest, merge, audit, publish") as group:
             ingest = IngestOperator(task_id="ingest", source=self.function, **self._ingest_arguments(), **common)
             merge = MergeOperator(task_id="merge", staged=ingest.output, publish=False, **landing, **common)
-            audit = QualityCheckOperator(
-                task_id="audit",
-                table=self.table,
-                branch=f"{{{{ ti.xcom_pull(task_ids='{merge.task_id}')['branch'] }}}}",
-                **audit_arguments,
-                **common,
-            )
+            branch = f"{{{{ ti.xcom_pull(task_ids='{merge.task_id}')['branch'] }}}}"
+            checks = [
+                QualityCheckOperator(task_id=name, table=self.table, branch=branch, **arguments, **common)
+                for name, arguments in audits.items()
+            ]
             publish = PublishBranchOperator(
                 task_id="publish",
                 merged=merge.output,
-                audit=audit_arguments["checks"],
-                partition_column=audit_arguments["partition_column"],
+                audit=audits["audit"]["checks"],
+                partition_column=audits["audit"]["partition_column"],
                 outlets=[iceberg_asset(self.table, group=self.declared["group"])],
                 **landing,
                 **common,
             )
-            ingest >> merge >> audit >> publish
+            ingest >> merge >> checks >> publish
         return group
 
     def _task_arguments(self) -> dict[str, Any]:
@@ -185,16 +183,19 @@ class Ingestion:
         more = ("partition_by", "sort_by", "table_properties", "engine")
         return {"table": self.table, **{name: declared[name] for name in (*shared, *more)}}
 
-    def _audit_arguments(self) -> dict[str, Any]:
+    def _audits(self) -> dict[str, dict[str, Any]]:
+        """Return the arguments of the audit; freshness is a task of its own where the audit sees one partition only."""
         audit = self.declared["audit"]
-        checks = audit.audit_checks() if isinstance(audit, Quality) else list(audit or ())
-        if self.declared["freshness_hours"]:
-            warn, error = self.declared["freshness_hours"]
-            checks += [
-                FreshnessCheck(column="_cascade_ingested_at", max_age_hours=warn, severity="warn"),
-                FreshnessCheck(column="_cascade_ingested_at", max_age_hours=error, severity="error"),
-            ]
-        return {"checks": checks, "partition_column": audit.partition_column if isinstance(audit, Quality) else None}
+        freshness = _freshness_checks(self.declared["freshness_hours"])
+        if not isinstance(audit, Quality):
+            return {"audit": {"checks": [*(audit or ()), *freshness], "partition_column": None}}
+        column = audit.partition_column
+        if column is None or not freshness:
+            return {"audit": {"checks": [*audit.audit_checks(), *freshness], "partition_column": column}}
+        return {
+            "audit": {"checks": audit.audit_checks(), "partition_column": column},
+            "freshness": {"checks": freshness, "partition_column": None},
+        }
 
 
 def phlo_quality(
@@ -268,6 +269,16 @@ def _inside_dag() -> bool:
     from airflow.sdk.definitions._internal.contextmanager import DagContext
 
     return DagContext.get_current() is not None
+
+
+def _freshness_checks(hours: tuple[float, float] | None) -> list[QualityCheck]:
+    if hours is None:
+        return []
+    warn, error = hours
+    return [
+        FreshnessCheck(column="_cascade_ingested_at", max_age_hours=warn, severity="warn"),
+        FreshnessCheck(column="_cascade_ingested_at", max_age_hours=error, severity="error"),
+    ]
 
 
 def _warning(check: QualityCheck) -> QualityCheck:

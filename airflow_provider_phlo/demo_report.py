@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 from collections.abc import Iterable, Mapping
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
 
 _LOG_LINES = 15
+_FRAMES = 3
 _OVERVIEW = "SELECT * FROM marts.mrt_glucose_overview ORDER BY reading_date DESC LIMIT 1"
 _PUBLISHED = """
     SELECT schemaname, tablename FROM pg_tables
@@ -118,24 +120,32 @@ def task_log(logs: Path, dag_id: str, run_id: str, task_id: str, map_index: int,
 
 
 def log_tail(log: Path, lines: int = _LOG_LINES) -> str:
-    """Return the last events of a task log (JSON lines) as text."""
+    """Return the last events of a task log (JSON lines) up to its last error, as text."""
     if not log.exists():
         return "    (no log was written)"
-    texts: list[str] = []
-    for line in log.read_text(errors="replace").splitlines():
-        texts += _event_text(line).splitlines()
+    events = [_event(line) for line in log.read_text(errors="replace").splitlines()]
+    errors = [number for number, event in enumerate(events) if event.get("level") in ("error", "critical")]
+    texts = [text for event in events[: errors[-1] + 1 if errors else None] for text in _event_texts(event)]
     return "\n".join(f"    {text}" for text in texts[-lines:])
 
 
-def _event_text(line: str) -> str:
-    try:
+def _event(line: str) -> dict[str, Any]:
+    with contextlib.suppress(json.JSONDecodeError):
         event = json.loads(line)
-    except json.JSONDecodeError:
-        return line
-    if not isinstance(event, dict):
-        return line
-    causes = [f"{cause.get('exc_type')}: {cause.get('exc_value')}" for cause in event.get("error_detail") or ()]
-    return "\n".join([f"{event.get('level', '')}: {event.get('event', '')}", *causes])
+        if isinstance(event, dict):
+            return event
+    return {"event": line}
+
+
+def _event_texts(event: Mapping[str, Any]) -> list[str]:
+    text = str(event.get("event", ""))
+    if text.startswith(("::group::", "::endgroup::")):  # folds in the UI
+        return []
+    texts = f"{event.get('level', '')}: {text}".splitlines()
+    for cause in event.get("error_detail") or ():
+        texts += [f"  {frame['filename']}:{frame['lineno']} {frame['name']}" for frame in cause["frames"][-_FRAMES:]]
+        texts += f"  {cause['exc_type']}: {cause['exc_value']}".splitlines()
+    return texts
 
 
 def _one(cursor: Any) -> int:

@@ -131,6 +131,7 @@ def airflow_environment(home: Path, root: Path) -> dict[str, str]:
         ("core", "simple_auth_manager_all_admins"): "False",
         ("core", "simple_auth_manager_passwords_file"): str(_passwords_path(home)),
         ("core", "simple_auth_manager_users"): f"{UI_USER}:admin",
+        ("cosmos", "cache_dir"): str(home / "cosmos"),
         ("cosmos", "enable_telemetry"): "False",
         ("database", "sql_alchemy_conn"): f"sqlite:///{home / 'airflow' / 'airflow.db'}",
         ("logging", "base_log_folder"): str(home / "logs"),
@@ -144,6 +145,8 @@ def airflow_environment(home: Path, root: Path) -> dict[str, str]:
         # no tool reports home, and no proxy stands between processes of one machine
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "False",
         "DO_NOT_TRACK": "1",
+        # imports are most of the time of every start: let Python keep what it compiled
+        "PYTHONDONTWRITEBYTECODE": "",
         "RUNTIME__DLTHUB_TELEMETRY": "False",
         "SCARF_ANALYTICS": "false",
     }

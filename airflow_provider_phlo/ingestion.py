@@ -9,33 +9,34 @@ from __future__ import annotations
 
 import datetime
 import logging
+import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-import dlt
+# dlt would look for its settings in Airflow's Variables too: that imports Airflow's database models, seconds a task.
+# Credentials come from connections (`resources`); set the variable to true to let dlt look there all the same.
+os.environ.setdefault("PROVIDERS__ENABLE_AIRFLOW_SECRETS", "false")
+
+import dlt  # noqa: E402
 import numpy as np
 import pyarrow as pa
-from dlt.common.exceptions import DltException
-from dlt.common.json import json as dlt_json
-from dlt.extract import DltResource, DltSource
 
 from airflow_provider_phlo import staging
-from airflow_provider_phlo.exceptions import ConfigurationError, PhloError, SchemaError
+from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
+from airflow_provider_phlo.extraction import Chunk, chunks, dlt_state, plain_errors, state_text
 from airflow_provider_phlo.row_hash import canonical_json, row_hashes
 from airflow_provider_phlo.schemas import conform
 from airflow_provider_phlo.schemas.columns import TIMESTAMP, ModelColumns
 from airflow_provider_phlo.schemas.conform import Failure
 from airflow_provider_phlo.schemas.iceberg import METADATA_COLUMNS
 from airflow_provider_phlo.schemas.validation import (
-    FailureCount,
     bad_rows,
     counted,
-    duplicates,
+    duplicate_rows,
     missing_values,
     raise_for,
     validate,
@@ -44,6 +45,21 @@ from airflow_provider_phlo.schemas.validation import (
 log = logging.getLogger(__name__)
 
 Transform = Callable[[pa.Table], pa.Table]
+HASH = "_phlo_row_hash"
+QUARANTINE_SCHEMA = pa.schema(
+    [
+        ("quarantine_id", pa.string()),
+        ("reason", pa.string()),
+        ("column_name", pa.string()),
+        ("check_name", pa.string()),
+        ("run_id", pa.string()),
+        ("partition_date", pa.date32()),
+        ("source_position", pa.int64()),
+        ("record", pa.string()),
+        ("quarantined_at", TIMESTAMP),
+        (HASH, pa.string()),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -98,20 +114,24 @@ def stage(
     :param state: dlt's state as the last published run left it.
     :param refresh: extract again even if the batch is there.
     :returns: the staged batch, or None when ``source`` returned None.
-    :raises ValidationError: if ``plan.strict`` and a row breaks the schema; always for duplicate unique values.
+    :raises ValidationError: if ``plan.strict`` and a row breaks the schema; always for a rule that names no rows.
     """
     started = time.monotonic()
     found = None if refresh else staging.find(root, plan.table, partition_date, token)
     if found:
         log.info("%s: %d rows are staged already by this run, nothing is extracted", plan.table, found.rows)
         return found
-    with _own_errors(), _dlt_state(plan.table, pipelines_dir / token, state) as dlt_state:
-        yielded = source()
+    with dlt_state(plan.table, pipelines_dir, state) as managed:
+        with plain_errors(plan.table):
+            yielded = source()
         if yielded is None:
             return None
         writer = staging.BatchWriter(root, plan.table, partition_date, token)
-        totals = _stage_all(yielded, plan, writer, run_id, partition_date)
-        new_state = dlt_json.typed_dumps(dlt_state["sources"]) if dlt_state.get("sources") else ""
+        stager = _Stager(plan, writer, run_id, partition_date)
+        for chunk in chunks(yielded, plan.table, plan.batch_rows):
+            stager.add(chunk)
+        stager.close()
+        new_state = state_text(managed)
     return writer.finish(
         staging.StagedBatch(
             table=plan.table,
@@ -121,90 +141,164 @@ def stage(
             attempt=writer.attempt,
             files=tuple(writer.files),
             rejected_files=tuple(writer.rejected_files),
-            read=totals.read,
-            rows=totals.read - totals.bad,
-            quarantined=totals.bad,
+            read=stager.read,
+            rows=stager.read - stager.bad,
+            quarantined=stager.bad,
             seconds=round(time.monotonic() - started, 3),
             state=new_state,
         )
     )
 
 
-@contextmanager
-def _dlt_state(table: str, pipelines_dir: Path, state: str) -> Iterator[dict[str, Any]]:
-    """Make dlt read and change ``state`` while a source runs; nothing of it stays on this worker."""
-    pipeline = dlt.pipeline(
-        pipeline_name=table.replace(".", "__"), pipelines_dir=str(pipelines_dir), dataset_name="staged"
-    )
-    try:
-        with pipeline.managed_state() as managed:
-            managed.pop("sources", None)
-            if state:
-                managed["sources"] = dlt_json.typed_loads(state)
-            yield managed
-    finally:
-        pipeline.deactivate()
-        staging.remove(pipelines_dir)
+class _Stager:
+    """Check and stage one attempt's chunks; count what was read and what is bad."""
 
+    def __init__(self, plan: StagingPlan, writer: staging.BatchWriter, run_id: str, partition_date: str) -> None:
+        self.plan = plan
+        self.writer = writer
+        self.run_id = run_id
+        self.partition_date = partition_date
+        self.load_id = str(time.time())
+        self.read = 0
+        self.bad = 0
+        self.found: list[tuple[int, Failure]] = []
+        self.occurrences: dict[str, int] = {}
+        # of each staged file, the positions in the source that its rows have
+        self.positions: list[np.ndarray | range] = []
+        self.normalize = dlt.Schema("phlo").naming.normalize_identifier
 
-@contextmanager
-def _own_errors() -> Iterator[None]:
-    """Raise our own errors as they are: dlt wraps what a resource raises, and with it whether a retry can help."""
-    try:
-        yield
-    except DltException as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, PhloError):
-            cause = cause.__cause__
-        if cause is None:
-            raise
-        raise cause from None
-
-
-@dataclass
-class _Totals:
-    read: int = 0
-    bad: int = 0
-
-
-def _stage_all(
-    yielded: Any, plan: StagingPlan, writer: staging.BatchWriter, run_id: str, partition_date: str
-) -> _Totals:
-    totals = _Totals()
-    normalize = dlt.Schema("phlo").naming.normalize_identifier
-    load_id = str(time.time())
-    found: list[tuple[int, Failure]] = []
-    occurrences: dict[str, int] = {}
-    for chunk in _chunks(_items(yielded, plan.table), plan.batch_rows):
-        rows, failures = _checked(chunk, plan, normalize)
-        found += [(totals.read, failure) for failure in failures]
+    def add(self, chunk: Chunk) -> None:
+        """Convert, validate and stage one chunk."""
+        chunk, rows, failures = _checked(chunk, self.plan, self.normalize)
+        self.found += [(self.read, failure) for failure in failures]
+        positions: np.ndarray | range = range(self.read, self.read + len(rows))
         bad = bad_rows(failures)
         if bad:
-            reasons = _reasons(failures)
-            writer.reject(_rejected(chunk, bad, reasons, totals.read, run_id, partition_date, occurrences))
-            keep = np.ones(len(rows), bool)
-            keep[bad] = False
-            rows = rows.filter(pa.array(keep))
-        writer.write(_with_metadata(rows, plan, load_id, run_id, partition_date))
-        totals.read += len(chunk)
-        totals.bad += len(bad)
-    summary = counted(found)
-    if plan.strict or any(failure.count is None for failure in summary):
-        raise_for(summary, plan.table, totals.bad)
-    for failure in summary:
-        log.warning("%s: quarantined: %s", plan.table, failure)
-    _check_unique(plan, writer)
-    return totals
+            self._reject(_records(chunk, bad), [row + self.read for row in bad], _reasons(failures, self.read))
+            keep = _all_but(bad, len(rows))
+            rows, positions = rows.filter(pa.array(keep)), np.asarray(positions)[keep]
+        if len(rows):
+            self.writer.write(self._with_metadata(rows))
+            self.positions.append(positions)
+        self.read += len(chunk)
+
+    def close(self) -> None:
+        """Look at the batch as a whole: rules that are broken, types that differ, values that are not unique."""
+        self._raise_for_failures()
+        self._unify_types()
+        if self.plan.declared is not None and self.plan.check_rows:
+            for columns in self.plan.declared.unique_sets():
+                self._check_unique(columns)
+            self._raise_for_failures()
+        for failure in counted(self.found):
+            log.warning("%s: quarantined: %s", self.plan.table, failure)
+
+    def _raise_for_failures(self) -> None:
+        summary = counted(self.found)
+        if self.plan.strict or any(failure.count is None for failure in summary):
+            raise_for(summary, self.plan.table, self.bad)
+
+    def _unify_types(self) -> None:
+        """Give the columns of all files one type, and their rows the hashes that go with it."""
+        schemas = self.writer.schemas
+        common = staging.common_schema(schemas)
+        for number, schema in enumerate(schemas):
+            if any(common.field(item.name).type != item.type for item in schema):
+                rows = self.writer.read(number)
+                for position, item in enumerate(schema):
+                    wanted = common.field(item.name).type
+                    rows = rows.set_column(position, item.name, conform.recast(rows[item.name], wanted))
+                self.writer.rewrite(number, self._with_hashes(rows))
+
+    def _with_hashes(self, rows: pa.Table) -> pa.Table:
+        if not self.plan.metadata_columns:
+            return rows
+        hashes = row_hashes(rows, [name for name in rows.column_names if name not in METADATA_COLUMNS])
+        return rows.set_column(rows.schema.get_field_index(HASH), HASH, hashes)
+
+    def _check_unique(self, columns: tuple[str, ...]) -> None:
+        """Set rows aside that share a value which must be unique, and which the merge would keep apart."""
+        if not self.writer.files:
+            return
+        wanted = list(dict.fromkeys([*columns, *self.plan.identity]))
+        tables = [self.writer.read(number, wanted) for number in range(len(self.writer.files))]
+        repeated = np.asarray(duplicate_rows(staging.concat(tables), columns, self.plan.identity), np.int64)
+        rule = Failure(", ".join(columns), "unique", None)
+        start = 0
+        for number, table in enumerate(tables):
+            rows = repeated[(repeated >= start) & (repeated < start + len(table))] - start
+            start += len(table)
+            if len(rows):
+                self._set_aside(number, rows, rule)
+
+    def _set_aside(self, number: int, rows: np.ndarray, rule: Failure) -> None:
+        """Move staged rows to the quarantine."""
+        sources = np.asarray(self.positions[number])
+        positions = sources[rows].tolist()
+        self.found.append((0, Failure(rule.column, rule.check, tuple(positions))))
+        staged = self.writer.read(number)
+        source_columns = [name for name in staged.column_names if name not in METADATA_COLUMNS]
+        records = staged.select(source_columns).take(rows).to_pylist()
+        self._reject(records, positions, {position: [rule] for position in positions})
+        keep = _all_but(rows, len(staged))
+        self.positions[number] = sources[keep]
+        self.writer.rewrite(number, staged.filter(pa.array(keep)))
+
+    def _reject(
+        self, records: Iterable[Mapping[str, Any]], positions: list[int], reasons: Mapping[int, Sequence[Failure]]
+    ) -> None:
+        """
+        Stage rows for the quarantine.
+
+        The id depends on the record, the broken rules and the how-manieth such record of the run it is: a rerun over
+        the same data quarantines nothing twice.
+        """
+        rows = []
+        for position, record in zip(positions, records, strict=True):
+            text = canonical_json(record)
+            rules = "; ".join(f"{failure.column or 'row'}: {failure.check}" for failure in reasons[position])
+            content = blake2b(f"{text}\n{rules}".encode(), digest_size=16).hexdigest()
+            self.occurrences[content] = self.occurrences.get(content, 0) + 1
+            rows.append(
+                {
+                    "quarantine_id": f"{content}-{self.occurrences[content]}",
+                    "reason": rules,
+                    "column_name": reasons[position][0].column,
+                    "check_name": reasons[position][0].check,
+                    "run_id": self.run_id,
+                    "partition_date": datetime.date.fromisoformat(self.partition_date),
+                    "source_position": position,
+                    "record": text,
+                    "quarantined_at": datetime.datetime.now(datetime.UTC),
+                    # the id is the content: a record that is there stays as it is
+                    HASH: f"{content}-{self.occurrences[content]}",
+                }
+            )
+        self.bad += len(rows)
+        self.writer.reject(pa.Table.from_pylist(rows, schema=QUARANTINE_SCHEMA))
+
+    def _with_metadata(self, rows: pa.Table) -> pa.Table:
+        if not self.plan.metadata_columns:
+            return rows
+        rows = rows.select([name for name in rows.column_names if name not in METADATA_COLUMNS])
+        count = len(rows)
+        values = (
+            pa.repeat(pa.scalar(self.load_id), count),
+            pa.array(_row_ids(count), pa.string()),
+            pa.repeat(pa.scalar(datetime.datetime.now(datetime.UTC), TIMESTAMP), count),
+            pa.repeat(pa.scalar(self.run_id), count),
+            pa.repeat(pa.scalar(datetime.date.fromisoformat(self.partition_date), pa.date32()), count),
+            row_hashes(rows),
+        )
+        for name, column in zip(METADATA_COLUMNS, values, strict=True):
+            rows = rows.append_column(name, column)
+        return rows
 
 
-def _checked(chunk: Any, plan: StagingPlan, normalize: Callable[[str], str]) -> tuple[pa.Table, list[Failure]]:
-    """Return the chunk converted and transformed, and everything wrong with it."""
+def _checked(chunk: Chunk, plan: StagingPlan, normalize: Callable[[str], str]) -> tuple[Chunk, pa.Table, list[Failure]]:
+    """Return the chunk as transforms leave it, its rows converted, and everything wrong with them."""
     if plan.transforms:
-        # transforms see declared types where the values have them; the result is converted once more
-        table, _ = conform.conform(chunk, None, normalize)
-        for transform in plan.transforms:
-            table = _transformed(table, transform)
-        chunk = table
+        chunk = _transformed(chunk, plan, normalize)
     rows, failures = conform.conform(chunk, plan.declared, normalize, plan.known_types)
     missing = [name for name in plan.key if name not in rows.column_names]
     if missing and len(rows):
@@ -213,96 +307,43 @@ def _checked(chunk: Any, plan: StagingPlan, normalize: Callable[[str], str]) -> 
             f"it has {', '.join(rows.column_names)}."
         )
     if plan.declared is not None and plan.check_rows:
-        return validate(rows, plan.declared, key=plan.key, conversion_failures=failures)
-    return rows, missing_values(rows, plan.declared, key=plan.key, conversion_failures=failures)
+        rows, failures = validate(rows, plan.declared, key=plan.key, conversion_failures=failures)
+    else:
+        failures = missing_values(rows, plan.declared, key=plan.key, conversion_failures=failures)
+    return chunk, rows, failures
 
 
-def _transformed(table: pa.Table, transform: Transform) -> pa.Table:
-    result = transform(table)
-    if not isinstance(result, pa.Table):
-        raise ConfigurationError(f"Transform {transform!r} returned {type(result).__name__}, not a pyarrow.Table.")
-    return result
+def _transformed(chunk: Chunk, plan: StagingPlan, normalize: Callable[[str], str]) -> pa.Table:
+    """
+    Apply the transforms. What they drop counts as never read; what they add counts.
 
-
-def _items(yielded: Any, table: str) -> Iterator[Any]:
-    """Yield what a source yields, one record or one table at a time."""
-    if isinstance(yielded, DltSource):
-        names = list(yielded.selected_resources)
-        if len(names) != 1:
+    They see a declared type where all values of a column have it; what they return is converted once more.
+    """
+    wanted = {column.name: column.type for column in plan.declared.columns} if plan.declared else {}
+    table, _ = conform.conform(chunk, None, normalize, {**plan.known_types, **wanted})
+    for transform in plan.transforms:
+        result = transform(table)
+        if not isinstance(result, pa.Table):
             raise ConfigurationError(
-                f"{table}: the source {yielded.name!r} has the resources {', '.join(names) or 'none'}; "
-                f"a table takes one: return source.with_resources({(names or ['name'])[0]!r})."
+                f"{plan.table}: transform {transform!r} returned {type(result).__name__}, not a pyarrow.Table."
             )
-        yielded = yielded.resources[names[0]]
-    if isinstance(yielded, DltResource) and yielded.write_disposition != "append":
-        log.info(
-            "%s: write_disposition=%r of the dlt resource has no effect, merge_strategy decides",
-            table,
-            yielded.write_disposition,
-        )
-    if isinstance(yielded, Mapping) or _as_table(yielded) is not None:
-        yielded = [yielded]
-    for item in yielded:
-        if isinstance(item, (list, tuple)):
-            yield from item
-        else:
-            yield item
+        table = result
+    if len(table) != len(chunk):
+        log.info("%s: transforms made %d rows of %d", plan.table, len(table), len(chunk))
+    return table
 
 
-def _as_table(item: Any) -> pa.Table | None:
-    """Return an Arrow table, record batch, or any data frame that speaks Arrow as a table; None for anything else."""
-    if isinstance(item, pa.Table):
-        return item
-    if isinstance(item, pa.RecordBatch):
-        return pa.Table.from_batches([item])
-    if type(item).__module__.startswith("pandas"):
-        return pa.Table.from_pandas(item, preserve_index=False).replace_schema_metadata(None)
-    if hasattr(item, "__arrow_c_stream__"):
-        return pa.table(item)
-    return None
+def _records(chunk: Chunk, rows: Sequence[int]) -> list[Mapping[str, Any]]:
+    if isinstance(chunk, pa.Table):
+        records: list[Mapping[str, Any]] = chunk.take(list(rows)).to_pylist()
+        return records
+    return [chunk[row] for row in rows]
 
 
-def _chunks(items: Iterable[Any], size: int) -> Iterator[list[Mapping[str, Any]] | pa.Table]:
-    """Yield lists of records and slices of tables of at most ``size`` rows, in arrival order."""
-    records: list[Mapping[str, Any]] = []
-    for item in items:
-        if isinstance(item, Mapping):
-            records.append(item)
-            if len(records) == size:
-                yield records
-                records = []
-            continue
-        if records:
-            yield records
-            records = []
-        table = _as_table(item)
-        if table is None:
-            raise ConfigurationError(
-                f"The source yielded a {type(item).__name__}: yield records (dict), lists of them, Arrow tables "
-                "or data frames."
-            )
-        for start in range(0, len(table), size):
-            yield table.slice(start, size)
-    if records:
-        yield records
-
-
-def _with_metadata(rows: pa.Table, plan: StagingPlan, load_id: str, run_id: str, partition_date: str) -> pa.Table:
-    if not plan.metadata_columns:
-        return rows
-    rows = rows.drop_columns([name for name in METADATA_COLUMNS if name in rows.column_names])
-    count = len(rows)
-    values = (
-        pa.repeat(pa.scalar(load_id), count),
-        pa.array(_row_ids(count), pa.string()),
-        pa.repeat(pa.scalar(datetime.datetime.now(datetime.UTC), TIMESTAMP), count),
-        pa.repeat(pa.scalar(run_id), count),
-        pa.repeat(pa.scalar(datetime.date.fromisoformat(partition_date), pa.date32()), count),
-        row_hashes(rows),
-    )
-    for name, column in zip(METADATA_COLUMNS, values, strict=True):
-        rows = rows.append_column(name, column)
-    return rows
+def _all_but(rows: Sequence[int] | np.ndarray, count: int) -> np.ndarray:
+    keep = np.ones(count, bool)
+    keep[rows] = False
+    return keep
 
 
 def _row_ids(count: int) -> list[str]:
@@ -311,85 +352,9 @@ def _row_ids(count: int) -> list[str]:
     return [digits[start : start + 20] for start in range(0, 20 * count, 20)]
 
 
-def _reasons(failures: Iterable[Failure]) -> dict[int, list[Failure]]:
+def _reasons(failures: Iterable[Failure], offset: int) -> dict[int, list[Failure]]:
     reasons: dict[int, list[Failure]] = {}
     for failure in failures:
         for row in failure.rows or ():
-            reasons.setdefault(row, []).append(failure)
+            reasons.setdefault(row + offset, []).append(failure)
     return reasons
-
-
-def _rejected(
-    chunk: Any,
-    bad: Sequence[int],
-    reasons: Mapping[int, Sequence[Failure]],
-    offset: int,
-    run_id: str,
-    partition_date: str,
-    occurrences: dict[str, int],
-) -> pa.Table:
-    """
-    Return the quarantine's rows of a chunk.
-
-    The id depends on the record, the broken rules and the how-manieth such record of the run it is: a rerun over
-    the same data quarantines nothing twice.
-    """
-    records = chunk.take(list(bad)).to_pylist() if isinstance(chunk, pa.Table) else [chunk[row] for row in bad]
-    rows = []
-    for row, record in zip(bad, records, strict=True):
-        text = canonical_json(record)
-        rules = "; ".join(f"{failure.column}: {failure.check}" for failure in reasons[row])
-        content = blake2b(f"{text}\n{rules}".encode(), digest_size=16).hexdigest()
-        occurrences[content] = occurrences.get(content, 0) + 1
-        rows.append(
-            {
-                "quarantine_id": f"{content}-{occurrences[content]}",
-                "reason": rules,
-                "column_name": reasons[row][0].column,
-                "check_name": reasons[row][0].check,
-                "run_id": run_id,
-                "partition_date": datetime.date.fromisoformat(partition_date),
-                "source_position": row + offset,
-                "record": text,
-                "quarantined_at": datetime.datetime.now(datetime.UTC),
-                # the id is the content: a record that is there stays as it is
-                "_phlo_row_hash": f"{content}-{occurrences[content]}",
-            }
-        )
-    return pa.Table.from_pylist(rows, schema=QUARANTINE_SCHEMA)
-
-
-QUARANTINE_SCHEMA = pa.schema(
-    [
-        ("quarantine_id", pa.string()),
-        ("reason", pa.string()),
-        ("column_name", pa.string()),
-        ("check_name", pa.string()),
-        ("run_id", pa.string()),
-        ("partition_date", pa.date32()),
-        ("source_position", pa.int64()),
-        ("record", pa.string()),
-        ("quarantined_at", TIMESTAMP),
-        ("_phlo_row_hash", pa.string()),
-    ]
-)
-
-
-def _check_unique(plan: StagingPlan, writer: staging.BatchWriter) -> None:
-    """Fail when a declared unique column (or set of them) holds one value for rows that the merge keeps apart."""
-    if plan.declared is None or not plan.check_rows or not writer.files:
-        return
-    unique = [(column.name,) for column in plan.declared.columns if column.unique]
-    for columns in [*unique, *plan.declared.unique_together]:
-        wanted = list(dict.fromkeys([*columns, *plan.identity]))
-        tables = [_read_columns(writer, name, wanted) for name in writer.files]
-        repeated = duplicates(staging.concat(tables), columns, plan.identity)
-        if repeated:
-            raise_for([FailureCount(", ".join(columns), "unique", None)], plan.table, repeated)
-
-
-def _read_columns(writer: staging.BatchWriter, name: str, columns: list[str]) -> pa.Table:
-    import pyarrow.parquet as pq
-
-    with (writer.folder / name).open("rb") as source:
-        return pq.read_table(source, columns=columns)

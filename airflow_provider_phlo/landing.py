@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import random
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -18,6 +17,7 @@ from pyiceberg.table import Table
 from airflow_provider_phlo import staging
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
 from airflow_provider_phlo.iceberg import branches, tables
+from airflow_provider_phlo.iceberg.commits import pause
 from airflow_provider_phlo.iceberg.merge import MergePlan, MergeResult, merge
 from airflow_provider_phlo.schemas.columns import ModelColumns
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg, pandera_to_iceberg
@@ -73,26 +73,42 @@ def land(catalog: Catalog, root: Any, batch: staging.StagedBatch, definition: Ta
     :returns: counts and the branch's snapshot as a JSON object; the first result, if the run has published already;
         None for an empty batch of a table that nobody has described yet.
     """
-    table = tables.find_table(catalog, definition.table)
-    published = branches.published_result(table, batch.token) if table else None
+    published = _published(catalog, definition.table, batch.token)
     if published is not None:
-        log.info("%s: run %s has published before, nothing to do", definition.table, batch.token)
         return published
     rows = staging.read_rows(root, batch)
-    if table is None and definition.declared is None and not rows.column_names:
-        return None
-    _prepare(catalog, definition, rows)
-    result = merge(
-        catalog,
-        definition.table,
-        rows,
-        definition.plan,
-        token=batch.token,
-        partition_date=batch.partition_date,
-        summary={"phlo.run-id": batch.run_id, "phlo.read": str(batch.read), "phlo.quarantined": str(batch.quarantined)},
-    )
+    described = definition.declared is not None or rows.column_names or catalog.table_exists(definition.table)
+    landed = _merged(catalog, batch, rows, definition) if described else None
     _quarantine(catalog, root, batch)
-    return _landed(batch, result)
+    return landed
+
+
+def _published(catalog: Catalog, identifier: str, token: str) -> dict[str, Any] | None:
+    table = tables.find_table(catalog, identifier)
+    result = branches.published_result(table, token) if table else None
+    if result is not None:
+        log.info("%s: run %s has published before, nothing to do", identifier, token)
+    return result
+
+
+def _merged(
+    catalog: Catalog, batch: staging.StagedBatch, rows: pa.Table, definition: TableDefinition
+) -> dict[str, Any]:
+    _prepare(catalog, definition, rows)
+    summary = {"phlo.run-id": batch.run_id, "phlo.read": str(batch.read), "phlo.quarantined": str(batch.quarantined)}
+
+    def attempt() -> MergeResult:
+        return merge(
+            catalog,
+            definition.table,
+            rows,
+            definition.plan,
+            token=batch.token,
+            partition_date=batch.partition_date,
+            summary=summary,
+        )
+
+    return _landed(batch, _until_done(attempt, definition.table))
 
 
 def _landed(batch: staging.StagedBatch, result: MergeResult) -> dict[str, Any]:
@@ -109,7 +125,10 @@ def _landed(batch: staging.StagedBatch, result: MergeResult) -> dict[str, Any]:
 
 
 def _prepare(catalog: Catalog, definition: TableDefinition, rows: pa.Table) -> None:
-    schema = _schema(definition, rows)
+    """Create or evolve the table, once it is certain that the rows go in."""
+    table = tables.find_table(catalog, definition.table)
+    schema = table.schema() if table else _schema(definition, rows)
+    tables.require_fit(rows, schema, definition.table)
     partition_by = definition.partition_by
     if partition_by is None:
         partition_by = ("_phlo_partition_date",) if definition.metadata_columns else ()
@@ -126,7 +145,7 @@ def _prepare(catalog: Catalog, definition: TableDefinition, rows: pa.Table) -> N
 
 def _schema(definition: TableDefinition, rows: pa.Table) -> Schema:
     if definition.declared is None:
-        return arrow_to_iceberg(rows.schema)
+        return arrow_to_iceberg(column for column in rows.schema if not pa.types.is_null(column.type))
     return pandera_to_iceberg(definition.declared.model, metadata_columns=definition.metadata_columns)
 
 
@@ -142,9 +161,9 @@ def _quarantine(catalog: Catalog, root: Any, batch: staging.StagedBatch) -> None
 
     def attempt() -> None:
         merged = merge(catalog, table, rejected, plan, token=batch.token, partition_date=batch.partition_date)
-        branches.publish(catalog, table, branches.branch_name(batch.token), expected_head=merged.snapshot_id)
+        branches.publish(catalog, table, branches.branch_name(batch.token), expected_head=merged.head)
 
-    _until_published(attempt, table)
+    _until_done(attempt, table)
 
 
 def publish(
@@ -162,16 +181,14 @@ def publish(
     :returns: ``landed``, with main's snapshot; the first result, if the run has published already.
     :raises CommitConflictError: if main moved in every round.
     """
+    published = _published(catalog, definition.table, landed["token"])
+    if published is not None:
+        return published
     batch = staging.load(root, landed["folder"])
-    current = [dict(landed)]
-    rounds = [0]
+    rounds = count()
 
     def attempt() -> dict[str, Any]:
-        if rounds[0]:
-            current[0] = land(catalog, root, batch, definition) or current[0]
-            audit(current[0]["branch"])
-        rounds[0] += 1
-        result = current[0]
+        result = landed if next(rounds) == 0 else _rebased(catalog, root, batch, definition, audit)
         branches.publish(
             catalog,
             definition.table,
@@ -179,21 +196,37 @@ def publish(
             token=batch.token,
             result=result,
             properties={STATE_PROPERTY: batch.state} if batch.state else None,
-            expected_head=result["snapshot_id"],
+            expected_head=result["head"],
         )
-        return branches.published_result(catalog.load_table(definition.table), batch.token) or result
+        return branches.published_result(catalog.load_table(definition.table), batch.token) or dict(result)
 
-    return _until_published(attempt, definition.table)
+    return _until_done(attempt, definition.table)
 
 
-def _until_published(attempt: Callable[[], Result], table: str) -> Result:
+def _rebased(
+    catalog: Catalog,
+    root: Any,
+    batch: staging.StagedBatch,
+    definition: TableDefinition,
+    audit: Callable[[str], None],
+) -> Mapping[str, Any]:
+    """Merge again on top of what others have published, and audit that, unless another attempt has published."""
+    published = _published(catalog, definition.table, batch.token)
+    if published is not None:
+        return published
+    result = _merged(catalog, batch, staging.read_rows(root, batch), definition)
+    audit(result["branch"])
+    return result
+
+
+def _until_done(attempt: Callable[[], Result], table: str) -> Result:
     """Repeat ``attempt`` while other writers win; one of them wins every round, so all get through."""
     for round_number in range(PUBLISH_ATTEMPTS):
         try:
             return attempt()
         except CommitConflictError as conflict:
             log.info("%s: another writer was faster (%s), merging again on top of it", table, conflict)
-            time.sleep(random.uniform(0, 0.1 * min(round_number + 1, 10)))  # noqa: S311  # spreads writers, no secret
+            pause(round_number)
     raise CommitConflictError(f"{table}: other writers won {PUBLISH_ATTEMPTS} rounds; nothing was published, retry.")
 
 
@@ -208,4 +241,4 @@ def check_definition(definition: TableDefinition) -> TableDefinition:
             f"{definition.table}: merge_strategy='replace' replaces the run's _phlo_partition_date, which "
             "add_metadata_columns=False leaves out: keep the metadata columns, or merge on a key."
         )
-    return replace(definition)
+    return definition

@@ -23,4 +23,4 @@ def transform(reference: str | Callable[..., Any]) -> Callable[..., Any]:
         raise ConfigurationError(
             f"There is no transform {reference!r}; installed: {', '.join(sorted(found.names)) or 'none'}."
         )
-    return found[reference].load()  # type: ignore[no-any-return]
+    return found[reference].load()

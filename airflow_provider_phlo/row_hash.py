@@ -8,14 +8,16 @@ value as text:
 - integers in decimal, booleans ``true`` and ``false``, text as UTF-8, bytes in hexadecimal;
 - floats as the decimal text of their IEEE 754 binary64 bits (-0.0 counts as 0.0, every NaN as the one quiet NaN);
 - timestamps as microseconds, dates as days since 1970-01-01, times as microseconds since midnight;
-- decimals in plain notation at their scale, nested values as JSON with sorted keys.
+- decimals in plain notation without trailing zeros, nested values as JSON with sorted keys.
 
 The hash is BLAKE2b (RFC 7693) of that, 16 bytes, in hexadecimal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import decimal
+import json
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
 from typing import Any
 
@@ -24,6 +26,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+_JSON_OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
 _FLOAT_NAN = np.float64("nan").view(np.int64).item()
 
 
@@ -75,14 +78,19 @@ def _value_text(values: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_date(kind):
         return values.cast(pa.date32()).cast(pa.int32()).cast(pa.large_string())
     if pa.types.is_time(kind):
-        return values.cast(pa.time64("us")).cast(pa.int64()).cast(pa.large_string())
+        return pc.cast(values, pa.time64("us"), safe=False).cast(pa.int64()).cast(pa.large_string())
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
         return _mapped(values, lambda value: value.hex())
     if pa.types.is_nested(kind):
         return _mapped(values, canonical_json)
     if pa.types.is_decimal(kind):
-        return _mapped(values, lambda value: format(value, "f"))
+        return _mapped(values, _decimal_text)
     return values.cast(pa.large_string())
+
+
+def _decimal_text(value: decimal.Decimal) -> str:
+    text = format(value, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _float_bits(values: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -99,4 +107,17 @@ def _mapped(values: pa.ChunkedArray, text: Callable[[Any], str]) -> pa.ChunkedAr
 
 def canonical_json(value: object) -> str:
     """Return ``value`` as JSON text with sorted keys: equal values give equal text."""
-    return orjson.dumps(value, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS).decode()
+    try:
+        return orjson.dumps(value, default=_plain_object, option=_JSON_OPTIONS).decode()
+    except TypeError:  # integers beyond 64 bits, halves of surrogate pairs
+        written = json.dumps(value, default=_plain_object, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return written.encode("utf-8", "backslashreplace").decode()
+
+
+def _plain_object(value: Any) -> Any:
+    """Return what JSON has for an object that it does not know."""
+    if isinstance(value, (set, frozenset)):
+        return sorted(value, key=str)
+    if isinstance(value, Mapping):
+        return dict(value)
+    return value.tolist() if hasattr(value, "tolist") else str(value)

@@ -138,17 +138,17 @@ def _previous_tick(timetable: Any, moment: datetime.datetime) -> datetime.dateti
         return max(_previous_tick(each, moment) for each in several)
     delta = _argument(timetable, "delta")
     if delta:
-        return moment - delta  # type: ignore[no-any-return]
+        return moment - delta
     expression = _argument(timetable, "expression")
     return _previous_cron_tick(expression, _argument(timetable, "timezone"), moment) if expression else moment
 
 
 def _previous_cron_tick(expression: str, zone: Any, moment: datetime.datetime) -> datetime.datetime:
-    from croniter import croniter
+    from croniter import croniter  # type: ignore[import-untyped]
     from pendulum import timezone
 
     local = moment.astimezone(timezone(zone) if isinstance(zone, str) else zone)
-    return croniter(expression, local).get_prev(datetime.datetime)  # type: ignore[no-any-return]
+    return croniter(expression, local).get_prev(datetime.datetime)
 
 
 def _argument(timetable: Any, name: str) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from airflow_provider_phlo.exceptions import ConfigurationError
+
 SECTION = "phlo"
 
 
@@ -12,6 +14,13 @@ def _get(key: str, fallback: str) -> str:
     from airflow.sdk.configuration import conf
 
     return conf.get(SECTION, key, fallback=fallback)
+
+
+def _whole_number(key: str, fallback: str, *, at_least: int) -> int:
+    value = _get(key, fallback)
+    if not value.strip().isdecimal() or int(value) < at_least:
+        raise ConfigurationError(f"[{SECTION}] {key} = {value!r}: give a whole number from {at_least}.")
+    return int(value)
 
 
 def home() -> Path:
@@ -36,17 +45,24 @@ def staging_url() -> str:
 
 def staging_retention_days() -> int:
     """Return for how many days the staged files of a finished run are kept."""
-    return int(_get("staging_retention_days", "7"))
+    return _whole_number("staging_retention_days", "7", at_least=0)
 
 
 def batch_rows() -> int:
     """Return how many rows are converted, validated and written at a time."""
-    return int(_get("batch_rows", "50000"))
+    return _whole_number("batch_rows", "50000", at_least=1)
 
 
 def preload() -> bool:
     """Return whether heavy libraries are imported before tasks are forked."""
     return _get("preload", "True").lower() in ("1", "true", "yes", "on")
+
+
+def forks_tasks() -> bool:
+    """Return whether the scheduler's children run tasks (LocalExecutor, perhaps among others)."""
+    from airflow.sdk.configuration import conf
+
+    return "LocalExecutor" in conf.get("core", "executor", fallback="")
 
 
 def day_zone() -> str:

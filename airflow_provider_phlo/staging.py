@@ -19,8 +19,8 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
+from airflow_provider_phlo.schemas.conform import common_type, recast
 
 MANIFEST = "manifest.json"
 
@@ -107,23 +108,37 @@ class BatchWriter:
         with disk_errors(self.folder):
             (self.folder / self.attempt).mkdir(parents=True, exist_ok=True)
         self.files: list[str] = []
+        self.schemas: list[pa.Schema] = []
         self.rejected_files: list[str] = []
 
     def write(self, rows: pa.Table) -> None:
-        """Stage good rows."""
-        self._write(rows, "part", self.files)
+        """Stage good rows as one more file."""
+        self.files.append(self._write(rows, f"part-{len(self.files):05d}"))
+        self.schemas.append(rows.schema)
 
     def reject(self, rows: pa.Table) -> None:
         """Stage rows for the quarantine."""
-        self._write(rows, "rejected", self.rejected_files)
+        self.rejected_files.append(self._write(rows, f"rejected-{len(self.rejected_files):05d}"))
 
-    def _write(self, rows: pa.Table, kind: str, files: list[str]) -> None:
-        if len(rows) == 0:
-            return
-        name = f"{self.attempt}/{kind}-{len(files):05d}.parquet"
-        with disk_errors(self.folder), (self.folder / name).open("wb") as target:
-            pq.write_table(rows, target, compression="zstd", compression_level=1)
-        files.append(name)
+    def read(self, number: int, columns: list[str] | None = None) -> pa.Table:
+        """Return the rows of a file of this attempt."""
+        with (self.folder / self.files[number]).open("rb") as source:
+            return pq.read_table(source, columns=columns)
+
+    def rewrite(self, number: int, rows: pa.Table) -> None:
+        """Replace the rows of a file of this attempt."""
+        self._write(rows, self.files[number].partition("/")[2].removesuffix(".parquet"))
+        self.schemas[number] = rows.schema
+
+    def _write(self, rows: pa.Table, name: str) -> str:
+        path = f"{self.attempt}/{name}.parquet"
+        try:
+            with disk_errors(self.folder), (self.folder / path).open("wb") as target:
+                pq.write_table(rows, target, compression="zstd", compression_level=1)
+        except TransientError:
+            remove(self.folder / self.attempt)  # makes room for the retry
+            raise
+        return path
 
     def finish(self, batch: StagedBatch) -> StagedBatch:
         """Write the manifest of ``batch`` in one step."""
@@ -131,7 +146,7 @@ class BatchWriter:
         content = json.dumps(asdict(batch), sort_keys=True)
         with disk_errors(self.folder):
             if isinstance(path, Path) and os.path.exists(self.folder):
-                part = self.folder / f"{MANIFEST}.{self.attempt}"
+                part = self.folder / self.attempt / MANIFEST
                 part.write_text(content)
                 os.replace(part, path)
             else:  # an object store writes an object whole or not at all
@@ -172,47 +187,39 @@ def _read_all(root: Any, batch: StagedBatch, files: tuple[str, ...]) -> pa.Table
 
 
 def concat(tables: list[pa.Table]) -> pa.Table:
-    """Put tables of one source together: missing columns are NULL, integers yield to floats, mixtures to text."""
+    """Put tables of one source together; missing columns are NULL, types as :func:`common_schema` has them."""
     if not tables:
         return pa.table({})
-    types: dict[str, pa.DataType] = {}
-    for table in tables:
-        for column in table.schema:
-            types[column.name] = _common_type(types.get(column.name, column.type), column.type)
-    schema = pa.schema(list(types.items()))
+    schema = common_schema([table.schema for table in tables])
     return pa.concat_tables(
         pa.table([_as(table, item) for item in schema], schema=schema) for table in tables
     ).combine_chunks()
 
 
-def _common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType:
-    if one == other:
-        return one
-    try:
-        merged = pa.unify_schemas([pa.schema([("", one)]), pa.schema([("", other)])], promote_options="permissive")
-    except (pa.ArrowTypeError, pa.ArrowInvalid):
-        return pa.string()
-    return merged.field(0).type
+def common_schema(schemas: Iterable[pa.Schema]) -> pa.Schema:
+    """Return all columns of ``schemas``, in the order in which they come, each in a type that holds all its values."""
+    types: dict[str, pa.DataType] = {}
+    for schema in schemas:
+        for column in schema:
+            types[column.name] = common_type(types.get(column.name, column.type), column.type)
+    return pa.schema(list(types.items()))
 
 
 def _as(table: pa.Table, wanted: pa.Field) -> pa.ChunkedArray | pa.Array:
     if wanted.name not in table.column_names:
         return pa.nulls(len(table), wanted.type)
-    return table[wanted.name].cast(wanted.type)
+    return recast(table[wanted.name], wanted.type)
 
 
 def remove_expired(root: Any, table: str, older_than: float) -> int:
     """
     Remove the staged batches of ``table`` that are older than ``older_than`` (seconds since 1970), and say how many.
 
-    An attempt without manifest counts by the age of its folder.
+    An attempt without manifest counts by the age of its folder. Another process may be removing them too.
     """
     removed = 0
-    base = root / table
-    if not base.exists():
-        return 0
-    for day in base.iterdir():
-        for folder in day.iterdir():
+    for day in _children(root / table):
+        for folder in _children(day):
             if _staged_at(folder) < older_than:
                 remove(folder)
                 removed += 1
@@ -221,17 +228,27 @@ def remove_expired(root: Any, table: str, older_than: float) -> int:
 
 def _staged_at(folder: Any) -> float:
     batch = _read(folder / MANIFEST)
-    return batch.staged_at if batch else float(folder.stat().st_mtime)
+    if batch:
+        return batch.staged_at
+    try:
+        return float(folder.stat().st_mtime)
+    except FileNotFoundError:
+        return time.time()
+
+
+def _children(path: Any) -> list[Any]:
+    try:
+        return list(path.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def remove(path: Any) -> None:
-    """Remove a folder; another process may be removing it too."""
+    """Remove a file or folder; another process may be removing it too."""
     if path.is_dir():
-        for child in list(path.iterdir()):
+        for child in _children(path):
             remove(child)
-        try:
+        with suppress(OSError):  # gone already, or not empty
             path.rmdir()
-        except (FileNotFoundError, OSError):
-            return
     else:
         path.unlink(missing_ok=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from airflow_provider_phlo import __version__
@@ -18,7 +20,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     :param argv: the arguments; those of the process when None.
     """
     arguments = _parser().parse_args(argv)
+    _enter_embedded_environment()
     _load(arguments.path)(arguments)
+
+
+def _enter_embedded_environment() -> None:
+    """Do what ``eval "$(make -s env)"`` does, unless this shell has an Airflow home or a catalog of its own."""
+    from airflow_provider_phlo import embedded
+
+    if {"AIRFLOW_HOME", "AIRFLOW_CONN_ICEBERG_DEFAULT"} & os.environ.keys():
+        return
+    root = Path.cwd()
+    home = embedded.resolve_home(root, os.environ)
+    if not home.exists():
+        raise SystemExit(
+            f"phlo: {home} does not exist. Go to the project's folder or set PHLO_HOME; make demo fills it."
+        )
+    embedded.prepare(home)
+    os.environ.update(embedded.shell_environment(home, root, os.environ))
 
 
 def _parser() -> argparse.ArgumentParser:

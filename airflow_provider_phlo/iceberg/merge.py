@@ -57,6 +57,7 @@ class MergeResult:
     :param files_rewritten: data files that were replaced.
     :param bytes_written: size of the new data files.
     :param snapshot_id: the new snapshot, None when nothing changed.
+    :param head: what the branch points to: the new snapshot, else main's; None for a table without any.
     """
 
     rows: int = 0
@@ -71,6 +72,7 @@ class MergeResult:
     bytes_written: int = 0
     seconds: float = 0.0
     snapshot_id: int | None = None
+    head: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as a JSON object."""
@@ -120,12 +122,16 @@ def merge(
     :param token: names the branch, ``phlo_<token>``.
     :param partition_date: the run's partition, which ``replace`` replaces.
     :param summary: more properties of the snapshot, their names begin with ``phlo.``.
-    :raises SchemaError: if a key is NULL, or shared by rows of a batch that is not to be deduplicated.
+    :raises SchemaError: if a key is NULL, or shared by rows of a batch that is not to be deduplicated, or rows do not
+        fit the table.
+    :raises ConfigurationError: if the table has no such key column.
+    :raises CommitConflictError: if another attempt of the same run writes to the branch.
     """
     started = time.monotonic()
     branch = branches.branch_name(token)
     table = branches.create(catalog, identifier, branch)
-    rows = fit(batch, table)
+    _require_columns(table, plan.key)
+    rows = _with_hash(fit(batch, table))
     work = _Work(catalog, table, branch)
     if plan.strategy == "append":
         counts = _append(work, rows, plan)
@@ -151,7 +157,17 @@ def merge(
         bytes_written=sum(file.file_size_in_bytes for file in work.added),
         seconds=round(time.monotonic() - started, 3),
         snapshot_id=snapshot_id,
+        head=work.snapshot_id if snapshot_id is None else snapshot_id,
     )
+
+
+def _require_columns(table: Table, key: Sequence[str]) -> None:
+    missing = [name for name in key if name not in table.schema().column_names]
+    if missing:
+        raise ConfigurationError(
+            f"{'.'.join(table.name())} has no key column(s) {', '.join(missing)}: unique_key names columns as dlt "
+            f"writes them; the table has {', '.join(item.name for item in table.schema().fields)}."
+        )
 
 
 class _Work:
@@ -197,13 +213,12 @@ class _Work:
             )
 
     def _sorted(self, rows: pa.Table) -> pa.Table:
-        schema = self.table.schema()
+        # of a table made elsewhere, what is nested cannot be sorted by here
+        names = {item.field_id: item.name for item in self.table.schema().fields if item.field_type.is_primitive}
         keys = [
-            (
-                schema.find_column_name(item.source_id),
-                "descending" if item.direction == SortDirection.DESC else "ascending",
-            )
+            (names[item.source_id], "descending" if item.direction == SortDirection.DESC else "ascending")
             for item in self.table.sort_order().fields
+            if item.source_id in names
         ]
         return rows.sort_by(keys) if keys else rows
 
@@ -219,10 +234,9 @@ def _append(work: _Work, rows: pa.Table, plan: MergePlan) -> dict[str, int]:
     """Append; by hash, without the rows that batch or table hold already."""
     if plan.deduplication and plan.method == "hash":
         hashes = _hashes(rows)
-        keep = _first_of_each(hashes)
-        new = pa.array(keep & ~_in_table(work, hashes))
-        rows = rows.filter(new)
-    elif plan.deduplication and plan.key:
+        new = _first_of_each(hashes) & ~_in_table(work, hashes)
+        rows = rows.filter(pa.array(new))
+    elif plan.deduplication:
         rows = _deduplicated(rows, plan)
     work.add(rows)
     return {"inserted": len(rows)}
@@ -244,20 +258,27 @@ def _replace(work: _Work, rows: pa.Table, partition_date: str | None) -> dict[st
             "merge_strategy='replace' needs the metadata column _phlo_partition_date and a partition."
         )
     day = datetime.date.fromisoformat(partition_date)
+    strangers = len(rows) - pc.sum(_on_day(rows, day)).as_py() if len(rows) else 0
+    if strangers:
+        raise SchemaError(f"{strangers} row(s) of the batch are not of {partition_date}, the partition to be replaced.")
     old: list[tuple[FileScanTask, pa.Table, pa.Array]] = []
     for task in work.tasks(EqualTo(PARTITION_DATE, value=day)):  # type: ignore[misc]
         content = work.read(task)
         work.files_read += 1
-        old.append((task, content, pc.fill_null(pc.equal(content[PARTITION_DATE], pa.scalar(day)), False)))
+        old.append((task, content, _on_day(content, day)))
     replaced = [content.filter(inside) for _, content, inside in old]
-    before = pa.concat_arrays([_hashes(part) for part in replaced]) if replaced else pa.array([], pa.string())
-    if sorted(before.to_pylist()) == sorted(_hashes(rows).to_pylist()):
+    before = [value for part in replaced for value in _hashes(part).to_pylist()]
+    if sorted(before) == sorted(_hashes(rows).to_pylist()):
         return {"inserted": 0, "unchanged": len(rows)}
     for task, content, inside in old:
         if pc.any(inside).as_py():
             work.remove(task, content.filter(pc.invert(inside)))
     work.add(rows)
     return {"inserted": len(rows), "deleted": sum(len(part) for part in replaced)}
+
+
+def _on_day(rows: pa.Table, day: datetime.date) -> pa.ChunkedArray:
+    return pc.fill_null(pc.equal(rows[PARTITION_DATE], pa.scalar(day)), False)
 
 
 def _upsert(work: _Work, rows: pa.Table, key: tuple[str, ...]) -> dict[str, int]:
@@ -296,16 +317,27 @@ def _read_hashed(work: _Work, task: FileScanTask, key: Sequence[str] = ()) -> pa
     """Return the key columns of a file and what its content hash needs."""
     work.files_read += 1
     schema = work.table.schema()
-    if any(item.name == HASH for item in schema.fields):
-        return work.read(task, [*key, HASH])
+    if HASH in schema.column_names:
+        rows = work.read(task, [*key, HASH])
+        if not rows[HASH].null_count:
+            return rows
     return work.read(task)
 
 
 def _hashes(rows: pa.Table) -> pa.Array:
-    """Return the content hashes: those staged with the rows, else computed."""
-    if HASH in rows.column_names:
-        return rows[HASH].combine_chunks() if len(rows) else pa.array([], pa.string())
-    return row_hashes(rows, [name for name in rows.column_names if name not in METADATA_COLUMNS])
+    """Return the content hashes: those stored with the rows; computed where another writer has stored none."""
+    stored = _flat(rows[HASH]) if HASH in rows.column_names else None
+    if stored is not None and not stored.null_count:
+        return stored
+    computed = row_hashes(rows, [name for name in rows.column_names if name not in METADATA_COLUMNS])
+    return computed if stored is None else pc.coalesce(stored, computed.cast(stored.type))
+
+
+def _with_hash(rows: pa.Table) -> pa.Table:
+    """Return ``rows`` with their hashes, if the table stores them and the batch came without."""
+    if HASH not in rows.column_names or not rows[HASH].null_count:
+        return rows
+    return rows.set_column(rows.column_names.index(HASH), HASH, _hashes(rows))
 
 
 def _keys(rows: pa.Table, key: Sequence[str]) -> pa.Array:
@@ -313,7 +345,9 @@ def _keys(rows: pa.Table, key: Sequence[str]) -> pa.Array:
     if len(key) > 1:
         return _flat(encoded_rows(rows, key))
     values = _flat(rows[key[0]])
-    return _flat(encoded_rows(rows, key)) if pa.types.is_floating(values.type) else values
+    # Arrow compares neither NaN nor nested values as we do
+    plain = not (pa.types.is_floating(values.type) or pa.types.is_nested(values.type))
+    return values if plain else _flat(encoded_rows(rows, key))
 
 
 def _flat(values: pa.ChunkedArray | pa.Array) -> pa.Array:
@@ -322,14 +356,17 @@ def _flat(values: pa.ChunkedArray | pa.Array) -> pa.Array:
 
 def _deduplicated(rows: pa.Table, plan: MergePlan) -> pa.Table:
     """
-    Return the rows of which each key has one.
+    Return the rows of which each key has one; without a key, ``hash`` drops exact copies.
 
     ``hash`` drops exact copies and keeps the last of what then still shares a key: the last of the key, in short.
 
     :raises SchemaError: if a key is NULL, or is shared and the batch is not to be deduplicated.
     """
-    if not plan.key or not len(rows):
+    if not len(rows):
         return rows
+    if not plan.key:
+        copies = plan.deduplication and plan.method == "hash"
+        return rows.filter(pa.array(_first_of_each(_hashes(rows)))) if copies else rows
     for name in plan.key:
         if rows[name].null_count:
             raise SchemaError(

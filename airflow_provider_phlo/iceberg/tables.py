@@ -9,12 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
-from pyiceberg.exceptions import (
-    CommitFailedException,
-    NoSuchTableError,
-    ResolveError,
-    TableAlreadyExistsError,
-)
+from pyiceberg.exceptions import NoSuchTableError, ResolveError, TableAlreadyExistsError
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.partitioning import PARTITION_FIELD_ID_START, PartitionField, PartitionSpec
 from pyiceberg.schema import Schema, promote
@@ -30,10 +25,19 @@ from pyiceberg.transforms import (
     TruncateTransform,
     YearTransform,
 )
-from pyiceberg.types import IcebergType, NestedField, PrimitiveType, TimestampType, TimestamptzType
+from pyiceberg.types import (
+    IcebergType,
+    ListType,
+    NestedField,
+    PrimitiveType,
+    StructType,
+    TimestampType,
+    TimestamptzType,
+)
 
-from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError, SchemaError
+from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
 from airflow_provider_phlo.iceberg.catalog import ensure_namespace
+from airflow_provider_phlo.iceberg.commits import retried
 from airflow_provider_phlo.schemas.iceberg import iceberg_type
 
 PROPERTIES = {
@@ -43,7 +47,6 @@ PROPERTIES = {
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "50",
 }
-_COMMIT_ATTEMPTS = 10
 _TRANSFORM = re.compile(r"(\w+)\((?:\s*(\d+)\s*,)?\s*(\w+)\s*(?:,\s*(\d+)\s*)?\)")
 _TIME_TRANSFORMS: dict[str, Callable[[], Transform[Any, Any]]] = {
     "year": YearTransform,
@@ -105,6 +108,10 @@ def partition_spec(schema: Schema, partition_by: Sequence[str]) -> PartitionSpec
     for position, expression in enumerate(partition_by):
         transform, column = _transform(schema, expression)
         source = _field(schema, column, f"partition_by={expression!r}")
+        if not transform.can_transform(source.field_type):
+            raise ConfigurationError(
+                f"partition_by={expression!r}: {column!r} is {source.field_type}, which {transform} does not take."
+            )
         identity = isinstance(transform, IdentityTransform)
         name = column if identity else f"{column}_{str(transform).partition('[')[0]}"
         fields.append(PartitionField(source.field_id, PARTITION_FIELD_ID_START + position, transform, name))
@@ -135,6 +142,8 @@ def sort_order(schema: Schema, sort_by: Sequence[str]) -> SortOrder:
     for expression in sort_by:
         column, _, direction = expression.partition(" ")
         source = _field(schema, column, f"sort_by={expression!r}").field_id
+        if direction.strip().lower() not in ("", "asc", "desc"):
+            raise ConfigurationError(f"sort_by={expression!r} is not understood: write 'column' or 'column desc'.")
         descending = direction.strip().lower() == "desc"
         fields.append(
             SortField(
@@ -155,6 +164,23 @@ def _field(schema: Schema, column: str, what: str) -> NestedField:
     return found
 
 
+def require_fit(rows: pa.Table, schema: Schema, identifier: str) -> None:
+    """
+    Check that ``rows`` can go into a table with ``schema``, perhaps after :func:`evolve`; nothing is written.
+
+    :raises SchemaError: if a type differs in a way that Iceberg does not widen, or a required value is missing.
+    """
+    _changes(schema, rows.schema, identifier)
+    for item in schema.fields:
+        if item.required and len(rows):
+            missing = rows[item.name].null_count if item.name in rows.column_names else len(rows)
+            if missing:
+                raise SchemaError(
+                    f"{identifier}: required column {item.name!r} has {missing} NULL(s) in a batch of {len(rows)} "
+                    "rows: fill it at the source or in a transform, or make it optional in the table."
+                )
+
+
 def evolve(catalog: Catalog, identifier: str, batch: pa.Schema) -> Table:
     """
     Make the table fit ``batch``: add new columns, widen types as Iceberg allows.
@@ -163,21 +189,19 @@ def evolve(catalog: Catalog, identifier: str, batch: pa.Schema) -> Table:
     :raises SchemaError: for any other difference; nothing is changed then.
     :raises CommitConflictError: if other writers changed the table in every round.
     """
-    for _ in range(_COMMIT_ATTEMPTS):
+
+    def attempt() -> Table:
         table = catalog.load_table(identifier)
         additions, widenings = _changes(table.schema(), batch, identifier)
-        if not additions and not widenings:
-            return table
-        try:
+        if additions or widenings:
             with table.update_schema() as update:
                 for name, kind in additions.items():
-                    update.add_column(name, kind)
-                for name, kind in widenings.items():
-                    update.update_column(name, kind)
-            return table
-        except CommitFailedException:
-            continue
-    raise CommitConflictError(f"The schema of {identifier} was changed by others {_COMMIT_ATTEMPTS} times in a row.")
+                    update.add_column((name,), kind)
+                for name, wider in widenings.items():
+                    update.update_column((name,), wider)
+        return table
+
+    return retried(attempt, identifier)
 
 
 def _changes(
@@ -187,14 +211,14 @@ def _changes(
     additions: dict[str, IcebergType] = {}
     widenings: dict[str, PrimitiveType] = {}
     for column in batch:
+        if pa.types.is_null(column.type):  # nothing but NULLs: any type holds them
+            continue
         kind = iceberg_type(column.type, count(schema.highest_field_id + 1))
         present = known.get(column.name)
         if present is None:
             additions[column.name] = kind
-        elif not isinstance(kind, PrimitiveType) or not isinstance(present, PrimitiveType):
-            _require_same_shape(present, kind, column.name, identifier)
-        elif kind != present and not _widens(kind, present):
-            if not _widens(present, kind):
+        elif not _holds(present, kind):
+            if not isinstance(kind, PrimitiveType) or not _promotes(present, kind):
                 raise SchemaError(
                     f"{identifier}: column {column.name!r} is {present} in the table and {kind} in the batch. "
                     "Iceberg widens int to long, float to double and decimals in precision, nothing else: declare the "
@@ -204,14 +228,17 @@ def _changes(
     return additions, widenings
 
 
-def _require_same_shape(present: IcebergType, kind: IcebergType, name: str, identifier: str) -> None:
-    if type(present) is not type(kind):
-        raise SchemaError(
-            f"{identifier}: column {name!r} is {present} in the table and {kind} in the batch: declare it the same way."
-        )
+def _holds(present: IcebergType, kind: IcebergType) -> bool:
+    """Return whether a column of type ``present`` takes values of ``kind``; what a struct lacks is NULL."""
+    if isinstance(present, StructType) and isinstance(kind, StructType):
+        members = {item.name: item.field_type for item in present.fields}
+        return all(item.name in members and _holds(members[item.name], item.field_type) for item in kind.fields)
+    if isinstance(present, ListType) and isinstance(kind, ListType):
+        return _holds(present.element_type, kind.element_type)
+    return kind == present or _promotes(kind, present)
 
 
-def _widens(source: IcebergType, target: IcebergType) -> bool:
+def _promotes(source: IcebergType, target: IcebergType) -> bool:
     try:
         return promote(source, target) == target
     except ResolveError:
@@ -222,18 +249,30 @@ def fit(rows: pa.Table, table: Table) -> pa.Table:
     """
     Return ``rows`` with the table's columns, order and types; a missing optional column is NULL.
 
-    :raises SchemaError: if a required column is missing or holds NULL.
+    :raises SchemaError: if a required column is missing or holds NULL, a value does not fit its column, or a column
+        is not the table's.
     """
+    identifier = ".".join(table.name())
     target = schema_to_pyarrow(table.schema(), include_field_ids=False)
-    columns = []
-    for wanted in target:
-        if wanted.name in rows.column_names:
-            column = rows[wanted.name].cast(wanted.type)
-        else:
-            column = pa.chunked_array([pa.nulls(len(rows), wanted.type)])
-        if not wanted.nullable and column.null_count:
-            raise SchemaError(
-                f"{'.'.join(table.name())}: required column {wanted.name!r} has {column.null_count} NULL(s)."
-            )
-        columns.append(column)
+    unknown = [item.name for item in rows.schema if item.name not in target.names and not pa.types.is_null(item.type)]
+    if unknown:
+        raise SchemaError(f"{identifier} has no column(s) {', '.join(unknown)}: add them first (tables.evolve).")
+    require_fit(rows, table.schema(), identifier)
+    columns = [
+        _cast(rows[wanted.name], wanted, identifier)
+        if wanted.name in rows.column_names
+        else pa.nulls(len(rows), wanted.type)
+        for wanted in target
+    ]
     return pa.table(columns, schema=target)
+
+
+def _cast(values: pa.ChunkedArray, wanted: pa.Field, identifier: str) -> pa.ChunkedArray:
+    try:
+        # nanoseconds are cut to microseconds
+        return values.cast(wanted.type, safe=not pa.types.is_timestamp(wanted.type))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # their messages hold values
+        raise SchemaError(
+            f"{identifier}: column {wanted.name!r} has values of {values.type} that do not fit {wanted.type}: "
+            "convert it in a transform."
+        ) from None

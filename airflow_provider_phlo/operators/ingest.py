@@ -222,8 +222,8 @@ def check_parameters(function: Callable[..., Any], resources: Collection[str], g
         by_name = parameter.kind is not parameter.POSITIONAL_ONLY
         if parameter.default is parameter.empty and not (known and by_name):
             raise ConfigurationError(
-                f"{name}: nothing fills the parameter {parameter.name!r}. Parameters are filled by name: "
-                f"partition_date, context, and the names of resources={{'{parameter.name}': connection id or callable}}."
+                f"{name}: nothing fills the parameter {parameter.name!r}. Filled by name are partition_date, "
+                f"context, and the names of resources: resources={{'{parameter.name}': connection id or callable}}."
             )
 
 

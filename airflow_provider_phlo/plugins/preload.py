@@ -21,7 +21,6 @@ TASK_MODULES = (
     "pyarrow.parquet",
     "pandas",
     "pandera.pandas",
-    "dlt",
     "pyiceberg.catalog.sql",
     "pyiceberg.io.pyarrow",
     "duckdb",
@@ -57,6 +56,8 @@ def on_starting(component: Any) -> None:
     job = getattr(component, "job_type", None)
     if job not in ("SchedulerJob", "DagProcessorJob") or not settings.preload():
         return
+    if job == "SchedulerJob" and not settings.forks_tasks():
+        return  # its tasks run in workers of another kind
     started = time.monotonic()
     names = (*PARSE_MODULES, *TASK_MODULES) if job == "SchedulerJob" else PARSE_MODULES
     missing = [name for name in names if not _import(name)]

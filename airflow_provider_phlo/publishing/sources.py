@@ -67,7 +67,7 @@ def open_trino_sources(trino: Any, sources: Iterable[str]) -> Iterator[Read]:
                 cursor.execute(f"SELECT * FROM {quote(source)} LIMIT 0").fetchall()  # noqa: S608 - quoted
             except TrinoUserError as error:
                 raise ConfigurationError(
-                    f"Trino cannot read {source}: {error.message} Run what writes it first, or correct the name."
+                    f"Trino cannot read {source}: {error.message}. Run what writes it first, or correct the name."
                 ) from error
         yield lambda source: _read_trino(cursor, source)
 
@@ -92,7 +92,7 @@ def _array(values: Sequence[Any], field: pa.Field) -> pa.Array:
 
 def trino_type(name: str) -> pa.DataType:
     """
-    Return the Arrow type of a Trino type; fractions of seconds beyond six digits are refused later, by value.
+    Return the Arrow type of a Trino type. Times have six digits, as Iceberg's do: Trino's client rounds more.
 
     :raises SchemaError: there is none.
     """

@@ -88,14 +88,15 @@ class RangeCheck(SQLCheck):
         return f"{low}{self.column}{high}"
 
     def aggregates(self, types: Mapping[str, str]) -> Mapping[str, Aggregate]:
-        """Count values beyond either bound."""
+        """Count values that are not within the bounds."""
         column = quote_identifier(self.column)
-        bounds = [("<", self.min_value), (">", self.max_value)]
-        beyond = [(f"{column} {sign} ?", bound) for sign, bound in bounds if bound is not None]
-        conditions = [condition for condition, _ in beyond]
-        if types[self.column] in ("FLOAT", "DOUBLE"):
-            conditions.append(f"isnan({column})")
-        return {"failed": _count(" OR ".join(conditions), *(bound for _, bound in beyond))}
+        bounds = [(">=", self.min_value), ("<=", self.max_value)]
+        given = [(f"{column} {sign} ?", bound) for sign, bound in bounds if bound is not None]
+        within = [condition for condition, _ in given]
+        if self.max_value is None and types[self.column] in ("FLOAT", "DOUBLE"):
+            # DuckDB orders NaN above all numbers
+            within.append(f"{column} <= CAST('Infinity' AS DOUBLE)")
+        return {"failed": _count(f"NOT ({' AND '.join(within)})", *(bound for _, bound in given))}
 
     def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:
         """Pass when no value is beyond a bound."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_provider_phlo.schemas.base import PhloSchema
+    from airflow_provider_phlo.schemas.dbt import dbt_model_to_pandera
 
-__all__ = ["PhloSchema"]
+__all__ = ["PhloSchema", "dbt_model_to_pandera"]
+
+_MODULES = {"PhloSchema": "base", "dbt_model_to_pandera": "dbt"}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "PhloSchema":
-        from airflow_provider_phlo.schemas.base import PhloSchema
-
-        return PhloSchema
+    if name in _MODULES:
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -25,21 +25,22 @@ class PhloSchema(DataFrameModel):
         annotations = {}
         for name, annotation in inspect.get_annotations(cls).items():
             if _is_underscored(cls, name, annotation):
-                field = cls.__dict__.get(name)
-                if not isinstance(field, FieldInfo):
-                    field = Field()
+                field = cls.__dict__.get(name, Field())
                 # Pandera accepts the name as an alias of an attribute that it does not drop.
-                field.alias = name
-                name = f"field_{name}"
+                alias, name = name, f"field_{name}"
                 setattr(cls, name, field)
-                field.__set_name__(cls, name)
+                if isinstance(field, FieldInfo):  # Pandera refuses anything else
+                    field.alias = field.alias or alias
+                    field.__set_name__(cls, name)
             annotations[name] = annotation
         cls.__annotations__ = annotations
         super().__init_subclass__(**kwargs)
 
 
 def _is_underscored(cls: type, name: str, annotation: Any) -> bool:
-    if not name.startswith("_") or name.startswith(("__", f"_{cls.__name__}__")):
+    mangled = f"_{cls.__name__.lstrip('_')}__"
+    if not name.startswith("_") or name.startswith(("__", mangled)):
         return False
-    text = annotation if isinstance(annotation, str) else ""
-    return get_origin(annotation) is not ClassVar and not text.startswith(("ClassVar", "typing.ClassVar"))
+    if isinstance(annotation, str):
+        return not annotation.startswith(("ClassVar", "typing.ClassVar"))
+    return annotation is not ClassVar and get_origin(annotation) is not ClassVar

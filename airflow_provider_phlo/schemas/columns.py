@@ -7,10 +7,12 @@ import decimal
 import typing
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, is_typeddict
+from typing import Any
 
 import pyarrow as pa
+from pandera.errors import SchemaInitError
 from pandera.pandas import DataFrameModel, DataFrameSchema
+from pydantic.errors import PydanticUserError
 
 from airflow_provider_phlo.exceptions import SchemaError
 
@@ -81,6 +83,10 @@ class ModelColumns:
     def __getitem__(self, name: str) -> Column:
         return next(column for column in self.columns if column.name == name)
 
+    def unique_sets(self) -> list[tuple[str, ...]]:
+        """Return the columns, and sets of columns, whose values are unique."""
+        return [*((column.name,) for column in self.columns if column.unique), *self.unique_together]
+
     def __contains__(self, name: str) -> bool:
         return any(column.name == name for column in self.columns)
 
@@ -91,14 +97,18 @@ def model_columns(model: type[DataFrameModel]) -> ModelColumns:
 
     :raises SchemaError: if it is no Pandera model, or a type has no Iceberg counterpart.
     """
-    return _model_columns(model)
+    if not (isinstance(model, type) and issubclass(model, DataFrameModel)):
+        raise SchemaError(f"validation_schema must be a Pandera DataFrameModel class, not {model!r}.")
+    hashable: Any = model
+    return _model_columns(hashable)
 
 
 @cache
 def _model_columns(model: Any) -> ModelColumns:
-    if not (isinstance(model, type) and issubclass(model, DataFrameModel)):
-        raise SchemaError(f"validation_schema must be a Pandera DataFrameModel class, not {model!r}.")
-    schema = model.to_schema()
+    try:
+        schema = model.to_schema()
+    except (SchemaInitError, PydanticUserError, TypeError) as error:
+        raise SchemaError(f"{model.__name__} cannot be used as validation schema: {error}") from error
     columns = tuple(_column(model, name, declared) for name, declared in schema.columns.items())
     together = (tuple([schema.unique] if isinstance(schema.unique, str) else schema.unique),) if schema.unique else ()
     return ModelColumns(model, columns, schema, schema.strict, together)
@@ -126,6 +136,11 @@ def _column(model: type[DataFrameModel], name: str, declared: Any) -> Column:
     if info.origin is not None and getattr(info.origin, "__module__", "").startswith("pandera"):
         annotation = info.arg
     metadata = declared.metadata or {}
+    if declared.regex:
+        raise SchemaError(
+            f"{model.__name__}: the pattern {name!r} stands for columns that nobody knows yet: declare each column; "
+            "those that are not declared are kept anyway."
+        )
     try:
         arrow_type = _arrow_type(annotation, declared.dtype)
     except KeyError:
@@ -164,7 +179,7 @@ def _nested_type(annotation: Any) -> pa.DataType | None:
     """Return list and struct types; a bare ``dict`` or ``list`` is JSON text."""
     if annotation in (dict, list):
         return pa.string()
-    if is_typeddict(annotation):
+    if isinstance(annotation, type) and hasattr(annotation, "__required_keys__"):  # any library's TypedDict
         return pa.struct([(name, _python_type(kind)) for name, kind in typing.get_type_hints(annotation).items()])
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is list:

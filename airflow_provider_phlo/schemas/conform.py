@@ -2,7 +2,8 @@
 Turn what a source yields into Arrow tables whose declared columns have their declared types.
 
 A value that cannot be converted becomes NULL and a :class:`Failure`; undeclared columns get the type of their values.
-Names follow dlt's naming convention. Nested values that no schema declares become JSON text with sorted keys.
+Names follow dlt's naming convention. Nested values that no schema declares become JSON text with sorted keys. Records
+and Arrow tables of the same values give the same table.
 """
 
 from __future__ import annotations
@@ -11,14 +12,30 @@ import datetime
 import decimal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.row_hash import canonical_json
-from airflow_provider_phlo.schemas.columns import Column, ModelColumns
+from airflow_provider_phlo.schemas.columns import DECIMAL, TIMESTAMP, Column, ModelColumns
+from airflow_provider_phlo.schemas.values import (
+    ARROW_ERRORS,
+    CONVERSION_ERRORS,
+    NESTED,
+    converter,
+    is_missing,
+    text,
+    timestamp,
+    type_name,
+)
+
+Values: TypeAlias = "Sequence[Any] | pa.ChunkedArray"
+Array: TypeAlias = "pa.Array | pa.ChunkedArray"
+INTEGER_BEYOND_LONG = pa.decimal128(38, 0)
+# Python objects of so many nested values exist at a time: more keep the garbage collector busy.
+NESTED_AT_A_TIME = 4096
 
 
 @dataclass(frozen=True)
@@ -51,19 +68,19 @@ def conform(
     :param normalize: dlt's naming convention.
     :param known: types that undeclared columns already have in the table; kept where the values allow it.
     :returns: the table, and the values that could not be converted; such rows hold NULL there.
-    :raises SchemaError: if two source names become one.
+    :raises SchemaError: if two source names become one, or one becomes none.
     """
     count = len(chunk)
     source = _columns_of_table(chunk) if isinstance(chunk, pa.Table) else _columns_of_records(chunk)
     names = _normalized(source, normalize)
-    columns: dict[str, pa.Array | pa.ChunkedArray] = {}
+    columns: dict[str, Array] = {}
     failures: list[Failure] = []
     for name, original in names.items():
         values = source[original]
         if declared is not None and name in declared:
             array, bad = _converted(values, declared[name].type)
             if bad:
-                failures.append(Failure(name, f"is_{_type_name(declared[name].type)}", tuple(bad)))
+                failures.append(Failure(name, f"is_{type_name(declared[name].type)}", tuple(bad)))
         else:
             array = _as_known(values, (known or {}).get(name))
         if not pa.types.is_null(array.type):
@@ -79,12 +96,20 @@ def _complete(columns: dict[str, Any], column: Column, count: int, failures: lis
         columns[column.name] = pa.nulls(count, column.type)
         if not column.nullable and column.default is None and count:
             failures.append(Failure(column.name, "column_in_data", tuple(range(count))))
-    if column.default is not None:
-        columns[column.name] = pc.fill_null(columns[column.name], pa.scalar(column.default, column.type))
+    if column.default is not None and columns[column.name].null_count:
+        default, bad = _converted([column.default], column.type)
+        if bad:
+            raise SchemaError(f"The default of column {column.name!r} is no {type_name(column.type)}.")
+        gaps = pc.is_null(columns[column.name])
+        columns[column.name] = pc.if_else(gaps, default[0], columns[column.name])
 
 
 def _columns_of_table(table: pa.Table) -> dict[str, pa.ChunkedArray]:
-    return {name: table[name] for name in table.column_names}
+    names = table.column_names
+    if len(set(names)) < len(names):
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        raise SchemaError(f"The source has several columns of one name: {', '.join(repeated)}. Rename them.")
+    return {name: table[name] for name in names}
 
 
 def _columns_of_records(records: Records) -> dict[str, list[Any]]:
@@ -101,6 +126,8 @@ def _columns_of_records(records: Records) -> dict[str, list[Any]]:
 def _normalized(source: Iterable[str], normalize: Callable[[str], str]) -> dict[str, str]:
     names: dict[str, str] = {}
     for original in source:
+        if not isinstance(original, str) or not original.strip():
+            raise SchemaError(f"The source has a column named {original!r}: a name is text, and not empty.")
         name = normalize(original)
         if name in names:
             raise SchemaError(
@@ -110,102 +137,205 @@ def _normalized(source: Iterable[str], normalize: Callable[[str], str]) -> dict[
     return names
 
 
-def _inferred(values: Sequence[Any] | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+def _inferred(values: Values) -> Array:
     """Return ``values`` in a type of their own; nested ones as JSON text, a mixture as text."""
     if isinstance(values, pa.ChunkedArray):
-        return _as_json(values.to_pylist()) if pa.types.is_nested(values.type) else _plain(values)
+        return _json_of_nested(values) if pa.types.is_nested(values.type) else _plain(values)
     kinds = {type(value) for value in values}
-    kinds.discard(type(None))
-    if kinds & {dict, list, tuple}:
+    if any(issubclass(kind, NESTED) for kind in kinds):
         return _as_json(values)
-    if kinds <= {int, float}:
-        # an integer beyond 2**63 needs a float too
-        return _first_that_fits(values, (pa.int64(), pa.float64()) if float not in kinds else (pa.float64(),))
     try:
-        return _plain(pa.array(values))
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
-        return pa.array([None if value is None else _text(value) for value in values], pa.string())
+        return _of_one_family(values, {_family(kind) for kind in kinds if kind is not type(None)})
+    except ARROW_ERRORS:
+        return _as_text(values)
 
 
-def _as_known(values: Sequence[Any] | pa.ChunkedArray, known: pa.DataType | None) -> pa.Array | pa.ChunkedArray:
+def _family(kind: type) -> type:
+    """Return the basic type that ``kind`` is one of: a library's own date-time is a date-time."""
+    families = (bool, int, float, str, bytes, decimal.Decimal, datetime.datetime, datetime.date)
+    return next((family for family in families if issubclass(kind, family)), kind)
+
+
+def _of_one_family(values: Sequence[Any], families: set[type]) -> Array:
+    if len(families) > 1 and not families <= {int, float}:
+        # NaN, NaT and NA among other things are how pandas writes a gap
+        values = [None if is_missing(value) else value for value in values]
+        families = {_family(type(value)) for value in values if value is not None}
+    if families == {int}:
+        return _integers(values)
+    if families <= {int, float} and families:
+        return pa.array([None if value is None else float(value) for value in values], pa.float64())
+    if families == {datetime.datetime}:
+        return _timestamps(values)
+    if families and families <= {decimal.Decimal, int}:
+        return _decimals(pa.array(values))
+    return _as_text(values) if len(families) > 1 else _plain_or_json(pa.array(values), values)
+
+
+def _integers(values: Sequence[Any]) -> pa.Array:
+    try:
+        return pa.array(values, pa.int64())
+    except (pa.ArrowInvalid, OverflowError):
+        return pa.array([None if value is None else decimal.Decimal(value) for value in values], INTEGER_BEYOND_LONG)
+
+
+def _timestamps(values: Sequence[Any]) -> pa.Array:
+    values = [None if value is None or is_missing(value) else value for value in values]
+    if any(value is not None and value.tzinfo is not None for value in values):
+        return pa.array([None if value is None else timestamp(value) for value in values], TIMESTAMP)
+    return pa.array(values, pa.timestamp("us"))
+
+
+def _decimals(values: pa.Array) -> pa.Array:
+    """Give decimals one type, whatever the digits of a batch; more digits than Iceberg has become text."""
+    try:
+        return values.cast(DECIMAL)
+    except pa.ArrowInvalid:
+        if not pa.types.is_decimal128(values.type):
+            raise
+        return values
+
+
+def _plain_or_json(array: pa.Array, values: Sequence[Any]) -> Array:
+    return _as_json(values) if pa.types.is_nested(array.type) else _plain(array)
+
+
+def _as_known(values: Values, known: pa.DataType | None) -> Array:
     """Return ``values`` in the type of the table's column if all of them fit, else in their own."""
     inferred = _inferred(values)
-    if known is None or inferred.type == known or pa.types.is_null(inferred.type) or pa.types.is_nested(known):
+    if known is None or pa.types.is_null(inferred.type) or pa.types.is_nested(known):
         return inferred
-    converted, bad = _converted(values, known)
+    known = _plain_type(known)
+    if inferred.type == known:
+        return inferred
+    try:
+        converted, bad = _converted(values, known)
+    except KeyError:  # a type of other programs: uuid, fixed-length bytes
+        return inferred
     return inferred if bad else converted
 
 
-def _first_that_fits(values: Sequence[Any], types: Iterable[pa.DataType]) -> pa.Array:
-    if all(value is None for value in values):
-        return pa.nulls(len(values))
-    for kind in types:
-        try:
-            return pa.array(values, kind)
-        except (pa.ArrowInvalid, OverflowError):
-            continue
-    return pa.array([None if value is None else float(value) for value in values], pa.float64())
-
-
-def _plain(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+def _plain(values: Array) -> Array:
     """Drop what Iceberg has no type for: dictionaries, nanoseconds, half floats, large and view types."""
     kind = values.type
     if pa.types.is_dictionary(kind):
         return _plain(values.cast(kind.value_type))
+    wanted = _plain_type(kind)
+    if wanted == kind:
+        return values
+    return pc.cast(values, wanted, safe=not pa.types.is_temporal(kind))
+
+
+def _plain_type(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_timestamp(kind):
-        zone = "UTC" if kind.tz else None
-        return pc.cast(values, pa.timestamp("us", zone), safe=False)
+        return pa.timestamp("us", "UTC" if kind.tz else None)
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return values.cast(pa.string())
-    if pa.types.is_large_binary(kind):
-        return values.cast(pa.binary())
+        return pa.string()
+    if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
+        return pa.binary()
     if pa.types.is_date64(kind):
-        return values.cast(pa.date32())
-    return values.cast(pa.float32()) if pa.types.is_float16(kind) else values
+        return pa.date32()
+    if pa.types.is_time(kind):
+        return pa.time64("us")
+    return pa.float32() if pa.types.is_float16(kind) else kind
 
 
-def _as_json(values: Sequence[Any]) -> pa.Array:
-    return pa.array(
-        [None if value is None else value if isinstance(value, str) else canonical_json(value) for value in values],
-        pa.string(),
-    )
+def _as_text(values: Iterable[Any]) -> pa.Array:
+    return pa.array([None if value is None or is_missing(value) else text(value) for value in values], pa.string())
 
 
-def _converted(
-    values: Sequence[Any] | pa.ChunkedArray, kind: pa.DataType
-) -> tuple[pa.Array | pa.ChunkedArray, list[int]]:
+def _as_json(values: Iterable[Any]) -> pa.Array:
+    """Return nested values as JSON text; text among them is JSON already."""
+
+    def written(value: Any) -> str | None:
+        if isinstance(value, str):
+            return text(value)
+        return None if value is None or is_missing(value) else canonical_json(value)
+
+    return pa.array(map(written, values), pa.string())
+
+
+def _json_of_nested(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    parts = [
+        _as_json(values.slice(start, NESTED_AT_A_TIME).to_pylist()) for start in range(0, len(values), NESTED_AT_A_TIME)
+    ]
+    return pa.chunked_array(parts, pa.string())
+
+
+def _converted(values: Values, kind: pa.DataType) -> tuple[Array, list[int]]:
     """Return ``values`` as ``kind`` and the positions of those that are not."""
     if isinstance(values, pa.ChunkedArray):
-        if values.type == kind:
-            return values, []
-        if not pa.types.is_nested(values.type) and _casts_plainly(values.type, kind):
-            try:
-                return _plain_cast(values, kind), []
-            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-                pass
-        values = values.to_pylist()
-    elif _holds_only(values, kind):
+        return _converted_array(values, kind)
+    if _holds_only(values, kind):
         try:
             return pa.array(values, kind), []
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        except ARROW_ERRORS:
             pass
     return _converted_one_by_one(values, kind)
 
 
+def _converted_array(values: pa.ChunkedArray, kind: pa.DataType) -> tuple[Array, list[int]]:
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    if values.type == kind:
+        return values, []
+    if pa.types.is_nested(values.type) and pa.types.is_string(kind):
+        return _json_of_nested(values), []
+    if _casts_plainly(values.type, kind):
+        try:
+            return _plain_cast(values, kind), []
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            pass
+    return _converted_one_by_one(values.to_pylist(), kind)
+
+
+def common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType:
+    """Return the type that holds the values of both: the wider number, a time with zone, else text."""
+    if one == other:
+        return one
+    if pa.types.is_timestamp(one) and pa.types.is_timestamp(other):
+        return TIMESTAMP if one.tz or other.tz else one
+    try:
+        merged = pa.unify_schemas([pa.schema([("", one)]), pa.schema([("", other)])], promote_options="permissive")
+    except (pa.ArrowTypeError, pa.ArrowInvalid):
+        return pa.string()
+    found = merged.field(0).type
+    is_number = pa.types.is_integer(found) or pa.types.is_floating(found) or pa.types.is_decimal128(found)
+    return found if is_number else pa.string()
+
+
+def recast(values: pa.ChunkedArray, kind: pa.DataType) -> Array:
+    """Return ``values``, whose type has ``kind`` as :func:`common_type`, as ``kind``."""
+    array, bad = _converted(values, kind)
+    if bad:
+        raise SchemaError(f"{len(bad)} value(s) of type {values.type} are no {kind}: declare the column in the schema.")
+    return array
+
+
+_SAME_KIND: tuple[Callable[[pa.DataType], bool], ...] = (
+    pa.types.is_timestamp,
+    pa.types.is_date,
+    pa.types.is_time,
+    pa.types.is_decimal,
+    lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind),
+    lambda kind: pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind),
+    lambda kind: pa.types.is_integer(kind) or pa.types.is_floating(kind),
+)
+
+
 def _casts_plainly(source: pa.DataType, kind: pa.DataType) -> bool:
-    """Return whether Arrow's own cast means what :data:`_CONVERTERS` mean: no number becomes a time or a truth."""
-    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        return bool(pa.types.is_temporal(source))
-    if pa.types.is_boolean(kind) or pa.types.is_boolean(source):
-        return bool(source == kind)
-    return not (pa.types.is_temporal(source) and not pa.types.is_string(kind))
+    """Return whether Arrow's own cast means what :mod:`airflow_provider_phlo.schemas.values` means."""
+    if pa.types.is_null(source) or (pa.types.is_integer(source) and pa.types.is_string(kind)):
+        return True
+    return any(matches(source) and matches(kind) for matches in _SAME_KIND)
 
 
 def _plain_cast(values: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     if pa.types.is_timestamp(kind) and pa.types.is_timestamp(values.type):
         values = pc.cast(values, pa.timestamp("us", values.type.tz), safe=False)
         return pc.assume_timezone(values, "UTC") if values.type.tz is None and kind.tz else values.cast(kind)
-    return values.cast(kind)
+    # a smaller float holds the nearest number, as it does for records
+    return values.cast(kind, safe=not pa.types.is_floating(kind))
 
 
 _EXACT_TYPES: tuple[tuple[Callable[[pa.DataType], bool], set[type]], ...] = (
@@ -225,18 +355,19 @@ def _holds_only(values: Sequence[Any], kind: pa.DataType) -> bool:
 
 
 def _converted_one_by_one(values: Sequence[Any], kind: pa.DataType) -> tuple[pa.Array, list[int]]:
-    convert = _converter(kind)
+    convert = converter(kind)
+    number = pa.types.is_floating(kind)
     good: list[Any] = []
     bad: list[int] = []
     for position, value in enumerate(values):
         try:
-            good.append(None if value is None else convert(value))
-        except (ValueError, TypeError, OverflowError, ArithmeticError):
+            good.append(None if value is None or (not number and is_missing(value)) else convert(value))
+        except CONVERSION_ERRORS:
             good.append(None)
             bad.append(position)
     try:
         return pa.array(good, kind), bad
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+    except ARROW_ERRORS:
         return _arrow_one_by_one(good, kind, bad)
 
 
@@ -245,92 +376,7 @@ def _arrow_one_by_one(values: list[Any], kind: pa.DataType, bad: list[int]) -> t
     for position, value in enumerate(values):
         try:
             pa.scalar(value, kind)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        except ARROW_ERRORS:
             values[position] = None
             bad.append(position)
     return pa.array(values, kind), sorted(bad)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (dict, list, tuple)):
-        return canonical_json(value)
-    return value.isoformat() if isinstance(value, (datetime.datetime, datetime.date)) else str(value)
-
-
-def _integer(value: Any) -> int:
-    if isinstance(value, str):
-        return int(value)
-    number = int(value)
-    if isinstance(value, bool) or number != value:
-        raise ValueError
-    return number
-
-
-def _float(value: Any) -> float:
-    if isinstance(value, bool):
-        raise TypeError
-    return float(value)
-
-
-def _boolean(value: Any) -> bool:
-    found = {"true": True, "1": True, "false": False, "0": False}.get(str(value).lower())
-    if found is None:
-        raise ValueError
-    return found
-
-
-def _timestamp(value: Any) -> datetime.datetime:
-    """Read a date-time; one without a zone is UTC. A bare number is refused: its unit is anybody's guess."""
-    if isinstance(value, str):
-        value = datetime.datetime.fromisoformat(value.strip())
-    elif isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
-        value = datetime.datetime(value.year, value.month, value.day)
-    if not isinstance(value, datetime.datetime):
-        raise TypeError
-    return value.replace(tzinfo=datetime.UTC) if value.tzinfo is None else value.astimezone(datetime.UTC)
-
-
-def _date(value: Any) -> datetime.date:
-    if isinstance(value, str):
-        value = datetime.datetime.fromisoformat(value.strip())
-    if isinstance(value, datetime.datetime):
-        return value.date()
-    if not isinstance(value, datetime.date):
-        raise TypeError
-    return value
-
-
-def _decimal(value: Any) -> decimal.Decimal:
-    if isinstance(value, bool):
-        raise TypeError
-    number = decimal.Decimal(repr(value) if isinstance(value, float) else value)
-    if not number.is_finite():
-        raise ValueError
-    return number
-
-
-def _bytes(value: Any) -> bytes:
-    return value.encode() if isinstance(value, str) else bytes(memoryview(value))
-
-
-_CONVERTERS: tuple[tuple[Callable[[pa.DataType], bool], Callable[[Any], Any], str], ...] = (
-    (pa.types.is_string, _text, "text"),
-    (pa.types.is_integer, _integer, "integer"),
-    (pa.types.is_floating, _float, "number"),
-    (pa.types.is_boolean, _boolean, "boolean"),
-    (pa.types.is_timestamp, _timestamp, "timestamp"),
-    (pa.types.is_date, _date, "date"),
-    (pa.types.is_decimal, _decimal, "decimal"),
-    (pa.types.is_binary, _bytes, "bytes"),
-    (pa.types.is_nested, lambda value: value, "nested value"),
-)
-
-
-def _converter(kind: pa.DataType) -> Callable[[Any], Any]:
-    return next(convert for matches, convert, _ in _CONVERTERS if matches(kind))
-
-
-def _type_name(kind: pa.DataType) -> str:
-    return next(name for matches, _, name in _CONVERTERS if matches(kind)).replace(" ", "_")

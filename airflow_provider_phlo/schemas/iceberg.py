@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import count
+from itertools import chain, count
 from typing import Any
 
 import pyarrow as pa
@@ -70,7 +70,8 @@ def pandera_to_iceberg(model: type[DataFrameModel], *, metadata_columns: bool = 
 
     :param metadata_columns: whether to add ``_dlt_*``, ``_cascade_ingested_at`` and ``_phlo_*``.
     """
-    ids = count(1)
+    last = FIRST_METADATA_ID + len(METADATA_FIELDS)
+    ids = chain(range(1, FIRST_METADATA_ID), count(last))  # a wide or deep model goes on after the metadata
     fields = [
         NestedField(
             next(ids),

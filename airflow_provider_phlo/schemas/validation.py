@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+import copy
+import datetime
+import functools
+import logging
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from pandera.errors import SchemaErrors
-from pandera.pandas import DataFrameSchema
+from pandera.errors import SchemaErrorReason, SchemaErrors, SchemaWarning
+from pandera.pandas import Check, DataFrameSchema
 
-from airflow_provider_phlo.exceptions import ValidationError
+from airflow_provider_phlo.exceptions import SchemaError, ValidationError
 from airflow_provider_phlo.schemas.columns import ModelColumns
 from airflow_provider_phlo.schemas.conform import Failure
 
+log = logging.getLogger(__name__)
+
 SAMPLE_ROWS = 10
+_EXACT_IN_FLOAT = 2**53
+_POSITION = "__position"
 
 
 def validate(
     table: pa.Table, declared: ModelColumns, *, key: Sequence[str] = (), conversion_failures: Iterable[Failure] = ()
 ) -> tuple[pa.Table, list[Failure]]:
     """
-    Check every rule of the model that looks at rows; uniqueness is the table's affair (see :func:`duplicates`).
+    Check every rule of the model that looks at rows; uniqueness is the whole run's affair (:func:`duplicate_rows`).
 
     :param table: a batch out of :func:`airflow_provider_phlo.schemas.conform.conform`.
     :param key: the key columns; a NULL there breaks a rule.
@@ -34,9 +44,9 @@ def validate(
     known = {(failure.column, row) for failure in failures for row in failure.rows or ()}
     table, undeclared = _undeclared(table, declared)
     failures += undeclared
+    lost_keys = [_nulls(table, column) for column in key if column not in declared or declared[column].nullable]
     table, found = _run_pandera(table, declared)
-    found += [_nulls(table, column) for column in key if column not in declared or declared[column].nullable]
-    return table, failures + _without(found, known)
+    return table, failures + _without([*found, *lost_keys], known)
 
 
 def missing_values(
@@ -85,10 +95,11 @@ class FailureCount:
     positions: tuple[int, ...] = ()
 
     def __str__(self) -> str:
+        where = f"column {self.column!r}" if self.column else "whole rows"
         if self.count is None:
-            return f"column {self.column!r}: check {self.check} fails for the batch as a whole"
+            return f"{where}: check {self.check} fails for the batch as a whole"
         sample = ", ".join(map(str, self.positions)) + (", …" if self.count > len(self.positions) else "")
-        return f"column {self.column!r}: check {self.check} fails for {self.count} row(s), at positions {sample}"
+        return f"{where}: check {self.check} fails for {self.count} row(s), at positions {sample}"
 
 
 def counted(failures: Iterable[tuple[int, Failure]]) -> list[FailureCount]:
@@ -150,13 +161,30 @@ def _run_pandera(table: pa.Table, declared: ModelColumns) -> tuple[pa.Table, lis
     if len(table) == 0:
         return table, []
     schema = _row_rules(declared)
-    frame = _frame(table, [column.name for column in declared.columns])
-    try:
-        checked = schema.validate(frame, lazy=True)
-    except SchemaErrors as errors:
-        return table, _failures(errors.failure_cases)
-    parsers = schema.parsers or any(column.parsers for column in schema.columns.values())
-    return (_parsed(table, checked, declared) if parsers else table), []
+    frame = _frame(table, declared)
+    checked, failures = _checked(schema, frame)
+    if not (schema.parsers or any(column.parsers for column in schema.columns.values())):
+        return table, failures
+    if checked is None:
+        # parsers ran on rows that are out: once more for those that go on
+        frame = frame.drop(index=bad_rows(failures))
+        checked, more = _checked(schema, frame)
+        failures += more
+    return (table if checked is None else _parsed(table, checked, declared)), failures
+
+
+def _checked(schema: DataFrameSchema, frame: pd.DataFrame) -> tuple[pd.DataFrame | None, list[Failure]]:
+    """Return the frame as parsers leave it, None if a rule is broken, and the broken rules."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", SchemaWarning)
+        try:
+            checked, failures = schema.validate(frame, lazy=True), []
+        except SchemaErrors as errors:
+            checked, failures = None, _failures(errors)
+    if any(issubclass(warning.category, SchemaWarning) for warning in caught):
+        # Pandera's own text shows the values
+        log.warning("%s: a check that only warns (raise_warning=True) fails for some rows", schema.name)
+    return checked, failures
 
 
 def _row_rules(declared: ModelColumns) -> DataFrameSchema:
@@ -170,54 +198,116 @@ def _row_rules(declared: ModelColumns) -> DataFrameSchema:
                 "nullable": column.nullable,
                 "required": True,
                 "default": None,
+                "drop_invalid_rows": False,
+                "checks": _uncut(declared.schema.columns[column.name].checks),
             }
             for column in declared.columns
         }
     )
     schema.strict, schema.unique, schema.coerce, schema.dtype, schema.index = False, None, False, None, None
+    schema.drop_invalid_rows, schema.checks = False, _uncut(schema.checks)
     return schema
 
 
-def _frame(table: pa.Table, names: Iterable[str]) -> pd.DataFrame:
-    return pd.DataFrame({name: _series(table[name]) for name in names})
+def _uncut(checks: Iterable[Check]) -> list[Check]:
+    """Return ``checks`` so that they report every row, whatever their ``n_failure_cases``: each has to go."""
+    copies = [copy.copy(check) for check in checks]
+    for check in copies:
+        check.n_failure_cases = None
+    return copies
+
+
+def _frame(table: pa.Table, declared: ModelColumns) -> pd.DataFrame:
+    frame = {}
+    for column in declared.columns:
+        values = table[column.name]
+        if pa.types.is_timestamp(values.type) and _compared_without_zone(declared.schema.columns[column.name].checks):
+            values = values.cast(pa.timestamp("us"))
+        frame[column.name] = _series(values)
+    return pd.DataFrame(frame)
+
+
+def _compared_without_zone(checks: Iterable[Check]) -> bool:
+    """Return whether a bound such as ``ge=datetime(2020, 1, 1)`` has no zone: then values are compared as UTC."""
+    bounds: list[Any] = []
+    for check in checks:
+        for bound in (check.statistics or {}).values():
+            bounds += bound if isinstance(bound, (list, tuple, set, frozenset)) else [bound]
+    return any(isinstance(bound, datetime.datetime) and bound.tzinfo is None for bound in bounds)
 
 
 def _series(values: pa.ChunkedArray) -> pd.Series:
-    """Return a series that keeps integers and booleans exact beside NULLs."""
+    """
+    Return a series that keeps integers and booleans exact beside NULLs.
+
+    Integers that a float holds exactly become floats there: comparing columns then gives no third truth value, which
+    Pandera cannot count.
+    """
     if values.null_count and pa.types.is_integer(values.type):
+        bounds = pc.min_max(values).as_py()
+        if all(bound is None or abs(bound) <= _EXACT_IN_FLOAT for bound in bounds.values()):
+            return values.cast(pa.float64()).to_pandas()
         return values.to_pandas(types_mapper={values.type: pd.Int64Dtype()}.get)
     if values.null_count and pa.types.is_boolean(values.type):
         return values.to_pandas(types_mapper={values.type: pd.BooleanDtype()}.get)
     return values.to_pandas()
 
 
-def _failures(cases: pd.DataFrame) -> list[Failure]:
-    """Turn Pandera's failure cases into data, leaving the values behind."""
+def _failures(errors: SchemaErrors) -> list[Failure]:
+    """Turn Pandera's errors into data, leaving the values behind; a rule about several columns names none."""
     found = []
-    for (column, check), group in cases.groupby(["column", "check"], dropna=False, sort=False):
-        rows = None if group["index"].isna().any() else tuple(sorted({int(row) for row in group["index"]}))
-        found.append(Failure("" if pd.isna(column) else str(column), str(check), rows))
+    for error in errors.schema_errors:
+        check = error.check if isinstance(error.check, str) else error.check.error or error.check.name
+        rows = None
+        if isinstance(error.failure_cases, pd.DataFrame) and not error.failure_cases["index"].isna().any():
+            rows = tuple(sorted({int(row) for row in error.failure_cases["index"]}))
+        if error.reason_code is SchemaErrorReason.CHECK_ERROR:
+            check = f"{check} (raises {str(error.failure_cases).partition('(')[0]})"
+        found.append(Failure(error.column_name or "", check, rows))
     return found
 
 
 def _parsed(table: pa.Table, frame: pd.DataFrame, declared: ModelColumns) -> pa.Table:
+    """Return ``table`` with the values of ``frame``; rows that the frame lacks hold NULL."""
+    rows = pa.array(frame.index, pa.int64())
+    places = pc.index_in(pa.array(range(len(table)), pa.int64()), rows)
     for column in declared.columns:
         position = table.schema.get_field_index(column.name)
-        values = pa.Array.from_pandas(frame[column.name], type=column.type)
-        table = table.set_column(position, column.name, values)
+        try:
+            values = pa.Array.from_pandas(frame[column.name], type=column.type)
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            raise SchemaError(
+                f"{declared.model.__name__}: a parser gives column {column.name!r} values that are no {column.type}."
+            ) from None
+        table = table.set_column(position, column.name, values.take(places))
     return table
 
 
-def duplicates(table: pa.Table, columns: Sequence[str], key: Sequence[str]) -> int:
+def duplicate_rows(table: pa.Table, columns: Sequence[str], identity: Sequence[str]) -> list[int]:
     """
-    Return how many values of ``columns`` belong to more than one row.
+    Return the positions of the rows whose value of ``columns`` belongs to another row too, ascending.
 
-    :param key: rows with the same key are one row, of which the merge keeps one; empty means every row counts.
+    A row with a NULL there is like no other.
+
+    :param identity: rows that are equal there are one row, of which the merge keeps one; empty: every row counts.
     """
-    columns = list(columns)
-    if set(columns) >= set(key) and key:
-        return 0
-    if key:
-        table = table.select([*columns, *key]).group_by([*columns, *key]).aggregate([])
-    counts = table.group_by(columns).aggregate([([], "count_all")])
-    return int(pc.sum(pc.greater(counts["count_all"], 1)).as_py() or 0)
+    if identity and set(columns) >= set(identity):
+        return []
+    table = _with_positions(table, [*columns, *identity]).filter(_all_valid(table, columns))
+    firsts = table.group_by([*dict.fromkeys([*columns, *identity])]).aggregate([]) if identity else table
+    counts = firsts.group_by(list(columns)).aggregate([([], "count_all")])
+    repeated = counts.filter(pc.greater(counts["count_all"], 1))
+    if not len(repeated):
+        return []
+    found = table.join(repeated.select(list(columns)), keys=list(columns), join_type="left semi")
+    return sorted(found[_POSITION].to_pylist())
+
+
+def _with_positions(table: pa.Table, columns: Iterable[str]) -> pa.Table:
+    selected = table.select(list(dict.fromkeys(columns)))
+    return selected.append_column(_POSITION, pa.array(range(len(table)), pa.int64()))
+
+
+def _all_valid(table: pa.Table, columns: Iterable[str]) -> pa.ChunkedArray:
+    valid = [pc.is_valid(table[name]) for name in columns]
+    return functools.reduce(pc.and_, valid)

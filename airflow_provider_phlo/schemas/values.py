@@ -1,8 +1,8 @@
 """
 One value as the type that a column declares.
 
-What may become what: text is read as numbers, truths, dates; a number becomes text; nothing is rounded or guessed. A bare
-number is no time (its unit is anybody's guess), a truth is no number.
+What may become what: text is read as numbers, truths, dates; a number becomes text; nothing is rounded or guessed. A
+bare number is no time (its unit is anybody's guess), a truth is no number.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from airflow_provider_phlo.row_hash import canonical_json
 
 CONVERSION_ERRORS = (ValueError, TypeError, OverflowError, ArithmeticError)
 ARROW_ERRORS = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, UnicodeEncodeError)
+NESTED = (dict, list, tuple, set, frozenset, Mapping)
 Converter = Callable[[Any], Any]
 
 
@@ -32,20 +33,13 @@ def text(value: Any) -> str:
     """Return ``value`` as text: JSON for nested values, ISO 8601 for times, UTF-8 for bytes."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()  # half a surrogate pair stays, escaped
+    if isinstance(value, NESTED) or hasattr(value, "__array__"):
+        return canonical_json(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value).decode()
-    if isinstance(value, (datetime.datetime, datetime.date, datetime.time)):
-        return value.isoformat()
-    if isinstance(value, (int, float, decimal.Decimal)):
-        return str(value)
-    return value if isinstance(value, str) else _text_of_object(value)
-
-
-def _text_of_object(value: Any) -> str:
-    nested = isinstance(value, (Mapping, list, tuple, set, frozenset)) or hasattr(value, "__array__")
-    return canonical_json(value) if nested else str(value)
+    return value.isoformat() if isinstance(value, (datetime.date, datetime.time)) else str(value)
 
 
 def _integer(value: Any) -> int:
@@ -99,6 +93,7 @@ def _time(value: Any) -> datetime.time:
 def _decimal(value: Any) -> decimal.Decimal:
     if isinstance(value, bool):
         raise TypeError
+    # the shortest text that means the same float: 0.1, not 0.1000000000000000055…
     number = decimal.Decimal(repr(float(value)) if isinstance(value, float) else value)
     if not number.is_finite():
         raise ValueError
@@ -128,9 +123,7 @@ def _struct_of(fields: list[pa.Field]) -> Converter:
         found = orjson.loads(value) if isinstance(value, str) else value
         if not isinstance(found, Mapping):
             raise TypeError
-        return {
-            name: None if found.get(name) is None else convert(found[name]) for name, convert in converters
-        }
+        return {name: None if found.get(name) is None else convert(found[name]) for name, convert in converters}
 
     return read
 

@@ -1,12 +1,13 @@
-"""What Nightscout's entries must look like."""
+"""What Nightscout's entries and the facts built on them must look like."""
 
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 
 from pandera.pandas import Field
 
-from airflow_provider_phlo.schemas import PhloSchema
+from airflow_provider_phlo.schemas import PhloSchema, dbt_model_to_pandera
 
 
 class RawGlucoseEntries(PhloSchema):
@@ -22,3 +23,10 @@ class RawGlucoseEntries(PhloSchema):
     delta: float | None = Field(nullable=True, description="change since the reading before, mg/dL")
     sys_time: datetime | None = Field(nullable=True, description="when Nightscout received it")
     utc_offset: int | None = Field(nullable=True, description="offset of the uploader's clock, minutes")
+
+
+# What the models' YAML says is said there only.
+_MODELS = Path(__file__).parents[1] / "dbt" / "models" / "glucose" / "glucose.yml"
+
+FactGlucoseReadings = dbt_model_to_pandera(_MODELS, "fct_glucose_readings", "FactGlucoseReadings")
+FactDailyGlucoseMetrics = dbt_model_to_pandera(_MODELS, "fct_daily_glucose_metrics", "FactDailyGlucoseMetrics")

@@ -176,7 +176,10 @@ def test_table_cannot_be_used_to_steer_a_terminal() -> None:
 # --- the command --------------------------------------------------------------------------------------------
 
 
-def test_refusal_ends_with_2_before_anything_is_opened(capsys: pytest.CaptureFixture[str]) -> None:
+def test_refusal_ends_with_2_before_anything_is_opened(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_HOME", "/nowhere")
     with pytest.raises(SystemExit) as ended:
         cli.main(["query", "DROP TABLE raw.readings"])
     assert ended.value.code == REFUSED
@@ -197,14 +200,16 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def phlo(home: Path, *arguments: str, program: tuple[str, ...] = ("phlo",)) -> subprocess.CompletedProcess[str]:
+def phlo(
+    home: Path, *arguments: str, program: tuple[str, ...] = ("phlo",), cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run the installed program as a user without any Airflow set up would."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW")}
     programs = Path(sys.executable).parent
     return subprocess.run(
         [programs / program[0], *program[1:], "query", *arguments],
         env={**clean, "PHLO_HOME": str(home), "HOME": str(home / "nobody")},
-        cwd=home,
+        cwd=cwd or home,
         capture_output=True,
         text=True,
         timeout=120,
@@ -222,6 +227,13 @@ def test_program_tells_an_unknown_table_with_1(home: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.strip().endswith("Table raw.reading does not exist. Did you mean raw.readings?")
     assert "Traceback" not in done.stderr
+
+
+def test_program_says_when_there_is_nothing_to_query(tmp_path: Path) -> None:
+    done = phlo(tmp_path / "missing", "SELECT 1", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "make demo" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_airflow_phlo_is_the_same(home: Path) -> None:

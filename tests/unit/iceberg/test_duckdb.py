@@ -26,7 +26,7 @@ from airflow_provider_phlo.iceberg.duckdb import (
 )
 from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
 
-UTC = dt.timezone.utc
+UTC = dt.UTC
 ROW = {
     "id": 1,
     "ratio": 1.5,
@@ -102,7 +102,7 @@ def test_partition_folders_are_no_columns(catalog: Catalog) -> None:
     with table.update_spec() as update:
         update.add_identity("day")
         update.add_identity('we"ird')
-    odd = ROW | {"we\"ird": "a/b=c *?[x]", "day": None}
+    odd = ROW | {'we"ird': "a/b=c *?[x]", "day": None}
     table.append(pa.Table.from_pylist([ROW, odd], ARROW))
     result = rows(connect(catalog), 'SELECT day, "we""ird" FROM raw.t ORDER BY day')
     assert result == [(ROW["day"], "it's"), (None, "a/b=c *?[x]")]
@@ -124,7 +124,9 @@ def test_an_empty_table_has_typed_columns(catalog: Catalog) -> None:
 def test_a_uuid_column(catalog: Catalog) -> None:
     schema = Schema(NestedField(1, "u", UUIDType()), NestedField(2, "n", IntegerType()))
     table = catalog.create_table("raw.t", schema)
-    data = pa.table({"u": pa.array([b"\x01" * 16], pa.uuid().storage_type).cast(pa.binary(16)), "n": pa.array([1], pa.int32())})
+    data = pa.table(
+        {"u": pa.array([b"\x01" * 16], pa.uuid().storage_type).cast(pa.binary(16)), "n": pa.array([1], pa.int32())}
+    )
     table.append(data.set_column(0, "u", pa.ExtensionArray.from_storage(pa.uuid(), data["u"].combine_chunks())))
     assert rows(connect(catalog), "SELECT u::VARCHAR, n FROM raw.t") == [("01010101-0101-0101-0101-010101010101", 1)]
 
@@ -139,7 +141,8 @@ def test_a_branch_is_read_where_the_table_has_it(catalog: Catalog) -> None:
     audited.manage_snapshots().create_branch(audited.current_snapshot().snapshot_id, "phlo_x").commit()
     catalog.load_table("raw.audited").append(pa.table({"id": [2]}), branch="phlo_x")
     overwrite_if_changed(catalog, "raw.born_on_branch", pa.table({"id": [3]}), branch="phlo_x")
-    sql = "SELECT (SELECT count(*) FROM raw.audited), (SELECT count(*) FROM raw.other), (SELECT count(*) FROM raw.born_on_branch)"
+    counts = (f"(SELECT count(*) FROM raw.{name})" for name in ("audited", "other", "born_on_branch"))
+    sql = f"SELECT {', '.join(counts)}"
     assert rows(connect(catalog, branch="phlo_x"), sql) == [(2, 1, 1)]
     assert rows(connect(catalog), sql) == [(1, 1, 0)]
     assert rows(connect(catalog, branch="phlo_unknown"), sql) == [(1, 1, 0)]
@@ -159,9 +162,7 @@ def test_position_deletes_are_respected(catalog: Catalog, tmp_path: Path) -> Non
 
 def _add_position_deletes(table: object, target: str, positions: list[int], folder: Path) -> None:
     ids = {b"PARQUET:field_id": b"2147483546"}, {b"PARQUET:field_id": b"2147483545"}
-    schema = pa.schema(
-        [pa.field("file_path", pa.string(), False, ids[0]), pa.field("pos", pa.int64(), False, ids[1])]
-    )
+    schema = pa.schema([pa.field("file_path", pa.string(), False, ids[0]), pa.field("pos", pa.int64(), False, ids[1])])
     path = folder / "delete.parquet"
     pq.write_table(pa.table({"file_path": [target] * len(positions), "pos": positions}, schema), path)
     delete = DataFile.from_args(
@@ -262,7 +263,7 @@ def test_filters_reach_the_files(catalog: Catalog) -> None:
     [
         ("select * from raw.t", {"raw.t"}),
         ("SELECT * FROM RAW.T a JOIN gold.x USING (id) WHERE y IN (SELECT 1 FROM c.b.z)", {"RAW.T", "gold.x", "c.b.z"}),
-        ("with a as (select * from raw.t) select * from a, \"ra.w\".x, bare", {"raw.t", "ra.w.x", "bare"}),
+        ('with a as (select * from raw.t) select * from a, "ra.w".x, bare', {"raw.t", "ra.w.x", "bare"}),
         ("with t as (select 1) select * from raw.t", {"raw.t"}),
         ("describe raw.t", {"raw.t"}),
         ("summarize raw.t;", {"raw.t"}),

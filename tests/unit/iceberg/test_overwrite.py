@@ -15,7 +15,7 @@ from airflow_provider_phlo.iceberg.duckdb import connect
 from airflow_provider_phlo.iceberg.overwrite import drop_columns, overwrite_if_changed
 
 TABLE = "gold.t"
-NOW = dt.datetime(2024, 1, 2, 3, 4, 5, tzinfo=dt.timezone.utc)
+NOW = dt.datetime(2024, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
 
 
 @pytest.fixture

@@ -1,0 +1,235 @@
+"""
+Run one dbt model with its tests, in this process: write on the run's branch, test there, publish.
+
+What dbt does again and again for a single node (parsing the project, writing artifacts) is left out, so that a warm
+task takes about a second.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dbt.adapters.factory import reset_adapters
+from dbt.cli.main import dbtRunner
+from dbt.contracts.graph.manifest import Manifest
+from dbt.contracts.project import Configuration, PackageConfig, ProfileConfig, Project, ProjectFlags
+
+from airflow_provider_phlo.dbt_manifest import DEFAULT_TARGET, PARSED, ensure_manifest, quiet_environment, target_path
+from airflow_provider_phlo.exceptions import ConfigurationError, PhloError, QualityCheckError, TransientError
+
+if TYPE_CHECKING:
+    from dbt.artifacts.schemas.results import NodeResult
+
+    from airflow_provider_phlo.iceberg.overwrite import OverwriteResult
+
+# DuckDB quotes the values it could not convert: no message of ours repeats one
+_CARRIES_VALUES = re.compile(r"Conversion Error|Invalid Input Error|Out of Range Error|Constraint Error")
+_VALUE = re.compile(r"'[^']*'|\"[^\"]*\"|\b\d[\d.:+-]*\b")
+_PASSED = frozenset({"pass", "success", "no-op"})
+
+
+@dataclass(frozen=True)
+class ModelRun:
+    """
+    What came of one model.
+
+    :param table: ``namespace.table``.
+    :param rows: rows of the new content; None where the engine wrote it itself (Trino).
+    :param changed: whether a snapshot was written; None likewise.
+    :param snapshot_id: main's snapshot that holds the content.
+    :param tests: how many tests passed.
+    :param warnings: the tests that found something and only warn.
+    """
+
+    table: str
+    rows: int | None = None
+    changed: bool | None = None
+    snapshot_id: int | None = None
+    tests: int = 0
+    warnings: tuple[str, ...] = field(default=())
+
+
+def build_model(
+    project_dir: Path,
+    unique_id: str,
+    *,
+    home: Path,
+    target: str = DEFAULT_TARGET,
+    environment: Mapping[str, str] | None = None,
+    full_refresh: bool = False,
+) -> ModelRun:
+    """
+    Build a model and run its tests; with ``PHLO_RUN_TOKEN`` in ``environment``, publish it if they pass.
+
+    :param project_dir: the dbt project.
+    :param unique_id: the model's id in the manifest, ``model.<project>.<name>``.
+    :param home: ``PHLO_HOME``; dbt's own files go below it.
+    :param environment: variables for the time of the run, see :mod:`airflow_provider_phlo.dbt_plugin`.
+    :raises QualityCheckError: a test failed; main is as it was.
+    :raises ConfigurationError: the SQL does not compile, or a table it reads does not exist.
+    :raises TransientError: the engine failed while it ran, or another writer came first.
+    """
+    ensure_manifest(project_dir, home, target)
+    manifest = load_manifest(home, target)
+    node = manifest.nodes.get(unique_id)
+    if node is None:
+        raise ConfigurationError(
+            f"{project_dir} has no model {unique_id}: the project changed since the DAG was parsed."
+        )
+    table = f"{node.schema}.{node.alias}"
+    variables = {
+        **quiet_environment(),
+        **(environment or {}),
+        "PHLO_HOME": str(home),
+        "PHLO_DBT_TABLES": ",".join(sorted(_tables(manifest, unique_id))),
+    }
+    options = {
+        "project-dir": project_dir,
+        "profiles-dir": project_dir,
+        "target": target,
+        "target-path": target_path(home, target),
+        "select": f"fqn:{'.'.join(node.fqn)}",
+        "indirect-selection": "buildable",
+        "log-level": "none",
+        "log-level-file": "none",
+    }
+    command = ["--no-write-json", "build", *(f"--{name}={value}" for name, value in options.items())]
+    with _environ(variables):
+        results, written = _invoke(manifest, [*command, *(["--full-refresh"] if full_refresh else [])], table)
+        passed, warnings = _judge(table, results)
+        snapshot_id = _publish(written) if written else None
+    return ModelRun(
+        table,
+        rows=written.rows if written else None,
+        changed=written.changed if written else None,
+        snapshot_id=snapshot_id,
+        tests=passed,
+        warnings=warnings,
+    )
+
+
+def load_manifest(home: Path, target: str = DEFAULT_TARGET) -> Manifest:
+    """Return the parsed project as dbt reads it back."""
+    manifest = Manifest.from_msgpack((target_path(home, target) / PARSED).read_bytes())
+    manifest.build_flat_graph()
+    return manifest
+
+
+def warm_up(home: Path, target: str = DEFAULT_TARGET) -> None:
+    """
+    Do what dbt does once a process whatever it runs: compile its validators and codecs.
+
+    Call it before tasks are forked. It may read the parsed project, and leaves nothing open: no connection, no thread.
+
+    :param home: ``PHLO_HOME``.
+    """
+    from dbt.adapters.duckdb.credentials import DuckDBCredentials
+
+    for validated in (Project, ProjectFlags, PackageConfig, ProfileConfig, Configuration, DuckDBCredentials):
+        validated.json_schema()
+    if (target_path(home, target) / PARSED).exists():
+        load_manifest(home, target)
+    inspect.stack()  # fills Python's table of modules by file, which dbt asks for
+
+
+def _invoke(
+    manifest: Manifest, command: Sequence[str], table: str
+) -> tuple[Sequence[NodeResult], OverwriteResult | None]:
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+
+    from airflow_provider_phlo import dbt_plugin
+
+    dbt_plugin.forget()
+    # dbt-duckdb would go on with the database of an earlier run in this process
+    DuckDBConnectionManager.close_all_connections()
+    try:
+        done = dbtRunner(manifest=manifest).invoke(list(command))
+    finally:
+        reset_adapters()
+    if dbt_plugin.failures:
+        raise next(iter(dbt_plugin.failures.values()))
+    if done.result is None:
+        raise ConfigurationError(f"dbt cannot run {table}: {_masked(str(done.exception))}") from done.exception
+    return done.result.results, dbt_plugin.results.get(table)
+
+
+def _judge(table: str, results: Sequence[NodeResult]) -> tuple[int, tuple[str, ...]]:
+    """Return how many tests passed and which warn."""
+    broken = [result for result in results if str(result.status) == "error"]
+    if broken:
+        raise _error(table, broken)
+    failed = [f"{result.node.name} ({result.failures} rows)" for result in results if str(result.status) == "fail"]
+    if failed:
+        raise QualityCheckError(f"{table}: {len(failed)} dbt tests failed, it was not published: {', '.join(failed)}.")
+    warnings = tuple(
+        f"{result.node.name} ({result.failures} rows)" for result in results if str(result.status) == "warn"
+    )
+    passed = sum(result.node.resource_type == "test" and str(result.status) in _PASSED for result in results)
+    return passed, warnings
+
+
+def _error(table: str, broken: Sequence[NodeResult]) -> PhloError:
+    text = "; ".join(f"{result.node.name}: {_masked(str(result.message).strip())}" for result in broken)
+    kind = ConfigurationError if "Compilation Error" in text or "Binder Error" in text else TransientError
+    return kind(f"{table} was not built. {text}")
+
+
+def _masked(message: str) -> str:
+    return _VALUE.sub("…", message) if _CARRIES_VALUES.search(message) else message
+
+
+def _publish(written: OverwriteResult) -> int | None:
+    """Make the tested branch main; drop the columns that only the old content had."""
+    from airflow_provider_phlo import dbt_plugin
+    from airflow_provider_phlo.iceberg.branches import publish
+    from airflow_provider_phlo.iceberg.overwrite import drop_columns
+
+    snapshot_id = written.snapshot_id
+    if written.branch is not None:
+        catalog = dbt_plugin.catalog_from_environment()
+        if written.changed:
+            snapshot_id = publish(catalog, written.table, written.branch, expected_head=written.snapshot_id)
+        drop_columns(catalog, written.table, written.stale_columns)
+    return snapshot_id
+
+
+def _tables(manifest: Manifest, unique_id: str) -> set[str]:
+    """Return the tables that the model and its tests read, and its own."""
+    tests = [child for child in manifest.nodes.values() if unique_id in child.depends_on_nodes]
+    readers = [unique_id, *(test.unique_id for test in tests if test.resource_type == "test")]
+    return {name for reader in readers for name in _relations(manifest, reader)}
+
+
+def _relations(manifest: Manifest, unique_id: str) -> Iterator[str]:
+    """Yield the node's own table and those it reads, through ephemeral models."""
+    node: Any = manifest.sources.get(unique_id) or manifest.nodes[unique_id]
+    if node.resource_type != "test":
+        yield f"{node.schema}.{node.identifier}"
+    for parent in node.depends_on_nodes if node.resource_type != "source" else ():
+        found: Any = manifest.sources.get(parent) or manifest.nodes[parent]
+        if getattr(found.config, "materialized", None) == "ephemeral":
+            yield from _relations(manifest, parent)
+        else:
+            yield f"{found.schema}.{found.identifier}"
+
+
+@contextmanager
+def _environ(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables, and put back what was there: dbt and its plugin read nothing else."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

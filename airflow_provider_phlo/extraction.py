@@ -1,0 +1,223 @@
+"""Draw rows from whatever a source function returns: dlt drives it, its state goes in and comes out as text."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
+
+import dlt
+import pyarrow as pa
+import requests
+from dlt.common.exceptions import DltException
+from dlt.common.json import json as dlt_json
+from dlt.common.pipeline import TPipelineState
+from dlt.extract import DltResource, DltSource
+
+from airflow_provider_phlo import staging
+from airflow_provider_phlo.exceptions import (
+    ConfigurationError,
+    PhloError,
+    SchemaError,
+    SourceRejectedError,
+    SourceUnavailableError,
+)
+
+log = logging.getLogger(__name__)
+
+Chunk: TypeAlias = "list[Mapping[str, Any]] | pa.Table"
+
+
+@contextmanager
+def dlt_state(table: str, pipelines_dir: Path, state: str) -> Iterator[TPipelineState]:
+    """
+    Make dlt read and change ``state`` while a source runs; nothing of it stays on this worker.
+
+    :param state: the state as :func:`state_text` returned it; empty for none.
+    """
+    folder = pipelines_dir / uuid.uuid4().hex  # two attempts of one run may meet here
+    with staging.disk_errors(folder):
+        pipeline = dlt.pipeline(
+            pipeline_name=table.replace(".", "__"), pipelines_dir=str(folder), dataset_name="staged"
+        )
+        try:
+            with pipeline.managed_state() as managed:
+                managed.pop("sources", None)
+                if state:
+                    managed["sources"] = dlt_json.typed_loads(state)
+                yield managed
+        finally:
+            pipeline.deactivate()
+            staging.remove(folder)
+
+
+def state_text(managed: TPipelineState) -> str:
+    """Return the state that sources keep, as dlt's own JSON; empty when they keep none."""
+    sources = managed.get("sources")
+    return dlt_json.typed_dumps(sources) if sources else ""
+
+
+@contextmanager
+def plain_errors(table: str) -> Iterator[None]:
+    """
+    Take an error that a source raised on purpose out of dlt's wrapping, and an HTTP error's URL out of its message.
+
+    :raises SourceRejectedError: for an HTTP answer that needs a person.
+    :raises SourceUnavailableError: for one that a retry may change, or for none.
+    """
+    try:
+        yield
+    except (requests.RequestException, DltException) as error:
+        causes = list(_causes(error))
+        meant = next((cause for cause in causes if isinstance(cause, PhloError)), None)
+        if meant is not None:
+            raise meant from None
+        failed = next((cause for cause in causes if isinstance(cause, requests.RequestException)), None)
+        if failed is None:
+            raise
+        # its text shows the URL, whose query may hold a token
+        raise _request_error(table, failed) from None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _request_error(table: str, error: requests.RequestException) -> PhloError:
+    url = urlsplit(getattr(error.request, "url", None) or "")
+    where = f"{table}: {url.hostname}{url.path}"
+    if error.response is None:
+        return SourceUnavailableError(f"{where} did not answer ({type(error).__name__}): is it up, is the host right?")
+    status = error.response.status_code
+    if 400 <= status < 500 and status not in (408, 425, 429):
+        return SourceRejectedError(f"{where} answered {status}: check the credentials and the address.")
+    return SourceUnavailableError(f"{where} answered {status}; a later attempt may succeed.")
+
+
+def chunks(yielded: Any, table: str, size: int) -> Iterator[Chunk]:
+    """
+    Yield lists of records and Arrow tables of at most ``size`` rows, in arrival order.
+
+    :param yielded: a dlt source or resource, an iterable of records, pages of them, Arrow tables or data frames, or
+        one of these.
+    :param table: the table it is for; named in errors.
+    :raises ConfigurationError: if it is something else.
+    """
+    with plain_errors(table):
+        parts = (part for item in _items(yielded, table) for part in _parts(item, table))
+        # small tables of one shape go together: each chunk costs a validation and a file
+        for schema, group in groupby(parts, key=lambda part: part.schema if isinstance(part, pa.Table) else None):
+            cut = _lists if schema is None else _tables
+            yield from cut(group, size)
+
+
+def _items(yielded: Any, table: str) -> Iterator[Any]:
+    """Yield what a source yields, one record or one table at a time."""
+    if isinstance(yielded, DltSource):
+        yielded = _only_resource(yielded, table)
+    if isinstance(yielded, DltResource) and yielded.write_disposition != "append":
+        log.info(
+            "%s: write_disposition=%r of the dlt resource has no effect, merge_strategy decides",
+            table,
+            yielded.write_disposition,
+        )
+    if _is_record(yielded) or (_is_tabular(yielded) and not isinstance(yielded, pa.RecordBatchReader)):
+        yielded = [yielded]
+    if not hasattr(yielded, "__iter__"):
+        raise ConfigurationError(
+            f"{table}: the source returned a {type(yielded).__name__}: return a dlt source or resource, an iterable of "
+            "records, Arrow tables or data frames, or None."
+        )
+    for item in yielded:
+        if isinstance(item, (list, tuple)) and not _is_record(item):
+            yield from item
+        elif item is not None:
+            yield item
+
+
+def _only_resource(source: DltSource, table: str) -> DltResource:
+    names = list(source.selected_resources)
+    if len(names) != 1:
+        raise ConfigurationError(
+            f"{table}: the source {source.name!r} has the resources {', '.join(names) or 'none'}; "
+            f"a table takes one: return source.with_resources({(names or ['name'])[0]!r})."
+        )
+    return source.resources[names[0]]
+
+
+def _is_record(item: Any) -> bool:
+    """Return whether ``item`` is one record: a mapping, a named tuple, a dataclass or a Pydantic model."""
+    if isinstance(item, Mapping):
+        return True
+    if isinstance(item, type):
+        return False
+    return hasattr(item, "_asdict") or hasattr(item, "model_dump") or dataclasses.is_dataclass(item)
+
+
+def _is_tabular(item: Any) -> bool:
+    is_pandas = type(item).__module__.partition(".")[0] == "pandas" and hasattr(item, "columns")
+    return is_pandas or hasattr(item, "__arrow_c_stream__") or isinstance(item, pa.RecordBatch)
+
+
+def _parts(item: Any, table: str) -> Iterator[Mapping[str, Any] | pa.Table]:
+    """Yield ``item`` as a mapping or an Arrow table; a frame of mixed values as mappings."""
+    if isinstance(item, Mapping):
+        yield item
+    elif isinstance(item, pa.RecordBatch):
+        yield pa.Table.from_batches([item])
+    elif type(item).__module__.partition(".")[0] == "pandas" and hasattr(item, "columns"):
+        yield from _parts_of_pandas(item, table)
+    elif _is_tabular(item):
+        yield pa.table(item)
+    elif _is_record(item):
+        yield _mapping(item)
+    else:
+        raise ConfigurationError(
+            f"{table}: the source yielded a {type(item).__name__}: yield records (mappings, dataclasses, Pydantic "
+            "models), lists of them, Arrow tables or data frames."
+        )
+
+
+def _parts_of_pandas(frame: Any, table: str) -> Iterable[Mapping[str, Any] | pa.Table]:
+    if not frame.columns.is_unique:
+        raise SchemaError(f"{table}: the source yielded a data frame with several columns of one name: rename them.")
+    try:
+        return [pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)]
+    except (pa.ArrowInvalid, pa.ArrowTypeError):  # a column of mixed values has no Arrow type
+        records: list[Mapping[str, Any]] = frame.to_dict("records")
+        return records
+
+
+def _mapping(record: Any) -> Mapping[str, Any]:
+    if hasattr(record, "model_dump"):
+        values: Mapping[str, Any] = record.model_dump()
+    else:
+        values = record._asdict() if hasattr(record, "_asdict") else dataclasses.asdict(record)
+    return values
+
+
+def _lists(records: Iterator[Any], size: int) -> Iterator[list[Mapping[str, Any]]]:
+    while some := list(islice(records, size)):
+        yield some
+
+
+def _tables(tables: Iterator[Any], size: int) -> Iterator[pa.Table]:
+    held: list[pa.Table] = []
+    for table in tables:
+        held.append(table)
+        if sum(map(len, held)) >= size:
+            whole = pa.concat_tables(held)
+            full = len(whole) - len(whole) % size
+            yield from (whole.slice(start, size) for start in range(0, full, size))
+            held = [whole.slice(full)]
+    rest = pa.concat_tables(held)
+    if len(rest):
+        yield rest

@@ -1,0 +1,208 @@
+"""``make demo`` as a newcomer runs it: a clean clone, nothing set up."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LAYERS = {"raw", "bronze", "silver", "gold", "marts"}
+
+
+def clean_environment() -> dict[str, str]:
+    """Return the variables of a shell that knows nothing of this project."""
+    foreign = ("AIRFLOW", "PHLO", "GITHUB", "NIGHTSCOUT", "MAKE", "MFLAGS", "VIRTUAL_ENV", "PYTHONPATH", "DBT", "DEMO")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
+    own = str(Path(sys.executable).parent)
+    return {**kept, "PATH": os.pathsep.join(part for part in kept["PATH"].split(os.pathsep) if part != own)}
+
+
+def make(clone: Path, *arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["make", *arguments], cwd=clone, env=clean_environment(), capture_output=True, text=True, timeout=timeout
+    )
+
+
+def processes_of(clone: Path) -> list[psutil.Process]:
+    """Return the processes that run out of the clone: by command, or by environment."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            texts = [*process.cmdline(), process.environ().get("PHLO_HOME", "")]
+            if process.status() != psutil.STATUS_ZOMBIE and any(str(clone) in text for text in texts):
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue
+    return found
+
+
+def addresses(processes: list[psutil.Process]) -> set[str]:
+    """Return the addresses that the processes listen at."""
+    connections = [connection for process in processes for connection in process.net_connections("inet")]
+    return {connection.laddr.ip for connection in connections if connection.status == psutil.CONN_LISTEN}
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    clone = tmp_path_factory.mktemp("clean") / "clone"
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
+    yield clone
+    make(clone, "clean")
+    shutil.rmtree(clone)
+
+
+@pytest.fixture(scope="module")
+def demo(clone: Path) -> tuple[subprocess.CompletedProcess[str], float]:
+    started = time.monotonic()
+    return make(clone, "demo", "DEMO_EXIT=1"), time.monotonic() - started
+
+
+def phlo(clone: Path, sql: str) -> list[dict[str, Any]]:
+    done = subprocess.run(
+        [clone / ".venv" / "bin" / "phlo", "query", sql, "--output", "json"],
+        cwd=clone,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return list(json.loads(done.stdout))
+
+
+def test_succeeds_in_time_and_says_what_it_built(demo: tuple[subprocess.CompletedProcess[str], float]) -> None:
+    done, seconds = demo
+    print(f"make demo in a clean clone: {seconds:.0f} s\n{done.stdout}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for part in (
+        "raw.glucose_entries",
+        "marts.mrt_glucose_overview",
+        "raw.user_events",
+        "Glucose overview",
+        "Airflow  ",
+    ):
+        assert part in done.stdout
+    assert re.search(r"http://127\.0\.0\.1:\d+", done.stdout)
+    assert seconds < 240
+
+
+def test_leaves_no_process(demo: Any, clone: Path) -> None:
+    assert processes_of(clone) == []
+
+
+def test_keeps_its_state_in_one_ignored_folder(demo: Any, clone: Path) -> None:
+    status = subprocess.run(["git", "status", "--porcelain"], cwd=clone, capture_output=True, text=True, check=True)
+    assert status.stdout == ""
+    assert {"airflow", "logs", "postgres", "secrets", "warehouse"} <= {
+        path.name for path in (clone / ".phlo").iterdir()
+    }
+
+
+def test_no_secret_is_in_a_log(demo: Any, clone: Path) -> None:
+    secrets = [path.read_text() for path in (clone / ".phlo" / "secrets").iterdir() if path.name != "mark"]
+    secrets.append(json.loads((clone / ".phlo" / "postgres" / "server.json").read_text())["password"])
+    for log in (clone / ".phlo" / "logs").rglob("*.log"):
+        text = log.read_text(errors="replace")
+        assert not [secret for secret in secrets if secret in text], log
+
+
+def test_every_layer_has_rows(demo: Any, clone: Path) -> None:
+    tables = phlo(clone, "SELECT table_schema AS s, table_name AS t FROM information_schema.tables")
+    assert {table["s"] for table in tables} >= LAYERS
+    for table in tables:
+        if "__quarantine" not in table["t"]:
+            assert phlo(clone, f'SELECT count(*) AS n FROM {table["s"]}."{table["t"]}"')[0]["n"] > 0, table
+
+
+def test_each_reading_is_there_once_over_thirty_days(demo: Any, clone: Path) -> None:
+    (row,) = phlo(
+        clone,
+        "SELECT count(*) AS n, count(DISTINCT _id) AS keys, "
+        "count(DISTINCT date_trunc('day', epoch_ms(date))) AS days FROM raw.glucose_entries",
+    )
+    assert row["n"] == row["keys"] > 0
+    assert row["days"] == 30
+    (marts,) = phlo(clone, "SELECT count(*) AS days, sum(reading_count) AS n FROM marts.mrt_glucose_overview")
+    assert marts["days"] == 30
+    assert int(marts["n"]) == row["n"]
+
+
+def test_bad_records_are_in_quarantine(demo: Any, clone: Path) -> None:
+    (row,) = phlo(clone, "SELECT count(*) AS n FROM raw.glucose_entries__quarantine")
+    assert row["n"] > 0
+
+
+def test_marts_are_in_postgres(demo: Any, clone: Path) -> None:
+    count = "select count(*) from marts.mrt_glucose_overview"
+    done = make(clone, "-s", "psql", f"SQL={count}")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^\s*30$", done.stdout, re.M)
+    make(clone, "stop")
+    assert processes_of(clone) == []
+
+
+def test_second_demo_is_faster_and_changes_no_count(demo: Any, clone: Path) -> None:
+    before = phlo(clone, "SELECT count(*) AS n FROM raw.user_events")
+    started = time.monotonic()
+    again = make(clone, "demo", "DEMO_EXIT=1")
+    seconds = time.monotonic() - started
+    print(f"make demo with its environment there: {seconds:.0f} s\n{again.stdout}")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert phlo(clone, "SELECT count(*) - count(DISTINCT _id) AS n FROM raw.glucose_entries") == [{"n": 0}]
+    assert phlo(clone, "SELECT count(*) AS n FROM raw.user_events")[0]["n"] >= before[0]["n"]
+    assert seconds < 90
+
+
+@pytest.fixture
+def staying(clone: Path, demo: Any) -> Iterator[subprocess.Popen[str]]:
+    """Run the demo without DEMO_EXIT until it says that it stays."""
+    with subprocess.Popen(
+        ["make", "demo"],
+        cwd=clone,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "Ctrl-C" in line:
+                break
+        yield process
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_listens_on_loopback_only_and_ctrl_c_ends_all(staying: subprocess.Popen[str], clone: Path) -> None:
+    running = processes_of(clone)
+    assert len(running) > 4
+    assert addresses(running) == {"127.0.0.1"}
+    os.killpg(staying.pid, signal.SIGINT)  # what a terminal does
+    staying.wait(timeout=60)
+    assert processes_of(clone) == []
+
+
+def test_stop_cleans_up_after_kill_9(staying: subprocess.Popen[str], clone: Path) -> None:
+    os.killpg(staying.pid, signal.SIGKILL)
+    staying.wait(timeout=10)
+    assert processes_of(clone)
+    stopped = make(clone, "stop")
+    assert stopped.returncode == 0, stopped.stderr
+    assert processes_of(clone) == []
+
+
+def test_clean_removes_all_state(demo: Any, clone: Path) -> None:
+    assert make(clone, "clean").returncode == 0
+    assert not (clone / ".phlo").exists()

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from airflow_provider_phlo.iceberg import catalog as module
+from airflow_provider_phlo.iceberg.catalog import embedded_properties, ensure_namespace, open_catalog
+
+FORK = multiprocessing.get_context("fork")
+
+
+def test_the_embedded_catalog_needs_only_a_folder(tmp_path: Path) -> None:
+    properties = embedded_properties(tmp_path / "new" / "home")
+    assert properties["type"] == "sql"
+    catalog = open_catalog("phlo", properties)
+    ensure_namespace(catalog, "raw")
+    table = catalog.create_table("raw.t", module_schema())
+    assert table.location().startswith(f"file://{tmp_path / 'new' / 'home' / 'warehouse'}")
+    assert (tmp_path / "new" / "home" / "catalog.db").is_file()
+    assert open_catalog("phlo", properties).table_exists("raw.t")
+
+
+def module_schema() -> Any:
+    import pyarrow as pa
+
+    return pa.schema([("a", pa.int64())])
+
+
+def test_a_relative_home_means_the_same_from_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    relative = embedded_properties(Path("home"))
+    assert relative == embedded_properties(tmp_path / "home")
+
+
+def test_a_namespace_is_made_once(tmp_path: Path) -> None:
+    catalog = open_catalog("phlo", embedded_properties(tmp_path))
+    for _ in range(2):
+        ensure_namespace(catalog, "raw")
+    assert catalog.list_namespaces() == [("raw",)]
+
+
+def open_and_create(home: Path, barrier: Any, outcome: Any) -> None:
+    barrier.wait()
+    try:
+        catalog = open_catalog("phlo", embedded_properties(home))
+        barrier.wait()
+        ensure_namespace(catalog, "raw")
+    except Exception as error:  # noqa: BLE001  # reported to the test
+        outcome.put(repr(error))
+    else:
+        outcome.put("ok")
+
+
+def test_processes_that_start_at_once_share_a_new_catalog(tmp_path: Path) -> None:
+    for attempt in range(3):
+        barrier, outcome = FORK.Barrier(4), FORK.Queue()
+        arguments = (tmp_path / str(attempt), barrier, outcome)
+        processes = [FORK.Process(target=open_and_create, args=arguments) for _ in range(4)]
+        for process in processes:
+            process.start()
+        assert [outcome.get(timeout=60) for _ in processes] == ["ok"] * 4
+        for process in processes:
+            process.join()
+
+
+def test_the_slower_of_two_first_openings_tries_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, calls = module.load_catalog, []
+
+    def slower(name: str, **properties: str) -> Any:
+        calls.append(name)
+        if len(calls) == 1:  # what SQLite says to the process that comes second
+            raise OperationalError("CREATE TABLE", {}, Exception("table iceberg_tables already exists"))
+        return real(name, **properties)
+
+    monkeypatch.setattr(module, "load_catalog", slower)
+    assert open_catalog("phlo", embedded_properties(tmp_path)).list_namespaces() == []
+    assert len(calls) == 2
+
+
+def test_other_database_errors_are_not_swallowed(tmp_path: Path) -> None:
+    with pytest.raises(OperationalError, match="unable to open database file"):
+        open_catalog("phlo", {"type": "sql", "uri": f"sqlite:///{tmp_path}/missing/x.db", "warehouse": str(tmp_path)})

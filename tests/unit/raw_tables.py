@@ -1,0 +1,170 @@
+"""Small raw tables as the ingestion leaves them, and a home in which the dbt project is parsed already."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import random
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyiceberg.catalog import Catalog
+
+from airflow_provider_phlo.dbt_manifest import ensure_manifest, target_path
+from airflow_provider_phlo.iceberg.catalog import embedded_properties, ensure_namespace, open_catalog
+
+PROJECT = Path(__file__).parents[2] / "include" / "dbt"
+UTC = dt.UTC
+INGESTED = dt.datetime(2024, 2, 1, tzinfo=UTC)
+
+_TYPES = {
+    "text": pa.string(),
+    "long": pa.int64(),
+    "double": pa.float64(),
+    "bool": pa.bool_(),
+    "time": pa.timestamp("us", "UTC"),
+}
+_COLUMNS = {
+    "raw.glucose_entries": {
+        "text": "_id type direction device",
+        "long": "sgv date utc_offset",
+        "double": "delta",
+        "time": "date_string sys_time",
+    },
+    "raw.user_events": {"text": "id type actor repo payload org", "bool": "public", "time": "created_at"},
+    "raw.user_repos": {
+        "long": "id size stargazers_count watchers_count forks_count open_issues_count",
+        "text": "name full_name owner html_url description language default_branch topics license",
+        "bool": "private fork archived",
+        "time": "created_at updated_at pushed_at",
+    },
+    "raw.user_profile": {
+        "long": "id public_repos public_gists followers following",
+        "text": "login name company location bio blog html_url",
+        "time": "created_at updated_at",
+    },
+}
+_METADATA = [
+    ("_dlt_load_id", pa.string()),
+    ("_dlt_id", pa.string()),
+    ("_cascade_ingested_at", pa.timestamp("us", "UTC")),
+    ("_phlo_run_id", pa.string()),
+    ("_phlo_partition_date", pa.date32()),
+    ("_phlo_row_hash", pa.string()),
+]
+
+
+def schema(table: str) -> pa.Schema:
+    columns = [(name, _TYPES[kind]) for kind, names in _COLUMNS[table].items() for name in names.split()]
+    return pa.schema(columns + _METADATA)
+
+
+def write(catalog: Catalog, table: str, rows: Iterable[Mapping[str, Any]], *, at: dt.datetime = INGESTED) -> None:
+    """Replace the rows of a raw table."""
+    complete = [
+        {
+            "_dlt_load_id": f"{at.timestamp():.0f}",
+            "_dlt_id": f"{position:06}",
+            "_cascade_ingested_at": at,
+            "_phlo_run_id": "manual",
+            "_phlo_partition_date": at.date(),
+            **row,
+        }
+        for position, row in enumerate(rows)
+    ]
+    data = pa.Table.from_pylist(complete, schema(table))
+    if catalog.table_exists(table):
+        catalog.load_table(table).overwrite(data)
+    else:
+        ensure_namespace(catalog, "raw")
+        catalog.create_table(table, data.schema).append(data)
+
+
+def entry(key: str, at: dt.datetime, sgv: int | None, **more: Any) -> dict[str, Any]:
+    """Return one Nightscout entry; its date_string is off by an hour, to show that `date` counts."""
+    stated = at + dt.timedelta(hours=1)
+    return {"_id": key, "sgv": sgv, "date": int(at.timestamp() * 1000), "date_string": stated, "type": "sgv", **more}
+
+
+def glucose() -> list[dict[str, Any]]:
+    """Return readings of eleven days in March 2024, three of which have none, every border value among them."""
+    chance = random.Random(7)
+    days = [dt.datetime(2024, 3, day, tzinfo=UTC) for day in (1, 2, 3, 7, 8, 9, 10, 11)]
+    rows = [
+        entry(f"{day:%d}-{number}", day + dt.timedelta(minutes=30 * number), chance.randint(40, 330), direction="Flat")
+        for day in days[:-1]
+        for number in range(48)
+    ]
+    borders = (69, 70, 180, 181, 250, 251)
+    rows += [entry(f"b{sgv}", days[1] + dt.timedelta(minutes=sgv), sgv) for sgv in borders]
+    rows.append(entry("alone", days[-1] + dt.timedelta(hours=23, minutes=59, seconds=59), 111))
+    return rows
+
+
+def repeated() -> list[dict[str, Any]]:
+    """Return what must not count: an older arrival of a key, a calibration, an entry without a value."""
+    at = dt.datetime(2024, 3, 2, tzinfo=UTC)
+    earlier = INGESTED - dt.timedelta(days=1)
+    return [
+        entry("b70", at + dt.timedelta(minutes=70), 400, _cascade_ingested_at=earlier),
+        entry("calibration", at, 500, type="cal"),
+        entry("nothing", at, None),
+    ]
+
+
+def events() -> list[dict[str, Any]]:
+    kinds = ("PushEvent", "WatchEvent", "IssuesEvent", "IssueCommentEvent", "PullRequestReviewEvent", "GollumEvent")
+    start = dt.datetime(2024, 3, 1, 23, 30, tzinfo=UTC)
+    return [
+        {
+            "id": str(number),
+            "type": kinds[number % len(kinds)],
+            "actor": json.dumps({"id": 5, "login": "octo"}),
+            "repo": json.dumps({"id": number % 3, "name": f"octo/r{number % 3}"}),
+            "payload": json.dumps({"action": "opened", "distinct_size": number}),
+            "org": json.dumps({"login": "org"}) if number % 2 else None,
+            "public": True,
+            "created_at": start + dt.timedelta(hours=7 * number),
+        }
+        for number in range(40)
+    ]
+
+
+def repos() -> list[dict[str, Any]]:
+    return [
+        {
+            "id": number,
+            "name": f"r{number}",
+            "full_name": f"octo/r{number}",
+            "owner": json.dumps({"login": "octo"}),
+            "stargazers_count": stars,
+            "topics": json.dumps(["a"] * number),
+            "license": json.dumps({"spdx_id": "MIT"}) if number else None,
+        }
+        for number, stars in enumerate((3, None, 9, 9))
+    ]
+
+
+def fill(catalog: Catalog) -> None:
+    write(catalog, "raw.glucose_entries", glucose() + repeated())
+    write(catalog, "raw.user_events", [*events(), events()[0] | {"_cascade_ingested_at": INGESTED.replace(year=2023)}])
+    write(catalog, "raw.user_repos", repos())
+    write(catalog, "raw.user_profile", [{"id": 5, "login": "octo", "followers": 2}])
+
+
+@lru_cache
+def _parsed() -> Path:
+    home = Path(tempfile.mkdtemp(prefix="phlo-dbt-"))
+    ensure_manifest(PROJECT, home)
+    return home
+
+
+def make_home(home: Path) -> Catalog:
+    """Return the catalog of a new home whose dbt project needs no parsing."""
+    shutil.copytree(target_path(_parsed()), target_path(home))
+    return open_catalog("phlo", embedded_properties(home))

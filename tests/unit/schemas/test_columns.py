@@ -1,0 +1,156 @@
+"""What a model declares, as columns with Arrow types."""
+
+from __future__ import annotations
+
+import decimal
+from datetime import date, datetime
+from typing import Annotated, Any, Optional
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+from pandera import dtypes
+from pandera.pandas import DataFrameModel, Field
+from pandera.typing import Series
+from typing_extensions import TypedDict
+
+from airflow_provider_phlo.exceptions import SchemaError
+from airflow_provider_phlo.schemas import PhloSchema
+from airflow_provider_phlo.schemas.columns import TIMESTAMP, load_model, model_columns, require_key
+
+
+class Actor(TypedDict):
+    id: int
+    login: str
+    seen: list[datetime]
+
+
+class Everything(PhloSchema):
+    _id: str = Field(unique=True, description="the id")
+    count: int
+    share: float
+    flag: bool
+    at: datetime
+    day: date
+    amount: decimal.Decimal
+    raw: bytes
+    tags: list[str]
+    actor: Actor
+    actors: list[Actor]
+    payload: dict
+    items: list
+    typed: dict[str, int]
+    series: Series[int]
+    small: Series[pd.Int16Dtype]
+    half: Series[pd.Float32Dtype]
+    text: Series[pd.StringDtype]
+    exact: Annotated[dtypes.Decimal, 10, 2, None]
+    zoned: Annotated[pd.DatetimeTZDtype, "ns", "UTC"]
+    kind: pd.CategoricalDtype
+
+
+ACTOR = pa.struct([("id", pa.int64()), ("login", pa.string()), ("seen", pa.list_(TIMESTAMP))])
+
+
+def model(annotation: Any, **field: Any) -> type[PhloSchema]:
+    return type("Model", (PhloSchema,), {"__annotations__": {"x": annotation}, "x": Field(**field)})
+
+
+def test_types() -> None:
+    declared = model_columns(Everything)
+    assert {column.name: column.type for column in declared.columns} == {
+        "_id": pa.string(),
+        "count": pa.int64(),
+        "share": pa.float64(),
+        "flag": pa.bool_(),
+        "at": TIMESTAMP,
+        "day": pa.date32(),
+        "amount": pa.decimal128(38, 9),
+        "raw": pa.binary(),
+        "tags": pa.list_(pa.string()),
+        "actor": ACTOR,
+        "actors": pa.list_(ACTOR),
+        "payload": pa.string(),
+        "items": pa.string(),
+        "typed": pa.string(),
+        "series": pa.int64(),
+        "small": pa.int32(),
+        "half": pa.float32(),
+        "text": pa.string(),
+        "exact": pa.decimal128(10, 2),
+        "zoned": TIMESTAMP,
+        "kind": pa.string(),
+    }
+
+
+@pytest.mark.parametrize(
+    "annotation", [str, int, float, bool, datetime, date, decimal.Decimal, bytes, dict, list[int], Actor, Series[int]]
+)
+def test_optional_means_nullable_and_changes_no_type(annotation: Any) -> None:
+    plain = model_columns(model(annotation)).columns[0]
+    optional = model_columns(model(Optional[annotation])).columns[0]
+    assert plain.type == optional.type
+    assert (plain.nullable, optional.nullable) == (False, True)
+
+
+def test_field_arguments() -> None:
+    column = model_columns(model(int, nullable=True, unique=True, default=3, description="d", metadata={"pii": True}))["x"]
+    assert (column.nullable, column.unique, column.default, column.description, column.pii) == (True, True, 3, "d", True)
+    assert model_columns(model(int, metadata={"tags": ["pii"]}))["x"].pii
+    assert not model_columns(model(int))["x"].pii
+
+
+def test_a_plain_model_works_too() -> None:
+    class Plain(DataFrameModel):
+        id: Series[int] = Field(unique=True)
+        name: str
+
+        class Config:
+            strict = True
+            unique = ["id", "name"]  # noqa: RUF012
+
+    declared = model_columns(Plain)
+    assert declared.strict is True
+    assert declared.unique_sets() == [("id",), ("id", "name")]
+    assert "id" in declared
+    assert "nothing" not in declared
+
+
+def test_a_key_that_pandera_drops_is_an_error() -> None:
+    class Plain(DataFrameModel):
+        _id: str = Field(unique=True)
+        value: int
+
+    class Below(Plain):
+        more: int
+
+    for lost in (Plain, Below):
+        with pytest.raises(SchemaError, match="Key column '_id' of .* PhloSchema, which keeps them"):
+            require_key(model_columns(lost), ("_id",))
+    require_key(model_columns(Plain), ("value", "undeclared"))
+    require_key(model_columns(Everything), ("_id",))
+
+
+@pytest.mark.parametrize("annotation", [complex, pd.Timedelta, list[complex], list[list], Series[Any], set[int]])
+def test_a_type_without_counterpart_is_named(annotation: Any) -> None:
+    with pytest.raises(SchemaError, match=r"Column 'x' of Model .* no Iceberg counterpart|Invalid annotation 'x"):
+        model_columns(model(annotation))
+
+
+def test_patterns_are_refused() -> None:
+    with pytest.raises(SchemaError, match="declare each column"):
+        model_columns(model(int, regex=True, alias="col_.*"))
+
+
+@pytest.mark.parametrize("wrong", [None, dict, "Model", Everything.to_schema()])
+def test_what_is_no_model_is_refused(wrong: Any) -> None:
+    with pytest.raises(SchemaError, match="must be a Pandera DataFrameModel class"):
+        model_columns(wrong)
+
+
+def test_models_by_name() -> None:
+    assert load_model("include.schemas.github:UserEvents").__name__ == "UserEvents"
+    assert load_model(Everything) is Everything
+    for wrong in ("include.schemas.github:Nobody", "nowhere:Model", "include.schemas.github", ""):
+        with pytest.raises(SchemaError, match="write 'package.module:Class'"):
+            load_model(wrong)

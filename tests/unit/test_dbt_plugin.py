@@ -1,0 +1,310 @@
+"""The dbt project itself: built once over small raw tables, its numbers compared with Python's."""
+
+from __future__ import annotations
+
+import datetime as dt
+import statistics
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+from dbt.cli.main import dbtRunner
+from pyiceberg.catalog import Catalog
+
+from airflow_provider_phlo import dbt_plugin
+from airflow_provider_phlo.dbt_manifest import target_path
+from airflow_provider_phlo.dbt_runner import load_manifest
+from airflow_provider_phlo.iceberg.duckdb import all_tables, connect
+from tests.unit import raw_tables
+
+UTC = dt.UTC
+
+
+def build(home: Path, *options: str, command: str = "run") -> list[str]:
+    """Run dbt in process, as a person would on the command line; return what failed."""
+    DuckDBConnectionManager.close_all_connections()
+    folders = ["--project-dir", raw_tables.PROJECT, "--profiles-dir", raw_tables.PROJECT]
+    folders += ["--target-path", target_path(home), "--log-level", "none", "--log-level-file", "none"]
+    done = dbtRunner(manifest=load_manifest(home)).invoke([command, *map(str, folders), "--no-write-json", *options])
+    assert done.result is not None, done.exception
+    return [f"{one.node.name}: {one.message}" for one in done.result.results if one.status not in ("success", "pass")]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    home = tmp_path_factory.mktemp("home")
+    raw_tables.fill(raw_tables.make_home(home))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PHLO_HOME", str(home))
+        assert build(home, command="build") == []
+        yield home
+
+
+@pytest.fixture(scope="module")
+def catalog(home: Path) -> Catalog:
+    return dbt_plugin.catalog_from_environment({"PHLO_HOME": str(home)})
+
+
+def table(catalog: Catalog, name: str, key: str) -> dict[object, dict[str, object]]:
+    rows = connect(catalog, tables=[name]).sql(f"SELECT * FROM {name}").to_arrow_table().to_pylist()
+    assert len({row[key] for row in rows}) == len(rows)
+    return {row[key]: row for row in rows}
+
+
+def snapshots(catalog: Catalog) -> dict[str, list[int]]:
+    tables = {name: catalog.load_table(name) for name in all_tables(catalog)}
+    return {name: [snapshot.snapshot_id for snapshot in found.metadata.snapshots] for name, found in tables.items()}
+
+
+def by_day(zone: str = "UTC") -> dict[dt.date, list[int]]:
+    days = defaultdict(list)
+    for row in raw_tables.glucose():
+        days[dt.datetime.fromtimestamp(row["date"] / 1000, ZoneInfo(zone)).date()].append(row["sgv"])
+    return days
+
+
+def test_every_layer_is_a_namespace(catalog: Catalog) -> None:
+    assert [name for name in all_tables(catalog) if not name.startswith("raw.")] == [
+        "bronze.github_events",
+        "bronze.github_profile",
+        "bronze.github_repos",
+        "bronze.stg_glucose_entries",
+        "gold.fct_daily_github_activity",
+        "gold.fct_daily_glucose_metrics",
+        "gold.fct_github_events",
+        "gold.fct_github_repo_stats",
+        "marts.mrt_github_activity",
+        "marts.mrt_github_repos",
+        "marts.mrt_glucose_hourly_patterns",
+        "marts.mrt_glucose_overview",
+        "silver.fct_glucose_readings",
+        "silver.stg_github_events",
+        "silver.stg_github_profile",
+        "silver.stg_github_repos",
+    ]
+
+
+def test_each_reading_once_with_its_instant(catalog: Catalog) -> None:
+    readings = table(catalog, "silver.fct_glucose_readings", "entry_id")
+    expected = {row["_id"]: row for row in raw_tables.glucose()}
+    assert readings.keys() == expected.keys()
+    for key, row in expected.items():
+        instant = dt.datetime.fromtimestamp(row["date"] / 1000, UTC)
+        found = readings[key]
+        assert (found["reading_timestamp"], found["hour_of_day"]) == (instant, instant.hour)
+        assert (found["reading_date"], found["glucose_mg_dl"]) == (instant.date(), row["sgv"])
+
+
+@pytest.mark.parametrize(
+    ("sgv", "category", "in_range"),
+    [
+        (69, "hypoglycemia", 0),
+        (70, "in_range", 1),
+        (180, "in_range", 1),
+        (181, "hyperglycemia_mild", 0),
+        (250, "hyperglycemia_mild", 0),
+        (251, "hyperglycemia_severe", 0),
+    ],
+)
+def test_categories_at_their_borders(catalog: Catalog, sgv: int, category: str, in_range: int) -> None:
+    reading = table(catalog, "silver.fct_glucose_readings", "entry_id")[f"b{sgv}"]
+    assert (reading["glucose_category"], reading["is_in_range"]) == (category, in_range)
+
+
+def test_the_overview_of_each_day(catalog: Catalog) -> None:
+    overview = table(catalog, "marts.mrt_glucose_overview", "reading_date")
+    days = by_day()
+    assert overview.keys() == days.keys()
+    a1c = {day: (statistics.fmean(values) + 46.7) / 28.7 for day, values in days.items()}
+    for day, values in days.items():
+        mean, row = statistics.fmean(values), overview[day]
+        week = [a1c[other] for other in days if day - dt.timedelta(days=6) <= other <= day]
+        expected = {
+            "reading_count": len(values),
+            "avg_glucose_mg_dl": mean,
+            "min_glucose_mg_dl": min(values),
+            "max_glucose_mg_dl": max(values),
+            "time_in_range_pct": 100 * sum(70 <= value <= 180 for value in values) / len(values),
+            "time_below_range_pct": 100 * sum(value < 70 for value in values) / len(values),
+            "time_above_range_pct": 100 * sum(value > 180 for value in values) / len(values),
+            "estimated_a1c_pct": a1c[day],
+            "estimated_a1c_7d_avg": statistics.fmean(week),
+            "gmi_pct": 3.31 + 0.02392 * mean,
+        }
+        for column, value in expected.items():
+            assert row[column] == pytest.approx(value, rel=1e-12), (day, column)
+        if len(values) > 1:
+            deviation = statistics.stdev(values)
+            assert row["stddev_glucose_mg_dl"] == pytest.approx(deviation, rel=1e-12)
+            assert row["cv_pct"] == pytest.approx(100 * deviation / mean, rel=1e-12)
+
+
+def test_a_single_reading_has_no_deviation(catalog: Catalog) -> None:
+    row = table(catalog, "marts.mrt_glucose_overview", "reading_date")[dt.date(2024, 3, 11)]
+    assert (row["reading_count"], row["stddev_glucose_mg_dl"], row["cv_pct"]) == (1, None, None)
+    assert row["time_in_range_pct"] == 100
+
+
+def test_the_week_is_one_of_calendar_days(catalog: Catalog) -> None:
+    overview = table(catalog, "marts.mrt_glucose_overview", "reading_date")
+    # the 4th to the 6th have no readings: on the 9th the week holds the 3rd, the 7th, the 8th and the 9th
+    within = [overview[dt.date(2024, 3, day)]["estimated_a1c_pct"] for day in (3, 7, 8, 9)]
+    assert overview[dt.date(2024, 3, 9)]["estimated_a1c_7d_avg"] == pytest.approx(statistics.fmean(within))
+
+
+def test_hourly_patterns(catalog: Catalog) -> None:
+    patterns = table(catalog, "marts.mrt_glucose_hourly_patterns", "hour_of_day")
+    hours = defaultdict(list)
+    for row in raw_tables.glucose():
+        instant = dt.datetime.fromtimestamp(row["date"] / 1000, UTC)
+        hours[instant.hour].append((instant.date(), row["sgv"]))
+    assert patterns.keys() == hours.keys()
+    for hour, found in hours.items():
+        values = [value for _, value in found]
+        row = patterns[hour]
+        assert (row["reading_count"], row["day_count"]) == (len(values), len({day for day, _ in found}))
+        assert row["avg_glucose_mg_dl"] == pytest.approx(statistics.fmean(values), rel=1e-12)
+        assert row["stddev_glucose_mg_dl"] == pytest.approx(statistics.stdev(values), rel=1e-12)
+
+
+def test_numbers_are_doubles_and_counts_are_longs(catalog: Catalog) -> None:
+    """Exact decimals and 128-bit sums would change with the engine."""
+    allowed = {"long", "int", "double", "string", "boolean", "date", "timestamptz"}
+    kinds = {
+        f"{name}.{field.name}": str(field.field_type)
+        for name in all_tables(catalog)
+        for field in catalog.load_table(name).schema().fields
+    }
+    assert {name: kind for name, kind in kinds.items() if kind not in allowed} == {}
+    assert all(kind == "double" for name, kind in kinds.items() if name.endswith("_pct"))
+
+
+def test_github_activity(catalog: Catalog) -> None:
+    activity = table(catalog, "marts.mrt_github_activity", "activity_date")
+    days = defaultdict(list)
+    for event in raw_tables.events():
+        days[event["created_at"].date()].append(event)
+    assert activity.keys() == days.keys()
+    for day, found in days.items():
+        row = activity[day]
+        assert row["total_events"] == len(found)
+        assert row["push_events"] == sum(event["type"] == "PushEvent" for event in found)
+        assert row["review_events"] == sum(event["type"] == "PullRequestReviewEvent" for event in found)
+        assert row["other_events"] == sum(event["type"] == "GollumEvent" for event in found)
+        assert row["distinct_repos"] == len({event["repo"] for event in found})
+        week = sum(len(days[other]) for other in days if day - dt.timedelta(days=6) <= other <= day)
+        assert row["total_events_7d"] == week
+        assert row["total_events_to_date"] == sum(len(days[other]) for other in days if other <= day)
+
+
+def test_github_events_are_flattened(catalog: Catalog) -> None:
+    event = table(catalog, "gold.fct_github_events", "event_id")["1"]
+    named = ("actor_id", "actor_login", "repo_id", "repo_name", "org_login", "action", "distinct_commits", "event_kind")
+    assert [event[name] for name in named] == [5, "octo", 1, "octo/r1", "org", "opened", 1, "star"]
+    assert len(table(catalog, "gold.fct_github_events", "event_id")) == 40
+
+
+def test_github_repositories(catalog: Catalog) -> None:
+    repos = table(catalog, "marts.mrt_github_repos", "repo_id")
+    assert [(repos[key]["stargazers_count"], repos[key]["star_rank"]) for key in range(4)] == [
+        (3, 3),
+        (0, 4),
+        (9, 1),
+        (9, 2),
+    ]
+    assert [repos[key]["topic_count"] for key in range(4)] == [0, 1, 2, 3]
+    assert [repos[key]["license"] for key in range(2)] == [None, "MIT"]
+    happened = [sum(f'"id": {key},' in event["repo"] for event in raw_tables.events()) for key in range(4)]
+    assert [repos[key]["event_count"] for key in range(4)] == happened
+    assert happened[3] == 0
+
+
+def test_a_run_with_no_new_data_writes_nothing(home: Path, catalog: Catalog) -> None:
+    before = snapshots(catalog)
+    assert build(home) == []
+    assert snapshots(catalog) == before
+
+
+def test_an_edited_reading_reaches_the_marts_and_nothing_else_changes(home: Path, catalog: Catalog) -> None:
+    before = snapshots(catalog)
+    rows = raw_tables.glucose()
+    edited = [*rows[:-1], rows[-1] | {"sgv": 222}]
+    raw_tables.write(catalog, "raw.glucose_entries", edited)
+    try:
+        assert build(home, "--select", "path:models/glucose", "path:models/github/silver") == []
+        row = table(catalog, "marts.mrt_glucose_overview", "reading_date")[dt.date(2024, 3, 11)]
+        assert row["avg_glucose_mg_dl"] == 222
+        after = snapshots(catalog)
+        written = {name: len(after[name]) - len(before[name]) for name in before if after[name] != before[name]}
+        assert {name for name in written if not name.startswith("raw.")} == {
+            "bronze.stg_glucose_entries",
+            "silver.fct_glucose_readings",
+            "gold.fct_daily_glucose_metrics",
+            "marts.mrt_glucose_overview",
+            "marts.mrt_glucose_hourly_patterns",
+        }
+        assert {count for name, count in written.items() if not name.startswith("raw.")} == {1}
+    finally:
+        raw_tables.write(catalog, "raw.glucose_entries", raw_tables.glucose() + raw_tables.repeated())
+        assert build(home, "--select", "path:models/glucose") == []
+
+
+def test_days_of_another_zone(home: Path, catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PHLO_DAY_ZONE", "America/New_York")
+    monkeypatch.setenv("PHLO_RUN_TOKEN", "zone")
+    models = ["fct_glucose_readings", "fct_daily_glucose_metrics"]
+    assert build(home, "--select", *models) == []
+    branch = connect(catalog, branch="phlo_zone").sql(
+        "SELECT reading_date, reading_count FROM gold.fct_daily_glucose_metrics"
+    )
+    assert dict(branch.fetchall()) == {day: len(values) for day, values in by_day("America/New_York").items()}
+    # on main the days are UTC's as before
+    assert table(catalog, "gold.fct_daily_glucose_metrics", "reading_date").keys() == by_day().keys()
+
+
+def test_the_snapshot_says_which_run_wrote_it(home: Path, catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RUN_TOKEN": "said", "RUN_ID": "manual__1", "PARTITION_DATE": "2024-03-11"}.items():
+        monkeypatch.setenv(f"PHLO_{name}", value)
+    monkeypatch.setenv("PHLO_DAY_ZONE", "Asia/Tokyo")
+    assert build(home, "--select", "fct_glucose_readings") == []
+    summary = catalog.load_table("silver.fct_glucose_readings").snapshot_by_name("phlo_said").summary
+    assert summary["phlo.run-id"] == "manual__1"
+    assert summary["phlo.partition-date"] == "2024-03-11"
+
+
+def test_a_missing_source_says_what_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw_tables.make_home(tmp_path)
+    monkeypatch.setenv("PHLO_HOME", str(tmp_path))
+    failed = build(tmp_path, "--select", "stg_glucose_entries", "fct_daily_glucose_metrics")
+    assert any("raw.glucose_entries does not exist" in message and "ingestion" in message for message in failed)
+    assert any("silver.fct_glucose_readings does not exist" in message for message in failed)
+
+
+def test_only_the_named_tables_are_opened(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PHLO_DBT_TABLES", "raw.user_profile,raw.unknown")
+    failed = build(home, "--select", "github_profile", "github_repos")
+    assert len(failed) == 1
+    assert "raw.user_repos does not exist" in failed[0]
+
+
+def test_the_catalog_of_the_environment(tmp_path: Path) -> None:
+    properties = (
+        f'{{"type": "sql", "uri": "sqlite:///{tmp_path}/other.db", "warehouse": "file://{tmp_path}/elsewhere"}}'
+    )
+    catalog = dbt_plugin.catalog_from_environment(
+        {"PHLO_HOME": "/nowhere", "PHLO_CATALOG_NAME": "lake", "PHLO_CATALOG_PROPERTIES": properties}
+    )
+    assert (catalog.name, catalog.properties["warehouse"]) == ("lake", f"file://{tmp_path}/elsewhere")
+
+
+def test_nothing_is_written_into_the_project() -> None:
+    assert {path.name for path in raw_tables.PROJECT.iterdir()} == {
+        "dbt_project.yml",
+        "local_packages",
+        "macros",
+        "models",
+        "profiles.yml",
+    }

@@ -1,0 +1,34 @@
+"""Names of tables and assets."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.naming import asset_uri, qualified_table
+
+
+def test_a_bare_name_gets_the_default_namespace(monkeypatch):
+    assert qualified_table("events") == "raw.events"
+    monkeypatch.setenv("AIRFLOW__PHLO__DEFAULT_NAMESPACE", "landing")
+    assert qualified_table("events") == "landing.events"
+
+
+def test_a_qualified_name_stays():
+    assert qualified_table("bronze.events") == "bronze.events"
+    assert qualified_table("_b1.Events_2") == "_b1.Events_2"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", ".", "a.", ".a", "a.b.c", "a b", "a-b", "1a", "a.1", 'a"b', "a;drop", "../a", "a/b", "a\n", "ä", "{{ t }}"],
+)
+def test_anything_else_is_refused(name):
+    with pytest.raises(ConfigurationError, match=r"is not a table name: write 'table' or 'namespace\.table'"):
+        qualified_table(name)
+
+
+def test_asset_uris(monkeypatch):
+    assert asset_uri("events") == "iceberg://phlo/raw/events"
+    monkeypatch.setenv("AIRFLOW__PHLO__CATALOG_NAME", "lake")
+    assert asset_uri("gold.fct_events") == "iceberg://lake/gold/fct_events"

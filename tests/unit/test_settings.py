@@ -1,0 +1,75 @@
+"""The ``[phlo]`` options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_phlo import settings
+from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.get_provider_info import get_provider_info
+
+READERS = {
+    "catalog_name": settings.catalog_name,
+    "default_namespace": settings.default_namespace,
+    "staging_path": settings.staging_url,
+    "staging_retention_days": settings.staging_retention_days,
+    "batch_rows": settings.batch_rows,
+    "preload": settings.preload,
+    "day_zone": settings.day_zone,
+}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("PHLO_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_every_documented_option_is_read_and_has_the_documented_default(home):
+    options = get_provider_info()["config"]["phlo"]["options"]
+    assert options.keys() == READERS.keys()
+    for name, option in options.items():
+        expected = str(home / "staging") if name == "staging_path" else option["default"]
+        assert str(READERS[name]()) == expected, name
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "value"),
+    [
+        ("catalog_name", "lake", "lake"),
+        ("default_namespace", "landing", "landing"),
+        ("staging_path", "s3://aws@bucket/staging", "s3://aws@bucket/staging"),
+        ("staging_retention_days", "0", 0),
+        ("batch_rows", "1", 1),
+        ("preload", "no", False),
+        ("preload", "on", True),
+        ("day_zone", "Europe/Berlin", "Europe/Berlin"),
+    ],
+)
+def test_options_come_from_airflows_configuration(monkeypatch, option, text, value):
+    monkeypatch.setenv(f"AIRFLOW__PHLO__{option.upper()}", text)
+    assert READERS[option]() == value
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [("batch_rows", "0"), ("batch_rows", "many"), ("batch_rows", "1.5"), ("staging_retention_days", "-1")],
+)
+def test_numbers_that_make_no_sense_are_refused(monkeypatch, option, text):
+    monkeypatch.setenv(f"AIRFLOW__PHLO__{option.upper()}", text)
+    with pytest.raises(ConfigurationError, match=rf"\[phlo\] {option} = '{text}': give a whole number from"):
+        READERS[option]()
+
+
+def test_home_is_absolute(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for given, expected in (("state", "state"), ("", ".phlo"), (None, ".phlo")):
+        monkeypatch.delenv("PHLO_HOME") if given is None else monkeypatch.setenv("PHLO_HOME", given)
+        assert settings.home() == Path(tmp_path, expected).resolve()
+
+
+def test_an_empty_staging_path_means_the_default(monkeypatch, home):
+    monkeypatch.setenv("AIRFLOW__PHLO__STAGING_PATH", "")
+    assert settings.staging_url() == str(home / "staging")
