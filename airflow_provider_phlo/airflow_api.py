@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import urllib.error
 import urllib.request
@@ -32,6 +33,11 @@ class AirflowApi:
         except (OSError, TransientError):
             return {}
         return {name: part["status"] or "starting" for name, part in answer.items() if part}
+
+    def warm_up(self) -> None:
+        """Let the server build the API of the tasks, which takes it seconds, before the first tasks wait for it."""
+        with contextlib.suppress(OSError, TransientError):
+            self._send("GET", "/execution/health", None)
 
     def dag_ids(self) -> set[str]:
         """Return the Dags that are parsed and ready."""

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo import settings
 from airflow_provider_phlo.assets.iceberg import iceberg_asset, set_event
-from airflow_provider_phlo.dbt_manifest import DEFAULT_TARGET, ensure_manifest, quiet_environment, read_manifest, rendered
+from airflow_provider_phlo.dbt_manifest import (
+    DEFAULT_TARGET,
+    ensure_manifest,
+    quiet_environment,
+    read_manifest,
+    rendered,
+)
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.operators.base import PhloOperator
 

@@ -117,9 +117,9 @@ def _locked(folder: Path) -> Iterator[None]:
 def _parse(project_dir: Path, folder: Path, target: str) -> None:
     """Parse beside the folder and move the results in: a task never reads half a file."""
     fresh = Path(mkdtemp(prefix="parse-", dir=folder))
-    options = {"project-dir": project_dir, "profiles-dir": project_dir, "target": target, "target-path": fresh}
-    command = [sys.executable, "-m", "dbt.cli.main", "--log-level-file", "none", "parse"]
-    command += [f"--{name}={value}" for name, value in options.items()]
+    folders = {"project-dir": project_dir, "profiles-dir": project_dir, "target-path": fresh, "log-path": fresh}
+    command = [sys.executable, "-m", "dbt.cli.main", "--log-level-file", "none", "parse", f"--target={target}"]
+    command += [f"--{name}={value}" for name, value in folders.items()]
     try:
         done = subprocess.run(
             command,

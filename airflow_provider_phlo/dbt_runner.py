@@ -95,6 +95,7 @@ def build_model(
         "profiles-dir": project_dir,
         "target": target,
         "target-path": target_path(home, target),
+        "log-path": target_path(home, target),  # made even if nothing is logged
         "select": f"fqn:{'.'.join(node.fqn)}",
         "indirect-selection": "buildable",
         "log-level": "none",

@@ -91,7 +91,10 @@ class Demo:
             health = self.api.health()
             return all(health.get(name) == "healthy" for name in wanted)
 
-        self._wait(healthy, "Airflow is not healthy")
+        self._wait(lambda: bool(self.api.health()), "Airflow's api-server does not answer")
+        with ThreadPoolExecutor() as pool:
+            pool.submit(self.api.warm_up)
+            self._wait(healthy, "Airflow is not healthy")
 
     def wait_for_dags(self, dag_ids: set[str]) -> None:
         """
@@ -154,6 +157,7 @@ class Demo:
         """End every process of the demo, also when impatient signals arrive meanwhile."""
         for number in _ENDING:
             signal.signal(number, signal.SIG_IGN)
+        print("Stopping …", flush=True)
         processes.stop(self.mark)
         for process in self.running.values():
             process.wait()

@@ -57,8 +57,9 @@ def overview(catalog: Catalog) -> dict[str, Any]:
 
     with connect(catalog, tables=["marts.mrt_glucose_overview"]) as connection:
         cursor = connection.execute(_OVERVIEW)
-        row = cursor.fetchone()
-        return dict(zip((column[0] for column in cursor.description), row, strict=True)) if row else {}
+        names, row = [column[0] for column in cursor.description], cursor.fetchone()
+        cells = zip(names, row, strict=True) if row else ()
+        return {name: value for name, value in cells if not name.startswith("_")}
 
 
 def summary(

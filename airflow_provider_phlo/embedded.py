@@ -284,7 +284,7 @@ def stop(home: Path) -> None:
     if _secret_path(home, "mark").exists():
         ended += processes.stop(secret(home, "mark"))
     postgres = (home / "postgres").exists() and stop_postgres(home)
-    print(f"Stopped {ended} process{'' if ended == 1 else 'es'}{' and Postgres' if postgres else ''}.")
+    print(f"{home}: stopped {ended} process{'' if ended == 1 else 'es'}{' and Postgres' if postgres else ''}.")
 
 
 def clean(home: Path, root: Path) -> None:

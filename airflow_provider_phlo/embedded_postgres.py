@@ -197,7 +197,7 @@ def _start(folder: Path, runner: _Runner) -> PostgresServer:
 
 def _server_pid(folder: Path) -> int | None:
     """Return the pid of the running server, or None when the pid file is stale or names another program."""
-    import psutil
+    import psutil  # type: ignore[import-untyped]
 
     try:
         pid = int((_data(folder) / "postmaster.pid").read_text().split("\n", 1)[0])

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -175,15 +175,21 @@ def _parts(item: Any, table: str) -> Iterator[Mapping[str, Any] | pa.Table]:
         yield pa.Table.from_batches([item])
     elif type(item).__module__.partition(".")[0] == "pandas" and hasattr(item, "columns"):
         yield from _parts_of_pandas(item, table)
-    elif _is_tabular(item):
-        yield pa.table(item)
     elif _is_record(item):
         yield _mapping(item)
     else:
-        raise ConfigurationError(
-            f"{table}: the source yielded a {type(item).__name__}: yield records (mappings, dataclasses, Pydantic "
-            "models), lists of them, Arrow tables or data frames."
-        )
+        yield _table(item, table)
+
+
+def _table(item: Any, table: str) -> pa.Table:
+    """Return a data frame of any library that speaks Arrow as a table; one column alone (a series) is none."""
+    if hasattr(item, "__arrow_c_stream__"):
+        with suppress(pa.ArrowInvalid):
+            return pa.table(item)
+    raise ConfigurationError(
+        f"{table}: the source yielded a {type(item).__name__}: yield records (mappings, dataclasses, Pydantic models), "
+        "lists of them, Arrow tables or data frames."
+    )
 
 
 def _parts_of_pandas(frame: Any, table: str) -> Iterable[Mapping[str, Any] | pa.Table]:

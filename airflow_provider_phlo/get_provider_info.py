@@ -21,6 +21,8 @@ def get_provider_info() -> dict[str, Any]:
                 "tags": ["software"],
             }
         ],
+        "sensors": [{"integration-name": "Phlo", "python-modules": ["airflow_provider_phlo.sensors.partition"]}],
+        "triggers": [{"integration-name": "Phlo", "python-modules": ["airflow_provider_phlo.triggers.partition"]}],
         "cli": ["airflow_provider_phlo.cli.definition.get_phlo_cli_commands"],
         "config": {
             "phlo": {

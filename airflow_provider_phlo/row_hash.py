@@ -27,6 +27,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 _JSON_OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
+_BINARY = (
+    pa.types.is_binary,
+    pa.types.is_large_binary,
+    pa.types.is_fixed_size_binary,
+    pa.types.is_binary_view,
+)
 _FLOAT_NAN = np.float64("nan").view(np.int64).item()
 
 
@@ -79,18 +85,13 @@ def _value_text(values: pa.ChunkedArray) -> pa.ChunkedArray:
         return values.cast(pa.date32()).cast(pa.int32()).cast(pa.large_string())
     if pa.types.is_time(kind):
         return pc.cast(values, pa.time64("us"), safe=False).cast(pa.int64()).cast(pa.large_string())
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+    if any(matches(kind) for matches in _BINARY):
         return _mapped(values, lambda value: value.hex())
     if pa.types.is_nested(kind):
         return _mapped(values, canonical_json)
     if pa.types.is_decimal(kind):
-        return _mapped(values, _decimal_text)
+        return _mapped(values, decimal_text)
     return values.cast(pa.large_string())
-
-
-def _decimal_text(value: decimal.Decimal) -> str:
-    text = format(value, "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _float_bits(values: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -121,3 +122,9 @@ def _plain_object(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def decimal_text(value: decimal.Decimal) -> str:
+    """Return ``value`` in plain notation without trailing zeros: equal numbers give equal text."""
+    text = format(value, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text

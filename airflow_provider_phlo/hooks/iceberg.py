@@ -86,6 +86,11 @@ def _connection_properties(connection: Connection) -> dict[str, str]:
             f"Connection '{connection.conn_id}' has extras that are not known: {', '.join(unknown)}. "
             f"Known ones: {', '.join(sorted(ALLOWED_EXTRAS))}."
         )
+    if not connection.host and "uri" not in extra:
+        raise ConfigurationError(
+            f"Connection '{connection.conn_id}' does not say where the catalog is: set its host (for a REST catalog the "
+            "address, for a SQL one the database server) or the extra 'uri'."
+        )
     properties = {"type": "rest", **{name: str(value) for name, value in extra.items()}}
     if properties["type"] == "sql":
         properties.setdefault("uri", _sql_uri(connection))

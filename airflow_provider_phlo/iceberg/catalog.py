@@ -9,6 +9,9 @@ from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.exceptions import NamespaceAlreadyExistsError
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
+# a SQL catalog has two tables; each may have been created by somebody else in between
+_OPENINGS = 5
+
 
 def embedded_properties(home: Path) -> dict[str, str]:
     """
@@ -32,13 +35,14 @@ def open_catalog(name: str, properties: Mapping[str, str]) -> Catalog:
 
     :param properties: PyIceberg's catalog properties (``type``, ``uri``, ``warehouse``, …).
     """
-    try:
-        return load_catalog(name, **properties)
-    except SQLAlchemyError as error:
-        # two processes open a new SQL catalog at once: the slower one finds the tables that it wanted to create
-        if "already exists" not in str(error):
-            raise
-        return load_catalog(name, **properties)
+    for _ in range(_OPENINGS - 1):
+        try:
+            return load_catalog(name, **properties)
+        except SQLAlchemyError as error:
+            # of processes that open a new SQL catalog at once, slower ones find the tables they wanted to create
+            if "already exists" not in str(error):
+                raise
+    return load_catalog(name, **properties)
 
 
 def ensure_namespace(catalog: Catalog, namespace: str) -> None:

@@ -26,6 +26,7 @@ from pyiceberg.transforms import (
     YearTransform,
 )
 from pyiceberg.types import (
+    DecimalType,
     IcebergType,
     ListType,
     NestedField,
@@ -239,6 +240,9 @@ def _holds(present: IcebergType, kind: IcebergType) -> bool:
 
 
 def _promotes(source: IcebergType, target: IcebergType) -> bool:
+    # PyIceberg 0.12 forgets to compare the scale
+    if isinstance(source, DecimalType) and isinstance(target, DecimalType) and source.scale != target.scale:
+        return False
     try:
         return promote(source, target) == target
     except ResolveError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import sys
 import time
 from typing import Any
 
@@ -48,20 +49,28 @@ PARSE_MODULES = (
 )
 
 
+MODULES = {"scheduler": (*PARSE_MODULES, *TASK_MODULES), "dag-processor": PARSE_MODULES}
+
+
 @hookimpl
 def on_starting(component: Any) -> None:
     """Import what the children of this process will need."""
     from airflow_provider_phlo import settings
 
-    job = getattr(component, "job_type", None)
-    if job not in ("SchedulerJob", "DagProcessorJob") or not settings.preload():
+    command = _command() if type(component).__name__ == "Job" else ""
+    if command not in MODULES or not settings.preload():
         return
-    if job == "SchedulerJob" and not settings.forks_tasks():
+    if command == "scheduler" and not settings.forks_tasks():
         return  # its tasks run in workers of another kind
     started = time.monotonic()
-    names = (*PARSE_MODULES, *TASK_MODULES) if job == "SchedulerJob" else PARSE_MODULES
-    missing = [name for name in names if not _import(name)]
-    log.info("phlo: preloaded %d modules in %.1f s", len(names) - len(missing), time.monotonic() - started)
+    missing = [name for name in MODULES[command] if not _import(name)]
+    count = len(MODULES[command]) - len(missing)
+    log.info("phlo: preloaded %d modules in %.1f s", count, time.monotonic() - started)
+
+
+def _command() -> str:
+    """Return the ``airflow`` command that this process runs: a job that is starting does not know its type yet."""
+    return next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
 
 
 def _import(name: str) -> bool:

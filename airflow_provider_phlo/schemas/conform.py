@@ -18,7 +18,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_provider_phlo.exceptions import SchemaError
-from airflow_provider_phlo.row_hash import canonical_json
 from airflow_provider_phlo.schemas.columns import DECIMAL, TIMESTAMP, Column, ModelColumns
 from airflow_provider_phlo.schemas.values import (
     ARROW_ERRORS,
@@ -143,7 +142,7 @@ def _inferred(values: Values) -> Array:
         return _json_of_nested(values) if pa.types.is_nested(values.type) else _plain(values)
     kinds = {type(value) for value in values}
     if any(issubclass(kind, NESTED) for kind in kinds):
-        return _as_json(values)
+        return _as_text(values)
     try:
         return _of_one_family(values, {_family(kind) for kind in kinds if kind is not type(None)})
     except ARROW_ERRORS:
@@ -164,12 +163,16 @@ def _of_one_family(values: Sequence[Any], families: set[type]) -> Array:
     if families == {int}:
         return _integers(values)
     if families <= {int, float} and families:
-        return pa.array([None if value is None else float(value) for value in values], pa.float64())
+        return pa.array([_number(value) for value in values], pa.float64())
     if families == {datetime.datetime}:
         return _timestamps(values)
     if families and families <= {decimal.Decimal, int}:
         return _decimals(pa.array(values))
     return _as_text(values) if len(families) > 1 else _plain_or_json(pa.array(values), values)
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None or is_missing(value) else float(value)
 
 
 def _integers(values: Sequence[Any]) -> pa.Array:
@@ -197,7 +200,7 @@ def _decimals(values: pa.Array) -> pa.Array:
 
 
 def _plain_or_json(array: pa.Array, values: Sequence[Any]) -> Array:
-    return _as_json(values) if pa.types.is_nested(array.type) else _plain(array)
+    return _as_text(values) if pa.types.is_nested(array.type) else _plain(array)
 
 
 def _as_known(values: Values, known: pa.DataType | None) -> Array:
@@ -219,11 +222,21 @@ def _plain(values: Array) -> Array:
     """Drop what Iceberg has no type for: dictionaries, nanoseconds, half floats, large and view types."""
     kind = values.type
     if pa.types.is_dictionary(kind):
-        return _plain(values.cast(kind.value_type))
+        return _decoded(values)
+    if isinstance(kind, pa.BaseExtensionType):
+        return _as_text(values.to_pylist())
     wanted = _plain_type(kind)
     if wanted == kind:
         return values
     return pc.cast(values, wanted, safe=not pa.types.is_temporal(kind))
+
+
+def _decoded(values: Array) -> Array:
+    """Return the values of a dictionary-encoded column; Arrow's cast knows fewer types."""
+    chunks = values.chunks if isinstance(values, pa.ChunkedArray) else [values]
+    if not chunks:
+        return pa.chunked_array([], _plain_type(values.type.value_type))
+    return pa.chunked_array([_plain(chunk.dictionary).take(chunk.indices) for chunk in chunks])
 
 
 def _plain_type(kind: pa.DataType) -> pa.DataType:
@@ -244,20 +257,9 @@ def _as_text(values: Iterable[Any]) -> pa.Array:
     return pa.array([None if value is None or is_missing(value) else text(value) for value in values], pa.string())
 
 
-def _as_json(values: Iterable[Any]) -> pa.Array:
-    """Return nested values as JSON text; text among them is JSON already."""
-
-    def written(value: Any) -> str | None:
-        if isinstance(value, str):
-            return text(value)
-        return None if value is None or is_missing(value) else canonical_json(value)
-
-    return pa.array(map(written, values), pa.string())
-
-
 def _json_of_nested(values: pa.ChunkedArray) -> pa.ChunkedArray:
     parts = [
-        _as_json(values.slice(start, NESTED_AT_A_TIME).to_pylist()) for start in range(0, len(values), NESTED_AT_A_TIME)
+        _as_text(values.slice(start, NESTED_AT_A_TIME).to_pylist()) for start in range(0, len(values), NESTED_AT_A_TIME)
     ]
     return pa.chunked_array(parts, pa.string())
 
@@ -268,7 +270,7 @@ def _converted(values: Values, kind: pa.DataType) -> tuple[Array, list[int]]:
         return _converted_array(values, kind)
     if _holds_only(values, kind):
         try:
-            return pa.array(values, kind), []
+            return pa.array(values, kind, from_pandas=True), []  # NaN is how pandas writes a gap
         except ARROW_ERRORS:
             pass
     return _converted_one_by_one(values, kind)
@@ -276,7 +278,7 @@ def _converted(values: Values, kind: pa.DataType) -> tuple[Array, list[int]]:
 
 def _converted_array(values: pa.ChunkedArray, kind: pa.DataType) -> tuple[Array, list[int]]:
     if pa.types.is_dictionary(values.type):
-        values = values.cast(values.type.value_type)
+        values = _decoded(values)
     if values.type == kind:
         return values, []
     if pa.types.is_nested(values.type) and pa.types.is_string(kind):
@@ -356,12 +358,11 @@ def _holds_only(values: Sequence[Any], kind: pa.DataType) -> bool:
 
 def _converted_one_by_one(values: Sequence[Any], kind: pa.DataType) -> tuple[pa.Array, list[int]]:
     convert = converter(kind)
-    number = pa.types.is_floating(kind)
     good: list[Any] = []
     bad: list[int] = []
     for position, value in enumerate(values):
         try:
-            good.append(None if value is None or (not number and is_missing(value)) else convert(value))
+            good.append(None if value is None or is_missing(value) else convert(value))
         except CONVERSION_ERRORS:
             good.append(None)
             bad.append(position)

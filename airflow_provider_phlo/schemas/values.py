@@ -16,7 +16,7 @@ import orjson
 import pandas as pd
 import pyarrow as pa
 
-from airflow_provider_phlo.row_hash import canonical_json
+from airflow_provider_phlo.row_hash import canonical_json, decimal_text
 
 CONVERSION_ERRORS = (ValueError, TypeError, OverflowError, ArithmeticError)
 ARROW_ERRORS = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, UnicodeEncodeError)
@@ -25,20 +25,26 @@ Converter = Callable[[Any], Any]
 
 
 def is_missing(value: Any) -> bool:
-    """Return whether ``value`` is pandas' way to say that there is none; NaN is a number where numbers are expected."""
+    """Return whether ``value`` is a record's way to say that there is none: NaN, NaT or NA, as pandas writes gaps."""
     return value is pd.NaT or value is pd.NA or (isinstance(value, float) and value != value)
 
 
 def text(value: Any) -> str:
-    """Return ``value`` as text: JSON for nested values, ISO 8601 for times, UTF-8 for bytes."""
+    """
+    Return ``value`` as text: JSON for nested values, ISO 8601 for times.
+
+    What UTF-8 has no place for (half a surrogate pair, stray bytes) stays, escaped by a backslash.
+    """
     if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()  # half a surrogate pair stays, escaped
+        return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, NESTED) or hasattr(value, "__array__"):
         return canonical_json(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (bytes, bytearray, memoryview)):
-        return bytes(value).decode()
+        return bytes(value).decode("utf-8", "backslashreplace")
+    if isinstance(value, decimal.Decimal):
+        return decimal_text(value)
     return value.isoformat() if isinstance(value, (datetime.date, datetime.time)) else str(value)
 
 

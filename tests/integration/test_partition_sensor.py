@@ -34,7 +34,7 @@ def publish_once_it_waits():
     rows = pa.table({"_phlo_partition_date": [date(2024, 1, 15)]})
     table = catalog.create_table("raw.readings", rows.schema)
     with sqlite3.connect("file:airflow.db?mode=ro", uri=True) as database:
-        while database.execute("SELECT state FROM task_instance").fetchall() != [("deferred",)]:
+        while not database.execute("SELECT * FROM trigger").fetchall():
             time.sleep(0.1)
     table.append(rows)
 

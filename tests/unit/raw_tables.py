@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import datetime as dt
 import json
 import random
@@ -160,6 +161,7 @@ def fill(catalog: Catalog) -> None:
 @lru_cache
 def _parsed() -> Path:
     home = Path(tempfile.mkdtemp(prefix="phlo-dbt-"))
+    atexit.register(shutil.rmtree, home)
     ensure_manifest(PROJECT, home)
     return home
 

@@ -239,7 +239,7 @@ def test_stop_ends_what_a_killed_demo_left(home: Path, capsys: pytest.CaptureFix
     )
     embedded.stop(home)
     assert left.poll() is not None
-    assert "Stopped 1 process." in capsys.readouterr().out
+    assert "stopped 1 process." in capsys.readouterr().out
 
 
 def test_stop_of_nothing_is_quiet(tmp_path: Path) -> None:

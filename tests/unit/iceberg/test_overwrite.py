@@ -24,7 +24,7 @@ def catalog(tmp_path: Path) -> Catalog:
 
 
 def content(catalog: Catalog, branch: str | None = None) -> list[dict[str, object]]:
-    result = connect(catalog, branch=branch).execute(f"SELECT * FROM {TABLE} ORDER BY 1").to_arrow_table()
+    result = connect(catalog, branch=branch).sql(f"SELECT * FROM {TABLE} ORDER BY 1").to_arrow_table()
     return result.to_pylist()
 
 
@@ -68,7 +68,7 @@ def test_any_difference_is_one_overwrite_snapshot(catalog: Catalog, data: dict[s
     assert result.changed
     assert snapshots(catalog) == 2
     assert table.current_snapshot().summary.operation.value == "overwrite"
-    assert connect(catalog).execute(f"SELECT a, b FROM {TABLE}").to_arrow_table().sort_by("b").num_rows == result.rows
+    assert connect(catalog).sql(f"SELECT a, b FROM {TABLE}").to_arrow_table().sort_by("b").num_rows == result.rows
     assert overwrite_if_changed(catalog, TABLE, pa.table(data)).changed is False
 
 

@@ -191,7 +191,7 @@ def create_and_evolve(home: Path, number: int, barrier: Any, outcome: Any) -> No
 
 
 def test_processes_create_and_evolve_one_table_at_once(tmp_path: Path) -> None:
-    barrier, outcome = FORK.Barrier(3), FORK.Queue()
+    barrier, outcome = FORK.Barrier(3, timeout=20), FORK.Queue()
     processes = [
         FORK.Process(target=create_and_evolve, args=(tmp_path, number, barrier, outcome)) for number in range(3)
     ]

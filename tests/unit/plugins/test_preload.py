@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +13,23 @@ from airflow_provider_phlo.plugins import preload
 from airflow_provider_phlo.plugins.phlo import PhloPlugin
 
 ROOT = Path(__file__).parents[3]
+
+
+class Job:
+    """Airflow calls the listener with a job that has no type yet."""
+
+    job_type = None
+
+
+@pytest.fixture
+def start(monkeypatch):
+    """Return a function that starts a component by its ``airflow`` command."""
+
+    def run(command, component=None):
+        monkeypatch.setattr(sys, "argv", ["airflow", *command.split()])
+        preload.on_starting(component or Job())
+
+    return run
 
 
 @pytest.fixture
@@ -30,61 +46,71 @@ def test_the_plugin_listens():
     assert PhloPlugin.name == "phlo"
 
 
-def test_the_scheduler_gets_what_tasks_need(imported):
-    preload.on_starting(SimpleNamespace(job_type="SchedulerJob"))
-    assert {"dlt", "pyiceberg.catalog.sql", "pandera.pandas", "duckdb"} <= set(imported)
+def test_the_scheduler_gets_what_tasks_need(start, imported):
+    start("scheduler --skip-serve-logs")
+    assert {"airflow_provider_phlo.ingestion", "pyiceberg.catalog.sql", "pandera.pandas", "duckdb"} <= set(imported)
     assert imported == [*preload.PARSE_MODULES, *preload.TASK_MODULES]
 
 
-def test_the_dag_processor_gets_what_dag_files_need(imported):
-    preload.on_starting(SimpleNamespace(job_type="DagProcessorJob"))
+def test_the_dag_processor_gets_what_dag_files_need(start, imported):
+    start("dag-processor")
     assert imported == list(preload.PARSE_MODULES)
 
 
-@pytest.mark.parametrize("component", [SimpleNamespace(job_type="TriggererJob"), SimpleNamespace(), None, "x"])
-def test_nobody_else_gets_anything(imported, component):
-    preload.on_starting(component)
+@pytest.mark.parametrize("command", ["triggerer", "api-server", "dags list", "", "--help", "tasks scheduler"])
+def test_nobody_else_gets_anything(start, imported, command):
+    start(command)
     assert imported == []
 
 
-def test_it_can_be_switched_off(imported, monkeypatch):
+def test_a_task_gets_nothing(start, imported):
+    start("scheduler", component="the marker of a task")
+    assert imported == []
+
+
+def test_it_can_be_switched_off(start, imported, monkeypatch):
     monkeypatch.setenv("AIRFLOW__PHLO__PRELOAD", "False")
-    preload.on_starting(SimpleNamespace(job_type="SchedulerJob"))
+    start("scheduler --skip-serve-logs")
     assert imported == []
 
 
-def test_a_scheduler_that_forks_no_tasks_is_left_alone(imported, monkeypatch):
+def test_a_scheduler_that_forks_no_tasks_is_left_alone(start, imported, monkeypatch):
     monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "CeleryExecutor")
-    preload.on_starting(SimpleNamespace(job_type="SchedulerJob"))
+    start("scheduler --skip-serve-logs")
     assert imported == []
     monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "CeleryExecutor,LocalExecutor")
-    preload.on_starting(SimpleNamespace(job_type="SchedulerJob"))
-    assert "dlt" in imported
+    start("scheduler --skip-serve-logs")
+    assert "duckdb" in imported
 
 
-def test_what_is_not_installed_is_left_out(monkeypatch, caplog):
-    monkeypatch.setattr(preload, "PARSE_MODULES", ("no_such_module", "json"))
-    preload.on_starting(SimpleNamespace(job_type="DagProcessorJob"))
+def test_what_is_not_installed_is_left_out(start, monkeypatch, caplog):
+    monkeypatch.setitem(preload.MODULES, "dag-processor", ("no_such_module", "json"))
+    caplog.set_level("INFO")
+    start("dag-processor")
     assert "preloaded 1 modules" in caplog.text
     assert "no_such_module is not preloaded" in caplog.text
 
 
 CODE = """
-import json, os, socket, sys, threading, types
+import json, os, sys, threading
+sys.argv = ["airflow", "scheduler"]
+from airflow.jobs.job import Job
 from airflow_provider_phlo.plugins import preload
-before = set(os.listdir(os.environ["STATE"]))
-preload.on_starting(types.SimpleNamespace(job_type="SchedulerJob"))
-opened = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}")]
+loaded = set(sys.modules)
+Job()  # as the command does; Airflow calls its listeners
+links = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd")]
+opened = [os.readlink(link) for link in links if os.path.islink(link)]
 report = {
-    "missing": [name for name in (*preload.PARSE_MODULES, *preload.TASK_MODULES) if name not in sys.modules],
+    "missing": [name for name in (*preload.PARSE_MODULES, *preload.TASK_MODULES, "dlt") if name not in sys.modules],
+    "early": sorted({"dlt", "pandera", "pyiceberg", "duckdb"} & loaded),
     "threads": threading.active_count(),
     "open": [name for name in opened if name.startswith("socket:") or name.endswith((".db", ".duckdb"))],
-    "written": sorted(set(os.listdir(os.environ["STATE"])) - before),
+    "written": os.listdir(os.environ["PHLO_HOME"]),
 }
 if (child := os.fork()) == 0:
     import duckdb, pyarrow as pa, pyarrow.compute as pc
     values = pa.table({"a": list(range(100_000))})
-    total = duckdb.sql("select sum(a) from values").fetchone()[0] + pc.sum(values["a"]).as_py()
+    total = duckdb.sql("select sum(a) from values").fetchall()[0][0] + pc.sum(values["a"]).as_py()
     os._exit(0 if total == 2 * sum(range(100_000)) else 1)
 report["child"] = os.waitpid(child, 0)[1]
 print(json.dumps(report))
@@ -99,11 +125,10 @@ def test_importing_is_all_that_happens_and_children_work(tmp_path):
         "AIRFLOW_HOME": str(tmp_path / "airflow"),
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
         "PHLO_HOME": str(tmp_path / "state"),
-        "STATE": str(tmp_path / "state"),
         "HOME": str(tmp_path),
     }
     (tmp_path / "state").mkdir()
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, cwd=ROOT, env=environment)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout.splitlines()[-1])
-    assert report == {"missing": [], "threads": 1, "open": [], "written": [], "child": 0}
+    assert report == {"missing": [], "early": [], "threads": 1, "open": [], "written": [], "child": 0}

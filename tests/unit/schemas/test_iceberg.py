@@ -25,8 +25,8 @@ from pyiceberg.types import (
     NestedField,
     StringType,
     StructType,
-    TimestamptzType,
     TimestampType,
+    TimestamptzType,
     TimeType,
 )
 from typing_extensions import TypedDict
@@ -94,7 +94,9 @@ def test_ids_of_a_wide_and_deep_model_are_unique() -> None:
     wide = type("Wide", (PhloSchema,), {"__annotations__": annotations})
     schema = pandera_to_iceberg(wide)
     ids = [field.field_id for field in schema.fields]
-    nested = [child.field_id for field in schema.fields if field.field_type.is_struct for child in field.field_type.fields]
+    nested = [
+        child.field_id for field in schema.fields if field.field_type.is_struct for child in field.field_type.fields
+    ]
     assert len({*ids, *nested}) == len(ids) + len(nested)
     assert schema.find_field("_dlt_load_id").field_id == 100
 

@@ -1,0 +1,225 @@
+"""Kill a run with SIGKILL wherever it matters, retry it as Airflow would: nothing is lost, nothing is there twice."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pandera.pandas import Field
+
+from airflow_provider_phlo import landing, staging
+from airflow_provider_phlo.iceberg import branches, merge, tables
+from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
+from airflow_provider_phlo.iceberg.merge import MergePlan
+from airflow_provider_phlo.ingestion import StagingPlan, stage
+from airflow_provider_phlo.landing import TableDefinition, quarantine_table
+from airflow_provider_phlo.schemas import PhloSchema
+from airflow_provider_phlo.schemas.columns import model_columns
+
+# forked as LocalExecutor forks its tasks: libraries are imported once
+FORK = multiprocessing.get_context("fork")
+TABLE = "raw.t"
+DAY = "2024-01-15"
+KEYS = 40
+
+
+class Reading(PhloSchema):
+    k: int = Field(unique=True)
+    v: float = Field(ge=0)
+
+
+DECLARED = model_columns(Reading)
+MERGE = TableDefinition(TABLE, MergePlan(key=("k",)), DECLARED)
+APPEND = TableDefinition(TABLE, MergePlan("append", deduplication=False), DECLARED)
+
+
+def run(home: Path, token: str, version: int, definition: TableDefinition) -> dict[str, Any]:
+    """Do what the tasks of one run do, one after the other: every one of them can be repeated."""
+    catalog, root = open_catalog("phlo", embedded_properties(home)), home / "staging"
+    records = [{"k": key, "v": float(version)} for key in range(KEYS)] + [{"k": KEYS + version, "v": -1.0}]
+    batch = stage(
+        lambda: iter(records),
+        StagingPlan(TABLE, key=definition.plan.key, declared=definition.declared, strict=False),
+        root=root,
+        token=token,
+        partition_date=DAY,
+        run_id=f"run {token}",
+        pipelines_dir=home / "dlt",
+    )
+    assert batch is not None
+    landed = landing.land(catalog, root, staging.load(root, batch.folder), definition)
+    assert landed is not None
+    return landing.publish(catalog, root, landed, definition, lambda branch: None)
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def dying_before(calls: int, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``function`` that kills its process instead of the ``calls``-th call."""
+    left = [calls]
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        left[0] -= 1
+        if not left[0]:
+            die()
+        return function(*args, **kwargs)
+
+    return wrapped
+
+
+def dying_after(calls: int, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``function`` that kills its process when the ``calls``-th call has done its work."""
+    left = [calls]
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        result = function(*args, **kwargs)
+        left[0] -= 1
+        if not left[0]:
+            die()
+        return result
+
+    return wrapped
+
+
+Wrapper = Callable[[int, Callable[..., Any]], Callable[..., Any]]
+# where: the module, the function that is wrapped, how, and at which call
+POINTS: dict[str, tuple[Any, str, Wrapper, int]] = {
+    "before the manifest of the staged batch": (staging.BatchWriter, "finish", dying_before, 1),
+    "staged": (staging.BatchWriter, "finish", dying_after, 1),
+    "the table is there, its columns are not": (tables, "evolve", dying_before, 1),
+    "branch made": (branches, "create", dying_after, 1),
+    "data files written": (merge, "commit_files", dying_before, 1),
+    "merged on the branch": (merge, "commit_files", dying_after, 1),
+    "quarantine written, not published": (merge, "commit_files", dying_after, 2),
+    "quarantine published": (branches, "publish", dying_after, 1),
+    "before publication": (branches, "publish", dying_before, 2),
+    "published, the result not returned": (branches, "publish", dying_after, 2),
+    "metadata written, the catalog does not know": (branches, "_property_updates", dying_after, 2),
+}
+
+
+def attempt(home: Path, token: str, version: int, definition: TableDefinition, sabotage: Callable[[], None]) -> int:
+    """Run in a process of its own and return its exit code, -9 when it was killed."""
+
+    def child() -> None:
+        sabotage()
+        run(home, token, version, definition)
+
+    process = FORK.Process(target=child)
+    process.start()
+    process.join(60)
+    assert process.exitcode is not None
+    return process.exitcode
+
+
+def at_point(point: str) -> Callable[[], None]:
+    owner, name, wrapper, calls = POINTS[point]
+    return lambda: setattr(owner, name, wrapper(calls, getattr(owner, name)))
+
+
+def after(seconds: float) -> Callable[[], None]:
+    def start() -> None:
+        timer = threading.Timer(seconds, die)
+        timer.daemon = True
+        timer.start()
+
+    return start
+
+
+def rows(home: Path, table: str = TABLE) -> list[dict[str, Any]]:
+    catalog = open_catalog("phlo", embedded_properties(home))
+    return catalog.load_table(table).scan().to_arrow().to_pylist() if catalog.table_exists(table) else []
+
+
+@contextmanager
+def polled(home: Path) -> Iterator[list[Counter[float]]]:
+    """Read main again and again meanwhile, and yield what was seen: how many rows of each version."""
+    seen: list[Counter[float]] = []
+    done = threading.Event()
+
+    def poll() -> None:
+        while not done.is_set():
+            seen.append(Counter(row["v"] for row in rows(home)))
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=poll)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        done.set()
+        thread.join()
+
+
+def check_end(home: Path, tokens: list[str], versions: list[int]) -> None:
+    """Each run has one snapshot on main and its mark, the quarantine holds each bad record once."""
+    table = open_catalog("phlo", embedded_properties(home)).load_table(TABLE)
+    published = [table.snapshot_by_id(entry.snapshot_id) for entry in table.history()]
+    assert [snapshot.summary["phlo.token"] for snapshot in published if snapshot and snapshot.summary] == tokens
+    for token, snapshot in zip(tokens, published, strict=True):
+        result = branches.published_result(table, token)
+        assert result is not None
+        assert snapshot is not None
+        assert (result["snapshot_id"], result["read"], result["quarantined"]) == (snapshot.snapshot_id, KEYS + 1, 1)
+        assert result["rows"] == KEYS
+    assert set(table.refs()) == {"main"}
+    bad = sorted(row["run_id"] for row in rows(home, quarantine_table(TABLE)))
+    assert bad == sorted(f"run {token}" for token in tokens)
+    assert len(bad) == len(versions)
+
+
+@pytest.mark.parametrize("definition", [MERGE, APPEND], ids=["merge", "append"])
+def test_killed_at_every_step_of_the_first_run_and_of_a_later_one(tmp_path: Path, definition: TableDefinition) -> None:
+    """Two runs a table: each is killed at every point in turn, its last attempt goes through."""
+    with polled(tmp_path) as seen:
+        for version in range(2):
+            for point in POINTS:
+                code = attempt(tmp_path, f"v{version}", version, definition, at_point(point))
+                assert code in (0, -signal.SIGKILL), point
+            assert attempt(tmp_path, f"v{version}", version, definition, lambda: None) == 0
+    check_end(tmp_path, ["v0", "v1"], [0, 1])
+    appended = definition is APPEND
+    first, second = Counter({0.0: KEYS}), Counter({0.0: KEYS, 1.0: KEYS} if appended else {1.0: KEYS})
+    assert Counter(row["v"] for row in rows(tmp_path)) == second
+    assert all(state in (Counter(), first, second) for state in seen)
+    assert second in seen or first in seen
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_every_point_is_reached(tmp_path: Path, point: str) -> None:
+    """A point that nothing passes would prove nothing; one kill, one retry."""
+    run(tmp_path, "v0", 0, APPEND)
+    assert attempt(tmp_path, "v1", 1, APPEND, at_point(point)) == -signal.SIGKILL
+    assert attempt(tmp_path, "v1", 1, APPEND, lambda: None) == 0
+    check_end(tmp_path, ["v0", "v1"], [0, 1])
+    assert Counter(row["v"] for row in rows(tmp_path)) == Counter({0.0: KEYS, 1.0: KEYS})
+
+
+def test_killed_at_random_moments(tmp_path: Path) -> None:
+    started = time.monotonic()
+    run(tmp_path, "v0", 0, APPEND)
+    length = time.monotonic() - started
+    chance = random.Random(7)
+    killed = 0
+    with polled(tmp_path) as seen:
+        for version in range(1, 7):
+            while attempt(tmp_path, f"v{version}", version, APPEND, after(chance.uniform(0, 1.5 * length))) != 0:
+                killed += 1
+                assert killed < 60
+    check_end(tmp_path, [f"v{version}" for version in range(7)], list(range(7)))
+    assert killed > 0
+    whole = [Counter({float(version): KEYS for version in range(count)}) for count in range(8)]
+    assert all(state in whole for state in seen)
+    assert Counter(row["v"] for row in rows(tmp_path)) == whole[7]

@@ -1,0 +1,147 @@
+"""``@phlo_ingestion`` under a real scheduler: extract, merge, audit, publish, and what goes wrong on the way."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+
+pytestmark = pytest.mark.xdist_group("airflow")
+GROUP = ("ingest", "merge", "audit", "publish")
+DAY = {"partition_date": "2024-01-15"}
+number = itertools.count(1)
+
+
+@pytest.fixture
+def source(airflow):
+    """Return a function that says what the source has; a row is (id, value)."""
+
+    def offer(rows, name="ingested"):
+        if isinstance(rows, list):
+            rows = [{"id": key, "number": next(number), "value": value} for key, value in rows]
+        (airflow.home / "sources" / f"{name}.json").write_text(json.dumps(rows))
+        (airflow.home / "sources" / f"{name}.calls").write_text("")
+
+    return offer
+
+
+@pytest.fixture
+def run(airflow):
+    """Return a function that runs a Dag and gives the states of its tasks, by their last name."""
+
+    def start(dag_id="ingested"):
+        run_id = airflow.trigger(dag_id, conf=DAY)
+        return run_id, states(airflow, dag_id, run_id)
+
+    return start
+
+
+def states(airflow, dag_id, run_id):
+    found = airflow.finished(dag_id, run_id)
+    return {name.rpartition(".")[2]: state for name, state in found.items()}
+
+
+def calls(airflow, name="ingested"):
+    return len((airflow.home / "sources" / f"{name}.calls").read_text().splitlines())
+
+
+def values(airflow, table="raw.ingested"):
+    rows = airflow.catalog.load_table(table).scan().to_arrow().to_pylist()
+    return {row["id"]: row["value"] for row in rows}
+
+
+def all_are(state):
+    return dict.fromkeys(GROUP, state)
+
+
+def test_a_run_publishes_and_tells_what_it_did(airflow, source, run):
+    source([("a", 100.0), ("b", 120.0)])
+    run_id, found = run()
+    assert found == all_are("success")
+    assert values(airflow).items() >= {"a": 100.0, "b": 120.0}.items()
+    head = airflow.catalog.load_table("raw.ingested").current_snapshot()
+    for name in GROUP:
+        assert len(json.dumps(airflow.xcom("ingested", run_id, f"ingested.{name}"))) < 3000
+    published = airflow.xcom("ingested", run_id, "ingested.publish")
+    wanted = {"snapshot_id": head.snapshot_id, "read": 2, "inserted": 2, "partition_date": "2024-01-15"}
+    (event,) = airflow.events("ingested", run_id)
+    assert wanted.items() <= event.items()
+    assert wanted.items() <= published.items()
+    assert head.summary["phlo.run-id"] == run_id
+    log = airflow.log("ingested", run_id, "ingested.ingest")
+    assert log.count("write_disposition='replace' of the dlt resource has no effect") == 1
+
+
+def test_a_failed_audit_stops_the_run_and_the_cursor(airflow, source, run):
+    source([("c", 550.0)])
+    before = values(airflow) if airflow.catalog.table_exists("raw.ingested") else {}
+    run_id, found = run()
+    assert found == {"ingest": "success", "merge": "success", "audit": "failed", "publish": "upstream_failed"}
+    assert "1 of 2 checks failed on raw.ingested: RangeCheck(value)" in airflow.log(
+        "ingested", run_id, "ingested.audit"
+    )
+    assert len([each for each in airflow.api.task_instances("ingested", run_id) if each["try_number"] > 1]) == 0
+    assert values(airflow) == before
+    path = airflow.home / "sources" / "ingested.json"
+    path.write_text(path.read_text().replace("550.0", "140.0"))  # mended at the source, its number is the old one
+    run_id, found = run()
+    assert found == all_are("success")
+    assert airflow.xcom("ingested", run_id, "ingested.ingest")["read"] == 1
+    assert values(airflow) == {**before, "c": 140.0}
+
+
+def test_a_row_that_breaks_the_schema_fails_at_once_without_showing_it(airflow, source, run):
+    source([("d", 98765.4321)])
+    run_id, found = run()
+    assert found == {
+        "ingest": "failed",
+        "merge": "upstream_failed",
+        "audit": "upstream_failed",
+        "publish": "upstream_failed",
+    }
+    log = airflow.log("ingested", run_id, "ingested.ingest")
+    assert "value" in log
+    assert "98765" not in log
+    assert calls(airflow) == 1
+
+
+def test_a_source_that_is_down_is_tried_again(airflow, source, run):
+    source("unavailable")
+    run_id, found = run()
+    assert found == all_are("success")
+    tries = {each["task_id"]: each["try_number"] for each in airflow.api.task_instances("ingested", run_id)}
+    assert tries["ingested.ingest"] == 2
+
+
+def test_none_skips_the_run(airflow, source, run):
+    source(None)
+    assert run()[1] == all_are("skipped")
+
+
+def test_a_cleared_run_extracts_again_and_changes_nothing(airflow, source, run):
+    source([("e", 160.0)])
+    run_id, found = run()
+    assert (found, calls(airflow)) == (all_are("success"), 1)
+    snapshots = len(airflow.catalog.load_table("raw.ingested").snapshots())
+    airflow.api.call("POST", f"/dags/ingested/dagRuns/{run_id}/clear", {"dry_run": False, "only_failed": False})
+    airflow.wait(lambda: calls(airflow) == 2)
+    assert states(airflow, "ingested", run_id) == all_are("success")
+    assert len(airflow.catalog.load_table("raw.ingested").snapshots()) == snapshots
+
+
+def test_checks_behind_the_group_read_main(airflow, source, run):
+    source([("f", 170.0)])
+    run_id, found = run("with_checks_behind")
+    assert found == {**all_are("success"), "ingested_quality": "success"}
+    assert airflow.xcom("with_checks_behind", run_id, "ingested.audit")["branch"].startswith("phlo_")
+    assert airflow.xcom("with_checks_behind", run_id, "ingested_quality")["branch"] == "main"
+
+
+def test_the_operators_alone(airflow, source, run):
+    source([("g", 180.0)], "alone")
+    run_id, found = run("operators_alone")
+    assert found == {"extracted": "success", "merged": "success"}
+    (row,) = airflow.catalog.load_table("raw.alone").scan().to_arrow().to_pylist()
+    assert (row["id"], row["day"]) == ("g", "2024-01-15")
+    assert [event["inserted"] for event in airflow.events("operators_alone", run_id)] == [1]

@@ -1,0 +1,491 @@
+"""What sources yield, as tables of declared names and types."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import enum
+import importlib.util
+import json
+import uuid
+from collections import OrderedDict
+from typing import Any
+
+import dlt
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pandera.pandas import Field
+from typing_extensions import TypedDict
+
+from airflow_provider_phlo.exceptions import SchemaError
+from airflow_provider_phlo.schemas import PhloSchema
+from airflow_provider_phlo.schemas.columns import DECIMAL, TIMESTAMP, model_columns
+from airflow_provider_phlo.schemas.conform import Failure, common_type, conform, recast
+
+UTC = datetime.UTC
+normalize = dlt.Schema("test").naming.normalize_identifier
+NAN = float("nan")
+
+
+def declare(annotation: Any, **field: Any) -> Any:
+    field = {"nullable": True, **field}
+    return model_columns(type("Model", (PhloSchema,), {"__annotations__": {"x": annotation}, "x": Field(**field)}))
+
+
+def as_declared(values: list[Any], annotation: Any) -> tuple[list[Any], list[int]]:
+    """Return the values of one declared column, from records; an Arrow column must give the same."""
+    table, failures = conform([{"x": value} for value in values], declare(annotation), normalize)
+    return table["x"].to_pylist(), [row for failure in failures for row in failure.rows or ()]
+
+
+def inferred(values: list[Any]) -> pa.ChunkedArray:
+    return conform([{"x": value} for value in values], None, normalize)[0]["x"]
+
+
+class Actor(TypedDict):
+    id: int
+    at: datetime.datetime
+
+
+# --- names
+
+
+def test_names_follow_dlt() -> None:
+    record = {"_id": 1, "dateString": "x", "utcOffset": 0, "Some Name": 1, "é": 3}
+    table, _ = conform([record], None, normalize)
+    assert table.column_names == ["_id", "date_string", "utc_offset", "some_name", normalize("é")]
+
+
+def test_a_configured_convention_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCHEMA__NAMING", "direct")
+    direct = dlt.Schema("direct").naming.normalize_identifier
+    assert conform([{"dateString": 1}], None, direct)[0].column_names == ["dateString"]
+
+
+def test_names_that_become_one() -> None:
+    with pytest.raises(SchemaError, match="'dateString' and 'date_string' are both named 'date_string'"):
+        conform([{"dateString": 1}, {"date_string": 2}], None, normalize)
+
+
+@pytest.mark.parametrize("name", ["", "  ", 1, None, ("a", "b")])
+def test_names_that_are_none(name: Any) -> None:
+    with pytest.raises(SchemaError, match="a name is text"):
+        conform([{name: 1}], None, normalize)
+
+
+def test_repeated_names_of_a_table() -> None:
+    table = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
+    with pytest.raises(SchemaError, match="several columns of one name: a"):
+        conform(table, None, normalize)
+
+
+# --- undeclared columns
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "expected"),
+    [
+        ([1, None, 3], pa.int64(), [1, None, 3]),
+        ([1, 2.5], pa.float64(), [1.0, 2.5]),
+        ([1.0, NAN, None], pa.float64(), [1.0, None, None]),
+        ([True, None], pa.bool_(), [True, None]),
+        ([1, True], pa.string(), ["1", "true"]),
+        ([1.5, False], pa.string(), ["1.5", "false"]),
+        ([1, "a", None], pa.string(), ["1", "a", None]),
+        (["a", NAN, pd.NA, None], pa.string(), ["a", None, None, None]),
+        ([True, NAN], pa.bool_(), [True, None]),
+        ([1, pd.NA], pa.int64(), [1, None]),
+        ([2**63 - 1, -(2**63)], pa.int64(), None),
+        ([2**63, 1], pa.decimal128(38, 0), [decimal.Decimal(2**63), decimal.Decimal(1)]),
+        ([10**40, 1], pa.string(), [str(10**40), "1"]),
+        ([2**70, 0.5], pa.float64(), [float(2**70), 0.5]),
+        ([b"\x00"], pa.binary(), None),
+        (["a", b"b"], pa.string(), ["a", "b"]),
+        ([datetime.date(2024, 1, 1)], pa.date32(), None),
+        ([datetime.datetime(2024, 1, 1)], pa.timestamp("us"), None),
+        ([datetime.datetime(2024, 1, 1), pd.NaT], pa.timestamp("us"), [datetime.datetime(2024, 1, 1), None]),
+        ([datetime.time(1, 2, 3)], pa.time64("us"), None),
+        ([decimal.Decimal("1.5"), decimal.Decimal("1.25")], DECIMAL, None),
+        ([decimal.Decimal("1.5"), 2], DECIMAL, [decimal.Decimal("1.5"), decimal.Decimal(2)]),
+        ([decimal.Decimal("1." + "1" * 20)], pa.decimal128(21, 20), None),
+        ([decimal.Decimal("1." + "1" * 50)], pa.string(), ["1." + "1" * 50]),
+        ([{"b": 1, "a": [1, None]}, None], pa.string(), ['{"a":[1,null],"b":1}', None]),
+        ([[3, "x"], "text"], pa.string(), ['[3,"x"]', "text"]),
+        ([(1, 2)], pa.string(), ["[1,2]"]),
+        ([{2, 1}], pa.string(), ["[1,2]"]),
+        ([OrderedDict(b=1, a=2)], pa.string(), ['{"a":2,"b":1}']),
+        ([{"id": 2**70}], pa.string(), ['{"id":1180591620717411303424}']),
+        ([{"x": np.arange(3), "y": np.float64(1.5)}], pa.string(), ['{"x":[0,1,2],"y":1.5}']),
+        (
+            [{"at": datetime.datetime(2024, 1, 1, tzinfo=UTC), 1: 2}],
+            pa.string(),
+            ['{"1":2,"at":"2024-01-01T00:00:00+00:00"}'],
+        ),
+        ([np.array([1, 2])], pa.string(), ["[1,2]"]),
+        ([np.int64(5)], pa.int64(), [5]),
+        (["half \ud800 pair"], pa.string(), ["half \\ud800 pair"]),
+        ([{"k": "\ud800"}], pa.string(), ['{"k":"\\ud800"}']),
+        ([uuid.UUID(int=1)], pa.string(), [str(uuid.UUID(int=1))]),
+    ],
+    ids=str,
+)
+def test_the_type_of_undeclared_values(values: list[Any], kind: pa.DataType, expected: list[Any] | None) -> None:
+    found = inferred(values)
+    assert found.type == kind
+    if expected is None:
+        assert pa.array(values, kind).equals(found.combine_chunks())
+    else:
+        assert found.to_pylist() == expected
+
+
+def test_date_times_with_and_without_zone_mean_utc_together() -> None:
+    east = datetime.timezone(datetime.timedelta(hours=2))
+    found = inferred([datetime.datetime(2024, 1, 1), datetime.datetime(2024, 1, 1, 2, tzinfo=east)])
+    assert found.type == TIMESTAMP
+    assert found.to_pylist() == [datetime.datetime(2024, 1, 1, tzinfo=UTC)] * 2
+
+
+def test_a_column_without_values_is_no_column_and_its_rows_stay() -> None:
+    for chunk in ([{"a": None}, {}], pa.table({"a": pa.nulls(2)})):
+        table, failures = conform(chunk, None, normalize)
+        assert (table.column_names, len(table), failures) == ([], 2, [])
+
+
+@pytest.mark.parametrize(
+    ("column", "kind"),
+    [
+        (pa.array(["a", "b"]).dictionary_encode(), pa.string()),
+        (pa.array(["a"], pa.large_string()), pa.string()),
+        (pa.array(["a"], pa.string_view()), pa.string()),
+        (pa.array([b"a"], pa.large_binary()), pa.binary()),
+        (pa.array([1], pa.timestamp("ns")), pa.timestamp("us")),
+        (pa.array([1], pa.timestamp("s", "Europe/Berlin")), TIMESTAMP),
+        (pa.array([86_400_000], pa.date64()), pa.date32()),
+        (pa.array([1.5], pa.float16()), pa.float32()),
+        (pa.array([1], pa.time64("ns")), pa.time64("us")),
+        (pa.array([1], pa.int8()), pa.int8()),
+        (pa.array([[1]]), pa.string()),
+        (pa.array([{"b": 1, "a": None}]), pa.string()),
+    ],
+    ids=lambda value: str(getattr(value, "type", value)),
+)
+def test_undeclared_arrow_types(column: pa.Array, kind: pa.DataType) -> None:
+    assert conform(pa.table({"x": column}), None, normalize)[0]["x"].type == kind
+
+
+@pytest.mark.parametrize(
+    ("values", "known", "kind"),
+    [
+        ([1], pa.float64(), pa.float64()),
+        ([1], pa.large_string(), pa.string()),
+        (["a"], pa.large_string(), pa.string()),
+        ([1.0], pa.int64(), pa.int64()),
+        ([1.5], pa.int64(), pa.float64()),
+        (["2024-01-01"], TIMESTAMP, TIMESTAMP),
+        (["soon"], TIMESTAMP, pa.string()),
+        ([0.5], DECIMAL, DECIMAL),
+        (["x"], pa.uuid(), pa.string()),
+        (["x"], pa.binary(4), pa.string()),
+        (["01:02:03"], pa.time64("us"), pa.time64("us")),
+        ([[1]], pa.large_list(pa.int64()), pa.string()),
+        ([{"a": 1}], pa.large_string(), pa.string()),
+    ],
+    ids=str,
+)
+def test_a_known_type_is_kept_where_all_values_fit(values: list[Any], known: pa.DataType, kind: pa.DataType) -> None:
+    table, failures = conform([{"x": value} for value in values], None, normalize, {"x": known})
+    assert (table["x"].type, failures) == (kind, [])
+
+
+# --- declared columns
+
+
+class Colour(enum.StrEnum):
+    RED = "red"
+
+
+def moment(*parts: int) -> datetime.datetime:
+    return datetime.datetime(*parts, tzinfo=UTC)
+
+
+MORNING, DAY = moment(2024, 1, 2, 3, 4, 5), datetime.date(2024, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "values", "expected", "bad"),
+    [
+        (int, [1, "2", 3.0, " 4 ", None], [1, 2, 3, 4, None], []),
+        (int, [1.5, "x", True, 2**63, "", [1], NAN], [None] * 7, [0, 1, 2, 3, 4, 5]),
+        (float, [1.0, NAN, 2], [1.0, None, 2.0], []),
+        (float, [1, "2.5", decimal.Decimal("0.5"), "1e3"], [1.0, 2.5, 0.5, 1000.0], []),
+        (float, [True, "x", {}], [None] * 3, [0, 1, 2]),
+        (bool, [True, "false", 1, 0, "TRUE", " 0 "], [True, False, True, False, True, False], []),
+        (bool, [2, "yes", "", 1.5], [None] * 4, [0, 1, 2, 3]),
+        (str, [1, 1.5, True, None, NAN, Colour.RED], ["1", "1.5", "true", None, None, "red"], []),
+        (str, [{"b": 1, "a": 2}, b"bytes", "\ud800"], ['{"a":2,"b":1}', "bytes", "\\ud800"], []),
+        (str, [b"\xff", "ok"], ["\\xff", "ok"], []),
+        (str, [datetime.date(2024, 1, 2), moment(2024, 1, 2)], ["2024-01-02", "2024-01-02T00:00:00+00:00"], []),
+        (dict, [{"b": 1, "a": 2}, '{"as": "is"}'], ['{"a":2,"b":1}', '{"as": "is"}'], []),
+        (
+            datetime.datetime,
+            ["2024-01-02T03:04:05Z", "2024-01-02T03:04:05+02:00", "2024-01-02 03:04:05.678", "2024-01-02"],
+            [MORNING, MORNING.replace(hour=1), MORNING.replace(microsecond=678000), moment(2024, 1, 2)],
+            [],
+        ),
+        (datetime.datetime, [datetime.datetime(2024, 1, 2), datetime.date(2024, 1, 2)], [moment(2024, 1, 2)] * 2, []),
+        (datetime.datetime, [pd.Timestamp("2024-01-02T00:00:00.000000001"), pd.NaT], [moment(2024, 1, 2), None], []),
+        (datetime.datetime, [1704164645, 1.5, "soon", True], [None] * 4, [0, 1, 2, 3]),
+        (datetime.date, ["2024-01-02", moment(2024, 1, 2, 23), DAY, "2024-01-01T23:00:00-05:00"], [DAY] * 4, []),
+        (datetime.date, [20240102, "x"], [None, None], [0, 1]),
+        (decimal.Decimal, ["1.10", 0.1, 2], [decimal.Decimal("1.1"), decimal.Decimal("0.1"), decimal.Decimal(2)], []),
+        (decimal.Decimal, ["x", float("inf"), True, "1e40", "0.12345678901"], [None] * 5, [0, 1, 2, 3, 4]),
+        (bytes, [b"a", "é", bytearray(b"b")], [b"a", "é".encode(), b"b"], []),
+        (bytes, [5, [1]], [None, None], [0, 1]),
+        (list[int], [[1, "2", None], [], None, "[3]"], [[1, 2, None], [], None, [3]], []),
+        (list[int], [["x"], 5, {"a": 1}, "{", "5"], [None] * 5, [0, 1, 2, 3, 4]),
+        (list[dict], [[{"b": 1, "a": 2}]], [['{"a":2,"b":1}']], []),
+        (
+            Actor,
+            [{"id": "1", "at": "2024-01-02", "more": 5}, {"id": 2}, '{"id": 3}'],
+            [{"id": 1, "at": moment(2024, 1, 2)}, {"id": 2, "at": None}, {"id": 3, "at": None}],
+            [],
+        ),
+        (Actor, [{"id": "x"}, [1], "[]", 5], [None] * 4, [0, 1, 2, 3]),
+        (list[Actor], [[{"id": 1}], [None]], [[{"id": 1, "at": None}], [None]], []),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_values_of_declared_columns(annotation: Any, values: list[Any], expected: list[Any], bad: list[int]) -> None:
+    assert as_declared(values, annotation) == (expected, bad)
+
+
+def test_failures_name_column_and_type_never_the_value() -> None:
+    _, failures = conform([{"x": "secret"}, {"x": 1}, {"x": "more"}], declare(int), normalize)
+    assert failures == [Failure("x", "is_integer", (0, 2))]
+    _, failures = conform([{"x": "secret"}], declare(list[int]), normalize)
+    assert failures == [Failure("x", "is_nested_value", (0,))]
+
+
+@pytest.mark.parametrize(
+    ("column", "annotation", "expected", "bad"),
+    [
+        (pa.array([1, 2], pa.int32()), int, [1, 2], []),
+        (pa.array([1.0, 2.5]), int, [1, None], [1]),
+        (pa.array([2**63], pa.uint64()), int, [None], [0]),
+        (pa.array(["1", "0x1F", "z"]), int, [1, None, None], [1, 2]),
+        (pa.array([1, 0]), bool, [True, False], []),
+        (pa.array([True]), int, [None], [0]),
+        (pa.array([1.0, 1e20, None]), str, ["1.0", "1e+20", None], []),
+        (pa.array([b"ok", b"\xff"]), str, ["ok", "\\xff"], []),
+        (pa.array([1, 2]), str, ["1", "2"], []),
+        (pa.array(["a", None]).dictionary_encode(), str, ["a", None], []),
+        (pa.array(["1", "2"]).dictionary_encode(), int, [1, 2], []),
+        (pa.array([1], pa.timestamp("ns")), datetime.datetime, [moment(1970, 1, 1)], []),
+        (pa.array([3600], pa.timestamp("s", "Europe/Berlin")), datetime.datetime, [moment(1970, 1, 1, 1)], []),
+        (pa.array([1704164645]), datetime.datetime, [None], [0]),
+        (pa.array(["2024-01-02T00:00:00Z"]), datetime.datetime, [moment(2024, 1, 2)], []),
+        (pa.array([moment(2024, 1, 2, 23)]), datetime.date, [datetime.date(2024, 1, 2)], []),
+        (pa.array([datetime.date(2024, 1, 2)]), datetime.datetime, [moment(2024, 1, 2)], []),
+        (pa.array([0.1, float("inf")]), decimal.Decimal, [decimal.Decimal("0.1"), None], [1]),
+        (pa.array([uuid.UUID(int=1)]), str, [str(uuid.UUID(int=1))], []),
+        (pa.array([{"b": 1, "a": 2}]), dict, ['{"a":2,"b":1}'], []),
+        (pa.array([{"id": 1, "more": 2}]), Actor, [{"id": 1, "at": None}], []),
+        (pa.array([[1], [2]], pa.large_list(pa.int32())), list[int], [[1], [2]], []),
+        (pa.array([1.5], pa.float16()), float, [1.5], []),
+        (pa.nulls(2), int, [None, None], []),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_declared_columns_of_arrow_tables(
+    column: pa.Array, annotation: Any, expected: list[Any], bad: list[int]
+) -> None:
+    declared = declare(annotation)
+    table, failures = conform(pa.table({"x": column}), declared, normalize)
+    assert table["x"].type == declared["x"].type
+    assert table["x"].to_pylist() == expected
+    assert [row for failure in failures for row in failure.rows or ()] == bad
+
+
+def test_missing_columns() -> None:
+    required, optional = declare(int, nullable=False), declare(int)
+    table, failures = conform([{}, {"y": 1}], required, normalize)
+    assert failures == [Failure("x", "column_in_data", (0, 1))]
+    assert table["x"].to_pylist() == [None, None]
+    assert conform([{}, {}], optional, normalize)[1] == []
+    assert conform([], required, normalize)[1] == []
+
+
+@pytest.mark.parametrize(
+    ("annotation", "default", "expected"),
+    [
+        (int, 7, 7),
+        (str, "none", "none"),
+        (datetime.datetime, datetime.datetime(2024, 1, 2), moment(2024, 1, 2)),
+        (decimal.Decimal, 0, decimal.Decimal(0)),
+        (bool, False, False),
+    ],
+)
+def test_defaults(annotation: Any, default: Any, expected: Any) -> None:
+    declared = declare(annotation, nullable=False, default=default)
+    for chunk in ([{}], [{"x": None}], pa.table({"y": [1]})):
+        table, failures = conform(chunk, declared, normalize)
+        assert (table["x"].to_pylist(), failures) == ([expected], [])
+
+
+def test_a_default_of_another_type() -> None:
+    with pytest.raises(SchemaError, match="default of column 'x' is no integer"):
+        conform([{}], declare(int, default="soon"), normalize)
+
+
+# --- the same values, however they come
+
+
+FRAME = {
+    "n": [1, 2, None],
+    "f": [0.5, None, 2.0],
+    "s": ["a", None, "c"],
+    "b": [True, False, None],
+    "at": [moment(2024, 1, 2), None, moment(2024, 1, 3)],
+}
+
+
+class Frame(PhloSchema):
+    n: int | None
+    f: float | None
+    s: str | None
+    b: bool | None
+    at: datetime.datetime | None
+
+
+def frames() -> dict[str, Any]:
+    records = [dict(zip(FRAME, row, strict=True)) for row in zip(*FRAME.values(), strict=True)]
+    typed = {"n": "Int64", "b": "boolean"}
+    found = {
+        "records": records,
+        "records of pandas": pd.DataFrame(FRAME).to_dict("records"),
+        "arrow": pa.table(FRAME),
+        "dictionaries": pa.table(FRAME).set_column(2, "s", pa.array(FRAME["s"]).dictionary_encode()),
+        "pandas": pa.Table.from_pandas(pd.DataFrame(FRAME)),
+        "pandas, nanoseconds": pa.Table.from_pandas(pd.DataFrame(FRAME).astype({"at": "datetime64[ns, UTC]"})),
+        "pandas, nullable": pa.Table.from_pandas(pd.DataFrame(FRAME).astype(typed)),
+        "views": pa.table(FRAME).set_column(2, "s", pa.array(FRAME["s"], pa.string_view())),
+    }
+    if importlib.util.find_spec("polars"):
+        import polars as pl
+
+        frame = pl.DataFrame(FRAME)
+        found["polars"] = pa.table(frame)
+        found["polars, categories"] = pa.table(frame.with_columns(pl.col("s").cast(pl.Categorical)))
+    return found
+
+
+@pytest.mark.parametrize("kind", frames())
+def test_every_kind_of_frame_gives_the_same_table(kind: str) -> None:
+    table, failures = conform(frames()[kind], model_columns(Frame), normalize)
+    assert failures == []
+    assert table.to_pydict() == FRAME
+    assert [str(field.type) for field in table.schema] == ["int64", "double", "string", "bool", "timestamp[us, tz=UTC]"]
+
+
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(),
+    st.binary(max_size=8),
+    st.decimals(allow_nan=False, allow_infinity=False),
+    st.datetimes(),
+    st.datetimes(timezones=st.just(UTC)),
+    st.dates(),
+    st.times(),
+    st.uuids(),
+    st.sampled_from([pd.NA, pd.NaT, np.float32(1.5), "\ud800", Colour.RED]),
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+KINDS = [str, int, float, bool, bytes, datetime.datetime, datetime.date, decimal.Decimal, list[int], Actor]
+DECLARED = {kind: declare(kind) for kind in KINDS}
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(values=st.lists(VALUES, min_size=1, max_size=6), kind=st.sampled_from(KINDS))
+def test_no_value_breaks_a_batch(values: list[Any], kind: Any) -> None:
+    declared = DECLARED[kind]
+    table, failures = conform([{"x": value, "y": value} for value in values], declared, normalize)
+    assert len(table) == len(values)
+    assert table["x"].type == declared["x"].type
+    bad = {row for failure in failures for row in failure.rows or ()}
+    assert all(table["x"][row].as_py() is None for row in bad)
+    # a second pass, as after a transform, changes nothing more
+    again, _ = conform(table, declared, normalize)
+    assert again.equals(table)
+
+
+# --- several chunks
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        (pa.int64(), pa.int64(), pa.int64()),
+        (pa.int32(), pa.int64(), pa.int64()),
+        (pa.int64(), pa.float64(), pa.float64()),
+        (pa.float32(), pa.float64(), pa.float64()),
+        (pa.int64(), pa.string(), pa.string()),
+        (pa.bool_(), pa.int64(), pa.string()),
+        (pa.timestamp("us"), TIMESTAMP, TIMESTAMP),
+        (pa.date32(), pa.timestamp("us"), pa.string()),
+        (pa.int64(), pa.decimal128(38, 0), pa.decimal128(38, 0)),
+        (pa.string(), pa.binary(), pa.string()),
+    ],
+)
+def test_common_types(one: pa.DataType, other: pa.DataType, expected: pa.DataType) -> None:
+    assert common_type(one, other) == expected
+    assert common_type(other, one) == expected
+
+
+CHUNKS = st.sampled_from(
+    [
+        [1, 2],
+        [1.5, 3.0],
+        ["a"],
+        [True],
+        [2**70],
+        [moment(2024, 1, 1)],
+        [datetime.datetime(2024, 1, 1)],
+        [decimal.Decimal("1.5")],
+        [DAY],
+        [{"a": 1}],
+        [b"x"],
+        [datetime.time(1)],
+    ]
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(first=CHUNKS, second=CHUNKS)
+def test_two_chunks_become_what_one_chunk_of_both_is(first: list[Any], second: list[Any]) -> None:
+    together = inferred([*first, *second])
+    one, other = inferred(first), inferred(second)
+    kind = common_type(one.type, other.type)
+    apart = [*recast(one, kind).to_pylist(), *recast(other, kind).to_pylist()]
+    if {type(value) for value in (*first, *second)} <= {int, float, decimal.Decimal}:
+        assert [float(value) for value in apart] == [float(value) for value in together.to_pylist()]
+    else:
+        assert apart == together.to_pylist()
+
+
+def test_json_text_is_json() -> None:
+    found = inferred([{"z": "é", "a": {"y": None, "x": 1.5}}])[0].as_py()
+    assert found == '{"a":{"x":1.5,"y":null},"z":"é"}'
+    assert json.loads(found) == {"z": "é", "a": {"y": None, "x": 1.5}}

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_phlo.dbt_manifest import ensure_manifest, fingerprint, read_manifest, rendered, target_path
+from airflow_provider_phlo.exceptions import ConfigurationError
+
+PROFILE = """
+phlo:
+  target: duckdb
+  outputs:
+    duckdb: {type: duckdb, path: ":memory:", schema: bronze}
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    project = tmp_path / "a project"
+    (project / "models").mkdir(parents=True)
+    (project / "dbt_project.yml").write_text("name: tiny\nprofile: phlo\n")
+    (project / "profiles.yml").write_text(PROFILE)
+    (project / "models" / "one.sql").write_text("select 1 as a")
+    return project
+
+
+def test_the_manifest_is_made_once_for_each_change(project: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    two = project / "models" / "two.sql"
+    two.write_text("select * from {{ ref('nobody') }}")
+    with pytest.raises(ConfigurationError, match="nobody"):
+        ensure_manifest(project, home)
+    assert [path.name for path in target_path(home).iterdir()] == ["lock"]
+
+    two.write_text("select * from {{ ref('one') }}")
+    with ThreadPoolExecutor(2) as both:  # as two processes that parse a DAG at once
+        first, other = both.map(lambda _: ensure_manifest(project, home), range(2))
+    assert first == other == target_path(home) / "manifest.json"
+    assert {"model.tiny.one", "model.tiny.two"} == set(read_manifest(first)["nodes"])
+    made = first.stat().st_mtime_ns
+    assert ensure_manifest(project, home).stat().st_mtime_ns == made
+
+    slim = json.loads(rendered(first).read_text())
+    assert slim["nodes"]["model.tiny.two"]["depends_on"]["nodes"] == ["model.tiny.one"]
+    assert rendered(first).stat().st_size < first.stat().st_size / 10
+    # nothing beside the project, nothing half made
+    assert sorted(path.name for path in project.iterdir()) == ["dbt_project.yml", "models", "profiles.yml"]
+    assert not any(path.is_dir() for path in target_path(home).iterdir())
+
+
+def test_no_project(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="no dbt project"):
+        ensure_manifest(tmp_path, tmp_path / "home")
+
+
+def test_the_fingerprint_follows_content_not_time(project: Path) -> None:
+    before = fingerprint(project)
+    os.utime(project / "models" / "one.sql", (time.time(), time.time()))
+    for written_by_hand in ("target", "logs", ".user"):
+        (project / written_by_hand).mkdir()
+        (project / written_by_hand / "x.sql").write_text("select 1")
+    assert fingerprint(project) == before
+    (project / "models" / "one.sql").write_text("select 2 as a")
+    changed = fingerprint(project)
+    assert changed != before
+    (project / "models" / "one.sql").rename(project / "models" / "other.sql")
+    assert fingerprint(project) not in (before, changed)
+
+
+def test_targets_are_kept_apart(tmp_path: Path) -> None:
+    assert target_path(tmp_path) == tmp_path / "dbt" / "target"
+    assert target_path(tmp_path, "trino") == tmp_path / "dbt" / "target-trino"
+
+
+def test_the_command_says_what_is_wrong_without_a_traceback(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "airflow_provider_phlo.dbt_manifest", str(tmp_path / "nothing")]
+    done = subprocess.run(command, env={**os.environ, "PHLO_HOME": str(tmp_path)}, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("phlo: ")
+    assert "Traceback" not in done.stderr
+    assert "airflow" not in done.stdout

@@ -1,0 +1,216 @@
+"""One model at a time: written on a branch, tested there, published."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pyiceberg.catalog import Catalog
+
+from airflow_provider_phlo.dbt_runner import ModelRun, build_model
+from airflow_provider_phlo.exceptions import (
+    CommitConflictError,
+    ConfigurationError,
+    QualityCheckError,
+    SchemaError,
+    TransientError,
+)
+from airflow_provider_phlo.iceberg import overwrite
+from airflow_provider_phlo.iceberg.duckdb import connect
+from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
+from tests.unit import raw_tables
+
+Build = Callable[..., ModelRun]
+TABLE = "bronze.stg_glucose_entries"
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Catalog:
+    catalog = raw_tables.make_home(tmp_path)
+    raw_tables.write(catalog, "raw.glucose_entries", raw_tables.glucose()[:100])
+    return catalog
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Build:
+    def build(model: str = "stg_glucose_entries", token: str | None = "run1") -> ModelRun:
+        environment = {"PHLO_RUN_TOKEN": token} if token else {}
+        return build_model(raw_tables.PROJECT, f"model.phlo.{model}", home=tmp_path, environment=environment)
+
+    return build
+
+
+def count(catalog: Catalog, branch: str | None = None) -> int:
+    rows = connect(catalog, tables=[TABLE], branch=branch).execute(f"SELECT count(*) FROM {TABLE}").fetchall()
+    return int(rows[0][0])
+
+
+def test_a_model_is_published_when_its_tests_pass(catalog: Catalog, build: Build) -> None:
+    done = build()
+    table = catalog.load_table(TABLE)
+    assert done == ModelRun(TABLE, 100, True, table.current_snapshot().snapshot_id, tests=5)
+    assert list(table.refs()) == ["main"]
+    again = build(token="run2")
+    assert (again.changed, again.snapshot_id) == (False, done.snapshot_id)
+    assert "PHLO_RUN_TOKEN" not in os.environ
+
+
+def test_a_failing_test_leaves_main_as_it_was(catalog: Catalog, build: Build) -> None:
+    build()
+    at = dt.datetime(2024, 5, 1, tzinfo=dt.UTC)
+    rows = raw_tables.glucose()[:100]
+    raw_tables.write(catalog, "raw.glucose_entries", [*rows, raw_tables.entry("x", at, 1500)])
+    for _ in range(2):  # and Airflow's retry finds the same
+        with pytest.raises(QualityCheckError, match=r"accepted_range.*glucose_mg_dl.* \(1 rows\)") as caught:
+            build(token="run2")
+        assert "1500" not in str(caught.value)
+        assert (count(catalog), count(catalog, "phlo_run2")) == (100, 101)
+    # the record is corrected, the run cleared
+    raw_tables.write(catalog, "raw.glucose_entries", [*rows, raw_tables.entry("x", at, 150)])
+    assert build(token="run3").rows == 101
+    assert count(catalog) == 101
+
+
+def test_a_first_run_that_fails_shows_nobody_anything(catalog: Catalog, build: Build) -> None:
+    raw_tables.write(catalog, "raw.glucose_entries", [raw_tables.entry("x", raw_tables.INGESTED, 1500)])
+    with pytest.raises(QualityCheckError):
+        build()
+    assert count(catalog) == 0
+
+
+def test_without_a_token_main_is_written(catalog: Catalog, build: Build) -> None:
+    done = build(token=None)
+    assert (done.changed, count(catalog)) == (True, 100)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from airflow_provider_phlo import dbt_runner
+dbt_runner._publish = lambda written: os.kill(os.getpid(), signal.SIGKILL)
+project, home = map(Path, sys.argv[1:])
+dbt_runner.build_model(project, "model.phlo.stg_glucose_entries", home=home, environment={"PHLO_RUN_TOKEN": "run1"})
+"""
+
+
+def test_a_retry_after_a_kill_before_publication(catalog: Catalog, build: Build, tmp_path: Path) -> None:
+    task = subprocess.run([sys.executable, "-c", KILLED, str(raw_tables.PROJECT), str(tmp_path)])
+    assert task.returncode == -signal.SIGKILL
+    assert (count(catalog), count(catalog, "phlo_run1")) == (0, 100)
+    assert build().changed is True
+    assert count(catalog) == 100
+    assert list(catalog.load_table(TABLE).refs()) == ["main"]
+
+
+def test_columns_that_left_the_sql_go_with_publication(catalog: Catalog, build: Build) -> None:
+    build()
+    table = catalog.load_table(TABLE)
+    with table.update_schema() as update:
+        from pyiceberg.types import StringType
+
+        update.add_column("was_here", StringType())
+    old = connect(catalog).sql(f"SELECT * REPLACE ('x' AS was_here) FROM {TABLE}").to_arrow_table()
+    overwrite_if_changed(catalog, TABLE, old)
+    assert build(token="run2").changed is True
+    assert "was_here" not in catalog.load_table(TABLE).schema().column_names
+
+
+def test_a_type_that_cannot_change_keeps_its_own_error(catalog: Catalog, build: Build) -> None:
+    overwrite_if_changed(catalog, TABLE, pa.table({"entry_id": ["a"], "glucose_mg_dl": ["text"]}))
+    with pytest.raises(SchemaError, match="glucose_mg_dl"):
+        build()
+
+
+def test_a_missing_source_is_no_matter_of_retrying(tmp_path: Path, build: Build) -> None:
+    raw_tables.make_home(tmp_path)
+    with pytest.raises(ConfigurationError, match=r"raw\.glucose_entries does not exist.*ingestion"):
+        build()
+
+
+def test_a_model_that_is_gone(catalog: Catalog, build: Build) -> None:
+    with pytest.raises(ConfigurationError, match="no model"):
+        build("nobody")
+
+
+@pytest.fixture
+def own_project(tmp_path: Path) -> Path:
+    """Return a small project with the real one's macros."""
+    project = tmp_path / "project"
+    shutil.copytree(raw_tables.PROJECT, project, ignore=shutil.ignore_patterns("models"))
+    (project / "models").mkdir()
+    (project / "dbt_project.yml").write_text(
+        (project / "dbt_project.yml").read_text().partition("models:\n  phlo:")[0]
+        + "models: {+schema: silver, +materialized: table}\n"
+    )
+    return project
+
+
+def test_incremental_ephemeral_and_broken_models(own_project: Path, tmp_path: Path) -> None:
+    """Several models of one project, so that it is parsed once."""
+    sql = {
+        "new_rows": "{{ config(materialized='ephemeral') }} select id, body from {{ source('raw', 'notes') }}",
+        "notes": "{{ config(materialized='incremental', unique_key='id') }} select * from {{ ref('new_rows') }}"
+        "{% if is_incremental() %} where id >= (select max(id) from {{ this }}){% endif %}",
+        "seen": "{{ config(materialized='incremental') }} select 1 as a",
+        "a_view": "{{ config(materialized='view') }} select 1 as a",
+        "unknown_column": "select nothing from {{ source('raw', 'notes') }}",
+        "bad_cast": "select cast(body as integer) as b from {{ source('raw', 'notes') }}",
+    }
+    for name, text in sql.items():
+        (own_project / "models" / f"{name}.sql").write_text(text)
+    (own_project / "models" / "s.yml").write_text("sources: [{name: raw, tables: [{name: notes}]}]")
+    home = tmp_path / "home"
+    catalog = raw_tables.open_catalog("phlo", raw_tables.embedded_properties(home))
+
+    def build(name: str, token: str = "t") -> ModelRun:
+        return build_model(own_project, f"model.phlo.{name}", home=home, environment={"PHLO_RUN_TOKEN": token})
+
+    def notes() -> list[tuple[object, ...]]:
+        return connect(catalog).execute("SELECT id, body FROM silver.notes ORDER BY id").fetchall()
+
+    overwrite_if_changed(catalog, "raw.notes", pa.table({"id": [1, 2], "body": ["a", "secret"]}))
+    build("notes")
+    # the first is edited too, but the model only looks at the newest
+    overwrite_if_changed(catalog, "raw.notes", pa.table({"id": [1, 2, 3], "body": ["x", "B", "c"]}))
+    assert build("notes", "u").rows == 3
+    assert notes() == [(1, "a"), (2, "B"), (3, "c")]
+    assert build("notes", "v").changed is False
+
+    assert [build("seen", token).rows for token in "ab"] == [1, 2]
+
+    with pytest.raises(ConfigurationError, match="a view would be gone"):
+        build("a_view")
+    with pytest.raises(ConfigurationError, match=r"(?s)silver\.unknown_column was not built.*nothing"):
+        build("unknown_column")
+    with pytest.raises(TransientError, match="Conversion Error") as caught:
+        build("bad_cast")
+    assert "'x'" not in str(caught.value)
+
+
+def test_a_conflict_stays_one_that_a_retry_can_cure(
+    catalog: Catalog, build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build()
+    raw_tables.write(catalog, "raw.glucose_entries", raw_tables.glucose()[:50])
+    compare = overwrite._holds_already
+
+    def another_writer(*arguments: object) -> bool:
+        monkeypatch.setattr(overwrite, "_holds_already", compare)
+        rows = connect(catalog).sql(f"SELECT * FROM {TABLE} LIMIT 7").to_arrow_table()
+        overwrite_if_changed(catalog, TABLE, rows)
+        return compare(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(overwrite, "_holds_already", another_writer)
+    try:
+        build(token="run2")
+    except CommitConflictError:
+        build(token="run2")
+    assert count(catalog) == 50

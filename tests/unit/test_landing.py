@@ -1,0 +1,414 @@
+from __future__ import annotations
+
+import datetime as dt
+import multiprocessing
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pandera.pandas import Field
+from pyiceberg.catalog import Catalog
+from pyiceberg.schema import Schema
+from pyiceberg.types import LongType, NestedField, StringType
+
+from airflow_provider_phlo import landing, staging
+from airflow_provider_phlo.exceptions import (
+    CommitConflictError,
+    ConfigurationError,
+    QualityCheckError,
+    SchemaError,
+)
+from airflow_provider_phlo.iceberg import branches
+from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
+from airflow_provider_phlo.iceberg.merge import MergePlan
+from airflow_provider_phlo.ingestion import QUARANTINE_SCHEMA, StagingPlan, stage
+from airflow_provider_phlo.landing import TableDefinition
+from airflow_provider_phlo.schemas import PhloSchema
+from airflow_provider_phlo.schemas.columns import model_columns
+
+TABLE = "raw.t"
+DAY = "2024-01-15"
+FORK = multiprocessing.get_context("fork")
+MERGE = TableDefinition(TABLE, MergePlan(key=("k",)))
+APPEND = TableDefinition(TABLE, MergePlan("append", deduplication=False))
+
+
+class Reading(PhloSchema):
+    k: int = Field(unique=True)
+    v: float = Field(ge=0, nullable=True)
+
+
+DECLARED = TableDefinition(TABLE, MergePlan(key=("k",)), declared=model_columns(Reading))
+
+
+class House:
+    """A catalog, a staging root, and what the tasks of one run do in them."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.root = home / "staging"
+        self.catalog = open_catalog("phlo", embedded_properties(home))
+
+    def stage(
+        self,
+        token: str,
+        records: list[dict[str, Any]],
+        definition: TableDefinition = MERGE,
+        day: str = DAY,
+        state: str = "",
+    ) -> staging.StagedBatch:
+        plan = StagingPlan(
+            definition.table,
+            key=definition.plan.key,
+            declared=definition.declared,
+            strict=False,
+            metadata_columns=definition.metadata_columns,
+        )
+        batch = stage(
+            lambda: iter(records),
+            plan,
+            root=self.root,
+            token=token,
+            partition_date=day,
+            run_id=f"run {token}",
+            pipelines_dir=self.home / "dlt",
+        )
+        assert batch is not None
+        if state:
+            folder = self.root / batch.folder
+            batch = staging.StagedBatch(**{**batch.__dict__, "state": state})
+            (folder / staging.MANIFEST).unlink()
+            staging.BatchWriter(self.root, batch.table, day, token).finish(batch)
+        return batch
+
+    def land(self, batch: staging.StagedBatch, definition: TableDefinition = MERGE) -> dict[str, Any]:
+        landed = landing.land(self.catalog, self.root, batch, definition)
+        assert landed is not None
+        return landed
+
+    def publish(self, landed: dict[str, Any], definition: TableDefinition = MERGE, audit: Any = None) -> dict[str, Any]:
+        return landing.publish(self.catalog, self.root, landed, definition, audit or (lambda branch: None))
+
+    def run(
+        self, token: str, records: list[dict[str, Any]], definition: TableDefinition = MERGE, day: str = DAY
+    ) -> dict[str, Any]:
+        return self.publish(self.land(self.stage(token, records, definition, day), definition), definition)
+
+    def rows(self, *columns: str, table: str = TABLE, branch: str = "main") -> list[tuple[Any, ...]]:
+        loaded = self.catalog.load_table(table)
+        head = branches.head(loaded, branch)
+        if head is None:
+            return []
+        names = columns or ("k", "v")
+        content = loaded.scan(snapshot_id=head).to_arrow().select(list(names))
+        return sorted((tuple(row.values()) for row in content.to_pylist()), key=repr)
+
+    def published(self) -> list[str]:
+        """Return the tokens of main's snapshots, oldest first."""
+        table = self.catalog.load_table(TABLE)
+        return [table.snapshot_by_id(entry.snapshot_id).summary["phlo.token"] for entry in table.history()]
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path)
+
+
+def test_a_run_lands_on_its_branch_and_shows_when_published(house: House) -> None:
+    landed = house.land(house.stage("one", [{"k": 1, "v": 1.5}, {"k": 2, "v": None}], DECLARED), DECLARED)
+    assert house.rows() == []
+    assert house.rows(branch=landed["branch"]) == [(1, 1.5), (2, None)]
+    audited: list[str] = []
+    result = house.publish(landed, DECLARED, audited.append)
+    assert (audited, result) == ([], landed)
+    assert house.rows("k", "_phlo_run_id", "_phlo_partition_date") == [
+        (1, "run one", dt.date(2024, 1, 15)),
+        (2, "run one", dt.date(2024, 1, 15)),
+    ]
+    table = house.catalog.load_table(TABLE)
+    assert [item.name for item in table.spec().fields] == ["_phlo_partition_date"]
+    assert (landed["read"], landed["inserted"], landed["quarantined"]) == (2, 2, 0)
+    summary = table.current_snapshot().summary
+    assert (summary["phlo.run-id"], summary["phlo.read"]) == ("run one", "2")
+
+
+def test_retries_of_a_published_run_return_its_first_result(house: House) -> None:
+    batch = house.stage("one", [{"k": 1, "v": 1.0}], APPEND)
+    landed = house.land(batch, APPEND)
+    first = house.publish(landed, APPEND)
+    house.run("two", [{"k": 2, "v": 2.0}], APPEND)
+    location = house.catalog.load_table(TABLE).metadata_location
+    assert house.land(batch, APPEND) == first
+    assert house.publish(landed, APPEND, pytest.fail) == first
+    staging.remove(house.root / batch.folder)
+    assert house.publish(landed, APPEND, pytest.fail) == first
+    assert house.catalog.load_table(TABLE).metadata_location == location
+    assert house.rows() == [(1, 1.0), (2, 2.0)]
+
+
+def test_landing_again_before_publication_doubles_nothing(house: House) -> None:
+    house.run("zero", [{"k": 0, "v": 0.0}], APPEND)
+    batch = house.stage("one", [{"k": 1, "v": 1.0}], APPEND)
+    house.land(batch, APPEND)
+    house.publish(house.land(batch, APPEND), APPEND)
+    assert house.rows() == [(0, 0.0), (1, 1.0)]
+    assert house.published() == ["zero", "one"]
+
+
+@pytest.mark.parametrize("start", [[], [{"k": 0, "v": 0.0}]], ids=["empty table", "table with rows"])
+def test_when_main_moved_the_merge_is_repeated_and_audited(house: House, start: list[dict[str, Any]]) -> None:
+    house.run("zero", start, DECLARED)
+    slow = house.land(house.stage("slow", [{"k": 1, "v": 1.0}, {"k": 2, "v": 2.0}], DECLARED), DECLARED)
+    house.run("fast", [{"k": 1, "v": 9.0}, {"k": 2, "v": 2.0}], DECLARED)
+    seen: list[Any] = []
+    result = house.publish(slow, DECLARED, lambda branch: seen.append(house.rows(branch=branch)[-2:]))
+    assert seen == [[(1, 1.0), (2, 2.0)]]
+    assert (slow["inserted"], result["inserted"], result["updated"], result["unchanged"]) == (2, 0, 1, 1)
+    assert house.rows()[-2:] == [(1, 1.0), (2, 2.0)]
+    assert house.published()[-2:] == ["fast", "slow"]
+
+
+def test_an_audit_after_main_moved_can_veto(house: House) -> None:
+    slow = house.land(house.stage("slow", [{"k": 1, "v": 1.0}]))
+    house.run("fast", [{"k": 2, "v": 2.0}])
+
+    def veto(branch: str) -> None:
+        raise QualityCheckError(f"two rows are too many on {branch}")
+
+    with pytest.raises(QualityCheckError, match="phlo_slow"):
+        house.publish(slow, audit=veto)
+    assert house.rows() == [(2, 2.0)]
+    assert house.rows(branch="phlo_slow") == [(1, 1.0), (2, 2.0)]
+    assert branches.published_result(house.catalog.load_table(TABLE), "slow") is None
+
+
+def test_unchanged_rows_are_compared_again_when_main_moved(house: House) -> None:
+    house.run("zero", [{"k": 1, "v": 1.0}])
+    slow = house.land(house.stage("slow", [{"k": 1, "v": 1.0}]))
+    assert (slow["unchanged"], slow["snapshot_id"]) == (1, None)
+    house.run("fast", [{"k": 1, "v": 2.0}])
+    assert house.publish(slow)["updated"] == 1
+    assert house.rows() == [(1, 1.0)]
+
+
+def test_another_attempt_of_the_run_publishes_first(house: House) -> None:
+    batch = house.stage("one", [{"k": 1, "v": 1.0}], APPEND)
+    mine = house.land(batch, APPEND)
+    theirs = house.land(batch, APPEND)  # the branch is now the other attempt's
+
+    def other_attempt(branch: str) -> None:
+        house.publish(theirs, APPEND)
+
+    # mine meets a branch it did not audit, merges again, and finds during the audit that it is published
+    house.publish(mine, APPEND, other_attempt)
+    assert house.rows() == [(1, 1.0)]
+    assert set(house.catalog.load_table(TABLE).refs()) == {"main"}
+
+
+def test_a_branch_that_was_never_published_stays_for_inspection(house: House) -> None:
+    house.land(house.stage("failed", [{"k": 1, "v": 1.0}]))
+    house.run("next", [{"k": 2, "v": 2.0}])
+    assert house.rows() == [(2, 2.0)]
+    assert house.rows(branch="phlo_failed") == [(1, 1.0)]
+
+
+def test_dlts_state_advances_with_publication_only(house: House) -> None:
+    landed = house.land(house.stage("one", [{"k": 1, "v": 1.0}], state="cursor 1"))
+    assert landing.table_state(house.catalog.load_table(TABLE)) == ""
+    house.publish(landed)
+    assert landing.table_state(house.catalog.load_table(TABLE)) == "cursor 1"
+    house.publish(house.land(house.stage("two", [{"k": 1, "v": 1.0}], state="cursor 2")))
+    house.run("three", [{"k": 3, "v": 1.0}])  # a source without state leaves it alone
+    assert landing.table_state(house.catalog.load_table(TABLE)) == "cursor 2"
+    assert landing.table_state(None) == ""
+
+
+def test_empty_batches(house: House) -> None:
+    assert landing.land(house.catalog, house.root, house.stage("one", []), MERGE) is None
+    assert not house.catalog.table_exists(TABLE)
+    result = house.run("two", [], DECLARED)
+    assert (result["rows"], result["snapshot_id"]) == (0, None)
+    house.run("three", [{"k": 1, "v": 1.0}], DECLARED)
+    assert house.run("four", [])["snapshot_id"] is None
+    assert house.published() == ["three"]
+
+
+def test_the_table_comes_from_the_declared_schema(house: House) -> None:
+    house.run("one", [{"k": 1, "v": 1.0, "more": "x"}], DECLARED)
+    schema = house.catalog.load_table(TABLE).schema()
+    assert [item.name for item in schema.fields][:3] == ["k", "v", "_dlt_load_id"]
+    assert schema.find_field("k").required
+    assert str(schema.find_field("more").field_type) == "string"
+    types = landing.table_types(house.catalog.load_table(TABLE))
+    assert types["v"] == pa.float64()
+    assert landing.table_types(None) == {}
+
+
+def test_options_of_the_definition_reach_a_new_table(house: House) -> None:
+    definition = TableDefinition(
+        TABLE,
+        MergePlan(key=("k",)),
+        metadata_columns=False,
+        partition_by=("bucket(2, k)",),
+        sort_by=("v desc",),
+        properties={"owner": "me"},
+    )
+    house.run("one", [{"k": 1, "v": 1.0}], definition)
+    table = house.catalog.load_table(TABLE)
+    assert [item.name for item in table.schema().fields] == ["k", "v"]
+    assert [item.name for item in table.spec().fields] == ["k_bucket"]
+    assert (len(table.sort_order().fields), table.properties["owner"]) == (1, "me")
+    plain = TableDefinition("raw.plain", MergePlan(key=("k",)), metadata_columns=False)
+    house.run("one", [{"k": 1}], plain)
+    assert house.catalog.load_table("raw.plain").spec().is_unpartitioned()
+
+
+def test_rows_that_do_not_fit_leave_no_trace(house: House) -> None:
+    house.run("one", [{"k": 1, "v": 1.0}])
+    location = house.catalog.load_table(TABLE).metadata_location
+    batch = house.stage("two", [{"k": 2, "v": "text", "new": 1}])
+    with pytest.raises(SchemaError, match=r"raw\.t: column 'v' is double in the table and string in the batch"):
+        house.land(batch)
+    assert house.catalog.load_table(TABLE).metadata_location == location
+
+
+def test_an_adopted_table_that_requires_more_is_a_clear_error(house: House) -> None:
+    house.catalog.create_namespace("raw")
+    schema = Schema(NestedField(1, "k", LongType(), required=True), NestedField(2, "must", StringType(), required=True))
+    location = house.catalog.create_table(TABLE, schema).metadata_location
+    batch = house.stage("one", [{"k": 1, "v": 1.0}])
+    with pytest.raises(SchemaError, match=r"raw\.t: required column 'must' has 1 NULL\(s\) in a batch of 1 rows"):
+        house.land(batch)
+    assert house.catalog.load_table(TABLE).metadata_location == location
+    house.run("two", [{"k": 1, "v": 1.0, "must": "x"}])
+    assert house.rows("k", "v", "must") == [(1, 1.0, "x")]
+
+
+def test_bad_rows_are_set_aside_once(house: House) -> None:
+    records = [{"k": 1, "v": 1.0}, {"k": 2, "v": -1.0}, {"k": 3, "v": -1.0}, {"k": 2, "v": -1.0}]
+    batch = house.stage("one", records, DECLARED)
+    landed = house.land(batch, DECLARED)
+    assert (landed["read"], landed["inserted"], landed["quarantined"]) == (4, 1, 3)
+    quarantine = landing.quarantine_table(TABLE)
+    # there to be looked at before the run is published, and if it never is
+    positions = house.rows("source_position", "run_id", table=quarantine)
+    assert positions == [(1, "run one"), (2, "run one"), (3, "run one")]
+    house.land(batch, DECLARED)
+    house.publish(landed, DECLARED)
+    house.run("again", records, DECLARED)
+    assert house.rows("source_position", "run_id", table=quarantine) == positions
+    table = house.catalog.load_table(quarantine)
+    assert len(table.metadata.snapshots) == 1
+    assert set(table.refs()) == {"main"}
+    assert [item.name for item in table.schema().fields] == QUARANTINE_SCHEMA.names
+    assert [item.name for item in table.spec().fields] == ["partition_date"]
+
+
+def test_replace_needs_the_partition_column() -> None:
+    plan = MergePlan("replace")
+    assert landing.check_definition(TableDefinition(TABLE, plan)).plan is plan
+    with pytest.raises(ConfigurationError, match="merge_strategy='replace' replaces the run's _phlo_partition_date"):
+        landing.check_definition(TableDefinition(TABLE, plan, metadata_columns=False))
+
+
+def test_main_that_never_stands_still_is_a_retryable_error(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(landing, "PUBLISH_ATTEMPTS", 3)
+    house.run("zero", [{"k": 0, "v": 0.0}])
+    slow = house.land(house.stage("slow", [{"k": 1, "v": 1.0}]))
+    house.run("fast", [{"k": 2, "v": 0.0}])
+    audits: list[str] = []
+
+    def audit(branch: str) -> None:
+        audits.append(branch)
+        house.run(f"faster{len(audits)}", [{"k": 2, "v": float(len(audits))}])
+
+    with pytest.raises(CommitConflictError, match=r"raw\.t: other writers won 3 rounds; nothing was published"):
+        house.publish(slow, audit=audit)
+    assert len(audits) == 2
+    assert house.rows() == [(0, 0.0), (2, 2.0)]
+
+
+KEYS = 20
+
+
+def work(home: Path, worker: int, rounds: int, barrier: Any, outcome: Any) -> None:
+    """Land and publish batches that overlap with those of other workers; bad rows are the same for all."""
+    try:
+        house = House(home)
+        barrier.wait()
+        for number in range(rounds):
+            version = float(worker * 100 + number)
+            keys = range(number, number + KEYS)
+            records = [{"k": key, "v": version, f"w{worker}": "x"} for key in keys]
+            if number in (0, rounds - 1):
+                records.append({"k": 1000 + number, "v": -1.0})
+            house.run(f"w{worker}n{number}", records, DECLARED)
+    except Exception as error:  # noqa: BLE001  # reported to the test
+        outcome.put(repr(error))
+    else:
+        outcome.put("ok")
+
+
+@pytest.fixture
+def outcomes(tmp_path: Path) -> Iterator[list[str]]:
+    barrier, outcome = FORK.Barrier(4, timeout=60), FORK.Queue()
+    processes = [FORK.Process(target=work, args=(tmp_path, worker, 5, barrier, outcome)) for worker in range(4)]
+    for process in processes:
+        process.start()
+    yield [outcome.get(timeout=120) for _ in processes]
+    for process in processes:
+        process.join()
+
+
+def test_concurrent_runs_all_land_as_if_one_after_the_other(outcomes: list[str], tmp_path: Path) -> None:
+    assert outcomes == ["ok"] * 4
+    house = House(tmp_path)
+    tokens = house.published()
+    assert sorted(tokens) == sorted(f"w{worker}n{number}" for worker in range(4) for number in range(5))
+    serial: dict[int, float] = {}
+    for token in tokens:
+        worker, number = (int(part) for part in token[1:].split("n"))
+        serial |= dict.fromkeys(range(number, number + KEYS), float(worker * 100 + number))
+    assert house.rows() == sorted(serial.items(), key=repr)
+    # each worker published its own runs in order
+    for worker in range(4):
+        own = [token for token in tokens if token.startswith(f"w{worker}")]
+        assert own == sorted(own)
+    table = house.catalog.load_table(TABLE)
+    assert set(table.refs()) == {"main"}
+    for token, snapshot in zip(tokens, table.history(), strict=True):
+        result = branches.published_result(table, token)
+        assert result is not None
+        assert result["snapshot_id"] == snapshot.snapshot_id
+        assert result["rows"] == result["inserted"] + result["updated"] + result["unchanged"] + result["duplicates"]
+    bad = house.rows("source_position", "column_name", table=landing.quarantine_table(TABLE))
+    assert bad == [(KEYS, "v")] * 2
+
+
+def test_readers_meanwhile_see_whole_snapshots_only(house: House) -> None:
+    def batch(version: int) -> list[dict[str, Any]]:
+        return [{"k": key, "v": float(version)} for key in range(KEYS)]
+
+    house.run("v0", batch(0))
+    done = threading.Event()
+    seen: list[set[tuple[int, float]]] = []
+
+    def read() -> None:
+        reader: Catalog = open_catalog("phlo", embedded_properties(house.home))
+        while not done.is_set():
+            rows = reader.load_table(TABLE).scan().to_arrow()
+            seen.append({(len(rows), value) for value in rows["v"].to_pylist()})
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    for version in range(1, 5):
+        house.run(f"v{version}", batch(version))
+    done.set()
+    thread.join()
+    assert {len(state) for state in seen} == {1}
+    versions = [next(iter(state))[1] for state in seen]
+    assert versions == sorted(versions)
+    assert {length for state in seen for length, _ in state} == {KEYS}
