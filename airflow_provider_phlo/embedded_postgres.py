@@ -303,6 +303,8 @@ class _Runner:
             "--clear-groups",
             f"--inh-caps=-all,+{capability}",
             f"--ambient-caps=-all,+{capability}",
+            # else access(2), with which Postgres looks for its own programs, forgets the capability
+            "--securebits=+no_setuid_fixup",
             "--",
         )
         return _Runner(self.binaries, self.cwd, prefix, self.uid, self.gid)

@@ -21,7 +21,7 @@ from typing import Any
 # Credentials come from connections (`resources`); set the variable to true to let dlt look there all the same.
 os.environ.setdefault("PROVIDERS__ENABLE_AIRFLOW_SECRETS", "false")
 
-import dlt  # noqa: E402
+import dlt
 import numpy as np
 import pyarrow as pa
 

@@ -88,8 +88,8 @@ def _connection_properties(connection: Connection) -> dict[str, str]:
         )
     if not connection.host and "uri" not in extra:
         raise ConfigurationError(
-            f"Connection '{connection.conn_id}' does not say where the catalog is: set its host (for a REST catalog the "
-            "address, for a SQL one the database server) or the extra 'uri'."
+            f"Connection '{connection.conn_id}' does not say where the catalog is: set its host (the address of a REST "
+            "catalog, the database server of a SQL one) or the extra 'uri'."
         )
     properties = {"type": "rest", **{name: str(value) for name, value in extra.items()}}
     if properties["type"] == "sql":

@@ -7,10 +7,12 @@ What is imported before the fork costs nothing after it. Only imports happen her
 
 from __future__ import annotations
 
+import functools
 import importlib
 import logging
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from airflow.listeners import hookimpl
@@ -36,6 +38,7 @@ TASK_MODULES = (
     "airflow_provider_phlo.dbt_plugin",
     "dbt.cli.main",
     "dbt.task.build",
+    "airflow_provider_phlo.dbt_runner",
     "dbt.adapters.duckdb",
 )
 PARSE_MODULES = (
@@ -47,8 +50,6 @@ PARSE_MODULES = (
     "cosmos.airflow.task_group",
     "cosmos.operators.local",
 )
-
-
 MODULES = {"scheduler": (*PARSE_MODULES, *TASK_MODULES), "dag-processor": PARSE_MODULES}
 
 
@@ -63,9 +64,10 @@ def on_starting(component: Any) -> None:
     if command == "scheduler" and not settings.forks_tasks():
         return  # its tasks run in workers of another kind
     started = time.monotonic()
-    missing = [name for name in MODULES[command] if not _import(name)]
-    count = len(MODULES[command]) - len(missing)
-    log.info("phlo: preloaded %d modules in %.1f s", count, time.monotonic() - started)
+    done = sum(_attempt(name, functools.partial(importlib.import_module, name)) for name in MODULES[command])
+    if command == "scheduler":
+        _attempt("dbt", _warm_up_dbt)
+    log.info("phlo: preloaded %d modules in %.1f s", done, time.monotonic() - started)
 
 
 def _command() -> str:
@@ -73,10 +75,17 @@ def _command() -> str:
     return next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
 
 
-def _import(name: str) -> bool:
+def _warm_up_dbt() -> None:
+    from airflow_provider_phlo import settings
+    from airflow_provider_phlo.dbt_runner import warm_up
+
+    warm_up(settings.home())
+
+
+def _attempt(name: str, action: Callable[[], object]) -> bool:
     try:
-        importlib.import_module(name)
-    except ImportError as error:  # a task that needs it will say so in its own log
+        action()
+    except Exception as error:  # noqa: BLE001 - a scheduler that starts cold is better than one that does not start
         log.warning("phlo: %s is not preloaded: %s", name, error)
         return False
     return True

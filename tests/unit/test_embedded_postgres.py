@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -164,3 +165,30 @@ def test_no_process_is_left(tmp_path: Path) -> None:
             break
         time.sleep(0.05)
     assert _server_pid(tmp_path / "postgres") is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="others run the server as themselves")
+def test_root_starts_it_from_folders_that_are_closed_to_others(tmp_path: Path) -> None:
+    """As in a clone below /root: neither the programs nor the data can be reached by the user the server runs as."""
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    wheel = psql_path().parents[2]
+    for part in (wheel, wheel.with_name(wheel.name + ".libs")):
+        shutil.copytree(part, closed / part.name, ignore=shutil.ignore_patterns("pginstall", "include"))
+    code = (
+        "import sys; from pathlib import Path; from airflow_provider_phlo.embedded_postgres import *; "
+        "print(psql_path()); print(ensure_postgres(Path(sys.argv[1])).uri)"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(closed), *sys.path])}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(closed / "home")], env=environment, capture_output=True, text=True
+        )
+        program, uri = done.stdout.split() if done.returncode == 0 else (done.stderr, "")
+        assert program.startswith(str(closed))
+        with psycopg.connect(uri) as connection:
+            assert connection.execute("select 1").fetchone() == (1,)
+        assert closed.stat().st_mode & 0o777 == 0o700
+        assert psutil.Process(pid_of(closed / "home")).username() == "nobody"
+    finally:
+        stop_postgres(closed / "home")

@@ -31,7 +31,9 @@ from airflow_provider_phlo.schemas.columns import model_columns
 
 TABLE = "raw.t"
 DAY = "2024-01-15"
-FORK = multiprocessing.get_context("fork")
+# children are forked from a process that has imported the libraries and has no threads
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["airflow_provider_phlo.ingestion", "airflow_provider_phlo.landing", "pandera.pandas"])
 MERGE = TableDefinition(TABLE, MergePlan(key=("k",)))
 APPEND = TableDefinition(TABLE, MergePlan("append", deduplication=False))
 
@@ -354,8 +356,8 @@ def work(home: Path, worker: int, rounds: int, barrier: Any, outcome: Any) -> No
 
 @pytest.fixture
 def outcomes(tmp_path: Path) -> Iterator[list[str]]:
-    barrier, outcome = FORK.Barrier(4, timeout=60), FORK.Queue()
-    processes = [FORK.Process(target=work, args=(tmp_path, worker, 5, barrier, outcome)) for worker in range(4)]
+    barrier, outcome = PROCESSES.Barrier(4, timeout=60), PROCESSES.Queue()
+    processes = [PROCESSES.Process(target=work, args=(tmp_path, worker, 5, barrier, outcome)) for worker in range(4)]
     for process in processes:
         process.start()
     yield [outcome.get(timeout=120) for _ in processes]

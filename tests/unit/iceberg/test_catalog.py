@@ -11,7 +11,9 @@ from sqlalchemy.exc import OperationalError
 from airflow_provider_phlo.iceberg import catalog as module
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, ensure_namespace, open_catalog
 
-FORK = multiprocessing.get_context("fork")
+# children are forked from a process that has imported the libraries and has no threads
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["airflow_provider_phlo.ingestion", "airflow_provider_phlo.landing", "pandera.pandas"])
 
 
 def test_the_embedded_catalog_needs_only_a_folder(tmp_path: Path) -> None:
@@ -52,9 +54,9 @@ def open_and_create(home: Path, barrier: Any, outcome: Any) -> None:
 
 def test_processes_that_start_at_once_share_a_new_catalog(tmp_path: Path) -> None:
     for attempt in range(3):
-        barrier, outcome = FORK.Barrier(4, timeout=20), FORK.Queue()
+        barrier, outcome = PROCESSES.Barrier(4, timeout=20), PROCESSES.Queue()
         arguments = (tmp_path / str(attempt), barrier, outcome)
-        processes = [FORK.Process(target=open_and_create, args=arguments) for _ in range(4)]
+        processes = [PROCESSES.Process(target=open_and_create, args=arguments) for _ in range(4)]
         for process in processes:
             process.start()
         assert [outcome.get(timeout=60) for _ in processes] == ["ok"] * 4

@@ -17,7 +17,9 @@ from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_cata
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
 
 TABLE = "raw.t"
-FORK = multiprocessing.get_context("fork")
+# children are forked from a process that has imported the libraries and has no threads
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["airflow_provider_phlo.ingestion", "airflow_provider_phlo.landing", "pandera.pandas"])
 COLUMNS = pa.schema([("k", pa.int64()), ("name", pa.string()), ("at", pa.timestamp("us", "UTC")), ("day", pa.date32())])
 
 
@@ -191,9 +193,9 @@ def create_and_evolve(home: Path, number: int, barrier: Any, outcome: Any) -> No
 
 
 def test_processes_create_and_evolve_one_table_at_once(tmp_path: Path) -> None:
-    barrier, outcome = FORK.Barrier(3, timeout=20), FORK.Queue()
+    barrier, outcome = PROCESSES.Barrier(3, timeout=20), PROCESSES.Queue()
     processes = [
-        FORK.Process(target=create_and_evolve, args=(tmp_path, number, barrier, outcome)) for number in range(3)
+        PROCESSES.Process(target=create_and_evolve, args=(tmp_path, number, barrier, outcome)) for number in range(3)
     ]
     for process in processes:
         process.start()
