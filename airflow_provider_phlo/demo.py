@@ -72,14 +72,15 @@ class Demo:
         self.running: dict[str, subprocess.Popen[bytes]] = {}
 
     def prepare(self) -> None:
-        """Start what Airflow needs: its database, Postgres for the marts, the replayed APIs."""
+        """Start what Airflow needs: its database, Postgres for the marts, the dbt manifest, the replayed APIs."""
         port, recordings = self.replay_url.rpartition(":")[2], str(self.home / "replay")
         options = ["--port", port, "--home", recordings, "--login", GITHUB_LOGIN]
         self._start("replay", [sys.executable, "-m", "include.replay", *options])
         with ThreadPoolExecutor() as pool:
-            postgres = pool.submit(ensure_postgres, self.home)
+            others = [pool.submit(ensure_postgres, self.home), pool.submit(embedded.parse_models, self.environment)]
             embedded.migrate(self.home, self.environment)
-            postgres.result()
+            for other in others:
+                other.result()
 
     def start_airflow(self) -> None:
         """Start Airflow's processes and wait until all report healthy."""

@@ -267,6 +267,18 @@ def migrate(home: Path, environment: Mapping[str, str]) -> None:
         _write_private(stamp, version)
 
 
+def parse_models(environment: Mapping[str, str]) -> None:
+    """
+    Let dbt parse the project before a DAG file asks for its manifest.
+
+    :raises ConfigurationError: dbt cannot; carries the end of what it printed.
+    """
+    command = [sys.executable, "-m", "airflow_provider_phlo.dbt_manifest"]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        raise ConfigurationError("dbt cannot parse the project:\n" + "\n".join(done.stdout.splitlines()[-8:]))
+
+
 def print_exports(home: Path, root: Path) -> None:
     """Print ``export`` lines for a POSIX shell; set the Airflow home up first when that was not done yet."""
     prepare(home)

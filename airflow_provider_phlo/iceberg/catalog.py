@@ -12,6 +12,15 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 # a SQL catalog has two tables; each may have been created by somebody else in between
 _OPENINGS = 5
 
+# what every table is created with
+TABLE_PROPERTIES = {
+    "format-version": "2",
+    "write.parquet.compression-codec": "zstd",
+    # old metadata files go as new ones come, so that a table that is written daily for years stays small
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "50",
+}
+
 
 def embedded_properties(home: Path) -> dict[str, str]:
     """

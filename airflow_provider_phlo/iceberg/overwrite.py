@@ -28,7 +28,7 @@ from pyiceberg.types import IcebergType, NestedField
 
 from airflow_provider_phlo.exceptions import CommitConflictError, SchemaError
 from airflow_provider_phlo.iceberg import branches
-from airflow_provider_phlo.iceberg.catalog import ensure_namespace
+from airflow_provider_phlo.iceberg.catalog import TABLE_PROPERTIES, ensure_namespace
 from airflow_provider_phlo.iceberg.duckdb import create_table_view, duckdb_type
 from airflow_provider_phlo.sql import quote, quote_identifier
 
@@ -36,13 +36,6 @@ if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
     from pyiceberg.manifest import DataFile
     from pyiceberg.table import Table, Transaction
-
-CREATE_PROPERTIES = {
-    "format-version": "2",
-    # old metadata files go as new ones come: a model is written every day for years
-    "write.metadata.delete-after-commit.enabled": "true",
-    "write.metadata.previous-versions-max": "50",
-}
 
 
 @dataclass(frozen=True)
@@ -154,7 +147,7 @@ def _create(
     ensure_namespace(catalog, identifier.rpartition(".")[0])
     with _conflicts(identifier):
         transaction = catalog.create_table_transaction(
-            identifier, data.schema, properties={**CREATE_PROPERTIES, **properties}
+            identifier, data.schema, properties={**TABLE_PROPERTIES, **properties}
         )
         snapshot_id = _write(transaction, data, (), None, summary)
         ManageSnapshots(transaction).create_branch(snapshot_id, branch or MAIN_BRANCH).commit()

@@ -37,17 +37,10 @@ from pyiceberg.types import (
 )
 
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
-from airflow_provider_phlo.iceberg.catalog import ensure_namespace
+from airflow_provider_phlo.iceberg.catalog import TABLE_PROPERTIES, ensure_namespace
 from airflow_provider_phlo.iceberg.commits import retried
 from airflow_provider_phlo.schemas.iceberg import iceberg_type
 
-PROPERTIES = {
-    "format-version": "2",
-    "write.parquet.compression-codec": "zstd",
-    # old metadata files go as new ones come, so that a table that is written daily for years stays small
-    "write.metadata.delete-after-commit.enabled": "true",
-    "write.metadata.previous-versions-max": "50",
-}
 _TRANSFORM = re.compile(r"(\w+)\((?:\s*(\d+)\s*,)?\s*(\w+)\s*(?:,\s*(\d+)\s*)?\)")
 _TIME_TRANSFORMS: dict[str, Callable[[], Transform[Any, Any]]] = {
     "year": YearTransform,
@@ -97,7 +90,11 @@ def ensure_table(
     ensure_namespace(catalog, identifier.partition(".")[0])
     try:
         return catalog.create_table(
-            identifier, schema, partition_spec=spec, sort_order=order, properties={**PROPERTIES, **(properties or {})}
+            identifier,
+            schema,
+            partition_spec=spec,
+            sort_order=order,
+            properties={**TABLE_PROPERTIES, **(properties or {})},
         )
     except TableAlreadyExistsError:  # another process was faster
         return catalog.load_table(identifier)

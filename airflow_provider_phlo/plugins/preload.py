@@ -70,6 +70,16 @@ def on_starting(component: Any) -> None:
     log.info("phlo: preloaded %d modules in %.1f s", done, time.monotonic() - started)
 
 
+def _warm_up() -> None:
+    """Do what the first Dag file of a process would do: find the providers' asset URIs, compile Jinja's lexer."""
+    from jinja2 import Environment
+
+    from airflow_provider_phlo.assets.iceberg import iceberg_asset
+
+    Environment().from_string("")  # noqa: S701 - nothing is rendered
+    iceberg_asset("any")
+
+
 def _command() -> str:
     """Return the ``airflow`` command that this process runs: a job that is starting does not know its type yet."""
     return next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")

@@ -149,7 +149,7 @@ def polled(home: Path) -> Iterator[list[Counter[float]]]:
     def poll() -> None:
         while not done.is_set():
             seen.append(Counter(row["v"] for row in rows(home)))
-            time.sleep(0.02)
+            time.sleep(0.1)
 
     thread = threading.Thread(target=poll)
     thread.start()
@@ -176,18 +176,15 @@ def check_end(home: Path, tokens: list[str]) -> None:
     assert bad == sorted(f"run {token}" for token in tokens)
 
 
-@pytest.mark.parametrize("append", [False, True], ids=["merge", "append"])
-def test_killed_at_every_step_of_the_first_run_and_of_a_later_one(tmp_path: Path, append: bool) -> None:
-    """Two runs of a table: each is killed at every point in turn, its last attempt goes through."""
+def test_the_first_run_is_killed_at_one_step_after_the_other(tmp_path: Path) -> None:
     with polled(tmp_path) as seen:
-        for version in range(2):
-            for point in POINTS:
-                assert attempt(tmp_path, version, append=append, point=point) in (0, -signal.SIGKILL), point
-            assert attempt(tmp_path, version, append=append) == 0
-    check_end(tmp_path, ["v0", "v1"])
-    first, second = Counter({0.0: KEYS}), Counter({0.0: KEYS, 1.0: KEYS} if append else {1.0: KEYS})
-    assert Counter(row["v"] for row in rows(tmp_path)) == second
-    assert all(state in (Counter(), first, second) for state in seen)
+        for point in POINTS:
+            assert attempt(tmp_path, 0, append=False, point=point) in (0, -signal.SIGKILL), point
+        assert attempt(tmp_path, 0, append=False) == 0
+    check_end(tmp_path, ["v0"])
+    whole = Counter({0.0: KEYS})
+    assert Counter(row["v"] for row in rows(tmp_path)) == whole
+    assert all(state in (Counter(), whole) for state in seen)
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -207,12 +204,12 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
     chance = random.Random(7)
     codes = []
     with polled(tmp_path) as seen:
-        for version in range(1, 6):
+        for version in range(1, 4):
             codes += [attempt(tmp_path, version, seconds=chance.uniform(0.1, 1) * length) for _ in range(3)]
             assert attempt(tmp_path, version) == 0
-    check_end(tmp_path, [f"v{version}" for version in range(6)])
+    check_end(tmp_path, [f"v{version}" for version in range(4)])
     assert set(codes) <= {0, -signal.SIGKILL}
-    assert codes.count(-signal.SIGKILL) >= 5
-    whole = [Counter({float(version): KEYS for version in range(count)}) for count in range(7)]
+    assert codes.count(-signal.SIGKILL) >= 3
+    whole = [Counter({float(version): KEYS for version in range(count)}) for count in range(5)]
     assert all(state in whole for state in seen)
-    assert Counter(row["v"] for row in rows(tmp_path)) == whole[6]
+    assert Counter(row["v"] for row in rows(tmp_path)) == whole[4]
