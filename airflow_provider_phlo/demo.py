@@ -77,10 +77,11 @@ class Demo:
         options = ["--port", port, "--home", recordings, "--login", GITHUB_LOGIN]
         self._start("replay", [sys.executable, "-m", "include.replay", *options])
         with ThreadPoolExecutor() as pool:
-            others = [pool.submit(ensure_postgres, self.home), pool.submit(embedded.parse_models, self.environment)]
+            postgres = pool.submit(ensure_postgres, self.home)
+            models = pool.submit(embedded.parse_models, self.environment)
             embedded.migrate(self.home, self.environment)
-            for other in others:
-                other.result()
+            postgres.result()
+            models.result()
 
     def start_airflow(self) -> None:
         """Start Airflow's processes and wait until all report healthy."""
@@ -103,14 +104,16 @@ class Demo:
 
         :raises DemoError: they are not in time; carries the import errors.
         """
-        try:
-            self._wait(lambda: dag_ids <= self.api.dag_ids() or bool(self.api.import_errors()), "")
-        finally:
-            errors = self.api.import_errors()
-        missing = dag_ids - self.api.dag_ids()
-        if missing:
-            traces = "\n".join(f"{file}:\n{trace}" for file, trace in errors.items())
-            raise DemoError(f"Airflow did not parse {', '.join(sorted(missing))}.\n{traces}")
+
+        def settled() -> bool:
+            broken = {Path(file).stem for file in self.api.import_errors()}
+            return dag_ids <= self.api.dag_ids() or bool(dag_ids & broken)
+
+        names = ", ".join(sorted(dag_ids))
+        self._wait(settled, f"Airflow has not parsed {names}")
+        if not dag_ids <= self.api.dag_ids():
+            traces = "\n".join(f"{file}:\n{trace}" for file, trace in self.api.import_errors().items())
+            raise DemoError(f"Airflow could not parse all of {names}.\n{traces}")
 
     def run(self, confs: Mapping[str, Mapping[str, Any]]) -> None:
         """

@@ -77,7 +77,7 @@ def plain_errors(table: str) -> Iterator[None]:
         causes = list(_causes(error))
         meant = next((cause for cause in causes if isinstance(cause, PhloError)), None)
         if meant is not None:
-            raise meant from None
+            raise meant from meant.__cause__  # without dlt's wrapping
         failed = next((cause for cause in causes if isinstance(cause, requests.RequestException)), None)
         if failed is None:
             raise

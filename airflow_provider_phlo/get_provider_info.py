@@ -21,6 +21,9 @@ def get_provider_info() -> dict[str, Any]:
                 "tags": ["software"],
             }
         ],
+        "task-decorators": [
+            {"name": "phlo_ingest", "class-name": "airflow_provider_phlo.operators.ingest.phlo_ingest"}
+        ],
         "sensors": [{"integration-name": "Phlo", "python-modules": ["airflow_provider_phlo.sensors.partition"]}],
         "triggers": [{"integration-name": "Phlo", "python-modules": ["airflow_provider_phlo.triggers.partition"]}],
         "cli": ["airflow_provider_phlo.cli.definition.get_phlo_cli_commands"],

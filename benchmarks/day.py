@@ -1,8 +1,8 @@
 """
 One more day of ``glucose_platform`` under a running scheduler: how long, and where each second goes.
 
-Brings up the demo's processes in a temporary ``PHLO_HOME``, loads 26 days, then triggers ``--repeat`` more days one by one
-and adds up, from Airflow's own records, what each task took and what passed between tasks. The limit it is compared
+Brings up the demo's processes in a temporary ``PHLO_HOME``, loads 26 days, then triggers ``--repeat`` more days, one
+by one, and adds up, from Airflow's own records, what each task took and what passed between tasks. The limit it is compared
 with is the sum of the task durations on the longest path: what would be left if Airflow took no time.
 """
 

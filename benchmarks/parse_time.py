@@ -21,6 +21,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.report import versions, write_section
+
 ROOT = Path(__file__).resolve().parents[1]
 FILES = ("glucose_platform", "github_stats")
 LIMIT_MS = 50
@@ -139,18 +141,23 @@ def over_bare(samples: dict[str, list[dict[str, float]]]) -> dict[str, dict[str,
     }
 
 
-def show(report: dict[str, Any]) -> None:
-    print(f"{'':10}{'Dag file':18}{'parse ms':>9}{'over bare':>11}{'CPU ms':>8}{'over bare':>11}{'Cosmos import':>15}")
+def table(report: dict[str, Any]) -> str:
+    """Return the report as a Markdown table and a verdict."""
+    lines = [
+        "| where | Dag file | parse ms | over bare | CPU ms | over bare | Cosmos import ms |",
+        "|---|---|--:|--:|--:|--:|--:|",
+    ]
     for mode, files in report.items():
         for name, times in files.items():
-            numbers = [times[key] for key in ("parse", "over_bare", "cpu", "cpu_over_bare", "cosmos")]
-            print(
-                f"{mode:10}{name:18}"
-                + "".join(f"{n:>{w}.1f}" for n, w in zip(numbers, (9, 11, 8, 11, 15), strict=True))
-            )
+            numbers = [f"{times[key]:.1f}" for key in ("parse", "over_bare", "cpu", "cpu_over_bare", "cosmos")]
+            lines.append(f"| {mode} | {name} | {' | '.join(numbers)} |")
     worst = max(report["warm fork"][name]["over_bare"] for name in FILES)
-    verdict = "within" if worst <= LIMIT_MS else "ABOVE"
-    print(f"In the dag-processor (warm fork) a file costs at most {worst:.1f} ms over bare, {verdict} {LIMIT_MS} ms.")
+    verdict = "within" if worst <= LIMIT_MS else "above"
+    lines += [
+        "",
+        f"In the dag-processor (warm fork) a file costs at most {worst:.1f} ms over bare: {verdict} {LIMIT_MS}.",
+    ]
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -168,10 +175,9 @@ def main() -> None:
         print(json.dumps(modes[arguments.mode]()))
         return
     report = measure(arguments.rounds)
-    if arguments.output == "json":
-        print(json.dumps(report, indent=2))
-    else:
-        show(report)
+    print(json.dumps(report, indent=2) if arguments.output == "json" else table(report))
+    used = versions("apache-airflow", "astronomer-cosmos")
+    write_section("Parsing a Dag file", "python -m benchmarks.parse_time", table(report), used)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """
 Staging GitHub-like records: how many a second, against plain dlt in the same process.
 
-Nested event records (actor, repository, payload) go through a dlt resource in pages of 100 into staged Parquet, with the
-metadata columns, the row hash and the validation of ``include.schemas.github.UserEvents``. Plain dlt is
+Nested event records (actor, repository, payload) go through a dlt resource in pages of 100 into staged Parquet, with
+the metadata columns, the row hash and the validation of ``include.schemas.github.UserEvents``. Plain dlt is
 ``dlt.pipeline(…, destination="filesystem").run(resource)`` with everything at its default: jsonl, child tables, no
-validation, no hash. Each way runs ``--repeat`` times in turn with the others, after one run that warms it up; the medians
-count.
+validation, no hash. Each way runs ``--repeat`` times in turn with the others, after one run that warms it up; the
+medians count.
 """
 
 from __future__ import annotations
@@ -169,8 +169,8 @@ def measure(count: int, repeat: int) -> dict[str, Any]:
 def table(result: dict[str, Any]) -> str:
     """Return the result as Markdown."""
     lines = [
-        f"{result['records']:,} GitHub-like events into staged Parquet, with metadata columns, row hash and validation; "
-        f"median of {result['repeat']}.",
+        f"{result['records']:,} GitHub-like events into staged Parquet, with metadata columns, row hash and "
+        f"validation; median of {result['repeat']}.",
         "",
         "| input | records/s | plain dlt = 1 |",
         "|---|---|---|",

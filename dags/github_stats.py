@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from airflow.sdk import dag
-from airflow_provider_phlo.dbt import phlo_dbt_task_group
 
 from airflow_provider_phlo import phlo_ingestion, phlo_quality
+from airflow_provider_phlo.dbt import phlo_dbt_task_group
 from airflow_provider_phlo.operators.publish import PublishOperator
 from airflow_provider_phlo.quality import CountCheck, NullCheck, UniqueCheck
 

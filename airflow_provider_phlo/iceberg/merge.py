@@ -11,7 +11,7 @@ import datetime
 import itertools
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,14 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.catalog import Catalog
-from pyiceberg.expressions import (
-    AlwaysTrue,
-    And,
-    BooleanExpression,
-    EqualTo,
-    GreaterThanOrEqual,
-    LessThanOrEqual,
-)
+from pyiceberg.expressions import AlwaysTrue, BooleanExpression, EqualTo
 from pyiceberg.io.pyarrow import ArrowScan, _dataframe_to_data_files
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import FileScanTask, Table
@@ -35,11 +28,17 @@ from pyiceberg.table.sorting import SortDirection
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
 from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.commits import commit_files
+from airflow_provider_phlo.iceberg.rows import (
+    HASH,
+    content_hashes,
+    first_of_each,
+    first_of_each_number,
+    key_bounds,
+    key_values,
+    with_hashes,
+)
 from airflow_provider_phlo.iceberg.tables import fit
-from airflow_provider_phlo.row_hash import encoded_rows, row_hashes
-from airflow_provider_phlo.schemas.iceberg import METADATA_COLUMNS
 
-HASH = "_phlo_row_hash"
 PARTITION_DATE = "_phlo_partition_date"
 STRATEGIES = ("merge", "append", "replace")
 METHODS = ("last", "first", "hash")
@@ -131,7 +130,7 @@ def merge(
     branch = branches.branch_name(token)
     table = branches.create(catalog, identifier, branch)
     _require_columns(table, plan.key)
-    rows = _with_hash(fit(batch, table))
+    rows = with_hashes(fit(batch, table))
     work = _Work(catalog, table, branch)
     if plan.strategy == "append":
         counts = _append(work, rows, plan)
@@ -233,8 +232,8 @@ class _Work:
 def _append(work: _Work, rows: pa.Table, plan: MergePlan) -> dict[str, int]:
     """Append; by hash, without the rows that batch or table hold already."""
     if plan.deduplication and plan.method == "hash":
-        hashes = _hashes(rows)
-        new = _first_of_each(hashes) & ~_in_table(work, hashes)
+        hashes = content_hashes(rows)
+        new = first_of_each(hashes) & ~_in_table(work, hashes)
         rows = rows.filter(pa.array(new))
     elif plan.deduplication:
         rows = _deduplicated(rows, plan)
@@ -246,7 +245,7 @@ def _in_table(work: _Work, hashes: pa.Array) -> np.ndarray[Any, Any]:
     """Return for every hash whether a row of the table has it."""
     found = np.zeros(len(hashes), bool)
     for task in work.tasks(AlwaysTrue()) if len(hashes) else ():
-        present = _hashes(_read_hashed(work, task))
+        present = content_hashes(_read_hashed(work, task))
         found |= pc.is_in(hashes, value_set=present).to_numpy(zero_copy_only=False)
     return found
 
@@ -267,8 +266,8 @@ def _replace(work: _Work, rows: pa.Table, partition_date: str | None) -> dict[st
         work.files_read += 1
         old.append((task, content, _on_day(content, day)))
     replaced = [content.filter(inside) for _, content, inside in old]
-    before = [value for part in replaced for value in _hashes(part).to_pylist()]
-    if sorted(before) == sorted(_hashes(rows).to_pylist()):
+    before = [value for part in replaced for value in content_hashes(part).to_pylist()]
+    if sorted(before) == sorted(content_hashes(rows).to_pylist()):
         return {"inserted": 0, "unchanged": len(rows)}
     for task, content, inside in old:
         if pc.any(inside).as_py():
@@ -283,19 +282,19 @@ def _on_day(rows: pa.Table, day: datetime.date) -> pa.ChunkedArray:
 
 def _upsert(work: _Work, rows: pa.Table, key: tuple[str, ...]) -> dict[str, int]:
     """Insert rows of new keys, replace rows whose content differs, leave the others alone."""
-    keys, hashes = _keys(rows, key), _hashes(rows)
+    keys, hashes = key_values(rows, key), content_hashes(rows)
     seen = np.zeros(len(rows), bool)
     changed = np.zeros(len(rows), bool)
     extra = 0
-    for task in work.tasks(_bounds(rows, key)) if len(rows) else ():
+    for task in work.tasks(key_bounds(rows, key)) if len(rows) else ():
         present = _read_hashed(work, task, key)
-        position = pc.index_in(_keys(present, key), value_set=keys)
+        position = pc.index_in(key_values(present, key), value_set=keys)
         hit = np.flatnonzero(position.is_valid().to_numpy(zero_copy_only=False))
         if not len(hit):
             continue
         at = position.take(pa.array(hit)).to_numpy(zero_copy_only=False).astype(np.int64)
-        repeated = seen[at] | ~_first_of_each_number(at)
-        differs = pc.not_equal(_hashes(present).take(pa.array(hit)), hashes.take(pa.array(at)))
+        repeated = seen[at] | ~first_of_each_number(at)
+        differs = pc.not_equal(content_hashes(present).take(pa.array(hit)), hashes.take(pa.array(at)))
         stale = pc.fill_null(differs, True).to_numpy(zero_copy_only=False) & ~repeated
         seen[at], changed[at[stale]] = True, True
         extra += int(repeated.sum())
@@ -324,36 +323,6 @@ def _read_hashed(work: _Work, task: FileScanTask, key: Sequence[str] = ()) -> pa
     return work.read(task)
 
 
-def _hashes(rows: pa.Table) -> pa.Array:
-    """Return the content hashes: those stored with the rows; computed where another writer has stored none."""
-    stored = _flat(rows[HASH]) if HASH in rows.column_names else None
-    if stored is not None and not stored.null_count:
-        return stored
-    computed = row_hashes(rows, [name for name in rows.column_names if name not in METADATA_COLUMNS])
-    return computed if stored is None else pc.coalesce(stored, computed.cast(stored.type))
-
-
-def _with_hash(rows: pa.Table) -> pa.Table:
-    """Return ``rows`` with their hashes, if the table stores them and the batch came without."""
-    if HASH not in rows.column_names or not rows[HASH].null_count:
-        return rows
-    return rows.set_column(rows.column_names.index(HASH), HASH, _hashes(rows))
-
-
-def _keys(rows: pa.Table, key: Sequence[str]) -> pa.Array:
-    """Return one value a row that is equal for equal keys."""
-    if len(key) > 1:
-        return _flat(encoded_rows(rows, key))
-    values = _flat(rows[key[0]])
-    # Arrow compares neither NaN nor nested values as we do
-    plain = not (pa.types.is_floating(values.type) or pa.types.is_nested(values.type))
-    return values if plain else _flat(encoded_rows(rows, key))
-
-
-def _flat(values: pa.ChunkedArray | pa.Array) -> pa.Array:
-    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-
-
 def _deduplicated(rows: pa.Table, plan: MergePlan) -> pa.Table:
     """
     Return the rows of which each key has one; without a key, ``hash`` drops exact copies.
@@ -366,50 +335,17 @@ def _deduplicated(rows: pa.Table, plan: MergePlan) -> pa.Table:
         return rows
     if not plan.key:
         copies = plan.deduplication and plan.method == "hash"
-        return rows.filter(pa.array(_first_of_each(_hashes(rows)))) if copies else rows
+        return rows.filter(pa.array(first_of_each(content_hashes(rows)))) if copies else rows
     for name in plan.key:
         if rows[name].null_count:
             raise SchemaError(
                 f"Key column {name!r} has {rows[name].null_count} NULL(s): a row without key cannot be merged."
             )
-    keys = _keys(rows, plan.key)
-    keep = _first_of_each(keys) if plan.method == "first" else _first_of_each(keys[::-1])[::-1]
+    keys = key_values(rows, plan.key)
+    keep = first_of_each(keys) if plan.method == "first" else first_of_each(keys[::-1])[::-1]
     if not plan.deduplication and not keep.all():
         raise SchemaError(
             f"{int((~keep).sum())} row(s) share their key with another of the batch, and deduplication is off: "
             "switch it on, or make the source yield each key once."
         )
     return rows.filter(pa.array(keep))
-
-
-def _first_of_each(values: pa.Array) -> np.ndarray[Any, Any]:
-    return _first_of_each_number(values.dictionary_encode().indices.to_numpy(zero_copy_only=False))
-
-
-def _first_of_each_number(numbers: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    first = np.zeros(len(numbers), bool)
-    first[np.unique(numbers, return_index=True)[1]] = True
-    return first
-
-
-def _bounds(rows: pa.Table, key: Iterable[str]) -> BooleanExpression:
-    """Return a filter that holds for every key of the batch, so that Iceberg's column bounds can prune files."""
-    return _all_of(itertools.chain.from_iterable(_column_bounds(rows, name) for name in key))
-
-
-def _column_bounds(rows: pa.Table, name: str) -> Iterator[BooleanExpression]:
-    kind = rows.schema.field(name).type
-    # a NaN key is in no range; nested values have no bounds; binary ones cannot be compared here
-    if pa.types.is_floating(kind) or pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_boolean(kind):
-        return
-    limits = pc.min_max(rows[name]).as_py()
-    if limits["min"] is not None:
-        yield GreaterThanOrEqual(name, value=limits["min"])  # type: ignore[misc]
-        yield LessThanOrEqual(name, value=limits["max"])  # type: ignore[misc]
-
-
-def _all_of(expressions: Iterable[BooleanExpression]) -> BooleanExpression:
-    found: BooleanExpression = AlwaysTrue()
-    for expression in expressions:
-        found = And(found, expression)
-    return found

@@ -65,6 +65,7 @@ def on_starting(component: Any) -> None:
         return  # its tasks run in workers of another kind
     started = time.monotonic()
     done = sum(_attempt(name, functools.partial(importlib.import_module, name)) for name in MODULES[command])
+    _attempt("what Dag files do first", _warm_up)
     if command == "scheduler":
         _attempt("dbt", _warm_up_dbt)
     log.info("phlo: preloaded %d modules in %.1f s", done, time.monotonic() - started)

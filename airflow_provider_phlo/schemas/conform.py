@@ -34,7 +34,7 @@ Values: TypeAlias = "Sequence[Any] | pa.ChunkedArray"
 Array: TypeAlias = "pa.Array | pa.ChunkedArray"
 INTEGER_BEYOND_LONG = pa.decimal128(38, 0)
 # Python objects of so many nested values exist at a time: more keep the garbage collector busy.
-NESTED_AT_A_TIME = 4096
+NESTED_AT_A_TIME = 512
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,15 @@ from airflow_provider_phlo.schemas.columns import model_columns
 
 # children are forked from a process that has imported the libraries and has no threads, as Airflow's tasks are
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["airflow_provider_phlo.ingestion", "airflow_provider_phlo.landing", "pandera.pandas"])
+PROCESSES.set_forkserver_preload(
+    [
+        "airflow_provider_phlo.ingestion",
+        "airflow_provider_phlo.landing",
+        "pyiceberg.catalog.sql",
+        "pytest",
+        "hypothesis",
+    ]
+)
 TABLE = "raw.t"
 DAY = "2024-01-15"
 KEYS = 40

@@ -1,110 +1,19 @@
-"""A real Airflow for the tests of this folder: api-server, scheduler, dag-processor, on loopback, in a folder."""
+"""One real Airflow for the tests of this folder, on the folder ``dags`` beside this file."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
-import time
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlencode
 
 import pytest
 
-from airflow_provider_phlo import embedded, processes
-from airflow_provider_phlo.airflow_api import AirflowApi
-from airflow_provider_phlo.exceptions import TransientError
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
+from tests.real_airflow import running_airflow
 
-ROOT = Path(__file__).parents[2]
-COMPONENTS = {"api-server": (), "scheduler": ("--skip-serve-logs",), "dag-processor": ()}
-FINAL = ("success", "failed")
 DAGS = {"cron_daily", "by_hand", "ingested", "with_checks_behind", "operators_alone"}
-
-
-class RunningAirflow:
-    """What the tests ask of it."""
-
-    def __init__(self, home: Path, api: AirflowApi) -> None:
-        self.home = home
-        self.api = api
-
-    @property
-    def catalog(self):
-        return open_catalog("phlo", embedded_properties(self.home))
-
-    def wait(self, what: Any, seconds: float = 90) -> Any:
-        """Return the first true answer of ``what``."""
-        deadline = time.monotonic() + seconds
-        while not (answer := what()):
-            assert time.monotonic() < deadline, f"not in {seconds} s; logs: {self.home / 'logs'}"
-            time.sleep(0.2)
-        return answer
-
-    def trigger(self, dag_id: str, **body: Any) -> str:
-        """Start a run; return its id. SQLite may be locked for a moment, of which Airflow makes an error 500."""
-
-        def attempt() -> Any:
-            with contextlib.suppress(TransientError):
-                return self.api.call("POST", f"/dags/{dag_id}/dagRuns", {"logical_date": None, **body})
-
-        return str(self.wait(attempt, 20)["dag_run_id"])
-
-    def events(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
-        """Return what the asset events of a run carry."""
-        query = urlencode({"source_dag_id": dag_id, "source_run_id": run_id})
-        return [event["extra"] for event in self.api.call("GET", f"/assets/events?{query}")["asset_events"]]
-
-    def runs(self, dag_id: str, run_type: str) -> list[dict[str, Any]]:
-        answer = self.api.call("GET", f"/dags/{dag_id}/dagRuns?run_type={run_type}&order_by=run_after")
-        return list(answer["dag_runs"])
-
-    def finished(self, dag_id: str, run_id: str) -> dict[str, str]:
-        """Wait for a run to end; return the states of its tasks."""
-        self.wait(lambda: self.api.run_state(dag_id, run_id) in FINAL)
-        return {task["task_id"]: task["state"] for task in self.api.task_instances(dag_id, run_id)}
-
-    def xcom(self, dag_id: str, run_id: str, task_id: str) -> Any:
-        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value?deserialize=true"
-        return self.api.call("GET", path)["value"]
-
-    def log(self, dag_id: str, run_id: str, task_id: str) -> str:
-        folder = self.home / "logs" / f"dag_id={dag_id}" / f"run_id={run_id}" / f"task_id={task_id}"
-        return "\n".join(path.read_text() for path in sorted(folder.glob("*.log")))
 
 
 @pytest.fixture(scope="session")
 def airflow(tmp_path_factory):
-    """Start Airflow on the folder ``dags`` beside this file; every process ends with the tests."""
     home = tmp_path_factory.mktemp("phlo")
-    embedded.prepare(home)
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW")}
-    environment = {
-        **inherited,
-        **embedded.airflow_environment(home, Path(__file__).parent),
-        **embedded.tool_paths(ROOT, inherited),
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(__file__).parent)]),
-        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
-        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
-        "TEST_SOURCES": str(home / "sources"),
-    }
     (home / "sources").mkdir()
-    embedded.migrate(home, environment)
-    url = f"http://{embedded.HOST}:{embedded.ui_port(home)}"
-    running = RunningAirflow(home, AirflowApi(url, embedded.UI_USER, embedded.secret(home, "ui_password")))
-    mark = embedded.secret(home, "mark")
-    started = []
-    try:
-        for name, options in COMPONENTS.items():
-            command = [sys.executable, "-m", "airflow", name, *options]
-            log = home / "logs" / f"{name}.log"
-            started.append(processes.start(command, mark=mark, environment=environment, log=log))
-        running.wait(lambda: running.api.health().get("scheduler") == "healthy")
-        running.wait(lambda: running.api.dag_ids() >= DAGS or running.api.import_errors())
-        assert running.api.import_errors() == {}
+    with running_airflow(home, Path(__file__).parent, DAGS, {"TEST_SOURCES": str(home / "sources")}) as running:
         yield running
-    finally:
-        processes.stop(mark)
-        for process in started:
-            process.wait()

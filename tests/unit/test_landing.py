@@ -33,7 +33,15 @@ TABLE = "raw.t"
 DAY = "2024-01-15"
 # children are forked from a process that has imported the libraries and has no threads
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["airflow_provider_phlo.ingestion", "airflow_provider_phlo.landing", "pandera.pandas"])
+PROCESSES.set_forkserver_preload(
+    [
+        "airflow_provider_phlo.ingestion",
+        "airflow_provider_phlo.landing",
+        "pyiceberg.catalog.sql",
+        "pytest",
+        "hypothesis",
+    ]
+)
 MERGE = TableDefinition(TABLE, MergePlan(key=("k",)))
 APPEND = TableDefinition(TABLE, MergePlan("append", deduplication=False))
 
