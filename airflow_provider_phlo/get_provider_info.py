@@ -22,7 +22,7 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "task-decorators": [
-            {"name": "phlo_ingest", "class-name": "airflow_provider_phlo.operators.ingest.phlo_ingest"}
+            {"name": "phlo_ingest", "class-name": "airflow_provider_phlo.operators.ingest.phlo_ingest_task"}
         ],
         "sensors": [{"integration-name": "Phlo", "python-modules": ["airflow_provider_phlo.sensors.partition"]}],
         "triggers": [{"integration-name": "Phlo", "python-modules": ["airflow_provider_phlo.triggers.partition"]}],

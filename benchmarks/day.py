@@ -2,8 +2,8 @@
 One more day of ``glucose_platform`` under a running scheduler: how long, and where each second goes.
 
 Brings up the demo's processes in a temporary ``PHLO_HOME``, loads 26 days, then triggers ``--repeat`` more days, one
-by one, and adds up, from Airflow's own records, what each task took and what passed between tasks. The limit it is compared
-with is the sum of the task durations on the longest path: what would be left if Airflow took no time.
+by one, and shows what each task took by Airflow's own records. The limit to compare with is the sum of the tasks on the
+longest path: what would be left if Airflow took no time.
 """
 
 from __future__ import annotations
