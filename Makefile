@@ -32,7 +32,7 @@ demo: $(STAMP)  ## Run the example pipelines under Airflow and stay up (DEMO_EXI
 	@exec $(PY) -m airflow_provider_phlo.demo
 
 test: $(STAMP)  ## Run the unit and integration tests
-	@$(PY) -m pytest -n $(WORKERS)
+	@$(PY) -m pytest -n $(WORKERS) --dist loadgroup
 
 test-system: $(STAMP)  ## Run the system tests: real schedulers, the demo in a clean clone (minutes)
 	@$(PY) -m pytest tests/system --timeout=900

@@ -1,9 +1,15 @@
-"""What all tests share."""
+"""What all tests share: an environment that no setting of the machine reaches."""
 
 from __future__ import annotations
 
 import os
+import tempfile
 
+# a developer's own airflow.cfg must not decide what is tested; workers of pytest-xdist inherit the folder
+if "PHLO_TESTS_AIRFLOW_HOME" not in os.environ:
+    _folder = tempfile.TemporaryDirectory(prefix="phlo-tests-")
+    os.environ["PHLO_TESTS_AIRFLOW_HOME"] = _folder.name
+os.environ["AIRFLOW_HOME"] = os.environ["PHLO_TESTS_AIRFLOW_HOME"]
 # dlt would import Airflow to look for its settings there: seconds that a unit test need not wait for
 os.environ.setdefault("PROVIDERS__ENABLE_AIRFLOW_SECRETS", "false")
 os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")

@@ -1,0 +1,283 @@
+"""
+The two example DAGs against servers and data that the repository does not hold, as the README says to run them:
+``eval "$(make -s env)"``, then ``airflow dags test``. Results are compared with what plain Python computes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import statistics
+import subprocess
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DAY = "2024-01-15"
+START = datetime(2024, 1, 15, tzinfo=UTC)
+SECRET = "correct horse battery"
+SECRET_SHA1 = hashlib.sha1(SECRET.encode()).hexdigest()
+
+
+class Site:
+    """A server whose answers a test sets: ``answer(path, query, headers) -> (status, headers, body)``."""
+
+    def __init__(self) -> None:
+        site = self
+        self.requests: list[str] = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                parts = urlsplit(self.path)
+                site.requests.append(self.path)
+                status, headers, body = site.answer(parts.path, parse_qs(parts.query), self.headers)
+                content = body if isinstance(body, bytes) else json.dumps(body).encode()
+                self.send_response(status)
+                for name, value in {"Content-Type": "application/json", **headers}.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *_: Any) -> None:
+                return
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def answer(self, path: str, query: dict[str, list[str]], headers: Any) -> tuple[int, dict[str, str], Any]:
+        return 404, {}, {"message": "Not Found"}
+
+
+def nightscout(entries: list[dict[str, Any]], cap: int = 100) -> Any:
+    """Answer as Nightscout does: newest first, filtered, at most ``cap`` a page."""
+    compare = {"$gte": int.__ge__, "$gt": int.__gt__, "$lte": int.__le__, "$lt": int.__lt__}
+
+    def answer(path: str, query: dict[str, list[str]], headers: Any) -> tuple[int, dict[str, str], Any]:
+        if headers.get("api-secret") != SECRET_SHA1:
+            return 401, {}, {"status": 401, "message": "Unauthorized"}
+        found = sorted(entries, key=lambda entry: -entry["date"])
+        for operator, holds in compare.items():
+            for limit in query.get(f"find[date][{operator}]", ()):
+                found = [entry for entry in found if holds(entry["date"], int(limit))]
+        return 200, {}, found[: min(cap, int(query.get("count", ["10"])[0]))]
+
+    return answer
+
+
+def readings(day: datetime, seed: int) -> list[dict[str, Any]]:
+    """Return 288 readings of a day."""
+    generator = random.Random(seed)
+    entries = []
+    for number in range(288):
+        at = day + timedelta(minutes=5 * number)
+        entries.append(
+            {
+                "_id": f"{seed:012x}{number:012x}",
+                "device": "test",
+                "date": int(at.timestamp() * 1000),
+                "dateString": at.isoformat().replace("+00:00", ".000Z"),
+                "sgv": generator.randint(50, 300),
+                "direction": "Flat",
+                "type": "sgv",
+                "utcOffset": 0,
+                "sysTime": at.isoformat().replace("+00:00", ".000Z"),
+            }
+        )
+    return entries
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    home = tmp_path_factory.mktemp("phlo") / "home"
+    yield home
+    subprocess.run(["make", "-s", "stop"], cwd=ROOT, env={**os.environ, "PHLO_HOME": str(home)}, check=False)
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    site = Site()
+    yield site
+    site.server.shutdown()
+
+
+def shell(home: Path, command: str, **connections: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    """Run ``command`` in the README's shell."""
+    variables = {key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW", "PHLO"))}
+    variables["PHLO_HOME"] = str(home)
+    for name, fields in connections.items():
+        variables[f"AIRFLOW_CONN_{name.upper()}_DEFAULT"] = json.dumps({"conn_type": "http", **fields})
+    return subprocess.run(
+        ["bash", "-c", f'eval "$(make -s env)" && {command}'],
+        cwd=ROOT,
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def dags_test(home: Path, dag: str, conf: dict[str, Any], **connections: dict[str, Any]) -> str:
+    """Run a DAG and return what it printed; it must succeed."""
+    done = shell(home, f"airflow dags test {dag} -c '{json.dumps(conf)}'", **connections)
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output[-4000:]
+    assert "state=success" in output, output[-4000:]
+    return output
+
+
+def query(home: Path, sql: str) -> list[dict[str, Any]]:
+    done = shell(home, f'phlo query "{sql}" --output json')
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def snapshots(home: Path) -> dict[str, int | None]:
+    """Return main's snapshot of every table."""
+    from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
+
+    catalog = open_catalog("phlo", embedded_properties(home))
+    names = [name for namespace in catalog.list_namespaces() for name in catalog.list_tables(namespace)]
+    found = {".".join(name): catalog.load_table(name).current_snapshot() for name in names}
+    return {name: snapshot.snapshot_id if snapshot else None for name, snapshot in found.items()}
+
+
+def test_glucose_from_any_nightscout(home: Path, site: Site) -> None:
+    """Right tables; twice the same; after upstream edits they follow; a bad record is set aside."""
+    entries = readings(START, 1) + readings(START - timedelta(days=1), 2)
+    today = entries[:288]
+    site.answer = nightscout(entries)
+    connection = {"host": site.url, "password": SECRET}
+    run = {"partition_date": DAY}
+
+    output = dags_test(home, "glucose_platform", run, nightscout=connection)
+    assert SECRET not in output
+    check_glucose(home, today)
+
+    before = snapshots(home)
+    dags_test(home, "glucose_platform", run, nightscout=connection)
+    assert snapshots(home) == before
+
+    today[5]["sgv"], today[100]["sgv"] = 301, 55
+    entries.append({**today[7], "_id": "bad", "sgv": 5000})
+    dags_test(home, "glucose_platform", run, nightscout=connection)
+    check_glucose(home, today)
+    bad = query(home, "SELECT check_name, column_name FROM raw.glucose_entries__quarantine")
+    assert [(row["column_name"], row["check_name"].partition("(")[0]) for row in bad] == [
+        ("sgv", "less_than_or_equal_to")
+    ]
+
+
+def check_glucose(home: Path, expected: list[dict[str, Any]]) -> None:
+    rows = query(home, "SELECT _id, sgv FROM raw.glucose_entries ORDER BY _id")
+    assert rows == [{"_id": e["_id"], "sgv": e["sgv"]} for e in sorted(expected, key=lambda e: str(e["_id"]))]
+    values = [entry["sgv"] for entry in expected]
+    mean, spread = statistics.fmean(values), statistics.stdev(values)
+    [day] = query(home, "SELECT * FROM marts.mrt_glucose_overview")
+    assert str(day["reading_date"])[:10] == DAY
+    assert day["reading_count"] == len(values)
+    in_range = 100 * sum(70 <= value <= 180 for value in values) / len(values)
+    for column, value in {
+        "avg_glucose_mg_dl": mean,
+        "stddev_glucose_mg_dl": spread,
+        "cv_pct": 100 * spread / mean,
+        "time_in_range_pct": in_range,
+        "estimated_a1c_pct": (mean + 46.7) / 28.7,
+        "gmi_pct": 3.31 + 0.02392 * mean,
+    }.items():
+        assert day[column] == pytest.approx(value, abs=0.06), column
+
+
+@pytest.mark.parametrize(
+    ("conf", "answer", "says"),
+    [
+        ({"partition_date": "2024-13-40"}, None, "is not a date YYYY-MM-DD"),
+        ({"partition_date": "2999-01-01"}, None, "lies in the future"),
+        ({"partition_date": DAY}, (401, {}, {}), "nightscout_default"),
+        ({"partition_date": DAY}, (404, {}, {}), "nightscout_default"),
+    ],
+)
+def test_what_no_retry_cures_fails_at_once(home: Path, site: Site, conf: Any, answer: Any, says: str) -> None:
+    site.answer = lambda *_: answer
+    before = snapshots(home)
+    command = f"airflow dags test glucose_platform -c '{json.dumps(conf)}'"
+    done = shell(home, command, nightscout={"host": site.url, "password": SECRET})
+    output = done.stdout + done.stderr
+    assert says in output, output[-3000:]
+    assert "up_for_retry" not in output
+    assert "state=failed" in output
+    assert len(site.requests) <= 1
+    assert snapshots(home) == before
+
+
+def test_an_empty_day_changes_nothing(home: Path, site: Site) -> None:
+    before = snapshots(home)
+    site.answer = nightscout([])
+    dags_test(
+        home, "glucose_platform", {"partition_date": "2024-02-01"}, nightscout={"host": site.url, "password": SECRET}
+    )
+    assert snapshots(home) == before
+
+
+def test_github_from_any_server(home: Path, site: Site) -> None:
+    """All pages of all resources, no row twice; a second run changes nothing; edits and new events follow."""
+    user = {
+        "id": 7,
+        "login": "someone",
+        "name": None,
+        "public_repos": 3,
+        "followers": 2,
+        "created_at": "2020-01-01T00:00:00Z",
+    }
+    repos = [
+        {"id": n, "name": f"r{n}", "full_name": f"someone/r{n}", "owner": {"login": "someone"}, "stargazers_count": n,
+         "private": False, "fork": False, "forks_count": 0, "created_at": "2021-01-01T00:00:00Z"}
+        for n in range(1, 4)
+    ]  # fmt: skip
+    events = [
+        {"id": str(1000 + n), "type": "PushEvent", "actor": {"login": "someone"}, "repo": {"name": "someone/r1"},
+         "payload": {"size": n}, "public": True, "created_at": f"2024-01-{10 + n % 5}T10:00:00Z"}
+        for n in range(23)
+    ]  # fmt: skip
+
+    def answer(path: str, asked: dict[str, list[str]], headers: Any) -> tuple[int, dict[str, str], Any]:
+        assert headers["Authorization"] == "Bearer a-token"
+        body: Any = {"/users/someone": user, "/users/someone/repos": repos, "/users/someone/events": events}[path]
+        if not isinstance(body, list):
+            return 200, {}, body
+        page, size = int(asked.get("page", ["1"])[0]), 10
+        last = page * size >= len(body)
+        link = {} if last else {"Link": f'<{site.url}{path}?page={page + 1}>; rel="next"'}
+        return 200, link, body[(page - 1) * size : page * size]
+
+    site.answer = answer
+    connection = {"host": site.url, "login": "someone", "password": "a-token"}
+    output = dags_test(home, "github_stats", {"partition_date": DAY}, github=connection)
+    assert "a-token" not in output
+    assert counts(home) == {"user_profile": 1, "user_repos": 3, "user_events": 23}
+    before = snapshots(home)
+    dags_test(home, "github_stats", {"partition_date": DAY}, github=connection)
+    assert snapshots(home) == before
+
+    repos[0]["stargazers_count"] = 99
+    events.insert(0, {**events[0], "id": "2000", "created_at": "2024-01-15T11:00:00Z"})
+    dags_test(home, "github_stats", {"partition_date": "2024-01-16"}, github=connection)
+    assert counts(home) == {"user_profile": 1, "user_repos": 3, "user_events": 24}
+    assert query(home, "SELECT stargazers_count AS n FROM raw.user_repos WHERE id = 1") == [{"n": 99}]
+    total = query(home, "SELECT CAST(sum(total_events) AS BIGINT) AS n FROM gold.fct_daily_github_activity")
+    assert total == [{"n": 24}]
+
+
+def counts(home: Path) -> dict[str, int]:
+    tables = ("user_profile", "user_repos", "user_events")
+    return {table: query(home, f"SELECT count(*) AS n FROM raw.{table}")[0]["n"] for table in tables}
