@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(f"Python 3.11 or newer is needed, and $(PYTHON) is {sys.version.split()[0]}. Try: make PYTHON=python3.12 …")'
 	@echo "Setting up $(VENV) …" >&2
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV) >&2
-	@$(PY) -m pip install --quiet --disable-pip-version-check uv >&2
+	@$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt uv >&2
 	@$(VENV)/bin/uv pip install --quiet -p $(PY) -c constraints.txt -e '.[embedded,trino,dev]' $(EXTRAS) >&2
 	@touch $@
 

@@ -162,7 +162,7 @@ class Demo:
         for number in _ENDING:
             signal.signal(number, signal.SIG_IGN)
         print("Stopping …", flush=True)
-        processes.stop(self.mark)
+        processes.stop(self.mark, patience=5)
         for process in self.running.values():
             process.wait()
         stop_postgres(self.home)

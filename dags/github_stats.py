@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import dag
 
@@ -71,6 +71,7 @@ def events_quality():
     schedule="30 6 * * *",
     start_date=datetime(2020, 1, 1, tzinfo=UTC),
     catchup=False,
+    default_args={"retries": 2, "retry_delay": timedelta(seconds=10)},
     tags=["github"],
     doc_md=__doc__,
 )

@@ -44,6 +44,7 @@ def glucose_quality():
     schedule="0 6 * * *",
     start_date=datetime(2020, 1, 1, tzinfo=UTC),
     catchup=False,
+    default_args={"retries": 2, "retry_delay": timedelta(seconds=10)},
     tags=["glucose"],
     params={"lookback_days": Param(0, type="integer", minimum=0, maximum=366, description="days before the partition")},
     doc_md=__doc__,

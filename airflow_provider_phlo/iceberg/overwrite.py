@@ -29,6 +29,7 @@ from pyiceberg.types import IcebergType, NestedField
 from airflow_provider_phlo.exceptions import CommitConflictError, SchemaError
 from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.catalog import TABLE_PROPERTIES, ensure_namespace
+from airflow_provider_phlo.iceberg.commits import commit_files
 from airflow_provider_phlo.iceberg.duckdb import create_table_view, duckdb_type
 from airflow_provider_phlo.sql import quote, quote_identifier
 
@@ -116,7 +117,10 @@ def overwrite_if_changed(
     with _conflicts(identifier):
         if branch is not None:
             table = branches.create(catalog, identifier, branch)
-        snapshot_id = _overwrite(table, data, difference, branch, summary)
+        if same_columns:
+            snapshot_id = _replace_files(catalog, table, data, branch or MAIN_BRANCH, summary)
+        else:
+            snapshot_id = _overwrite(table, data, difference, branch, summary)
     return OverwriteResult(identifier, True, len(data), snapshot_id, branch, difference.stale if branch else ())
 
 
@@ -155,6 +159,19 @@ def _create(
     return OverwriteResult(identifier, True, len(data), snapshot_id, branch)
 
 
+def _replace_files(catalog: Catalog, table: Table, data: pa.Table, branch: str, summary: dict[str, str]) -> int | None:
+    """Replace all files of the branch; commits to other branches meanwhile do not matter."""
+    old = _files(table, branch)
+    fitted = _fitted(data, table.metadata.schema())
+    new = list(_dataframe_to_data_files(table.metadata, fitted, table.io)) if len(data) else []
+    return commit_files(catalog, table, branch, added=new, removed=old, summary=summary)
+
+
+def _files(table: Table, branch: str) -> list[DataFile]:
+    head = branches.head(table, branch)
+    return [task.file for task in table.scan(snapshot_id=head).plan_files()] if head is not None else []
+
+
 def _overwrite(
     table: Table,
     data: pa.Table,
@@ -163,10 +180,9 @@ def _overwrite(
     summary: dict[str, str],
 ) -> int:
     """Commit columns and rows together; return the new snapshot."""
-    head = branches.head(table, branch or MAIN_BRANCH)
-    old = [task.file for task in table.scan(snapshot_id=head).plan_files()] if head is not None else []
+    old = _files(table, branch or MAIN_BRANCH)
     # PyIceberg writes a table's first snapshot to main or nowhere: for a branch, to nowhere, and name it then
-    nameless = head is None and branch is not None
+    nameless = branch is not None and branches.head(table, branch) is None
     with table.transaction() as transaction:
         _evolve(transaction, difference, keep_stale=branch is not None)
         snapshot_id = _write(transaction, data, old, None if nameless else branch or MAIN_BRANCH, summary)
