@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_phlo.exceptions import TransientError
+
+# SQLite lets one process write at a time; Airflow makes an error 500 of a database that is busy for too long
+_BUSY_ATTEMPTS = 6
+
+
+class _ServerError(TransientError):
+    """Airflow answered 5xx."""
 
 
 class AirflowApi:
@@ -54,6 +62,13 @@ class AirflowApi:
         run = self.call("POST", f"/dags/{dag_id}/dagRuns", {"logical_date": None, "conf": dict(conf)})
         return str(run["dag_run_id"])
 
+    def fail_unfinished_runs(self, dag_id: str) -> list[str]:
+        """Mark runs that are queued or running as failed, and return their ids."""
+        runs = self.call("GET", f"/dags/{dag_id}/dagRuns?state=queued&state=running&limit=100")["dag_runs"]
+        for run in runs:
+            self.call("PATCH", f"/dags/{dag_id}/dagRuns/{run['dag_run_id']}?update_mask=state", {"state": "failed"})
+        return [str(run["dag_run_id"]) for run in runs]
+
     def run_state(self, dag_id: str, run_id: str) -> str:
         """Return the state of a run."""
         return str(self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"])
@@ -71,6 +86,11 @@ class AirflowApi:
         """
         if self._token is None:
             self._token = self._send("POST", "/auth/token", self._credentials)["access_token"]
+        for attempt in range(_BUSY_ATTEMPTS):
+            try:
+                return self._send(method, f"/api/v2{path}", body)
+            except _ServerError:
+                time.sleep(0.5 * (attempt + 1))
         return self._send(method, f"/api/v2{path}", body)
 
     def _send(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
@@ -85,4 +105,5 @@ class AirflowApi:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             said = error.read(500).decode(errors="replace")
-            raise TransientError(f"Airflow answered {error.code} to {method} {path}: {said}") from error
+            kind = _ServerError if error.code >= 500 else TransientError
+            raise kind(f"Airflow answered {error.code} to {method} {path}: {said}") from error

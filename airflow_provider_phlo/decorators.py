@@ -70,7 +70,8 @@ def phlo_ingestion(
     :param add_metadata_columns: whether rows carry ``_dlt_*``, ``_cascade_ingested_at`` and ``_phlo_*``.
     :param audit: checks, or a ``@phlo_quality`` function of the same table, run on the branch before it is published.
     :param transforms: Arrow → Arrow functions, or names of registered ones, applied before validation.
-    :param partition_by: columns or transforms; by day of ``_phlo_partition_date`` when None.
+    :param partition_by: columns (a timestamp means its day), or ``day(c)``, ``hour(c)``, ``month(c)``, ``year(c)``,
+        ``bucket(16, c)``, ``truncate(10, c)``; by day of ``_phlo_partition_date`` when None.
     :param sort_by: columns, each with an optional `` desc``.
     :param table_properties: Iceberg properties of a table that is created.
     :param engine: ``pyiceberg``, the default.

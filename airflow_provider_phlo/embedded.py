@@ -133,7 +133,7 @@ def airflow_environment(home: Path, root: Path) -> dict[str, str]:
         ("core", "simple_auth_manager_users"): f"{UI_USER}:admin",
         ("cosmos", "cache_dir"): str(home / "cosmos"),
         ("cosmos", "enable_telemetry"): "False",
-        ("database", "sql_alchemy_conn"): f"sqlite:///{home / 'airflow' / 'airflow.db'}",
+        ("database", "sql_alchemy_conn"): f"sqlite:///{home / 'airflow' / 'airflow.db'}?timeout=60",
         ("logging", "base_log_folder"): str(home / "logs"),
         ("scheduler", "scheduler_idle_sleep_time"): "0.2",
         ("usage_data_collection", "enabled"): "False",
@@ -299,17 +299,31 @@ def stop(home: Path) -> None:
     print(f"{home}: stopped {ended} process{'' if ended == 1 else 'es'}{' and Postgres' if postgres else ''}.")
 
 
+# all that a run keeps in its home; a file of any other name is somebody else's
+_STATE = frozenset(
+    {"airflow", "catalog.db", "catalog.db-shm", "catalog.db-wal", "cosmos", "dbt", "demo.lock", "dlt", "logs"}
+    | {"postgres", "replay", "secrets", "setup.lock", "staging", "warehouse"}
+)
+
+
 def clean(home: Path, root: Path) -> None:
     """
-    Stop everything and remove ``home``.
+    Stop everything and remove the state of runs from ``home``; the folder too, if nothing else is in it.
 
-    :raises ConfigurationError: ``home`` holds more than the state of a run.
+    :raises ConfigurationError: ``home`` is no such folder, or holds files that no run has made (they stay).
     """
-    if home in (Path("/"), Path.home()) or root.is_relative_to(home):
+    if not home.exists():
+        return
+    if home in (Path("/"), Path.home()) or root.is_relative_to(home) or not _secret_path(home, "mark").exists():
         raise ConfigurationError(f"PHLO_HOME is {home}: that folder holds more than runs. Nothing was removed.")
-    if home.exists():
-        stop(home)
-        shutil.rmtree(home)
+    stop(home)
+    for entry in home.iterdir():
+        if entry.name in _STATE:
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+    left = sorted(entry.name for entry in home.iterdir())
+    if left:
+        raise ConfigurationError(f"{home} is kept: {', '.join(left[:5])} in it is not of this project's making.")
+    home.rmdir()
 
 
 def psql(home: Path, arguments: list[str]) -> None:

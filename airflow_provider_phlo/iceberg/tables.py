@@ -41,6 +41,10 @@ from airflow_provider_phlo.iceberg.catalog import TABLE_PROPERTIES, ensure_names
 from airflow_provider_phlo.iceberg.commits import retried
 from airflow_provider_phlo.schemas.iceberg import iceberg_type
 
+_NOT_UNDERSTOOD = (
+    "partition_by={!r} is not understood: write a column, or year/month/day/hour(column), bucket(16, column), "
+    "truncate(10, column)."
+)
 _TRANSFORM = re.compile(r"(\w+)\((?:\s*(\d+)\s*,)?\s*(\w+)\s*(?:,\s*(\d+)\s*)?\)")
 _TIME_TRANSFORMS: dict[str, Callable[[], Transform[Any, Any]]] = {
     "year": YearTransform,
@@ -118,6 +122,8 @@ def partition_spec(schema: Schema, partition_by: Sequence[str]) -> PartitionSpec
 
 def _transform(schema: Schema, expression: str) -> tuple[Transform[Any, Any], str]:
     match = _TRANSFORM.fullmatch(expression.strip())
+    if match is None and not expression.strip().isidentifier():
+        raise ConfigurationError(_NOT_UNDERSTOOD.format(expression))
     if match is None:
         kind = _field(schema, expression, f"partition_by={expression!r}").field_type
         by_day = isinstance(kind, (TimestampType, TimestamptzType))
@@ -128,10 +134,7 @@ def _transform(schema: Schema, expression: str) -> tuple[Transform[Any, Any], st
         return _TIME_TRANSFORMS[name](), column
     if name in _WIDTH_TRANSFORMS and width is not None:
         return _WIDTH_TRANSFORMS[name](int(width)), column
-    raise ConfigurationError(
-        f"partition_by={expression!r} is not understood: write a column, or year/month/day/hour(column), "
-        "bucket(16, column), truncate(10, column)."
-    )
+    raise ConfigurationError(_NOT_UNDERSTOOD.format(expression))
 
 
 def sort_order(schema: Schema, sort_by: Sequence[str]) -> SortOrder:

@@ -254,6 +254,23 @@ def test_clean_removes_the_folder_and_its_postgres(home: Path) -> None:
     assert server.port not in {c.laddr.port for c in psutil.net_connections("tcp4") if c.status == "LISTEN"}
 
 
+def test_clean_keeps_what_no_run_has_made(home: Path) -> None:
+    embedded.prepare(home)
+    embedded.secret(home, "mark")
+    (home / "warehouse").mkdir(exist_ok=True)
+    (home / "precious.txt").write_text("mine")
+    with pytest.raises(ConfigurationError, match=r"precious\.txt"):
+        embedded.clean(home, ROOT)
+    assert [path.name for path in home.iterdir()] == ["precious.txt"]
+
+
+def test_clean_refuses_a_folder_that_was_never_a_home(tmp_path: Path) -> None:
+    (tmp_path / "warehouse").mkdir()
+    with pytest.raises(ConfigurationError, match="Nothing was removed"):
+        embedded.clean(tmp_path, ROOT)
+    assert (tmp_path / "warehouse").exists()
+
+
 @pytest.mark.parametrize("folder", [Path("/"), Path.home(), ROOT, ROOT.parent])
 def test_clean_refuses_what_is_not_a_state_folder(folder: Path) -> None:
     with pytest.raises(ConfigurationError, match="Nothing was removed"):
