@@ -47,11 +47,15 @@ METHODS = ("last", "first", "hash")
 @dataclass(frozen=True)
 class MergeResult:
     """
-    What one merge did: ``rows == inserted + updated + unchanged + duplicates``.
+    What one merge did: ``rows == inserted + updated + unchanged + duplicates + deleted``.
 
+    :param unchanged: rows of the batch that changed nothing: the table has the same content, or a newer version, or
+        not the key that was to be deleted.
     :param duplicates: rows of the batch that another row of the batch (or, appending by hash, of the table) stands for.
-    :param deleted: rows of the table that are gone: of a replaced partition.
-    :param deleted_duplicates: rows of the table that shared a key with the one that was kept.
+    :param deleted: rows of the batch that removed their key from the table (``hard_delete``).
+    :param outdated: of the unchanged rows, those that are older than the table's (``order_by``).
+    :param replaced: rows of the table that are gone with the partition that was replaced.
+    :param deleted_duplicates: rows of the table that shared a key with another and are gone.
     :param files_read: data files of which key and hash were read.
     :param files_rewritten: data files that were replaced.
     :param bytes_written: size of the new data files.
@@ -65,6 +69,8 @@ class MergeResult:
     unchanged: int = 0
     duplicates: int = 0
     deleted: int = 0
+    outdated: int = 0
+    replaced: int = 0
     deleted_duplicates: int = 0
     files_read: int = 0
     files_rewritten: int = 0
@@ -87,12 +93,16 @@ class MergePlan:
     :param key: the key columns.
     :param deduplication: whether the batch is deduplicated.
     :param method: ``last`` or ``first`` arrival of a key, or ``hash``: exact copies.
+    :param order_by: the column that says which version of a row is newer; None means arrival.
+    :param hard_delete: the column that marks rows whose key is to be removed: true, or not NULL if it is no boolean.
     """
 
     strategy: str = "merge"
     key: tuple[str, ...] = ()
     deduplication: bool = True
     method: str = "last"
+    order_by: str | None = None
+    hard_delete: str | None = None
 
     def __post_init__(self) -> None:
         if self.strategy not in STRATEGIES:
@@ -101,6 +111,11 @@ class MergePlan:
             raise ConfigurationError(f"deduplication_method={self.method!r}: choose one of {', '.join(METHODS)}.")
         if self.strategy == "merge" and not self.key:
             raise ConfigurationError("merge_strategy='merge' needs a unique_key.")
+        if self.hard_delete and self.strategy != "merge":
+            raise ConfigurationError(
+                f"hard_delete={self.hard_delete!r} removes keys, which merge_strategy={self.strategy!r} does not look "
+                "at: use merge_strategy='merge'."
+            )
 
 
 def merge(
@@ -273,7 +288,7 @@ def _replace(work: _Work, rows: pa.Table, partition_date: str | None) -> dict[st
         if pc.any(inside).as_py():
             work.remove(task, content.filter(pc.invert(inside)))
     work.add(rows)
-    return {"inserted": len(rows), "deleted": sum(len(part) for part in replaced)}
+    return {"inserted": len(rows), "replaced": sum(len(part) for part in replaced)}
 
 
 def _on_day(rows: pa.Table, day: datetime.date) -> pa.ChunkedArray:

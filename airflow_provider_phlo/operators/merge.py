@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from airflow_provider_phlo.landing import TableDefinition
 
 ENGINES = ("pyiceberg",)
+MERGE_OPTIONS = ("deduplication", "deduplication_method", "order_by", "hard_delete")
 
 
 class _LandingOperator(PhloOperator):
@@ -184,14 +185,16 @@ def merge_options(config: Mapping[str, Any], strategy: str) -> dict[str, Any]:
 
     :raises ConfigurationError: if it has an option that is not known.
     """
-    unknown = sorted(set(config) - {"deduplication", "deduplication_method"})
+    unknown = sorted(set(config) - set(MERGE_OPTIONS))
     if unknown:
         raise ConfigurationError(
-            f"merge_config has unknown option(s) {', '.join(unknown)}: it takes deduplication and deduplication_method."
+            f"merge_config has unknown option(s) {', '.join(unknown)}: it takes {', '.join(MERGE_OPTIONS)}."
         )
     return {
         "deduplication": bool(config.get("deduplication", strategy != "append")),
         "method": config.get("deduplication_method", "last"),
+        "order_by": config.get("order_by"),
+        "hard_delete": config.get("hard_delete"),
     }
 
 

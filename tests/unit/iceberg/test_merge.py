@@ -48,10 +48,10 @@ class Lake:
         tables.ensure_table(self.catalog, TABLE, schema, partition_by=partition_by)
         tables.evolve(self.catalog, TABLE, batch.schema)
         result = merge(self.catalog, TABLE, batch, plan, token=token, partition_date=day)
-        assert result.rows == result.inserted + result.updated + result.unchanged + result.duplicates
+        assert result.rows == result.inserted + result.updated + result.unchanged + result.duplicates + result.deleted
         before = self.main_length()
         branches.publish(self.catalog, TABLE, branches.branch_name(token), expected_head=result.head)
-        gone = result.deleted + result.deleted_duplicates
+        gone = result.deleted + result.replaced + result.deleted_duplicates
         assert self.main_length() == before + result.inserted - gone
         return result
 
@@ -200,7 +200,7 @@ def test_replace_takes_the_runs_partition_whole(lake: Lake) -> None:
     for day in DAYS:
         lake.run({"k": [1, 2], "v": [day, day]}, plan, day=day)
     result = lake.run({"k": [2, 3, 3], "v": ["x", "y", "y"]}, plan, day=DAYS[1])
-    assert (counts(result), result.deleted) == ((3, 0, 0, 0), 2)
+    assert (counts(result), result.replaced) == ((3, 0, 0, 0), 2)
     assert Counter(row[1] for row in lake.rows()) == Counter({DAYS[0]: 2, DAYS[2]: 2, "x": 1, "y": 2})
     again = lake.run({"k": [3, 2, 3], "v": ["y", "x", "y"]}, plan, day=DAYS[1])
     assert (again.snapshot_id, again.unchanged) == (None, 3)
@@ -212,7 +212,7 @@ def test_replace_by_nothing_empties_the_partition(lake: Lake) -> None:
     lake.run({"k": [1], "v": ["c"]}, plan, day=DAYS[1])
     empty = pa.schema([("k", pa.int64()), ("v", pa.string())]).empty_table()
     result = lake.run(empty, plan)
-    assert (result.deleted, result.inserted) == (1, 0)
+    assert (result.replaced, result.inserted) == (1, 0)
     assert lake.rows() == [(1, "c")]
 
 
