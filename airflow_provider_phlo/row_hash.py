@@ -95,9 +95,13 @@ def _value_text(values: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _float_bits(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pa.chunked_array([float_bits(chunk) for chunk in values.chunks], pa.int64())
+
+
+def float_bits(values: pa.Array) -> pa.Array:
+    """Return the bits of floats as integers that are equal where the definition above has equal values."""
     numbers = pc.add(values.cast(pa.float64()), 0.0)  # -0.0 + 0.0 is 0.0
-    bits = pa.chunked_array([chunk.view(pa.int64()) for chunk in numbers.chunks], pa.int64())
-    return pc.if_else(pc.is_nan(numbers), pa.scalar(_FLOAT_NAN, pa.int64()), bits)
+    return pc.if_else(pc.is_nan(numbers), pa.scalar(_FLOAT_NAN, pa.int64()), numbers.view(pa.int64()))
 
 
 def _mapped(values: pa.ChunkedArray, text: Callable[[Any], str]) -> pa.ChunkedArray:

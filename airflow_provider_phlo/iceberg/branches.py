@@ -30,6 +30,8 @@ from pyiceberg.table.update import (
 from airflow_provider_phlo.exceptions import CommitConflictError
 from airflow_provider_phlo.iceberg.commits import retried, set_ref
 
+# no snapshot has this id
+MAIN_HEAD = -1
 MARK_PREFIX = "phlo.run."
 # A retry comes within days; marks beyond both limits only make the metadata larger.
 MARKS_KEPT = 100
@@ -53,21 +55,22 @@ def published_result(table: Table, token: str) -> dict[str, Any] | None:
     return json.loads(mark)["result"] if mark else None
 
 
-def create(catalog: Catalog, identifier: str, branch: str) -> Table:
+def create(catalog: Catalog, identifier: str, branch: str, *, at: int | None = MAIN_HEAD) -> Table:
     """
     Point ``branch`` at main's head, dropping what an earlier attempt left there.
 
     A table without snapshots gets no branch yet: the first write creates it.
 
+    :param at: a snapshot instead of main's head; None for that of an empty table.
     :returns: the table as loaded after the commit.
     """
 
     def attempt() -> Table:
         table = catalog.load_table(identifier)
-        main, old = head(table), head(table, branch)
-        if main == old:
+        wanted, old = head(table) if at == MAIN_HEAD else at, head(table, branch)
+        if wanted == old:
             return table
-        update = RemoveSnapshotRefUpdate(ref_name=branch) if main is None else set_ref(branch, main)
+        update = RemoveSnapshotRefUpdate(ref_name=branch) if wanted is None else set_ref(branch, wanted)
         _commit(catalog, table, [AssertRefSnapshotId(ref=branch, snapshot_id=old)], [update])
         return catalog.load_table(identifier)
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import random
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import TypeVar
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import CommitFailedException
-from pyiceberg.manifest import DataFile
+from pyiceberg.manifest import DataFile, ManifestFile, write_manifest_list
 from pyiceberg.table import Table
 from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
-from pyiceberg.table.update import AssertRefSnapshotId, SetSnapshotRefUpdate
+from pyiceberg.table.snapshots import Operation, Snapshot, SnapshotSummaryCollector, Summary, update_snapshot_summaries
+from pyiceberg.table.update import AddSnapshotUpdate, AssertRefSnapshotId, AssertTableUUID, SetSnapshotRefUpdate
 
 from airflow_provider_phlo.exceptions import CommitConflictError
+from airflow_provider_phlo.iceberg.manifests import SnapshotFiles, next_manifests
 
 Result = TypeVar("Result")
 
@@ -61,65 +65,128 @@ def commit_files(
     added: Sequence[DataFile],
     removed: Sequence[DataFile] = (),
     summary: Mapping[str, str],
+    files: SnapshotFiles | None = None,
+    operation: Operation | None = None,
 ) -> int | None:
     """
-    Replace ``removed`` by ``added`` on ``branch``, in one snapshot.
+    Replace ``removed`` by ``added``, in one snapshot that becomes the head of ``branch``.
 
     What others write to other branches meanwhile does not matter; a commit to this one does.
 
     :param table: as it was read when the files were chosen and written.
-    :param branch: exists, unless the table has no snapshot yet.
+    :param branch: made by this commit if it does not exist.
     :param summary: properties of the snapshot.
+    :param files: those of the snapshot to build on; None means the head of ``branch``, else of main.
+    :param operation: ``append`` or ``overwrite`` when None; a compaction is a ``replace``.
     :returns: the snapshot's id, or None if there is nothing to do.
     :raises CommitConflictError: if another writer has changed the branch, or how the table is partitioned.
     """
     if not added and not removed:
         return None
     identifier = ".".join(table.name())
+    ref = table.metadata.refs.get(branch)
+    if ref is not None and ref.snapshot_ref_type != SnapshotRefType.BRANCH:
+        raise ValueError(f"{branch} of {identifier} is a tag, not a branch.")
+    files = files or SnapshotFiles(table, branch_head(table, branch) or branch_head(table, MAIN_BRANCH))
+    snapshot_id, parent = table.metadata.new_snapshot_id(), files.snapshot_id
+    manifests = next_manifests(files, added, removed, snapshot_id)
+    if operation is None:
+        operation = Operation.OVERWRITE if removed else Operation.APPEND
+    facts = _summary(table, parent, operation, added, removed, summary)
     base = _base(table, branch)
-    current = [table]
+    loaded = chain([table], iter(lambda: catalog.load_table(identifier), None))
 
     def attempt() -> int:
-        try:
-            return _commit_snapshot(current[0], branch, added, removed, summary)
-        except (CommitFailedException, ValueError) as error:
-            newer = catalog.load_table(identifier)
-            if _base(newer, branch) != base:
-                raise CommitConflictError(f"{identifier}: branch {branch} was changed by another writer.") from error
-            raced = newer.metadata_location != current[0].metadata_location
-            current[0] = newer
-            # PyIceberg reports a sequence number that another commit has taken as a plain ValueError
-            if isinstance(error, ValueError) and not raced:
-                raise
-            raise CommitFailedException(str(error)) from error
+        current = next(loaded)
+        if _base(current, branch) != base:
+            raise CommitConflictError(f"{identifier}: branch {branch} was changed by another writer.")
+        _commit_snapshot(catalog, current, branch, _snapshot(current, snapshot_id, parent, manifests, facts))
+        return snapshot_id
 
     return retried(attempt, identifier)
 
 
+def branch_head(table: Table, branch: str) -> int | None:
+    """Return the snapshot id that ``branch`` points to, or None where it does not exist."""
+    ref = table.metadata.refs.get(branch)
+    return ref.snapshot_id if ref else None
+
+
 def _base(table: Table, branch: str) -> tuple[object, ...]:
     """Return what written files depend on: they cannot be committed once it has changed."""
-    refs = table.metadata.refs
-    head = refs.get(branch) or refs.get(MAIN_BRANCH)
-    return table.metadata.table_uuid, table.metadata.default_spec_id, head.snapshot_id if head else None
+    head = branch_head(table, branch) or branch_head(table, MAIN_BRANCH)
+    return table.metadata.table_uuid, table.metadata.default_spec_id, head
 
 
-def _commit_snapshot(
-    table: Table, branch: str, added: Sequence[DataFile], removed: Sequence[DataFile], summary: Mapping[str, str]
-) -> int:
-    # PyIceberg's own retry would put the snapshot on top of whatever the branch has become: off, in memory only
-    properties = {**table.metadata.properties, "commit.retry.num-retries": "0"}
-    table.metadata = table.metadata.model_copy(update={"properties": properties})
-    # PyIceberg lets the first snapshot of a table be written to main only, or without a branch: then we name it
-    unnamed = table.metadata.refs.get(branch) is None and branch != MAIN_BRANCH
-    with table.transaction() as transaction:
-        update = transaction.update_snapshot(snapshot_properties=dict(summary), branch=None if unnamed else branch)
-        producer = update.overwrite() if removed else update.fast_append()
-        for file in removed:
-            producer.delete_data_file(file)
-        for file in added:
-            producer.append_data_file(file)
-        producer.commit()
-        if unnamed:
-            still_empty = AssertRefSnapshotId(ref=MAIN_BRANCH, snapshot_id=None)
-            transaction._stage((set_ref(branch, producer.snapshot_id),), (still_empty,))
-    return producer.snapshot_id
+def _snapshot(
+    table: Table, snapshot_id: int, parent: int | None, manifests: Sequence[ManifestFile], summary: Summary
+) -> Snapshot:
+    """Write the manifest list, which holds the sequence number, and return the snapshot."""
+    location = table.location_provider().new_metadata_location(f"snap-{snapshot_id}-{uuid.uuid4()}.avro")
+    number = table.metadata.next_sequence_number()
+    with write_manifest_list(
+        format_version=table.metadata.format_version,
+        output_file=table.io.new_output(location),
+        snapshot_id=snapshot_id,
+        parent_snapshot_id=parent,
+        sequence_number=number,
+        avro_compression=table.properties.get("write.avro.compression-codec", "gzip"),  # type: ignore[arg-type]
+    ) as writer:
+        # PyIceberg numbers new manifests in place, and a later attempt has another number
+        writer.add_manifests([ManifestFile(*(each[field] for field in range(len(each)))) for each in manifests])
+    return Snapshot(
+        snapshot_id=snapshot_id,
+        parent_snapshot_id=parent,
+        manifest_list=location,
+        sequence_number=number,
+        summary=summary,
+        schema_id=table.metadata.current_schema_id,
+    )
+
+
+def _commit_snapshot(catalog: Catalog, table: Table, branch: str, snapshot: Snapshot) -> None:
+    """
+    Add ``snapshot`` and make it the head of ``branch``.
+
+    :raises CommitFailedException: if another writer was faster: the branch may be untouched.
+    """
+    # PyIceberg lets nothing but main be asserted of a table without snapshots; whoever was faster has made one
+    asserted = branch if table.metadata.snapshots else MAIN_BRANCH
+    requirements = (
+        AssertTableUUID(uuid=table.metadata.table_uuid),
+        AssertRefSnapshotId(ref=asserted, snapshot_id=branch_head(table, asserted)),
+    )
+    try:
+        catalog.commit_table(
+            table, requirements, (AddSnapshotUpdate(snapshot=snapshot), set_ref(branch, snapshot.snapshot_id))
+        )
+    except ValueError as error:
+        # PyIceberg reports a sequence number that another commit has taken as a plain ValueError
+        newer = catalog.load_table(".".join(table.name()))
+        if newer.metadata_location == table.metadata_location:
+            raise
+        raise CommitFailedException(str(error)) from error
+
+
+def _summary(
+    table: Table,
+    parent: int | None,
+    operation: Operation,
+    added: Sequence[DataFile],
+    removed: Sequence[DataFile],
+    properties: Mapping[str, str],
+) -> Summary:
+    """Return the counts that Iceberg asks for, with ``properties``."""
+    specs, schema = table.specs(), table.schema()
+    collector = SnapshotSummaryCollector()
+    for file in added:
+        collector.add_file(file, schema, table.spec())
+    for file in removed:
+        collector.remove_file(file, schema, specs[file.spec_id])
+    before = table.metadata.snapshot_by_id(parent) if parent is not None else None
+    # PyIceberg adds totals up for operations that it writes itself, and a compaction is none of these
+    counted = Operation.OVERWRITE if operation == Operation.REPLACE else operation
+    summary = update_snapshot_summaries(
+        Summary(operation=counted, **collector.build(), **properties), before.summary if before else None
+    )
+    return Summary(operation=operation, **summary.additional_properties)

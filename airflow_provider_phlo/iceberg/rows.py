@@ -1,82 +1,114 @@
-"""What the merge compares of rows: their keys, their content hashes, and the bounds that prune files."""
+"""What the merge compares of rows: their content, and which of them came before."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, GreaterThanOrEqual, LessThanOrEqual
 
-from airflow_provider_phlo.row_hash import encoded_rows, row_hashes
+from airflow_provider_phlo.iceberg.keys import comparable
+from airflow_provider_phlo.row_hash import row_hashes
 from airflow_provider_phlo.schemas.iceberg import METADATA_COLUMNS
 
 HASH = "_phlo_row_hash"
+HASH_LENGTH = 32
+HASH_TYPE = pa.large_string()
+# multipliers that spread the digits of a hash over 64 bits; any odd numbers without a pattern will do
+_ODD_NUMBERS = np.array([0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 0xD6E8FEB86659FD93], np.uint64)
+
+Mask = np.ndarray[Any, Any]
+
+
+def source_columns(names: list[str]) -> list[str]:
+    """Return the columns that are content: all but the metadata."""
+    return [name for name in names if name not in METADATA_COLUMNS]
 
 
 def content_hashes(rows: pa.Table) -> pa.Array:
     """Return the content hashes: those stored with the rows; computed where another writer has stored none."""
-    stored = _flat(rows[HASH]) if HASH in rows.column_names else None
+    stored = rows[HASH].combine_chunks() if HASH in rows.column_names else None
     if stored is not None and not stored.null_count:
-        return stored
-    computed = row_hashes(rows, [name for name in rows.column_names if name not in METADATA_COLUMNS])
-    return computed if stored is None else pc.coalesce(stored, computed.cast(stored.type))
+        return stored.cast(HASH_TYPE)
+    computed = row_hashes(rows, source_columns(rows.column_names)).cast(HASH_TYPE)
+    return computed if stored is None else pc.coalesce(stored.cast(HASH_TYPE), computed)
 
 
 def with_hashes(rows: pa.Table) -> pa.Table:
     """Return ``rows`` with their hashes, if the table stores them and the batch came without."""
     if HASH not in rows.column_names or not rows[HASH].null_count:
         return rows
-    return rows.set_column(rows.column_names.index(HASH), HASH, content_hashes(rows))
+    at = rows.column_names.index(HASH)
+    return rows.set_column(at, HASH, content_hashes(rows).cast(rows.schema.field(at).type))
 
 
-def key_values(rows: pa.Table, key: Sequence[str]) -> pa.Array:
-    """Return one value a row that is equal for equal keys."""
-    if len(key) > 1:
-        return _flat(encoded_rows(rows, key))
-    values = _flat(rows[key[0]])
-    # Arrow compares neither NaN nor nested values as we do
-    plain = not (pa.types.is_floating(values.type) or pa.types.is_nested(values.type))
-    return values if plain else _flat(encoded_rows(rows, key))
+def differs(one: pa.Table, other: pa.Table) -> Mask:
+    """Return for each row of ``one`` whether its content is not that of the row of ``other``; columns are the same."""
+    found = np.zeros(len(one), bool)
+    for name in source_columns(one.column_names):
+        left, right = comparable(one, name), comparable(other, name)
+        unequal = pc.fill_null(pc.not_equal(left, right), False).to_numpy(zero_copy_only=False)
+        gaps = left.is_null().to_numpy(zero_copy_only=False) != right.is_null().to_numpy(zero_copy_only=False)
+        found |= unequal | gaps
+    return found
 
 
-def _flat(values: pa.ChunkedArray | pa.Array) -> pa.Array:
-    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-
-
-def first_of_each(values: pa.Array) -> np.ndarray[Any, Any]:
+def first_of_each(values: pa.Array) -> Mask:
     """Return a mask of the values that did not come before."""
     return first_of_each_number(values.dictionary_encode().indices.to_numpy(zero_copy_only=False))
 
 
-def first_of_each_number(numbers: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def first_of_each_number(numbers: np.ndarray[Any, Any]) -> Mask:
     """Return a mask of the numbers that did not come before."""
     first = np.zeros(len(numbers), bool)
     first[np.unique(numbers, return_index=True)[1]] = True
     return first
 
 
-def key_bounds(rows: pa.Table, key: Iterable[str]) -> BooleanExpression:
-    """Return a filter that holds for every key of the batch, so that Iceberg's column bounds can prune files."""
-    return _all_of(itertools.chain.from_iterable(_column_bounds(rows, name) for name in key))
+def ranks(values: pa.Array) -> np.ndarray[Any, Any]:
+    """
+    Return numbers that are ordered as ``values`` are: equal ones have one number, NULL and NaN come first.
+
+    :raises pyarrow.ArrowNotImplementedError: if values of the type have no order.
+    """
+    if pa.types.is_floating(values.type):
+        values = pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), pc.add(values, pa.scalar(0, values.type)))
+    return pc.rank(values, sort_keys="ascending", null_placement="at_start", tiebreaker="dense").to_numpy()
 
 
-def _column_bounds(rows: pa.Table, name: str) -> Iterator[BooleanExpression]:
-    kind = rows.schema.field(name).type
-    # a NaN key is in no range; nested values have no bounds; binary ones cannot be compared here
-    if pa.types.is_floating(kind) or pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_boolean(kind):
-        return
-    limits = pc.min_max(rows[name]).as_py()
-    if limits["min"] is not None:
-        yield GreaterThanOrEqual(name, value=limits["min"])  # type: ignore[misc]
-        yield LessThanOrEqual(name, value=limits["max"])  # type: ignore[misc]
+def among(hashes: pa.Array, present: pa.Array) -> Mask:
+    """
+    Return for each of ``hashes`` whether it is one of ``present``.
 
-
-def _all_of(expressions: Iterable[BooleanExpression]) -> BooleanExpression:
-    found: BooleanExpression = AlwaysTrue()
-    for expression in expressions:
-        found = And(found, expression)
+    :param hashes: each of them once.
+    """
+    wanted, there = _fingerprints(hashes), _fingerprints(present)
+    if wanted is None or there is None or len(np.unique(wanted)) < len(wanted):
+        return pc.is_in(hashes, value_set=present).to_numpy(zero_copy_only=False)
+    at = pc.index_in(pa.array(there), value_set=pa.array(wanted))
+    rows = np.flatnonzero(at.is_valid().to_numpy(zero_copy_only=False))
+    at = at.take(pa.array(rows))
+    same = pc.equal(present.take(pa.array(rows)), hashes.take(at)).to_numpy(zero_copy_only=False)
+    found = np.zeros(len(hashes), bool)
+    found[at.to_numpy(zero_copy_only=False)[same]] = True
     return found
+
+
+def _fingerprints(hashes: pa.Array) -> np.ndarray[Any, Any] | None:
+    """Return a number for each hash, several times faster to look up than text; None unless all are ours."""
+    if hashes.null_count or not len(hashes):
+        return None
+    _, offsets, data = hashes.buffers()
+    ends = np.frombuffer(offsets, np.int64)[hashes.offset : hashes.offset + len(hashes) + 1]
+    if np.any(np.diff(ends) != HASH_LENGTH):
+        return None
+    words = np.frombuffer(data, np.uint8)[ends[0] : ends[-1]].view(np.uint64).reshape(len(hashes), -1)
+    return words @ _ODD_NUMBERS
+
+
+def same_multiset(one: pa.Array, other: pa.Array) -> bool:
+    """Return whether both have the same values, each as often, in whatever order."""
+    if len(one) != len(other):
+        return False
+    return bool(one.take(pc.sort_indices(one)).equals(other.take(pc.sort_indices(other))))

@@ -67,6 +67,11 @@ def find_table(catalog: Catalog, identifier: str) -> Table | None:
         return None
 
 
+def column_names(table: Table) -> list[str]:
+    """Return the names of the columns; PyIceberg's list has the members of nested ones too."""
+    return [item.name for item in table.schema().fields]
+
+
 def ensure_table(
     catalog: Catalog,
     identifier: str,

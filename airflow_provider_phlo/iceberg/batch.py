@@ -1,0 +1,218 @@
+"""A batch on its way into a table: fitted to it, one row a key, in memory as far as it is small."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyiceberg.io.pyarrow import schema_to_pyarrow
+from pyiceberg.table import Table
+
+from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
+from airflow_provider_phlo.iceberg.keys import KeyIndex
+from airflow_provider_phlo.iceberg.rows import HASH, HASH_TYPE, Mask, content_hashes, first_of_each, ranks, with_hashes
+from airflow_provider_phlo.iceberg.tables import column_names, fit
+
+PARTITION_DATE = "_phlo_partition_date"
+STRATEGIES = ("merge", "append", "replace")
+METHODS = ("last", "first", "hash")
+# Arrow bytes of a batch that are kept in memory; of a larger one, key, hash and order of every row are
+BYTES_IN_MEMORY = 256 * 1024 * 1024
+
+
+class Rows(Protocol):
+    """Arrow tables in arrival order, which can be read again; a ``pyarrow.Table`` will do as well."""
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        """Yield the tables; columns and types may differ from one to the next."""
+
+
+@dataclass(frozen=True)
+class MergePlan:
+    """
+    How a batch goes into a table.
+
+    :param strategy: ``merge`` (upsert on the key), ``append``, or ``replace`` (the run's partition).
+    :param key: the key columns.
+    :param deduplication: whether the batch is deduplicated.
+    :param method: ``last`` or ``first`` arrival of a key, or ``hash``: exact copies.
+    :param order_by: the column that says which version of a row is newer; None means arrival.
+    :param hard_delete: the column that marks rows whose key is to be removed: true, or not NULL if it is no boolean.
+    """
+
+    strategy: str = "merge"
+    key: tuple[str, ...] = ()
+    deduplication: bool = True
+    method: str = "last"
+    order_by: str | None = None
+    hard_delete: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.strategy not in STRATEGIES:
+            raise ConfigurationError(f"merge_strategy={self.strategy!r}: choose one of {', '.join(STRATEGIES)}.")
+        if self.method not in METHODS:
+            raise ConfigurationError(f"deduplication_method={self.method!r}: choose one of {', '.join(METHODS)}.")
+        if self.strategy == "merge" and not self.key:
+            raise ConfigurationError("merge_strategy='merge' needs a unique_key.")
+        if self.hard_delete and self.strategy != "merge":
+            raise ConfigurationError(
+                f"hard_delete={self.hard_delete!r} removes keys, which merge_strategy={self.strategy!r} does not look "
+                "at: use merge_strategy='merge'."
+            )
+
+    @property
+    def by_hash(self) -> bool:
+        """Return whether rows are duplicates by their content."""
+        return self.deduplication and self.method == "hash"
+
+    def columns(self) -> tuple[str, ...]:
+        """Return the columns that decide what becomes of a row."""
+        day = PARTITION_DATE if self.strategy == "replace" else None
+        return tuple(dict.fromkeys([*self.key, *filter(None, (self.order_by, self.hard_delete, day))]))
+
+
+class Batch:
+    """
+    The rows of a run, fitted to a table, with a mask of those that stand for their key.
+
+    :param rows: the rows as they were staged.
+    :raises SchemaError: if rows do not fit the table, a key is NULL, or keys are shared and are not to be.
+    :raises ConfigurationError: if the table has not the columns that the plan names.
+    """
+
+    def __init__(self, rows: Rows | pa.Table, table: Table, plan: MergePlan) -> None:
+        _require_columns(table, plan)
+        self.table = table
+        self.plan = plan
+        self._rows: Iterable[pa.Table] = [rows] if isinstance(rows, pa.Table) else rows
+        self.narrow, self._kept = self._read()
+        self.kept = np.ones(len(self), bool)
+        if plan.strategy != "append" or (plan.deduplication and plan.method != "hash"):
+            self.kept = self._one_of_each()
+        elif plan.by_hash:
+            self.kept = first_of_each(self.hashes)
+
+    def __len__(self) -> int:
+        return len(self.narrow)
+
+    def _read(self) -> tuple[pa.Table, list[pa.Table] | None]:
+        """Return key, order and hash of all rows, and all of them if they are few."""
+        names = column_names(self.table)
+        wanted = [name for name in names if name in (*self.plan.columns(), HASH)] or names[:1]  # something to count
+        narrow = [fit(pa.table({}), self.table).select(wanted)]
+        kept: list[pa.Table] | None = []
+        size = 0
+        for part in self._fitted():
+            narrow.append(part.select(wanted))
+            size += part.nbytes
+            if kept is not None:
+                kept.append(part)
+                kept = kept if size <= BYTES_IN_MEMORY else None
+        return pa.concat_tables(narrow).combine_chunks(), kept
+
+    def _fitted(self) -> Iterator[pa.Table]:
+        return (with_hashes(fit(part, self.table)) for part in self._rows if len(part))
+
+    @property
+    def is_small(self) -> bool:
+        """Return whether all rows are in memory."""
+        return self._kept is not None
+
+    @cached_property
+    def hashes(self) -> pa.Array:
+        """Return the content hash of every row."""
+        if HASH in self.narrow.column_names:
+            return content_hashes(self.narrow.select([HASH]))
+        parts = [content_hashes(part) for part in self._kept or self._fitted()]
+        return pa.concat_arrays([pa.array([], HASH_TYPE), *parts])
+
+    @cached_property
+    def key_index(self) -> KeyIndex:
+        """Return the keys of the batch, numbered."""
+        return KeyIndex(self.narrow, self.plan.key)
+
+    @cached_property
+    def whole(self) -> pa.Table:
+        """Return all rows of a small batch as one table."""
+        empty = fit(pa.table({}), self.table)
+        return pa.concat_tables([empty, *(self._kept or ())]).combine_chunks()
+
+    @cached_property
+    def order(self) -> pa.Array | None:
+        """Return what says which version of a row is newer."""
+        return self.narrow[self.plan.order_by].combine_chunks() if self.plan.order_by else None
+
+    @cached_property
+    def deletes(self) -> Mask:
+        """Return a mask of the rows whose key is to be removed."""
+        if not self.plan.hard_delete:
+            return np.zeros(len(self), bool)
+        values = self.narrow[self.plan.hard_delete].combine_chunks()
+        marked = pc.fill_null(values, False) if pa.types.is_boolean(values.type) else pc.is_valid(values)
+        return marked.to_numpy(zero_copy_only=False)
+
+    def chosen(self, mask: Mask) -> Iterator[pa.Table]:
+        """Yield the rows that ``mask`` says, in arrival order."""
+        start = 0
+        for part in self._kept if self._kept is not None else self._fitted():
+            yield part.filter(pa.array(mask[start : start + len(part)]))
+            start += len(part)
+
+    def _one_of_each(self) -> Mask:
+        plan = self.plan
+        if not plan.key:
+            return first_of_each(self.hashes) if plan.by_hash else np.ones(len(self), bool)
+        for name in plan.key:
+            gaps = self.narrow[name].null_count
+            if gaps:
+                raise SchemaError(f"Key column {name!r} has {gaps} NULL(s): a row without key cannot be merged.")
+        shared = len(self) - self.key_index.count
+        if shared and not plan.deduplication:
+            raise SchemaError(
+                f"{shared} row(s) share their key with another of the batch, and deduplication is off: "
+                "switch it on, or make the source yield each key once."
+            )
+        return self._newest_of_each(self.key_index.numbers) if shared else np.ones(len(self), bool)
+
+    def _newest_of_each(self, numbers: np.ndarray[Any, Any]) -> Mask:
+        """Keep the last (or first) row of each number, by order or else by arrival."""
+        by = (numbers,) if self.order is None else (ranks(self.order), numbers)
+        order = np.lexsort(by)  # stable: rows that are equal stay in arrival order
+        last = np.append(numbers[order][1:] != numbers[order][:-1], True)
+        first = np.append(True, last[:-1])
+        kept = np.zeros(len(self), bool)
+        kept[order[first if self.plan.method == "first" else last]] = True
+        return kept
+
+
+def deduplicated(rows: pa.Table, table: Table, plan: MergePlan) -> pa.Table:
+    """Return the rows of a batch, fitted to ``table``, that stand for their key; see :class:`Batch` for the errors."""
+    batch = Batch(rows, table, plan)
+    return pa.concat_tables([batch.whole.slice(0, 0), *batch.chosen(batch.kept)])
+
+
+def _require_columns(table: Table, plan: MergePlan) -> None:
+    name, present = ".".join(table.name()), column_names(table)
+    missing = [column for column in plan.key if column not in present]
+    if missing:
+        raise ConfigurationError(
+            f"{name} has no key column(s) {', '.join(missing)}: unique_key names columns as dlt "
+            f"writes them; the table has {', '.join(present)}."
+        )
+    for option, column in (("order_by", plan.order_by), ("hard_delete", plan.hard_delete)):
+        if column is not None and column not in present:
+            raise ConfigurationError(
+                f"{name} has no column {column!r}, which {option} names: write it as dlt does; the table has "
+                f"{', '.join(present)}."
+            )
+    if plan.order_by:
+        kind = schema_to_pyarrow(table.schema()).field(plan.order_by).type
+        try:
+            ranks(pa.array([], kind))
+        except pa.ArrowNotImplementedError:
+            raise ConfigurationError(f"order_by={plan.order_by!r}: values of {kind} have no order.") from None

@@ -1,0 +1,289 @@
+"""
+Decide what a merge does: which rows of the batch are written, and which rows of which files go.
+
+Files are pruned by the bounds of the key columns. Of those left the key is read, and the content hash where keys meet.
+What becomes of every row is then decided at once, for all files together.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyiceberg.table import FileScanTask
+
+from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
+from airflow_provider_phlo.iceberg.batch import PARTITION_DATE, Batch
+from airflow_provider_phlo.iceberg.files import read_file
+from airflow_provider_phlo.iceberg.keys import NONE, KeyBounds
+from airflow_provider_phlo.iceberg.manifests import SnapshotFiles
+from airflow_provider_phlo.iceberg.rows import (
+    HASH,
+    HASH_TYPE,
+    Mask,
+    among,
+    content_hashes,
+    differs,
+    first_of_each_number,
+    ranks,
+    same_multiset,
+)
+from airflow_provider_phlo.iceberg.tables import column_names
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Numbers = np.ndarray[Any, Any]
+
+# threads that read and write files; each holds a row group or two in memory
+WORKERS = min(4, os.cpu_count() or 1)
+# rows of files whose hashes are looked up at a time
+LOOKUP_ROWS = 500_000
+
+
+def in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """Return ``function`` of every item, in their order; Arrow works without Python's lock."""
+    if len(items) < 2 or WORKERS < 2:
+        return [function(item) for item in items]
+    with ThreadPoolExecutor(WORKERS) as pool:
+        return list(pool.map(function, items))
+
+
+@dataclass(frozen=True)
+class Change:
+    """
+    What a merge is to do.
+
+    :param counts: those of :class:`~airflow_provider_phlo.iceberg.merge.MergeResult`.
+    :param new: a mask of the rows of the batch that are to be written.
+    :param gone: the files that lose rows, each with a mask of these.
+    :param files_read: how many files were looked into.
+    """
+
+    counts: dict[str, int]
+    new: Mask
+    gone: list[tuple[FileScanTask, Mask]] = field(default_factory=list)
+    files_read: int = 0
+
+
+def decide(files: SnapshotFiles, batch: Batch, partition_date: str | None) -> Change:
+    """
+    Return what is to be done; nothing is written.
+
+    :param files: those of the snapshot to merge into.
+    :param partition_date: the partition that ``replace`` replaces.
+    :raises SchemaError: if ``replace`` gets rows of another partition.
+    :raises ConfigurationError: if ``replace`` has no partition.
+    """
+    if batch.plan.strategy == "append":
+        return _append(files, batch)
+    if batch.plan.strategy == "replace":
+        return _replace(files, batch, partition_date)
+    return _upsert(files, batch)
+
+
+def _append(files: SnapshotFiles, batch: Batch) -> Change:
+    """Append; by hash, without the rows that batch or table hold already."""
+    new, tasks = batch.kept, []
+    if batch.plan.by_hash and len(batch):
+        tasks = list(files.tasks())
+        rows = np.flatnonzero(new)
+        hashes = batch.hashes.take(pa.array(rows))
+
+        def seen(group: Sequence[FileScanTask]) -> Mask:
+            present = [each for task in group for each in _hashes(files, task)]
+            return among(hashes, pa.concat_arrays([pa.array([], HASH_TYPE), *present]))
+
+        for found in in_threads(seen, list(_grouped(tasks))):
+            new[rows[found]] = False
+    return Change({"inserted": int(new.sum())}, new, files_read=len(tasks))
+
+
+def _hashes(files: SnapshotFiles, task: FileScanTask) -> Iterator[pa.Array]:
+    for rows in read_file(files.table, task, _hashed(files, task)):
+        yield content_hashes(rows)
+
+
+def _hashed(files: SnapshotFiles, task: FileScanTask, columns: Sequence[str] = ()) -> list[str]:
+    """Return ``columns`` and those that the content hash of a file's rows needs."""
+    names, gaps = column_names(files.table), task.file.null_value_counts or {}
+    if HASH in names and gaps.get(files.table.schema().find_field(HASH).field_id) == 0:
+        return [*columns, HASH]
+    return names
+
+
+def _grouped(tasks: Iterable[FileScanTask]) -> Iterator[list[FileScanTask]]:
+    """Yield the files in groups of enough rows for one lookup."""
+    group: list[FileScanTask] = []
+    for task in tasks:
+        group.append(task)
+        if sum(each.file.record_count for each in group) >= LOOKUP_ROWS:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _replace(files: SnapshotFiles, batch: Batch, partition_date: str | None) -> Change:
+    """Replace the run's partition; the same content again changes nothing."""
+    if PARTITION_DATE not in column_names(files.table) or partition_date is None:
+        raise ConfigurationError(
+            "merge_strategy='replace' needs the metadata column _phlo_partition_date and a partition."
+        )
+    day = datetime.date.fromisoformat(partition_date)
+    strangers = len(batch) - int(_on_day(batch.narrow, day).sum())
+    if strangers:
+        raise SchemaError(f"{strangers} row(s) of the batch are not of {partition_date}, the partition to be replaced.")
+    tasks = _within(files, pa.table({PARTITION_DATE: pa.array([day])}), [PARTITION_DATE])
+
+    def inside(task: FileScanTask) -> tuple[Mask, list[pa.Array]]:
+        masks, hashes = [np.zeros(0, bool)], []
+        for rows in read_file(files.table, task, _hashed(files, task, [PARTITION_DATE])):
+            masks.append(_on_day(rows, day))
+            hashes.append(content_hashes(rows.filter(pa.array(masks[-1]))))
+        return np.concatenate(masks), hashes
+
+    old = in_threads(inside, tasks)
+    before = pa.concat_arrays([pa.array([], HASH_TYPE), *(each for _, hashes in old for each in hashes)])
+    after = batch.hashes.filter(pa.array(batch.kept))
+    if same_multiset(before, after):
+        return Change({"inserted": 0, "unchanged": len(after)}, np.zeros(len(batch), bool), files_read=len(tasks))
+    gone = [(task, mask) for task, (mask, _) in zip(tasks, old, strict=True) if mask.any()]
+    return Change({"inserted": len(after), "replaced": len(before)}, batch.kept, gone, len(tasks))
+
+
+def _on_day(rows: pa.Table, day: datetime.date) -> Mask:
+    on_day = pc.fill_null(pc.equal(rows[PARTITION_DATE], pa.scalar(day)), False)
+    return on_day.to_numpy()
+
+
+def _within(files: SnapshotFiles, rows: pa.Table, columns: Sequence[str]) -> list[FileScanTask]:
+    """Return the files that may have rows with the values that ``rows`` have in ``columns``."""
+    bounds = KeyBounds(rows, columns, files.table.schema())
+    return [task for task in files.tasks(bounds.filter()) if bounds.may_be_in(task.file)]
+
+
+@dataclass(frozen=True)
+class _Hits:
+    """
+    The rows of a file whose keys the batch has.
+
+    :param length: how many live rows the file has.
+    :param rows: the positions of the hits.
+    :param at: the rows of the batch that stand for their keys.
+    :param differs: whether their content is another.
+    :param order: their values of ``order_by``.
+    """
+
+    task: FileScanTask
+    length: int
+    rows: Numbers
+    at: Numbers
+    differs: Mask
+    order: pa.Array | None
+
+
+def _upsert(files: SnapshotFiles, batch: Batch) -> Change:
+    """Insert rows of new keys, replace rows whose content differs, remove what is deleted, leave the rest alone."""
+    tasks = _within(files, batch.narrow, batch.plan.key) if len(batch) else []
+    hits = [each for each in in_threads(_Finder(files, batch), tasks) if each is not None]
+    at = np.concatenate([np.zeros(0, np.int64), *(each.at for each in hits)])
+    winner, outdated = _winners(batch, at, [each.order for each in hits])
+    deleted = winner & ~outdated & batch.deletes[at]
+    differing = np.concatenate([np.zeros(0, bool), *(each.differs for each in hits)])
+    updated = winner & ~outdated & differing & ~batch.deletes[at]
+    found = np.zeros(len(batch), bool)
+    found[at] = True
+    new = batch.kept & ~found & ~batch.deletes
+    counts = {
+        "inserted": int(new.sum()),
+        "updated": int(updated.sum()),
+        "unchanged": int(batch.kept.sum() - new.sum() - updated.sum() - deleted.sum()),
+        "deleted": int(deleted.sum()),
+        "outdated": int((winner & outdated).sum()),
+        "deleted_duplicates": int((~winner).sum()),
+    }
+    new[at[updated]] = True
+    return Change(counts, new, list(_gone(hits, ~winner | deleted | updated)), len(tasks))
+
+
+class _Finder:
+    """Find the rows of a file that share a key with the batch."""
+
+    def __init__(self, files: SnapshotFiles, batch: Batch) -> None:
+        self.files = files
+        self.batch = batch
+        self.index = batch.key_index
+        rows = np.flatnonzero(batch.kept)
+        self.row_of = np.zeros(self.index.count, np.int64)
+        self.row_of[self.index.numbers[rows]] = rows
+
+    def __call__(self, task: FileScanTask) -> _Hits | None:
+        plan = self.batch.plan
+        start, rows, numbers, orders = 0, [], [], []
+        columns = list(dict.fromkeys([*plan.key, *([plan.order_by] if plan.order_by else [])]))
+        for part in read_file(self.files.table, task, columns):
+            found = self.index.locate(part)
+            hit = np.flatnonzero(found != NONE)
+            rows.append(hit + start)
+            numbers.append(found[hit])
+            if plan.order_by:
+                orders.append(part[plan.order_by].combine_chunks().take(pa.array(hit)))
+            start += len(part)
+        if not any(map(len, rows)):
+            return None
+        hits, at = np.concatenate(rows), self.row_of[np.concatenate(numbers)]
+        order = pa.concat_arrays(orders) if orders else None
+        return _Hits(task, start, hits, at, self._differs(task, hits, at), order)
+
+    def _differs(self, task: FileScanTask, hits: Numbers, at: Numbers) -> Mask:
+        batch, columns = self.batch, _hashed(self.files, task)
+        present = self._take(task, columns, hits)
+        if HASH not in column_names(self.files.table) and batch.is_small:
+            return differs(present, batch.whole.take(pa.array(at)))
+        hashes = batch.hashes.take(pa.array(at))
+        return pc.not_equal(content_hashes(present), hashes).to_numpy(zero_copy_only=False)
+
+    def _take(self, task: FileScanTask, columns: Sequence[str], positions: Numbers) -> pa.Table:
+        start, taken = 0, []
+        for part in read_file(self.files.table, task, columns):
+            of_part = positions[(positions >= start) & (positions < start + len(part))]
+            taken.append(part.take(pa.array(of_part - start)))
+            start += len(part)
+        return pa.concat_tables(taken)
+
+
+def _winners(batch: Batch, at: Numbers, orders: Sequence[pa.Array | None]) -> tuple[Mask, Mask]:
+    """
+    Return which row of each key of the table is the one that counts, and which are newer than the batch's.
+
+    :param at: for every hit the row of the batch.
+    :param orders: the hits' values of ``order_by``.
+    """
+    outdated = np.zeros(len(at), bool)
+    if batch.order is None or not len(at):
+        return first_of_each_number(at), outdated
+    present = pa.concat_arrays([each for each in orders if each is not None])
+    both = ranks(pa.concat_arrays([present, batch.order.take(pa.array(at))]))
+    theirs, ours = both[: len(at)].astype(np.int64), both[len(at) :].astype(np.int64)
+    newest_first = np.lexsort((-theirs, at))
+    winner = np.zeros(len(at), bool)
+    winner[newest_first[first_of_each_number(at[newest_first])]] = True
+    return winner, ours < theirs
+
+
+def _gone(hits: Sequence[_Hits], remove: Mask) -> Iterator[tuple[FileScanTask, Mask]]:
+    start = 0
+    for each in hits:
+        of_file = remove[start : start + len(each.rows)]
+        start += len(each.rows)
+        if of_file.any():
+            mask = np.zeros(each.length, bool)
+            mask[each.rows[of_file]] = True
+            yield each.task, mask

@@ -1,0 +1,365 @@
+"""Read and write data files, a row group at a time: what is in memory does not depend on how large they are."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyiceberg.expressions import AlwaysTrue
+from pyiceberg.io.pyarrow import (
+    ArrowScan,
+    _get_parquet_writer_kwargs,
+    compute_statistics_plan,
+    data_file_statistics_from_parquet_metadata,
+    parquet_path_to_id_mapping,
+    schema_to_pyarrow,
+)
+from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
+from pyiceberg.partitioning import PartitionSpec, partition_record_value
+from pyiceberg.schema import Schema, sanitize_column_names
+from pyiceberg.table import FileScanTask, Table
+from pyiceberg.table.sorting import SortDirection
+from pyiceberg.typedef import Record
+
+from airflow_provider_phlo.exceptions import TransientError
+
+FIELD_ID = b"PARQUET:field_id"
+TARGET_BYTES = 128 * 1024 * 1024
+ROW_GROUP_ROWS = 1_048_576
+# of Arrow data that waits in a writer
+ROW_GROUP_BYTES = 128 * 1024 * 1024
+# a column with more distinct values than this share of a sample is not worth a dictionary: written twice as fast
+# without one, and smaller (docs/benchmarks.md)
+DICTIONARY_SHARE = 0.5
+SAMPLE_ROWS = 4096
+
+
+def read_file(table: Table, task: FileScanTask, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """
+    Yield the live rows of one data file, in file order, deletes applied; a row group at a time where that is possible.
+
+    :param columns: names of the table's columns, in the order in which they are returned.
+    """
+    projected = Schema(*(table.schema().find_field(name) for name in columns))
+    wanted = schema_to_pyarrow(projected, include_field_ids=False)
+    deleted = _deleted_positions(table, task)
+    names: list[str] | None = None
+    if task.file.file_format == FileFormat.PARQUET and deleted is not None:
+        with table.io.new_input(task.file.file_path).open() as source:
+            parquet = pq.ParquetFile(source, pre_buffer=not task.file.file_path.startswith(("file:", "/")))
+            names = _names_in_file(parquet.schema_arrow, [item.field_id for item in projected.fields], wanted)
+            if names is not None:
+                yield from _row_groups(parquet, names, wanted, deleted)
+    if names is None:
+        yield _scanned(table, task, wanted)
+
+
+def _row_groups(
+    parquet: pq.ParquetFile, names: list[str], wanted: pa.Schema, deleted: np.ndarray[Any, Any]
+) -> Iterator[pa.Table]:
+    start = 0
+    for group in range(parquet.num_row_groups):
+        rows = parquet.read_row_group(group, columns=names, use_threads=False)
+        rows = pa.table([rows[name].cast(item.type) for name, item in zip(names, wanted, strict=True)], schema=wanted)
+        end = start + len(rows)
+        gone = deleted[(deleted >= start) & (deleted < end)] - start
+        if len(gone):
+            live = np.ones(len(rows), bool)
+            live[gone] = False
+            rows = rows.filter(pa.array(live))
+        start = end
+        yield rows
+
+
+def _deleted_positions(table: Table, task: FileScanTask) -> np.ndarray[Any, Any] | None:
+    """Return the positions of the file's deleted rows; None if they are not in Parquet files."""
+    found = [np.zeros(0, np.int64)]
+    for delete in task.delete_files:
+        if delete.file_format != FileFormat.PARQUET:
+            return None
+        with table.io.new_input(delete.file_path).open() as source:
+            rows = pq.read_table(source, columns=["file_path", "pos"], use_threads=False)
+        of_file = pc.equal(rows["file_path"], task.file.file_path)
+        found.append(rows["pos"].filter(of_file).to_numpy())
+    return np.concatenate(found)
+
+
+def _names_in_file(schema: pa.Schema, ids: Sequence[int], wanted: pa.Schema) -> list[str] | None:
+    """Return the file's names of the columns if they can be read as they are, else None."""
+    found = {int(item.metadata[FIELD_ID]): item for item in schema if item.metadata and FIELD_ID in item.metadata}
+    names = []
+    for field_id, column in zip(ids, wanted, strict=True):
+        item = found.get(field_id)
+        # Arrow takes a dot in a name for a step into a struct
+        if item is None or not _same_values(item.type, column.type) or "." in item.name:
+            return None
+        names.append(item.name)
+    return names
+
+
+def _same_values(one: pa.DataType, other: pa.DataType) -> bool:
+    """Return whether types differ in the width of their offsets at most, which is for Arrow to choose."""
+    texts, binaries = (pa.types.is_string, pa.types.is_large_string), (pa.types.is_binary, pa.types.is_large_binary)
+    return one == other or any(
+        any(fits(one) for fits in kinds) and any(fits(other) for fits in kinds) for kinds in (texts, binaries)
+    )
+
+
+def _scanned(table: Table, task: FileScanTask, wanted: pa.Schema) -> pa.Table:
+    """Read what needs PyIceberg's care: older schemas, files without field ids, other formats."""
+    # the task alone decides what is read: its residual filter must not drop rows
+    whole = FileScanTask(task.file, task.delete_files, AlwaysTrue())
+    projected = table.schema().select(*wanted.names)
+    rows = ArrowScan(table.metadata, table.io, projected, AlwaysTrue()).to_table([whole])
+    return pa.table([rows[item.name].cast(item.type) for item in wanted], schema=wanted)
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Values of a partition, as Iceberg holds them; it names the folder of its files."""
+
+    record: Record
+    spec: PartitionSpec
+    schema: Schema
+
+    def to_path(self) -> str:
+        """Return the folder, as PyIceberg's location providers ask for it."""
+        return self.spec.partition_to_path(self.record, self.schema)
+
+
+@dataclass
+class FileLayout:
+    """How the data files of a table are written; one for all writers of a merge."""
+
+    table: Table
+    written: list[str] = field(default_factory=list)
+    _id: uuid.UUID = field(default_factory=uuid.uuid4)
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    @cached_property
+    def schema(self) -> Schema:
+        """Return the schema of the files: the table's, with names that Avro takes."""
+        return sanitize_column_names(self.table.schema())
+
+    @cached_property
+    def arrow_schema(self) -> pa.Schema:
+        return schema_to_pyarrow(self.schema, include_field_ids=True)
+
+    @cached_property
+    def options(self) -> dict[str, Any]:
+        return _get_parquet_writer_kwargs(self.table.properties)
+
+    @cached_property
+    def target_bytes(self) -> int:
+        return int(self.table.properties.get("write.target-file-size-bytes", TARGET_BYTES))
+
+    @cached_property
+    def row_group_rows(self) -> int:
+        return int(self.table.properties.get("write.parquet.row-group-limit", ROW_GROUP_ROWS))
+
+    @cached_property
+    def statistics(self) -> dict[str, Any]:
+        return {
+            "stats_columns": compute_statistics_plan(self.schema, self.table.properties),
+            "parquet_column_mapping": parquet_path_to_id_mapping(self.schema),
+        }
+
+    @cached_property
+    def sort_keys(self) -> list[tuple[str, str]]:
+        """Return Arrow's sort keys; what is nested, of a table made elsewhere, cannot be sorted by here."""
+        names = {item.field_id: item.name for item in self.schema.fields if item.field_type.is_primitive}
+        return [
+            (names[item.source_id], "descending" if item.direction == SortDirection.DESC else "ascending")
+            for item in self.table.sort_order().fields
+            if item.source_id in names
+        ]
+
+    def partition(self, record: Record) -> Partition:
+        """Return a partition of the table's current spec."""
+        return Partition(record, self.table.spec(), self.table.schema())
+
+    def new_path(self, partition: Partition) -> str:
+        """Return where the next file goes."""
+        name = f"{next(self._numbers):05d}-{self._id}.parquet"
+        unpartitioned = not partition.spec.fields
+        # a partition of ours has all that PyIceberg's PartitionKey is asked for here
+        path = self.table.location_provider().new_data_location(name, None if unpartitioned else partition)  # type: ignore[arg-type]
+        self.written.append(path)
+        return path
+
+    def remove_written(self) -> None:
+        """Remove the files: nothing refers to them. What cannot be removed is left to the maintenance."""
+        for path in self.written:
+            with suppress(OSError):
+                self.table.io.delete(path)
+
+
+class PartitionWriter:
+    """Write rows of one partition as files that end at the target size; sorted, if the table has an order."""
+
+    def __init__(self, layout: FileLayout, partition: Partition) -> None:
+        self.layout = layout
+        self.partition = partition
+        self.files: list[DataFile] = []
+        self.waiting: list[pa.Table] = []
+        self.waiting_bytes = 0
+        self._file: _OpenFile | None = None
+
+    def write(self, rows: pa.Table) -> None:
+        """Take rows; they are written when enough are waiting."""
+        if not len(rows):
+            return
+        self.waiting.append(rows)
+        self.waiting_bytes += rows.nbytes
+        if sum(map(len, self.waiting)) >= self.layout.row_group_rows or self.waiting_bytes >= ROW_GROUP_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the rows that wait as row groups."""
+        if not self.waiting:
+            return
+        rows = pa.concat_tables(self.waiting)
+        self.waiting, self.waiting_bytes = [], 0
+        rows = pa.table(rows.columns, schema=self.layout.arrow_schema)
+        if self.layout.sort_keys:
+            rows = rows.sort_by(self.layout.sort_keys)
+        if self._file is None:
+            self._file = _OpenFile(self.layout, self.partition, rows)
+        self._file.write(rows)
+        # a file is sorted as a whole, so it ends with what was sorted
+        if self.layout.sort_keys or self._file.size >= self.layout.target_bytes:
+            self._end_file()
+
+    def close(self) -> list[DataFile]:
+        """Write what waits and return the files."""
+        self.flush()
+        self._end_file()
+        return self.files
+
+    def _end_file(self) -> None:
+        if self._file is not None:
+            self.files.append(self._file.close())
+            self._file = None
+
+
+class _OpenFile:
+    """One Parquet file that is being written."""
+
+    def __init__(self, layout: FileLayout, partition: Partition, sample: pa.Table) -> None:
+        self.layout = layout
+        self.partition = partition
+        self.path = layout.new_path(partition)
+        with disk_errors(self.path):
+            self._stream = layout.table.io.new_output(self.path).create(overwrite=True)
+            self._writer = pq.ParquetWriter(
+                self._stream,
+                schema=layout.arrow_schema,
+                store_decimal_as_integer=True,
+                use_dictionary=_worth_a_dictionary(sample),
+                **layout.options,
+            )
+
+    @property
+    def size(self) -> int:
+        return int(self._stream.tell())
+
+    def write(self, rows: pa.Table) -> None:
+        with disk_errors(self.path):
+            self._writer.write_table(rows, row_group_size=self.layout.row_group_rows)
+
+    def close(self) -> DataFile:
+        with disk_errors(self.path):
+            self._writer.close()
+            size = self.size
+            self._stream.close()
+        statistics = data_file_statistics_from_parquet_metadata(self._writer.writer.metadata, **self.layout.statistics)
+        return DataFile.from_args(
+            content=DataFileContent.DATA,
+            file_path=self.path,
+            file_format=FileFormat.PARQUET,
+            partition=self.partition.record,
+            file_size_in_bytes=size,
+            sort_order_id=None,
+            spec_id=self.partition.spec.spec_id,
+            equality_ids=None,
+            key_metadata=None,
+            **statistics.to_serialized_dict(),
+        )
+
+
+@contextmanager
+def disk_errors(path: str) -> Iterator[None]:
+    """Say where the disk is full and what to do; a later attempt may find room."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise TransientError(
+            f"No space left while writing {path}: free some (airflow phlo maintenance plan says how much old snapshots "
+            "hold). Nothing was committed; a retry writes it again."
+        ) from error
+
+
+def _worth_a_dictionary(rows: pa.Table) -> list[str]:
+    start = max(0, (len(rows) - SAMPLE_ROWS) // 2)
+    sample = rows.slice(start, SAMPLE_ROWS)
+    return [
+        name
+        for name in sample.column_names
+        if not pa.types.is_nested(sample.schema.field(name).type)
+        and pc.count_distinct(sample[name], mode="all").as_py() <= DICTIONARY_SHARE * len(sample)
+    ]
+
+
+def split(rows: pa.Table, layout: FileLayout) -> list[tuple[Partition, pa.Table]]:
+    """Return the rows of each partition of the table's current spec; within one they keep their order."""
+    spec, schema = layout.table.spec(), layout.table.schema()
+    if not spec.fields or not len(rows):
+        return [(layout.partition(Record()), rows)] if len(rows) else []
+    codes = np.zeros(len(rows), np.int64)
+    values: list[pa.Array] = []
+    for item in spec.fields:
+        source = schema.find_field(item.source_id)
+        column = schema.find_column_name(item.source_id) or source.name
+        encoded = _dictionary(item.transform.pyarrow_transform(source.field_type)(_column(rows, column)))
+        codes = codes * max(len(encoded.dictionary), 1) + encoded.indices.to_numpy(zero_copy_only=False)
+        values.append(encoded)
+    order = np.argsort(codes, kind="stable") if np.any(np.diff(codes) < 0) else None
+    if order is not None:
+        rows, codes = rows.take(pa.array(order)), codes[order]
+    starts = np.flatnonzero(np.diff(codes, prepend=codes[0] - 1))
+    found = []
+    for start, end in itertools.pairwise([*starts.tolist(), len(rows)]):
+        at = start if order is None else int(order[start])
+        record = Record(
+            *(
+                partition_record_value(item, encoded.dictionary[encoded.indices[at].as_py()].as_py(), schema)
+                for item, encoded in zip(spec.fields, values, strict=True)
+            )
+        )
+        found.append((layout.partition(record), rows.slice(start, end - start)))
+    return found
+
+
+def _dictionary(values: pa.Array | pa.ChunkedArray) -> pa.DictionaryArray:
+    flat = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    return flat.dictionary_encode(null_encoding="encode")
+
+
+def _column(rows: pa.Table, path: str) -> pa.ChunkedArray:
+    """Return a column, or a member of a struct, as Iceberg names it."""
+    if path in rows.column_names:
+        return rows[path]
+    name, _, rest = path.partition(".")
+    return pc.struct_field(rows[name], rest.split("."))

@@ -1,0 +1,133 @@
+"""Find the keys of a batch among the rows of a table: by hash tables of Arrow, column by column."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyiceberg.conversions import from_bytes
+from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, GreaterThanOrEqual, LessThanOrEqual
+from pyiceberg.manifest import DataFile
+from pyiceberg.schema import Schema
+
+from airflow_provider_phlo.row_hash import encoded_rows, float_bits
+
+NONE = -1
+_TOO_MANY = 2**62
+
+
+class KeyIndex:
+    """
+    The distinct keys of a batch, numbered from 0.
+
+    :param rows: the batch; no key column holds NULL.
+    :param key: the key columns.
+    """
+
+    def __init__(self, rows: pa.Table, key: Sequence[str]) -> None:
+        self.key = tuple(key)
+        self.distinct: list[pa.Array] = []
+        codes = np.zeros(len(rows), np.int64)
+        self._steps: list[np.ndarray[Any, Any] | None] = []
+        for name in self.key:
+            encoded = comparable(rows, name).dictionary_encode()
+            self.distinct.append(encoded.dictionary)
+            codes, dense = self._combined(codes, encoded.indices.to_numpy(zero_copy_only=False))
+            self._steps.append(dense)
+        self._codes = pa.array(codes).dictionary_encode()
+        self.numbers: np.ndarray[Any, Any] = self._codes.indices.to_numpy(zero_copy_only=False)
+        self.count = len(self._codes.dictionary)
+
+    def _combined(
+        self, codes: np.ndarray[Any, Any], column: np.ndarray[Any, Any]
+    ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None]:
+        """Return codes that go with both; the codes until here, sorted, if they had to be numbered anew to fit."""
+        width, dense = len(self.distinct[-1]), None
+        if len(codes) and int(codes.max()) >= _TOO_MANY // max(width, 1):
+            dense, codes = np.unique(codes, return_inverse=True)
+        return codes * width + column, dense
+
+    def locate(self, rows: pa.Table) -> np.ndarray[Any, Any]:
+        """Return the number of each row's key, -1 where the batch does not have it."""
+        if not self.count or not len(rows):
+            return np.full(len(rows), NONE, np.int64)
+        codes = np.zeros(len(rows), np.int64)
+        known = np.ones(len(rows), bool)
+        for name, distinct, dense in zip(self.key, self.distinct, self._steps, strict=True):
+            found = pc.index_in(comparable(rows, name), value_set=distinct, skip_nulls=True)
+            column = pc.fill_null(found, NONE).to_numpy(zero_copy_only=False)
+            known &= column >= 0
+            if dense is not None:
+                at = np.minimum(np.searchsorted(dense, codes), len(dense) - 1)
+                known &= dense[at] == codes
+                codes = at
+            codes = codes * len(distinct) + np.maximum(column, 0)
+        if len(self.key) == 1:
+            return np.where(known, codes, NONE)
+        numbers = pc.fill_null(pc.index_in(pa.array(codes), value_set=self._codes.dictionary), NONE)
+        return np.where(known, numbers.to_numpy(zero_copy_only=False), NONE)
+
+
+def comparable(rows: pa.Table, name: str) -> pa.Array:
+    """Return a column in a form whose equality is ours: NaN is NaN, -0.0 is 0.0, nested values by their content."""
+    values = rows[name].combine_chunks()
+    if pa.types.is_floating(values.type):
+        return float_bits(values)
+    if pa.types.is_nested(values.type):
+        encoded = encoded_rows(rows.select([name]), [name]).combine_chunks()
+        return pc.if_else(pc.is_null(values), pa.scalar(None, encoded.type), encoded)
+    return values
+
+
+class KeyBounds:
+    """The values of the batch's keys, sorted, so that a data file's bounds tell whether it can hold any of them."""
+
+    def __init__(self, rows: pa.Table, key: Iterable[str], schema: Schema) -> None:
+        self.columns = [
+            (schema.find_field(name), _sorted_values(rows[name])) for name in key if _has_bounds(rows[name].type)
+        ]
+
+    def filter(self) -> BooleanExpression:
+        """Return what holds for every key of the batch, so that partitions can be left out."""
+        found: BooleanExpression = AlwaysTrue()
+        for item, values in self.columns:
+            if len(values):
+                low, high = values[0].as_py(), values[-1].as_py()
+                found = And(found, GreaterThanOrEqual(item.name, value=low), LessThanOrEqual(item.name, value=high))  # type: ignore[misc]
+        return found
+
+    def may_be_in(self, file: DataFile) -> bool:
+        """Return whether the bounds of a file leave room for a key of the batch."""
+        for item, values in self.columns:
+            lower = (file.lower_bounds or {}).get(item.field_id)
+            upper = (file.upper_bounds or {}).get(item.field_id)
+            if lower is None or upper is None:
+                continue
+            try:
+                low, high = (from_bytes(item.field_type, each) for each in (lower, upper))  # type: ignore[arg-type]
+            except (ValueError, TypeError):  # of a type that the column had before
+                continue
+            at = bisect_left(values, low, key=_internal)
+            if at == len(values) or _internal(values[at]) > high:
+                return False
+        return True
+
+
+def _has_bounds(kind: pa.DataType) -> bool:
+    # a NaN is in no range; nested values have no bounds; others are not compared here
+    kinds = (pa.types.is_integer, pa.types.is_string, pa.types.is_date32, pa.types.is_timestamp, pa.types.is_decimal)
+    return any(fits(kind) for fits in kinds)
+
+
+def _sorted_values(values: pa.ChunkedArray) -> pa.Array:
+    distinct = values.unique()
+    return distinct.take(pc.sort_indices(distinct))
+
+
+def _internal(value: pa.Scalar) -> Any:
+    """Return a value as Iceberg's bounds have it."""
+    return value.value if isinstance(value, (pa.Date32Scalar, pa.TimestampScalar)) else value.as_py()

@@ -1,0 +1,222 @@
+"""
+The data files of a snapshot, as its manifests list them, and the manifests of the snapshot that follows.
+
+Manifests are read at most once. Those that a commit does not touch are carried over as they are; the others are
+written again in chunks that are sorted by partition, so that a later commit to few partitions touches few of them.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from itertools import count
+from typing import Any
+
+from pyiceberg.conversions import from_bytes
+from pyiceberg.expressions import AlwaysTrue, BooleanExpression
+from pyiceberg.expressions.visitors import inclusive_projection, manifest_evaluator
+from pyiceberg.manifest import (
+    INITIAL_SEQUENCE_NUMBER,
+    DataFile,
+    DataFileContent,
+    ManifestContent,
+    ManifestEntry,
+    ManifestEntryStatus,
+    ManifestFile,
+    write_manifest,
+)
+from pyiceberg.table import FileScanTask, Table
+from pyiceberg.table.delete_file_index import DeleteFileIndex
+from pyiceberg.typedef import Record
+
+from airflow_provider_phlo.exceptions import SchemaError
+
+# files a manifest: with fewer, a large table has many manifests; with more, every commit writes many entries again
+MANIFEST_FILES = 100
+# so many manifests below a third of that are written as one by the next commit
+SMALL_MANIFESTS = 16
+
+
+class SnapshotFiles:
+    """
+    The live data files of one snapshot.
+
+    :param snapshot_id: None for a table without any.
+    """
+
+    def __init__(self, table: Table, snapshot_id: int | None) -> None:
+        self.table = table
+        self.snapshot_id = snapshot_id
+        snapshot = table.metadata.snapshot_by_id(snapshot_id) if snapshot_id is not None else None
+        manifests = snapshot.manifests(table.io) if snapshot else []
+        self.manifests = [each for each in manifests if each.content == ManifestContent.DATA]
+        self.delete_manifests = [each for each in manifests if each.content == ManifestContent.DELETES]
+        self._entries: dict[str, list[ManifestEntry]] = {}
+        self._deletes: DeleteFileIndex | None = None
+
+    def entries(self, manifest: ManifestFile) -> list[ManifestEntry]:
+        """Return the live entries of one manifest."""
+        if manifest.manifest_path not in self._entries:
+            self._entries[manifest.manifest_path] = manifest.fetch_manifest_entry(self.table.io)
+        return self._entries[manifest.manifest_path]
+
+    def has_read(self, manifest: ManifestFile) -> bool:
+        """Return whether the entries of a manifest are in memory."""
+        return manifest.manifest_path in self._entries
+
+    def tasks(self, row_filter: BooleanExpression | None = None) -> Iterator[FileScanTask]:
+        """Yield the files whose manifests may list rows that ``row_filter`` accepts, with what deletes rows of them."""
+        for manifest in self._matching(row_filter or AlwaysTrue()):
+            for entry in self.entries(manifest):
+                yield self._task(entry)
+
+    def of_partition(self, spec_id: int, partition: Record) -> Iterator[FileScanTask]:
+        """Yield the files of one partition."""
+        for manifest in self.manifests:
+            if manifest.partition_spec_id == spec_id and self._may_hold(manifest, partition):
+                for entry in self.entries(manifest):
+                    if entry.data_file.partition == partition:
+                        yield self._task(entry)
+
+    def _matching(self, row_filter: BooleanExpression) -> Iterator[ManifestFile]:
+        schema, specs = self.table.schema(), self.table.specs()
+        evaluators = {}
+        for manifest in self.manifests:
+            spec_id = manifest.partition_spec_id
+            if spec_id not in evaluators:
+                projected = inclusive_projection(schema, specs[spec_id])(row_filter)
+                evaluators[spec_id] = manifest_evaluator(specs[spec_id], schema, projected)
+            if evaluators[spec_id](manifest):
+                yield manifest
+
+    def _may_hold(self, manifest: ManifestFile, partition: Record) -> bool:
+        """Tell by the bounds that the manifest list holds whether a manifest may list files of a partition."""
+        types = self.table.specs()[manifest.partition_spec_id].partition_type(self.table.schema()).fields
+        for position, (field, summary) in enumerate(zip(types, manifest.partitions or (), strict=False)):
+            value = partition[position]
+            if value is None or summary.lower_bound is None or summary.upper_bound is None:
+                continue
+            bounds = [from_bytes(field.field_type, each) for each in (summary.lower_bound, summary.upper_bound)]  # type: ignore[arg-type]
+            if not bounds[0] <= value <= bounds[1]:
+                return False
+        return True
+
+    def _task(self, entry: ManifestEntry) -> FileScanTask:
+        deletes: Collection[DataFile] = ()
+        if self.delete_manifests:
+            number = entry.sequence_number or INITIAL_SEQUENCE_NUMBER
+            deletes = self._delete_index().for_data_file(
+                number, entry.data_file, partition_key=entry.data_file.partition
+            )
+        return FileScanTask(entry.data_file, set(deletes), AlwaysTrue())
+
+    def _delete_index(self) -> DeleteFileIndex:
+        if self._deletes is None:
+            self._deletes = DeleteFileIndex()
+            for manifest in self.delete_manifests:
+                for entry in self.entries(manifest):
+                    if entry.data_file.content == DataFileContent.EQUALITY_DELETES:
+                        raise SchemaError(
+                            f"{'.'.join(self.table.name())} has equality deletes, which PyIceberg does not read: "
+                            "rewrite its data files with the engine that wrote them (Spark: rewrite_data_files)."
+                        )
+                    self._deletes.add_delete_file(entry, partition_key=entry.data_file.partition)
+        return self._deletes
+
+
+def next_manifests(
+    files: SnapshotFiles, added: Sequence[DataFile], removed: Sequence[DataFile], snapshot_id: int
+) -> list[ManifestFile]:
+    """
+    Write and return the manifests of the snapshot that has ``added`` instead of ``removed``.
+
+    :param files: those of the snapshot before.
+    :param added: files of the table's current partition spec.
+    :raises ValueError: if a removed file is not one of the snapshot's.
+    """
+    gone = {file.file_path for file in removed}
+    kept, pools, found = _taken_apart(files, gone, snapshot_id)
+    if found != gone:
+        raise ValueError(f"{len(gone - found)} file(s) to remove are not in snapshot {files.snapshot_id}.")
+    pools[files.table.spec().spec_id] += [_entry(ManifestEntryStatus.ADDED, snapshot_id, file) for file in added]
+    commit, numbers = uuid.uuid4(), count()
+    written = [
+        _write(files.table, spec_id, chunk, snapshot_id, f"{commit}-m{next(numbers)}.avro")
+        for spec_id, entries in pools.items()
+        for chunk in _chunks(sorted(entries, key=_by_partition))
+    ]
+    return written + kept + files.delete_manifests
+
+
+def _taken_apart(
+    files: SnapshotFiles, gone: set[str], snapshot_id: int
+) -> tuple[list[ManifestFile], dict[int, list[ManifestEntry]], set[str]]:
+    """Return manifests that stay as they are, the entries of the others by spec, and which files to remove were met."""
+    small = [each for each in files.manifests if _size(each) * 3 < MANIFEST_FILES]
+    folded = {each.manifest_path for each in small} if len(small) >= SMALL_MANIFESTS else set()
+    kept: list[ManifestFile] = []
+    pools: dict[int, list[ManifestEntry]] = defaultdict(list)
+    found: set[str] = set()
+    for manifest in sorted(files.manifests, key=lambda each: not files.has_read(each)):
+        met = set()
+        if gone - found:
+            met = {entry.data_file.file_path for entry in files.entries(manifest)} & gone
+        if not met and manifest.manifest_path not in folded:
+            if _size(manifest):
+                kept.append(manifest)
+            continue
+        found |= met
+        for entry in files.entries(manifest):
+            pools[manifest.partition_spec_id].append(_carried(entry, entry.data_file.file_path in met, snapshot_id))
+    return kept, pools, found
+
+
+def _chunks(entries: list[ManifestEntry]) -> Iterator[list[ManifestEntry]]:
+    """Yield chunks of about one size, none of more than a manifest's files."""
+    parts = -(-len(entries) // MANIFEST_FILES)
+    for part in range(parts):
+        yield entries[len(entries) * part // parts : len(entries) * (part + 1) // parts]
+
+
+def _size(manifest: ManifestFile) -> int:
+    return (manifest.added_files_count or 0) + (manifest.existing_files_count or 0)
+
+
+def _carried(entry: ManifestEntry, removed: bool, snapshot_id: int) -> ManifestEntry:
+    if removed:
+        return _entry(ManifestEntryStatus.DELETED, snapshot_id, entry.data_file, entry)
+    return _entry(ManifestEntryStatus.EXISTING, entry.snapshot_id, entry.data_file, entry)
+
+
+def _entry(
+    status: ManifestEntryStatus, snapshot_id: int | None, file: DataFile, before: ManifestEntry | None = None
+) -> ManifestEntry:
+    # the numbers of an added file are those of its snapshot, which only the commit knows
+    return ManifestEntry.from_args(
+        status=status,
+        snapshot_id=snapshot_id,
+        sequence_number=before.sequence_number if before else None,
+        file_sequence_number=before.file_sequence_number if before else None,
+        data_file=file,
+    )
+
+
+def _by_partition(entry: ManifestEntry) -> tuple[tuple[bool, Any], ...]:
+    partition = entry.data_file.partition
+    values = [partition[position] for position in range(len(partition))]
+    return tuple((value is not None, 0 if value is None else value) for value in values)
+
+
+def _write(table: Table, spec_id: int, entries: Sequence[ManifestEntry], snapshot_id: int, name: str) -> ManifestFile:
+    with write_manifest(
+        format_version=table.metadata.format_version,
+        spec=table.specs()[spec_id],
+        schema=table.schema(),
+        output_file=table.io.new_output(table.location_provider().new_metadata_location(name)),
+        snapshot_id=snapshot_id,
+        avro_compression=table.properties.get("write.avro.compression-codec", "gzip"),  # type: ignore[arg-type]
+    ) as writer:
+        for entry in entries:
+            writer.add_entry(entry)
+    return writer.to_manifest_file()

@@ -1,0 +1,139 @@
+"""
+Write the files of a change: what is left of the files that lose rows, joined by the rows that come to their partition.
+
+Partitions are written side by side, and what is in memory of one is a row group. Small files of a partition that is
+written anyway join in when they have become many, so that small runs leave few files behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+from pyiceberg.manifest import DataFile
+from pyiceberg.table import FileScanTask
+from pyiceberg.typedef import Record
+
+from airflow_provider_phlo.iceberg.batch import Batch
+from airflow_provider_phlo.iceberg.changes import Change, in_threads
+from airflow_provider_phlo.iceberg.files import FileLayout, Partition, PartitionWriter, read_file, split
+from airflow_provider_phlo.iceberg.manifests import SnapshotFiles
+from airflow_provider_phlo.iceberg.rows import Mask
+from airflow_provider_phlo.iceberg.tables import column_names
+
+# a file is small below this part of the target size; so many small ones of a partition become one
+SMALL_PART = 8
+SMALL_FILES = 8
+# Arrow bytes that wait in the writers of all partitions together
+BYTES_WAITING = 256 * 1024 * 1024
+
+
+@dataclass
+class _Unit:
+    """
+    What one thread writes: the rest of some files, and new rows.
+
+    :param partition: that of all of it; None if the files were written for another partitioning.
+    :param files: each with a mask of the rows that go; None for a file that only joins in.
+    """
+
+    partition: Partition | None
+    files: list[tuple[FileScanTask, Mask | None]] = field(default_factory=list)
+    rows: list[pa.Table] = field(default_factory=list)
+
+
+def rewrite(
+    files: SnapshotFiles, batch: Batch, change: Change, layout: FileLayout
+) -> tuple[list[DataFile], list[DataFile]]:
+    """
+    Write the files that ``change`` asks for.
+
+    :param files: those of the snapshot that changes.
+    :returns: the new files, and those that they replace.
+    :raises TransientError: if the disk is full.
+    """
+    units = _units(batch, change, layout)
+    for unit in units:
+        _join_small_files(unit, files, change, layout)
+
+    def write(unit: _Unit) -> list[DataFile]:
+        writers = _Writers(layout)
+        for task, gone in unit.files:
+            for rows in _survivors(layout, task, gone):
+                writers.write(rows, unit.partition)
+        for rows in unit.rows:
+            writers.write(rows, unit.partition)
+        return writers.close()
+
+    added = [file for written in in_threads(write, units) for file in written]
+    if not batch.is_small:
+        writers = _Writers(layout)
+        for rows in batch.chosen(change.new):
+            writers.write(rows, None)
+        added += writers.close()
+    return added, [task.file for unit in units for task, _ in unit.files]
+
+
+def _units(batch: Batch, change: Change, layout: FileLayout) -> list[_Unit]:
+    current = layout.table.spec().spec_id
+    units: dict[Record, _Unit] = {}
+    strangers: list[_Unit] = []
+    for task, gone in change.gone:
+        if task.file.spec_id == current:
+            partition = layout.partition(task.file.partition)
+            units.setdefault(partition.record, _Unit(partition)).files.append((task, gone))
+        else:
+            strangers.append(_Unit(None, [(task, gone)]))
+    if batch.is_small and change.new.any():
+        for partition, rows in split(batch.whole.filter(pa.array(change.new)), layout):
+            units.setdefault(partition.record, _Unit(partition)).rows.append(rows)
+    return [*units.values(), *strangers]
+
+
+def _join_small_files(unit: _Unit, files: SnapshotFiles, change: Change, layout: FileLayout) -> None:
+    """Let the small files of a partition join in, if they have become many."""
+    if unit.partition is None:
+        return
+    known = {task.file.file_path for task, _ in unit.files}
+    small = [
+        task
+        for task in files.of_partition(unit.partition.spec.spec_id, unit.partition.record)
+        if task.file.file_size_in_bytes * SMALL_PART < layout.target_bytes and task.file.file_path not in known
+    ]
+    if len(small) >= SMALL_FILES:
+        unit.files += [(task, None) for task in small]
+
+
+def _survivors(layout: FileLayout, task: FileScanTask, gone: Mask | None) -> Iterator[pa.Table]:
+    start = 0
+    for rows in read_file(layout.table, task, column_names(layout.table)):
+        if gone is not None:
+            of_part = gone[start : start + len(rows)]
+            start += len(rows)
+            rows = rows.filter(pa.array(np.logical_not(of_part))) if of_part.any() else rows
+        yield rows
+
+
+class _Writers:
+    """A writer for each partition that rows come to."""
+
+    def __init__(self, layout: FileLayout) -> None:
+        self.layout = layout
+        self.writers: dict[Record, PartitionWriter] = {}
+
+    def write(self, rows: pa.Table, partition: Partition | None) -> None:
+        """Write rows of ``partition``, or each to its own if that is None."""
+        parts = [(partition, rows)] if partition is not None else split(rows, self.layout)
+        for each, part in parts:
+            writer = self.writers.get(each.record)
+            if writer is None:
+                writer = self.writers[each.record] = PartitionWriter(self.layout, each)
+            writer.write(part)
+        while sum(writer.waiting_bytes for writer in self.writers.values()) > BYTES_WAITING:
+            max(self.writers.values(), key=lambda writer: writer.waiting_bytes).flush()
+
+    def close(self) -> list[DataFile]:
+        """Write what waits and return the files."""
+        return [file for writer in self.writers.values() for file in writer.close()]
