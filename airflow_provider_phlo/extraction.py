@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import groupby, islice
 from pathlib import Path
@@ -151,6 +151,22 @@ def _only_resource(source: DltSource, table: str) -> DltResource:
             f"a table takes one: return source.with_resources({(names or ['name'])[0]!r})."
         )
     return source.resources[names[0]]
+
+
+def hard_delete_column(yielded: Any, normalize: Callable[[str], str]) -> str:
+    """
+    Return the column that a dlt resource marks with the hint ``hard_delete``; empty if there is none.
+
+    :param yielded: what the source function returned.
+    :param normalize: dlt's naming convention.
+    """
+    if isinstance(yielded, DltSource):
+        selected = list(yielded.selected_resources.values())
+        yielded = selected[0] if len(selected) == 1 else None
+    columns = yielded.columns if isinstance(yielded, DltResource) else None
+    if not isinstance(columns, Mapping):  # a function of the rows, or none
+        return ""
+    return next((normalize(name) for name, column in columns.items() if column.get("hard_delete")), "")
 
 
 def _is_record(item: Any) -> bool:

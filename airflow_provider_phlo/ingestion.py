@@ -27,7 +27,7 @@ import pyarrow as pa
 
 from airflow_provider_phlo import staging
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
-from airflow_provider_phlo.extraction import Chunk, chunks, dlt_state, plain_errors, state_text
+from airflow_provider_phlo.extraction import Chunk, chunks, dlt_state, hard_delete_column, plain_errors, state_text
 from airflow_provider_phlo.row_hash import canonical_json, row_hashes
 from airflow_provider_phlo.schemas import conform
 from airflow_provider_phlo.schemas.columns import TIMESTAMP, ModelColumns
@@ -146,6 +146,7 @@ def stage(
             quarantined=stager.bad,
             seconds=round(time.monotonic() - started, 3),
             state=new_state,
+            hard_delete=hard_delete_column(yielded, stager.normalize),
         )
     )
 

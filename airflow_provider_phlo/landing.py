@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any, TypeVar
 
@@ -76,8 +76,8 @@ def land(catalog: Catalog, root: Any, batch: staging.StagedBatch, definition: Ta
     published = _published(catalog, definition.table, batch.token)
     if published is not None:
         return published
-    rows = staging.read_rows(root, batch)
-    described = definition.declared is not None or rows.column_names or catalog.table_exists(definition.table)
+    rows = staging.StagedRows(root, batch)
+    described = definition.declared is not None or rows.schema.names or catalog.table_exists(definition.table)
     landed = _merged(catalog, batch, rows, definition) if described else None
     _quarantine(catalog, root, batch)
     return landed
@@ -92,9 +92,9 @@ def _published(catalog: Catalog, identifier: str, token: str) -> dict[str, Any] 
 
 
 def _merged(
-    catalog: Catalog, batch: staging.StagedBatch, rows: pa.Table, definition: TableDefinition
+    catalog: Catalog, batch: staging.StagedBatch, rows: staging.StagedRows, definition: TableDefinition
 ) -> dict[str, Any]:
-    _prepare(catalog, definition, rows)
+    _prepare(catalog, definition, rows.schema, rows)
     summary = {"phlo.run-id": batch.run_id, "phlo.read": str(batch.read), "phlo.quarantined": str(batch.quarantined)}
 
     def attempt() -> MergeResult:
@@ -102,7 +102,7 @@ def _merged(
             catalog,
             definition.table,
             rows,
-            definition.plan,
+            _plan(definition, batch),
             token=batch.token,
             partition_date=batch.partition_date,
             summary=summary,
@@ -124,11 +124,21 @@ def _landed(batch: staging.StagedBatch, result: MergeResult) -> dict[str, Any]:
     }
 
 
-def _prepare(catalog: Catalog, definition: TableDefinition, rows: pa.Table) -> None:
+def _plan(definition: TableDefinition, batch: staging.StagedBatch) -> MergePlan:
+    """Return the plan, with the hint of a dlt resource where the author says nothing else."""
+    plan = definition.plan
+    if batch.hard_delete and plan.strategy == "merge" and plan.hard_delete is None:
+        return replace(plan, hard_delete=batch.hard_delete)
+    return plan
+
+
+def _prepare(catalog: Catalog, definition: TableDefinition, columns: pa.Schema, rows: Iterable[pa.Table]) -> None:
     """Create or evolve the table, once it is certain that the rows go in."""
     table = tables.find_table(catalog, definition.table)
-    schema = table.schema() if table else _schema(definition, rows)
-    tables.require_fit(rows, schema, definition.table)
+    schema = table.schema() if table else _schema(definition, columns)
+    tables.require_fit(columns.empty_table(), schema, definition.table)
+    for part in rows:
+        tables.require_fit(part, schema, definition.table)
     partition_by = definition.partition_by
     if partition_by is None:
         partition_by = ("_phlo_partition_date",) if definition.metadata_columns else ()
@@ -140,12 +150,12 @@ def _prepare(catalog: Catalog, definition: TableDefinition, rows: pa.Table) -> N
         sort_by=definition.sort_by,
         properties=definition.properties,
     )
-    tables.evolve(catalog, definition.table, rows.schema)
+    tables.evolve(catalog, definition.table, columns)
 
 
-def _schema(definition: TableDefinition, rows: pa.Table) -> Schema:
+def _schema(definition: TableDefinition, columns: pa.Schema) -> Schema:
     if definition.declared is None:
-        return arrow_to_iceberg(column for column in rows.schema if not pa.types.is_null(column.type))
+        return arrow_to_iceberg(column for column in columns if not pa.types.is_null(column.type))
     return pandera_to_iceberg(definition.declared.model, metadata_columns=definition.metadata_columns)
 
 
@@ -157,7 +167,7 @@ def _quarantine(catalog: Catalog, root: Any, batch: staging.StagedBatch) -> None
     table = quarantine_table(batch.table)
     plan = MergePlan(key=("quarantine_id",))
     definition = TableDefinition(table, plan, partition_by=("partition_date",), metadata_columns=False)
-    _prepare(catalog, definition, rejected)
+    _prepare(catalog, definition, rejected.schema, [rejected])
 
     def attempt() -> None:
         merged = merge(catalog, table, rejected, plan, token=batch.token, partition_date=batch.partition_date)
@@ -214,7 +224,7 @@ def _rebased(
     published = _published(catalog, definition.table, batch.token)
     if published is not None:
         return published
-    result = _merged(catalog, batch, staging.read_rows(root, batch), definition)
+    result = _merged(catalog, batch, staging.StagedRows(root, batch), definition)
     audit(result["branch"])
     return result
 

@@ -32,6 +32,8 @@ from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
 from airflow_provider_phlo.schemas.conform import common_type, recast
 
 MANIFEST = "manifest.json"
+# Arrow bytes of a batch that are kept in memory; a larger one is read again when it is needed again
+BYTES_IN_MEMORY = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class StagedBatch:
     :param rejected_files: Parquet files of rows for the quarantine.
     :param read: rows that the source yielded; ``read == rows + quarantined``.
     :param state: dlt's state after the extraction, as its own JSON; empty when the source keeps none.
+    :param hard_delete: the column that dlt's hint of this name marks; empty for none.
     """
 
     table: str
@@ -57,6 +60,7 @@ class StagedBatch:
     quarantined: int = 0
     seconds: float = 0.0
     state: str = ""
+    hard_delete: str = ""
     staged_at: float = field(default_factory=time.time)
 
     @property
@@ -168,9 +172,45 @@ def disk_errors(folder: Any) -> Iterator[None]:
         ) from error
 
 
+class StagedRows:
+    """
+    The staged rows of a batch in arrival order, a file at a time; those of a small batch are read once.
+
+    :param root: the staging root.
+    """
+
+    def __init__(self, root: Any, batch: StagedBatch) -> None:
+        self._folder = root / batch.folder
+        self._files = batch.files
+        self._kept: list[pa.Table] | None = None
+        self.schema = common_schema(self._schema_of(name) for name in self._files)
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        """Yield the rows of each file, with the columns of all files."""
+        if self._kept is not None:
+            yield from self._kept
+            return
+        kept: list[pa.Table] | None = []
+        size = 0
+        for name in self._files:
+            with (self._folder / name).open("rb") as source:
+                rows = with_schema(pq.read_table(source), self.schema)
+            size += rows.nbytes
+            if kept is not None:
+                kept.append(rows)
+                kept = kept if size <= BYTES_IN_MEMORY else None
+            yield rows
+        self._kept = kept
+
+    def _schema_of(self, name: str) -> pa.Schema:
+        with (self._folder / name).open("rb") as source:
+            return pq.read_schema(source)
+
+
 def read_rows(root: Any, batch: StagedBatch) -> pa.Table:
-    """Return the staged rows in arrival order, columns of all files together."""
-    return _read_all(root, batch, batch.files)
+    """Return the staged rows in arrival order as one table, columns of all files together."""
+    rows = StagedRows(root, batch)
+    return pa.concat_tables([rows.schema.empty_table(), *rows]).combine_chunks()
 
 
 def read_rejected(root: Any, batch: StagedBatch) -> pa.Table:
@@ -191,9 +231,12 @@ def concat(tables: list[pa.Table]) -> pa.Table:
     if not tables:
         return pa.table({})
     schema = common_schema([table.schema for table in tables])
-    return pa.concat_tables(
-        pa.table([_as(table, item) for item in schema], schema=schema) for table in tables
-    ).combine_chunks()
+    return pa.concat_tables(with_schema(table, schema) for table in tables).combine_chunks()
+
+
+def with_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return ``table`` with the columns and types of ``schema``, which :func:`common_schema` made of it."""
+    return pa.table([_as(table, item) for item in schema], schema=schema)
 
 
 def common_schema(schemas: Iterable[pa.Schema]) -> pa.Schema:
