@@ -17,6 +17,7 @@ from pyiceberg.table import Table
 from airflow_provider_phlo import staging
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
 from airflow_provider_phlo.iceberg import branches, tables
+from airflow_provider_phlo.iceberg.branches import STATE_PROPERTY
 from airflow_provider_phlo.iceberg.commits import pause
 from airflow_provider_phlo.iceberg.merge import MergePlan, MergeResult, merge
 from airflow_provider_phlo.schemas.columns import ModelColumns
@@ -25,7 +26,6 @@ from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg, pandera_to_i
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
-STATE_PROPERTY = "phlo.dlt-state"
 PUBLISH_ATTEMPTS = 20
 
 

@@ -1,0 +1,184 @@
+"""Write the rows of data files again, as a stream: memory holds a row group at a time, however large the files."""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+from pyiceberg.expressions import AlwaysTrue
+from pyiceberg.io.fileformat import FileFormatFactory
+from pyiceberg.io.pyarrow import (
+    ArrowScan,
+    _determine_partitions,
+    _read_all_delete_files,
+    _to_requested_schema,
+    sanitize_column_names,
+    schema_to_pyarrow,
+)
+from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
+from pyiceberg.partitioning import PartitionKey
+from pyiceberg.table import FileScanTask, Table
+from pyiceberg.table.sorting import NullOrder, SortDirection
+from pyiceberg.typedef import Record
+
+from airflow_provider_phlo.sql import quote_identifier
+
+# a row group is written when either is reached
+ROW_GROUP_ROWS = 1_000_000
+ROW_GROUP_BYTES = 64 * 1024 * 1024
+# files of an old spec can hold rows of many partitions of the new one
+OPEN_FILES = 50
+# beyond it, sorting goes through files
+SORT_MEMORY = "512MB"
+
+
+def write_tasks(table: Table, tasks: Sequence[FileScanTask], target_bytes: int) -> Iterator[DataFile]:
+    """
+    Write the live rows of files as new files of the table's current spec and sort order.
+
+    :param target_bytes: more than that, as measured by the files that are read, is split.
+    """
+    size = sum(task.file.file_size_in_bytes for task in tasks)
+    rows = sum(task.file.record_count for task in tasks)
+    files = max(1, round(size / target_bytes))
+    writer = _RollingWriter(table, -(-rows // files))
+    for chunk in _chunks(_in_order(table, _batches(table, tasks))):
+        yield from writer.write(chunk)
+    yield from writer.close()
+
+
+def _batches(table: Table, tasks: Sequence[FileScanTask]) -> Iterator[pa.RecordBatch]:
+    """Read one file after the other; deleted rows are left out."""
+    target = schema_to_pyarrow(table.schema(), include_field_ids=False)
+    scan = ArrowScan(table.metadata, table.io, table.schema(), AlwaysTrue())
+    for task in tasks:
+        # the file alone decides what is read: a residual filter must not drop rows
+        whole = FileScanTask(task.file, task.delete_files, AlwaysTrue())
+        deletes = _read_all_delete_files(table.io, [whole])
+        for batch in scan._record_batches_from_scan_tasks_and_deletes([whole], deletes):
+            yield batch.cast(target)
+
+
+def _in_order(table: Table, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Return the rows in the table's sort order, if it has one."""
+    order = _order_by(table)
+    if not order:
+        return batches
+    schema = schema_to_pyarrow(table.schema(), include_field_ids=False)
+    return _sorted(pa.RecordBatchReader.from_batches(schema, batches), order)
+
+
+def _sorted(rows: pa.RecordBatchReader, order: str) -> Iterator[pa.RecordBatch]:
+    with duckdb.connect() as connection:
+        connection.execute(f"SET TimeZone = 'UTC'; SET memory_limit = '{SORT_MEMORY}'")
+        for batch in connection.from_arrow(rows).order(order).to_arrow_reader():
+            yield batch.cast(rows.schema)
+
+
+def _order_by(table: Table) -> str:
+    # what is nested, or sorted by a transform, is ordered by the engine that declared it
+    names = {item.field_id: item.name for item in table.schema().fields if item.field_type.is_primitive}
+    return ", ".join(
+        f"{quote_identifier(names[item.source_id])} "
+        f"{'DESC' if item.direction == SortDirection.DESC else 'ASC'} "
+        f"{'NULLS LAST' if item.null_order == NullOrder.NULLS_LAST else 'NULLS FIRST'}"
+        for item in table.sort_order().fields
+        if item.source_id in names
+    )
+
+
+def _chunks(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Return batches together, so that every row group is a whole one."""
+    pending: list[pa.RecordBatch] = []
+    rows = size = 0
+    for batch in batches:
+        pending.append(batch)
+        rows, size = rows + len(batch), size + batch.nbytes
+        if rows >= ROW_GROUP_ROWS or size >= ROW_GROUP_BYTES:
+            yield pa.Table.from_batches(pending)
+            pending, rows, size = [], 0, 0
+    if pending:
+        yield pa.Table.from_batches(pending)
+
+
+class _RollingWriter:
+    """Write chunks to a file a partition; a file that has its rows is closed, the next chunk begins another."""
+
+    def __init__(self, table: Table, rows_per_file: int) -> None:
+        self._table = table
+        self._rows_per_file = rows_per_file
+        self._open: dict[Record, _File] = {}
+        self._name = uuid.uuid4()
+        self._number = itertools.count()
+
+    def write(self, chunk: pa.Table) -> Iterator[DataFile]:
+        """Write a chunk and return the files that are complete."""
+        for key, rows in self._split(chunk):
+            partition = key.partition if key else Record()
+            if partition not in self._open:
+                if len(self._open) >= OPEN_FILES:
+                    yield from self.close()
+                self._open[partition] = _File(self._table, key, f"{next(self._number):05d}-compacted-{self._name}")
+            file = self._open[partition]
+            file.write(rows)
+            if file.rows >= self._rows_per_file:
+                yield self._open.pop(partition).close()
+
+    def close(self) -> Iterator[DataFile]:
+        """Return the files that were open."""
+        while self._open:
+            yield self._open.popitem()[1].close()
+
+    def _split(self, chunk: pa.Table) -> Iterator[tuple[PartitionKey | None, pa.Table]]:
+        spec = self._table.spec()
+        if spec.is_unpartitioned():
+            yield None, chunk
+            return
+        for part in _determine_partitions(spec, self._table.schema(), chunk):
+            yield part.partition_key, part.arrow_table_partition
+
+
+class _File:
+    """One Parquet file, written row group by row group."""
+
+    def __init__(self, table: Table, key: PartitionKey | None, name: str) -> None:
+        self.rows = 0
+        self._table = table
+        self._key = key
+        self._model: Any = FileFormatFactory.get(FileFormat.PARQUET)
+        self._schema = sanitize_column_names(table.schema())
+        self._path = table.location_provider().new_data_location(f"{name}.parquet", key)
+        self._output = table.io.new_output(self._path)
+        self._writer = self._model.create_writer(self._output, self._schema, table.properties)
+
+    def write(self, rows: pa.Table) -> None:
+        # of one chunk there is one batch: PyIceberg puts field ids on batches
+        batches = rows.combine_chunks().to_batches()
+        with_ids = [
+            _to_requested_schema(
+                self._schema, self._table.schema(), batch, include_field_ids=True, format_model=self._model
+            )
+            for batch in batches
+        ]
+        self._writer.write(pa.Table.from_batches(with_ids))
+        self.rows += len(rows)
+
+    def close(self) -> DataFile:
+        statistics = self._writer.close()
+        order = self._table.metadata.default_sort_order_id
+        return DataFile.from_args(
+            content=DataFileContent.DATA,
+            file_path=self._path,
+            file_format=FileFormat.PARQUET,
+            partition=self._key.partition if self._key else Record(),
+            file_size_in_bytes=len(self._output),
+            sort_order_id=order if _order_by(self._table) else None,
+            spec_id=self._table.metadata.default_spec_id,
+            equality_ids=None,
+            key_metadata=None,
+            **statistics.to_serialized_dict(),
+        )
