@@ -97,7 +97,7 @@ def plan(
     :raises ConfigurationError: if the table does not exist, or a job would lose data.
     """
     options, now = options or MaintenanceOptions(), now or datetime.datetime.now(datetime.UTC)
-    _check(catalog, identifier, options)
+    check(catalog, identifier, options)
     table = catalog.load_table(identifier)
     planned = {
         "compaction": lambda: plan_compaction(
@@ -125,7 +125,7 @@ def run(
     :raises CommitConflictError: if others changed the table in every round; what earlier jobs did stays.
     """
     options, now = options or MaintenanceOptions(), now or datetime.datetime.now(datetime.UTC)
-    _check(catalog, identifier, options)
+    check(catalog, identifier, options)
     steps = {
         "compaction": lambda: asdict(
             compact(catalog, identifier, target_bytes=options.target_file_bytes, min_files=options.min_files)
@@ -137,7 +137,7 @@ def run(
     return MaintenanceReport(identifier, {job: steps[job]() for job in JOBS if job in options.jobs})
 
 
-def _check(catalog: Catalog, identifier: str, options: MaintenanceOptions) -> None:
+def check(catalog: Catalog, identifier: str, options: MaintenanceOptions) -> None:
     """Refuse what must not be done before the first job has begun."""
     table = find_table(catalog, identifier)
     if table is None:
