@@ -148,9 +148,7 @@ def rollback(args: argparse.Namespace) -> None:
     command = "catalog rollback"
     catalog, table = _load(command, args)
     with _errors(command):
-        plan = work.plan_rollback(
-            catalog, ".".join(table.name()), to_snapshot=args.to_snapshot, to_time=args.to_time
-        )
+        plan = work.plan_rollback(catalog, ".".join(table.name()), to_snapshot=args.to_snapshot, to_time=args.to_time)
         if args.yes:
             work.rollback(catalog, plan)
     show(_history([*plan.undone, *plan.redone]), args.output)

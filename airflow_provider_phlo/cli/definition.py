@@ -169,7 +169,7 @@ COMMANDS: tuple[Command | Group, ...] = (
             Command(
                 name="run",
                 help="Do it; safe beside running writers",
-                description="Do what plan says. Exit code 1: a table failed, 2: it was refused, before anything was done.",
+                description="Do what plan says. Exit code 1: a table failed, 2: it was refused and nothing was done.",
                 path=f"{_MAINTENANCE}.run",
                 arguments=_MAINTENANCE_ARGUMENTS,
             ),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo.cli.output import FAILED, REFUSED, Result, leave, open_catalog, show
-from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
+from airflow_provider_phlo.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     import argparse
@@ -18,41 +18,27 @@ COLUMNS = ["table", "job", "what", "amount"]
 
 def plan(args: argparse.Namespace) -> None:
     """Print what maintenance would do."""
-    from airflow_provider_phlo.iceberg import maintenance
-
-    _each_table(args, "maintenance plan", maintenance.plan)
+    _maintain(args, "maintenance plan", dry_run=True)
 
 
 def run(args: argparse.Namespace) -> None:
     """Do the maintenance and print what was done."""
-    from airflow_provider_phlo.iceberg import maintenance
-
-    _each_table(args, "maintenance run", maintenance.run)
+    _maintain(args, "maintenance run", dry_run=False)
 
 
-def _each_table(args: argparse.Namespace, command: str, work: Callable[..., MaintenanceReport]) -> None:
-    """Do ``work`` for every table; all refusals come before the first table is touched."""
-    from airflow_provider_phlo.iceberg import maintenance
+def _maintain(args: argparse.Namespace, command: str, *, dry_run: bool) -> None:
+    from airflow_provider_phlo.iceberg.maintenance import maintain
     from airflow_provider_phlo.naming import qualified_table
 
     try:
-        options = _options(args)
-        catalog = open_catalog()
-        patterns = [name if {"*", "?", "."}.intersection(name) else qualified_table(name) for name in args.tables]
-        tables = maintenance.matching_tables(catalog, patterns)
-        for table in tables:
-            maintenance.check(catalog, table, options)
+        patterns = [name if {"*", "?"}.intersection(name) else qualified_table(name) for name in args.tables]
+        reports = maintain(open_catalog(), patterns, _options(args), dry_run=dry_run)
     except ConfigurationError as error:
         leave(command, str(error), REFUSED)
-    reports, failed = [], []
-    for table in tables:
-        try:
-            reports.append(work(catalog, table, options))
-        except PhloError as error:
-            failed.append(str(error))
     show(Result(COLUMNS, [row for report in reports for row in _rows(report)]), args.output)
-    if failed:
-        leave(command, "\n".join(failed), FAILED)
+    errors = [report.error for report in reports if report.error]
+    if errors:
+        leave(command, "\n".join(errors), FAILED)
 
 
 def _options(args: argparse.Namespace) -> MaintenanceOptions:

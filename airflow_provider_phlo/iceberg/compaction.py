@@ -12,6 +12,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.io import FileIO
@@ -66,7 +67,7 @@ class CompactionPlan:
     bins: tuple[Bin, ...] = ()
     dropped: tuple[DataFile, ...] = ()
 
-    def to_dict(self) -> dict[str, int]:
+    def to_dict(self) -> dict[str, Any]:
         """Return how much it is."""
         return {
             "files": sum(len(item.tasks) for item in self.bins),
@@ -158,11 +159,13 @@ def _committed(catalog: Catalog, table: Table, written: list[tuple[Bin, list[Dat
             pause(round_number)
             table = catalog.load_table(identifier)
             if base_of(table)[:2] != base[:2]:
-                raise CommitConflictError(f"{identifier} was partitioned anew meanwhile; compact it again.") from conflict
+                raise CommitConflictError(
+                    f"{identifier} was partitioned anew meanwhile; compact it again."
+                ) from conflict
             continue
         return CompactionResult(**{**vars(result), "snapshot_id": snapshot_id})
     raise CommitConflictError(
-        f"{identifier}: other writers moved main {COMMITS} times in a row; nothing was compacted, retry at a calmer time."
+        f"{identifier}: other writers moved main {COMMITS} times in a row; nothing was compacted, retry later."
     )
 
 

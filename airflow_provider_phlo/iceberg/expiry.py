@@ -10,6 +10,7 @@ import datetime
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice, pairwise
+from typing import Any
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
@@ -60,7 +61,7 @@ class ExpiryPlan:
     snapshots: tuple[int, ...] = ()
     branches: tuple[str, ...] = ()
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> dict[str, Any]:
         """Return how much it is."""
         return {"snapshots": len(self.snapshots), "branches": list(self.branches)}
 

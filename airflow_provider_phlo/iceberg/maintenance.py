@@ -8,14 +8,14 @@ branch was made before rebases, as it does when another writer publishes.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
 from pyiceberg.catalog import Catalog
 
-from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
 from airflow_provider_phlo.iceberg.compaction import compact, plan_compaction
 from airflow_provider_phlo.iceberg.duckdb import all_tables
 from airflow_provider_phlo.iceberg.expiry import Retention, expire, plan_expiry
@@ -23,6 +23,7 @@ from airflow_provider_phlo.iceberg.manifests import plan_manifests, rewrite_mani
 from airflow_provider_phlo.iceberg.orphans import check_orphan_removal, plan_orphans, remove_orphans
 from airflow_provider_phlo.iceberg.tables import find_table
 
+_Steps = dict[str, Callable[[], dict[str, Any]]]
 # in the order in which they run: what an earlier one leaves behind, a later one clears away
 JOBS = ("compaction", "manifests", "expiry", "orphans")
 
@@ -60,28 +61,60 @@ class MaintenanceReport:
     What is to be done, or was done, with one table.
 
     :param jobs: what and how much, of each job.
+    :param error: why the table was given up, with nothing lost: a later attempt may succeed.
     """
 
     table: str
     jobs: dict[str, dict[str, Any]]
+    error: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as a JSON object."""
         return asdict(self)
 
 
-def matching_tables(catalog: Catalog, patterns: Collection[str]) -> list[str]:
+def maintain(
+    catalog: Catalog,
+    patterns: Collection[str],
+    options: MaintenanceOptions | None = None,
+    *,
+    dry_run: bool = False,
+    now: datetime.datetime | None = None,
+) -> list[MaintenanceReport]:
     """
-    Return the tables of the catalog that a pattern names.
+    Plan (``dry_run``) or run the maintenance of all tables that a pattern names, one after the other.
 
     :param patterns: ``namespace.table``, with ``*`` and ``?``.
-    :raises ConfigurationError: if a pattern names none.
+    :returns: a report a table; one whose writers were faster in every round carries its error.
+    :raises ConfigurationError: if a pattern names no table, or a job would lose data; nothing is done then.
     """
-    tables = all_tables(catalog)
+    options = options or MaintenanceOptions()
+    tables = _matching(all_tables(catalog), patterns)
+    for table in tables:
+        _check(catalog, table, options)
+    return [_attempted(plan if dry_run else run, catalog, table, options, now) for table in tables]
+
+
+def _matching(tables: Sequence[str], patterns: Collection[str]) -> list[str]:
     for pattern in patterns:
         if not any(fnmatchcase(table, pattern) for table in tables):
-            raise ConfigurationError(f"No table is named {pattern}: the catalog has {', '.join(tables[:20]) or 'none'}.")
+            raise ConfigurationError(
+                f"No table is named {pattern}: the catalog has {', '.join(tables[:20]) or 'none'}."
+            )
     return [table for table in tables if any(fnmatchcase(table, pattern) for pattern in patterns)]
+
+
+def _attempted(
+    work: Callable[..., MaintenanceReport],
+    catalog: Catalog,
+    table: str,
+    options: MaintenanceOptions,
+    now: datetime.datetime | None,
+) -> MaintenanceReport:
+    try:
+        return work(catalog, table, options, now=now)
+    except CommitConflictError as error:
+        return MaintenanceReport(table, {}, str(error))
 
 
 def plan(
@@ -97,9 +130,9 @@ def plan(
     :raises ConfigurationError: if the table does not exist, or a job would lose data.
     """
     options, now = options or MaintenanceOptions(), now or datetime.datetime.now(datetime.UTC)
-    check(catalog, identifier, options)
+    _check(catalog, identifier, options)
     table = catalog.load_table(identifier)
-    planned = {
+    planned: _Steps = {
         "compaction": lambda: plan_compaction(
             table, target_bytes=options.target_file_bytes, min_files=options.min_files
         ).to_dict(),
@@ -125,8 +158,8 @@ def run(
     :raises CommitConflictError: if others changed the table in every round; what earlier jobs did stays.
     """
     options, now = options or MaintenanceOptions(), now or datetime.datetime.now(datetime.UTC)
-    check(catalog, identifier, options)
-    steps = {
+    _check(catalog, identifier, options)
+    steps: _Steps = {
         "compaction": lambda: asdict(
             compact(catalog, identifier, target_bytes=options.target_file_bytes, min_files=options.min_files)
         ),
@@ -137,7 +170,7 @@ def run(
     return MaintenanceReport(identifier, {job: steps[job]() for job in JOBS if job in options.jobs})
 
 
-def check(catalog: Catalog, identifier: str, options: MaintenanceOptions) -> None:
+def _check(catalog: Catalog, identifier: str, options: MaintenanceOptions) -> None:
     """Refuse what must not be done before the first job has begun."""
     table = find_table(catalog, identifier)
     if table is None:

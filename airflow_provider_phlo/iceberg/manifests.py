@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.manifest import ManifestContent, ManifestFile
@@ -30,7 +31,7 @@ class ManifestPlan:
     bytes: int = 0
     snapshot_id: int | None = None
 
-    def to_dict(self) -> dict[str, int]:
+    def to_dict(self) -> dict[str, Any]:
         """Return how much it is."""
         return {"manifests": self.manifests, "bytes": self.bytes, "manifests_after": self.manifests_after}
 
@@ -38,7 +39,9 @@ class ManifestPlan:
 def plan_manifests(table: Table) -> ManifestPlan:
     """Return what to rewrite of main; nothing, unless fewer manifests come out of it."""
     snapshot = table.current_snapshot()
-    manifests = [item for item in snapshot.manifests(table.io) if item.content == ManifestContent.DATA] if snapshot else []
+    manifests = (
+        [item for item in snapshot.manifests(table.io) if item.content == ManifestContent.DATA] if snapshot else []
+    )
     after = sum(_sizes(manifests, _target(table)))
     if after >= len(manifests):
         return ManifestPlan()
@@ -64,7 +67,9 @@ def rewrite_manifests(catalog: Catalog, identifier: str) -> ManifestPlan:
             pause(round_number)
             continue
         return ManifestPlan(**{**vars(plan), "snapshot_id": snapshot_id})
-    raise CommitConflictError(f"{identifier}: other writers moved main {COMMITS} times in a row; retry at a calmer time.")
+    raise CommitConflictError(
+        f"{identifier}: other writers moved main {COMMITS} times in a row; retry at a calmer time."
+    )
 
 
 def _target(table: Table) -> int:

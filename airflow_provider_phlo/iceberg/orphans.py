@@ -44,7 +44,7 @@ class OrphanPlan:
 
     files: tuple[Orphan, ...] = ()
 
-    def to_dict(self) -> dict[str, int]:
+    def to_dict(self) -> dict[str, Any]:
         """Return how much it is."""
         return {"files": len(self.files), "bytes": sum(file.bytes for file in self.files)}
 

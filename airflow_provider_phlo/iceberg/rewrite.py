@@ -116,8 +116,12 @@ class _RewriteFiles(_OverwriteFiles):
     def _process_manifests(self, manifests: list[ManifestFile]) -> list[ManifestFile]:
         # counted in the summary; PyIceberg looks for them among the data files only, which it has done by now
         self._deleted_data_files |= set(self._rewrite.dropped)
-        own = [item for item in manifests if item.added_snapshot_id == self.snapshot_id and not item.has_existing_files()]
-        others = [item for item in manifests if item not in own and (item.has_added_files() or item.has_existing_files())]
+        own = [
+            item for item in manifests if item.added_snapshot_id == self.snapshot_id and not item.has_existing_files()
+        ]
+        others = [
+            item for item in manifests if item not in own and (item.has_added_files() or item.has_existing_files())
+        ]
         data = [item for item in others if item.content == ManifestContent.DATA]
         if self._rewrite.manifest_bytes is not None:
             data = list(self._clustered(data, self._rewrite.manifest_bytes))

@@ -138,7 +138,9 @@ def _at(table: Table, text: str) -> int:
     except ValueError:
         raise ConfigurationError(f"{text!r} is no time: write it like 2024-01-15T06:00:00+00:00.") from None
     if wanted.tzinfo is None:
-        raise ConfigurationError(f"{text!r} is ambiguous: say which zone, like 2024-01-15T06:00:00+00:00 (or Z for UTC).")
+        raise ConfigurationError(
+            f"{text!r} is ambiguous: say which zone, like 2024-01-15T06:00:00+00:00 (or Z for UTC)."
+        )
     if wanted > datetime.datetime.now(datetime.UTC):
         raise ConfigurationError(f"{text} lies in the future.")
     log = table.metadata.snapshot_log

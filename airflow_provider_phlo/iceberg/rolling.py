@@ -16,11 +16,11 @@ from pyiceberg.io.pyarrow import (
     _determine_partitions,
     _read_all_delete_files,
     _to_requested_schema,
-    sanitize_column_names,
     schema_to_pyarrow,
 )
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.partitioning import PartitionKey
+from pyiceberg.schema import sanitize_column_names
 from pyiceberg.table import FileScanTask, Table
 from pyiceberg.table.sorting import NullOrder, SortDirection
 from pyiceberg.typedef import Record
