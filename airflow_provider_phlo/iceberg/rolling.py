@@ -34,6 +34,8 @@ ROW_GROUP_BYTES = 64 * 1024 * 1024
 OPEN_FILES = 50
 # beyond it, sorting goes through files
 SORT_MEMORY = "512MB"
+# uuids as such, not as text
+_LOSSLESS = "SET arrow_lossless_conversion = true"
 
 
 def write_tasks(table: Table, tasks: Sequence[FileScanTask], target_bytes: int) -> Iterator[DataFile]:
@@ -45,8 +47,9 @@ def write_tasks(table: Table, tasks: Sequence[FileScanTask], target_bytes: int) 
     size = sum(task.file.file_size_in_bytes for task in tasks)
     rows = sum(task.file.record_count for task in tasks)
     files = max(1, round(size / target_bytes))
-    writer = _RollingWriter(table, -(-rows // files))
-    for chunk in _chunks(_in_order(table, _batches(table, tasks))):
+    rows_per_file = max(1, -(-rows // files))
+    writer = _RollingWriter(table, rows_per_file)
+    for chunk in _chunks(_in_order(table, _batches(table, tasks)), min(rows_per_file, ROW_GROUP_ROWS)):
         yield from writer.write(chunk)
     yield from writer.close()
 
@@ -74,7 +77,7 @@ def _in_order(table: Table, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Re
 
 def _sorted(rows: pa.RecordBatchReader, order: str) -> Iterator[pa.RecordBatch]:
     with duckdb.connect() as connection:
-        connection.execute(f"SET TimeZone = 'UTC'; SET memory_limit = '{SORT_MEMORY}'")
+        connection.execute(f"SET TimeZone = 'UTC'; SET memory_limit = '{SORT_MEMORY}'; {_LOSSLESS}")
         for batch in connection.from_arrow(rows).order(order).to_arrow_reader():
             yield batch.cast(rows.schema)
 
@@ -91,18 +94,24 @@ def _order_by(table: Table) -> str:
     )
 
 
-def _chunks(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """Return batches together, so that every row group is a whole one."""
+def _chunks(batches: Iterable[pa.RecordBatch], most: int) -> Iterator[pa.Table]:
+    """Return batches together, ``most`` rows each, so that every row group is a whole one."""
     pending: list[pa.RecordBatch] = []
     rows = size = 0
-    for batch in batches:
-        pending.append(batch)
-        rows, size = rows + len(batch), size + batch.nbytes
-        if rows >= ROW_GROUP_ROWS or size >= ROW_GROUP_BYTES:
+    for part in _slices(batches, most):
+        if rows + len(part) > most or size >= ROW_GROUP_BYTES:
             yield pa.Table.from_batches(pending)
             pending, rows, size = [], 0, 0
+        pending.append(part)
+        rows, size = rows + len(part), size + part.nbytes
     if pending:
         yield pa.Table.from_batches(pending)
+
+
+def _slices(batches: Iterable[pa.RecordBatch], most: int) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        for start in range(0, len(batch), most):
+            yield batch.slice(start, most)
 
 
 class _RollingWriter:
