@@ -238,8 +238,9 @@ def test_every_type_survives(catalog: Catalog, sort_by: tuple[str, ...]) -> None
     target = table.schema().as_arrow()
     moment = datetime.datetime(2024, 2, 29, 23, 59, 59, 999_999)
     full = [
-        3, 2, True, 1.5, float("nan"), Decimal("12.345"), DAYS[0], moment.time(), moment, moment.replace(tzinfo=datetime.UTC), "ü",
-        b"\x00\xff", b"abcd", uuid.UUID(int=7).bytes, {"x": 1, "y": None}, ["a", None], [("k", 1)],
+        3, 2, True, 1.5, float("nan"), Decimal("12.345"), DAYS[0], moment.time(), moment,
+        moment.replace(tzinfo=datetime.UTC), "ü", b"\x00\xff", b"abcd", uuid.UUID(int=7).bytes,
+        {"x": 1, "y": None}, ["a", None], [("k", 1)],
     ]  # fmt: skip
     for number in range(3):
         row = full if number else [None] * len(full)
@@ -326,7 +327,7 @@ def test_equality_deletes_are_refused(catalog: Catalog) -> None:
     run(catalog, "t0", rows_of(1, 2))
     found = delete_file(catalog.load_table(TABLE), {files(catalog)[0]: [0]}, content=DataFileContent.EQUALITY_DELETES)
     commit_deletes(catalog, TABLE, found)
-    with pytest.raises(ConfigurationError, match="equality deletes.*Trino"):
+    with pytest.raises(ConfigurationError, match=r"equality deletes.*Trino"):
         plan_compaction(catalog.load_table(TABLE))
 
 
