@@ -16,6 +16,8 @@ from airflow_provider_phlo.iceberg.commits import pause
 from airflow_provider_phlo.iceberg.rewrite import MANIFEST_BYTES, Rewrite, commit_rewrite, entries_per_manifest
 
 COMMITS = 50
+# one manifest less is not worth a snapshot: a compaction leaves two, of what it added and of what it removed
+WORTH = 2
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,13 @@ class ManifestPlan:
 
 
 def plan_manifests(table: Table) -> ManifestPlan:
-    """Return what to rewrite of main; nothing, unless fewer manifests come out of it."""
+    """Return what to rewrite of main; nothing, unless manifests become fewer by :data:`WORTH`."""
     snapshot = table.current_snapshot()
     manifests = (
         [item for item in snapshot.manifests(table.io) if item.content == ManifestContent.DATA] if snapshot else []
     )
     after = sum(_sizes(manifests, _target(table)))
-    if after >= len(manifests):
+    if len(manifests) - after < WORTH:
         return ManifestPlan()
     return ManifestPlan(len(manifests), after, sum(item.manifest_length for item in manifests))
 
