@@ -84,7 +84,7 @@ _MAINTENANCE_ARGUMENTS = (
     _number("--orphan-days", float, 3, "Remove unknown files that are older: longer than any writer runs (3)"),
     Argument(
         ("--force",),
-        {"help": "Accept --orphan-days below one hour: nothing may be writing then", "action": "store_true"},
+        {"help": "Accept days below one hour: nothing may be using the tables then", "action": "store_true"},
     ),
     _LISTED,
 )

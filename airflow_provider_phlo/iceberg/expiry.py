@@ -7,12 +7,13 @@ Metadata only: files that expired snapshots alone have used are left to :mod:`~a
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from typing import Any
 
 from pyiceberg.catalog import Catalog
+from pyiceberg.manifest import ManifestFile
 from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
@@ -80,6 +81,27 @@ def plan_expiry(table: Table, retention: Retention, now: datetime.datetime) -> E
         if item.snapshot_id not in keep and left.get(item.snapshot_id, item.timestamp_ms) < oldest
     )
     return ExpiryPlan(tuple(expired), dropped)
+
+
+def held_by(table: Table, snapshot_ids: Collection[int]) -> tuple[int, int]:
+    """Return how many data and delete files nothing but these snapshots needs, and their size."""
+    own: dict[str, ManifestFile] = {}
+    others: dict[str, ManifestFile] = {}
+    for snapshot in table.metadata.snapshots if snapshot_ids else ():
+        found = own if snapshot.snapshot_id in snapshot_ids else others
+        found.update({manifest.manifest_path: manifest for manifest in snapshot.manifests(table.io)})
+    needed = set(_sizes(table, others.values()))
+    alone = _sizes(table, (manifest for path, manifest in own.items() if path not in others))
+    sizes = [size for path, size in alone.items() if path not in needed]
+    return len(sizes), sum(sizes)
+
+
+def _sizes(table: Table, manifests: Iterable[ManifestFile]) -> dict[str, int]:
+    return {
+        entry.data_file.file_path: entry.data_file.file_size_in_bytes
+        for manifest in manifests
+        for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True)
+    }
 
 
 def expire(catalog: Catalog, identifier: str, retention: Retention, now: datetime.datetime) -> ExpiryPlan:

@@ -14,13 +14,14 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from pyiceberg.catalog import Catalog
+from pyiceberg.table import Table
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
 from airflow_provider_phlo.iceberg.compaction import compact, plan_compaction
 from airflow_provider_phlo.iceberg.duckdb import all_tables
-from airflow_provider_phlo.iceberg.expiry import Retention, expire, plan_expiry
-from airflow_provider_phlo.iceberg.manifests import plan_manifests, rewrite_manifests
-from airflow_provider_phlo.iceberg.orphans import check_orphan_removal, plan_orphans, remove_orphans
+from airflow_provider_phlo.iceberg.expiry import ExpiryPlan, Retention, expire, held_by, plan_expiry
+from airflow_provider_phlo.iceberg.manifest_rewrite import plan_manifests, rewrite_manifests
+from airflow_provider_phlo.iceberg.orphans import MINIMUM_HOURS, check_orphan_removal, plan_orphans, remove_orphans
 from airflow_provider_phlo.iceberg.tables import find_table
 
 _Steps = dict[str, Callable[[], dict[str, Any]]]
@@ -37,7 +38,7 @@ class MaintenanceOptions:
     :param target_file_bytes: None means the table's ``write.target-file-size-bytes``, else 128 MiB.
     :param min_files: fewer small files of a partition are not worth a compaction.
     :param orphan_days: the age guard of orphan removal: longer than any writer runs.
-    :param force: accept an age guard below an hour. Nothing may write to the table then.
+    :param force: accept ages below an hour. Nothing may read or write the table then.
     """
 
     jobs: Sequence[str] = JOBS
@@ -137,7 +138,7 @@ def plan(
             table, target_bytes=options.target_file_bytes, min_files=options.min_files
         ).to_dict(),
         "manifests": lambda: plan_manifests(table).to_dict(),
-        "expiry": lambda: plan_expiry(table, options.retention, now).to_dict(),
+        "expiry": lambda: _planned_expiry(table, plan_expiry(table, options.retention, now)),
         "orphans": lambda: plan_orphans(catalog, identifier, days=options.orphan_days, now=now).to_dict(),
     }
     return MaintenanceReport(identifier, {job: planned[job]() for job in JOBS if job in options.jobs})
@@ -170,6 +171,11 @@ def run(
     return MaintenanceReport(identifier, {job: steps[job]() for job in JOBS if job in options.jobs})
 
 
+def _planned_expiry(table: Table, expiring: ExpiryPlan) -> dict[str, Any]:
+    files, size = held_by(table, expiring.snapshots)
+    return {**expiring.to_dict(), "files": files, "bytes": size}
+
+
 def _check(catalog: Catalog, identifier: str, options: MaintenanceOptions) -> None:
     """Refuse what must not be done before the first job has begun."""
     table = find_table(catalog, identifier)
@@ -180,6 +186,11 @@ def _check(catalog: Catalog, identifier: str, options: MaintenanceOptions) -> No
         raise ConfigurationError(
             f"{identifier} has gc.enabled=false: its files are shared with something that Iceberg does not know. Leave "
             f"out {' and '.join(sorted(collected))}, or set the property when nothing else uses them."
+        )
+    if "expiry" in options.jobs and options.retention.snapshot_days * 24 < MINIMUM_HOURS and not options.force:
+        raise ConfigurationError(
+            f"{identifier}: snapshot_days={options.retention.snapshot_days} is less than {MINIMUM_HOURS} hour, and a "
+            "running query may still read what main was then: give more, or force when nothing uses the table."
         )
     if "orphans" in options.jobs:
         check_orphan_removal(catalog, table, days=options.orphan_days, force=options.force)

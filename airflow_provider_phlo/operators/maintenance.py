@@ -28,7 +28,7 @@ class MaintenanceOperator(PhloOperator):
     :param keep_last: keep this many snapshots of main, however old.
     :param branch_days: drop branches of failed runs after this long.
     :param orphan_days: remove unknown files that are older: longer than any writer runs.
-    :param force: accept an ``orphan_days`` below one hour; nothing may be writing then.
+    :param force: accept days below one hour; nothing may be using the tables then.
     :param iceberg_conn_id: the catalog's connection.
     """
 

@@ -53,7 +53,7 @@ class Reading(PhloSchema):
 
 DEFINITION = TableDefinition(TABLE, MergePlan(key=("k",)), model_columns(Reading), sort_by=("k",))
 # everything that may go goes; only files that a writer has not committed yet are left alone
-EAGER = maintenance.MaintenanceOptions(retention=Retention(0, 2, 7), orphan_days=1 / 24)
+EAGER = maintenance.MaintenanceOptions(retention=Retention(0, 2, 7), orphan_days=1 / 24, force=True)
 AT_REST = maintenance.MaintenanceOptions(retention=Retention(0, 1, 0), orphan_days=0, force=True)
 
 

@@ -152,7 +152,7 @@ def test_maintenance_plans_and_runs(phlo: Any) -> None:
     assert (planned["compaction", "files"], planned["compaction", "files_after"]) == (3, 1)
     assert planned["orphans", "files"] == 0
     assert listed(phlo, "catalog", "tables", "--schema", "raw")[0]["files"] == 3
-    eager = ("--snapshot-days", "0", "--keep-last", "1", "--jobs", "compaction,expiry")
+    eager = ("--snapshot-days", "0", "--keep-last", "1", "--jobs", "compaction,expiry", "--force")
     done = amounts(listed(phlo, "maintenance", "run", "readings", *eager))
     assert (done["compaction", "files_after"], done["expiry", "snapshots"]) == (1, 2)  # the branch needs the third
     assert ("orphans", "files") not in done

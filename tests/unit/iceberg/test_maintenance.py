@@ -16,11 +16,11 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
-from airflow_provider_phlo.iceberg import branches, expiry, maintenance, manifests
+from airflow_provider_phlo.iceberg import branches, expiry, maintenance, manifest_rewrite
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.expiry import Retention, expire
 from airflow_provider_phlo.iceberg.maintenance import MaintenanceOptions, maintain, plan, run
-from airflow_provider_phlo.iceberg.manifests import rewrite_manifests
+from airflow_provider_phlo.iceberg.manifest_rewrite import rewrite_manifests
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
 from airflow_provider_phlo.iceberg.orphans import normalized, plan_orphans, referenced, remove_orphans
 from airflow_provider_phlo.iceberg.tables import ensure_table
@@ -184,7 +184,7 @@ def test_manifests_become_few_and_clustered(catalog: Catalog) -> None:
     assert all(old[e.data_file.file_path].sequence_number == e.sequence_number for e in entries)
     assert all(old[e.data_file.file_path].snapshot_id == e.snapshot_id for e in entries)
     assert content(catalog) == list(range(9))
-    assert rewrite_manifests(catalog, TABLE) == manifests.ManifestPlan()
+    assert rewrite_manifests(catalog, TABLE) == manifest_rewrite.ManifestPlan()
 
 
 def test_manifests_have_the_size_that_the_table_wants(catalog: Catalog) -> None:
@@ -213,15 +213,15 @@ def test_manifests_of_several_specs(catalog: Catalog) -> None:
 def test_main_that_moves_all_the_time_ends_with_an_error(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(3):
         write(catalog, f"t{number}", number)
-    monkeypatch.setattr(manifests, "COMMITS", 2)
-    commit, numbers = manifests.commit_rewrite, iter(range(100))
+    monkeypatch.setattr(manifest_rewrite, "COMMITS", 2)
+    commit, numbers = manifest_rewrite.commit_rewrite, iter(range(100))
 
     def commit_rewrite(*args: Any) -> int:
         number = next(numbers)
         write(catalog, f"other{number}", 10 + number)
         return commit(*args)
 
-    monkeypatch.setattr(manifests, "commit_rewrite", commit_rewrite)
+    monkeypatch.setattr(manifest_rewrite, "commit_rewrite", commit_rewrite)
     with pytest.raises(CommitConflictError, match="2 times in a row"):
         rewrite_manifests(catalog, TABLE)
     assert content(catalog) == [0, 1, 2, 10, 11]
@@ -302,6 +302,20 @@ def refusal(catalog: Catalog, table: str = TABLE, **options: Any) -> str:
     with pytest.raises(ConfigurationError) as refused:
         run(catalog, table, MaintenanceOptions(**options), now=later(days=100))
     return str(refused.value)
+
+
+def test_what_old_snapshots_hold(catalog: Catalog) -> None:
+    for number in range(3):
+        write(catalog, f"t{number}", 3 * number)
+    before = sum(task.file.file_size_in_bytes for task in catalog.load_table(TABLE).scan().plan_files())
+    run(catalog, TABLE, MaintenanceOptions(jobs=["compaction"]))
+    held = plan(catalog, TABLE, EVERYTHING, now=later(days=1)).jobs["expiry"]
+    assert (held["snapshots"], held["files"], held["bytes"]) == (3, 3, before)
+
+
+def test_a_short_retention_is_refused(catalog: Catalog) -> None:
+    assert "running query" in refusal(catalog, retention=Retention(snapshot_days=0))
+    assert plan(catalog, TABLE, MaintenanceOptions(jobs=["orphans"], retention=Retention(snapshot_days=0))).jobs
 
 
 def test_a_short_age_guard_is_refused(catalog: Catalog) -> None:
@@ -443,6 +457,7 @@ def test_plan_says_what_run_does_and_changes_nothing(catalog: Catalog) -> None:
     assert planned.jobs["compaction"]["files"] == done.jobs["compaction"]["files"] == 6
     assert planned.jobs["compaction"]["bytes"] == done.jobs["compaction"]["bytes"] > 0
     assert planned.jobs["expiry"]["snapshots"] == 5
+    assert planned.jobs["expiry"]["files"] == 0  # main needs all of them
     assert done.jobs["expiry"]["snapshots"] == 6  # the one before the compaction came on top
     assert content(catalog) == list(range(6))
     # one more round clears away what the last one wrote, then there is nothing to do

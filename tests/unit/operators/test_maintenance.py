@@ -38,7 +38,7 @@ def files(catalog, table="raw.readings"):
 
 
 def test_it_maintains_the_tables_of_a_pattern(catalog, make_context):
-    result = execute(make_context, tables=["raw.*"], snapshot_days=0, keep_last=1)
+    result = execute(make_context, tables=["raw.*"], snapshot_days=0, keep_last=1, force=True)
     assert result["dry_run"] is False
     assert set(result["tables"]) == {"raw.readings", "raw.other"}
     jobs = result["tables"]["raw.readings"]
@@ -64,6 +64,7 @@ def test_templates():
     [
         ({"tables": "nope"}, r"No table is named raw\.nope"),
         ({"tables": "readings", "orphan_days": 0}, "running writer"),
+        ({"tables": "readings", "snapshot_days": 0}, "running query"),
         ({"tables": "readings", "jobs": ["vacuum"]}, "name some of"),
         ({"tables": "readings", "keep_last": 0}, "keep_last"),
         ({"tables": "readings", "iceberg_conn_id": "elsewhere"}, "'elsewhere' is not set"),
