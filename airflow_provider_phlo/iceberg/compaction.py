@@ -16,7 +16,7 @@ from typing import Any
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.io import FileIO
-from pyiceberg.manifest import DataFile, ManifestContent
+from pyiceberg.manifest import DataFile, DataFileContent, ManifestContent
 from pyiceberg.table import FileScanTask, Table
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
@@ -219,25 +219,30 @@ def _summary(result: CompactionResult) -> dict[str, str]:
     }
 
 
-def _tasks(table: Table) -> list[FileScanTask]:
-    """Return the live files of main, with what is deleted of them."""
-    identifier, head = ".".join(table.name()), branches.head(table)
+def check_compaction(table: Table) -> None:
+    """
+    Check that PyIceberg can rewrite main.
+
+    :raises ConfigurationError: if it cannot.
+    """
+    identifier = ".".join(table.name())
     if table.metadata.format_version > 2:
         raise ConfigurationError(
             f"{identifier} has format version {table.metadata.format_version}, whose row ids a rewrite by PyIceberg "
             "would lose: compact it with Trino (ALTER TABLE … EXECUTE optimize)."
         )
-    if head is None:
-        return []
-    try:
-        return list(table.scan(snapshot_id=head).plan_files())
-    except ValueError as error:
-        if "equality deletes" not in str(error):
-            raise
+    if any(file.content == DataFileContent.EQUALITY_DELETES for file in _delete_files(table)):
         raise ConfigurationError(
             f"{identifier} has equality deletes, which PyIceberg cannot read: compact it with the engine that wrote "
             "them, or with Trino (ALTER TABLE … EXECUTE optimize)."
-        ) from error
+        )
+
+
+def _tasks(table: Table) -> list[FileScanTask]:
+    """Return the live files of main, with what is deleted of them."""
+    check_compaction(table)
+    head = branches.head(table)
+    return list(table.scan(snapshot_id=head).plan_files()) if head is not None else []
 
 
 def _partitions(tasks: Iterable[FileScanTask]) -> Iterator[list[FileScanTask]]:
@@ -266,16 +271,17 @@ def _packed(tasks: Iterable[FileScanTask], target: int) -> list[Bin]:
 
 def _unneeded(table: Table, tasks: Iterable[FileScanTask], bins: Iterable[Bin]) -> tuple[DataFile, ...]:
     """Return the delete files that no data file outside ``bins`` needs."""
-    snapshot = table.current_snapshot()
     rewritten = {task.file.file_path for item in bins for task in item.tasks}
     needed = {path for task in tasks if task.file.file_path not in rewritten for path in _delete_paths(task)}
-    return tuple(
-        entry.data_file
-        for manifest in (snapshot.manifests(table.io) if snapshot else ())
-        if manifest.content == ManifestContent.DELETES
-        for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True)
-        if entry.data_file.file_path not in needed
-    )
+    return tuple(file for file in _delete_files(table) if file.file_path not in needed)
+
+
+def _delete_files(table: Table) -> Iterator[DataFile]:
+    snapshot = table.current_snapshot()
+    for manifest in snapshot.manifests(table.io) if snapshot else ():
+        if manifest.content == ManifestContent.DELETES:
+            for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True):
+                yield entry.data_file
 
 
 def _delete_paths(task: FileScanTask) -> frozenset[str]:

@@ -17,7 +17,7 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
-from airflow_provider_phlo.iceberg.compaction import compact, plan_compaction
+from airflow_provider_phlo.iceberg.compaction import check_compaction, compact, plan_compaction
 from airflow_provider_phlo.iceberg.duckdb import all_tables
 from airflow_provider_phlo.iceberg.expiry import ExpiryPlan, Retention, expire, held_by, plan_expiry
 from airflow_provider_phlo.iceberg.manifest_rewrite import plan_manifests, rewrite_manifests
@@ -195,4 +195,4 @@ def _check(catalog: Catalog, identifier: str, options: MaintenanceOptions) -> No
     if "orphans" in options.jobs:
         check_orphan_removal(catalog, table, days=options.orphan_days, force=options.force)
     if "compaction" in options.jobs:
-        plan_compaction(table)
+        check_compaction(table)
