@@ -37,6 +37,8 @@ MARK_PREFIX = "phlo.run."
 STATE_PROPERTY = "phlo.dlt-state"
 # snapshots that main was set back from: a branch made on top of one must not bring it back
 UNDONE_PROPERTY = "phlo.undone-snapshots"
+# when that was, in seconds: what was extracted before goes on from a state that is not the table's any more
+SET_BACK_PROPERTY = "phlo.set-back-at"
 # A retry comes within days; marks beyond both limits only make the metadata larger.
 MARKS_KEPT = 100
 MARK_DAYS = 7

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +30,12 @@ from pyiceberg.table.update import (
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
 from airflow_provider_phlo.iceberg import branches
-from airflow_provider_phlo.iceberg.branches import MARK_PREFIX, STATE_PROPERTY, UNDONE_PROPERTY
+from airflow_provider_phlo.iceberg.branches import (
+    MARK_PREFIX,
+    SET_BACK_PROPERTY,
+    STATE_PROPERTY,
+    UNDONE_PROPERTY,
+)
 from airflow_provider_phlo.iceberg.commits import retried, set_ref
 from airflow_provider_phlo.iceberg.history import HistoryEntry, entry_of, load, moment
 
@@ -103,7 +109,8 @@ def rollback(catalog: Catalog, plan: RollbackPlan) -> None:
     """
     Do what ``plan`` says, in one commit.
 
-    A run that merged on top of what is undone cannot publish that: it merges again on top of what main is now.
+    A run that merged on top of what is undone cannot publish that: it merges again on top of what main is now, and
+    leaves dlt's state as it is (``landing``).
 
     :raises CommitConflictError: if main has moved since it was planned; nothing was changed.
     """
@@ -123,8 +130,7 @@ def rollback(catalog: Catalog, plan: RollbackPlan) -> None:
 
 def _updates(table: Table, plan: RollbackPlan) -> Iterator[TableUpdate]:
     changed = {name: value for name, value in plan.properties.items() if value is not None}
-    if changed:
-        yield SetPropertiesUpdate(updates=changed)
+    yield SetPropertiesUpdate(updates={**changed, SET_BACK_PROPERTY: f"{time.time():.3f}"})
     gone = [name for name, value in plan.properties.items() if value is None and name in table.properties]
     if gone:
         yield RemovePropertiesUpdate(removals=gone)

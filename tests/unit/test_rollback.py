@@ -11,6 +11,7 @@ import pytest
 from pyiceberg.catalog import Catalog
 
 from airflow_provider_phlo import landing, staging
+from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg import branches, maintenance, rollback
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.merge import MergePlan
@@ -30,8 +31,8 @@ def counter(n: Any = dlt.sources.incremental("n", initial_value=0)) -> Iterator[
 class Pipeline:
     """The tasks of a run, with the state that the table keeps."""
 
-    def __init__(self, home: Path) -> None:
-        self.home, self.root = home, home / "staging"
+    def __init__(self, home: Path, definition: TableDefinition = DEFINITION) -> None:
+        self.home, self.root, self.definition = home, home / "staging", definition
         self.catalog: Catalog = open_catalog("phlo", embedded_properties(home))
 
     def land(self, token: str) -> dict[str, Any]:
@@ -46,13 +47,13 @@ class Pipeline:
             state=landing.table_state(find_table(self.catalog, TABLE)),
         )
         assert batch is not None
-        landed = landing.land(self.catalog, self.root, staging.load(self.root, batch.folder), DEFINITION)
+        landed = landing.land(self.catalog, self.root, staging.load(self.root, batch.folder), self.definition)
         assert landed is not None
         return landed
 
     def publish(self, landed: dict[str, Any], audited: list[str] | None = None) -> dict[str, Any]:
         seen = [] if audited is None else audited
-        return landing.publish(self.catalog, self.root, landed, DEFINITION, seen.append)
+        return landing.publish(self.catalog, self.root, landed, self.definition, seen.append)
 
     def run(self, token: str) -> int:
         self.publish(self.land(token))
@@ -104,3 +105,18 @@ def test_a_run_in_flight_merges_again_on_top_of_what_is_left(pipeline: Pipeline)
     assert audited == [flying["branch"]]
     assert published["inserted"] == 2
     assert pipeline.numbers() == [1, 2, 5, 6]  # 3 and 4 stay undone
+    pipeline.run("four")
+    assert pipeline.numbers() == [1, 2, 3, 4, 5, 6]  # and are read again
+
+
+def test_a_run_in_flight_that_would_double_rows_is_stopped(tmp_path: Path) -> None:
+    pipeline = Pipeline(tmp_path, TableDefinition(TABLE, MergePlan("append", deduplication=False)))
+    one = pipeline.run("one")
+    pipeline.run("two")
+    flying = pipeline.land("three")
+    pipeline.back(one)
+    with pytest.raises(ConfigurationError, match="clear the run"):
+        pipeline.publish(flying)
+    assert pipeline.numbers() == [1, 2]
+    pipeline.run("cleared")
+    assert pipeline.numbers() == [1, 2, 3, 4]
