@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pyiceberg.catalog import Catalog
@@ -53,6 +53,10 @@ class Bin:
     def holds(self, present: dict[str, frozenset[str]]) -> bool:
         """Return whether all files are ``present`` with no more and no fewer rows."""
         return all(present.get(task.file.file_path) == _delete_paths(task) for task in self.tasks)
+
+
+# a bin, and the files that hold its rows now
+_Written = tuple[Bin, list[DataFile]]
 
 
 @dataclass(frozen=True)
@@ -129,73 +133,76 @@ def compact(
     table = catalog.load_table(identifier)
     target = target_bytes or int(table.properties.get(TARGET_PROPERTY, TARGET_BYTES))
     plan = plan_compaction(table, target_bytes=target, min_files=min_files)
-    written: list[tuple[Bin, list[DataFile]]] = []
+    written: list[_Written] = []
     try:
         for item in plan.bins:
             files: list[DataFile] = []
             written.append((item, files))
             files.extend(write_tasks(table, item.tasks, target))
-        return _committed(catalog, table, written)
     except Exception:
         _discard(table.io, written)
         raise
+    return _committed(catalog, table, written)
 
 
-def _committed(catalog: Catalog, table: Table, written: list[tuple[Bin, list[DataFile]]]) -> CompactionResult:
-    """Commit what is written; bins that another writer took a file of are given up."""
+def _committed(catalog: Catalog, table: Table, written: list[_Written]) -> CompactionResult:
+    """
+    Commit what is written; bins that another writer took a file of are given up.
+
+    After an error that does not say whether the commit was made, nothing is removed: orphan removal will know.
+    """
     identifier, base, total = ".".join(table.name()), base_of(table), _count(written)
     for round_number in range(COMMITS):
         tasks = _tasks(table)
         _give_up_stale(table, tasks, written)
-        bins = tuple(item for item, _ in written)
-        dropped = _unneeded(table, tasks, bins)
-        if not bins and not dropped:
+        dropped = _unneeded(table, tasks, [item for item, _ in written])
+        if not written and not dropped:
             return CompactionResult(skipped=total)
         result = _result(written, dropped, total)
         try:
             snapshot_id = commit_rewrite(catalog, table, _rewrite(written, dropped), _summary(result))
+            return replace(result, snapshot_id=snapshot_id)
         except CommitConflictError as conflict:
             log.info("%s: %s; compacting what is still there", identifier, conflict)
             pause(round_number)
             table = catalog.load_table(identifier)
             if base_of(table)[:2] != base[:2]:
-                raise CommitConflictError(
-                    f"{identifier} was partitioned anew meanwhile; compact it again."
-                ) from conflict
-            continue
-        return CompactionResult(**{**vars(result), "snapshot_id": snapshot_id})
+                break
+    _discard(table.io, written)
     raise CommitConflictError(
-        f"{identifier}: other writers moved main {COMMITS} times in a row; nothing was compacted, retry later."
+        f"{identifier}: nothing was compacted, main was moved {round_number + 1} times in a row, or partitioned "
+        "it anew; retry later."
     )
 
 
-def _give_up_stale(table: Table, tasks: Iterable[FileScanTask], written: list[tuple[Bin, list[DataFile]]]) -> None:
+def _give_up_stale(table: Table, tasks: Iterable[FileScanTask], written: list[_Written]) -> None:
     present = {task.file.file_path: _delete_paths(task) for task in tasks}
     stale = [pair for pair in written if not pair[0].holds(present)]
     _discard(table.io, stale)
     written[:] = [pair for pair in written if pair not in stale]
 
 
-def _discard(io: FileIO, written: Iterable[tuple[Bin, list[DataFile]]]) -> None:
+def _discard(io: FileIO, written: Iterable[_Written]) -> None:
     """Remove files that no commit has named."""
-    for _, files in written:
-        for file in files:
-            with suppress(OSError):
-                io.delete(file.file_path)
+    for file in _files(written):
+        with suppress(OSError):
+            io.delete(file.file_path)
 
 
-def _rewrite(written: Sequence[tuple[Bin, list[DataFile]]], dropped: Sequence[DataFile]) -> Rewrite:
+def _files(written: Iterable[_Written]) -> list[DataFile]:
+    return [file for _, files in written for file in files]
+
+
+def _rewrite(written: Sequence[_Written], dropped: Sequence[DataFile]) -> Rewrite:
     return Rewrite(
-        added=[file for _, files in written for file in files],
+        added=_files(written),
         removed=[task.file for item, _ in written for task in item.tasks],
         dropped=dropped,
     )
 
 
-def _result(
-    written: Sequence[tuple[Bin, list[DataFile]]], dropped: Sequence[DataFile], planned: int
-) -> CompactionResult:
-    added = [file for _, files in written for file in files]
+def _result(written: Sequence[_Written], dropped: Sequence[DataFile], planned: int) -> CompactionResult:
+    added = _files(written)
     return CompactionResult(
         files=_count(written),
         bytes=sum(item.bytes for item, _ in written),
@@ -206,7 +213,7 @@ def _result(
     )
 
 
-def _count(written: Sequence[tuple[Bin, list[DataFile]]]) -> int:
+def _count(written: Sequence[_Written]) -> int:
     return sum(len(item.tasks) for item, _ in written)
 
 

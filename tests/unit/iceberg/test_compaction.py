@@ -402,9 +402,47 @@ def test_a_new_spec_meanwhile_gives_all_up(catalog: Catalog, monkeypatch: pytest
             update.add_field("d", DayTransform(), "day")
 
     meanwhile(monkeypatch, lambda: (partition(), run(catalog, "other", rows.set_column(0, "k", pa.array([9])))))
-    with pytest.raises(CommitConflictError, match="partitioned anew"):
+    with pytest.raises(CommitConflictError, match="or partitioned it anew"):
         compact(catalog, TABLE)
     assert not any("compacted" in name for name in data_on_disk(catalog))
+
+
+def test_a_commit_that_was_made_and_not_answered_keeps_its_files(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(catalog)
+    for number in range(3):
+        run(catalog, f"t{number}", rows_of(number))
+    before, commit_table = content(catalog), catalog.commit_table
+
+    def unanswered(*args: Any) -> None:
+        monkeypatch.setattr(catalog, "commit_table", commit_table)
+        catalog.commit_table(*args)
+        raise ConnectionError("the connection was lost")
+
+    monkeypatch.setattr(catalog, "commit_table", unanswered)
+    with pytest.raises(ConnectionError):
+        compact(catalog, TABLE)
+    assert (content(catalog), len(files(catalog))) == (before, 1)
+
+
+def test_a_full_disk_leaves_nothing(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(catalog, partition_by=("d",))
+    for number in range(3):
+        run(catalog, f"t{number}", rows_of(2 * number, 2 * number + 1))
+    before, on_disk = content(catalog), data_on_disk(catalog)
+    write, left = compaction.write_tasks, [1]
+
+    def write_tasks(*args: Any) -> Any:
+        if not left:
+            raise OSError(28, "No space left on device")
+        left.pop()
+        return write(*args)
+
+    monkeypatch.setattr(compaction, "write_tasks", write_tasks)
+    with pytest.raises(OSError, match="No space"):
+        compact(catalog, TABLE)
+    assert (content(catalog), data_on_disk(catalog)) == (before, on_disk)
 
 
 def test_main_that_never_rests_ends_with_an_error(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -413,7 +451,7 @@ def test_main_that_never_rests_ends_with_an_error(catalog: Catalog, monkeypatch:
     for number in range(2):
         run(catalog, f"t{number}", rows_of(number))
     meanwhile(monkeypatch, *[lambda n=n: run(catalog, f"a{n}", rows_of(100 + n)) for n in range(3)])
-    with pytest.raises(CommitConflictError, match="3 times in a row"):
+    with pytest.raises(CommitConflictError, match="moved 3 times in a row"):
         compact(catalog, TABLE)
     assert sum(content(catalog).values()) == 5
     assert not any("compacted" in name for name in data_on_disk(catalog))
