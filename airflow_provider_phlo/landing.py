@@ -17,6 +17,7 @@ from pyiceberg.table import Table
 from airflow_provider_phlo import staging
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
 from airflow_provider_phlo.iceberg import branches, tables
+from airflow_provider_phlo.iceberg.branches import SET_BACK_PROPERTY, STATE_PROPERTY
 from airflow_provider_phlo.iceberg.commits import pause
 from airflow_provider_phlo.iceberg.merge import MergePlan, MergeResult, merge
 from airflow_provider_phlo.schemas.columns import ModelColumns
@@ -25,7 +26,6 @@ from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg, pandera_to_i
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
-STATE_PROPERTY = "phlo.dlt-state"
 PUBLISH_ATTEMPTS = 20
 
 
@@ -205,12 +205,35 @@ def publish(
             result["branch"],
             token=batch.token,
             result=result,
-            properties={STATE_PROPERTY: batch.state} if batch.state else None,
+            properties=_advanced_state(catalog, batch, definition),
             expected_head=result["head"],
         )
         return branches.published_result(catalog.load_table(definition.table), batch.token) or dict(result)
 
     return _until_done(attempt, definition.table)
+
+
+def _advanced_state(catalog: Catalog, batch: staging.StagedBatch, definition: TableDefinition) -> dict[str, str] | None:
+    """
+    Return dlt's state as the table is to keep it; None leaves the table's as it is.
+
+    The state of a batch that was extracted before main was set back goes on from what was undone: with it, nobody
+    would read that again. Without it, the next run reads this batch again, too.
+
+    :raises ConfigurationError: if rows that are read again would be doubled.
+    """
+    if not batch.state:
+        return None
+    plan, properties = definition.plan, catalog.load_table(definition.table).properties
+    if batch.staged_at - batch.seconds >= float(properties.get(SET_BACK_PROPERTY, 0)):
+        return {STATE_PROPERTY: batch.state}
+    if plan.strategy == "append" and not (plan.deduplication and plan.method == "hash"):
+        raise ConfigurationError(
+            f"{definition.table} was set back while this run was under way, and what it appends would be read again "
+            "by the next: clear the run, so that it goes on from where the table is now."
+        )
+    log.info("%s was set back meanwhile: the next run reads again from there", definition.table)
+    return None
 
 
 def _rebased(

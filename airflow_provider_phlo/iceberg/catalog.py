@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.exceptions import NamespaceAlreadyExistsError
+from pyiceberg.table import Table
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 # a SQL catalog has two tables; each may have been created by somebody else in between
@@ -61,3 +62,8 @@ def ensure_namespace(catalog: Catalog, namespace: str) -> None:
             catalog.create_namespace(namespace)
         except (NamespaceAlreadyExistsError, IntegrityError):  # another process was faster
             return
+
+
+def is_nessie(catalog: Catalog, table: Table) -> bool:
+    """Return whether a table is in a Nessie catalog, whose branches have metadata files of their own."""
+    return any(name.startswith("nessie.") for name in (*catalog.properties, *table.properties))

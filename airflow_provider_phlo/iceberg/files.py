@@ -28,7 +28,7 @@ from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.partitioning import PartitionSpec, partition_record_value
 from pyiceberg.schema import Schema, sanitize_column_names
 from pyiceberg.table import FileScanTask, Table
-from pyiceberg.table.sorting import SortDirection
+from pyiceberg.table.sorting import NullOrder, SortDirection
 from pyiceberg.typedef import Record
 
 from airflow_provider_phlo.exceptions import TransientError
@@ -139,9 +139,15 @@ class Partition:
 
 @dataclass
 class FileLayout:
-    """How the data files of a table are written; one for all writers of a merge."""
+    """
+    How the data files of a table are written; one for all writers of a merge.
+
+    :param label: part of the files' names.
+    :param written: the files that were begun.
+    """
 
     table: Table
+    label: str = "merged"
     written: list[str] = field(default_factory=list)
     _id: uuid.UUID = field(default_factory=uuid.uuid4)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
@@ -175,11 +181,15 @@ class FileLayout:
         }
 
     @cached_property
-    def sort_keys(self) -> list[tuple[str, str]]:
+    def sort_keys(self) -> list[tuple[str, str, str]]:
         """Return Arrow's sort keys; what is nested, of a table made elsewhere, cannot be sorted by here."""
         names = {item.field_id: item.name for item in self.schema.fields if item.field_type.is_primitive}
         return [
-            (names[item.source_id], "descending" if item.direction == SortDirection.DESC else "ascending")
+            (
+                names[item.source_id],
+                "descending" if item.direction == SortDirection.DESC else "ascending",
+                "at_end" if item.null_order == NullOrder.NULLS_LAST else "at_start",
+            )
             for item in self.table.sort_order().fields
             if item.source_id in names
         ]
@@ -190,7 +200,7 @@ class FileLayout:
 
     def new_path(self, partition: Partition) -> str:
         """Return where the next file goes."""
-        name = f"{next(self._numbers):05d}-{self._id}.parquet"
+        name = f"{next(self._numbers):05d}-{self.label}-{self._id}.parquet"
         unpartitioned = not partition.spec.fields
         # a partition of ours has all that PyIceberg's PartitionKey is asked for here
         path = self.table.location_provider().new_data_location(name, None if unpartitioned else partition)  # type: ignore[arg-type]
@@ -213,7 +223,7 @@ class PartitionWriter:
         self.files: list[DataFile] = []
         self.waiting: list[pa.Table] = []
         self.waiting_bytes = 0
-        self._file: _OpenFile | None = None
+        self._file: OpenFile | None = None
 
     def write(self, rows: pa.Table) -> None:
         """Take rows; they are written when enough are waiting."""
@@ -230,11 +240,10 @@ class PartitionWriter:
             return
         rows = pa.concat_tables(self.waiting)
         self.waiting, self.waiting_bytes = [], 0
-        rows = pa.table(rows.columns, schema=self.layout.arrow_schema)
         if self.layout.sort_keys:
-            rows = rows.sort_by(self.layout.sort_keys)
+            rows = rows.take(pc.sort_indices(rows, sort_keys=self.layout.sort_keys))
         if self._file is None:
-            self._file = _OpenFile(self.layout, self.partition, rows)
+            self._file = OpenFile(self.layout, self.partition, rows)
         self._file.write(rows)
         # a file is sorted as a whole, so it ends with what was sorted
         if self.layout.sort_keys or self._file.size >= self.layout.target_bytes:
@@ -252,13 +261,14 @@ class PartitionWriter:
             self._file = None
 
 
-class _OpenFile:
+class OpenFile:
     """One Parquet file that is being written."""
 
     def __init__(self, layout: FileLayout, partition: Partition, sample: pa.Table) -> None:
         self.layout = layout
         self.partition = partition
         self.path = layout.new_path(partition)
+        self.rows = 0
         with disk_errors(self.path):
             self._stream = layout.table.io.new_output(self.path).create(overwrite=True)
             self._writer = pq.ParquetWriter(
@@ -271,13 +281,18 @@ class _OpenFile:
 
     @property
     def size(self) -> int:
+        """Return the bytes that are written."""
         return int(self._stream.tell())
 
     def write(self, rows: pa.Table) -> None:
+        """Write rows of the table's columns as row groups."""
+        rows = pa.table(rows.columns, schema=self.layout.arrow_schema)
         with disk_errors(self.path):
             self._writer.write_table(rows, row_group_size=self.layout.row_group_rows)
+        self.rows += len(rows)
 
     def close(self) -> DataFile:
+        """End the file and return what the manifest says of it."""
         with disk_errors(self.path):
             self._writer.close()
             size = self.size
@@ -289,7 +304,7 @@ class _OpenFile:
             file_format=FileFormat.PARQUET,
             partition=self.partition.record,
             file_size_in_bytes=size,
-            sort_order_id=None,
+            sort_order_id=self.layout.table.metadata.default_sort_order_id if self.layout.sort_keys else None,
             spec_id=self.partition.spec.spec_id,
             equality_ids=None,
             key_metadata=None,
@@ -318,6 +333,7 @@ def _worth_a_dictionary(rows: pa.Table) -> list[str]:
         name
         for name in sample.column_names
         if not pa.types.is_nested(sample.schema.field(name).type)
+        and not isinstance(sample.schema.field(name).type, pa.BaseExtensionType)
         and pc.count_distinct(sample[name], mode="all").as_py() <= DICTIONARY_SHARE * len(sample)
     ]
 
