@@ -19,6 +19,7 @@ from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationE
 from airflow_provider_phlo.iceberg import branches, tables
 from airflow_provider_phlo.iceberg.commits import pause
 from airflow_provider_phlo.iceberg.merge import MergePlan, MergeResult, merge
+from airflow_provider_phlo.iceberg.publication import Publication, run_branch
 from airflow_provider_phlo.schemas.columns import ModelColumns
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg, pandera_to_iceberg
 
@@ -94,18 +95,21 @@ def _published(catalog: Catalog, identifier: str, token: str) -> dict[str, Any] 
 def _merged(
     catalog: Catalog, batch: staging.StagedBatch, rows: pa.Table, definition: TableDefinition
 ) -> dict[str, Any]:
-    _prepare(catalog, definition, rows)
+    run = run_branch(catalog, branches.branch_name(batch.token))
     summary = {"phlo.run-id": batch.run_id, "phlo.read": str(batch.read), "phlo.quarantined": str(batch.quarantined)}
 
     def attempt() -> MergeResult:
+        run.start(definition.table)
+        _prepare(run.target, definition, rows)
         return merge(
-            catalog,
+            run.target,
             definition.table,
             rows,
             definition.plan,
             token=batch.token,
             partition_date=batch.partition_date,
             summary=summary,
+            branch=run.ref,
         )
 
     return _landed(batch, _until_done(attempt, definition.table))
@@ -157,11 +161,14 @@ def _quarantine(catalog: Catalog, root: Any, batch: staging.StagedBatch) -> None
     table = quarantine_table(batch.table)
     plan = MergePlan(key=("quarantine_id",))
     definition = TableDefinition(table, plan, partition_by=("partition_date",), metadata_columns=False)
-    _prepare(catalog, definition, rejected)
+    run = run_branch(catalog, f"{branches.branch_name(batch.token)}_quarantine")
 
     def attempt() -> None:
-        merged = merge(catalog, table, rejected, plan, token=batch.token, partition_date=batch.partition_date)
-        branches.publish(catalog, table, branches.branch_name(batch.token), expected_head=merged.head)
+        run.start(table)
+        _prepare(run.target, definition, rejected)
+        day = batch.partition_date
+        merged = merge(run.target, table, rejected, plan, token=batch.token, partition_date=day, branch=run.ref)
+        run.publish(Publication(table, expected_head=merged.head))
 
     _until_done(attempt, table)
 
@@ -181,26 +188,25 @@ def publish(
     :returns: ``landed``, with main's snapshot; the first result, if the run has published already.
     :raises CommitConflictError: if main moved in every round.
     """
+    run = run_branch(catalog, landed["branch"])
     published = _published(catalog, definition.table, landed["token"])
     if published is not None:
+        run.drop(definition.table)
         return published
     batch = staging.load(root, landed["folder"])
     rounds = count()
 
     def attempt() -> dict[str, Any]:
         result = landed if next(rounds) == 0 else _rebased(catalog, root, batch, definition, audit)
-        branches.publish(
-            catalog,
-            definition.table,
-            result["branch"],
-            token=batch.token,
-            result=result,
-            properties={STATE_PROPERTY: batch.state} if batch.state else None,
-            expected_head=result["head"],
-        )
+        run.publish(_publication(batch, definition, result))
         return branches.published_result(catalog.load_table(definition.table), batch.token) or dict(result)
 
     return _until_done(attempt, definition.table)
+
+
+def _publication(batch: staging.StagedBatch, definition: TableDefinition, result: Mapping[str, Any]) -> Publication:
+    state = {STATE_PROPERTY: batch.state} if batch.state else {}
+    return Publication(definition.table, batch.token, result, state, expected_head=result["head"])
 
 
 def _rebased(

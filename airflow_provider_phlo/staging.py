@@ -22,6 +22,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -215,7 +216,7 @@ def remove_expired(root: Any, table: str, older_than: float) -> int:
     """
     Remove the staged batches of ``table`` that are older than ``older_than`` (seconds since 1970), and say how many.
 
-    An attempt without manifest counts by the age of its folder. Another process may be removing them too.
+    An attempt without manifest counts by the last that was written to it. Another process may be removing them too.
     """
     removed = 0
     for day in _children(root / table):
@@ -230,10 +231,24 @@ def _staged_at(folder: Any) -> float:
     batch = _read(folder / MANIFEST)
     if batch:
         return batch.staged_at
+    known = [moment for path in (folder, *_below(folder)) if (moment := _changed_at(path))]
+    return max(known, default=time.time())
+
+
+def _below(folder: Any) -> Iterator[Any]:
+    for path in _children(folder):
+        yield path
+        if path.is_dir():
+            yield from _below(path)
+
+
+def _changed_at(path: Any) -> float:
+    """Return when a file or folder was last written; 0 where nobody knows, as of the folders of an object store."""
     try:
-        return float(folder.stat().st_mtime)
+        moment = path.stat().st_mtime
     except FileNotFoundError:
-        return time.time()
+        return 0
+    return float(moment.timestamp() if isinstance(moment, datetime) else moment or 0)
 
 
 def _children(path: Any) -> list[Any]:

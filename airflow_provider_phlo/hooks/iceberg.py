@@ -78,7 +78,12 @@ class PhloIcebergHook(IcebergHook):
         return open_catalog(properties.pop("catalog_name", settings.catalog_name()), properties)
 
 
-def _connection_properties(connection: Connection) -> dict[str, str]:
+def known_extras(connection: Connection) -> dict[str, str]:
+    """
+    Return the extras of an ``iceberg`` connection.
+
+    :raises ConfigurationError: if it has any that are not known; their values are not repeated.
+    """
     extra: dict[str, Any] = connection.extra_dejson
     unknown = sorted(set(extra) - ALLOWED_EXTRAS)
     if unknown:
@@ -86,12 +91,17 @@ def _connection_properties(connection: Connection) -> dict[str, str]:
             f"Connection '{connection.conn_id}' has extras that are not known: {', '.join(unknown)}. "
             f"Known ones: {', '.join(sorted(ALLOWED_EXTRAS))}."
         )
+    return {name: str(value) for name, value in extra.items()}
+
+
+def _connection_properties(connection: Connection) -> dict[str, str]:
+    extra = known_extras(connection)
     if not connection.host and "uri" not in extra:
         raise ConfigurationError(
             f"Connection '{connection.conn_id}' does not say where the catalog is: set its host (the address of a REST "
             "catalog, the database server of a SQL one) or the extra 'uri'."
         )
-    properties = {"type": "rest", **{name: str(value) for name, value in extra.items()}}
+    properties = {"type": "rest", **extra}
     if properties["type"] == "sql":
         properties.setdefault("uri", _sql_uri(connection))
     elif connection.host:

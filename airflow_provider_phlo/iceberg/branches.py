@@ -27,7 +27,8 @@ from pyiceberg.table.update import (
     TableUpdate,
 )
 
-from airflow_provider_phlo.exceptions import CommitConflictError
+from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
+from airflow_provider_phlo.iceberg import nessie
 from airflow_provider_phlo.iceberg.commits import retried, set_ref
 
 MARK_PREFIX = "phlo.run."
@@ -60,7 +61,9 @@ def create(catalog: Catalog, identifier: str, branch: str) -> Table:
     A table without snapshots gets no branch yet: the first write creates it.
 
     :returns: the table as loaded after the commit.
+    :raises ConfigurationError: on Nessie, where a table's branch would replace main.
     """
+    require_table_branches(catalog, branch)
 
     def attempt() -> Table:
         table = catalog.load_table(identifier)
@@ -72,6 +75,19 @@ def create(catalog: Catalog, identifier: str, branch: str) -> Table:
         return catalog.load_table(identifier)
 
     return retried(attempt, identifier)
+
+
+def require_table_branches(catalog: Catalog, branch: str | None) -> None:
+    """
+    Refuse the branch of a single table where it would destroy data.
+
+    :raises ConfigurationError: on Nessie, where it would replace main.
+    """
+    if branch not in (None, MAIN_BRANCH) and nessie.is_nessie(catalog):
+        raise ConfigurationError(
+            f"Catalog {catalog.name!r} is a Nessie, on which a table's own branch ({branch}) would replace main: use "
+            "a branch of the whole catalog, see iceberg.publication.run_branch."
+        )
 
 
 def drop(catalog: Catalog, identifier: str, branch: str) -> None:

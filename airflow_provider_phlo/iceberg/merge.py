@@ -23,6 +23,7 @@ from pyiceberg.expressions import AlwaysTrue, BooleanExpression, EqualTo
 from pyiceberg.io.pyarrow import ArrowScan, _dataframe_to_data_files
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import FileScanTask, Table
+from pyiceberg.table.refs import MAIN_BRANCH
 from pyiceberg.table.sorting import SortDirection
 
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
@@ -127,6 +128,7 @@ def merge(
     token: str,
     partition_date: str | None = None,
     summary: Mapping[str, str] | None = None,
+    branch: str | None = None,
 ) -> MergeResult:
     """
     Merge ``batch`` into a branch of its own, made at main's head; what an earlier attempt left there is dropped.
@@ -134,6 +136,7 @@ def merge(
     :param identifier: ``namespace.table``; the table exists and its schema fits (see ``tables.evolve``).
     :param batch: the rows in arrival order.
     :param token: names the branch, ``phlo_<token>``.
+    :param branch: another branch; ``main`` writes straight to it.
     :param partition_date: the run's partition, which ``replace`` replaces.
     :param summary: more properties of the snapshot, their names begin with ``phlo.``.
     :raises SchemaError: if a key is NULL, or shared by rows of a batch that is not to be deduplicated, or rows do not
@@ -142,8 +145,9 @@ def merge(
     :raises CommitConflictError: if another attempt of the same run writes to the branch.
     """
     started = time.monotonic()
-    branch = branches.branch_name(token)
-    table = branches.create(catalog, identifier, branch)
+    branch = branch or branches.branch_name(token)
+    straight = branch == MAIN_BRANCH
+    table = catalog.load_table(identifier) if straight else branches.create(catalog, identifier, branch)
     _require_columns(table, plan.key)
     rows = with_hashes(fit(batch, table))
     work = _Work(catalog, table, branch)
