@@ -15,6 +15,7 @@ from urllib.parse import quote
 from requests import RequestException
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError, TransientError
+from airflow_provider_phlo.iceberg.catalog import is_nessie as is_nessie
 from airflow_provider_phlo.iceberg.catalog import open_catalog
 
 if TYPE_CHECKING:
@@ -22,22 +23,13 @@ if TYPE_CHECKING:
     from pyiceberg.table import Table
     from requests import Response
 
-IS_NESSIE, MAIN, ICEBERG_URI, API_URI = (
-    "nessie.is-nessie-catalog",
-    "nessie.default-branch.name",
-    "nessie.iceberg-base-uri",
-    "nessie.core-base-uri",
-)
+# properties that the server gives to a catalog and to a table
+MAIN, ICEBERG_URI, API_URI = "nessie.default-branch.name", "nessie.iceberg-base-uri", "nessie.core-base-uri"
 COMMIT = "nessie.commit.id"
 RUN_PREFIX = "phlo_"
 TIMEOUT = 60
 CONFLICT = 409
 NOT_FOUND = 404
-
-
-def is_nessie(catalog: Catalog) -> bool:
-    """Return whether the catalog is a Nessie server: it says so when it is opened."""
-    return str(catalog.properties.get(IS_NESSIE, "")).lower() == "true"
 
 
 def at(catalog: Catalog, branch: str) -> Catalog:

@@ -11,6 +11,7 @@ from airflow_provider_phlo.embedded_postgres import PostgresServer, ensure_postg
 from tests.services.nessie import NessieServer, running_nessie
 from tests.services.s3 import S3Server, running_s3
 from tests.services.stores import KINDS, Store, embedded, on_nessie, on_postgres, on_s3
+from tests.unit.conftest import make_context, run_ingestion  # noqa: F401  # fixtures
 
 
 @pytest.fixture(scope="session")
@@ -58,3 +59,9 @@ def _applied(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("airflow.sdk.io.store._STORE_CACHE", {})
     return store
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Return the store's ``PHLO_HOME``."""
+    return tmp_path
