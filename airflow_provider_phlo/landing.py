@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, TypeVar
@@ -16,7 +16,7 @@ from pyiceberg.table import Table
 
 from airflow_provider_phlo import staging
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
-from airflow_provider_phlo.iceberg import branches, tables
+from airflow_provider_phlo.iceberg import branches, publication, tables
 from airflow_provider_phlo.iceberg.commits import pause
 from airflow_provider_phlo.iceberg.merge import MergePlan, MergeResult, merge
 from airflow_provider_phlo.iceberg.publication import Publication, run_branch
@@ -202,6 +202,54 @@ def publish(
         return branches.published_result(catalog.load_table(definition.table), batch.token) or dict(result)
 
     return _until_done(attempt, definition.table)
+
+
+@dataclass(frozen=True)
+class LandedTable:
+    """
+    One of several tables that are published together.
+
+    :param landed: what :func:`land` returned.
+    :param audit: checks the branch it is given, and raises when a blocking check fails.
+    """
+
+    landed: Mapping[str, Any]
+    definition: TableDefinition
+    audit: Callable[[str], None]
+
+
+def publish_together(catalog: Catalog, root: Any, landed: Sequence[LandedTable]) -> list[dict[str, Any]]:
+    """
+    Make the audited branches of several tables main in one commit; for Nessie catalogs.
+
+    When main has moved in one of them meanwhile, all are merged and audited again on top of it.
+
+    :returns: of each table what :func:`publish` returns.
+    :raises ConfigurationError: if the catalog cannot commit several tables at once.
+    :raises CommitConflictError: if main moved in every round.
+    """
+    batches = [staging.load(root, each.landed["folder"]) for each in landed]
+    rounds = count()
+
+    def attempt() -> list[dict[str, Any]]:
+        rebase = next(rounds) > 0
+        results = [
+            _rebased(catalog, root, batch, each.definition, each.audit) if rebase else each.landed
+            for batch, each in zip(batches, landed, strict=True)
+        ]
+        publication.publish_together(
+            catalog,
+            [
+                (result["branch"], _publication(batch, each.definition, result))
+                for batch, each, result in zip(batches, landed, results, strict=True)
+            ],
+        )
+        return [
+            branches.published_result(catalog.load_table(each.definition.table), batch.token) or dict(result)
+            for batch, each, result in zip(batches, landed, results, strict=True)
+        ]
+
+    return _until_done(attempt, ", ".join(each.definition.table for each in landed))
 
 
 def _publication(batch: staging.StagedBatch, definition: TableDefinition, result: Mapping[str, Any]) -> Publication:

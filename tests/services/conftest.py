@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pyiceberg.catalog import Catalog
 
 from airflow_provider_phlo.embedded_postgres import PostgresServer, ensure_postgres, stop_postgres
+from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from tests.services.nessie import NessieServer, running_nessie
 from tests.services.s3 import S3Server, running_s3
 from tests.services.stores import KINDS, Store, embedded, on_nessie, on_postgres, on_s3
@@ -65,3 +67,9 @@ def _applied(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
 def home(tmp_path: Path) -> Path:
     """Return the store's ``PHLO_HOME``."""
     return tmp_path
+
+
+@pytest.fixture
+def catalog(home: Path) -> Catalog:
+    """Return an embedded catalog beside the store."""
+    return open_catalog("phlo", embedded_properties(home))

@@ -88,12 +88,12 @@ class Store:
     ) -> dict[str, Any]:
         return self.publish(self.land(self.stage(token, records, definition, day), definition), definition)
 
-    def append(self, writer: str, runs: int) -> None:
+    def append(self, writer: str, runs: int, table: str = "t") -> None:
         """Append a row in each of several runs, in a process of its own."""
         self.apply()
-        definition = self.definition(plan=MergePlan("append", deduplication=False))
+        definition = self.definition(table, plan=MergePlan("append", deduplication=False))
         for number in range(runs):
-            self.run(f"{writer}{number}", [{"k": number, "v": float(ord(writer))}], definition)
+            self.run(f"{writer}{table}{number}", [{"k": number, "v": float(ord(writer[0]))}], definition)
 
     def rows(self, table: str = "t", columns: str = "k, v", branch: str | None = None) -> list[tuple[Any, ...]]:
         """Return rows as SQL sees them, sorted; of a missing table none."""
