@@ -34,7 +34,7 @@ class DltHook(BaseHook):
         url = self.staging_url or settings.staging_url()
         if "://" not in url:
             return Path(url)
-        from airflow_provider_phlo.hooks.object_store import object_storage_path
+        from airflow_provider_phlo.object_store import object_storage_path
 
         return object_storage_path(url)
 

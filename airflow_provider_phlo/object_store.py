@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from airflow.sdk import BaseHook
 
+from airflow_provider_phlo.connections import known_extras, mask_secrets
 from airflow_provider_phlo.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -57,14 +58,13 @@ def _file_system(url: str, connection: Connection | None) -> Any:
 
     parts = urlsplit(url)
     properties = _properties(connection) if connection else {}
+    mask_secrets(properties)
     return ArrowFSWrapper(PyArrowFileIO(properties).fs_by_scheme(parts.scheme, parts.netloc.rpartition("@")[2]))
 
 
 def _properties(connection: Connection) -> dict[str, str]:
     """Return PyIceberg's properties of the store that a connection speaks of."""
     if connection.conn_type == "iceberg":
-        from airflow_provider_phlo.hooks.iceberg import known_extras
-
         return {name: value for name, value in known_extras(connection).items() if name.startswith(("s3.", "gcs."))}
     extras = connection.extra_dejson
     properties = {ours: str(extras[theirs]) for theirs, ours in _AWS_EXTRAS.items() if extras.get(theirs)}
