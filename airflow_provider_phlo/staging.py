@@ -216,7 +216,7 @@ def remove_expired(root: Any, table: str, older_than: float) -> int:
     """
     Remove the staged batches of ``table`` that are older than ``older_than`` (seconds since 1970), and say how many.
 
-    An attempt without manifest counts by the last that was written to it. Another process may be removing them too.
+    An attempt without manifest counts by the age of its folder, or of its newest file. Another process may be removing them too.
     """
     removed = 0
     for day in _children(root / table):
@@ -231,8 +231,8 @@ def _staged_at(folder: Any) -> float:
     batch = _read(folder / MANIFEST)
     if batch:
         return batch.staged_at
-    known = [moment for path in (folder, *_below(folder)) if (moment := _changed_at(path))]
-    return max(known, default=time.time())
+    # a folder of an object store has no time of its own, the files in it do
+    return _changed_at(folder) or max(map(_changed_at, _below(folder)), default=0) or time.time()
 
 
 def _below(folder: Any) -> Iterator[Any]:

@@ -77,7 +77,7 @@ def airflow(
         "AIRFLOW__PHLO__STAGING_PATH": "s3://wrong_staging@wrong/staging",
         "AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG",
     }
-    with running_airflow(home, Path(__file__).parent, {"wrong_secrets"}, variables) as running:
+    with running_airflow(home, Path(__file__).parent, {"wrong_secrets", "careless"}, variables) as running:
         yield running
 
 
@@ -94,7 +94,19 @@ def test_no_secret_is_in_a_log(airflow: RunningAirflow, wrong: dict[str, str]) -
         assert "Connection refused" in reasons[task]
     assert "oauth" in reasons["rest"].lower()
     for path in (airflow.home / "logs").rglob("*.log"):
-        text = path.read_text()
-        for name, secret in wrong.items():
-            for spelled in (secret, quote(secret, safe=""), quote(secret)):
-                assert spelled not in text, f"the secret of {name} is in {path.name}"
+        assert not _found(wrong, path.read_text()), path.name
+    # a task that logs all it knows; what Airflow itself copies to the scheduler's output, it does not mask
+    run_id = airflow.trigger("careless")
+    assert airflow.finished("careless", run_id) == {"careless": "success"}
+    log = airflow.log("careless", run_id, "careless")
+    assert "postgresql+psycopg2://phlo:***@" in log
+    assert not _found(wrong, log)
+
+
+def _found(wrong: dict[str, str], text: str) -> list[str]:
+    """Return whose secrets ``text`` holds, as they are or as an address spells them."""
+    return [
+        name
+        for name, secret in wrong.items()
+        if any(spelled in text for spelled in (secret, quote(secret, safe=""), quote(secret), quote(secret, safe="+")))
+    ]
