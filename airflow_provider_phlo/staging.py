@@ -216,7 +216,8 @@ def remove_expired(root: Any, table: str, older_than: float) -> int:
     """
     Remove the staged batches of ``table`` that are older than ``older_than`` (seconds since 1970), and say how many.
 
-    An attempt without manifest counts by the age of its folder, or of its newest file. Another process may be removing them too.
+    An attempt without manifest counts by the age of its folder, or of its newest file. Another process may be removing
+    them too.
     """
     removed = 0
     for day in _children(root / table):
