@@ -77,7 +77,7 @@ def merge(catalog: Catalog, branch: str, commit: str, *, message: str, into: str
 
     :param message: of that commit.
     :param into: another branch than main.
-    :raises CommitConflictError: one of the tables has changed there since the branch was made.
+    :raises CommitConflictError: one of the tables has changed there since the branch was made, or the branch is gone.
     :raises TransientError: Nessie did not answer; whether it merged is not known.
     """
     target = into or _main(catalog)
@@ -85,8 +85,8 @@ def merge(catalog: Catalog, branch: str, commit: str, *, message: str, into: str
     # the default mode: a key that changed on both sides is a conflict, never forced
     body = {"fromRefName": branch, "fromHash": commit, "message": message, "defaultKeyMergeMode": "NORMAL"}
     path = f"trees/{_at_commit(target, commit_there)}/history/merge"
-    response = _call(catalog, "POST", path, json=body, accepted=(CONFLICT,))
-    if response.status_code == CONFLICT:
+    response = _call(catalog, "POST", path, json=body, accepted=(CONFLICT, NOT_FOUND))
+    if not response.ok:  # not found: another attempt of the run has started the branch anew
         raise CommitConflictError(f"Branch {branch} does not go into {target}: {_message(response)}")
 
 

@@ -181,9 +181,9 @@ def test_what_cannot_be_published_together_is_refused_in_the_dag_file() -> None:
         for name in "ab"
     ]
     with pytest.raises(ConfigurationError, match="merges of one catalog"):
-        PublishTogetherOperator(task_id="publish", merges=merges, dag=dag)
+        PublishTogetherOperator(task_id="other_catalogs", merges=merges, dag=dag)
     with pytest.raises(ConfigurationError, match=r"audits of raw\.c, which no merge writes"):
-        PublishTogetherOperator(task_id="publish", merges=merges[:1], audits={"raw.c": []}, dag=dag)
+        PublishTogetherOperator(task_id="other_tables", merges=merges[:1], audits={"raw.c": []}, dag=dag)
 
 
 def test_runs_of_different_tables_do_not_wait_for_each_other(store: Store) -> None:
@@ -236,6 +236,22 @@ def test_a_server_that_is_gone_is_a_reason_to_retry(store: Store, monkeypatch: p
     catalog.properties["nessie.core-base-uri"] = "http://127.0.0.1:9/api/"
     with pytest.raises(TransientError, match="Nessie does not answer"):
         nessie.head(catalog, "main")
+
+
+def test_two_attempts_of_one_run_publish_once(store: Store) -> None:
+    """One has checked its branch, the other starts it anew: the first merges what it has checked, the other finds it."""
+    definition = store.definition(plan=MergePlan("append", deduplication=False))
+    token = f"{store.namespace}a"
+    batch = store.stage(token, ONE, definition)
+    first = store.land(batch, definition)
+    what = publication.Publication(definition.table, token, first, expected_head=first["head"])
+    commit = publication.CatalogBranch(store.catalog, first["branch"]).seal(what)
+    second = store.land(batch, definition)
+    nessie.merge(store.catalog, first["branch"], commit, message="the slower attempt")
+    assert store.rows() == [(1, 1.0)]
+    assert store.publish(second, definition) == first
+    assert store.rows() == [(1, 1.0)]
+    assert nessie.head(store.catalog, first["branch"]) is None
 
 
 def test_another_branch_may_be_the_main_of_a_connection(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
