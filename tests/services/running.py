@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
 import time
@@ -23,8 +24,12 @@ def running(
     command: Sequence[str], *, ready: Callable[[], bool], log: Path, environment: Mapping[str, str], seconds: float = 60
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run ``command`` for the time of the block, which begins when it is ``ready``."""
+    # the server ends with this process, also when that is killed
+    bound = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
     with log.open("wb") as out:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=dict(environment))
+        process = subprocess.Popen(
+            [*bound, *command], stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=dict(environment)
+        )
     try:
         deadline = time.monotonic() + seconds
         while not ready():

@@ -239,7 +239,7 @@ def test_a_server_that_is_gone_is_a_reason_to_retry(store: Store, monkeypatch: p
 
 
 def test_two_attempts_of_one_run_publish_once(store: Store) -> None:
-    """One has checked its branch, the other starts it anew: the first merges what it has checked, the other finds it."""
+    """One has checked its branch, the other starts it anew; the first merges what it checked, the other finds it."""
     definition = store.definition(plan=MergePlan("append", deduplication=False))
     token = f"{store.namespace}a"
     batch = store.stage(token, ONE, definition)
