@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any, TypeVar
@@ -16,10 +16,11 @@ from pyiceberg.table import Table
 
 from airflow_provider_phlo import staging
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
-from airflow_provider_phlo.iceberg import branches, tables
+from airflow_provider_phlo.iceberg import branches, publication, tables
 from airflow_provider_phlo.iceberg.branches import SET_BACK_PROPERTY, STATE_PROPERTY
 from airflow_provider_phlo.iceberg.commits import pause
 from airflow_provider_phlo.iceberg.merge import MergePlan, MergeResult, merge
+from airflow_provider_phlo.iceberg.publication import Publication, run_branch
 from airflow_provider_phlo.schemas.columns import ModelColumns
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg, pandera_to_iceberg
 
@@ -94,18 +95,21 @@ def _published(catalog: Catalog, identifier: str, token: str) -> dict[str, Any] 
 def _merged(
     catalog: Catalog, batch: staging.StagedBatch, rows: staging.StagedRows, definition: TableDefinition
 ) -> dict[str, Any]:
-    _prepare(catalog, definition, rows.schema, rows)
+    run = run_branch(catalog, branches.branch_name(batch.token))
     summary = {"phlo.run-id": batch.run_id, "phlo.read": str(batch.read), "phlo.quarantined": str(batch.quarantined)}
 
     def attempt() -> MergeResult:
+        run.start(definition.table)
+        _prepare(run.target, definition, rows.schema, rows)
         return merge(
-            catalog,
+            run.target,
             definition.table,
             rows,
             _plan(definition, batch),
             token=batch.token,
             partition_date=batch.partition_date,
             summary=summary,
+            branch=run.ref,
         )
 
     return _landed(batch, _until_done(attempt, definition.table))
@@ -167,11 +171,14 @@ def _quarantine(catalog: Catalog, root: Any, batch: staging.StagedBatch) -> None
     table = quarantine_table(batch.table)
     plan = MergePlan(key=("quarantine_id",))
     definition = TableDefinition(table, plan, partition_by=("partition_date",), metadata_columns=False)
-    _prepare(catalog, definition, rejected.schema, [rejected])
+    run = run_branch(catalog, f"{branches.branch_name(batch.token)}_quarantine")
 
     def attempt() -> None:
-        merged = merge(catalog, table, rejected, plan, token=batch.token, partition_date=batch.partition_date)
-        branches.publish(catalog, table, branches.branch_name(batch.token), expected_head=merged.head)
+        run.start(table)
+        _prepare(run.target, definition, rejected.schema, [rejected])
+        day = batch.partition_date
+        merged = merge(run.target, table, rejected, plan, token=batch.token, partition_date=day, branch=run.ref)
+        run.publish(Publication(table, expected_head=merged.head))
 
     _until_done(attempt, table)
 
@@ -191,31 +198,25 @@ def publish(
     :returns: ``landed``, with main's snapshot; the first result, if the run has published already.
     :raises CommitConflictError: if main moved in every round.
     """
+    run = run_branch(catalog, landed["branch"])
     published = _published(catalog, definition.table, landed["token"])
     if published is not None:
+        run.drop(definition.table)
         return published
     batch = staging.load(root, landed["folder"])
     rounds = count()
 
     def attempt() -> dict[str, Any]:
         result = landed if next(rounds) == 0 else _rebased(catalog, root, batch, definition, audit)
-        branches.publish(
-            catalog,
-            definition.table,
-            result["branch"],
-            token=batch.token,
-            result=result,
-            properties=_advanced_state(catalog, batch, definition),
-            expected_head=result["head"],
-        )
+        run.publish(_publication(catalog, batch, definition, result))
         return branches.published_result(catalog.load_table(definition.table), batch.token) or dict(result)
 
     return _until_done(attempt, definition.table)
 
 
-def _advanced_state(catalog: Catalog, batch: staging.StagedBatch, definition: TableDefinition) -> dict[str, str] | None:
+def _advanced_state(catalog: Catalog, batch: staging.StagedBatch, definition: TableDefinition) -> dict[str, str]:
     """
-    Return dlt's state as the table is to keep it; None leaves the table's as it is.
+    Return dlt's state as the table is to keep it; nothing leaves the table's as it is.
 
     The state of a batch that was extracted before main was set back goes on from what was undone: with it, nobody
     would read that again. Without it, the next run reads this batch again, too.
@@ -223,7 +224,7 @@ def _advanced_state(catalog: Catalog, batch: staging.StagedBatch, definition: Ta
     :raises ConfigurationError: if rows that are read again would be doubled.
     """
     if not batch.state:
-        return None
+        return {}
     plan, properties = definition.plan, catalog.load_table(definition.table).properties
     if batch.staged_at - batch.seconds >= float(properties.get(SET_BACK_PROPERTY, 0)):
         return {STATE_PROPERTY: batch.state}
@@ -233,7 +234,62 @@ def _advanced_state(catalog: Catalog, batch: staging.StagedBatch, definition: Ta
             "by the next: clear the run, so that it goes on from where the table is now."
         )
     log.info("%s was set back meanwhile: the next run reads again from there", definition.table)
-    return None
+    return {}
+
+
+@dataclass(frozen=True)
+class LandedTable:
+    """
+    One of several tables that are published together.
+
+    :param landed: what :func:`land` returned.
+    :param audit: checks the branch it is given, and raises when a blocking check fails.
+    """
+
+    landed: Mapping[str, Any]
+    definition: TableDefinition
+    audit: Callable[[str], None]
+
+
+def publish_together(catalog: Catalog, root: Any, landed: Sequence[LandedTable]) -> list[dict[str, Any]]:
+    """
+    Make the audited branches of several tables main in one commit; for Nessie catalogs.
+
+    When main has moved in one of them meanwhile, all are merged and audited again on top of it.
+
+    :returns: of each table what :func:`publish` returns.
+    :raises ConfigurationError: if the catalog cannot commit several tables at once.
+    :raises CommitConflictError: if main moved in every round.
+    """
+    batches = [staging.load(root, each.landed["folder"]) for each in landed]
+    rounds = count()
+
+    def attempt() -> list[dict[str, Any]]:
+        rebase = next(rounds) > 0
+        results = [
+            _rebased(catalog, root, batch, each.definition, each.audit) if rebase else each.landed
+            for batch, each in zip(batches, landed, strict=True)
+        ]
+        publication.publish_together(
+            catalog,
+            [
+                (result["branch"], _publication(catalog, batch, each.definition, result))
+                for batch, each, result in zip(batches, landed, results, strict=True)
+            ],
+        )
+        return [
+            branches.published_result(catalog.load_table(each.definition.table), batch.token) or dict(result)
+            for batch, each, result in zip(batches, landed, results, strict=True)
+        ]
+
+    return _until_done(attempt, ", ".join(each.definition.table for each in landed))
+
+
+def _publication(
+    catalog: Catalog, batch: staging.StagedBatch, definition: TableDefinition, result: Mapping[str, Any]
+) -> Publication:
+    state = _advanced_state(catalog, batch, definition)
+    return Publication(definition.table, batch.token, result, state, expected_head=result["head"])
 
 
 def _rebased(

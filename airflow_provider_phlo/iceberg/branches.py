@@ -29,7 +29,7 @@ from pyiceberg.table.update import (
 )
 
 from airflow_provider_phlo.exceptions import CommitConflictError
-from airflow_provider_phlo.iceberg.commits import retried, set_ref
+from airflow_provider_phlo.iceberg.commits import require_table_branches, retried, set_ref
 
 # no snapshot has this id
 MAIN_HEAD = -1
@@ -71,7 +71,9 @@ def create(catalog: Catalog, identifier: str, branch: str, *, at: int | None = M
 
     :param at: a snapshot instead of main's head; None for that of an empty table.
     :returns: the table as loaded after the commit.
+    :raises ConfigurationError: on Nessie, where a table's branch would replace main.
     """
+    require_table_branches(catalog, branch)
 
     def attempt() -> Table:
         table = catalog.load_table(identifier)

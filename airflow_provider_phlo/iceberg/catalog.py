@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pyiceberg.catalog import Catalog, load_catalog
+from pyiceberg.catalog.rest import RestCatalog
 from pyiceberg.exceptions import NamespaceAlreadyExistsError
-from pyiceberg.table import Table
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from airflow_provider_phlo.iceberg.rest import LastColumnIds
 
 # a SQL catalog has two tables; each may have been created by somebody else in between
 _OPENINGS = 5
@@ -47,12 +49,24 @@ def open_catalog(name: str, properties: Mapping[str, str]) -> Catalog:
     """
     for _ in range(_OPENINGS - 1):
         try:
-            return load_catalog(name, **properties)
+            return _load(name, properties)
         except SQLAlchemyError as error:
             # of processes that open a new SQL catalog at once, slower ones find the tables they wanted to create
             if "already exists" not in str(error):
                 raise
-    return load_catalog(name, **properties)
+    return _load(name, properties)
+
+
+def is_nessie(catalog: Catalog) -> bool:
+    """Return whether the catalog is a Nessie server: it says so when it is opened."""
+    return str(catalog.properties.get("nessie.is-nessie-catalog", "")).lower() == "true"
+
+
+def _load(name: str, properties: Mapping[str, str]) -> Catalog:
+    catalog = load_catalog(name, **properties)
+    if isinstance(catalog, RestCatalog) and is_nessie(catalog):
+        catalog._session.mount(catalog.uri, LastColumnIds())
+    return catalog
 
 
 def ensure_namespace(catalog: Catalog, namespace: str) -> None:
@@ -62,8 +76,3 @@ def ensure_namespace(catalog: Catalog, namespace: str) -> None:
             catalog.create_namespace(namespace)
         except (NamespaceAlreadyExistsError, IntegrityError):  # another process was faster
             return
-
-
-def is_nessie(catalog: Catalog, table: Table) -> bool:
-    """Return whether a table is in a Nessie catalog, whose branches have metadata files of their own."""
-    return any(name.startswith("nessie.") for name in (*catalog.properties, *table.properties))

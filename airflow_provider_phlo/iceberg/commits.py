@@ -17,7 +17,8 @@ from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
 from pyiceberg.table.snapshots import Operation, Snapshot, SnapshotSummaryCollector, Summary, update_snapshot_summaries
 from pyiceberg.table.update import AddSnapshotUpdate, AssertRefSnapshotId, AssertTableUUID, SetSnapshotRefUpdate
 
-from airflow_provider_phlo.exceptions import CommitConflictError
+from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
+from airflow_provider_phlo.iceberg.catalog import is_nessie
 from airflow_provider_phlo.iceberg.manifests import FileChanges, SnapshotFiles, next_manifests
 
 Result = TypeVar("Result")
@@ -100,6 +101,7 @@ def commit_changes(
     """
     if not changes:
         return None
+    require_table_branches(catalog, branch)
     identifier = ".".join(table.name())
     ref = table.metadata.refs.get(branch)
     if ref is not None and ref.snapshot_ref_type != SnapshotRefType.BRANCH:
@@ -119,6 +121,19 @@ def commit_changes(
         return snapshot_id
 
     return retried(attempt, identifier)
+
+
+def require_table_branches(catalog: Catalog, branch: str | None) -> None:
+    """
+    Refuse the branch of a single table where it would destroy data.
+
+    :raises ConfigurationError: on Nessie, where it would replace main.
+    """
+    if branch not in (None, MAIN_BRANCH) and is_nessie(catalog):
+        raise ConfigurationError(
+            f"Catalog {catalog.name!r} is a Nessie, on which a table's own branch ({branch}) would replace main: use "
+            "a branch of the whole catalog, see iceberg.publication.run_branch."
+        )
 
 
 def branch_head(table: Table, branch: str) -> int | None:

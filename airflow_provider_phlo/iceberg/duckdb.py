@@ -45,6 +45,7 @@ from pyiceberg.types import (
 )
 
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
+from airflow_provider_phlo.iceberg import nessie, remote_files
 from airflow_provider_phlo.sql import literal, quote_identifier
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def connect(
     :raises ConfigurationError: a table named in ``tables`` does not exist.
     """
     connection = connection or duckdb.connect()
+    catalog, branch = _at(catalog, branch)
     connection.execute("SET TimeZone = 'UTC'")
     directories: set[str] = set()
     for identifier in all_tables(catalog) if tables is None else tables:
@@ -103,8 +105,7 @@ def connect(
                 f"Table {identifier} does not exist in catalog {catalog.name!r}. "
                 "Run what writes it first, or correct the name."
             )
-        create_table_view(connection, table, identifier, branch=branch)
-        directories.update((_path(table.location()), _path(table.location()) + "/"))
+        directories |= create_table_view(connection, table, identifier, branch=branch)
     if locked:
         read_only(connection, directories)
     return connection
@@ -127,21 +128,32 @@ def create_view(
     :param branch: read this branch if the table has it, else ``main``.
     :raises pyiceberg.exceptions.NoSuchTableError: there is no such table.
     """
+    catalog, branch = _at(catalog, branch)
     create_table_view(connection, catalog.load_table(identifier), identifier, branch=branch)
 
 
 def create_table_view(
     connection: duckdb.DuckDBPyConnection, table: Table, identifier: str, *, branch: str | None = None
-) -> None:
-    """Create, or renew, the view of a table that is loaded already; see :func:`create_view`."""
+) -> set[str]:
+    """
+    Create, or renew, the view of a table that is loaded already; see :func:`create_view`.
+
+    :returns: where its files are, for :func:`read_only`.
+    """
     snapshot = _snapshot(table, branch)
     tasks = list(table.scan(snapshot_id=snapshot.snapshot_id).plan_files()) if snapshot else []
     by_arrow = partial(_needs_arrow, whole_table=_needs_arrow_wholly(table))
     native = [task for task in tasks if not by_arrow(task)]
     others = [task for task in tasks if by_arrow(task)]
     selects = []
+    paths = {task.file.file_path: _path(task.file.file_path) for task in native}
+    directories = {_path(table.location()), _path(table.location()) + "/"}
+    if remote := [task.file for task in native if "://" in paths[task.file.file_path]]:
+        mounted = remote_files.mount(connection, table.io, remote)
+        paths |= mounted.urls
+        directories = {mounted.root}
     if native:
-        selects.append(_select_parquet(table.schema().fields, [_path(task.file.file_path) for task in native]))
+        selects.append(_select_parquet(table.schema().fields, paths.values()))
     if others:
         selects.append(_select_arrow(connection, table, identifier, others))
     if not selects:
@@ -149,6 +161,7 @@ def create_table_view(
     namespace = identifier.rpartition(".")[0]
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(namespace)}")
     connection.execute(f"CREATE OR REPLACE VIEW {_view_name(identifier)} AS {' UNION ALL '.join(selects)}")
+    return directories
 
 
 def referenced_tables(sql: str) -> set[str]:
@@ -212,6 +225,13 @@ def duckdb_type(iceberg_type: IcebergType) -> str:
         return _TYPES[type(iceberg_type)]
     except KeyError:
         raise SchemaError(f"DuckDB cannot read columns of Iceberg type {iceberg_type}. Leave them out.") from None
+
+
+def _at(catalog: Catalog, branch: str | None) -> tuple[Catalog, str | None]:
+    """Return where ``branch`` is to be read: Nessie has it for the whole catalog, others for each table."""
+    if branch is None or not nessie.is_nessie(catalog):
+        return catalog, branch
+    return (catalog if nessie.head(catalog, branch) is None else nessie.at(catalog, branch)), None
 
 
 def _load(catalog: Catalog, identifier: str) -> Table | None:

@@ -61,7 +61,7 @@ def check_orphan_removal(catalog: Catalog, table: Table, *, days: float, force: 
             f"{identifier}: orphan_days={days} is less than {MINIMUM_HOURS} hour. Age is all that protects files that "
             "a running writer has not committed: give more, or force when nothing writes to the table."
         )
-    if is_nessie(catalog, table):
+    if is_nessie(catalog):
         raise ConfigurationError(
             f"{identifier} is in a Nessie catalog: files that only its other branches need look like orphans here. "
             "Use Nessie's own garbage collector (nessie-gc)."

@@ -179,6 +179,62 @@ class PublishBranchOperator(_LandingOperator):
         )
 
 
+class PublishTogetherOperator(PhloOperator):
+    """
+    Make the audited branches of several tables main in one commit, on Nessie: readers see all of them change, or none.
+
+    When main has moved in one of the tables, all are merged and audited again.
+
+    :param merges: tasks ``MergeOperator(publish=False)`` of one catalog.
+    :param audits: by table, as its merge names it, the checks that passed on the branch.
+    """
+
+    template_fields: Sequence[str] = ("merged",)
+
+    def __init__(
+        self,
+        *,
+        merges: Sequence[MergeOperator],
+        audits: Mapping[str, Sequence[Any]] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("outlets", [outlet for merge in merges for outlet in outlets_of(merge.table)])
+        super().__init__(**kwargs)
+        self.merges = merges
+        self.merged: Sequence[Any] = [merge.output for merge in merges]
+        self.audits = audits or {}
+        if len({merge.iceberg_conn_id for merge in merges}) != 1:
+            raise ConfigurationError(f"{self.task_id}: merges of one catalog can be published together, give those.")
+        strangers = sorted(set(self.audits) - {merge.table for merge in merges})
+        if strangers:
+            raise ConfigurationError(f"{self.task_id}: audits of {', '.join(strangers)}, which no merge writes.")
+
+    def run(self, context: Context) -> dict[str, Any]:
+        from airflow_provider_phlo import landing, staging
+        from airflow_provider_phlo.hooks.dlt import DltHook
+
+        catalog, root = self.merges[0]._catalog(), DltHook().staging_root
+        landed = [
+            landing.LandedTable(merged, merge._definition(), self._audit(catalog, merge.table))
+            for merge, merged in zip(self.merges, self.merged, strict=True)
+        ]
+        results = landing.publish_together(catalog, root, landed)
+        expired = time.time() - settings.staging_retention_days() * 86_400
+        for result in results:
+            staging.remove_expired(root, result["table"], expired)
+            event = {name: value for name, value in result.items() if name != "folder"}
+            set_event(context, result["table"], event)
+        self.log.info("published in one commit: %s", ", ".join(result["table"] for result in results))
+        return {"tables": results}
+
+    def _audit(self, catalog: Any, table: str) -> Callable[[str], None]:
+        from airflow_provider_phlo.quality import raise_for_failures
+        from airflow_provider_phlo.quality.scan import run_checks
+
+        checks, identifier = self.audits.get(table, ()), self.qualified(table)
+        return lambda branch: raise_for_failures(run_checks(catalog, identifier, checks, branch=branch))
+
+
 def merge_options(config: Mapping[str, Any], strategy: str) -> dict[str, Any]:
     """
     Return the options of a ``merge_config``.
