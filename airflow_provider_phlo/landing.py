@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
@@ -48,6 +48,67 @@ class TableDefinition:
     properties: Mapping[str, str] = field(default_factory=dict)
 
 
+class Engine(Protocol):
+    """What merges, and makes the merge visible. A run uses one engine from its first step to its last."""
+
+    def recover(self, catalog: Catalog, identifier: str, token: str) -> None:
+        """Finish what an attempt of this run that died has left half done."""
+
+    def merge(
+        self,
+        catalog: Catalog,
+        identifier: str,
+        batch: pa.Table,
+        plan: MergePlan,
+        *,
+        token: str,
+        partition_date: str | None = None,
+        summary: Mapping[str, str] | None = None,
+    ) -> MergeResult:
+        """Merge where readers do not see it."""
+
+    def publish(
+        self,
+        catalog: Catalog,
+        identifier: str,
+        branch: str,
+        *,
+        token: str,
+        result: Mapping[str, Any],
+        properties: Mapping[str, str] | None = None,
+        expected_head: int | None = None,
+    ) -> int | None:
+        """Make the merge main's, with the run's mark."""
+
+    def clean(self, catalog: Catalog, identifier: str, older_than: float) -> int:
+        """Remove what runs have left that were given up before ``older_than``."""
+
+    def cancel(self) -> None:
+        """End what runs outside of this process."""
+
+
+class EmbeddedEngine:
+    """PyIceberg: writes the run's branch, which then becomes main. Nothing is ever half done."""
+
+    def recover(self, catalog: Catalog, identifier: str, token: str) -> None:
+        return
+
+    def merge(self, *arguments: Any, **options: Any) -> MergeResult:
+        return merge(*arguments, **options)
+
+    def publish(self, *arguments: Any, **options: Any) -> int | None:
+        return branches.publish(*arguments, **options)
+
+    def clean(self, catalog: Catalog, identifier: str, older_than: float) -> int:
+        return 0
+
+    def cancel(self) -> None:
+        return
+
+
+EMBEDDED = EmbeddedEngine()
+
+
 def quarantine_table(table: str) -> str:
     """Return the name of the table that holds the rejected rows of ``table``."""
     return f"{table}__quarantine"
@@ -65,20 +126,28 @@ def table_types(table: Table | None) -> dict[str, pa.DataType]:
     return {item.name: item.type for item in schema_to_pyarrow(table.schema(), include_field_ids=False)}
 
 
-def land(catalog: Catalog, root: Any, batch: staging.StagedBatch, definition: TableDefinition) -> dict[str, Any] | None:
+def land(
+    catalog: Catalog,
+    root: Any,
+    batch: staging.StagedBatch,
+    definition: TableDefinition,
+    engine: Engine = EMBEDDED,
+) -> dict[str, Any] | None:
     """
     Merge ``batch`` on its run's branch; rejected rows go to the quarantine table.
 
     :param root: the staging root.
+    :param engine: merges; rejected rows are always written by the embedded one.
     :returns: counts and the branch's snapshot as a JSON object; the first result, if the run has published already;
         None for an empty batch of a table that nobody has described yet.
     """
+    engine.recover(catalog, definition.table, batch.token)
     published = _published(catalog, definition.table, batch.token)
     if published is not None:
         return published
     rows = staging.read_rows(root, batch)
     described = definition.declared is not None or rows.column_names or catalog.table_exists(definition.table)
-    landed = _merged(catalog, batch, rows, definition) if described else None
+    landed = _merged(catalog, batch, rows, definition, engine) if described else None
     _quarantine(catalog, root, batch)
     return landed
 
@@ -92,13 +161,13 @@ def _published(catalog: Catalog, identifier: str, token: str) -> dict[str, Any] 
 
 
 def _merged(
-    catalog: Catalog, batch: staging.StagedBatch, rows: pa.Table, definition: TableDefinition
+    catalog: Catalog, batch: staging.StagedBatch, rows: pa.Table, definition: TableDefinition, engine: Engine
 ) -> dict[str, Any]:
     _prepare(catalog, definition, rows)
     summary = {"phlo.run-id": batch.run_id, "phlo.read": str(batch.read), "phlo.quarantined": str(batch.quarantined)}
 
     def attempt() -> MergeResult:
-        return merge(
+        return engine.merge(
             catalog,
             definition.table,
             rows,
@@ -172,15 +241,18 @@ def publish(
     landed: Mapping[str, Any],
     definition: TableDefinition,
     audit: Callable[[str], None],
+    engine: Engine = EMBEDDED,
 ) -> dict[str, Any]:
     """
     Make the audited branch main. When main has moved meanwhile, merge again on top of it and audit that.
 
     :param landed: what :func:`land` returned.
     :param audit: checks the branch it is given, and raises when a blocking check fails.
+    :param engine: the one that :func:`land` used.
     :returns: ``landed``, with main's snapshot; the first result, if the run has published already.
     :raises CommitConflictError: if main moved in every round.
     """
+    engine.recover(catalog, definition.table, landed["token"])
     published = _published(catalog, definition.table, landed["token"])
     if published is not None:
         return published
@@ -188,8 +260,8 @@ def publish(
     rounds = count()
 
     def attempt() -> dict[str, Any]:
-        result = landed if next(rounds) == 0 else _rebased(catalog, root, batch, definition, audit)
-        branches.publish(
+        result = landed if next(rounds) == 0 else _rebased(catalog, root, batch, definition, audit, engine)
+        engine.publish(
             catalog,
             definition.table,
             result["branch"],
@@ -209,12 +281,13 @@ def _rebased(
     batch: staging.StagedBatch,
     definition: TableDefinition,
     audit: Callable[[str], None],
+    engine: Engine,
 ) -> Mapping[str, Any]:
     """Merge again on top of what others have published, and audit that, unless another attempt has published."""
     published = _published(catalog, definition.table, batch.token)
     if published is not None:
         return published
-    result = _merged(catalog, batch, staging.read_rows(root, batch), definition)
+    result = _merged(catalog, batch, staging.read_rows(root, batch), definition, engine)
     audit(result["branch"])
     return result
 

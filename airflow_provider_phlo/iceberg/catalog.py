@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 # a SQL catalog has two tables; each may have been created by somebody else in between
 _OPENINGS = 5
 
+# the table in which a run stages what Trino is to merge
+STAGING = re.compile(r"(?P<table>.+)__staging_(?P<token>[^.]+)")
 # what every table is created with
 TABLE_PROPERTIES = {
     "format-version": "2",
@@ -52,6 +55,16 @@ def open_catalog(name: str, properties: Mapping[str, str]) -> Catalog:
             if "already exists" not in str(error):
                 raise
     return load_catalog(name, **properties)
+
+
+def staging_name(identifier: str, token: str) -> str:
+    """Return the name of a run's staging table."""
+    return f"{identifier}__staging_{token}"
+
+
+def is_staging(identifier: str) -> bool:
+    """Return whether this is the name of a staging table."""
+    return STAGING.fullmatch(identifier) is not None
 
 
 def ensure_namespace(catalog: Catalog, namespace: str) -> None:

@@ -45,6 +45,7 @@ from pyiceberg.types import (
 )
 
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
+from airflow_provider_phlo.iceberg.catalog import is_staging
 from airflow_provider_phlo.sql import literal, quote_identifier
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ def connect(
     Return an in-memory DuckDB with a schema a namespace and a view a table.
 
     :param tables: only these, as ``namespace.table``; all tables of the catalog when None.
-    :param branch: read this branch of each table that has it, and ``main`` of the others.
+    :param branch: read this branch of each table that has it, and ``main`` of the others. What a merge by Trino has
+        staged under the branch's name is read as if it were merged.
     :param connection: add the views to this connection instead of a new one.
     :param locked: let the connection reach nothing but these tables' files, see :func:`read_only`.
     :raises ConfigurationError: a table named in ``tables`` does not exist.
@@ -103,18 +105,17 @@ def connect(
                 f"Table {identifier} does not exist in catalog {catalog.name!r}. "
                 "Run what writes it first, or correct the name."
             )
-        create_table_view(connection, table, identifier, branch=branch)
-        directories.update((_path(table.location()), _path(table.location()) + "/"))
+        for location in _create_branch_view(connection, catalog, table, identifier, branch):
+            directories.update((_path(location), _path(location) + "/"))
     if locked:
         read_only(connection, directories)
     return connection
 
 
 def all_tables(catalog: Catalog) -> list[str]:
-    """Return every table of the catalog as ``namespace.table``, sorted."""
-    return sorted(
-        ".".join(identifier) for namespace in catalog.list_namespaces() for identifier in catalog.list_tables(namespace)
-    )
+    """Return every table of the catalog as ``namespace.table``, sorted; what merges have staged is no table."""
+    found = (".".join(name) for namespace in catalog.list_namespaces() for name in catalog.list_tables(namespace))
+    return sorted(identifier for identifier in found if not is_staging(identifier))
 
 
 def create_view(
@@ -127,14 +128,40 @@ def create_view(
     :param branch: read this branch if the table has it, else ``main``.
     :raises pyiceberg.exceptions.NoSuchTableError: there is no such table.
     """
-    create_table_view(connection, catalog.load_table(identifier), identifier, branch=branch)
+    _create_branch_view(connection, catalog, catalog.load_table(identifier), identifier, branch)
+
+
+def _create_branch_view(
+    connection: duckdb.DuckDBPyConnection, catalog: Catalog, table: Table, identifier: str, branch: str | None
+) -> list[str]:
+    """Create the view of a table's branch, or of what stands for it; return the folders it reads."""
+    if branch is not None and branch not in table.refs():
+        # imported late: they import what a query of main does not need
+        from airflow_provider_phlo.iceberg.preview import create_preview
+        from airflow_provider_phlo.iceberg.staged_merge import find_by_branch
+
+        staged = find_by_branch(catalog, identifier, branch)
+        if staged is not None:
+            create_preview(connection, table, identifier, staged)
+            return [table.location(), staged.table.location()]
+    create_table_view(connection, table, identifier, branch=branch)
+    return [table.location()]
 
 
 def create_table_view(
-    connection: duckdb.DuckDBPyConnection, table: Table, identifier: str, *, branch: str | None = None
+    connection: duckdb.DuckDBPyConnection,
+    table: Table,
+    identifier: str,
+    *,
+    branch: str | None = None,
+    snapshot_id: int | None = None,
 ) -> None:
-    """Create, or renew, the view of a table that is loaded already; see :func:`create_view`."""
-    snapshot = _snapshot(table, branch)
+    """
+    Create, or renew, the view of a table that is loaded already; see :func:`create_view`.
+
+    :param snapshot_id: read this snapshot instead of a branch.
+    """
+    snapshot = table.snapshot_by_id(snapshot_id) if snapshot_id is not None else _snapshot(table, branch)
     tasks = list(table.scan(snapshot_id=snapshot.snapshot_id).plan_files()) if snapshot else []
     by_arrow = partial(_needs_arrow, whole_table=_needs_arrow_wholly(table))
     native = [task for task in tasks if not by_arrow(task)]
