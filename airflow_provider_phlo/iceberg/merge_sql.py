@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from pyiceberg.table import Table
 from pyiceberg.types import BooleanType, DoubleType, FloatType
 
-from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg.merge import PARTITION_DATE, MergePlan
 from airflow_provider_phlo.iceberg.rows import HASH
 from airflow_provider_phlo.schemas.iceberg import METADATA_COLUMNS
@@ -55,18 +54,8 @@ class MergeSql:
     def of(
         cls, table: Table, target: str, staging: str, plan: MergePlan, *, day: str | None, compare_columns: bool
     ) -> MergeSql:
-        """
-        Return the statements of a merge into ``table``.
-
-        :raises ConfigurationError: if a column that the plan compares is nested.
-        """
+        """Return the statements of a merge into ``table``."""
         kinds = {item.name: item.field_type for item in table.schema().fields}
-        for name in (*plan.key, *([plan.order_by] if plan.order_by else [])):
-            if not kinds[name].is_primitive:
-                raise ConfigurationError(
-                    f"{'.'.join(table.name())}: column {name!r} is nested, by which Trino cannot match or order rows: "
-                    "use engine='pyiceberg', or a column of a plain type."
-                )
         return cls(
             target,
             staging,

@@ -261,10 +261,16 @@ def _require(table: Table, plan: MergePlan) -> None:
     if name != name.lower():
         raise ConfigurationError(f"{name}: Trino knows names in lower case only: rename it, or use engine='pyiceberg'.")
     _require_columns(table, plan.key)
-    for option in ("order_by", "hard_delete"):
-        column = getattr(plan, option)
+    for option, column in (("order_by", plan.order_by), ("hard_delete", plan.hard_delete)):
         if column is not None and column not in columns:
             raise ConfigurationError(f"{name}: {option}={column!r} is no column of the table.")
+    nested = [item.name for item in table.schema().fields if not item.field_type.is_primitive]
+    for column in (*plan.key, plan.order_by):
+        if column in nested:
+            raise ConfigurationError(
+                f"{name}: column {column!r} is nested, by which Trino cannot match or order rows: use "
+                "engine='pyiceberg', or a column of a plain type."
+            )
 
 
 def _to_stage(rows: pa.Table, plan: MergePlan, partition_date: str | None, unhashed: Table | None) -> pa.Table:

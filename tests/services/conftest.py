@@ -1,0 +1,28 @@
+"""The real servers of these tests, each started once."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+
+from tests.services.trino import running_trino
+
+
+@pytest.fixture(scope="session")
+def trino(tmp_path_factory):
+    """Return a running Trino and the catalog that it shares with PyIceberg."""
+    with running_trino(tmp_path_factory.mktemp("trino")) as running:
+        yield running
+
+
+@pytest.fixture
+def lake(trino):
+    """Return the shared catalog, opened by PyIceberg."""
+    return trino.catalog()
+
+
+@pytest.fixture
+def table_name():
+    """Return the name of a table that no other test uses."""
+    return f"raw.t{uuid.uuid4().hex[:10]}"
