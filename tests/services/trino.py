@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pyiceberg.catalog import Catalog
+from trino import exceptions as trino_errors
 
 from airflow_provider_phlo import processes
 from airflow_provider_phlo.embedded_postgres import PostgresServer, ensure_postgres
@@ -44,7 +45,7 @@ _GUARD = """
 import pathlib, shutil, sys
 sys.stdin.read()
 from airflow_provider_phlo import embedded_postgres, processes
-processes.stop(sys.argv[1])
+processes.stop(sys.argv[1], patience=1)
 embedded_postgres.stop_postgres(pathlib.Path(sys.argv[2]))
 shutil.rmtree(sys.argv[2], ignore_errors=True)
 """
@@ -107,11 +108,12 @@ def running_trino(home: Path) -> Iterator[Trino]:
         start_new_session=True,
         cwd=Path(__file__).parents[2],
     )
+    server = None
     try:
         trino = Trino(home, _free_port(), ensure_postgres(home))
         trino.catalog()  # PyIceberg creates the catalog's tables, Trino does not
         _configure(trino)
-        processes.start(
+        server = processes.start(
             _command(trino, program, java), mark=mark, environment={"PATH": "/usr/bin:/bin"}, log=home / "trino.log"
         )
         _await(trino)
@@ -119,6 +121,8 @@ def running_trino(home: Path) -> Iterator[Trino]:
     finally:
         assert guard.stdin is not None
         guard.stdin.close()
+        if server is not None:
+            server.wait(timeout=60)  # it is this process that has to take note of its end
         guard.wait(timeout=60)
 
 
@@ -146,6 +150,7 @@ def _configure(trino: Trino) -> None:
         "memory.heap-headroom-per-node=200MB\n"
         f"internal-communication.shared-secret={secrets.token_hex(32)}\n"
         "web-ui.enabled=false\n"
+        "http-server.log.enabled=false\n"
         "catalog.management=static\n"
     )
     server = trino.postgres
@@ -184,8 +189,9 @@ def _await(trino: Trino) -> None:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{trino.port}/v1/info", timeout=5) as answer:
                 if not json.load(answer)["starting"]:
+                    trino.query("SELECT count(*) FROM system.runtime.nodes")  # it has found itself as a worker
                     return
-        except (urllib.error.URLError, ConnectionError, json.JSONDecodeError):
+        except (urllib.error.URLError, ConnectionError, json.JSONDecodeError, trino_errors.Error):
             pass
         time.sleep(0.2)
     log = (trino.home / "trino.log").read_text()[-3000:] if (trino.home / "trino.log").exists() else ""
