@@ -2,8 +2,9 @@
 DuckDB over a catalog: one view a table, so that any SQL reads Iceberg.
 
 A view lists the data files of one snapshot and maps columns by Iceberg field id. DuckDB then prunes columns and
-rows itself, and renamed, added and widened columns read right from old files. Files it cannot read that way
-(deleted rows, no field ids, not Parquet) go through PyIceberg into memory.
+rows itself, and renamed, added and widened columns read right from old files. Of files that Trino has deleted rows of,
+the positions of those rows are kept in memory. Files that DuckDB cannot read that way (no field ids, not Parquet) go
+through PyIceberg into memory whole.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import pyarrow as pa
 from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.expressions import AlwaysTrue
-from pyiceberg.io.pyarrow import ArrowScan
-from pyiceberg.manifest import FileFormat
+from pyiceberg.io.pyarrow import ArrowScan, _read_all_delete_files
+from pyiceberg.manifest import DataFileContent, FileFormat
 from pyiceberg.types import (
     BinaryType,
     BooleanType,
@@ -70,6 +72,9 @@ _TYPES: dict[type[IcebergType], str] = {
     BinaryType: "BLOB",
     FixedType: "BLOB",
 }
+# what DuckDB calls a row's file and its number in it
+_FILE, _POSITION = "phlo file", "file_row_number"
+_PLACE = frozenset({_FILE, _POSITION})
 # functions that run SQL out of a string, or write outside the database
 _REFUSED_FUNCTIONS = frozenset({"query", "json_execute_serialized_sql", "enable_logging", "enable_profiling"})
 _EXPLAIN = re.compile(r"^\s*EXPLAIN\s+(ANALYZE\b|\([^)]*\))?", re.IGNORECASE)
@@ -166,9 +171,13 @@ def create_table_view(
     by_arrow = partial(_needs_arrow, whole_table=_needs_arrow_wholly(table))
     native = [task for task in tasks if not by_arrow(task)]
     others = [task for task in tasks if by_arrow(task)]
+    whole = [_path(task.file.file_path) for task in native if not task.delete_files]
+    holed = [task for task in native if task.delete_files]
     selects = []
-    if native:
-        selects.append(_select_parquet(table.schema().fields, [_path(task.file.file_path) for task in native]))
+    if whole:
+        selects.append(f"SELECT * FROM {_parquet(table.schema().fields, whole)}")  # noqa: S608 - quoted
+    if holed:
+        selects.append(_select_undeleted(connection, table, identifier, holed))
     if others:
         selects.append(_select_arrow(connection, table, identifier, others))
     if not selects:
@@ -258,12 +267,13 @@ def _needs_arrow(task: FileScanTask, *, whole_table: bool) -> bool:
     path = task.file.file_path
     # DuckDB would expand the pattern characters of a path
     odd_path = any(character in path for character in "*?[")
-    return whole_table or odd_path or bool(task.delete_files) or task.file.file_format != FileFormat.PARQUET
+    by_value = any(file.content != DataFileContent.POSITION_DELETES for file in task.delete_files)
+    return whole_table or odd_path or by_value or task.file.file_format != FileFormat.PARQUET
 
 
 def _needs_arrow_wholly(table: Table) -> bool:
     """Tell whether files may lack field ids (adopted as they were), or a nested type changed its shape."""
-    if table.name_mapping() is not None:
+    if table.name_mapping() is not None or not _PLACE.isdisjoint(table.schema().column_names):
         return True
     nested = [
         (field.field_id, field.field_type)
@@ -274,14 +284,36 @@ def _needs_arrow_wholly(table: Table) -> bool:
     return any(one[0] == other[0] and one[1] != other[1] for one, other in pairwise(sorted(nested, key=lambda f: f[0])))
 
 
-def _select_parquet(fields: Sequence[NestedField], paths: Iterable[str]) -> str:
+def _parquet(fields: Sequence[NestedField], paths: Iterable[str], options: str = "") -> str:
     columns = ", ".join(
         f"{field.field_id}: {{name: {literal(field.name)}, type: {literal(duckdb_type(field.field_type))}, "
         f"default_value: {'NULL' if field.initial_default is None else literal(str(field.initial_default))}}}"
         for field in fields
     )
     files = ", ".join(literal(path) for path in paths)
-    return f"SELECT * FROM read_parquet([{files}], hive_partitioning = false, schema = MAP {{{columns}}})"  # noqa: S608 - quoted
+    return f"read_parquet([{files}], hive_partitioning = false, schema = MAP {{{columns}}}{options})"
+
+
+def _select_undeleted(
+    connection: duckdb.DuckDBPyConnection, table: Table, identifier: str, tasks: Sequence[FileScanTask]
+) -> str:
+    """Read the files of ``tasks`` without the rows that position deletes name."""
+    fields, name = table.schema().fields, f"phlo deletes {identifier}"
+    deleted = _read_all_delete_files(table.io, tasks)
+    paths = {task.file.file_path: _path(task.file.file_path) for task in tasks}
+    positions = [
+        pa.table({"file": pa.repeat(pa.scalar(paths[path]), len(rows)).dictionary_encode(), "pos": rows})
+        for path, parts in deleted.items()
+        if path in paths
+        for rows in parts
+    ]
+    files = _parquet(fields, paths.values(), f", file_row_number = true, filename = {literal(_FILE)}")
+    columns = ", ".join(quote_identifier(field.name) for field in fields)
+    if not positions:  # of files that are gone
+        return f"SELECT {columns} FROM {files}"  # noqa: S608 - quoted
+    connection.register(name, pa.concat_tables(positions).unify_dictionaries())
+    gone = f"d.file = r.{quote_identifier(_FILE)} AND d.pos = r.{_POSITION}"
+    return f"SELECT {columns} FROM {files} r WHERE NOT EXISTS (SELECT 1 FROM {quote_identifier(name)} d WHERE {gone})"  # noqa: S608
 
 
 def _select_arrow(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 
 import pytest
 
 from tests.services.trino import running_trino
+from tests.unit.conftest import home, make_context, run_ingestion  # noqa: F401  # fixtures
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +28,11 @@ def lake(trino):
 def table_name():
     """Return the name of a table that no other test uses."""
     return f"raw.t{uuid.uuid4().hex[:10]}"
+
+
+@pytest.fixture
+def on_trino(trino, monkeypatch):
+    """Point Airflow's default connections to the real Trino and the catalog behind it."""
+    monkeypatch.setenv("AIRFLOW_CONN_TRINO_DEFAULT", trino.airflow_connection)
+    catalog = json.dumps({"conn_type": "iceberg", "extra": trino.properties})
+    monkeypatch.setenv("AIRFLOW_CONN_ICEBERG_DEFAULT", catalog)
