@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
@@ -31,7 +31,6 @@ from airflow_provider_phlo.iceberg.catalog import STAGING, TABLE_PROPERTIES, sta
 from airflow_provider_phlo.iceberg.commits import retried
 from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.iceberg.merge_sql import ROW, MergeSql
-from airflow_provider_phlo.iceberg.rows import HASH
 from airflow_provider_phlo.iceberg.tables import find_table
 from airflow_provider_phlo.sql import quote
 
@@ -217,10 +216,3 @@ def with_duplicates(catalog: Catalog, staged: StagedMerge) -> StagedMerge:
         return StagedMerge(staged.identifier, catalog.load_table(staged.name))
 
     return retried(attempt, staged.name)
-
-
-def unhashed(table: Table, snapshot_id: int | None) -> Sequence[Any]:
-    """Return the files that may hold rows without a stored hash: others have written them."""
-    if snapshot_id is None:
-        return ()
-    return list(table.scan(row_filter=f"{HASH} IS NULL", snapshot_id=snapshot_id).plan_files())

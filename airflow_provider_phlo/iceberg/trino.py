@@ -20,27 +20,24 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
 
 from airflow_provider_phlo.exceptions import (
     CommitConflictError,
     ConfigurationError,
-    SchemaError,
     TerminalError,
     TransientError,
 )
 from airflow_provider_phlo.iceberg import branches, staged_merge
 from airflow_provider_phlo.iceberg.merge import (
-    PARTITION_DATE,
     MergePlan,
     MergeResult,
-    _deduplicated,
     _require_columns,
 )
-from airflow_provider_phlo.iceberg.rows import HASH, content_hashes, first_of_each, with_hashes
+from airflow_provider_phlo.iceberg.rows import HASH, with_hashes
 from airflow_provider_phlo.iceberg.staged_merge import Claim, Intent, StagedMerge
+from airflow_provider_phlo.iceberg.staged_rows import to_stage, unhashed_files
 from airflow_provider_phlo.iceberg.tables import fit
 from airflow_provider_phlo.iceberg.trino_queries import Queries
 from airflow_provider_phlo.sql import quote, quote_identifier
@@ -94,12 +91,12 @@ class TrinoEngine:
         former, since = _abandon(catalog, identifier, token)
         branches.drop(catalog, identifier, branches.branch_name(token))
         head = branches.head(table)
-        files = staged_merge.unhashed(table, head)
+        files = unhashed_files(table, head)
         rows = with_hashes(fit(batch, table))
         staged = staged_merge.stage(
             catalog,
             table,
-            _to_stage(rows, plan, partition_date, table if files else None),
+            to_stage(rows, plan, partition_date, table if files else None),
             Intent(token, plan, head, since or head, partition_date, former, bool(files)),
         )
         counts = self._counts(staged, table, len(rows))
@@ -271,56 +268,6 @@ def _require(table: Table, plan: MergePlan) -> None:
                 f"{name}: column {column!r} is nested, by which Trino cannot match or order rows: use "
                 "engine='pyiceberg', or a column of a plain type."
             )
-
-
-def _to_stage(rows: pa.Table, plan: MergePlan, partition_date: str | None, unhashed: Table | None) -> pa.Table:
-    """Return the rows that go into the staging table: deduplicated as the embedded engine does it."""
-    if plan.strategy == "replace":
-        _require_day(rows, partition_date)
-    if plan.strategy != "append":
-        return _deduplicated(_by_order(rows, plan), plan)
-    if not plan.deduplication:
-        return rows
-    if plan.method != "hash":
-        return _deduplicated(_by_order(rows, plan), plan)
-    hashes = content_hashes(rows)
-    new = pa.array(first_of_each(hashes))
-    return rows.filter(pc.and_(new, pc.invert(_among_unhashed(hashes, unhashed))))
-
-
-def _by_order(rows: pa.Table, plan: MergePlan) -> pa.Table:
-    """Return the rows with older ones first, so that the last arrival of a key is its newest version."""
-    if plan.order_by is None or not len(rows):
-        return rows
-    values = rows[plan.order_by].combine_chunks()
-    if pa.types.is_floating(values.type):
-        values = pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
-    number = pa.array(range(len(rows)), pa.int64())
-    keys = pa.table({"value": values, "number": number})
-    return rows.take(pc.sort_indices(keys, sort_keys=[("value", "ascending", "at_start"), ("number", "ascending")]))
-
-
-def _among_unhashed(hashes: pa.Array, table: Table | None) -> pa.Array:
-    """Return for each hash whether a row of the table has this content and no stored hash."""
-    found = pa.array([False] * len(hashes))
-    if table is None or not len(hashes):
-        return found
-    scan = table.scan(row_filter=f"{HASH} IS NULL", snapshot_id=branches.head(table))
-    for record_batch in scan.to_arrow_batch_reader():
-        present = content_hashes(pa.Table.from_batches([record_batch]))
-        found = pc.or_(found, pc.is_in(hashes, value_set=present))
-    return found
-
-
-def _require_day(rows: pa.Table, partition_date: str | None) -> None:
-    if PARTITION_DATE not in rows.column_names or partition_date is None:
-        raise ConfigurationError(
-            "merge_strategy='replace' needs the metadata column _phlo_partition_date and a partition."
-        )
-    same = pc.fill_null(pc.equal(rows[PARTITION_DATE].cast(pa.string()), partition_date), False)
-    strangers = len(rows) - (pc.sum(same).as_py() or 0)
-    if strangers:
-        raise SchemaError(f"{strangers} row(s) of the batch are not of {partition_date}, the partition to be replaced.")
 
 
 def _counted(plan: MergePlan, found: Mapping[tuple[str, bool], int], rows: int, staging: Table) -> dict[str, int]:

@@ -191,7 +191,13 @@ def _await(trino: Trino) -> None:
                 if not json.load(answer)["starting"]:
                     trino.query("SELECT count(*) FROM system.runtime.nodes")  # it has found itself as a worker
                     return
-        except (urllib.error.URLError, ConnectionError, json.JSONDecodeError, trino_errors.Error):
+        except (
+            urllib.error.URLError,
+            ConnectionError,
+            json.JSONDecodeError,
+            trino_errors.Error,
+            trino_errors.HttpError,
+        ):
             pass
         time.sleep(0.2)
     log = (trino.home / "trino.log").read_text()[-3000:] if (trino.home / "trino.log").exists() else ""
