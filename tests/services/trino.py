@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import secrets
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
@@ -191,13 +191,7 @@ def _await(trino: Trino) -> None:
                 if not json.load(answer)["starting"]:
                     trino.query("SELECT count(*) FROM system.runtime.nodes")  # it has found itself as a worker
                     return
-        except (
-            urllib.error.URLError,
-            ConnectionError,
-            json.JSONDecodeError,
-            trino_errors.Error,
-            trino_errors.HttpError,
-        ):
+        except (OSError, http.client.HTTPException, ValueError, trino_errors.Error, trino_errors.HttpError):
             pass
         time.sleep(0.2)
     log = (trino.home / "trino.log").read_text()[-3000:] if (trino.home / "trino.log").exists() else ""
