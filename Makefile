@@ -12,7 +12,7 @@ MAKEFLAGS += --no-print-directory
 # imports are most of the time of every start: let Python keep what it compiled
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-system test-faults lint typecheck env psql stop clean
+.PHONY: help setup demo test test-system test-faults integration lint typecheck env psql stop clean
 
 help:  ## Show what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -39,6 +39,9 @@ test-system: $(STAMP)  ## Run the system tests: real schedulers, the demo in a c
 
 test-faults: $(STAMP)  ## Run the fault tests: kill -9 at every step, full disks, broken servers (minutes)
 	@$(PY) -m pytest tests/faults --timeout=900
+
+integration: $(STAMP)  ## Run the tests on real servers: Trino, Nessie, S3 (downloads them once; PHLO_SKIP_SERVICES=1 skips)
+	@$(PY) -m pytest tests/services --timeout=900
 
 lint: $(STAMP)  ## Check style
 	@$(VENV)/bin/ruff check

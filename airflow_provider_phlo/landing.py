@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
@@ -17,10 +17,11 @@ from pyiceberg.table import Table
 from airflow_provider_phlo import staging
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
 from airflow_provider_phlo.iceberg import branches, publication, tables
+from airflow_provider_phlo.iceberg.batch import Rows
 from airflow_provider_phlo.iceberg.branches import SET_BACK_PROPERTY, STATE_PROPERTY
 from airflow_provider_phlo.iceberg.commits import pause
 from airflow_provider_phlo.iceberg.merge import MergePlan, MergeResult, merge
-from airflow_provider_phlo.iceberg.publication import Publication, run_branch
+from airflow_provider_phlo.iceberg.publication import Publication, RunBranch, run_branch
 from airflow_provider_phlo.schemas.columns import ModelColumns
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg, pandera_to_iceberg
 
@@ -49,6 +50,58 @@ class TableDefinition:
     properties: Mapping[str, str] = field(default_factory=dict)
 
 
+class Engine(Protocol):
+    """What merges, and makes the merge visible. A run uses one engine from its first step to its last."""
+
+    def recover(self, catalog: Catalog, identifier: str, token: str) -> None:
+        """Finish what an attempt of this run that died has left half done."""
+
+    def merge(
+        self,
+        catalog: Catalog,
+        identifier: str,
+        batch: Rows,
+        plan: MergePlan,
+        *,
+        token: str,
+        partition_date: str | None = None,
+        summary: Mapping[str, str] | None = None,
+        branch: str | None = None,
+    ) -> MergeResult:
+        """Merge where readers do not see it."""
+
+    def publish(self, catalog: Catalog, run: RunBranch, publication: Publication) -> int | None:
+        """Make the merge main's, with the run's mark."""
+
+    def clean(self, catalog: Catalog, identifier: str, older_than: float) -> int:
+        """Remove what runs have left that were given up before ``older_than``."""
+
+    def cancel(self) -> None:
+        """End what runs outside of this process."""
+
+
+class EmbeddedEngine:
+    """PyIceberg: writes the run's branch, which then becomes main. Nothing is ever half done."""
+
+    def recover(self, catalog: Catalog, identifier: str, token: str) -> None:
+        return
+
+    def merge(self, *arguments: Any, **options: Any) -> MergeResult:
+        return merge(*arguments, **options)
+
+    def publish(self, catalog: Catalog, run: RunBranch, publication: Publication) -> int | None:
+        return run.publish(publication)
+
+    def clean(self, catalog: Catalog, identifier: str, older_than: float) -> int:
+        return 0
+
+    def cancel(self) -> None:
+        return
+
+
+EMBEDDED = EmbeddedEngine()
+
+
 def quarantine_table(table: str) -> str:
     """Return the name of the table that holds the rejected rows of ``table``."""
     return f"{table}__quarantine"
@@ -66,20 +119,28 @@ def table_types(table: Table | None) -> dict[str, pa.DataType]:
     return {item.name: item.type for item in schema_to_pyarrow(table.schema(), include_field_ids=False)}
 
 
-def land(catalog: Catalog, root: Any, batch: staging.StagedBatch, definition: TableDefinition) -> dict[str, Any] | None:
+def land(
+    catalog: Catalog,
+    root: Any,
+    batch: staging.StagedBatch,
+    definition: TableDefinition,
+    engine: Engine = EMBEDDED,
+) -> dict[str, Any] | None:
     """
     Merge ``batch`` on its run's branch; rejected rows go to the quarantine table.
 
     :param root: the staging root.
+    :param engine: merges; rejected rows are always written by the embedded one.
     :returns: counts and the branch's snapshot as a JSON object; the first result, if the run has published already;
         None for an empty batch of a table that nobody has described yet.
     """
+    engine.recover(catalog, definition.table, batch.token)
     published = _published(catalog, definition.table, batch.token)
     if published is not None:
         return published
     rows = staging.StagedRows(root, batch)
     described = definition.declared is not None or rows.schema.names or catalog.table_exists(definition.table)
-    landed = _merged(catalog, batch, rows, definition) if described else None
+    landed = _merged(catalog, batch, rows, definition, engine) if described else None
     _quarantine(catalog, root, batch)
     return landed
 
@@ -93,7 +154,7 @@ def _published(catalog: Catalog, identifier: str, token: str) -> dict[str, Any] 
 
 
 def _merged(
-    catalog: Catalog, batch: staging.StagedBatch, rows: staging.StagedRows, definition: TableDefinition
+    catalog: Catalog, batch: staging.StagedBatch, rows: staging.StagedRows, definition: TableDefinition, engine: Engine
 ) -> dict[str, Any]:
     run = run_branch(catalog, branches.branch_name(batch.token))
     summary = {"phlo.run-id": batch.run_id, "phlo.read": str(batch.read), "phlo.quarantined": str(batch.quarantined)}
@@ -101,7 +162,7 @@ def _merged(
     def attempt() -> MergeResult:
         run.start(definition.table)
         _prepare(run.target, definition, rows.schema, rows)
-        return merge(
+        return engine.merge(
             run.target,
             definition.table,
             rows,
@@ -189,15 +250,18 @@ def publish(
     landed: Mapping[str, Any],
     definition: TableDefinition,
     audit: Callable[[str], None],
+    engine: Engine = EMBEDDED,
 ) -> dict[str, Any]:
     """
     Make the audited branch main. When main has moved meanwhile, merge again on top of it and audit that.
 
     :param landed: what :func:`land` returned.
     :param audit: checks the branch it is given, and raises when a blocking check fails.
+    :param engine: the one that :func:`land` used.
     :returns: ``landed``, with main's snapshot; the first result, if the run has published already.
     :raises CommitConflictError: if main moved in every round.
     """
+    engine.recover(catalog, definition.table, landed["token"])
     run = run_branch(catalog, landed["branch"])
     published = _published(catalog, definition.table, landed["token"])
     if published is not None:
@@ -207,8 +271,8 @@ def publish(
     rounds = count()
 
     def attempt() -> dict[str, Any]:
-        result = landed if next(rounds) == 0 else _rebased(catalog, root, batch, definition, audit)
-        run.publish(_publication(catalog, batch, definition, result))
+        result = landed if next(rounds) == 0 else _rebased(catalog, root, batch, definition, audit, engine)
+        engine.publish(catalog, run, _publication(catalog, batch, definition, result))
         return branches.published_result(catalog.load_table(definition.table), batch.token) or dict(result)
 
     return _until_done(attempt, definition.table)
@@ -267,7 +331,7 @@ def publish_together(catalog: Catalog, root: Any, landed: Sequence[LandedTable])
     def attempt() -> list[dict[str, Any]]:
         rebase = next(rounds) > 0
         results = [
-            _rebased(catalog, root, batch, each.definition, each.audit) if rebase else each.landed
+            _rebased(catalog, root, batch, each.definition, each.audit, EMBEDDED) if rebase else each.landed
             for batch, each in zip(batches, landed, strict=True)
         ]
         publication.publish_together(
@@ -298,12 +362,13 @@ def _rebased(
     batch: staging.StagedBatch,
     definition: TableDefinition,
     audit: Callable[[str], None],
+    engine: Engine,
 ) -> Mapping[str, Any]:
     """Merge again on top of what others have published, and audit that, unless another attempt has published."""
     published = _published(catalog, definition.table, batch.token)
     if published is not None:
         return published
-    result = _merged(catalog, batch, staging.StagedRows(root, batch), definition)
+    result = _merged(catalog, batch, staging.StagedRows(root, batch), definition, engine)
     audit(result["branch"])
     return result
 

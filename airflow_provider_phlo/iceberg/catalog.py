@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from airflow_provider_phlo.iceberg.rest import LastColumnIds
 # a SQL catalog has two tables; each may have been created by somebody else in between
 _OPENINGS = 5
 
+# the table in which a run stages what Trino is to merge
+STAGING = re.compile(r"(?P<table>.+)__staging_(?P<token>[^.]+)")
 # what every table is created with
 TABLE_PROPERTIES = {
     "format-version": "2",
@@ -67,6 +70,16 @@ def _load(name: str, properties: Mapping[str, str]) -> Catalog:
     if isinstance(catalog, RestCatalog) and is_nessie(catalog):
         catalog._session.mount(catalog.uri, LastColumnIds())
     return catalog
+
+
+def staging_name(identifier: str, token: str) -> str:
+    """Return the name of a run's staging table."""
+    return f"{identifier}__staging_{token}"
+
+
+def is_staging(identifier: str) -> bool:
+    """Return whether this is the name of a staging table."""
+    return STAGING.fullmatch(identifier) is not None
 
 
 def ensure_namespace(catalog: Catalog, namespace: str) -> None:

@@ -53,11 +53,11 @@ def read_file(table: Table, task: FileScanTask, columns: Sequence[str]) -> Itera
     projected = Schema(*(table.schema().find_field(name) for name in columns))
     wanted = schema_to_pyarrow(projected, include_field_ids=False)
     deleted = _deleted_positions(table, task)
-    names: list[str] | None = None
+    names: list[str | None] | None = None
     if task.file.file_format == FileFormat.PARQUET and deleted is not None:
         with table.io.new_input(task.file.file_path).open() as source:
             parquet = pq.ParquetFile(source, pre_buffer=not task.file.file_path.startswith(("file:", "/")))
-            names = _names_in_file(parquet.schema_arrow, [item.field_id for item in projected.fields], wanted)
+            names = _names_in_file(parquet.schema_arrow, schema_to_pyarrow(projected))
             if names is not None:
                 yield from _row_groups(parquet, names, wanted, deleted)
     if names is None:
@@ -65,13 +65,17 @@ def read_file(table: Table, task: FileScanTask, columns: Sequence[str]) -> Itera
 
 
 def _row_groups(
-    parquet: pq.ParquetFile, names: list[str], wanted: pa.Schema, deleted: np.ndarray[Any, Any]
+    parquet: pq.ParquetFile, names: list[str | None], wanted: pa.Schema, deleted: np.ndarray[Any, Any]
 ) -> Iterator[pa.Table]:
     start = 0
     for group in range(parquet.num_row_groups):
-        rows = parquet.read_row_group(group, columns=names, use_threads=False)
-        rows = pa.table([rows[name].cast(item.type) for name, item in zip(names, wanted, strict=True)], schema=wanted)
-        end = start + len(rows)
+        present = parquet.read_row_group(group, columns=[name for name in names if name], use_threads=False)
+        end = start + parquet.metadata.row_group(group).num_rows
+        columns = [
+            present[name].cast(item.type) if name else pa.nulls(end - start, item.type)
+            for name, item in zip(names, wanted, strict=True)
+        ]
+        rows = pa.table(columns, schema=wanted)
         gone = deleted[(deleted >= start) & (deleted < end)] - start
         if len(gone):
             live = np.ones(len(rows), bool)
@@ -79,6 +83,51 @@ def _row_groups(
             rows = rows.filter(pa.array(live))
         start = end
         yield rows
+
+
+def _names_in_file(schema: pa.Schema, wanted: pa.Schema) -> list[str | None] | None:
+    """Return the file's names of the columns, None for those it lacks; None if Arrow cannot read it as it is."""
+    found = {_field_id(item): item for item in schema}
+    if None in found:  # a file without field ids: the table maps names
+        return None
+    names: list[str | None] = []
+    for column in wanted:
+        item = found.get(_field_id(column))
+        if item is None:
+            names.append(None)
+        elif "." in item.name or not _casts(item, column):  # Arrow takes a dot in a name for a step into a struct
+            return None
+        else:
+            names.append(item.name)
+    return names
+
+
+def _field_id(item: pa.Field) -> int | None:
+    return int(item.metadata[FIELD_ID]) if item.metadata and FIELD_ID in item.metadata else None
+
+
+def _casts(item: pa.Field, column: pa.Field) -> bool:
+    """Return whether Arrow's cast, which goes by names, does what Iceberg's field ids mean."""
+    if item.type == column.type:
+        return True
+    before, after = dict(_members(item)), dict(_members(column))
+    renamed = any(before[path] != after[path] for path in before.keys() & after.keys())
+    moved = {before[path] for path in before.keys() - after.keys()} & set(after.values())
+    return not renamed and not moved
+
+
+def _members(item: pa.Field, path: str = "") -> Iterator[tuple[str, int | None]]:
+    """Yield the path and the field id of everything inside a nested column."""
+    kind = item.type
+    if pa.types.is_struct(kind):
+        inner = {member.name: member for member in kind}
+    elif pa.types.is_map(kind):
+        inner = {"key": kind.key_field, "value": kind.item_field}
+    else:
+        inner = {"element": kind.value_field} if pa.types.is_nested(kind) else {}
+    for name, member in inner.items():
+        yield f"{path}/{name}", _field_id(member)
+        yield from _members(member, f"{path}/{name}")
 
 
 def _deleted_positions(table: Table, task: FileScanTask) -> np.ndarray[Any, Any] | None:
@@ -92,27 +141,6 @@ def _deleted_positions(table: Table, task: FileScanTask) -> np.ndarray[Any, Any]
         of_file = pc.equal(rows["file_path"], task.file.file_path)
         found.append(rows["pos"].filter(of_file).to_numpy())
     return np.concatenate(found)
-
-
-def _names_in_file(schema: pa.Schema, ids: Sequence[int], wanted: pa.Schema) -> list[str] | None:
-    """Return the file's names of the columns if they can be read as they are, else None."""
-    found = {int(item.metadata[FIELD_ID]): item for item in schema if item.metadata and FIELD_ID in item.metadata}
-    names = []
-    for field_id, column in zip(ids, wanted, strict=True):
-        item = found.get(field_id)
-        # Arrow takes a dot in a name for a step into a struct
-        if item is None or not _same_values(item.type, column.type) or "." in item.name:
-            return None
-        names.append(item.name)
-    return names
-
-
-def _same_values(one: pa.DataType, other: pa.DataType) -> bool:
-    """Return whether types differ in the width of their offsets at most, which is for Arrow to choose."""
-    texts, binaries = (pa.types.is_string, pa.types.is_large_string), (pa.types.is_binary, pa.types.is_large_binary)
-    return one == other or any(
-        any(fits(one) for fits in kinds) and any(fits(other) for fits in kinds) for kinds in (texts, binaries)
-    )
 
 
 def _scanned(table: Table, task: FileScanTask, wanted: pa.Schema) -> pa.Table:

@@ -14,9 +14,9 @@ from airflow_provider_phlo.operators.base import PhloOperator
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_phlo.landing import TableDefinition
+    from airflow_provider_phlo.landing import Engine, TableDefinition
 
-ENGINES = ("pyiceberg",)
+ENGINES = ("pyiceberg", "trino")
 MERGE_OPTIONS = ("deduplication", "deduplication_method", "order_by", "hard_delete")
 
 
@@ -37,6 +37,7 @@ class _LandingOperator(PhloOperator):
         table_properties: Mapping[str, str] | None = None,
         engine: str | None = None,
         iceberg_conn_id: str = "iceberg_default",
+        trino_conn_id: str = "trino_default",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -52,6 +53,27 @@ class _LandingOperator(PhloOperator):
         self.table_properties = table_properties or {}
         self.engine = engine
         self.iceberg_conn_id = iceberg_conn_id
+        self.trino_conn_id = trino_conn_id
+        self._merging: Engine | None = None
+
+    def on_kill(self) -> None:
+        """End the query that runs now."""
+        if self._merging is not None:
+            self._merging.cancel()
+
+    def _engine(self) -> Engine:
+        """Return the engine that merges: the task's own, else the one that is set for all."""
+        from airflow_provider_phlo import landing
+
+        name = self.engine or settings.engine()
+        check_engine(name)
+        self._merging = landing.EMBEDDED
+        if name == "trino":
+            from airflow_provider_phlo.hooks.trino import connect_to
+            from airflow_provider_phlo.iceberg.trino import TrinoEngine
+
+            self._merging = TrinoEngine(connect_to(self.trino_conn_id))
+        return self._merging
 
     def _catalog(self) -> Any:
         from airflow_provider_phlo.hooks.iceberg import PhloIcebergHook
@@ -86,9 +108,11 @@ class _LandingOperator(PhloOperator):
         from airflow_provider_phlo import landing, staging
         from airflow_provider_phlo.hooks.dlt import DltHook
 
-        root, definition = DltHook().staging_root, self._definition()
-        result = landing.publish(catalog, root, landed, definition, lambda branch: audit(catalog, branch))
-        staging.remove_expired(root, definition.table, time.time() - settings.staging_retention_days() * 86_400)
+        root, definition, engine = DltHook().staging_root, self._definition(), self._engine()
+        result = landing.publish(catalog, root, landed, definition, lambda branch: audit(catalog, branch), engine)
+        expired = time.time() - settings.staging_retention_days() * 86_400
+        staging.remove_expired(root, definition.table, expired)
+        engine.clean(catalog, definition.table, expired)
         set_event(context, definition.table, {name: value for name, value in result.items() if name != "folder"})
         self.log.info("%s is published: %s", definition.table, result)
         return result
@@ -107,7 +131,8 @@ class MergeOperator(_LandingOperator):
     :param partition_by: columns or transforms; by day of ``_phlo_partition_date`` when None.
     :param sort_by: columns, each with an optional `` desc``.
     :param table_properties: Iceberg properties of a table that is created.
-    :param engine: ``pyiceberg``.
+    :param engine: ``pyiceberg`` or ``trino``; None means ``[phlo] engine``.
+    :param trino_conn_id: the connection of ``engine="trino"``; its catalog is that of ``iceberg_conn_id``.
     :param publish: True makes the result visible on main; False leaves it on the branch, for an audit.
     """
 
@@ -127,7 +152,7 @@ class MergeOperator(_LandingOperator):
         from airflow_provider_phlo.hooks.dlt import DltHook
 
         catalog, definition, root = self._catalog(), self._definition(), DltHook().staging_root
-        landed = landing.land(catalog, root, staging.load(root, self.staged["folder"]), definition)
+        landed = landing.land(catalog, root, staging.load(root, self.staged["folder"]), definition, self._engine())
         if landed is None:
             raise AirflowSkipException(f"{definition.table}: no rows and no schema, so there is no table to make yet.")
         self.log.info("%s is merged on branch %s: %s", definition.table, landed["branch"], landed)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_cata
 from tests.services.nessie import NessieServer, running_nessie
 from tests.services.s3 import S3Server, running_s3
 from tests.services.stores import KINDS, Store, embedded, on_nessie, on_postgres, on_s3
+from tests.services.trino import running_trino
 from tests.unit.conftest import make_context, run_ingestion  # noqa: F401  # fixtures
 
 
@@ -73,3 +76,30 @@ def home(tmp_path: Path) -> Path:
 def catalog(home: Path) -> Catalog:
     """Return an embedded catalog beside the store."""
     return open_catalog("phlo", embedded_properties(home))
+
+
+@pytest.fixture(scope="session")
+def trino(tmp_path_factory):
+    """Return a running Trino and the catalog that it shares with PyIceberg."""
+    with running_trino(tmp_path_factory.mktemp("trino")) as running:
+        yield running
+
+
+@pytest.fixture
+def lake(trino):
+    """Return the shared catalog, opened by PyIceberg."""
+    return trino.catalog()
+
+
+@pytest.fixture
+def table_name():
+    """Return the name of a table that no other test uses."""
+    return f"raw.t{uuid.uuid4().hex[:10]}"
+
+
+@pytest.fixture
+def on_trino(trino, monkeypatch):
+    """Point Airflow's default connections to the real Trino and the catalog behind it."""
+    monkeypatch.setenv("AIRFLOW_CONN_TRINO_DEFAULT", trino.airflow_connection)
+    catalog = json.dumps({"conn_type": "iceberg", "extra": trino.properties})
+    monkeypatch.setenv("AIRFLOW_CONN_ICEBERG_DEFAULT", catalog)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import requests
 
-from tests.services.downloads import maven_artifact
+from tests.services.downloads import jar
 from tests.services.running import HOST, free_port, running
 from tests.services.s3 import S3Server
 
@@ -84,10 +84,10 @@ def running_nessie(folder: Path, s3: S3Server) -> Iterator[NessieServer]:
     configuration = folder / "config" / "application.properties"
     configuration.parent.mkdir()
     configuration.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
-    jar = maven_artifact(COORDINATES, f"nessie-quarkus-{VERSION}-runner.jar")
+    program = jar(COORDINATES)
     environment = {"PATH": os.environ["PATH"], "QUARKUS_CONFIG_LOCATIONS": str(configuration)}
     with running(
-        [java(JAVA), *JVM, "-jar", str(jar)],
+        [java(JAVA), *JVM, "-jar", str(program)],
         ready=lambda: _ready(server),
         log=folder / "nessie.log",
         environment=environment,
