@@ -31,8 +31,8 @@ from pyiceberg.table.update import (
 from airflow_provider_phlo.exceptions import CommitConflictError
 from airflow_provider_phlo.iceberg.commits import require_table_branches, retried, set_ref
 
-# no snapshot has this id
-MAIN_HEAD = -1
+# no snapshot has this id; None is the head of an empty table
+NOT_GIVEN = -1
 BRANCH_PREFIX = "phlo_"
 MARK_PREFIX = "phlo.run."
 # dlt's state as the last published run left it
@@ -63,7 +63,7 @@ def published_result(table: Table, token: str) -> dict[str, Any] | None:
     return json.loads(mark)["result"] if mark else None
 
 
-def create(catalog: Catalog, identifier: str, branch: str, *, at: int | None = MAIN_HEAD) -> Table:
+def create(catalog: Catalog, identifier: str, branch: str, *, at: int | None = NOT_GIVEN) -> Table:
     """
     Point ``branch`` at main's head, dropping what an earlier attempt left there.
 
@@ -77,12 +77,12 @@ def create(catalog: Catalog, identifier: str, branch: str, *, at: int | None = M
 
     def attempt() -> Table:
         table = catalog.load_table(identifier)
-        wanted, old = head(table) if at == MAIN_HEAD else at, head(table, branch)
+        wanted, old = head(table) if at == NOT_GIVEN else at, head(table, branch)
         if wanted == old:
             return table
         update = RemoveSnapshotRefUpdate(ref_name=branch) if wanted is None else set_ref(branch, wanted)
         # a head that main has just left may be about to expire
-        heads = {branch: old, **({MAIN_BRANCH: wanted} if at == MAIN_HEAD else {})}
+        heads = {branch: old, **({MAIN_BRANCH: wanted} if at == NOT_GIVEN else {})}
         unmoved = [AssertRefSnapshotId(ref=name, snapshot_id=snapshot_id) for name, snapshot_id in heads.items()]
         commit(catalog, table, unmoved, [update])
         return catalog.load_table(identifier)
@@ -109,7 +109,7 @@ def publish(
     token: str | None = None,
     result: Mapping[str, Any] | None = None,
     properties: Mapping[str, str] | None = None,
-    expected_head: int | None = None,
+    expected_head: int | None = NOT_GIVEN,
 ) -> int | None:
     """
     Move main to the head of ``branch`` and remove the branch, in one atomic commit.
@@ -119,7 +119,8 @@ def publish(
     :param token: the run's token; stored with ``result`` as the mark that makes a retry a no-op.
     :param result: what the run returns, a small JSON object.
     :param properties: table properties to set in the same commit (the dlt state).
-    :param expected_head: the snapshot that was audited; the branch must still point there.
+    :param expected_head: the snapshot that was audited; the branch must still point there. None: that of an empty
+        table, to which the run added nothing.
     :returns: main's snapshot id afterwards, None for a table that is still empty.
     :raises CommitConflictError: if main is no longer an ancestor of the branch, or another attempt moved the branch.
     """
@@ -145,8 +146,10 @@ def publish(
 
 def _require_audited(table: Table, branch: str, expected_head: int | None) -> None:
     identifier, main, tip = ".".join(table.name()), head(table), head(table, branch)
-    if expected_head is not None and tip != expected_head:
+    if expected_head != NOT_GIVEN and tip != expected_head:
         raise CommitConflictError(f"Branch {branch} of {identifier} no longer points to the audited snapshot.")
+    if expected_head is None and main is not None:
+        raise CommitConflictError(f"{identifier} was empty when it was audited, and is not any more.")
     if tip is not None and not is_ancestor(table.metadata, main, of=tip):
         raise CommitConflictError(f"main of {identifier} moved since branch {branch} was made.")
     if tip is not None and undone(table).intersection(_until(lineage(table.metadata, tip), main)):

@@ -36,7 +36,7 @@ class Publication:
     token: str | None = None
     result: Mapping[str, Any] = field(default_factory=dict)
     properties: Mapping[str, str] = field(default_factory=dict)
-    expected_head: int | None = None
+    expected_head: int | None = branches.NOT_GIVEN
 
 
 class RunBranch(Protocol):
