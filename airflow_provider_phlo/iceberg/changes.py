@@ -21,9 +21,9 @@ from pyiceberg.table import FileScanTask
 
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
 from airflow_provider_phlo.iceberg.batch import PARTITION_DATE, Batch
-from airflow_provider_phlo.iceberg.files import read_file
 from airflow_provider_phlo.iceberg.keys import NONE, KeyBounds
 from airflow_provider_phlo.iceberg.manifests import SnapshotFiles
+from airflow_provider_phlo.iceberg.reading import read_file
 from airflow_provider_phlo.iceberg.rows import (
     HASH,
     HASH_TYPE,

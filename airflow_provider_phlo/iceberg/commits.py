@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from typing import TypeVar
 
@@ -16,14 +18,30 @@ from pyiceberg.table import Table
 from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
 from pyiceberg.table.snapshots import Operation, Snapshot, SnapshotSummaryCollector, Summary, update_snapshot_summaries
 from pyiceberg.table.update import AddSnapshotUpdate, AssertRefSnapshotId, AssertTableUUID, SetSnapshotRefUpdate
+from sqlalchemy.exc import OperationalError
 
-from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
+from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError, TransientError
 from airflow_provider_phlo.iceberg.catalog import is_nessie
 from airflow_provider_phlo.iceberg.manifests import FileChanges, SnapshotFiles, next_manifests
 
 Result = TypeVar("Result")
 
 ATTEMPTS = 50
+
+
+@contextmanager
+def disk_errors(what: str) -> Iterator[None]:
+    """Say where the disk is full and what to do; a later attempt may find room."""
+    try:
+        yield
+    except (OSError, OperationalError) as error:
+        number = error.errno if isinstance(error, OSError) else None
+        if number not in (errno.ENOSPC, errno.EDQUOT) and "disk is full" not in str(error):
+            raise
+        raise TransientError(
+            f"No space left while writing {what}: free some (airflow phlo maintenance plan says how much old snapshots "
+            "hold). Nothing was committed; a retry writes it again."
+        ) from error
 
 
 def pause(round_number: int) -> None:
@@ -40,7 +58,8 @@ def retried(attempt: Callable[[], Result], identifier: str) -> Result:
     """
     for round_number in range(ATTEMPTS):
         try:
-            return attempt()
+            with disk_errors(identifier):
+                return attempt()
         except CommitFailedException:
             pause(round_number)
     raise CommitConflictError(f"{identifier}: other writers committed first {ATTEMPTS} times in a row; retry.")
@@ -108,7 +127,8 @@ def commit_changes(
         raise ValueError(f"{branch} of {identifier} is a tag, not a branch.")
     files = files or SnapshotFiles(table, branch_head(table, branch) or branch_head(table, MAIN_BRANCH))
     snapshot_id, parent = table.metadata.new_snapshot_id(), files.snapshot_id
-    manifests = next_manifests(files, changes, snapshot_id)
+    with disk_errors(identifier):
+        manifests = next_manifests(files, changes, snapshot_id)
     facts = _summary(table, parent, operation, changes, summary)
     base = base_of(table, branch)
     loaded = chain([table], iter(lambda: catalog.load_table(identifier), None))

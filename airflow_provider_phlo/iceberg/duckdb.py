@@ -48,7 +48,7 @@ from pyiceberg.types import (
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
 from airflow_provider_phlo.iceberg import nessie, remote_files
 from airflow_provider_phlo.iceberg.catalog import is_staging
-from airflow_provider_phlo.iceberg.files import read_file
+from airflow_provider_phlo.iceberg.reading import read_file
 from airflow_provider_phlo.sql import literal, quote_identifier
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ that change (``rewrite``). One commit then makes the snapshot and the branch (``
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,14 +17,15 @@ import pyarrow as pa
 from pyiceberg.catalog import Catalog
 from pyiceberg.table.refs import MAIN_BRANCH
 
-from airflow_provider_phlo.exceptions import CommitConflictError, TransientError
+from airflow_provider_phlo.exceptions import CommitConflictError
 from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.batch import METHODS, STRATEGIES, Batch, MergePlan, Rows
 from airflow_provider_phlo.iceberg.changes import decide
 from airflow_provider_phlo.iceberg.commits import commit_files
-from airflow_provider_phlo.iceberg.files import FileLayout
 from airflow_provider_phlo.iceberg.manifests import SnapshotFiles
 from airflow_provider_phlo.iceberg.rewrite import rewrite
+from airflow_provider_phlo.iceberg.tables import require_writable
+from airflow_provider_phlo.iceberg.writing import FileLayout
 
 __all__ = ["METHODS", "STRATEGIES", "MergePlan", "MergeResult", "merge"]
 
@@ -97,17 +99,17 @@ def merge(
     started = time.monotonic()
     branch = branch or branches.branch_name(token)
     table = catalog.load_table(identifier)
+    require_writable(table)
     files, rows, layout = SnapshotFiles(table, branches.head(table)), Batch(batch, table, plan), FileLayout(table)
     change = decide(files, rows, partition_date)
     counts = _with_duplicates(change.counts, len(rows))
     facts = {"phlo.token": token, "phlo.strategy": plan.strategy, "phlo.partition-date": partition_date or ""}
     facts |= {**(summary or {}), **{f"phlo.{name.replace('_', '-')}": str(value) for name, value in counts.items()}}
-    try:
+    with _removed_again(layout, Exception):
         added, removed = rewrite(files, rows, change, layout)
+    # any other error may hide a commit that was made: what nobody refers to is left to the maintenance
+    with _removed_again(layout, CommitConflictError):
         snapshot_id = commit_files(catalog, table, branch, added=added, removed=removed, summary=facts, files=files)
-    except (CommitConflictError, TransientError, OSError, pa.ArrowException):  # nothing is committed then
-        layout.remove_written()
-        raise
     if snapshot_id is None and branch != MAIN_BRANCH:
         branches.create(catalog, identifier, branch, at=files.snapshot_id)
     return MergeResult(
@@ -120,6 +122,16 @@ def merge(
         snapshot_id=snapshot_id,
         head=files.snapshot_id if snapshot_id is None else snapshot_id,
     )
+
+
+@contextmanager
+def _removed_again(layout: FileLayout, kind: type[Exception]) -> Iterator[None]:
+    """Remove the files that were written when there is an error of this kind."""
+    try:
+        yield
+    except kind:
+        layout.remove_written()
+        raise
 
 
 def _with_duplicates(counts: Mapping[str, int], rows: int) -> dict[str, int]:

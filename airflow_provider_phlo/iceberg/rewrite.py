@@ -18,10 +18,11 @@ from pyiceberg.typedef import Record
 
 from airflow_provider_phlo.iceberg.batch import Batch
 from airflow_provider_phlo.iceberg.changes import Change, in_threads
-from airflow_provider_phlo.iceberg.files import FileLayout, Partition, PartitionWriter, read_file, split
 from airflow_provider_phlo.iceberg.manifests import SnapshotFiles
+from airflow_provider_phlo.iceberg.reading import read_file
 from airflow_provider_phlo.iceberg.rows import Mask
 from airflow_provider_phlo.iceberg.tables import column_names
+from airflow_provider_phlo.iceberg.writing import FileLayout, Partition, PartitionWriter, split
 
 # a file is small below this part of the target size; so many small ones of a partition become one
 SMALL_PART = 8

@@ -12,8 +12,9 @@ from pyiceberg.table import FileScanTask, Table
 from pyiceberg.table.sorting import NullOrder, SortDirection
 from pyiceberg.typedef import Record
 
-from airflow_provider_phlo.iceberg.files import FileLayout, OpenFile, read_file, split
+from airflow_provider_phlo.iceberg.reading import read_file
 from airflow_provider_phlo.iceberg.tables import column_names
+from airflow_provider_phlo.iceberg.writing import FileLayout, OpenFile, split
 from airflow_provider_phlo.sql import quote_identifier
 
 # a row group is written when either is reached

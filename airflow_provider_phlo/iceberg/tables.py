@@ -38,7 +38,7 @@ from pyiceberg.types import (
 
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
 from airflow_provider_phlo.iceberg.catalog import TABLE_PROPERTIES, ensure_namespace
-from airflow_provider_phlo.iceberg.commits import retried
+from airflow_provider_phlo.iceberg.commits import disk_errors, retried
 from airflow_provider_phlo.schemas.iceberg import iceberg_type
 
 _NOT_UNDERSTOOD = (
@@ -72,6 +72,19 @@ def column_names(table: Table) -> list[str]:
     return [item.name for item in table.schema().fields]
 
 
+def require_writable(table: Table) -> None:
+    """
+    Check that PyIceberg can write the table.
+
+    :raises ConfigurationError: if it has a newer format version.
+    """
+    if table.metadata.format_version > 2:
+        raise ConfigurationError(
+            f"{'.'.join(table.name())} has format version {table.metadata.format_version}, which PyIceberg does not "
+            "write: create the table with format version 2, or write it with the engine that made it."
+        )
+
+
 def ensure_table(
     catalog: Catalog,
     identifier: str,
@@ -98,13 +111,14 @@ def ensure_table(
     order = sort_order(schema, [sort_by] if isinstance(sort_by, str) else sort_by)
     ensure_namespace(catalog, identifier.partition(".")[0])
     try:
-        return catalog.create_table(
-            identifier,
-            schema,
-            partition_spec=spec,
-            sort_order=order,
-            properties={**TABLE_PROPERTIES, **(properties or {})},
-        )
+        with disk_errors(identifier):
+            return catalog.create_table(
+                identifier,
+                schema,
+                partition_spec=spec,
+                sort_order=order,
+                properties={**TABLE_PROPERTIES, **(properties or {})},
+            )
     except TableAlreadyExistsError:  # another process was faster
         return catalog.load_table(identifier)
 
