@@ -14,7 +14,7 @@ from pyiceberg.table.snapshots import Operation
 
 from airflow_provider_phlo.exceptions import CommitConflictError
 from airflow_provider_phlo.iceberg.commits import commit_changes, pause
-from airflow_provider_phlo.iceberg.manifests import MANIFEST_FILES, FileChanges
+from airflow_provider_phlo.iceberg.manifests import FileChanges, manifest_files
 
 COMMITS = 50
 # one manifest less is not worth a snapshot: a compaction leaves two, of what it added and of what it removed
@@ -82,4 +82,4 @@ def _sizes(manifests: list[ManifestFile]) -> Iterator[int]:
     for spec_id in {item.partition_spec_id for item in manifests}:
         same = [item for item in manifests if item.partition_spec_id == spec_id]
         entries = sum((item.added_files_count or 0) + (item.existing_files_count or 0) for item in same)
-        yield -(-entries // MANIFEST_FILES)
+        yield -(-entries // manifest_files(entries))

@@ -7,6 +7,7 @@ written again in chunks that are sorted by partition, so that a later commit to 
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
@@ -33,10 +34,18 @@ from pyiceberg.typedef import Record
 
 from airflow_provider_phlo.exceptions import SchemaError
 
-# files a manifest: with fewer, a large table has many manifests; with more, every commit writes many entries again
-MANIFEST_FILES = 100
-# so many manifests below a third of that are written as one by the next commit
+LEAST_FILES = 16
+# so many manifests below a third of their size are written as one by the next commit
 SMALL_MANIFESTS = 16
+
+
+def manifest_files(files: int) -> int:
+    """
+    Return how many files a manifest lists in a table of so many: about as many as there are manifests.
+
+    With fewer, planning a scan opens many manifests; with more, a commit that touches few files writes many entries.
+    """
+    return max(LEAST_FILES, math.isqrt(files))
 
 
 class SnapshotFiles:
@@ -159,10 +168,11 @@ def next_manifests(files: SnapshotFiles, changes: FileChanges, snapshot_id: int)
         raise ValueError(f"{len(gone - found)} file(s) to remove are not in snapshot {files.snapshot_id}.")
     added = [_entry(ManifestEntryStatus.ADDED, snapshot_id, file) for file in changes.added]
     pools[files.table.spec().spec_id] += added
+    size = manifest_files(sum(map(_size, files.manifests)) + len(added))
     written = [
         _write(files.table, spec_id, chunk, snapshot_id)
         for spec_id, entries in pools.items()
-        for chunk in _chunks(sorted(entries, key=_by_partition))
+        for chunk in _chunks(sorted(entries, key=_by_partition), size)
     ]
     return written + kept + list(_without_dropped(files, {file.file_path for file in changes.dropped}, snapshot_id))
 
@@ -183,7 +193,8 @@ def _taken_apart(
     files: SnapshotFiles, gone: set[str], clustered: bool, snapshot_id: int
 ) -> tuple[list[ManifestFile], dict[int, list[ManifestEntry]], set[str]]:
     """Return manifests that stay as they are, the entries of the others by spec, and which files to remove were met."""
-    small = [each for each in files.manifests if clustered or _size(each) * 3 < MANIFEST_FILES]
+    size = manifest_files(sum(map(_size, files.manifests)))
+    small = [each for each in files.manifests if clustered or _size(each) * 3 < size]
     folded = {each.manifest_path for each in small} if clustered or len(small) >= SMALL_MANIFESTS else set()
     kept: list[ManifestFile] = []
     pools: dict[int, list[ManifestEntry]] = defaultdict(list)
@@ -202,9 +213,9 @@ def _taken_apart(
     return kept, pools, found
 
 
-def _chunks(entries: list[ManifestEntry]) -> Iterator[list[ManifestEntry]]:
-    """Yield chunks of about one size, none of more than a manifest's files."""
-    parts = -(-len(entries) // MANIFEST_FILES)
+def _chunks(entries: list[ManifestEntry], most: int) -> Iterator[list[ManifestEntry]]:
+    """Yield chunks of about one size, none of more than ``most``."""
+    parts = -(-len(entries) // most)
     for part in range(parts):
         yield entries[len(entries) * part // parts : len(entries) * (part + 1) // parts]
 
