@@ -26,6 +26,7 @@ from pyiceberg.transforms import (
     YearTransform,
 )
 from pyiceberg.types import (
+    BinaryType,
     DecimalType,
     IcebergType,
     ListType,
@@ -129,7 +130,7 @@ def partition_spec(schema: Schema, partition_by: Sequence[str]) -> PartitionSpec
     for position, expression in enumerate(partition_by):
         transform, column = _transform(schema, expression)
         source = _field(schema, column, f"partition_by={expression!r}")
-        if not transform.can_transform(source.field_type):
+        if not transform.can_transform(source.field_type) or not _is_written_here(transform, source.field_type):
             raise ConfigurationError(
                 f"partition_by={expression!r}: {column!r} is {source.field_type}, which {transform} does not take."
             )
@@ -137,6 +138,11 @@ def partition_spec(schema: Schema, partition_by: Sequence[str]) -> PartitionSpec
         name = column if identity else f"{column}_{str(transform).partition('[')[0]}"
         fields.append(PartitionField(source.field_id, PARTITION_FIELD_ID_START + position, transform, name))
     return PartitionSpec(*fields)
+
+
+def _is_written_here(transform: Transform[Any, Any], kind: IcebergType) -> bool:
+    """Return whether PyIceberg can compute the partition of rows; of binary values it cannot truncate."""
+    return not (isinstance(transform, TruncateTransform) and isinstance(kind, BinaryType))
 
 
 def _transform(schema: Schema, expression: str) -> tuple[Transform[Any, Any], str]:
@@ -151,7 +157,7 @@ def _transform(schema: Schema, expression: str) -> tuple[Transform[Any, Any], st
     width = before or after
     if name in _TIME_TRANSFORMS and width is None:
         return _TIME_TRANSFORMS[name](), column
-    if name in _WIDTH_TRANSFORMS and width is not None:
+    if name in _WIDTH_TRANSFORMS and width is not None and int(width) > 0:
         return _WIDTH_TRANSFORMS[name](int(width)), column
     raise ConfigurationError(_NOT_UNDERSTOOD.format(expression))
 

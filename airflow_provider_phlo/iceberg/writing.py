@@ -6,7 +6,7 @@ import itertools
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyiceberg.io.pyarrow import (
+    DataFileStatistics,
+    MetricModeTypes,
+    MetricsMode,
+    StatisticsCollector,
     _get_parquet_writer_kwargs,
     compute_statistics_plan,
     data_file_statistics_from_parquet_metadata,
@@ -207,13 +211,22 @@ class OpenFile:
             self._writer.write_table(rows, row_group_size=self.layout.row_group_rows)
         self.rows += len(rows)
 
+    def _statistics(self) -> DataFileStatistics:
+        found, plan = self._writer.writer.metadata, self.layout.statistics
+        try:
+            return data_file_statistics_from_parquet_metadata(found, **plan)
+        except UnicodeEncodeError:
+            # PyIceberg 0.12 takes half a surrogate pair for the character that follows U+D7FF
+            counts = {field_id: _without_bounds(each) for field_id, each in plan["stats_columns"].items()}
+            return data_file_statistics_from_parquet_metadata(found, **{**plan, "stats_columns": counts})
+
     def close(self) -> DataFile:
         """End the file and return what the manifest says of it."""
         with disk_errors(self.path):
             self._writer.close()
             size = self.size
             self._stream.close()
-        statistics = data_file_statistics_from_parquet_metadata(self._writer.writer.metadata, **self.layout.statistics)
+        statistics = self._statistics()
         return DataFile.from_args(
             content=DataFileContent.DATA,
             file_path=self.path,
@@ -226,6 +239,11 @@ class OpenFile:
             key_metadata=None,
             **statistics.to_serialized_dict(),
         )
+
+
+def _without_bounds(collector: StatisticsCollector) -> StatisticsCollector:
+    truncates = collector.mode.type == MetricModeTypes.TRUNCATE
+    return replace(collector, mode=MetricsMode(MetricModeTypes.COUNTS)) if truncates else collector
 
 
 def _worth_a_dictionary(rows: pa.Table) -> list[str]:

@@ -15,6 +15,7 @@ from pyiceberg.catalog import Catalog
 from airflow_provider_phlo.iceberg import tables
 from airflow_provider_phlo.iceberg.duckdb import connect
 from airflow_provider_phlo.iceberg.merge import MergePlan, MergeResult
+from airflow_provider_phlo.iceberg.publication import Publication, run_branch
 from airflow_provider_phlo.landing import Engine
 from airflow_provider_phlo.schemas.iceberg import METADATA_COLUMNS, METADATA_FIELDS, arrow_to_iceberg
 
@@ -52,7 +53,8 @@ def run(
     tables.evolve(catalog, name, rows.schema)
     result = engine.merge(catalog, name, rows, plan, token=token, partition_date=day)
     audited = content(catalog, name, branch)
-    engine.publish(catalog, name, branch, token=token, result=result.to_dict(), expected_head=result.head)
+    publication = Publication(name, token, result.to_dict(), expected_head=result.head)
+    engine.publish(catalog, run_branch(catalog, branch), publication)
     return result, audited
 
 

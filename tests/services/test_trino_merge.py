@@ -186,7 +186,7 @@ def test_what_cannot_be_merged_is_refused_before_anything_is_written(trino, lake
     one = batch([{"id": 1}], SMALL)
     refused(SchemaError, "Key column 'id' has 1 NULL", batch([{"id": None}], SMALL), MergePlan(key=("id",)))
     refused(ConfigurationError, "no key column", one, MergePlan(key=("nope",)))
-    refused(ConfigurationError, "order_by='nope' is no column", one, MergePlan(key=("id",), order_by="nope"))
+    refused(ConfigurationError, "no column 'nope', which order_by names", one, MergePlan(key=("id",), order_by="nope"))
     refused(ConfigurationError, "'pair' is nested", one, MergePlan(key=("pair",)))
     refused(SchemaError, "are not of 2024-01-15", batch([{"id": 1}], SMALL, DAYS[1]), MergePlan("replace", ("id",)))
     bare = f"{table_name}_bare"
