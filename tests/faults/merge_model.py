@@ -118,9 +118,10 @@ def _merge(plan: Plan, table: list[Row], batch: list[Row]) -> Expected:
     for row in survivors:
         hits = at.pop(_key(plan, row), [])
         counts["deleted_duplicates"] += max(len(hits) - 1, 0)
-        outcomes = [_outcome(plan, hit, row) for hit in _newest(plan, hits)]
+        newest = _newest(plan, hits)
+        outcomes = [_outcome(plan, hit, row) for hit in newest]
         counts[outcomes[0][0]] += 1
-        counts["outdated"] += outcomes[0][0] == "unchanged" and bool(hits) and _is_older(plan, row, _newest(plan, hits)[0])
+        counts["outdated"] += newest[0] is not None and _is_older(plan, row, newest[0])
         left = {whole(each): each for _, each in outcomes if each is not None}
         if len(left) > 1:
             choices.append(list(left.values()))

@@ -214,12 +214,12 @@ class Generator:
     def _crashes(self) -> tuple[Crash, ...]:
         chance = self.chance
         number = chance.choice([0, 0, 0, 0, 1, 2])
-        return tuple(
-            Crash(
-                chance.choice(CRASHES), chance.random() < 0.5, chance.randint(1, 3), chance.choice(["kill", "kill", "io"])
-            )
-            for _ in range(number)
-        )
+        return tuple(self._crash() for _ in range(number))
+
+    def _crash(self) -> Crash:
+        chance = self.chance
+        error = chance.choice(["kill", "kill", "io"])
+        return Crash(chance.choice(CRASHES), chance.random() < 0.5, chance.randint(1, 3), error)
 
 
 def _column(expression: str) -> str:

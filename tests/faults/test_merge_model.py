@@ -242,7 +242,7 @@ def observed(table: Table) -> list[Row]:
         assert not task.delete_files
         part = pq.read_table(task.file.file_path.removeprefix("file://"), partitioning=None)
         known = [names[int(item.metadata[files.FIELD_ID])] for item in part.schema]
-        rows += [dict(zip(known, values, strict=True)) for values in zip(*(part[n].to_pylist() for n in part.column_names), strict=True)]
+        rows += part.rename_columns(known).to_pylist()
     return rows
 
 
