@@ -16,6 +16,7 @@ from airflow_provider_phlo import landing, staging
 from airflow_provider_phlo.iceberg.catalog import embedded_properties
 from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.landing import TableDefinition
+from airflow_provider_phlo.row_hash import row_hashes
 from tests.faults.killing import PROCESSES, CatalogSettings
 from tests.faults.sizes import size
 
@@ -27,20 +28,25 @@ BATCH_MIB = FILES * ROWS_A_FILE * TEXT // MIB
 PEAK_MIB = 900
 
 
-def parts(version: int) -> Iterator[pa.Table]:
-    """Yield 64 MiB a time: long texts that compress well; every second row differs from version to version."""
+def parts(version: int, hashed: bool) -> Iterator[pa.Table]:
+    """
+    Yield 64 MiB a time: long texts that compress well; every second row differs from version to version.
+
+    :param hashed: whether the rows come with their content hashes, as the ingestion stages them.
+    """
     texts = pa.array([f"{number:04d}" * (TEXT // 4) for number in range(100)])
     for number in range(FILES):
         keys = pa.array(range(number * ROWS_A_FILE, (number + 1) * ROWS_A_FILE))
         odd = pc.bit_wise_and(keys, 1)
         chosen = pc.subtract(keys, pc.multiply(pc.divide(keys, 50), 50))
-        yield pa.table({"k": keys, "v": pc.multiply(odd, version), "text": texts.take(chosen)})
+        rows = pa.table({"k": keys, "v": pc.multiply(odd, version), "text": texts.take(chosen)})
+        yield rows.append_column("_phlo_row_hash", row_hashes(rows)) if hashed else rows
 
 
-def stage(root: Path, version: int) -> staging.StagedBatch:
+def stage(root: Path, version: int, hashed: bool) -> staging.StagedBatch:
     token = f"v{version}"
     writer = staging.BatchWriter(root, TABLE, DAY, token)
-    for part in parts(version):
+    for part in parts(version, hashed):
         writer.write(part)
     rows = FILES * ROWS_A_FILE
     facts = {"read": rows, "rows": rows}
@@ -53,11 +59,11 @@ def memory(name: str) -> int:
     return int(line.split()[1]) // 1024
 
 
-def measured(settings: CatalogSettings, root: Path, answers: Any) -> None:
+def measured(settings: CatalogSettings, root: Path, hashed: bool, answers: Any) -> None:
     """Merge two large batches, one into an empty table, and say how much memory each took over what was there."""
     catalog, definition = settings.open(), TableDefinition(TABLE, MergePlan(key=("k",)), metadata_columns=False)
     for version in (1, 2):
-        staged = stage(root, version)
+        staged = stage(root, version, hashed)
         gc.collect()
         pa.default_memory_pool().release_unused()
         Path("/proc/self/clear_refs").write_text("5")  # forgets the most there was
@@ -68,10 +74,11 @@ def measured(settings: CatalogSettings, root: Path, answers: Any) -> None:
         answers.put((memory("VmHWM") - before, time.monotonic() - started, result))
 
 
+@pytest.mark.parametrize("hashed", [True, False])
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the kernel does not say how much memory it was")
-def test_a_batch_larger_than_what_may_be_in_memory(tmp_path: Path) -> None:
+def test_a_batch_larger_than_what_may_be_in_memory(tmp_path: Path, hashed: bool) -> None:
     answers, settings = PROCESSES.Queue(), CatalogSettings("phlo", embedded_properties(tmp_path))
-    process = PROCESSES.Process(target=measured, args=(settings, tmp_path / "staging", answers))
+    process = PROCESSES.Process(target=measured, args=(settings, tmp_path / "staging", hashed, answers))
     process.start()
     found = [answers.get(timeout=size(120, 3600)) for _ in range(2)]
     process.join(60)
