@@ -64,7 +64,6 @@ POINTS: dict[str, tuple[Any, str, Wrapper, int]] = {
     "before the manifest of the staged batch": (staging.BatchWriter, "finish", dying_before, 1),
     "staged": (staging.BatchWriter, "finish", dying_after, 1),
     "the table is there, its columns are not": (tables, "evolve", dying_before, 1),
-    "branch made": (branches, "create", dying_after, 1),
     "data files written": (merge, "commit_files", dying_before, 1),
     "merged on the branch": (merge, "commit_files", dying_after, 1),
     "quarantine written, not published": (merge, "commit_files", dying_after, 2),
