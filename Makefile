@@ -12,7 +12,7 @@ MAKEFLAGS += --no-print-directory
 # imports are most of the time of every start: let Python keep what it compiled
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-system test-faults soak lint typecheck env psql stop clean
+.PHONY: help setup demo test test-system test-faults soak integration benchmark lint typecheck env psql stop clean
 
 help:  ## Show what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -42,6 +42,13 @@ test-faults: $(STAMP)  ## Run the fault tests: kill -9 at every step, full disks
 
 soak: $(STAMP)  ## Run the fault tests in their long sizes: 20,000 random sequences, 500 kills a step (hours)
 	@PHLO_SOAK=1 $(PY) -m pytest tests/faults --timeout=0 -n $(WORKERS) --dist loadgroup
+
+integration: $(STAMP)  ## Run the tests on real servers: Trino, Nessie, S3 (downloads them once; PHLO_SKIP_SERVICES=1 skips)
+	@$(PY) -m pytest tests/services --timeout=900
+
+benchmark: $(STAMP)  ## Measure merges against pyiceberg, delta-rs and pyarrow (quiet machine, minutes)
+	@$(VENV)/bin/uv pip install --quiet -p $(PY) 'deltalake==1.6.6'
+	@$(PY) benchmarks/merge.py --keep
 
 lint: $(STAMP)  ## Check style
 	@$(VENV)/bin/ruff check

@@ -189,14 +189,15 @@ def _masked(message: str) -> str:
 def _publish(written: OverwriteResult) -> int | None:
     """Make the tested branch main; drop the columns that only the old content had."""
     from airflow_provider_phlo import dbt_plugin
-    from airflow_provider_phlo.iceberg.branches import publish
     from airflow_provider_phlo.iceberg.overwrite import drop_columns
+    from airflow_provider_phlo.iceberg.publication import Publication, run_branch
 
     snapshot_id = written.snapshot_id
     if written.branch is not None:
         catalog = dbt_plugin.catalog_from_environment()
         if written.changed:
-            snapshot_id = publish(catalog, written.table, written.branch, expected_head=written.snapshot_id)
+            publication = Publication(written.table, expected_head=written.snapshot_id)
+            snapshot_id = run_branch(catalog, written.branch).publish(publication)
         drop_columns(catalog, written.table, written.stale_columns)
     return snapshot_id
 

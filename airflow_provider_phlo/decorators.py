@@ -74,7 +74,7 @@ def phlo_ingestion(
         ``bucket(16, c)``, ``truncate(10, c)``; by day of ``_phlo_partition_date`` when None.
     :param sort_by: columns, each with an optional `` desc``.
     :param table_properties: Iceberg properties of a table that is created.
-    :param engine: ``pyiceberg``, the default.
+    :param engine: ``pyiceberg`` or ``trino`` (which needs the metadata columns); ``[phlo] engine`` when None.
     :param resources: for parameters of the function: a connection id gives the connection, a callable what it returns.
     :param pool: Airflow pool of the tasks.
     :raises ConfigurationError: if the declaration does not fit together, when the DAG file is parsed.
@@ -317,6 +317,7 @@ def _check_declaration(name: str, declared: Mapping[str, Any]) -> None:
     check_engine(declared["engine"])
     metadata = declared["add_metadata_columns"]
     require(metadata or strategy != "replace", "merge_strategy='replace' needs add_metadata_columns=True.")
+    require(metadata or declared["engine"] != "trino", "engine='trino' needs add_metadata_columns=True.")
     if declared["freshness_hours"] is not None:
         problem = _freshness_problem(declared["freshness_hours"])
         require(not problem, problem)

@@ -47,6 +47,12 @@ def get_provider_info() -> dict[str, Any]:
                     "staging_retention_days": _option(
                         "For how many days the staged files of a finished run are kept.", "integer", "7"
                     ),
+                    "engine": _option(
+                        "What merges where a task names no engine: ``pyiceberg``, in the task's own process, or "
+                        "``trino``, through the connection ``trino_default``.",
+                        default="pyiceberg",
+                        example="trino",
+                    ),
                     "batch_rows": _option(
                         "How many rows are converted, validated and written at a time. More is faster and needs "
                         "more memory.",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
@@ -16,16 +16,18 @@ from pyiceberg.table import Table
 
 from airflow_provider_phlo import staging
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
-from airflow_provider_phlo.iceberg import branches, tables
+from airflow_provider_phlo.iceberg import branches, publication, tables
+from airflow_provider_phlo.iceberg.batch import Rows
+from airflow_provider_phlo.iceberg.branches import SET_BACK_PROPERTY, STATE_PROPERTY
 from airflow_provider_phlo.iceberg.commits import pause
 from airflow_provider_phlo.iceberg.merge import MergePlan, MergeResult, merge
+from airflow_provider_phlo.iceberg.publication import Publication, RunBranch, run_branch
 from airflow_provider_phlo.schemas.columns import ModelColumns
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg, pandera_to_iceberg
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
-STATE_PROPERTY = "phlo.dlt-state"
 PUBLISH_ATTEMPTS = 20
 
 
@@ -48,6 +50,58 @@ class TableDefinition:
     properties: Mapping[str, str] = field(default_factory=dict)
 
 
+class Engine(Protocol):
+    """What merges, and makes the merge visible. A run uses one engine from its first step to its last."""
+
+    def recover(self, catalog: Catalog, identifier: str, token: str) -> None:
+        """Finish what an attempt of this run that died has left half done."""
+
+    def merge(
+        self,
+        catalog: Catalog,
+        identifier: str,
+        batch: Rows,
+        plan: MergePlan,
+        *,
+        token: str,
+        partition_date: str | None = None,
+        summary: Mapping[str, str] | None = None,
+        branch: str | None = None,
+    ) -> MergeResult:
+        """Merge where readers do not see it."""
+
+    def publish(self, catalog: Catalog, run: RunBranch, publication: Publication) -> int | None:
+        """Make the merge main's, with the run's mark."""
+
+    def clean(self, catalog: Catalog, identifier: str, older_than: float) -> int:
+        """Remove what runs have left that were given up before ``older_than``."""
+
+    def cancel(self) -> None:
+        """End what runs outside of this process."""
+
+
+class EmbeddedEngine:
+    """PyIceberg: writes the run's branch, which then becomes main. Nothing is ever half done."""
+
+    def recover(self, catalog: Catalog, identifier: str, token: str) -> None:
+        return
+
+    def merge(self, *arguments: Any, **options: Any) -> MergeResult:
+        return merge(*arguments, **options)
+
+    def publish(self, catalog: Catalog, run: RunBranch, publication: Publication) -> int | None:
+        return run.publish(publication)
+
+    def clean(self, catalog: Catalog, identifier: str, older_than: float) -> int:
+        return 0
+
+    def cancel(self) -> None:
+        return
+
+
+EMBEDDED = EmbeddedEngine()
+
+
 def quarantine_table(table: str) -> str:
     """Return the name of the table that holds the rejected rows of ``table``."""
     return f"{table}__quarantine"
@@ -65,20 +119,28 @@ def table_types(table: Table | None) -> dict[str, pa.DataType]:
     return {item.name: item.type for item in schema_to_pyarrow(table.schema(), include_field_ids=False)}
 
 
-def land(catalog: Catalog, root: Any, batch: staging.StagedBatch, definition: TableDefinition) -> dict[str, Any] | None:
+def land(
+    catalog: Catalog,
+    root: Any,
+    batch: staging.StagedBatch,
+    definition: TableDefinition,
+    engine: Engine = EMBEDDED,
+) -> dict[str, Any] | None:
     """
     Merge ``batch`` on its run's branch; rejected rows go to the quarantine table.
 
     :param root: the staging root.
+    :param engine: merges; rejected rows are always written by the embedded one.
     :returns: counts and the branch's snapshot as a JSON object; the first result, if the run has published already;
         None for an empty batch of a table that nobody has described yet.
     """
+    engine.recover(catalog, definition.table, batch.token)
     published = _published(catalog, definition.table, batch.token)
     if published is not None:
         return published
     rows = staging.StagedRows(root, batch)
     described = definition.declared is not None or rows.schema.names or catalog.table_exists(definition.table)
-    landed = _merged(catalog, batch, rows, definition) if described else None
+    landed = _merged(catalog, batch, rows, definition, engine) if described else None
     _quarantine(catalog, root, batch)
     return landed
 
@@ -92,20 +154,23 @@ def _published(catalog: Catalog, identifier: str, token: str) -> dict[str, Any] 
 
 
 def _merged(
-    catalog: Catalog, batch: staging.StagedBatch, rows: staging.StagedRows, definition: TableDefinition
+    catalog: Catalog, batch: staging.StagedBatch, rows: staging.StagedRows, definition: TableDefinition, engine: Engine
 ) -> dict[str, Any]:
-    _prepare(catalog, definition, rows.schema, rows)
+    run = run_branch(catalog, branches.branch_name(batch.token))
     summary = {"phlo.run-id": batch.run_id, "phlo.read": str(batch.read), "phlo.quarantined": str(batch.quarantined)}
 
     def attempt() -> MergeResult:
-        return merge(
-            catalog,
+        run.start(definition.table)
+        _prepare(run.target, definition, rows.schema, rows)
+        return engine.merge(
+            run.target,
             definition.table,
             rows,
             _plan(definition, batch),
             token=batch.token,
             partition_date=batch.partition_date,
             summary=summary,
+            branch=run.ref,
         )
 
     return _landed(batch, _until_done(attempt, definition.table))
@@ -167,11 +232,14 @@ def _quarantine(catalog: Catalog, root: Any, batch: staging.StagedBatch) -> None
     table = quarantine_table(batch.table)
     plan = MergePlan(key=("quarantine_id",))
     definition = TableDefinition(table, plan, partition_by=("partition_date",), metadata_columns=False)
-    _prepare(catalog, definition, rejected.schema, [rejected])
+    run = run_branch(catalog, f"{branches.branch_name(batch.token)}_quarantine")
 
     def attempt() -> None:
-        merged = merge(catalog, table, rejected, plan, token=batch.token, partition_date=batch.partition_date)
-        branches.publish(catalog, table, branches.branch_name(batch.token), expected_head=merged.head)
+        run.start(table)
+        _prepare(run.target, definition, rejected.schema, [rejected])
+        day = batch.partition_date
+        merged = merge(run.target, table, rejected, plan, token=batch.token, partition_date=day, branch=run.ref)
+        run.publish(Publication(table, expected_head=merged.head))
 
     _until_done(attempt, table)
 
@@ -182,35 +250,110 @@ def publish(
     landed: Mapping[str, Any],
     definition: TableDefinition,
     audit: Callable[[str], None],
+    engine: Engine = EMBEDDED,
 ) -> dict[str, Any]:
     """
     Make the audited branch main. When main has moved meanwhile, merge again on top of it and audit that.
 
     :param landed: what :func:`land` returned.
     :param audit: checks the branch it is given, and raises when a blocking check fails.
+    :param engine: the one that :func:`land` used.
     :returns: ``landed``, with main's snapshot; the first result, if the run has published already.
     :raises CommitConflictError: if main moved in every round.
     """
+    engine.recover(catalog, definition.table, landed["token"])
+    run = run_branch(catalog, landed["branch"])
     published = _published(catalog, definition.table, landed["token"])
     if published is not None:
+        run.drop(definition.table)
         return published
     batch = staging.load(root, landed["folder"])
     rounds = count()
 
     def attempt() -> dict[str, Any]:
-        result = landed if next(rounds) == 0 else _rebased(catalog, root, batch, definition, audit)
-        branches.publish(
-            catalog,
-            definition.table,
-            result["branch"],
-            token=batch.token,
-            result=result,
-            properties={STATE_PROPERTY: batch.state} if batch.state else None,
-            expected_head=result["head"],
-        )
+        result = landed if next(rounds) == 0 else _rebased(catalog, root, batch, definition, audit, engine)
+        engine.publish(catalog, run, _publication(catalog, batch, definition, result))
         return branches.published_result(catalog.load_table(definition.table), batch.token) or dict(result)
 
     return _until_done(attempt, definition.table)
+
+
+def _advanced_state(catalog: Catalog, batch: staging.StagedBatch, definition: TableDefinition) -> dict[str, str]:
+    """
+    Return dlt's state as the table is to keep it; nothing leaves the table's as it is.
+
+    The state of a batch that was extracted before main was set back goes on from what was undone: with it, nobody
+    would read that again. Without it, the next run reads this batch again, too.
+
+    :raises ConfigurationError: if rows that are read again would be doubled.
+    """
+    if not batch.state:
+        return {}
+    plan, properties = definition.plan, catalog.load_table(definition.table).properties
+    if batch.staged_at - batch.seconds >= float(properties.get(SET_BACK_PROPERTY, 0)):
+        return {STATE_PROPERTY: batch.state}
+    if plan.strategy == "append" and not (plan.deduplication and plan.method == "hash"):
+        raise ConfigurationError(
+            f"{definition.table} was set back while this run was under way, and what it appends would be read again "
+            "by the next: clear the run, so that it goes on from where the table is now."
+        )
+    log.info("%s was set back meanwhile: the next run reads again from there", definition.table)
+    return {}
+
+
+@dataclass(frozen=True)
+class LandedTable:
+    """
+    One of several tables that are published together.
+
+    :param landed: what :func:`land` returned.
+    :param audit: checks the branch it is given, and raises when a blocking check fails.
+    """
+
+    landed: Mapping[str, Any]
+    definition: TableDefinition
+    audit: Callable[[str], None]
+
+
+def publish_together(catalog: Catalog, root: Any, landed: Sequence[LandedTable]) -> list[dict[str, Any]]:
+    """
+    Make the audited branches of several tables main in one commit; for Nessie catalogs.
+
+    When main has moved in one of them meanwhile, all are merged and audited again on top of it.
+
+    :returns: of each table what :func:`publish` returns.
+    :raises ConfigurationError: if the catalog cannot commit several tables at once.
+    :raises CommitConflictError: if main moved in every round.
+    """
+    batches = [staging.load(root, each.landed["folder"]) for each in landed]
+    rounds = count()
+
+    def attempt() -> list[dict[str, Any]]:
+        rebase = next(rounds) > 0
+        results = [
+            _rebased(catalog, root, batch, each.definition, each.audit, EMBEDDED) if rebase else each.landed
+            for batch, each in zip(batches, landed, strict=True)
+        ]
+        publication.publish_together(
+            catalog,
+            [
+                (result["branch"], _publication(catalog, batch, each.definition, result))
+                for batch, each, result in zip(batches, landed, results, strict=True)
+            ],
+        )
+        return [
+            branches.published_result(catalog.load_table(each.definition.table), batch.token) or dict(result)
+            for batch, each, result in zip(batches, landed, results, strict=True)
+        ]
+
+    return _until_done(attempt, ", ".join(each.definition.table for each in landed))
+
+
+def _publication(
+    catalog: Catalog, batch: staging.StagedBatch, definition: TableDefinition, result: Mapping[str, Any]
+) -> Publication:
+    state = _advanced_state(catalog, batch, definition)
+    return Publication(definition.table, batch.token, result, state, expected_head=result["head"])
 
 
 def _rebased(
@@ -219,12 +362,13 @@ def _rebased(
     batch: staging.StagedBatch,
     definition: TableDefinition,
     audit: Callable[[str], None],
+    engine: Engine,
 ) -> Mapping[str, Any]:
     """Merge again on top of what others have published, and audit that, unless another attempt has published."""
     published = _published(catalog, definition.table, batch.token)
     if published is not None:
         return published
-    result = _merged(catalog, batch, staging.StagedRows(root, batch), definition)
+    result = _merged(catalog, batch, staging.StagedRows(root, batch), definition, engine)
     audit(result["branch"])
     return result
 

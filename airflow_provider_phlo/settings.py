@@ -53,6 +53,11 @@ def batch_rows() -> int:
     return _whole_number("batch_rows", "50000", at_least=1)
 
 
+def engine() -> str:
+    """Return the engine that merges where a task names none: ``pyiceberg`` or ``trino``."""
+    return _get("engine", "pyiceberg").strip()
+
+
 def preload() -> bool:
     """Return whether heavy libraries are imported before tasks are forked."""
     return _get("preload", "True").lower() in ("1", "true", "yes", "on")

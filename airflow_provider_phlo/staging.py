@@ -22,6 +22,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -258,7 +259,8 @@ def remove_expired(root: Any, table: str, older_than: float) -> int:
     """
     Remove the staged batches of ``table`` that are older than ``older_than`` (seconds since 1970), and say how many.
 
-    An attempt without manifest counts by the age of its folder. Another process may be removing them too.
+    An attempt without manifest counts by the age of its folder, or of its newest file. Another process may be removing
+    them too.
     """
     removed = 0
     for day in _children(root / table):
@@ -273,10 +275,24 @@ def _staged_at(folder: Any) -> float:
     batch = _read(folder / MANIFEST)
     if batch:
         return batch.staged_at
+    # a folder of an object store has no time of its own, the files in it do
+    return _changed_at(folder) or max(map(_changed_at, _below(folder)), default=0) or time.time()
+
+
+def _below(folder: Any) -> Iterator[Any]:
+    for path in _children(folder):
+        yield path
+        if path.is_dir():
+            yield from _below(path)
+
+
+def _changed_at(path: Any) -> float:
+    """Return when a file or folder was last written; 0 where nobody knows, as of the folders of an object store."""
     try:
-        return float(folder.stat().st_mtime)
+        moment = path.stat().st_mtime
     except FileNotFoundError:
-        return time.time()
+        return 0
+    return float(moment.timestamp() if isinstance(moment, datetime) else moment or 0)
 
 
 def _children(path: Any) -> list[Any]:

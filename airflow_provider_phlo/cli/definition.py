@@ -38,7 +38,58 @@ class Command:
     description: str = field(default="")
 
 
-COMMANDS = (
+@dataclass(frozen=True)
+class Group:
+    """Commands under one name."""
+
+    name: str
+    help: str
+    commands: tuple[Command, ...]
+
+
+def _output(*choices: str) -> Argument:
+    return Argument(
+        ("-o", "--output"),
+        {
+            "help": "table for people; json (timestamps ISO 8601, decimals as text) or csv for programs",
+            "choices": choices,
+            "default": "table",
+        },
+    )
+
+
+def _number(flag: str, kind: type, default: float | None, text: str) -> Argument:
+    return Argument((flag,), {"help": text, "type": kind, "default": default})
+
+
+_LISTED = _output("table", "json")
+_TABLE = Argument(("table",), {"help": "namespace.table, or a table of the default namespace"})
+_BRANCH = Argument(("--branch",), {"help": "A branch instead of main", "default": "main"})
+_CATALOG = "airflow_provider_phlo.cli.catalog"
+_MAINTENANCE = "airflow_provider_phlo.cli.maintenance"
+_MAINTENANCE_ARGUMENTS = (
+    Argument(("tables",), {"help": 'Tables, * and ? allowed: "raw.*"', "nargs": "+"}),
+    Argument(
+        ("--jobs",),
+        {
+            "help": "Some of compaction,manifests,expiry,orphans (all by default)",
+            "default": "compaction,manifests,expiry,orphans",
+        },
+    ),
+    _number("--target-file-bytes", int, None, "Size of compacted files (the table's own setting, else 128 MiB)"),
+    _number("--min-files", int, 2, "Compact a partition that has this many small files (2)"),
+    _number("--snapshot-days", float, 7, "Expire snapshots that main left longer ago (7)"),
+    _number("--keep-last", int, 10, "Keep this many snapshots of main, however old (10)"),
+    _number("--branch-days", float, 7, "Drop branches of failed runs after this long (7)"),
+    _number("--orphan-days", float, 3, "Remove unknown files that are older: longer than any writer runs (3)"),
+    Argument(
+        ("--force",),
+        {"help": "Accept days below one hour: nothing may be using the tables then", "action": "store_true"},
+    ),
+    _LISTED,
+)
+
+COMMANDS: tuple[Command | Group, ...] = (
     Command(
         name="query",
         help="Run one read-only SQL statement over the tables of the catalog",
@@ -50,13 +101,77 @@ COMMANDS = (
         path="airflow_provider_phlo.cli.query.query",
         arguments=(
             Argument(("sql",), {"help": 'The statement, e.g. "SELECT count(*) FROM raw.glucose_entries"'}),
-            Argument(
-                ("-o", "--output"),
-                {
-                    "help": "table for people; json (timestamps ISO 8601, decimals as text) or csv for programs",
-                    "choices": ("table", "json", "csv"),
-                    "default": "table",
-                },
+            _output("table", "json", "csv"),
+        ),
+    ),
+    Group(
+        name="catalog",
+        help="Tables, their history, and the way back",
+        commands=(
+            Command(
+                name="tables",
+                help="List the tables of the catalog",
+                path=f"{_CATALOG}.tables",
+                arguments=(Argument(("--schema",), {"help": "Only of this namespace, e.g. raw"}), _LISTED),
+            ),
+            Command(
+                name="describe",
+                help="Show where and how a table is stored",
+                path=f"{_CATALOG}.describe",
+                arguments=(_TABLE, _LISTED),
+            ),
+            Command(
+                name="history",
+                help="List the snapshots of a table, newest first, with the runs that made them",
+                path=f"{_CATALOG}.history",
+                arguments=(
+                    _TABLE,
+                    Argument(("--limit",), {"help": "How many (10)", "type": int, "default": 10}),
+                    _BRANCH,
+                    _LISTED,
+                ),
+            ),
+            Command(
+                name="branches",
+                help="List the branches of runs that have not published",
+                path=f"{_CATALOG}.kept_branches",
+                arguments=(_TABLE, _LISTED),
+            ),
+            Command(
+                name="rollback",
+                help="Set a table back to an earlier snapshot, so that the runs after it can be run again",
+                description=(
+                    "Set main back to a snapshot of its history: rows, the marks of the runs and the state that their "
+                    "sources go on from. Without --yes it is only said what that would undo. Exit code 1: it failed, "
+                    "2: it was refused."
+                ),
+                path=f"{_CATALOG}.rollback",
+                arguments=(
+                    _TABLE,
+                    Argument(("--to-snapshot",), {"help": "The snapshot's id (catalog history)", "type": int}),
+                    Argument(("--to-time",), {"help": "What main was at a time, e.g. 2024-01-15T06:00:00Z"}),
+                    Argument(("--yes",), {"help": "Do it", "action": "store_true"}),
+                    _LISTED,
+                ),
+            ),
+        ),
+    ),
+    Group(
+        name="maintenance",
+        help="Compact tables, expire snapshots, remove orphan files",
+        commands=(
+            Command(
+                name="plan",
+                help="Say what maintenance would do, and how much",
+                path=f"{_MAINTENANCE}.plan",
+                arguments=_MAINTENANCE_ARGUMENTS,
+            ),
+            Command(
+                name="run",
+                help="Do it; safe beside running writers",
+                description="Do what plan says. Exit code 1: a table failed, 2: it was refused and nothing was done.",
+                path=f"{_MAINTENANCE}.run",
+                arguments=_MAINTENANCE_ARGUMENTS,
             ),
         ),
     ),
@@ -65,24 +180,25 @@ COMMANDS = (
 
 def get_phlo_cli_commands() -> list[CLICommand]:
     """Return the ``phlo`` group for Airflow's own command line."""
+    from airflow.cli.cli_config import GroupCommand
+
+    return [GroupCommand(name="phlo", help=HELP, subcommands=[_airflow_command(item) for item in COMMANDS])]
+
+
+def _airflow_command(item: Command | Group) -> CLICommand:
     from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand, lazy_load_command
 
-    return [
-        GroupCommand(
-            name="phlo",
-            help=HELP,
-            subcommands=[
-                ActionCommand(
-                    name=command.name,
-                    help=command.help,
-                    description=command.description,
-                    func=lazy_load_command(command.path),
-                    args=[
-                        Arg(argument.flags, **argument.options)  # type: ignore[no-untyped-call]
-                        for argument in command.arguments
-                    ],
-                )
-                for command in COMMANDS
-            ],
+    if isinstance(item, Group):
+        return GroupCommand(
+            name=item.name, help=item.help, subcommands=[_airflow_command(command) for command in item.commands]
         )
-    ]
+    return ActionCommand(
+        name=item.name,
+        help=item.help,
+        description=item.description or None,
+        func=lazy_load_command(item.path),
+        args=[
+            Arg(argument.flags, **argument.options)  # type: ignore[no-untyped-call]
+            for argument in item.arguments
+        ],
+    )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_phlo import __version__
-from airflow_provider_phlo.cli.definition import COMMANDS, HELP
+from airflow_provider_phlo.cli.definition import COMMANDS, HELP, Command, Group
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -43,13 +43,20 @@ def _enter_embedded_environment() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="phlo", description=HELP)
     parser.add_argument("--version", action="version", version=__version__)
+    _add(parser, COMMANDS)
+    return parser
+
+
+def _add(parser: argparse.ArgumentParser, commands: Sequence[Command | Group]) -> None:
     groups = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in COMMANDS:
-        sub = groups.add_parser(command.name, help=command.help, description=command.description)
+    for command in commands:
+        if isinstance(command, Group):
+            _add(groups.add_parser(command.name, help=command.help, description=command.help), command.commands)
+            continue
+        sub = groups.add_parser(command.name, help=command.help, description=command.description or command.help)
         sub.set_defaults(path=command.path)
         for argument in command.arguments:
             sub.add_argument(*argument.flags, **argument.options)
-    return parser
 
 
 def _load(path: str) -> Callable[[argparse.Namespace], Any]:

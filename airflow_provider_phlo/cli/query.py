@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
-import json
-import math
-import os
 import re
-import sys
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime, time
-from typing import TYPE_CHECKING, Any, TextIO
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from airflow_provider_phlo.cli.output import FAILED, REFUSED, Result, leave, open_catalog, show
 from airflow_provider_phlo.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -21,19 +15,8 @@ if TYPE_CHECKING:
 
     from pyiceberg.catalog import Catalog
 
-FAILED = 1
-REFUSED = 2
-_CELL_WIDTH = 60
 # statements and schemas that list tables: all of them have to be there
 _METADATA = re.compile(r"^\s*show\b|\b(information_schema|pg_catalog|duckdb_\w+\s*\(|sqlite_master)", re.I)
-
-
-@dataclass(frozen=True)
-class Result:
-    """The answer to a query: column names (made unique) and rows of Python values."""
-
-    columns: list[str]
-    rows: list[tuple[Any, ...]]
 
 
 def query(args: argparse.Namespace) -> None:
@@ -49,16 +32,12 @@ def query(args: argparse.Namespace) -> None:
     try:
         assert_read_only(args.sql)
     except ConfigurationError as error:
-        _exit(str(error), REFUSED)
+        leave("query", str(error), REFUSED)
     try:
-        result = run(_catalog(), args.sql)
+        result = run(open_catalog(), args.sql)
     except (ConfigurationError, duckdb.Error) as error:
-        _exit(str(error), FAILED)
-    try:
-        WRITERS[args.output](result, sys.stdout)
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader (head, less) has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        leave("query", str(error), FAILED)
+    show(result, args.output)
 
 
 def run(catalog: Catalog, sql: str) -> Result:
@@ -76,12 +55,6 @@ def run(catalog: Catalog, sql: str) -> Result:
         cursor = connection.execute(sql)
         columns = [str(column[0]) for column in cursor.description or ()]
         return Result(_unique(columns), cursor.fetchall())
-
-
-def _catalog() -> Catalog:
-    from airflow_provider_phlo.hooks.iceberg import PhloIcebergHook
-
-    return PhloIcebergHook().catalog
 
 
 def _tables(catalog: Catalog, sql: str) -> list[str] | None:
@@ -119,80 +92,3 @@ def _unique(columns: Sequence[str]) -> list[str]:
             name, number = f"{column}_{number}", number + 1
         result.append(name)
     return result
-
-
-def _exit(message: str, code: int) -> None:
-    print(f"phlo query: {message}", file=sys.stderr)
-    raise SystemExit(code)
-
-
-# --- output -------------------------------------------------------------------------------------------------
-
-
-def plain(value: Any) -> Any:
-    """Return ``value`` as JSON can say it: ISO 8601 times, exact decimals as text, NaN and infinity as null."""
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, datetime | date | time):
-        return value.isoformat()
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value.hex() if isinstance(value, bytes) else str(value)
-
-
-def _text(value: Any) -> str:
-    value = plain(value)
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list | bool) else str(value)
-
-
-def write_json(result: Result, out: TextIO) -> None:
-    """Write a list of objects, one a line."""
-    lines = (
-        json.dumps(dict(zip(result.columns, map(plain, row), strict=True)), ensure_ascii=False) for row in result.rows
-    )
-    out.write("[" + ",\n ".join(lines) + "]\n")
-
-
-def write_csv(result: Result, out: TextIO) -> None:
-    """Write a header and the rows; NULL is an empty field."""
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(result.columns)
-    writer.writerows([("" if value is None else _text(value)) for value in row] for row in result.rows)
-
-
-def write_table(result: Result, out: TextIO) -> None:
-    """Write aligned columns for people: long cells are cut, control characters shown as dots."""
-    cells = [[_cell(value) for value in row] for row in result.rows]
-    columns = zip(*result.rows, strict=True) if result.rows else [()] * len(result.columns)
-    numeric = [all(value is None or type(value) in (int, float) for value in column) for column in columns]
-    header = [_cell(column) for column in result.columns]
-    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
-
-    def line(texts: Iterable[str]) -> str:
-        aligned = (
-            text.rjust(width) if right else text.ljust(width)
-            for text, width, right in zip(texts, widths, numeric, strict=True)
-        )
-        return "  ".join(aligned).rstrip()
-
-    rule = "  ".join("-" * width for width in widths)
-    count = f"({len(cells)} row{'' if len(cells) == 1 else 's'})"
-    out.write("\n".join([line(header), rule, *map(line, cells), count]) + "\n")
-
-
-def _cell(value: Any) -> str:
-    text = f"{value:.10g}" if isinstance(value, float) else "NULL" if value is None else _text(value)
-    # a value must not be able to steer the terminal
-    text = "".join(character if character.isprintable() else "·" for character in text)
-    return text if len(text) <= _CELL_WIDTH else text[: _CELL_WIDTH - 1] + "…"
-
-
-WRITERS: dict[str, Callable[[Result, TextIO], None]] = {
-    "table": write_table,
-    "json": write_json,
-    "csv": write_csv,
-}

@@ -34,9 +34,9 @@ class DltHook(BaseHook):
         url = self.staging_url or settings.staging_url()
         if "://" not in url:
             return Path(url)
-        from airflow.sdk import ObjectStoragePath
+        from airflow_provider_phlo.object_store import object_storage_path
 
-        return ObjectStoragePath(url)
+        return object_storage_path(url)
 
     def stage(
         self,

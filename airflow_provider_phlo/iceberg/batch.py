@@ -190,12 +190,6 @@ class Batch:
         return kept
 
 
-def deduplicated(rows: pa.Table, table: Table, plan: MergePlan) -> pa.Table:
-    """Return the rows of a batch, fitted to ``table``, that stand for their key; see :class:`Batch` for the errors."""
-    batch = Batch(rows, table, plan)
-    return pa.concat_tables([batch.whole.slice(0, 0), *batch.chosen(batch.kept)])
-
-
 def _require_columns(table: Table, plan: MergePlan) -> None:
     name, present = ".".join(table.name()), column_names(table)
     missing = [column for column in plan.key if column not in present]

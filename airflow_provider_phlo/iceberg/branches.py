@@ -7,6 +7,7 @@ a no-op, and outlives the expiry of the snapshot it speaks of.
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,11 +29,18 @@ from pyiceberg.table.update import (
 )
 
 from airflow_provider_phlo.exceptions import CommitConflictError
-from airflow_provider_phlo.iceberg.commits import retried, set_ref
+from airflow_provider_phlo.iceberg.commits import require_table_branches, retried, set_ref
 
-# no snapshot has this id
-MAIN_HEAD = -1
+# no snapshot has this id; None is the head of an empty table
+NOT_GIVEN = -1
+BRANCH_PREFIX = "phlo_"
 MARK_PREFIX = "phlo.run."
+# dlt's state as the last published run left it
+STATE_PROPERTY = "phlo.dlt-state"
+# snapshots that main was set back from: a branch made on top of one must not bring it back
+UNDONE_PROPERTY = "phlo.undone-snapshots"
+# when that was, in seconds: what was extracted before goes on from a state that is not the table's any more
+SET_BACK_PROPERTY = "phlo.set-back-at"
 # A retry comes within days; marks beyond both limits only make the metadata larger.
 MARKS_KEPT = 100
 MARK_DAYS = 7
@@ -40,7 +48,7 @@ MARK_DAYS = 7
 
 def branch_name(token: str) -> str:
     """Return the branch of the run with ``token``."""
-    return f"phlo_{token}"
+    return BRANCH_PREFIX + token
 
 
 def head(table: Table, branch: str = MAIN_BRANCH) -> int | None:
@@ -55,7 +63,7 @@ def published_result(table: Table, token: str) -> dict[str, Any] | None:
     return json.loads(mark)["result"] if mark else None
 
 
-def create(catalog: Catalog, identifier: str, branch: str, *, at: int | None = MAIN_HEAD) -> Table:
+def create(catalog: Catalog, identifier: str, branch: str, *, at: int | None = NOT_GIVEN) -> Table:
     """
     Point ``branch`` at main's head, dropping what an earlier attempt left there.
 
@@ -63,15 +71,20 @@ def create(catalog: Catalog, identifier: str, branch: str, *, at: int | None = M
 
     :param at: a snapshot instead of main's head; None for that of an empty table.
     :returns: the table as loaded after the commit.
+    :raises ConfigurationError: on Nessie, where a table's branch would replace main.
     """
+    require_table_branches(catalog, branch)
 
     def attempt() -> Table:
         table = catalog.load_table(identifier)
-        wanted, old = head(table) if at == MAIN_HEAD else at, head(table, branch)
+        wanted, old = head(table) if at == NOT_GIVEN else at, head(table, branch)
         if wanted == old:
             return table
         update = RemoveSnapshotRefUpdate(ref_name=branch) if wanted is None else set_ref(branch, wanted)
-        _commit(catalog, table, [AssertRefSnapshotId(ref=branch, snapshot_id=old)], [update])
+        # a head that main has just left may be about to expire
+        heads = {branch: old, **({MAIN_BRANCH: wanted} if at == NOT_GIVEN else {})}
+        unmoved = [AssertRefSnapshotId(ref=name, snapshot_id=snapshot_id) for name, snapshot_id in heads.items()]
+        commit(catalog, table, unmoved, [update])
         return catalog.load_table(identifier)
 
     return retried(attempt, identifier)
@@ -83,7 +96,7 @@ def drop(catalog: Catalog, identifier: str, branch: str) -> None:
     def attempt() -> None:
         table = catalog.load_table(identifier)
         if head(table, branch) is not None:
-            _commit(catalog, table, [], [RemoveSnapshotRefUpdate(ref_name=branch)])
+            commit(catalog, table, [], [RemoveSnapshotRefUpdate(ref_name=branch)])
 
     retried(attempt, identifier)
 
@@ -96,7 +109,7 @@ def publish(
     token: str | None = None,
     result: Mapping[str, Any] | None = None,
     properties: Mapping[str, str] | None = None,
-    expected_head: int | None = None,
+    expected_head: int | None = NOT_GIVEN,
 ) -> int | None:
     """
     Move main to the head of ``branch`` and remove the branch, in one atomic commit.
@@ -106,7 +119,8 @@ def publish(
     :param token: the run's token; stored with ``result`` as the mark that makes a retry a no-op.
     :param result: what the run returns, a small JSON object.
     :param properties: table properties to set in the same commit (the dlt state).
-    :param expected_head: the snapshot that was audited; the branch must still point there.
+    :param expected_head: the snapshot that was audited; the branch must still point there. None: that of an empty
+        table, to which the run added nothing.
     :returns: main's snapshot id afterwards, None for a table that is still empty.
     :raises CommitConflictError: if main is no longer an ancestor of the branch, or another attempt moved the branch.
     """
@@ -120,11 +134,11 @@ def publish(
             unmoved.append(AssertRefSnapshotId(ref=branch, snapshot_id=tip))
             removal.append(RemoveSnapshotRefUpdate(ref_name=branch))
         if token and published_result(table, token) is not None:
-            _commit(catalog, table, unmoved, removal)  # what a slower attempt of the same run has left
+            commit(catalog, table, unmoved, removal)  # what a slower attempt of the same run has left
             return main
         _require_audited(table, branch, expected_head)
         moved = [set_ref(MAIN_BRANCH, tip)] if tip is not None and tip != main else []
-        _commit(catalog, table, unmoved, [*moved, *removal, *_property_updates(table, token, result, properties)])
+        commit(catalog, table, unmoved, [*moved, *removal, *_property_updates(table, token, result, properties)])
         return main if tip is None else tip
 
     return retried(attempt, identifier)
@@ -132,18 +146,32 @@ def publish(
 
 def _require_audited(table: Table, branch: str, expected_head: int | None) -> None:
     identifier, main, tip = ".".join(table.name()), head(table), head(table, branch)
-    if expected_head is not None and tip != expected_head:
+    if expected_head != NOT_GIVEN and tip != expected_head:
         raise CommitConflictError(f"Branch {branch} of {identifier} no longer points to the audited snapshot.")
+    if expected_head is None and main is not None:
+        raise CommitConflictError(f"{identifier} was empty when it was audited, and is not any more.")
     if tip is not None and not is_ancestor(table.metadata, main, of=tip):
         raise CommitConflictError(f"main of {identifier} moved since branch {branch} was made.")
+    if tip is not None and undone(table).intersection(_until(lineage(table.metadata, tip), main)):
+        raise CommitConflictError(f"main of {identifier} was set back since branch {branch} was made.")
+
+
+def undone(table: Table) -> set[int]:
+    """Return the snapshots that main was set back from."""
+    return {int(snapshot_id) for snapshot_id in table.properties.get(UNDONE_PROPERTY, "").split(",") if snapshot_id}
+
+
+def _until(snapshot_ids: Iterator[int], last: int | None) -> Iterator[int]:
+    return itertools.takewhile(lambda snapshot_id: snapshot_id != last, snapshot_ids)
 
 
 def is_ancestor(metadata: TableMetadata, snapshot_id: int | None, *, of: int) -> bool:
     """Return whether ``snapshot_id`` is ``of`` or one of its ancestors; the empty table (None) is everyone's."""
-    return snapshot_id is None or snapshot_id in _lineage(metadata, of)
+    return snapshot_id is None or snapshot_id in lineage(metadata, of)
 
 
-def _lineage(metadata: TableMetadata, snapshot_id: int | None) -> Iterator[int]:
+def lineage(metadata: TableMetadata, snapshot_id: int | None) -> Iterator[int]:
+    """Return the ids of a snapshot and of its ancestors, newest first; an expired one is the last."""
     while snapshot_id is not None:
         yield snapshot_id
         snapshot = metadata.snapshot_by_id(snapshot_id)
@@ -174,7 +202,7 @@ def _stale_marks(properties: Mapping[str, str], now: int) -> list[str]:
     return [name for at, name in marks[MARKS_KEPT:] if now - at > MARK_DAYS * 86_400_000]
 
 
-def _commit(
+def commit(
     catalog: Catalog, table: Table, requirements: Sequence[TableRequirement], updates: Sequence[TableUpdate]
 ) -> None:
     """

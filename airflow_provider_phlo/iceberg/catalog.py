@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from pyiceberg.catalog import Catalog, load_catalog
+from pyiceberg.catalog.rest import RestCatalog
 from pyiceberg.exceptions import NamespaceAlreadyExistsError
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from airflow_provider_phlo.iceberg.rest import LastColumnIds
 
 # a SQL catalog has two tables; each may have been created by somebody else in between
 _OPENINGS = 5
 
+# the table in which a run stages what Trino is to merge
+STAGING = re.compile(r"(?P<table>.+)__staging_(?P<token>[^.]+)")
 # what every table is created with
 TABLE_PROPERTIES = {
     "format-version": "2",
@@ -46,12 +52,34 @@ def open_catalog(name: str, properties: Mapping[str, str]) -> Catalog:
     """
     for _ in range(_OPENINGS - 1):
         try:
-            return load_catalog(name, **properties)
+            return _load(name, properties)
         except SQLAlchemyError as error:
             # of processes that open a new SQL catalog at once, slower ones find the tables they wanted to create
             if "already exists" not in str(error):
                 raise
-    return load_catalog(name, **properties)
+    return _load(name, properties)
+
+
+def is_nessie(catalog: Catalog) -> bool:
+    """Return whether the catalog is a Nessie server: it says so when it is opened."""
+    return str(catalog.properties.get("nessie.is-nessie-catalog", "")).lower() == "true"
+
+
+def _load(name: str, properties: Mapping[str, str]) -> Catalog:
+    catalog = load_catalog(name, **properties)
+    if isinstance(catalog, RestCatalog) and is_nessie(catalog):
+        catalog._session.mount(catalog.uri, LastColumnIds())
+    return catalog
+
+
+def staging_name(identifier: str, token: str) -> str:
+    """Return the name of a run's staging table."""
+    return f"{identifier}__staging_{token}"
+
+
+def is_staging(identifier: str) -> bool:
+    """Return whether this is the name of a staging table."""
+    return STAGING.fullmatch(identifier) is not None
 
 
 def ensure_namespace(catalog: Catalog, namespace: str) -> None:

@@ -45,6 +45,8 @@ Numbers = np.ndarray[Any, Any]
 WORKERS = min(4, os.cpu_count() or 1)
 # rows of files whose hashes are looked up at a time
 LOOKUP_ROWS = 500_000
+# rows whose content is compared at a time
+COMPARED_ROWS = 65_536
 
 
 def in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
@@ -244,19 +246,26 @@ class _Finder:
 
     def _differs(self, task: FileScanTask, hits: Numbers, at: Numbers) -> Mask:
         batch, columns = self.batch, _hashed(self.files, task)
-        present = self._take(task, columns, hits)
-        if HASH not in column_names(self.files.table) and batch.is_small:
-            return differs(present, batch.whole.take(pa.array(at)))
-        hashes = batch.hashes.take(pa.array(at))
-        return pc.not_equal(content_hashes(present), hashes).to_numpy(zero_copy_only=False)
+        by_column = HASH not in column_names(self.files.table) and batch.is_small
+        found = np.zeros(len(hits), bool)
+        for which, present in self._hit_rows(task, columns, hits):
+            rows = pa.array(at[which])
+            if by_column:
+                found[which] = differs(present, batch.whole.take(rows))
+            else:
+                hashes = batch.hashes.take(rows)
+                found[which] = pc.not_equal(content_hashes(present), hashes).to_numpy(zero_copy_only=False)
+        return found
 
-    def _take(self, task: FileScanTask, columns: Sequence[str], positions: Numbers) -> pa.Table:
-        start, taken = 0, []
+    def _hit_rows(self, task: FileScanTask, columns: Sequence[str], hits: Numbers) -> Iterator[tuple[slice, pa.Table]]:
+        """Yield the rows at the positions ``hits``, some at a time, each time with which of the hits they are."""
+        start = 0
         for part in read_file(self.files.table, task, columns):
-            of_part = positions[(positions >= start) & (positions < start + len(part))]
-            taken.append(part.take(pa.array(of_part - start)))
+            first, end = np.searchsorted(hits, [start, start + len(part)])
+            for begin in range(first, end, COMPARED_ROWS):
+                which = slice(begin, min(begin + COMPARED_ROWS, end))
+                yield which, part.take(pa.array(hits[which] - start))
             start += len(part)
-        return pa.concat_tables(taken)
 
 
 def _winners(batch: Batch, at: Numbers, orders: Sequence[pa.Array | None]) -> tuple[Mask, Mask]:

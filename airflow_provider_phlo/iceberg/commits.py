@@ -17,8 +17,9 @@ from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
 from pyiceberg.table.snapshots import Operation, Snapshot, SnapshotSummaryCollector, Summary, update_snapshot_summaries
 from pyiceberg.table.update import AddSnapshotUpdate, AssertRefSnapshotId, AssertTableUUID, SetSnapshotRefUpdate
 
-from airflow_provider_phlo.exceptions import CommitConflictError
-from airflow_provider_phlo.iceberg.manifests import SnapshotFiles, next_manifests
+from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
+from airflow_provider_phlo.iceberg.catalog import is_nessie
+from airflow_provider_phlo.iceberg.manifests import FileChanges, SnapshotFiles, next_manifests
 
 Result = TypeVar("Result")
 
@@ -66,7 +67,6 @@ def commit_files(
     removed: Sequence[DataFile] = (),
     summary: Mapping[str, str],
     files: SnapshotFiles | None = None,
-    operation: Operation | None = None,
 ) -> int | None:
     """
     Replace ``removed`` by ``added``, in one snapshot that becomes the head of ``branch``.
@@ -77,33 +77,63 @@ def commit_files(
     :param branch: made by this commit if it does not exist.
     :param summary: properties of the snapshot.
     :param files: those of the snapshot to build on; None means the head of ``branch``, else of main.
-    :param operation: ``append`` or ``overwrite`` when None; a compaction is a ``replace``.
     :returns: the snapshot's id, or None if there is nothing to do.
     :raises CommitConflictError: if another writer has changed the branch, or how the table is partitioned.
     """
-    if not added and not removed:
+    operation = Operation.OVERWRITE if removed else Operation.APPEND
+    return commit_changes(catalog, table, branch, FileChanges(added, removed), operation, summary=summary, files=files)
+
+
+def commit_changes(
+    catalog: Catalog,
+    table: Table,
+    branch: str,
+    changes: FileChanges,
+    operation: Operation,
+    *,
+    summary: Mapping[str, str],
+    files: SnapshotFiles | None = None,
+) -> int | None:
+    """
+    Commit ``changes`` as one snapshot that becomes the head of ``branch``; see :func:`commit_files`.
+
+    :param operation: what readers are told; ``replace`` if no row has changed.
+    """
+    if not changes:
         return None
+    require_table_branches(catalog, branch)
     identifier = ".".join(table.name())
     ref = table.metadata.refs.get(branch)
     if ref is not None and ref.snapshot_ref_type != SnapshotRefType.BRANCH:
         raise ValueError(f"{branch} of {identifier} is a tag, not a branch.")
     files = files or SnapshotFiles(table, branch_head(table, branch) or branch_head(table, MAIN_BRANCH))
     snapshot_id, parent = table.metadata.new_snapshot_id(), files.snapshot_id
-    manifests = next_manifests(files, added, removed, snapshot_id)
-    if operation is None:
-        operation = Operation.OVERWRITE if removed else Operation.APPEND
-    facts = _summary(table, parent, operation, added, removed, summary)
-    base = _base(table, branch)
+    manifests = next_manifests(files, changes, snapshot_id)
+    facts = _summary(table, parent, operation, changes, summary)
+    base = base_of(table, branch)
     loaded = chain([table], iter(lambda: catalog.load_table(identifier), None))
 
     def attempt() -> int:
         current = next(loaded)
-        if _base(current, branch) != base:
+        if base_of(current, branch) != base:
             raise CommitConflictError(f"{identifier}: branch {branch} was changed by another writer.")
         _commit_snapshot(catalog, current, branch, _snapshot(current, snapshot_id, parent, manifests, facts))
         return snapshot_id
 
     return retried(attempt, identifier)
+
+
+def require_table_branches(catalog: Catalog, branch: str | None) -> None:
+    """
+    Refuse the branch of a single table where it would destroy data.
+
+    :raises ConfigurationError: on Nessie, where it would replace main.
+    """
+    if branch not in (None, MAIN_BRANCH) and is_nessie(catalog):
+        raise ConfigurationError(
+            f"Catalog {catalog.name!r} is a Nessie, on which a table's own branch ({branch}) would replace main: use "
+            "a branch of the whole catalog, see iceberg.publication.run_branch."
+        )
 
 
 def branch_head(table: Table, branch: str) -> int | None:
@@ -112,7 +142,7 @@ def branch_head(table: Table, branch: str) -> int | None:
     return ref.snapshot_id if ref else None
 
 
-def _base(table: Table, branch: str) -> tuple[object, ...]:
+def base_of(table: Table, branch: str = MAIN_BRANCH) -> tuple[object, ...]:
     """Return what written files depend on: they cannot be committed once it has changed."""
     head = branch_head(table, branch) or branch_head(table, MAIN_BRANCH)
     return table.metadata.table_uuid, table.metadata.default_spec_id, head
@@ -172,16 +202,15 @@ def _summary(
     table: Table,
     parent: int | None,
     operation: Operation,
-    added: Sequence[DataFile],
-    removed: Sequence[DataFile],
+    changes: FileChanges,
     properties: Mapping[str, str],
 ) -> Summary:
     """Return the counts that Iceberg asks for, with ``properties``."""
     specs, schema = table.specs(), table.schema()
     collector = SnapshotSummaryCollector()
-    for file in added:
+    for file in changes.added:
         collector.add_file(file, schema, table.spec())
-    for file in removed:
+    for file in (*changes.removed, *changes.dropped):
         collector.remove_file(file, schema, specs[file.spec_id])
     before = table.metadata.snapshot_by_id(parent) if parent is not None else None
     # PyIceberg adds totals up for operations that it writes itself, and a compaction is none of these

@@ -2,24 +2,25 @@
 DuckDB over a catalog: one view a table, so that any SQL reads Iceberg.
 
 A view lists the data files of one snapshot and maps columns by Iceberg field id. DuckDB then prunes columns and
-rows itself, and renamed, added and widened columns read right from old files. Files it cannot read that way
-(deleted rows, no field ids, not Parquet) go through PyIceberg into memory.
+rows itself, and renamed, added and widened columns read right from old files. Of files that Trino has deleted rows of,
+the positions of those rows are kept in memory. Files that DuckDB cannot read that way (no field ids, not Parquet) go
+through PyIceberg into memory whole.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import pyarrow as pa
 from pyiceberg.exceptions import NoSuchTableError
-from pyiceberg.expressions import AlwaysTrue
-from pyiceberg.io.pyarrow import ArrowScan
-from pyiceberg.manifest import FileFormat
+from pyiceberg.io.pyarrow import _read_all_delete_files
+from pyiceberg.manifest import DataFileContent, FileFormat
 from pyiceberg.types import (
     BinaryType,
     BooleanType,
@@ -45,6 +46,9 @@ from pyiceberg.types import (
 )
 
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
+from airflow_provider_phlo.iceberg import nessie, remote_files
+from airflow_provider_phlo.iceberg.catalog import is_staging
+from airflow_provider_phlo.iceberg.files import read_file
 from airflow_provider_phlo.sql import literal, quote_identifier
 
 if TYPE_CHECKING:
@@ -69,6 +73,9 @@ _TYPES: dict[type[IcebergType], str] = {
     BinaryType: "BLOB",
     FixedType: "BLOB",
 }
+# what DuckDB calls a row's file and its number in it
+_FILE, _POSITION = "phlo file", "file_row_number"
+_PLACE = frozenset({_FILE, _POSITION})
 # functions that run SQL out of a string, or write outside the database
 _REFUSED_FUNCTIONS = frozenset({"query", "json_execute_serialized_sql", "enable_logging", "enable_profiling"})
 _EXPLAIN = re.compile(r"^\s*EXPLAIN\s+(ANALYZE\b|\([^)]*\))?", re.IGNORECASE)
@@ -86,12 +93,14 @@ def connect(
     Return an in-memory DuckDB with a schema a namespace and a view a table.
 
     :param tables: only these, as ``namespace.table``; all tables of the catalog when None.
-    :param branch: read this branch of each table that has it, and ``main`` of the others.
+    :param branch: read this branch of each table that has it, and ``main`` of the others. What a merge by Trino has
+        staged under the branch's name is read as if it were merged.
     :param connection: add the views to this connection instead of a new one.
     :param locked: let the connection reach nothing but these tables' files, see :func:`read_only`.
     :raises ConfigurationError: a table named in ``tables`` does not exist.
     """
     connection = connection or duckdb.connect()
+    catalog, branch = _at(catalog, branch)
     connection.execute("SET TimeZone = 'UTC'")
     directories: set[str] = set()
     for identifier in all_tables(catalog) if tables is None else tables:
@@ -103,18 +112,16 @@ def connect(
                 f"Table {identifier} does not exist in catalog {catalog.name!r}. "
                 "Run what writes it first, or correct the name."
             )
-        create_table_view(connection, table, identifier, branch=branch)
-        directories.update((_path(table.location()), _path(table.location()) + "/"))
+        directories |= _create_branch_view(connection, catalog, table, identifier, branch)
     if locked:
         read_only(connection, directories)
     return connection
 
 
 def all_tables(catalog: Catalog) -> list[str]:
-    """Return every table of the catalog as ``namespace.table``, sorted."""
-    return sorted(
-        ".".join(identifier) for namespace in catalog.list_namespaces() for identifier in catalog.list_tables(namespace)
-    )
+    """Return every table of the catalog as ``namespace.table``, sorted; what merges have staged is no table."""
+    found = (".".join(name) for namespace in catalog.list_namespaces() for name in catalog.list_tables(namespace))
+    return sorted(identifier for identifier in found if not is_staging(identifier))
 
 
 def create_view(
@@ -127,21 +134,58 @@ def create_view(
     :param branch: read this branch if the table has it, else ``main``.
     :raises pyiceberg.exceptions.NoSuchTableError: there is no such table.
     """
-    create_table_view(connection, catalog.load_table(identifier), identifier, branch=branch)
+    catalog, branch = _at(catalog, branch)
+    _create_branch_view(connection, catalog, catalog.load_table(identifier), identifier, branch)
+
+
+def _create_branch_view(
+    connection: duckdb.DuckDBPyConnection, catalog: Catalog, table: Table, identifier: str, branch: str | None
+) -> set[str]:
+    """Create the view of a table's branch, or of what stands for it; return where its files are."""
+    if branch is not None and branch not in table.refs():
+        # imported late: they import what a query of main does not need
+        from airflow_provider_phlo.iceberg.preview import create_preview
+        from airflow_provider_phlo.iceberg.staged_merge import find_by_branch
+
+        staged = find_by_branch(catalog, identifier, branch)
+        if staged is not None:
+            return create_preview(connection, table, identifier, staged)
+    return create_table_view(connection, table, identifier, branch=branch)
 
 
 def create_table_view(
-    connection: duckdb.DuckDBPyConnection, table: Table, identifier: str, *, branch: str | None = None
-) -> None:
-    """Create, or renew, the view of a table that is loaded already; see :func:`create_view`."""
-    snapshot = _snapshot(table, branch)
+    connection: duckdb.DuckDBPyConnection,
+    table: Table,
+    identifier: str,
+    *,
+    branch: str | None = None,
+    snapshot_id: int | None = None,
+) -> set[str]:
+    """
+    Create, or renew, the view of a table that is loaded already; see :func:`create_view`.
+
+    :param snapshot_id: read this snapshot instead of a branch.
+    :returns: where its files are, for :func:`read_only`.
+    """
+    snapshot = table.snapshot_by_id(snapshot_id) if snapshot_id is not None else _snapshot(table, branch)
     tasks = list(table.scan(snapshot_id=snapshot.snapshot_id).plan_files()) if snapshot else []
     by_arrow = partial(_needs_arrow, whole_table=_needs_arrow_wholly(table))
     native = [task for task in tasks if not by_arrow(task)]
     others = [task for task in tasks if by_arrow(task)]
+    whole = [task for task in native if not task.delete_files]
+    holed = [task for task in native if task.delete_files]
     selects = []
-    if native:
-        selects.append(_select_parquet(table.schema().fields, [_path(task.file.file_path) for task in native]))
+    paths = {task.file.file_path: _path(task.file.file_path) for task in native}
+    directories = {_path(table.location()), _path(table.location()) + "/"}
+    if remote := [task.file for task in native if "://" in paths[task.file.file_path]]:
+        mounted = remote_files.mount(connection, table.io, remote)
+        paths |= mounted.urls
+        directories = {mounted.root}
+    if whole:
+        files = [paths[task.file.file_path] for task in whole]
+        selects.append(f"SELECT * FROM {_parquet(table.schema().fields, files)}")  # noqa: S608 - quoted
+    if holed:
+        selects.append(_select_undeleted(connection, table, identifier, holed, paths))
     if others:
         selects.append(_select_arrow(connection, table, identifier, others))
     if not selects:
@@ -149,6 +193,7 @@ def create_table_view(
     namespace = identifier.rpartition(".")[0]
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(namespace)}")
     connection.execute(f"CREATE OR REPLACE VIEW {_view_name(identifier)} AS {' UNION ALL '.join(selects)}")
+    return directories
 
 
 def referenced_tables(sql: str) -> set[str]:
@@ -214,6 +259,13 @@ def duckdb_type(iceberg_type: IcebergType) -> str:
         raise SchemaError(f"DuckDB cannot read columns of Iceberg type {iceberg_type}. Leave them out.") from None
 
 
+def _at(catalog: Catalog, branch: str | None) -> tuple[Catalog, str | None]:
+    """Return where ``branch`` is to be read: Nessie has it for the whole catalog, others for each table."""
+    if branch is None or not nessie.is_nessie(catalog):
+        return catalog, branch
+    return (catalog if nessie.head(catalog, branch) is None else nessie.at(catalog, branch)), None
+
+
 def _load(catalog: Catalog, identifier: str) -> Table | None:
     try:
         return catalog.load_table(identifier)
@@ -231,12 +283,13 @@ def _needs_arrow(task: FileScanTask, *, whole_table: bool) -> bool:
     path = task.file.file_path
     # DuckDB would expand the pattern characters of a path
     odd_path = any(character in path for character in "*?[")
-    return whole_table or odd_path or bool(task.delete_files) or task.file.file_format != FileFormat.PARQUET
+    by_value = any(file.content != DataFileContent.POSITION_DELETES for file in task.delete_files)
+    return whole_table or odd_path or by_value or task.file.file_format != FileFormat.PARQUET
 
 
 def _needs_arrow_wholly(table: Table) -> bool:
     """Tell whether files may lack field ids (adopted as they were), or a nested type changed its shape."""
-    if table.name_mapping() is not None:
+    if table.name_mapping() is not None or not _PLACE.isdisjoint(table.schema().column_names):
         return True
     nested = [
         (field.field_id, field.field_type)
@@ -247,21 +300,48 @@ def _needs_arrow_wholly(table: Table) -> bool:
     return any(one[0] == other[0] and one[1] != other[1] for one, other in pairwise(sorted(nested, key=lambda f: f[0])))
 
 
-def _select_parquet(fields: Sequence[NestedField], paths: Iterable[str]) -> str:
+def _parquet(fields: Sequence[NestedField], paths: Iterable[str], options: str = "") -> str:
     columns = ", ".join(
         f"{field.field_id}: {{name: {literal(field.name)}, type: {literal(duckdb_type(field.field_type))}, "
         f"default_value: {'NULL' if field.initial_default is None else literal(str(field.initial_default))}}}"
         for field in fields
     )
     files = ", ".join(literal(path) for path in paths)
-    return f"SELECT * FROM read_parquet([{files}], hive_partitioning = false, schema = MAP {{{columns}}})"  # noqa: S608 - quoted
+    return f"read_parquet([{files}], hive_partitioning = false, schema = MAP {{{columns}}}{options})"
+
+
+def _select_undeleted(
+    connection: duckdb.DuckDBPyConnection,
+    table: Table,
+    identifier: str,
+    tasks: Sequence[FileScanTask],
+    places: Mapping[str, str],
+) -> str:
+    """Read the files of ``tasks``, which DuckDB finds at ``places``, without the rows that position deletes name."""
+    fields, name = table.schema().fields, f"phlo deletes {identifier}"
+    deleted = _read_all_delete_files(table.io, tasks)
+    paths = {task.file.file_path: places[task.file.file_path] for task in tasks}
+    positions = [
+        pa.table({"file": pa.repeat(pa.scalar(paths[path]), len(rows)).dictionary_encode(), "pos": rows})
+        for path, parts in deleted.items()
+        if path in paths
+        for rows in parts
+    ]
+    files = _parquet(fields, paths.values(), f", file_row_number = true, filename = {literal(_FILE)}")
+    columns = ", ".join(quote_identifier(field.name) for field in fields)
+    if not positions:  # of files that are gone
+        return f"SELECT {columns} FROM {files}"  # noqa: S608 - quoted
+    connection.register(name, pa.concat_tables(positions).unify_dictionaries())
+    gone = f"d.file = r.{quote_identifier(_FILE)} AND d.pos = r.{_POSITION}"
+    return f"SELECT {columns} FROM {files} r WHERE NOT EXISTS (SELECT 1 FROM {quote_identifier(name)} d WHERE {gone})"  # noqa: S608
 
 
 def _select_arrow(
     connection: duckdb.DuckDBPyConnection, table: Table, identifier: str, tasks: Iterable[FileScanTask]
 ) -> str:
     schema = table.schema()
-    data = ArrowScan(table.metadata, table.io, schema, AlwaysTrue()).to_table(tasks)
+    columns = [field.name for field in schema.fields]
+    data = pa.concat_tables([rows for task in tasks for rows in read_file(table, task, columns)])
     name = f"phlo arrow {identifier}"
     connection.register(name, data)
     return f"SELECT {_cast_columns(schema.fields)} FROM {quote_identifier(name)}"  # noqa: S608 - quoted

@@ -28,7 +28,7 @@ from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.partitioning import PartitionSpec, partition_record_value
 from pyiceberg.schema import Schema, sanitize_column_names
 from pyiceberg.table import FileScanTask, Table
-from pyiceberg.table.sorting import SortDirection
+from pyiceberg.table.sorting import NullOrder, SortDirection
 from pyiceberg.typedef import Record
 
 from airflow_provider_phlo.exceptions import TransientError
@@ -53,11 +53,11 @@ def read_file(table: Table, task: FileScanTask, columns: Sequence[str]) -> Itera
     projected = Schema(*(table.schema().find_field(name) for name in columns))
     wanted = schema_to_pyarrow(projected, include_field_ids=False)
     deleted = _deleted_positions(table, task)
-    names: list[str] | None = None
+    names: list[str | None] | None = None
     if task.file.file_format == FileFormat.PARQUET and deleted is not None:
         with table.io.new_input(task.file.file_path).open() as source:
             parquet = pq.ParquetFile(source, pre_buffer=not task.file.file_path.startswith(("file:", "/")))
-            names = _names_in_file(parquet.schema_arrow, [item.field_id for item in projected.fields], wanted)
+            names = _names_in_file(parquet.schema_arrow, schema_to_pyarrow(projected))
             if names is not None:
                 yield from _row_groups(parquet, names, wanted, deleted)
     if names is None:
@@ -65,13 +65,17 @@ def read_file(table: Table, task: FileScanTask, columns: Sequence[str]) -> Itera
 
 
 def _row_groups(
-    parquet: pq.ParquetFile, names: list[str], wanted: pa.Schema, deleted: np.ndarray[Any, Any]
+    parquet: pq.ParquetFile, names: list[str | None], wanted: pa.Schema, deleted: np.ndarray[Any, Any]
 ) -> Iterator[pa.Table]:
     start = 0
     for group in range(parquet.num_row_groups):
-        rows = parquet.read_row_group(group, columns=names, use_threads=False)
-        rows = pa.table([rows[name].cast(item.type) for name, item in zip(names, wanted, strict=True)], schema=wanted)
-        end = start + len(rows)
+        present = parquet.read_row_group(group, columns=[name for name in names if name], use_threads=False)
+        end = start + parquet.metadata.row_group(group).num_rows
+        columns = [
+            present[name].cast(item.type) if name else pa.nulls(end - start, item.type)
+            for name, item in zip(names, wanted, strict=True)
+        ]
+        rows = pa.table(columns, schema=wanted)
         gone = deleted[(deleted >= start) & (deleted < end)] - start
         if len(gone):
             live = np.ones(len(rows), bool)
@@ -79,6 +83,51 @@ def _row_groups(
             rows = rows.filter(pa.array(live))
         start = end
         yield rows
+
+
+def _names_in_file(schema: pa.Schema, wanted: pa.Schema) -> list[str | None] | None:
+    """Return the file's names of the columns, None for those it lacks; None if Arrow cannot read it as it is."""
+    found = {_field_id(item): item for item in schema}
+    if None in found:  # a file without field ids: the table maps names
+        return None
+    names: list[str | None] = []
+    for column in wanted:
+        item = found.get(_field_id(column))
+        if item is None:
+            names.append(None)
+        elif "." in item.name or not _casts(item, column):  # Arrow takes a dot in a name for a step into a struct
+            return None
+        else:
+            names.append(item.name)
+    return names
+
+
+def _field_id(item: pa.Field) -> int | None:
+    return int(item.metadata[FIELD_ID]) if item.metadata and FIELD_ID in item.metadata else None
+
+
+def _casts(item: pa.Field, column: pa.Field) -> bool:
+    """Return whether Arrow's cast, which goes by names, does what Iceberg's field ids mean."""
+    if item.type == column.type:
+        return True
+    before, after = dict(_members(item)), dict(_members(column))
+    renamed = any(before[path] != after[path] for path in before.keys() & after.keys())
+    moved = {before[path] for path in before.keys() - after.keys()} & set(after.values())
+    return not renamed and not moved
+
+
+def _members(item: pa.Field, path: str = "") -> Iterator[tuple[str, int | None]]:
+    """Yield the path and the field id of everything inside a nested column."""
+    kind = item.type
+    if pa.types.is_struct(kind):
+        inner = {member.name: member for member in kind}
+    elif pa.types.is_map(kind):
+        inner = {"key": kind.key_field, "value": kind.item_field}
+    else:
+        inner = {"element": kind.value_field} if pa.types.is_nested(kind) else {}
+    for name, member in inner.items():
+        yield f"{path}/{name}", _field_id(member)
+        yield from _members(member, f"{path}/{name}")
 
 
 def _deleted_positions(table: Table, task: FileScanTask) -> np.ndarray[Any, Any] | None:
@@ -92,27 +141,6 @@ def _deleted_positions(table: Table, task: FileScanTask) -> np.ndarray[Any, Any]
         of_file = pc.equal(rows["file_path"], task.file.file_path)
         found.append(rows["pos"].filter(of_file).to_numpy())
     return np.concatenate(found)
-
-
-def _names_in_file(schema: pa.Schema, ids: Sequence[int], wanted: pa.Schema) -> list[str] | None:
-    """Return the file's names of the columns if they can be read as they are, else None."""
-    found = {int(item.metadata[FIELD_ID]): item for item in schema if item.metadata and FIELD_ID in item.metadata}
-    names = []
-    for field_id, column in zip(ids, wanted, strict=True):
-        item = found.get(field_id)
-        # Arrow takes a dot in a name for a step into a struct
-        if item is None or not _same_values(item.type, column.type) or "." in item.name:
-            return None
-        names.append(item.name)
-    return names
-
-
-def _same_values(one: pa.DataType, other: pa.DataType) -> bool:
-    """Return whether types differ in the width of their offsets at most, which is for Arrow to choose."""
-    texts, binaries = (pa.types.is_string, pa.types.is_large_string), (pa.types.is_binary, pa.types.is_large_binary)
-    return one == other or any(
-        any(fits(one) for fits in kinds) and any(fits(other) for fits in kinds) for kinds in (texts, binaries)
-    )
 
 
 def _scanned(table: Table, task: FileScanTask, wanted: pa.Schema) -> pa.Table:
@@ -139,9 +167,15 @@ class Partition:
 
 @dataclass
 class FileLayout:
-    """How the data files of a table are written; one for all writers of a merge."""
+    """
+    How the data files of a table are written; one for all writers of a merge.
+
+    :param label: part of the files' names.
+    :param written: the files that were begun.
+    """
 
     table: Table
+    label: str = "merged"
     written: list[str] = field(default_factory=list)
     _id: uuid.UUID = field(default_factory=uuid.uuid4)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
@@ -175,11 +209,15 @@ class FileLayout:
         }
 
     @cached_property
-    def sort_keys(self) -> list[tuple[str, str]]:
+    def sort_keys(self) -> list[tuple[str, str, str]]:
         """Return Arrow's sort keys; what is nested, of a table made elsewhere, cannot be sorted by here."""
         names = {item.field_id: item.name for item in self.schema.fields if item.field_type.is_primitive}
         return [
-            (names[item.source_id], "descending" if item.direction == SortDirection.DESC else "ascending")
+            (
+                names[item.source_id],
+                "descending" if item.direction == SortDirection.DESC else "ascending",
+                "at_end" if item.null_order == NullOrder.NULLS_LAST else "at_start",
+            )
             for item in self.table.sort_order().fields
             if item.source_id in names
         ]
@@ -190,7 +228,7 @@ class FileLayout:
 
     def new_path(self, partition: Partition) -> str:
         """Return where the next file goes."""
-        name = f"{next(self._numbers):05d}-{self._id}.parquet"
+        name = f"{next(self._numbers):05d}-{self.label}-{self._id}.parquet"
         unpartitioned = not partition.spec.fields
         # a partition of ours has all that PyIceberg's PartitionKey is asked for here
         path = self.table.location_provider().new_data_location(name, None if unpartitioned else partition)  # type: ignore[arg-type]
@@ -213,7 +251,7 @@ class PartitionWriter:
         self.files: list[DataFile] = []
         self.waiting: list[pa.Table] = []
         self.waiting_bytes = 0
-        self._file: _OpenFile | None = None
+        self._file: OpenFile | None = None
 
     def write(self, rows: pa.Table) -> None:
         """Take rows; they are written when enough are waiting."""
@@ -230,11 +268,10 @@ class PartitionWriter:
             return
         rows = pa.concat_tables(self.waiting)
         self.waiting, self.waiting_bytes = [], 0
-        rows = pa.table(rows.columns, schema=self.layout.arrow_schema)
         if self.layout.sort_keys:
-            rows = rows.sort_by(self.layout.sort_keys)
+            rows = rows.take(pc.sort_indices(rows, sort_keys=self.layout.sort_keys))
         if self._file is None:
-            self._file = _OpenFile(self.layout, self.partition, rows)
+            self._file = OpenFile(self.layout, self.partition, rows)
         self._file.write(rows)
         # a file is sorted as a whole, so it ends with what was sorted
         if self.layout.sort_keys or self._file.size >= self.layout.target_bytes:
@@ -252,13 +289,14 @@ class PartitionWriter:
             self._file = None
 
 
-class _OpenFile:
+class OpenFile:
     """One Parquet file that is being written."""
 
     def __init__(self, layout: FileLayout, partition: Partition, sample: pa.Table) -> None:
         self.layout = layout
         self.partition = partition
         self.path = layout.new_path(partition)
+        self.rows = 0
         with disk_errors(self.path):
             self._stream = layout.table.io.new_output(self.path).create(overwrite=True)
             self._writer = pq.ParquetWriter(
@@ -271,13 +309,18 @@ class _OpenFile:
 
     @property
     def size(self) -> int:
+        """Return the bytes that are written."""
         return int(self._stream.tell())
 
     def write(self, rows: pa.Table) -> None:
+        """Write rows of the table's columns as row groups."""
+        rows = pa.table(rows.columns, schema=self.layout.arrow_schema)
         with disk_errors(self.path):
             self._writer.write_table(rows, row_group_size=self.layout.row_group_rows)
+        self.rows += len(rows)
 
     def close(self) -> DataFile:
+        """End the file and return what the manifest says of it."""
         with disk_errors(self.path):
             self._writer.close()
             size = self.size
@@ -289,7 +332,7 @@ class _OpenFile:
             file_format=FileFormat.PARQUET,
             partition=self.partition.record,
             file_size_in_bytes=size,
-            sort_order_id=None,
+            sort_order_id=self.layout.table.metadata.default_sort_order_id if self.layout.sort_keys else None,
             spec_id=self.partition.spec.spec_id,
             equality_ids=None,
             key_metadata=None,
@@ -318,6 +361,7 @@ def _worth_a_dictionary(rows: pa.Table) -> list[str]:
         name
         for name in sample.column_names
         if not pa.types.is_nested(sample.schema.field(name).type)
+        and not isinstance(sample.schema.field(name).type, pa.BaseExtensionType)
         and pc.count_distinct(sample[name], mode="all").as_py() <= DICTIONARY_SHARE * len(sample)
     ]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import uuid
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from itertools import count
+from dataclasses import dataclass
 from typing import Any
 
 from pyiceberg.conversions import from_bytes
@@ -24,7 +24,8 @@ from pyiceberg.manifest import (
     ManifestEntry,
     ManifestEntryStatus,
     ManifestFile,
-    write_manifest,
+    ManifestWriterV1,
+    ManifestWriterV2,
 )
 from pyiceberg.table import FileScanTask, Table
 from pyiceberg.table.delete_file_index import DeleteFileIndex
@@ -125,36 +126,65 @@ class SnapshotFiles:
         return self._deletes
 
 
-def next_manifests(
-    files: SnapshotFiles, added: Sequence[DataFile], removed: Sequence[DataFile], snapshot_id: int
-) -> list[ManifestFile]:
+@dataclass(frozen=True)
+class FileChanges:
     """
-    Write and return the manifests of the snapshot that has ``added`` instead of ``removed``.
+    How the files of a snapshot differ from those of the one before.
+
+    :param added: data files of the table's current partition spec.
+    :param removed: data files.
+    :param dropped: delete files that no data file needs any more.
+    :param clustered: whether all manifests are written anew, sorted by partition.
+    """
+
+    added: Sequence[DataFile] = ()
+    removed: Sequence[DataFile] = ()
+    dropped: Sequence[DataFile] = ()
+    clustered: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.removed or self.dropped or self.clustered)
+
+
+def next_manifests(files: SnapshotFiles, changes: FileChanges, snapshot_id: int) -> list[ManifestFile]:
+    """
+    Write and return the manifests of the snapshot that follows.
 
     :param files: those of the snapshot before.
-    :param added: files of the table's current partition spec.
     :raises ValueError: if a removed file is not one of the snapshot's.
     """
-    gone = {file.file_path for file in removed}
-    kept, pools, found = _taken_apart(files, gone, snapshot_id)
+    gone = {file.file_path for file in changes.removed}
+    kept, pools, found = _taken_apart(files, gone, changes.clustered, snapshot_id)
     if found != gone:
         raise ValueError(f"{len(gone - found)} file(s) to remove are not in snapshot {files.snapshot_id}.")
-    pools[files.table.spec().spec_id] += [_entry(ManifestEntryStatus.ADDED, snapshot_id, file) for file in added]
-    commit, numbers = uuid.uuid4(), count()
+    added = [_entry(ManifestEntryStatus.ADDED, snapshot_id, file) for file in changes.added]
+    pools[files.table.spec().spec_id] += added
     written = [
-        _write(files.table, spec_id, chunk, snapshot_id, f"{commit}-m{next(numbers)}.avro")
+        _write(files.table, spec_id, chunk, snapshot_id)
         for spec_id, entries in pools.items()
         for chunk in _chunks(sorted(entries, key=_by_partition))
     ]
-    return written + kept + files.delete_manifests
+    return written + kept + list(_without_dropped(files, {file.file_path for file in changes.dropped}, snapshot_id))
+
+
+def _without_dropped(files: SnapshotFiles, dropped: set[str], snapshot_id: int) -> Iterator[ManifestFile]:
+    """Yield the manifests of delete files, without those that are dropped."""
+    for manifest in files.delete_manifests:
+        entries = files.entries(manifest) if dropped else []
+        kept = [entry for entry in entries if entry.data_file.file_path not in dropped]
+        if len(kept) == len(entries):
+            yield manifest
+        elif kept:
+            carried = [_carried(entry, False, snapshot_id) for entry in kept]
+            yield _write(files.table, manifest.partition_spec_id, carried, snapshot_id, ManifestContent.DELETES)
 
 
 def _taken_apart(
-    files: SnapshotFiles, gone: set[str], snapshot_id: int
+    files: SnapshotFiles, gone: set[str], clustered: bool, snapshot_id: int
 ) -> tuple[list[ManifestFile], dict[int, list[ManifestEntry]], set[str]]:
     """Return manifests that stay as they are, the entries of the others by spec, and which files to remove were met."""
-    small = [each for each in files.manifests if _size(each) * 3 < MANIFEST_FILES]
-    folded = {each.manifest_path for each in small} if len(small) >= SMALL_MANIFESTS else set()
+    small = [each for each in files.manifests if clustered or _size(each) * 3 < MANIFEST_FILES]
+    folded = {each.manifest_path for each in small} if clustered or len(small) >= SMALL_MANIFESTS else set()
     kept: list[ManifestFile] = []
     pools: dict[int, list[ManifestEntry]] = defaultdict(list)
     found: set[str] = set()
@@ -208,15 +238,36 @@ def _by_partition(entry: ManifestEntry) -> tuple[tuple[bool, Any], ...]:
     return tuple((value is not None, 0 if value is None else value) for value in values)
 
 
-def _write(table: Table, spec_id: int, entries: Sequence[ManifestEntry], snapshot_id: int, name: str) -> ManifestFile:
-    with write_manifest(
-        format_version=table.metadata.format_version,
-        spec=table.specs()[spec_id],
-        schema=table.schema(),
-        output_file=table.io.new_output(table.location_provider().new_metadata_location(name)),
-        snapshot_id=snapshot_id,
-        avro_compression=table.properties.get("write.avro.compression-codec", "gzip"),  # type: ignore[arg-type]
-    ) as writer:
+def _write(
+    table: Table,
+    spec_id: int,
+    entries: Sequence[ManifestEntry],
+    snapshot_id: int,
+    content: ManifestContent = ManifestContent.DATA,
+) -> ManifestFile:
+    location = table.location_provider().new_metadata_location(f"{uuid.uuid4()}-m0.avro")
+    writer = _DeleteManifestWriter if content == ManifestContent.DELETES else _WRITERS[table.metadata.format_version]
+    with writer(
+        table.specs()[spec_id],
+        table.schema(),
+        table.io.new_output(location),
+        snapshot_id,
+        table.properties.get("write.avro.compression-codec", "gzip"),  # type: ignore[arg-type]
+    ) as manifest:
         for entry in entries:
-            writer.add_entry(entry)
-    return writer.to_manifest_file()
+            manifest.add_entry(entry)
+    return manifest.to_manifest_file()
+
+
+class _DeleteManifestWriter(ManifestWriterV2):
+    """Write a manifest of delete files, which PyIceberg 0.12 only reads."""
+
+    def content(self) -> ManifestContent:
+        return ManifestContent.DELETES
+
+    @property
+    def _meta(self) -> dict[str, str]:
+        return {**super()._meta, "content": "deletes"}
+
+
+_WRITERS = {1: ManifestWriterV1, 2: ManifestWriterV2}

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
@@ -27,10 +27,11 @@ from pyiceberg.table.update.snapshot import ManageSnapshots
 from pyiceberg.types import IcebergType, NestedField
 
 from airflow_provider_phlo.exceptions import CommitConflictError, SchemaError
-from airflow_provider_phlo.iceberg import branches
+from airflow_provider_phlo.iceberg import branches, nessie
 from airflow_provider_phlo.iceberg.catalog import TABLE_PROPERTIES, ensure_namespace
 from airflow_provider_phlo.iceberg.commits import commit_files
 from airflow_provider_phlo.iceberg.duckdb import create_table_view, duckdb_type
+from airflow_provider_phlo.iceberg.publication import run_branch
 from airflow_provider_phlo.sql import quote, quote_identifier
 
 if TYPE_CHECKING:
@@ -98,6 +99,9 @@ def overwrite_if_changed(
     :raises SchemaError: a column has no Iceberg type, or on a branch a type that its old one cannot become.
     :raises CommitConflictError: another writer came first; nothing was written.
     """
+    if branch is not None and nessie.is_nessie(catalog):
+        options = {"volatile_columns": volatile_columns, "properties": properties, "summary": summary}
+        return _overwrite_on_nessie(catalog, identifier, data, branch, options)
     data = _storable(identifier, data)
     summary = dict(summary or {})
     try:
@@ -122,6 +126,18 @@ def overwrite_if_changed(
         else:
             snapshot_id = _overwrite(table, data, difference, branch, summary)
     return OverwriteResult(identifier, True, len(data), snapshot_id, branch, difference.stale if branch else ())
+
+
+def _overwrite_on_nessie(
+    catalog: Catalog, identifier: str, data: pa.Table, branch: str, options: Mapping[str, Any]
+) -> OverwriteResult:
+    """Overwrite on a branch of the whole catalog; there, columns are the branch's own."""
+    run = run_branch(catalog, branch)
+    run.start(identifier)
+    done = overwrite_if_changed(run.target, identifier, data, **options)
+    if not done.changed:
+        run.drop(identifier)
+    return replace(done, branch=branch)
 
 
 def drop_columns(catalog: Catalog, identifier: str, columns: Collection[str]) -> None:

@@ -14,9 +14,9 @@ from airflow_provider_phlo.operators.base import PhloOperator
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_phlo.landing import TableDefinition
+    from airflow_provider_phlo.landing import Engine, TableDefinition
 
-ENGINES = ("pyiceberg",)
+ENGINES = ("pyiceberg", "trino")
 MERGE_OPTIONS = ("deduplication", "deduplication_method", "order_by", "hard_delete")
 
 
@@ -37,6 +37,7 @@ class _LandingOperator(PhloOperator):
         table_properties: Mapping[str, str] | None = None,
         engine: str | None = None,
         iceberg_conn_id: str = "iceberg_default",
+        trino_conn_id: str = "trino_default",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -52,6 +53,27 @@ class _LandingOperator(PhloOperator):
         self.table_properties = table_properties or {}
         self.engine = engine
         self.iceberg_conn_id = iceberg_conn_id
+        self.trino_conn_id = trino_conn_id
+        self._merging: Engine | None = None
+
+    def on_kill(self) -> None:
+        """End the query that runs now."""
+        if self._merging is not None:
+            self._merging.cancel()
+
+    def _engine(self) -> Engine:
+        """Return the engine that merges: the task's own, else the one that is set for all."""
+        from airflow_provider_phlo import landing
+
+        name = self.engine or settings.engine()
+        check_engine(name)
+        self._merging = landing.EMBEDDED
+        if name == "trino":
+            from airflow_provider_phlo.hooks.trino import connect_to
+            from airflow_provider_phlo.iceberg.trino import TrinoEngine
+
+            self._merging = TrinoEngine(connect_to(self.trino_conn_id))
+        return self._merging
 
     def _catalog(self) -> Any:
         from airflow_provider_phlo.hooks.iceberg import PhloIcebergHook
@@ -86,9 +108,11 @@ class _LandingOperator(PhloOperator):
         from airflow_provider_phlo import landing, staging
         from airflow_provider_phlo.hooks.dlt import DltHook
 
-        root, definition = DltHook().staging_root, self._definition()
-        result = landing.publish(catalog, root, landed, definition, lambda branch: audit(catalog, branch))
-        staging.remove_expired(root, definition.table, time.time() - settings.staging_retention_days() * 86_400)
+        root, definition, engine = DltHook().staging_root, self._definition(), self._engine()
+        result = landing.publish(catalog, root, landed, definition, lambda branch: audit(catalog, branch), engine)
+        expired = time.time() - settings.staging_retention_days() * 86_400
+        staging.remove_expired(root, definition.table, expired)
+        engine.clean(catalog, definition.table, expired)
         set_event(context, definition.table, {name: value for name, value in result.items() if name != "folder"})
         self.log.info("%s is published: %s", definition.table, result)
         return result
@@ -107,7 +131,8 @@ class MergeOperator(_LandingOperator):
     :param partition_by: columns or transforms; by day of ``_phlo_partition_date`` when None.
     :param sort_by: columns, each with an optional `` desc``.
     :param table_properties: Iceberg properties of a table that is created.
-    :param engine: ``pyiceberg``.
+    :param engine: ``pyiceberg`` or ``trino``; None means ``[phlo] engine``.
+    :param trino_conn_id: the connection of ``engine="trino"``; its catalog is that of ``iceberg_conn_id``.
     :param publish: True makes the result visible on main; False leaves it on the branch, for an audit.
     """
 
@@ -127,7 +152,7 @@ class MergeOperator(_LandingOperator):
         from airflow_provider_phlo.hooks.dlt import DltHook
 
         catalog, definition, root = self._catalog(), self._definition(), DltHook().staging_root
-        landed = landing.land(catalog, root, staging.load(root, self.staged["folder"]), definition)
+        landed = landing.land(catalog, root, staging.load(root, self.staged["folder"]), definition, self._engine())
         if landed is None:
             raise AirflowSkipException(f"{definition.table}: no rows and no schema, so there is no table to make yet.")
         self.log.info("%s is merged on branch %s: %s", definition.table, landed["branch"], landed)
@@ -177,6 +202,62 @@ class PublishBranchOperator(_LandingOperator):
         raise_for_failures(
             run_checks(catalog, table, self.audit, branch=branch, partition_column=column, partition=day)
         )
+
+
+class PublishTogetherOperator(PhloOperator):
+    """
+    Make the audited branches of several tables main in one commit, on Nessie: readers see all of them change, or none.
+
+    When main has moved in one of the tables, all are merged and audited again.
+
+    :param merges: tasks ``MergeOperator(publish=False)`` of one catalog.
+    :param audits: by table, as its merge names it, the checks that passed on the branch.
+    """
+
+    template_fields: Sequence[str] = ("merged",)
+
+    def __init__(
+        self,
+        *,
+        merges: Sequence[MergeOperator],
+        audits: Mapping[str, Sequence[Any]] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("outlets", [outlet for merge in merges for outlet in outlets_of(merge.table)])
+        super().__init__(**kwargs)
+        self.merges = merges
+        self.merged: Sequence[Any] = [merge.output for merge in merges]
+        self.audits = audits or {}
+        if len({merge.iceberg_conn_id for merge in merges}) != 1:
+            raise ConfigurationError(f"{self.task_id}: merges of one catalog can be published together, give those.")
+        strangers = sorted(set(self.audits) - {merge.table for merge in merges})
+        if strangers:
+            raise ConfigurationError(f"{self.task_id}: audits of {', '.join(strangers)}, which no merge writes.")
+
+    def run(self, context: Context) -> dict[str, Any]:
+        from airflow_provider_phlo import landing, staging
+        from airflow_provider_phlo.hooks.dlt import DltHook
+
+        catalog, root = self.merges[0]._catalog(), DltHook().staging_root
+        landed = [
+            landing.LandedTable(merged, merge._definition(), self._audit(catalog, merge.table))
+            for merge, merged in zip(self.merges, self.merged, strict=True)
+        ]
+        results = landing.publish_together(catalog, root, landed)
+        expired = time.time() - settings.staging_retention_days() * 86_400
+        for result in results:
+            staging.remove_expired(root, result["table"], expired)
+            event = {name: value for name, value in result.items() if name != "folder"}
+            set_event(context, result["table"], event)
+        self.log.info("published in one commit: %s", ", ".join(result["table"] for result in results))
+        return {"tables": results}
+
+    def _audit(self, catalog: Any, table: str) -> Callable[[str], None]:
+        from airflow_provider_phlo.quality import raise_for_failures
+        from airflow_provider_phlo.quality.scan import run_checks
+
+        checks, identifier = self.audits.get(table, ()), self.qualified(table)
+        return lambda branch: raise_for_failures(run_checks(catalog, identifier, checks, branch=branch))
 
 
 def merge_options(config: Mapping[str, Any], strategy: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import errno
+import inspect
 import os
 import shutil
 import tempfile
@@ -30,7 +31,7 @@ from pyiceberg.table import Table
 
 from airflow_provider_phlo import landing, staging
 from airflow_provider_phlo.exceptions import SchemaError
-from airflow_provider_phlo.iceberg import batch, branches, changes, commits, files, manifests, merge, rewrite, tables
+from airflow_provider_phlo.iceberg import batch, branches, changes, commits, manifests, merge, rewrite, tables
 from airflow_provider_phlo.iceberg import duckdb as duckdb_views
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.merge import MergePlan
@@ -46,10 +47,11 @@ SEQUENCES = size(200, 20_000)
 SHARES = 2
 SHRINKING_SECONDS = 30
 
+WRITING = inspect.getmodule(rewrite.PartitionWriter)
 STEPS: dict[str, tuple[Any, str]] = {
     "evolve": (tables, "evolve"),
-    "write a data file": (files._OpenFile, "write"),
-    "close a data file": (files._OpenFile, "close"),
+    "write a data file": (WRITING.OpenFile, "write"),
+    "close a data file": (WRITING.OpenFile, "close"),
     "write a manifest": (manifests, "_write"),
     "write a manifest list": (commits, "_snapshot"),
     "commit_files": (merge, "commit_files"),
@@ -60,8 +62,8 @@ STEPS: dict[str, tuple[Any, str]] = {
 }
 TUNINGS: dict[str, list[tuple[Any, str, int]]] = {
     "small batch memory": [(batch, "BYTES_IN_MEMORY", 64), (staging, "BYTES_IN_MEMORY", 64)],
-    "few rows a group": [(files, "ROW_GROUP_ROWS", 2), (changes, "LOOKUP_ROWS", 3), (rewrite, "BYTES_WAITING", 200)],
-    "small files": [(files, "TARGET_BYTES", 1), (files, "ROW_GROUP_BYTES", 100)],
+    "few rows a group": [(WRITING, "ROW_GROUP_ROWS", 2), (changes, "LOOKUP_ROWS", 3), (rewrite, "BYTES_WAITING", 200)],
+    "small files": [(WRITING, "TARGET_BYTES", 1), (WRITING, "ROW_GROUP_BYTES", 100)],
     "few small files": [(rewrite, "SMALL_FILES", 2)],
     "small manifests": [(manifests, "MANIFEST_FILES", 2), (manifests, "SMALL_MANIFESTS", 2)],
     "one thread": [(changes, "WORKERS", 1)],
@@ -241,7 +243,7 @@ def observed(table: Table) -> list[Row]:
     for task in table.scan().plan_files():
         assert not task.delete_files
         part = pq.read_table(task.file.file_path.removeprefix("file://"), partitioning=None)
-        known = [names[int(item.metadata[files.FIELD_ID])] for item in part.schema]
+        known = [names[int(item.metadata[b"PARQUET:field_id"])] for item in part.schema]
         rows += part.rename_columns(known).to_pylist()
     return rows
 

@@ -20,7 +20,7 @@ LAYERS = [
     (4, True, "sources. extraction ingestion landing publishing. embedded_postgres dbt_manifest dbt_plugin dbt_runner"),
     (5, True, "airflow_api embedded demo demo_report"),
     # from here on Airflow-facing; what reads its configuration is below everything that uses it
-    (6, True, "get_provider_info settings naming runs assets. publishing"),
+    (6, True, "get_provider_info settings naming runs assets. publishing connections object_store"),
     (7, False, "hooks."),
     (8, False, "operators.base triggers."),
     (9, False, "operators. sensors. notifications. dbt"),

@@ -42,6 +42,7 @@ def test_documents_every_option_with_its_real_default() -> None:
         "catalog_name": settings.catalog_name(),
         "default_namespace": settings.default_namespace(),
         "staging_retention_days": settings.staging_retention_days(),
+        "engine": settings.engine(),
         "batch_rows": settings.batch_rows(),
         "preload": settings.preload(),
         "day_zone": settings.day_zone(),

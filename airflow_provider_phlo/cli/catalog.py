@@ -1,0 +1,172 @@
+"""``phlo catalog``: the tables, their history, and the way back."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_phlo.cli.output import FAILED, REFUSED, Result, leave, open_catalog, show
+from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from pyiceberg.catalog import Catalog
+    from pyiceberg.table import Table
+
+    from airflow_provider_phlo.iceberg.history import HistoryEntry
+    from airflow_provider_phlo.iceberg.rollback import RollbackPlan
+
+_COUNTS = ("inserted", "updated", "deleted", "unchanged", "duplicates", "replaced", "quarantined")
+_HISTORY = ["snapshot_id", "at", "state", "operation", "strategy", "run_id", "partition_date", *_COUNTS, "rows", "refs"]
+_BRANCHES = ["branch", "run_id", "partition_date", "at", "age_days", "rows", "snapshots"]
+
+
+@contextmanager
+def _errors(command: str) -> Iterator[None]:
+    try:
+        yield
+    except ConfigurationError as error:
+        leave(command, str(error), REFUSED)
+    except PhloError as error:
+        leave(command, str(error), FAILED)
+
+
+def _load(command: str, args: argparse.Namespace) -> tuple[Catalog, Table]:
+    from airflow_provider_phlo.iceberg.history import load
+    from airflow_provider_phlo.naming import qualified_table
+
+    try:
+        catalog = open_catalog()
+        return catalog, load(catalog, qualified_table(args.table))
+    except ConfigurationError as error:
+        leave(command, str(error), FAILED)
+
+
+def tables(args: argparse.Namespace) -> None:
+    """Print the tables of the catalog."""
+    from airflow_provider_phlo.iceberg.duckdb import all_tables
+    from airflow_provider_phlo.iceberg.tables import find_table
+
+    with _errors("catalog tables"):
+        catalog = open_catalog()
+        rows = []
+        for name in all_tables(catalog):
+            table = find_table(catalog, name)
+            if table is not None and args.schema in (None, name.partition(".")[0]):
+                facts = _facts(table)
+                rows.append((name, *(facts[key] for key in ("rows", "files", "bytes", "modified"))))
+    show(Result(["table", "rows", "files", "bytes", "modified"], rows), args.output)
+
+
+def describe(args: argparse.Namespace) -> None:
+    """Print where and how a table is stored."""
+    _, table = _load("catalog describe", args)
+    show(Result(["property", "value"], list(_facts(table).items())), args.output)
+
+
+def _facts(table: Table) -> dict[str, Any]:
+    metadata, snapshot = table.metadata, table.current_snapshot()
+    totals = dict(snapshot.summary.additional_properties) if snapshot and snapshot.summary else {}
+    schema = table.schema()
+    return {
+        "location": table.location(),
+        "format": f"Iceberg {metadata.format_version}, {table.properties.get('write.format.default', 'parquet')}",
+        "rows": int(totals.get("total-records", 0)),
+        "files": int(totals.get("total-data-files", 0)),
+        "delete_files": int(totals.get("total-delete-files", 0)),
+        "bytes": int(totals.get("total-files-size", 0)),
+        "modified": datetime.datetime.fromtimestamp(metadata.last_updated_ms / 1000, datetime.UTC),
+        "partitioning": [
+            f"{field.transform}({schema.find_column_name(field.source_id)})" for field in table.spec().fields
+        ],
+        "sorted_by": [
+            f"{schema.find_column_name(field.source_id)} {field.direction.value}" for field in table.sort_order().fields
+        ],
+        "columns": {field.name: str(field.field_type) for field in schema.fields},
+        "snapshots": len(metadata.snapshots),
+        "current_snapshot": snapshot.snapshot_id if snapshot else None,
+    }
+
+
+def history(args: argparse.Namespace) -> None:
+    """Print the snapshots of a table; for people also the branches that were kept."""
+    from airflow_provider_phlo.iceberg import history as work
+
+    command = "catalog history"
+    _, table = _load(command, args)
+    with _errors(command):
+        entries = work.history(table, branch=args.branch, limit=args.limit)
+    show(_history(entries), args.output)
+    if args.output == "table" and work.kept_branches(table):
+        print("\nBranches of runs that have not published:")
+        show(_branches(table), args.output)
+
+
+def kept_branches(args: argparse.Namespace) -> None:
+    """Print the branches of runs that have not published."""
+    _, table = _load("catalog branches", args)
+    show(_branches(table), args.output)
+
+
+def _history(entries: list[HistoryEntry]) -> Result:
+    rows = [
+        (
+            entry.snapshot_id,
+            entry.at,
+            entry.state,
+            entry.operation,
+            entry.strategy,
+            entry.run_id,
+            entry.partition_date,
+            *(entry.counts.get(name) for name in _COUNTS),
+            entry.total_rows,
+            list(entry.refs),
+        )
+        for entry in entries
+    ]
+    return Result(_HISTORY, rows)
+
+
+def _branches(table: Table) -> Result:
+    from airflow_provider_phlo.iceberg.history import kept_branches
+
+    rows = [
+        (item.name, item.run_id, item.partition_date, item.at, item.age_days, item.rows, item.snapshots)
+        for item in kept_branches(table)
+    ]
+    return Result(_BRANCHES, rows)
+
+
+def rollback(args: argparse.Namespace) -> None:
+    """Print what a rollback undoes, and do it if it was confirmed."""
+    from airflow_provider_phlo.iceberg import rollback as work
+
+    command = "catalog rollback"
+    catalog, table = _load(command, args)
+    with _errors(command):
+        plan = work.plan_rollback(catalog, ".".join(table.name()), to_snapshot=args.to_snapshot, to_time=args.to_time)
+        if args.yes:
+            work.rollback(catalog, plan)
+    show(_history([*plan.undone, *plan.redone]), args.output)
+    # programs read the rows alone
+    print("\n".join(_explained(plan, done=args.yes)), file=sys.stdout if args.output == "table" else sys.stderr)
+
+
+def _explained(plan: RollbackPlan, *, done: bool) -> Iterator[str]:
+    target, verb = plan.target, "is" if done else "would be"
+    direction = "set back" if plan.undone else "set forward"
+    yield f"main of {plan.table} {verb} {direction} to snapshot {target.snapshot_id} of {target.at.isoformat()}."
+    if plan.unmarked:
+        yield f"These runs {'count' if done else 'would count'} as not done: {', '.join(plan.unmarked)}."
+    yield {
+        "unchanged": "The state of the source is the same.",
+        "restored": f"The state of the source {verb} what it was then: the next run reads what was undone again.",
+        "cleared": f"What the state of the source was then is not known any more: it {verb} cleared, and the next run "
+        "reads everything again.",
+    }[plan.state]
+    if not done:
+        yield "Nothing has changed yet: add --yes."

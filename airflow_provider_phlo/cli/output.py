@@ -1,0 +1,119 @@
+"""What commands share: the catalog they look at, how they print, and how they end."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+
+if TYPE_CHECKING:
+    from pyiceberg.catalog import Catalog
+
+FAILED = 1
+REFUSED = 2
+_CELL_WIDTH = 60
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command found: column names (made unique) and rows of Python values."""
+
+    columns: list[str]
+    rows: list[tuple[Any, ...]]
+
+
+def open_catalog(iceberg_conn_id: str = "iceberg_default") -> Catalog:
+    """Return the catalog of a connection, or the embedded one."""
+    from airflow_provider_phlo.hooks.iceberg import PhloIcebergHook
+
+    return PhloIcebergHook(iceberg_conn_id).catalog
+
+
+def leave(command: str, message: str, code: int) -> NoReturn:
+    """End the process with ``code``, and say why on stderr."""
+    print(f"phlo {command}: {message}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+def show(result: Result, output: str) -> None:
+    """Print ``result`` as ``table``, ``json`` or ``csv``."""
+    try:
+        WRITERS[output](result, sys.stdout)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader (head, less) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def plain(value: Any) -> Any:
+    """Return ``value`` as JSON can say it: ISO 8601 times, exact decimals as text, NaN and infinity as null."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def _text(value: Any) -> str:
+    value = plain(value)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list | bool) else str(value)
+
+
+def write_json(result: Result, out: TextIO) -> None:
+    """Write a list of objects, one a line."""
+    lines = (
+        json.dumps(dict(zip(result.columns, map(plain, row), strict=True)), ensure_ascii=False) for row in result.rows
+    )
+    out.write("[" + ",\n ".join(lines) + "]\n")
+
+
+def write_csv(result: Result, out: TextIO) -> None:
+    """Write a header and the rows; NULL is an empty field."""
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(result.columns)
+    writer.writerows([("" if value is None else _text(value)) for value in row] for row in result.rows)
+
+
+def write_table(result: Result, out: TextIO) -> None:
+    """Write aligned columns for people: long cells are cut, control characters shown as dots."""
+    cells = [[_cell(value) for value in row] for row in result.rows]
+    columns = zip(*result.rows, strict=True) if result.rows else [()] * len(result.columns)
+    numeric = [all(value is None or type(value) in (int, float) for value in column) for column in columns]
+    header = [_cell(column) for column in result.columns]
+    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
+
+    def line(texts: Iterable[str]) -> str:
+        aligned = (
+            text.rjust(width) if right else text.ljust(width)
+            for text, width, right in zip(texts, widths, numeric, strict=True)
+        )
+        return "  ".join(aligned).rstrip()
+
+    rule = "  ".join("-" * width for width in widths)
+    count = f"({len(cells)} row{'' if len(cells) == 1 else 's'})"
+    out.write("\n".join([line(header), rule, *map(line, cells), count]) + "\n")
+
+
+def _cell(value: Any) -> str:
+    text = f"{value:.10g}" if isinstance(value, float) else "NULL" if value is None else _text(value)
+    # a value must not be able to steer the terminal
+    text = "".join(character if character.isprintable() else "·" for character in text)
+    return text if len(text) <= _CELL_WIDTH else text[: _CELL_WIDTH - 1] + "…"
+
+
+WRITERS: dict[str, Callable[[Result, TextIO], None]] = {
+    "table": write_table,
+    "json": write_json,
+    "csv": write_csv,
+}

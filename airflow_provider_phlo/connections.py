@@ -1,0 +1,131 @@
+"""What an ``iceberg`` connection says, as PyIceberg's properties; its secrets reach no log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from airflow_provider_phlo.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from airflow.sdk import Connection
+
+# Everything a connection may set. Named one by one: an extra such as py-io-impl or s3.retry-strategy-impl would run
+# code of its choosing, header.* would send what it likes, auth would bypass login and password.
+ALLOWED_EXTRAS = frozenset(
+    {
+        "type",
+        "uri",
+        "warehouse",
+        "catalog_name",
+        # REST: OAuth2 client (login and password), a token instead of it, or AWS signatures (Glue, S3 Tables)
+        "prefix",
+        "token",
+        "scope",
+        "audience",
+        "resource",
+        "oauth2-server-uri",
+        "rest.sigv4-enabled",
+        "rest.signing-region",
+        "rest.signing-name",
+        "client.region",
+        "client.access-key-id",
+        "client.secret-access-key",
+        "client.session-token",
+        "client.role-arn",
+        "client.role-session-name",
+        "s3.endpoint",
+        "s3.region",
+        "s3.resolve-region",
+        "s3.access-key-id",
+        "s3.secret-access-key",
+        "s3.session-token",
+        "s3.role-arn",
+        "s3.role-session-name",
+        "s3.anonymous",
+        "s3.force-virtual-addressing",
+        "s3.proxy-uri",
+        "s3.connect-timeout",
+        "s3.request-timeout",
+        "gcs.project-id",
+        "gcs.oauth2.token",
+        "gcs.oauth2.token-expires-at",
+        "gcs.service.host",
+        "gcs.default-bucket-location",
+    }
+)
+_SECRETS = ("credential", "token", "secret-access-key", "session-token", "oauth2.token")
+
+
+def known_extras(connection: Connection) -> dict[str, str]:
+    """
+    Return the extras of an ``iceberg`` connection.
+
+    :raises ConfigurationError: if it has any that are not known; their values are not repeated.
+    """
+    extra: dict[str, Any] = connection.extra_dejson
+    unknown = sorted(set(extra) - ALLOWED_EXTRAS)
+    if unknown:
+        raise ConfigurationError(
+            f"Connection '{connection.conn_id}' has extras that are not known: {', '.join(unknown)}. "
+            f"Known ones: {', '.join(sorted(ALLOWED_EXTRAS))}."
+        )
+    return {name: str(value) for name, value in extra.items()}
+
+
+def mask_secrets(properties: Mapping[str, str]) -> None:
+    """
+    Keep the secrets among PyIceberg's properties out of every log of the task, as they are and as addresses spell them.
+
+    Airflow masks the password of a connection and what extras with telling names hold, but not an address that
+    carries a password.
+    """
+    from airflow.sdk.log import mask_secret
+
+    for name, value in properties.items():
+        if name.endswith(_SECRETS):
+            mask_secret(value)
+            mask_secret(value.partition(":")[2])
+        elif "://" in value and (password := urlsplit(value).password):
+            mask_secret(password)
+            mask_secret(unquote(password))
+
+
+def catalog_properties(connection: Connection) -> dict[str, str]:
+    """
+    Return the properties with which PyIceberg opens the catalog of a connection, secrets included.
+
+    :raises ConfigurationError: if it has extras that are not known, or does not say where the catalog is.
+    """
+    extra = known_extras(connection)
+    if not connection.host and "uri" not in extra:
+        raise ConfigurationError(
+            f"Connection '{connection.conn_id}' does not say where the catalog is: set its host (the address of a REST "
+            "catalog, the database server of a SQL one) or the extra 'uri'."
+        )
+    properties = {"type": "rest", **extra}
+    if properties["type"] == "sql":
+        properties.setdefault("uri", _sql_uri(connection))
+    elif connection.host:
+        properties["uri"] = connection.host.rstrip("/")
+        if connection.login and connection.password:
+            properties["credential"] = f"{connection.login}:{connection.password}"
+    mask_secrets(properties)
+    return properties
+
+
+def _sql_uri(connection: Connection) -> str:
+    """Return the SQLAlchemy address of a SQL catalog; a host with ``://`` is taken as it is."""
+    from sqlalchemy.engine import URL
+
+    if connection.host and "://" in connection.host:
+        return connection.host
+    return URL.create(
+        "postgresql+psycopg2",
+        username=connection.login,
+        password=connection.password,
+        host=connection.host,
+        port=connection.port,
+        database=connection.schema,
+    ).render_as_string(hide_password=False)

@@ -1,0 +1,39 @@
+"""Trino, by the connection of its own provider."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from airflow_provider_phlo.exceptions import ConfigurationError
+
+
+def connect_to(trino_conn_id: str = "trino_default") -> Callable[[], Any]:
+    """
+    Return a function that opens a DB-API connection.
+
+    :raises ConfigurationError: when it is called and the connection is unset, or names no catalog.
+    """
+
+    def connect() -> Any:
+        from airflow.providers.trino.hooks.trino import TrinoHook
+        from airflow.sdk import BaseHook
+        from airflow.sdk.exceptions import AirflowNotFoundException
+
+        try:
+            connection = BaseHook.get_connection(trino_conn_id)
+        except AirflowNotFoundException:
+            raise ConfigurationError(
+                f"Connection '{trino_conn_id}' is not set: define it, e.g. AIRFLOW_CONN_{trino_conn_id.upper()}="
+                '\'{"conn_type": "trino", "host": "trino.example.com", "port": 8080, "login": "phlo", '
+                '"extra": {"catalog": "lake"}}\'.'
+            ) from None
+        if not connection.extra_dejson.get("catalog"):
+            raise ConfigurationError(
+                f"Connection '{trino_conn_id}' names no catalog: set its extra 'catalog' to Trino's name of the "
+                "Iceberg catalog that the iceberg connection opens."
+            )
+        hook: Any = TrinoHook(trino_conn_id=trino_conn_id)  # type: ignore[no-untyped-call]
+        return hook.get_conn()
+
+    return connect

@@ -1,0 +1,85 @@
+"""Write many small manifests as few, clustered by partition, so that planning a scan opens less."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pyiceberg.catalog import Catalog
+from pyiceberg.manifest import ManifestContent, ManifestFile
+from pyiceberg.table import Table
+from pyiceberg.table.refs import MAIN_BRANCH
+from pyiceberg.table.snapshots import Operation
+
+from airflow_provider_phlo.exceptions import CommitConflictError
+from airflow_provider_phlo.iceberg.commits import commit_changes, pause
+from airflow_provider_phlo.iceberg.manifests import MANIFEST_FILES, FileChanges
+
+COMMITS = 50
+# one manifest less is not worth a snapshot: a compaction leaves two, of what it added and of what it removed
+WORTH = 2
+
+
+@dataclass(frozen=True)
+class ManifestPlan:
+    """
+    How many manifests become how many.
+
+    :param snapshot_id: the snapshot that was written, if one was.
+    """
+
+    manifests: int = 0
+    manifests_after: int = 0
+    bytes: int = 0
+    snapshot_id: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return how much it is."""
+        return {"manifests": self.manifests, "bytes": self.bytes, "manifests_after": self.manifests_after}
+
+
+def plan_manifests(table: Table) -> ManifestPlan:
+    """Return what to rewrite of main; nothing, unless manifests become fewer by :data:`WORTH`."""
+    snapshot = table.current_snapshot()
+    manifests = (
+        [item for item in snapshot.manifests(table.io) if item.content == ManifestContent.DATA] if snapshot else []
+    )
+    after = sum(_sizes(manifests))
+    if len(manifests) - after < WORTH:
+        return ManifestPlan()
+    return ManifestPlan(len(manifests), after, sum(item.manifest_length for item in manifests))
+
+
+def rewrite_manifests(catalog: Catalog, identifier: str) -> ManifestPlan:
+    """
+    Rewrite the manifests of main, as :func:`plan_manifests` says, in one snapshot.
+
+    :returns: what was done.
+    :raises CommitConflictError: if others changed main in every round; nothing was changed.
+    """
+    for round_number in range(COMMITS):
+        table = catalog.load_table(identifier)
+        plan = plan_manifests(table)
+        if not plan.manifests:
+            return plan
+        summary = {"phlo.strategy": "manifests", "phlo.manifests": str(plan.manifests)}
+        try:
+            snapshot_id = commit_changes(
+                catalog, table, MAIN_BRANCH, FileChanges(clustered=True), Operation.REPLACE, summary=summary
+            )
+        except CommitConflictError:
+            pause(round_number)
+            continue
+        return ManifestPlan(**{**vars(plan), "snapshot_id": snapshot_id})
+    raise CommitConflictError(
+        f"{identifier}: other writers moved main {COMMITS} times in a row; retry at a calmer time."
+    )
+
+
+def _sizes(manifests: list[ManifestFile]) -> Iterator[int]:
+    """Return how many manifests each partition spec will have."""
+    for spec_id in {item.partition_spec_id for item in manifests}:
+        same = [item for item in manifests if item.partition_spec_id == spec_id]
+        entries = sum((item.added_files_count or 0) + (item.existing_files_count or 0) for item in same)
+        yield -(-entries // MANIFEST_FILES)

@@ -1,0 +1,218 @@
+"""
+A merge that is prepared and not yet done: its rows in a staging table, its plan in that table's properties.
+
+An engine that cannot write branches (Trino) leaves one of these where the embedded engine leaves a branch. It is
+visible to nobody who reads the table itself; an audit reads the table as the merge would leave it (see
+:mod:`airflow_provider_phlo.iceberg.preview`).
+
+Whoever wants to run the merge, or to throw it away, claims it first: a tag of the staging table that only one can set.
+So what one attempt of a run has started, another cannot drop unseen.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import CommitFailedException, NoSuchTableError, TableAlreadyExistsError
+from pyiceberg.table import Table
+from pyiceberg.table.refs import SnapshotRefType
+from pyiceberg.table.update import AssertRefSnapshotId, AssertTableUUID, SetPropertiesUpdate, SetSnapshotRefUpdate
+
+from airflow_provider_phlo.exceptions import CommitConflictError
+from airflow_provider_phlo.iceberg import branches
+from airflow_provider_phlo.iceberg.catalog import STAGING, TABLE_PROPERTIES, staging_name
+from airflow_provider_phlo.iceberg.commits import retried
+from airflow_provider_phlo.iceberg.merge import MergePlan
+from airflow_provider_phlo.iceberg.merge_sql import ROW, MergeSql
+from airflow_provider_phlo.iceberg.tables import find_table
+from airflow_provider_phlo.sql import quote
+
+INTENT, CLAIM, CLAIMED = "phlo.intent", "phlo.claim", "claimed"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """
+    Who has claimed a staged merge, and what for.
+
+    :param query: the query that runs the merge; None: the staged rows are thrown away.
+    :param result: what the run returns once the merge is committed.
+    :param properties: the table properties to be set then.
+    """
+
+    query: str | None = None
+    result: Mapping[str, Any] = field(default_factory=dict)
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Intent:
+    """
+    What is to be done with the staged rows.
+
+    :param head: main's snapshot on which the merge was planned, and the only one it may be done on.
+    :param since: an older snapshot, from which on to look for what earlier attempts have committed.
+    :param former: their claims.
+    :param compare_columns: whether the table may have rows without a stored hash.
+    :param duplicates: whether rows of the table share a key of the batch.
+    """
+
+    token: str
+    plan: MergePlan
+    head: int | None
+    since: int | None
+    partition_date: str | None = None
+    former: tuple[Claim, ...] = ()
+    compare_columns: bool = False
+    duplicates: bool = False
+    staged_at: float = field(default_factory=time.time)
+
+    def to_json(self) -> str:
+        """Return the intent as JSON text."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Intent:
+        """Return the intent that :meth:`to_json` wrote."""
+        content = json.loads(text)
+        plan = {**content["plan"], "key": tuple(content["plan"]["key"])}
+        former = tuple(Claim(**claim) for claim in content["former"])
+        return cls(**{**content, "plan": MergePlan(**plan), "former": former})
+
+
+class StagedMerge:
+    """A staging table and what it is for."""
+
+    def __init__(self, identifier: str, table: Table) -> None:
+        self.identifier = identifier
+        self.table = table
+
+    @property
+    def name(self) -> str:
+        """Return ``namespace.table`` of the staging table."""
+        return ".".join(self.table.name())
+
+    @cached_property
+    def intent(self) -> Intent:
+        """What is to be done with the rows."""
+        return Intent.from_json(self.table.properties[INTENT])
+
+    @property
+    def claim(self) -> Claim | None:
+        """Who has claimed it, as of when it was loaded."""
+        text = self.table.properties.get(CLAIM)
+        return Claim(**json.loads(text)) if text else None
+
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """Return the claims of all queries that may have committed this run's merge, the newest first."""
+        own = self.claim
+        return (own, *self.intent.former) if own and own.query else self.intent.former
+
+    def sql(self, target: Table) -> MergeSql:
+        """Return the statements of the merge into ``target``."""
+        intent = self.intent
+        return MergeSql.of(
+            target,
+            quote(self.identifier),
+            quote(self.name),
+            intent.plan,
+            day=intent.partition_date,
+            compare_columns=intent.compare_columns,
+        )
+
+    def set_claim(self, catalog: Catalog, claim: Claim) -> None:
+        """
+        Claim the merge, for one attempt only.
+
+        :raises CommitConflictError: if another attempt has claimed, dropped or replaced it.
+        """
+        snapshot = self.table.metadata.current_snapshot_id
+        assert snapshot is not None  # it was created with its rows
+        tag = SetSnapshotRefUpdate(
+            ref_name=CLAIMED,
+            type=SnapshotRefType.TAG,
+            snapshot_id=snapshot,
+            max_ref_age_ms=None,
+            max_snapshot_age_ms=None,
+            min_snapshots_to_keep=None,
+        )
+        text = json.dumps(asdict(claim), sort_keys=True)
+        only_one = (
+            AssertTableUUID(uuid=self.table.metadata.table_uuid),
+            AssertRefSnapshotId(ref=CLAIMED, snapshot_id=None),
+        )
+        try:
+            catalog.commit_table(self.table, only_one, (tag, SetPropertiesUpdate(updates={CLAIM: text})))
+        except (CommitFailedException, NoSuchTableError) as error:
+            raise CommitConflictError(
+                f"{self.identifier}: another attempt of run {self.intent.token} has taken over."
+            ) from error
+
+    def drop(self, catalog: Catalog) -> None:
+        """Remove the staging table with its files; one that is gone is fine."""
+        try:
+            catalog.purge_table(self.name)
+        except NoSuchTableError:
+            return
+
+
+def find(catalog: Catalog, identifier: str, token: str) -> StagedMerge | None:
+    """Return what the run with ``token`` has staged for a table, or None."""
+    table = find_table(catalog, staging_name(identifier, token))
+    return StagedMerge(identifier, table) if table is not None and INTENT in table.properties else None
+
+
+def find_by_branch(catalog: Catalog, identifier: str, branch: str) -> StagedMerge | None:
+    """Return the staged merge that stands for ``branch``, or None."""
+    prefix = branches.branch_name("")
+    return find(catalog, identifier, branch.removeprefix(prefix)) if branch.startswith(prefix) else None
+
+
+def find_all(catalog: Catalog, identifier: str) -> Iterator[StagedMerge]:
+    """Return the staged merges of a table, whichever run they are of."""
+    namespace = identifier.rpartition(".")[0]
+    for name in catalog.list_tables(namespace):
+        match = STAGING.fullmatch(".".join(name))
+        staged = find(catalog, identifier, match["token"]) if match and match["table"] == identifier else None
+        if staged is not None:
+            yield staged
+
+
+def stage(catalog: Catalog, target: Table, rows: pa.Table, intent: Intent) -> StagedMerge:
+    """
+    Write ``rows`` and ``intent`` as a staging table, in one commit.
+
+    :raises CommitConflictError: if another attempt of the run has just done so.
+    """
+    identifier = ".".join(target.name())
+    numbered = rows.append_column(ROW, pa.array(range(len(rows)), pa.int64()))
+    name = staging_name(identifier, intent.token)
+    try:
+        transaction = catalog.create_table_transaction(
+            name, numbered.schema, properties={**TABLE_PROPERTIES, INTENT: intent.to_json()}
+        )
+        transaction.append(numbered)
+        transaction.commit_transaction()
+    except (TableAlreadyExistsError, CommitFailedException) as error:
+        raise CommitConflictError(f"{identifier}: another attempt of run {intent.token} stages rows.") from error
+    return StagedMerge(identifier, catalog.load_table(name))
+
+
+def with_duplicates(catalog: Catalog, staged: StagedMerge) -> StagedMerge:
+    """Note that rows of the table share a key of the batch."""
+    content = {**asdict(staged.intent), "duplicates": True}
+    updates = (SetPropertiesUpdate(updates={INTENT: json.dumps(content, sort_keys=True)}),)
+
+    def attempt() -> StagedMerge:
+        catalog.commit_table(staged.table, (AssertTableUUID(uuid=staged.table.metadata.table_uuid),), updates)
+        return StagedMerge(staged.identifier, catalog.load_table(staged.name))
+
+    return retried(attempt, staged.name)

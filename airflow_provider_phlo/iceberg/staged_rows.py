@@ -1,0 +1,61 @@
+"""Which rows of a batch go into a staging table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyiceberg.table import Table
+
+from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
+from airflow_provider_phlo.iceberg import branches
+from airflow_provider_phlo.iceberg.batch import PARTITION_DATE, Batch
+from airflow_provider_phlo.iceberg.rows import HASH, HASH_TYPE, content_hashes
+from airflow_provider_phlo.iceberg.tables import fit
+
+
+def to_stage(batch: Batch, partition_date: str | None, unhashed: Table | None) -> pa.Table:
+    """
+    Return the rows that go into the staging table, deduplicated as the embedded engine does it.
+
+    :param unhashed: the table, if it may have rows without a stored hash.
+    :raises SchemaError: if a row is not of the partition that is to be replaced.
+    """
+    if batch.plan.strategy == "replace":
+        _require_day(batch.narrow, partition_date)
+    rows = pa.concat_tables([fit(pa.table({}), batch.table), *batch.chosen(batch.kept)])
+    if batch.plan.strategy == "append" and batch.plan.by_hash:
+        return rows.filter(pc.invert(_among_unhashed(content_hashes(rows), unhashed)))
+    return rows
+
+
+def _among_unhashed(hashes: pa.Array, table: Table | None) -> pa.Array:
+    """Return for each hash whether a row of the table has this content and no stored hash."""
+    found = pa.array([False] * len(hashes))
+    if table is None or not len(hashes):
+        return found
+    scan = table.scan(row_filter=f"{HASH} IS NULL", snapshot_id=branches.head(table))
+    for record_batch in scan.to_arrow_batch_reader():
+        present = content_hashes(pa.Table.from_batches([record_batch]))
+        found = pc.or_(found, pc.is_in(hashes, value_set=present.cast(HASH_TYPE)))
+    return found
+
+
+def _require_day(rows: pa.Table, partition_date: str | None) -> None:
+    if PARTITION_DATE not in rows.column_names or partition_date is None:
+        raise ConfigurationError(
+            "merge_strategy='replace' needs the metadata column _phlo_partition_date and a partition."
+        )
+    same = pc.fill_null(pc.equal(rows[PARTITION_DATE].cast(pa.string()), partition_date), False)
+    strangers = len(rows) - (pc.sum(same).as_py() or 0)
+    if strangers:
+        raise SchemaError(f"{strangers} row(s) of the batch are not of {partition_date}, the partition to be replaced.")
+
+
+def unhashed_files(table: Table, snapshot_id: int | None) -> Sequence[Any]:
+    """Return the files that may hold rows without a stored hash: others have written them."""
+    if snapshot_id is None:
+        return ()
+    return list(table.scan(row_filter=f"{HASH} IS NULL", snapshot_id=snapshot_id).plan_files())

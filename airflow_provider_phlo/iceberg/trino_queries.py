@@ -1,0 +1,94 @@
+"""Run statements in Trino, know each by its id before it begins, and see that one has ended."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from trino import exceptions as trino_errors
+
+from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError, TransientError
+from airflow_provider_phlo.sql import literal
+
+log = logging.getLogger(__name__)
+
+ENDED = ("FINISHED", "FAILED")
+PATIENCE = 60.0  # seconds for a query that was killed to end
+_CONFLICTS = ("ICEBERG_COMMIT_ERROR", "TRANSACTION_CONFLICT")
+_TRANSIENT_TYPES = ("INTERNAL_ERROR", "EXTERNAL", "INSUFFICIENT_RESOURCES")
+
+
+class Queries:
+    """
+    The statements that one process runs, one at a time.
+
+    :param connect: opens a DB-API connection.
+    """
+
+    def __init__(self, connect: Callable[[], Any]) -> None:
+        self._connect = connect
+        self._running: str | None = None
+
+    def cancel(self) -> None:
+        """Tell Trino to end the query that runs now, if any."""
+        if self._running is not None:
+            self._kill(self._running, "the task was stopped")
+
+    def settle(self, query: str) -> None:
+        """Return when Trino is done with a query; one that still runs belongs to an attempt that died, and is ended."""
+        deadline = time.monotonic() + PATIENCE
+        asked = False
+        while time.monotonic() < deadline:
+            state = self.execute(f"SELECT state FROM system.runtime.queries WHERE query_id = {literal(query)}")  # noqa: S608
+            if not state or state[0][0] in ENDED:
+                return
+            if not asked:
+                self._kill(query, "its task has died")
+                asked = True
+            time.sleep(0.2)
+        raise TransientError(f"Query {query} of an earlier attempt does not end: kill it in Trino, or wait and retry.")
+
+    def _kill(self, query: str, reason: str) -> None:
+        try:
+            self.execute(f"CALL system.runtime.kill_query(query_id => {literal(query)}, message => {literal(reason)})")
+        except (ConfigurationError, TransientError) as error:  # it has just ended; else it is seen to run on
+            log.info("query %s was not killed: %s", query, error)
+
+    def execute(self, sql: str, started: Callable[[str], None] | None = None) -> list[Any]:
+        """
+        Return the rows of a statement.
+
+        :param started: called with the query's id before Trino begins with it; what it raises keeps the query from
+            being run.
+        """
+
+        def on_stats(stats: dict[str, Any]) -> None:
+            self._running = stats["queryId"]
+            if started is not None:
+                started(stats["queryId"])
+
+        connection = self._connect()
+        try:
+            cursor = connection.cursor(stats_callback=on_stats)
+            rows: list[Any] = cursor.execute(sql).fetchall()
+            return rows
+        except (trino_errors.Error, trino_errors.TrinoQueryError, trino_errors.HttpError, OSError) as error:
+            raise _translated(error) from error
+        finally:
+            self._running = None
+            connection.close()
+
+
+def _translated(error: Exception) -> Exception:
+    """Return the error of this package that says whether a retry can help; Trino's own text may hold values."""
+    name, query = getattr(error, "error_name", None), getattr(error, "query_id", None)
+    if name is None:
+        return TransientError(f"Trino does not answer ({type(error).__name__}): nothing is known of the query; retry.")
+    what = f"Trino failed with {name} (query {query}; its web page says more)"
+    if name in _CONFLICTS:
+        return CommitConflictError(f"{what}: another writer was faster.")
+    if getattr(error, "error_type", "") in _TRANSIENT_TYPES:
+        return TransientError(f"{what}. A retry may help.")
+    return ConfigurationError(f"{what}. Check the connection's user, its rights and its catalog.")

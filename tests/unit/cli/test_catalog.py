@@ -1,0 +1,203 @@
+"""``phlo catalog …`` and ``phlo maintenance …``."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from airflow_provider_phlo.cli import main as cli
+from airflow_provider_phlo.cli.output import FAILED, REFUSED
+from airflow_provider_phlo.iceberg import branches
+from airflow_provider_phlo.iceberg.branches import STATE_PROPERTY
+from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
+from airflow_provider_phlo.iceberg.merge import MergePlan, merge
+from airflow_provider_phlo.iceberg.tables import ensure_table
+from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
+
+TABLE = "raw.readings"
+SCHEMA = pa.schema([("k", pa.int64()), ("day", pa.string())])
+
+
+def fill(home: Path) -> None:
+    catalog = open_catalog("phlo", embedded_properties(home))
+    for name in (TABLE, "marts.daily"):
+        ensure_table(catalog, name, arrow_to_iceberg(SCHEMA), partition_by=("day",), sort_by=("k desc",))
+    for number, token in enumerate(("one", "two", "three", "failed")):
+        rows = pa.table({"k": [number], "day": ["2024-01-15"]}, schema=SCHEMA)
+        summary = {"phlo.run-id": f"manual__{token}"}
+        merged = merge(
+            catalog, TABLE, rows, MergePlan(key=("k",)), token=token, partition_date="2024-01-15", summary=summary
+        )
+        if token != "failed":
+            state = {STATE_PROPERTY: token}
+            branch = branches.branch_name(token)
+            branches.publish(
+                catalog, TABLE, branch, token=token, result={}, properties=state, expected_head=merged.head
+            )
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    fill(tmp_path)
+    monkeypatch.setenv("PHLO_HOME", str(tmp_path))
+    # the commands run in this process: let them see the embedded catalog, and no environment of another
+    monkeypatch.setattr(cli, "_enter_embedded_environment", lambda: None)
+    return tmp_path
+
+
+@pytest.fixture
+def phlo(home: Path, capsys: pytest.CaptureFixture[str]) -> Any:
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = 0
+        try:
+            cli.main(arguments)
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        output = capsys.readouterr()
+        return code, output.out, output.err
+
+    return run
+
+
+def listed(phlo: Any, *arguments: str) -> list[dict[str, Any]]:
+    code, out, err = phlo(*arguments, "--output", "json")
+    assert code == 0, err
+    return json.loads(out)  # type: ignore[no-any-return]
+
+
+def test_tables(phlo: Any) -> None:
+    found = listed(phlo, "catalog", "tables")
+    assert [(row["table"], row["rows"], row["files"]) for row in found] == [("marts.daily", 0, 0), (TABLE, 3, 3)]
+    assert [row["table"] for row in listed(phlo, "catalog", "tables", "--schema", "raw")] == [TABLE]
+
+
+def test_describe_takes_the_default_namespace(phlo: Any, home: Path) -> None:
+    facts = {row["property"]: row["value"] for row in listed(phlo, "catalog", "describe", "readings")}
+    assert facts["location"] == f"file://{home}/warehouse/raw/readings"
+    assert (facts["partitioning"], facts["sorted_by"]) == (["identity(day)"], ["k desc"])
+    assert facts["columns"] == {"k": "long", "day": "string"}
+    assert facts["rows"] == 3
+    assert facts["bytes"] > 0
+
+
+def test_history(phlo: Any) -> None:
+    found = listed(phlo, "catalog", "history", TABLE)
+    assert [(row["run_id"], row["state"], row["inserted"], row["partition_date"]) for row in found] == [
+        ("manual__three", "current", 1, "2024-01-15"),
+        ("manual__two", "", 1, "2024-01-15"),
+        ("manual__one", "", 1, "2024-01-15"),
+    ]
+    assert len(listed(phlo, "catalog", "history", TABLE, "--limit", "2")) == 2
+    assert listed(phlo, "catalog", "history", TABLE, "--branch", "phlo_failed")[0]["run_id"] == "manual__failed"
+    _, out, _ = phlo("catalog", "history", TABLE)
+    assert "Branches of runs that have not published:\nbranch" in out
+    assert "manual__failed" in out
+
+
+def test_branches(phlo: Any) -> None:
+    (row,) = listed(phlo, "catalog", "branches", TABLE)
+    assert (row["branch"], row["run_id"], row["rows"], row["snapshots"]) == ("phlo_failed", "manual__failed", 1, 1)
+
+
+def test_rollback_says_first_and_does_then(phlo: Any, home: Path) -> None:
+    one = str(listed(phlo, "catalog", "history", TABLE)[2]["snapshot_id"])
+    code, out, _ = phlo("catalog", "rollback", TABLE, "--to-snapshot", one)
+    assert code == 0
+    assert "would count as not done: three, two" in out
+    assert "would be what it was then" in out
+    assert "add --yes" in out
+    assert listed(phlo, "catalog", "tables", "--schema", "raw")[0]["rows"] == 3
+    code, out, err = phlo("catalog", "rollback", TABLE, "--to-snapshot", one, "--yes", "-o", "json")
+    assert [row["run_id"] for row in json.loads(out)] == ["manual__three", "manual__two"]
+    assert "count as not done: three, two" in err
+    table = open_catalog("phlo", embedded_properties(home)).load_table(TABLE)
+    assert (branches.head(table), table.properties[STATE_PROPERTY]) == (int(one), "one")
+    states = {row["run_id"]: row["state"] for row in listed(phlo, "catalog", "history", TABLE)}
+    assert states == {"manual__three": "undone", "manual__two": "undone", "manual__one": "current"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("catalog", "history", "raw.nope"), FAILED, "raw.nope does not exist"),
+        (("catalog", "describe", "raw.x.y"), FAILED, "not a table name"),
+        (("catalog", "history", TABLE, "--branch", "nope"), REFUSED, "no branch nope"),
+        (("catalog", "rollback", TABLE, "--to-snapshot", "7", "--yes"), REFUSED, "no snapshot 7"),
+        (("catalog", "rollback", TABLE, "--to-time", "2024-01-15"), REFUSED, "ambiguous"),
+        (("maintenance", "run", "raw.nope"), REFUSED, "No table is named raw.nope"),
+        (("maintenance", "run", TABLE, "--orphan-days", "0"), REFUSED, "running writer"),
+        (("maintenance", "run", TABLE, "--jobs", "vacuum"), REFUSED, "name some of compaction"),
+        (("maintenance", "run", TABLE, "--keep-last", "0"), REFUSED, "keep_last"),
+    ],
+)
+def test_errors_say_what_and_end_with_a_code(phlo: Any, arguments: tuple[str, ...], code: int, message: str) -> None:
+    ended, out, err = phlo(*arguments)
+    assert (ended, out) == (code, "")
+    assert message in err
+
+
+def amounts(rows: list[dict[str, Any]]) -> dict[tuple[str, str], Any]:
+    return {(row["job"], row["what"]): row["amount"] for row in rows if row["table"] == TABLE}
+
+
+def test_maintenance_plans_and_runs(phlo: Any) -> None:
+    planned = amounts(listed(phlo, "maintenance", "plan", "raw.*", "marts.daily"))
+    assert (planned["compaction", "files"], planned["compaction", "files_after"]) == (3, 1)
+    assert planned["orphans", "files"] == 0
+    assert listed(phlo, "catalog", "tables", "--schema", "raw")[0]["files"] == 3
+    eager = ("--snapshot-days", "0", "--keep-last", "1", "--jobs", "compaction,expiry", "--force")
+    done = amounts(listed(phlo, "maintenance", "run", "readings", *eager))
+    assert (done["compaction", "files_after"], done["expiry", "snapshots"]) == (1, 2)  # the branch needs the third
+    assert ("orphans", "files") not in done
+    found = listed(phlo, "catalog", "history", TABLE)
+    assert (found[0]["operation"], found[0]["strategy"]) == ("replace", "compaction")
+    assert listed(phlo, "catalog", "tables", "--schema", "raw")[0]["files"] == 1
+
+
+def test_busy_tables_are_told_with_1(phlo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow_provider_phlo.exceptions import CommitConflictError
+    from airflow_provider_phlo.iceberg import maintenance
+
+    def busy(*_: Any, **__: Any) -> None:
+        raise CommitConflictError("other writers won")
+
+    monkeypatch.setattr(maintenance, "run", busy)
+    code, _, err = phlo("maintenance", "run", TABLE)
+    assert code == FAILED
+    assert "other writers won" in err
+
+
+# --- the installed programs -------------------------------------------------------------------------------------------
+
+
+def program(home: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run an installed program as a user without any Airflow set up would."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW")}
+    environment = {**clean, "PHLO_HOME": str(home), "HOME": str(home / "nobody")}
+    path = Path(sys.executable).parent / command[0]
+    return subprocess.run([path, *command[1:]], env=environment, cwd=home, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("prefix", [("phlo",), ("airflow", "phlo")])
+def test_both_programs(tmp_path: Path, prefix: tuple[str, ...]) -> None:
+    fill(tmp_path)
+    done = program(tmp_path, *prefix, "catalog", "history", TABLE, "--limit", "1", "-o", "json")
+    assert [row["run_id"] for row in json.loads(done.stdout)] == ["manual__three"], done.stderr
+    done = program(tmp_path, *prefix, "maintenance", "plan", "raw.*", "--orphan-days", "0")
+    assert (done.returncode, done.stdout) == (REFUSED, ""), done.stderr
+    assert "running writer" in done.stderr
+
+
+@pytest.mark.parametrize("group", ["catalog", "maintenance"])
+def test_a_group_alone_lists_its_commands(group: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([group, "--help"])
+    assert ended.value.code == 0
+    assert {"catalog": "rollback", "maintenance": "plan"}[group] in capsys.readouterr().out

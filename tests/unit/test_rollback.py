@@ -1,0 +1,122 @@
+"""A rollback as whole runs see it: dlt reads again what was undone, a run in flight merges again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dlt
+import pytest
+from pyiceberg.catalog import Catalog
+
+from airflow_provider_phlo import landing, staging
+from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.iceberg import branches, maintenance, rollback
+from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
+from airflow_provider_phlo.iceberg.merge import MergePlan
+from airflow_provider_phlo.iceberg.tables import find_table
+from airflow_provider_phlo.ingestion import StagingPlan, stage
+from airflow_provider_phlo.landing import TableDefinition
+
+TABLE = "raw.n"
+DEFINITION = TableDefinition(TABLE, MergePlan(key=("n",)))
+
+
+@dlt.resource(name="counter")
+def counter(n: Any = dlt.sources.incremental("n", initial_value=0)) -> Iterator[Any]:  # noqa: B008  # dlt's own way
+    yield [{"n": n.last_value + step} for step in (1, 2)]
+
+
+class Pipeline:
+    """The tasks of a run, with the state that the table keeps."""
+
+    def __init__(self, home: Path, definition: TableDefinition = DEFINITION) -> None:
+        self.home, self.root, self.definition = home, home / "staging", definition
+        self.catalog: Catalog = open_catalog("phlo", embedded_properties(home))
+
+    def land(self, token: str) -> dict[str, Any]:
+        batch = stage(
+            counter,
+            StagingPlan(TABLE, key=("n",)),
+            root=self.root,
+            token=token,
+            partition_date="2024-01-15",
+            run_id=f"run {token}",
+            pipelines_dir=self.home / "dlt",
+            state=landing.table_state(find_table(self.catalog, TABLE)),
+        )
+        assert batch is not None
+        landed = landing.land(self.catalog, self.root, staging.load(self.root, batch.folder), self.definition)
+        assert landed is not None
+        return landed
+
+    def publish(self, landed: dict[str, Any], audited: list[str] | None = None) -> dict[str, Any]:
+        seen = [] if audited is None else audited
+        return landing.publish(self.catalog, self.root, landed, self.definition, seen.append)
+
+    def run(self, token: str) -> int:
+        self.publish(self.land(token))
+        head = branches.head(self.catalog.load_table(TABLE))
+        assert head is not None
+        return head
+
+    def back(self, snapshot_id: int) -> None:
+        rollback.rollback(self.catalog, rollback.plan_rollback(self.catalog, TABLE, to_snapshot=snapshot_id))
+
+    def numbers(self) -> list[int]:
+        return sorted(self.catalog.load_table(TABLE).scan().to_arrow()["n"].to_pylist())
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path) -> Pipeline:
+    return Pipeline(tmp_path)
+
+
+def test_dlt_reads_again_what_was_undone(pipeline: Pipeline) -> None:
+    one = pipeline.run("one")
+    pipeline.run("two")
+    pipeline.run("three")
+    assert pipeline.numbers() == [1, 2, 3, 4, 5, 6]
+    maintenance.run(pipeline.catalog, TABLE, maintenance.MaintenanceOptions(jobs=["compaction"]))
+    pipeline.back(one)
+    assert pipeline.numbers() == [1, 2]
+    pipeline.run("four")
+    assert pipeline.numbers() == [1, 2, 3, 4]  # without the state going back it would be 7 and 8
+
+
+def test_a_cleared_run_does_its_work_again(pipeline: Pipeline) -> None:
+    one = pipeline.run("one")
+    pipeline.run("two")
+    pipeline.back(one)
+    again = pipeline.land("two")  # staged before: nothing is extracted again
+    assert again["inserted"] == 2
+    assert pipeline.publish(again)["snapshot_id"] == branches.head(pipeline.catalog.load_table(TABLE))
+    assert pipeline.numbers() == [1, 2, 3, 4]
+
+
+def test_a_run_in_flight_merges_again_on_top_of_what_is_left(pipeline: Pipeline) -> None:
+    one = pipeline.run("one")
+    pipeline.run("two")
+    flying = pipeline.land("three")  # read 5 and 6
+    pipeline.back(one)
+    audited: list[str] = []
+    published = pipeline.publish(flying, audited)
+    assert audited == [flying["branch"]]
+    assert published["inserted"] == 2
+    assert pipeline.numbers() == [1, 2, 5, 6]  # 3 and 4 stay undone
+    pipeline.run("four")
+    assert pipeline.numbers() == [1, 2, 3, 4, 5, 6]  # and are read again
+
+
+def test_a_run_in_flight_that_would_double_rows_is_stopped(tmp_path: Path) -> None:
+    pipeline = Pipeline(tmp_path, TableDefinition(TABLE, MergePlan("append", deduplication=False)))
+    one = pipeline.run("one")
+    pipeline.run("two")
+    flying = pipeline.land("three")
+    pipeline.back(one)
+    with pytest.raises(ConfigurationError, match="clear the run"):
+        pipeline.publish(flying)
+    assert pipeline.numbers() == [1, 2]
+    pipeline.run("cleared")
+    assert pipeline.numbers() == [1, 2, 3, 4]
