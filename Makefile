@@ -12,7 +12,7 @@ MAKEFLAGS += --no-print-directory
 # imports are most of the time of every start: let Python keep what it compiled
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-system test-faults integration benchmark lint typecheck env psql stop clean
+.PHONY: help setup demo test test-system test-faults soak integration benchmark lint typecheck env psql stop clean
 
 help:  ## Show what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -38,7 +38,10 @@ test-system: $(STAMP)  ## Run the system tests: real schedulers, the demo in a c
 	@$(PY) -m pytest tests/system --timeout=900
 
 test-faults: $(STAMP)  ## Run the fault tests: kill -9 at every step, full disks, broken servers (minutes)
-	@$(PY) -m pytest tests/faults --timeout=900
+	@$(PY) -m pytest tests/faults --timeout=900 -n $(WORKERS) --dist loadgroup
+
+soak: $(STAMP)  ## Run the fault tests in their long sizes: 20,000 random sequences, 500 kills a step (hours)
+	@PHLO_SOAK=1 $(PY) -m pytest tests/faults --timeout=0 -n $(WORKERS) --dist loadgroup
 
 integration: $(STAMP)  ## Run the tests on real servers: Trino, Nessie, S3 (downloads them once; PHLO_SKIP_SERVICES=1 skips)
 	@$(PY) -m pytest tests/services --timeout=900

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import random
 import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,18 +23,8 @@ from airflow_provider_phlo.ingestion import StagingPlan, stage
 from airflow_provider_phlo.landing import TableDefinition, quarantine_table
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import model_columns
+from tests.faults.killing import Wrapper, die_after, dying_after, dying_before, exit_code
 
-# children are forked from a process that has imported the libraries and has no threads, as Airflow's tasks are
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(
-    [
-        "airflow_provider_phlo.ingestion",
-        "airflow_provider_phlo.landing",
-        "pyiceberg.catalog.sql",
-        "pytest",
-        "hypothesis",
-    ]
-)
 TABLE = "raw.t"
 DAY = "2024-01-15"
 KEYS = 40
@@ -71,44 +59,11 @@ def run(home: Path, token: str, version: int, definition: TableDefinition) -> di
     return landing.publish(catalog, root, landed, definition, lambda branch: None)
 
 
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def dying_before(calls: int, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return ``function`` that kills its process instead of the ``calls``-th call."""
-    left = [calls]
-
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        left[0] -= 1
-        if not left[0]:
-            die()
-        return function(*args, **kwargs)
-
-    return wrapped
-
-
-def dying_after(calls: int, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return ``function`` that kills its process when the ``calls``-th call has done its work."""
-    left = [calls]
-
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        result = function(*args, **kwargs)
-        left[0] -= 1
-        if not left[0]:
-            die()
-        return result
-
-    return wrapped
-
-
-Wrapper = Callable[[int, Callable[..., Any]], Callable[..., Any]]
 # where: the module, the function that is wrapped, how, and at which call
 POINTS: dict[str, tuple[Any, str, Wrapper, int]] = {
     "before the manifest of the staged batch": (staging.BatchWriter, "finish", dying_before, 1),
     "staged": (staging.BatchWriter, "finish", dying_after, 1),
     "the table is there, its columns are not": (tables, "evolve", dying_before, 1),
-    "branch made": (branches, "create", dying_after, 1),
     "data files written": (merge, "commit_files", dying_before, 1),
     "merged on the branch": (merge, "commit_files", dying_after, 1),
     "quarantine written, not published": (merge, "commit_files", dying_after, 2),
@@ -124,9 +79,7 @@ def child(home: Path, token: str, version: int, append: bool, point: str | None,
         owner, name, wrapper, calls = POINTS[point]
         setattr(owner, name, wrapper(calls, getattr(owner, name)))
     if seconds is not None:
-        timer = threading.Timer(seconds, die)
-        timer.daemon = True
-        timer.start()
+        die_after(seconds)
     run(home, token, version, APPEND if append else MERGE)
 
 
@@ -134,13 +87,7 @@ def attempt(
     home: Path, version: int, *, append: bool = True, point: str | None = None, seconds: float | None = None
 ) -> int:
     """Run in a process of its own and return its exit code, -9 when it was killed."""
-    process = PROCESSES.Process(target=child, args=(home, f"v{version}", version, append, point, seconds))
-    process.start()
-    process.join(60)
-    if process.exitcode is None:
-        process.kill()
-        pytest.fail(f"an attempt hangs ({point=}, {seconds=})")
-    return process.exitcode
+    return exit_code(child, home, f"v{version}", version, append, point, seconds)
 
 
 def rows(home: Path, table: str = TABLE) -> list[dict[str, Any]]:

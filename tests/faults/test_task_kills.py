@@ -10,6 +10,8 @@ import pytest
 from airflow_provider_phlo.embedded_postgres import ensure_postgres, stop_postgres
 from tests.real_airflow import ROOT, running_airflow
 
+# one Airflow for all steps
+pytestmark = pytest.mark.xdist_group("airflow")
 STEPS = [
     "extraction",
     "before staged",

@@ -1,0 +1,92 @@
+"""Processes that kill themselves where a test says, and catalogs that they share."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from pyiceberg.catalog import Catalog
+
+from airflow_provider_phlo.iceberg.catalog import open_catalog
+
+# children are forked from a process that has imported the libraries and has no threads, as Airflow's tasks are
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(
+    [
+        "airflow_provider_phlo.ingestion",
+        "airflow_provider_phlo.landing",
+        "airflow_provider_phlo.iceberg.duckdb",
+        "pyiceberg.catalog.sql",
+        "psycopg2",
+        "pytest",
+        "hypothesis",
+    ]
+)
+Wrapper = Callable[[int, Callable[..., Any]], Callable[..., Any]]
+
+
+@dataclass(frozen=True)
+class CatalogSettings:
+    """What another process needs to open the same catalog."""
+
+    name: str
+    properties: dict[str, str]
+
+    def open(self) -> Catalog:
+        return open_catalog(self.name, self.properties)
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_after(seconds: float) -> None:
+    """Kill this process when ``seconds`` have passed."""
+    timer = threading.Timer(seconds, die)
+    timer.daemon = True
+    timer.start()
+
+
+def dying_before(calls: int, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``function`` that kills its process instead of the ``calls``-th call."""
+    left = [calls]
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        left[0] -= 1
+        if not left[0]:
+            die()
+        return function(*args, **kwargs)
+
+    return wrapped
+
+
+def dying_after(calls: int, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``function`` that kills its process when the ``calls``-th call has done its work."""
+    left = [calls]
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        result = function(*args, **kwargs)
+        left[0] -= 1
+        if not left[0]:
+            die()
+        return result
+
+    return wrapped
+
+
+def exit_code(target: Callable[..., None], *args: Any, seconds: float = 60) -> int:
+    """Run ``target`` in a process of its own and return its exit code, -9 when it was killed."""
+    process = PROCESSES.Process(target=target, args=args)
+    process.start()
+    process.join(seconds)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+        pytest.fail(f"{target.__name__} hangs: {args}")
+    return process.exitcode

@@ -1,0 +1,166 @@
+"""Kill writers of one table again and again at the same step: after every retry nothing is lost or there twice."""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib.util
+import inspect
+import random
+import signal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.table import Table
+
+from airflow_provider_phlo import landing, staging
+from airflow_provider_phlo.iceberg import branches, merge
+from airflow_provider_phlo.iceberg.merge import MergePlan
+from airflow_provider_phlo.landing import TableDefinition
+from tests.faults.killing import CatalogSettings, Wrapper, die_after, dying_after, dying_before, exit_code
+from tests.faults.sizes import size
+
+KILLS = size(25, 500)
+TABLE, DAY = "raw.t", "2024-01-15"
+ROWS = 4
+MERGE = TableDefinition(TABLE, MergePlan(key=("k",)), metadata_columns=False)
+# rows that come twice would stay: nothing but the run's mark keeps them out
+APPEND = TableDefinition(TABLE, MergePlan("append", deduplication=False), metadata_columns=False)
+
+STEPS: dict[str, tuple[Any, str, Wrapper, int]] = {
+    "staged": (staging.BatchWriter, "finish", dying_after, 1),
+    "files written": (merge, "commit_files", dying_before, 1),
+    "metadata of the branch written, the catalog does not know": (SqlCatalog, "_write_metadata", dying_after, 1),
+    "committed to the branch": (merge, "commit_files", dying_after, 1),
+    "metadata of the publication written, the catalog does not know": (SqlCatalog, "_write_metadata", dying_after, 2),
+    "branch published": (branches, "publish", dying_after, 1),
+    "result not returned": (landing, "publish", dying_after, 1),
+}
+UNCOMMITTED = ("files written", "metadata of the branch written, the catalog does not know")
+PUBLISHED = ("branch published", "result not returned")
+
+
+def definition(version: int) -> TableDefinition:
+    return APPEND if version % 2 else MERGE
+
+
+def batch(version: int) -> dict[int, int]:
+    """Return keys and values of a run: new keys, and when it merges the newest of the run before."""
+    first = version * ROWS
+    return {key: version for key in range(max(0, first if version % 2 else first - 2), first + ROWS)}
+
+
+def run(root: Path, settings: CatalogSettings, version: int) -> dict[str, Any]:
+    """Do what the tasks of one run do, one after the other: every one of them can be repeated."""
+    catalog, token = settings.open(), f"v{version}"
+    staged = staging.find(root, TABLE, DAY, token) or stage(root, version)
+    landed = landing.land(catalog, root, staged, definition(version))
+    assert landed is not None
+    return landing.publish(catalog, root, landed, definition(version), lambda branch: None)
+
+
+def stage(root: Path, version: int) -> staging.StagedBatch:
+    rows, token = batch(version), f"v{version}"
+    writer = staging.BatchWriter(root, TABLE, DAY, token)
+    writer.write(pa.table({"k": list(rows), "v": list(rows.values())}))
+    return writer.finish(
+        staging.StagedBatch(
+            TABLE, token, DAY, f"run {token}", writer.attempt, tuple(writer.files), read=len(rows), rows=len(rows)
+        )
+    )
+
+
+def killed_at(root: Path, settings: CatalogSettings, version: int, step: str) -> None:
+    owner, name, wrapper, calls = STEPS[step]
+    wrapped = wrapper(calls, getattr(owner, name))
+    is_static = isinstance(inspect.getattr_static(owner, name), staticmethod)
+    setattr(owner, name, staticmethod(wrapped) if is_static else wrapped)
+    run(root, settings, version)
+
+
+def killed_after(root: Path, settings: CatalogSettings, version: int, seconds: float) -> None:
+    die_after(seconds)
+    run(root, settings, version)
+
+
+def content(table: Table) -> list[tuple[int, int]]:
+    rows = table.scan().to_arrow()
+    return sorted(zip(rows["k"].to_pylist(), rows["v"].to_pylist(), strict=True))
+
+
+def check(settings: CatalogSettings, model: dict[int, int], versions: int) -> None:
+    """Main has the model's rows, one snapshot and one mark of every run, and no branch is left."""
+    table = settings.open().load_table(TABLE)
+    assert content(table) == sorted(model.items())
+    tokens = [f"v{version}" for version in range(versions)]
+    published = [table.snapshot_by_id(entry.snapshot_id) for entry in table.history()]
+    assert [each.summary["phlo.token"] for each in published if each and each.summary] == tokens
+    assert {name for name in table.properties if name.startswith(branches.MARK_PREFIX)} == {
+        branches.MARK_PREFIX + token for token in tokens
+    }
+    assert set(table.refs()) == {"main"}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_killed_at_one_step_again_and_again(tmp_path: Path, settings: CatalogSettings, step: str) -> None:
+    root = tmp_path / "staging"
+    model = dict(batch(0))
+    run(root, settings, 0)
+    for version in range(1, KILLS + 1):
+        assert exit_code(killed_at, root, settings, version, step) == -signal.SIGKILL
+        after = {**model, **batch(version)}
+        main = content(settings.open().load_table(TABLE))
+        assert main == sorted((after if step in PUBLISHED else model).items())
+        result = run(root, settings, version)
+        assert run(root, settings, version) == result  # and once more, as a cleared task
+        model = after
+        check(settings, model, version + 1)
+    check_orphans(settings, some=step in UNCOMMITTED)
+
+
+def test_killed_at_random_moments_again_and_again(tmp_path: Path, settings: CatalogSettings) -> None:
+    root, chance = tmp_path / "staging", random.Random(11)
+    model: dict[int, int] = dict(batch(0))
+    run(root, settings, 0)
+    kills = version = 0
+    while kills < KILLS:
+        version += 1
+        code = exit_code(killed_after, root, settings, version, chance.uniform(0.01, 0.25))
+        assert code in (0, -signal.SIGKILL)
+        kills += code != 0
+        after = {**model, **batch(version)}
+        assert content(settings.open().load_table(TABLE)) in (sorted(model.items()), sorted(after.items()))
+        run(root, settings, version)
+        model = after
+        check(settings, model, version + 1)
+    check_orphans(settings)
+
+
+def check_orphans(settings: CatalogSettings, *, some: bool = False) -> None:
+    """
+    What killed writers left are files that no snapshot refers to; the maintenance reclaims these and nothing else.
+
+    :param some: whether there must be data files among them.
+    """
+    catalog = settings.open()
+    table = catalog.load_table(TABLE)
+    data = {entry["file_path"] for entry in table.inspect.all_files().select(["file_path"]).to_pylist()}
+    folder = Path(table.location().removeprefix("file://"))
+    on_disk = {str(path) for path in (folder / "data").rglob("*.parquet")}
+    referenced = {path.removeprefix("file://") for path in data}
+    assert referenced <= on_disk
+    if some:
+        assert on_disk - referenced
+    if importlib.util.find_spec("airflow_provider_phlo.iceberg.orphans") is None:
+        return
+    orphans = importlib.import_module("airflow_provider_phlo.iceberg.orphans")
+    later = dt.datetime.now(dt.UTC) + dt.timedelta(days=30)
+    before = content(table)
+    orphans.remove_orphans(catalog, TABLE, days=7, now=later)
+    assert {str(path) for path in (folder / "data").rglob("*.parquet")} == referenced
+    table = catalog.load_table(TABLE)
+    assert content(table) == before
+    for snapshot in table.snapshots():  # time travel needs its files too
+        assert table.scan(snapshot_id=snapshot.snapshot_id).to_arrow().num_columns == 2
