@@ -61,7 +61,8 @@ def phlo_ingestion(
     :param freshness_hours: the audit warns when the newest changed row is older than the first, and fails when older
         than the second number of hours.
     :param merge_strategy: ``merge`` (upsert on the key), ``append``, or ``replace`` (the run's partition).
-    :param merge_config: ``deduplication`` (bool), ``deduplication_method`` (``last``, ``first``, ``hash``).
+    :param merge_config: ``deduplication`` (bool), ``deduplication_method`` (``last``, ``first``, ``hash``),
+        ``order_by`` (the column that says which version is newer), ``hard_delete`` (the column that marks deletions).
     :param max_retries: retries of each task.
     :param retry_delay_seconds: seconds between them.
     :param max_runtime_seconds: seconds after which a task is stopped.
@@ -313,6 +314,8 @@ def _check_declaration(name: str, declared: Mapping[str, Any]) -> None:
     require(strategy in STRATEGIES, f"merge_strategy={strategy!r}: choose one of {', '.join(STRATEGIES)}.")
     method = merge_options(config, strategy)["method"]
     require(method in METHODS, f"deduplication_method={method!r}: choose one of {', '.join(METHODS)}.")
+    deletes = config.get("hard_delete")
+    require(not deletes or strategy == "merge", f"hard_delete={deletes!r} needs merge_strategy='merge'.")
     require(bool(declared["unique_key"]), "unique_key is empty: name the key column or columns.")
     check_engine(declared["engine"])
     metadata = declared["add_metadata_columns"]

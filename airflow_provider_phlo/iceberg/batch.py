@@ -64,6 +64,13 @@ class MergePlan:
                 f"hard_delete={self.hard_delete!r} removes keys, which merge_strategy={self.strategy!r} does not look "
                 "at: use merge_strategy='merge'."
             )
+        if self.hard_delete in self.key:
+            raise ConfigurationError(f"hard_delete={self.hard_delete!r} is a key column, and each row has a key.")
+        if self.order_by and self.strategy != "merge" and (not self.deduplication or self.method == "hash"):
+            raise ConfigurationError(
+                f"order_by={self.order_by!r} has nothing to decide: merge_strategy={self.strategy!r} compares rows by "
+                "it only where they share a key, with deduplication_method 'last' or 'first'."
+            )
 
     @property
     def by_hash(self) -> bool:

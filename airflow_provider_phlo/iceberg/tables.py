@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -221,37 +221,63 @@ def evolve(catalog: Catalog, identifier: str, batch: pa.Schema) -> Table:
         additions, widenings = _changes(table.schema(), batch, identifier)
         if additions or widenings:
             with table.update_schema() as update:
-                for name, kind in additions.items():
-                    update.add_column((name,), kind)
-                for name, wider in widenings.items():
-                    update.update_column((name,), wider)
+                for path, kind in additions.items():
+                    update.add_column(path, kind)
+                for path, wider in widenings.items():
+                    update.update_column(path, wider)
         return table
 
     return retried(attempt, identifier)
 
 
+# where in the schema, and what goes there
+Path = tuple[str, ...]
+
+
 def _changes(
     schema: Schema, batch: pa.Schema, identifier: str
-) -> tuple[dict[str, IcebergType], dict[str, PrimitiveType]]:
+) -> tuple[dict[Path, IcebergType], dict[Path, PrimitiveType]]:
+    """Return the fields to add and those to widen, members of nested ones included."""
     known = {item.name: item.field_type for item in schema.fields}
-    additions: dict[str, IcebergType] = {}
-    widenings: dict[str, PrimitiveType] = {}
+    additions: dict[Path, IcebergType] = {}
+    widenings: dict[Path, PrimitiveType] = {}
     for column in batch:
         if pa.types.is_null(column.type):  # nothing but NULLs: any type holds them
             continue
         kind = iceberg_type(column.type, count(schema.highest_field_id + 1))
-        present = known.get(column.name)
-        if present is None:
-            additions[column.name] = kind
-        elif not _holds(present, kind):
-            if not isinstance(kind, PrimitiveType) or not _promotes(present, kind):
+        for path, present, wanted in _differences((column.name,), known.get(column.name), kind):
+            if present is None:
+                additions[path] = wanted
+            elif isinstance(wanted, PrimitiveType) and _promotes(present, wanted):
+                widenings[path] = wanted
+            else:
                 raise SchemaError(
-                    f"{identifier}: column {column.name!r} is {present} in the table and {kind} in the batch. "
-                    "Iceberg widens int to long, float to double and decimals in precision, nothing else: declare the "
-                    f"column as {present} in the schema, convert it in a transform, or load it under another name."
+                    f"{identifier}: column {'.'.join(path)!r} is {_without_ids(present)} in the table and "
+                    f"{_without_ids(wanted)} in the batch. Iceberg widens int to long, float to double and decimals in "
+                    "precision, and adds members to structs: declare the column as it is in the table, convert it in "
+                    "a transform, or load it under another name."
                 )
-            widenings[column.name] = kind
     return additions, widenings
+
+
+def _differences(
+    path: Path, present: IcebergType | None, kind: IcebergType
+) -> Iterator[tuple[Path, IcebergType | None, IcebergType]]:
+    """Yield where the table does not hold values of ``kind``: what is there (None: nothing), and what has to be."""
+    if present is not None and _holds(present, kind):
+        return
+    if isinstance(present, StructType) and isinstance(kind, StructType):
+        members = {item.name: item.field_type for item in present.fields}
+        for item in kind.fields:
+            yield from _differences((*path, item.name), members.get(item.name), item.field_type)
+    elif isinstance(present, ListType) and isinstance(kind, ListType):
+        yield from _differences((*path, "element"), present.element_type, kind.element_type)
+    else:
+        yield path, present, kind
+
+
+def _without_ids(kind: IcebergType) -> str:
+    return re.sub(r"\d+: ", "", str(kind))
 
 
 def _holds(present: IcebergType, kind: IcebergType) -> bool:

@@ -127,7 +127,8 @@ class MergeOperator(_LandingOperator):
     :param unique_key: the key column or columns.
     :param validation_schema: from which a missing table is created; a Pandera model, or ``"package.module:Class"``.
     :param merge_strategy: ``merge``, ``append`` or ``replace``.
-    :param merge_config: ``deduplication`` (bool) and ``deduplication_method`` (``last``, ``first``, ``hash``).
+    :param merge_config: ``deduplication`` (bool), ``deduplication_method`` (``last``, ``first``, ``hash``),
+        ``order_by`` (the column that says which version is newer), ``hard_delete`` (the column that marks deletions).
     :param partition_by: columns or transforms; by day of ``_phlo_partition_date`` when None.
     :param sort_by: columns, each with an optional `` desc``.
     :param table_properties: Iceberg properties of a table that is created.
@@ -271,6 +272,11 @@ def merge_options(config: Mapping[str, Any], strategy: str) -> dict[str, Any]:
         raise ConfigurationError(
             f"merge_config has unknown option(s) {', '.join(unknown)}: it takes {', '.join(MERGE_OPTIONS)}."
         )
+    for name, kind in (("deduplication", bool), ("order_by", str), ("hard_delete", str)):
+        value = config.get(name)
+        if value is not None and not isinstance(value, kind):
+            expected = "True or False" if kind is bool else "the name of one column"
+            raise ConfigurationError(f"merge_config: {name}={value!r}, give {expected}.")
     return {
         "deduplication": bool(config.get("deduplication", strategy != "append")),
         "method": config.get("deduplication_method", "last"),

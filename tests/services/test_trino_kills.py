@@ -22,7 +22,7 @@ from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.iceberg.staged_merge import Claim, StagedMerge
 from airflow_provider_phlo.iceberg.trino import TrinoEngine
 from airflow_provider_phlo.landing import EMBEDDED, TableDefinition
-from tests.faults.test_landing_kills import PROCESSES, die, dying_after, dying_before
+from tests.faults.killing import PROCESSES, die, dying_after, dying_before
 from tests.services.batches import DAY, batch, content, create
 from tests.services.trino import Trino
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dlt
 import pyarrow as pa
 import pytest
 from pandera.pandas import Field
@@ -422,3 +423,32 @@ def test_readers_meanwhile_see_whole_snapshots_only(house: House) -> None:
     versions = [next(iter(state))[1] for state in seen]
     assert versions == sorted(versions)
     assert {length for state in seen for length, _ in state} == {KEYS}
+
+
+@pytest.mark.parametrize("config", [None, "gone"])
+def test_a_dlt_hint_removes_keys_unless_the_author_says_another_column(house: House, config: str | None) -> None:
+    @dlt.resource(name="readings", columns={"isGone": {"hard_delete": True}})
+    def readings(records: list[dict[str, Any]]) -> Any:
+        yield from records
+
+    definition = TableDefinition(TABLE, MergePlan(key=("k",), hard_delete=config))
+
+    def run(token: str, records: list[dict[str, Any]]) -> dict[str, Any]:
+        plan = StagingPlan(TABLE, key=("k",))
+        batch = stage(
+            lambda: readings(records),
+            plan,
+            root=house.root,
+            token=token,
+            partition_date=DAY,
+            run_id=token,
+            pipelines_dir=house.home / "dlt",
+        )
+        assert batch is not None
+        assert batch.hard_delete == "is_gone"
+        return house.publish(house.land(batch, definition), definition)
+
+    run("one", [{"k": key, "isGone": False, "gone": False} for key in range(3)])
+    result = run("two", [{"k": 0, "isGone": True, "gone": False}, {"k": 1, "isGone": False, "gone": True}])
+    assert (result["deleted"], result["updated"]) == (1, 1)
+    assert [k for (k,) in house.rows("k")] == ([1, 2] if config is None else [0, 2])

@@ -44,6 +44,7 @@ TYPES: dict[str, tuple[pa.DataType, Callable[[str], Any]]] = {
     "decimal": (pa.decimal128(12, 2), Decimal),
     "timestamp": (pa.timestamp("us", "UTC"), instant),
     "list": (pa.list_(pa.string()), json.loads),
+    "struct1": (pa.struct([("x", pa.int64())]), json.loads),
     "struct": (pa.struct([("x", pa.int64()), ("y", pa.int64())]), json.loads),
 }
 
