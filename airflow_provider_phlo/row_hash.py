@@ -8,7 +8,8 @@ value as text:
 - integers in decimal, booleans ``true`` and ``false``, text as UTF-8, bytes in hexadecimal;
 - floats as the decimal text of their IEEE 754 binary64 bits (-0.0 counts as 0.0, every NaN as the one quiet NaN);
 - timestamps as microseconds, dates as days since 1970-01-01, times as microseconds since midnight;
-- decimals in plain notation without trailing zeros, nested values as JSON with sorted keys.
+- decimals in plain notation without trailing zeros, nested values as JSON with sorted keys, in which -0.0 counts as
+  0.0 and ``NaN``, ``Infinity`` and ``-Infinity`` stand for what JSON has no number for.
 
 The hash is BLAKE2b (RFC 7693) of that, 16 bytes, in hexadecimal.
 """
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import decimal
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
 from typing import Any
@@ -88,7 +90,9 @@ def _value_text(values: pa.ChunkedArray) -> pa.ChunkedArray:
     if any(matches(kind) for matches in _BINARY):
         return _mapped(values, lambda value: value.hex())
     if pa.types.is_nested(kind):
-        return _mapped(values, canonical_json)
+        return _mapped(values, _nested_text if _has_floats(kind) else canonical_json)
+    if isinstance(kind, pa.BaseExtensionType):
+        return _value_text(values.cast(kind.storage_type))
     if pa.types.is_decimal(kind):
         return _mapped(values, decimal_text)
     return values.cast(pa.large_string())
@@ -102,6 +106,33 @@ def float_bits(values: pa.Array) -> pa.Array:
     """Return the bits of floats as integers that are equal where the definition above has equal values."""
     numbers = pc.add(values.cast(pa.float64()), 0.0)  # -0.0 + 0.0 is 0.0
     return pc.if_else(pc.is_nan(numbers), pa.scalar(_FLOAT_NAN, pa.int64()), numbers.view(pa.int64()))
+
+
+def _has_floats(kind: pa.DataType) -> bool:
+    if pa.types.is_nested(kind):
+        return any(_has_floats(kind.field(position).type) for position in range(kind.num_fields))
+    return pa.types.is_floating(kind)
+
+
+def _nested_text(value: Any) -> str:
+    """Return JSON text in which NaN and the infinities, which JSON lacks, are told from each other and from NULL."""
+    plain, finite = _plain_floats(value)
+    if finite:
+        return canonical_json(plain)
+    return json.dumps(plain, default=_plain_object, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _plain_floats(value: Any) -> tuple[Any, bool]:
+    """Return ``value`` with 0.0 for -0.0, and whether all its floats are finite."""
+    if isinstance(value, float):
+        return value + 0.0, math.isfinite(value)
+    if isinstance(value, Mapping):
+        members = {name: _plain_floats(member) for name, member in value.items()}
+        return {name: plain for name, (plain, _) in members.items()}, all(finite for _, finite in members.values())
+    if isinstance(value, (list, tuple)):
+        parts = [_plain_floats(part) for part in value]
+        return [plain for plain, _ in parts], all(finite for _, finite in parts)
+    return value, True
 
 
 def _mapped(values: pa.ChunkedArray, text: Callable[[Any], str]) -> pa.ChunkedArray:

@@ -96,7 +96,8 @@ def load(root: Any, folder: str) -> StagedBatch:
 
 def _read(path: Any) -> StagedBatch | None:
     try:
-        content = json.loads(path.read_text())
+        with _intact(path):
+            content = json.loads(path.read_text())
     except FileNotFoundError:
         return None
     return StagedBatch(
@@ -194,7 +195,7 @@ class StagedRows:
         kept: list[pa.Table] | None = []
         size = 0
         for name in self._files:
-            with (self._folder / name).open("rb") as source:
+            with _intact(self._folder / name), (self._folder / name).open("rb") as source:
                 rows = with_schema(pq.read_table(source), self.schema)
             size += rows.nbytes
             if kept is not None:
@@ -204,8 +205,20 @@ class StagedRows:
         self._kept = kept
 
     def _schema_of(self, name: str) -> pa.Schema:
-        with (self._folder / name).open("rb") as source:
+        with _intact(self._folder / name), (self._folder / name).open("rb") as source:
             return pq.read_schema(source)
+
+
+@contextmanager
+def _intact(path: Any) -> Iterator[None]:
+    """Say which file is damaged and what to do."""
+    try:
+        yield
+    except (pa.ArrowInvalid, json.JSONDecodeError) as error:
+        raise ConfigurationError(
+            f"The staged file {path} is damaged: remove its folder and clear the ingest task too, so that it is staged "
+            "again."
+        ) from error
 
 
 def read_rows(root: Any, batch: StagedBatch) -> pa.Table:

@@ -47,6 +47,14 @@ _NOT_UNDERSTOOD = (
     "truncate(10, column)."
 )
 _TRANSFORM = re.compile(r"(\w+)\((?:\s*(\d+)\s*,)?\s*(\w+)\s*(?:,\s*(\d+)\s*)?\)")
+_NUMBERS = frozenset(
+    {"write.target-file-size-bytes", "write.parquet.row-group-limit", "write.metadata.previous-versions-max"}
+)
+_CHOICES = {
+    "format-version": ("2",),
+    "write.format.default": ("parquet",),
+    "write.parquet.compression-codec": ("zstd", "snappy", "gzip", "lz4", "brotli", "uncompressed"),
+}
 _TIME_TRANSFORMS: dict[str, Callable[[], Transform[Any, Any]]] = {
     "year": YearTransform,
     "month": MonthTransform,
@@ -108,6 +116,7 @@ def ensure_table(
     table = find_table(catalog, identifier)
     if table is not None:
         return table
+    _check_properties(identifier, properties or {})
     spec = partition_spec(schema, [partition_by] if isinstance(partition_by, str) else partition_by)
     order = sort_order(schema, [sort_by] if isinstance(sort_by, str) else sort_by)
     ensure_namespace(catalog, identifier.partition(".")[0])
@@ -124,9 +133,22 @@ def ensure_table(
         return catalog.load_table(identifier)
 
 
+def _check_properties(identifier: str, properties: Mapping[str, str]) -> None:
+    """Refuse properties with which the table could not be written."""
+    problems = [f"{name!r} is kept by this provider" for name in properties if name.startswith("phlo.")]
+    for name in _NUMBERS & properties.keys():
+        if not str(properties[name]).isdecimal() or not int(properties[name]):
+            problems.append(f"{name}={properties[name]!r} is no whole number above 0")
+    for name, known in _CHOICES.items():
+        if properties.get(name, known[0]) not in known:
+            problems.append(f"{name}={properties[name]!r} is none of {', '.join(known)}")
+    if problems:
+        raise ConfigurationError(f"{identifier}: table_properties: {'; '.join(problems)}.")
+
+
 def partition_spec(schema: Schema, partition_by: Sequence[str]) -> PartitionSpec:
     """Return the partition spec that ``partition_by`` (see :func:`ensure_table`) means for ``schema``."""
-    fields = []
+    fields: list[PartitionField] = []
     for position, expression in enumerate(partition_by):
         transform, column = _transform(schema, expression)
         source = _field(schema, column, f"partition_by={expression!r}")
@@ -136,6 +158,8 @@ def partition_spec(schema: Schema, partition_by: Sequence[str]) -> PartitionSpec
             )
         identity = isinstance(transform, IdentityTransform)
         name = column if identity else f"{column}_{str(transform).partition('[')[0]}"
+        if any(each.source_id == source.field_id for each in fields):
+            raise ConfigurationError(f"partition_by={expression!r}: {column!r} is named twice, give each column once.")
         fields.append(PartitionField(source.field_id, PARTITION_FIELD_ID_START + position, transform, name))
     return PartitionSpec(*fields)
 

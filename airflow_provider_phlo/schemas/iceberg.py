@@ -27,6 +27,7 @@ from pyiceberg.types import (
     TimestampType,
     TimestamptzType,
     TimeType,
+    UUIDType,
 )
 
 from airflow_provider_phlo.exceptions import SchemaError
@@ -58,6 +59,7 @@ _SIMPLE: tuple[tuple[Any, IcebergType], ...] = (
     (pa.types.is_string_view, StringType()),
     (pa.types.is_binary, BinaryType()),
     (pa.types.is_large_binary, BinaryType()),
+    (lambda kind: isinstance(kind, pa.UuidType), UUIDType()),
     (pa.types.is_fixed_size_binary, BinaryType()),
 )
 
