@@ -38,7 +38,8 @@ test-system: $(STAMP)  ## Run the system tests: real schedulers, the demo in a c
 	@$(PY) -m pytest tests/system --timeout=900
 
 test-faults: $(STAMP)  ## Run the fault tests: kill -9 at every step, full disks, broken servers (minutes)
-	@$(PY) -m pytest tests/faults --timeout=900 -n $(WORKERS) --dist loadgroup
+	@$(PY) -m pytest tests/faults --timeout=900 -n $(WORKERS) --dist loadgroup --ignore tests/faults/test_task_kills.py
+	@$(PY) -m pytest tests/faults/test_task_kills.py --timeout=900
 
 soak: $(STAMP)  ## Run the fault tests in their long sizes: 20,000 random sequences, 500 kills a step (hours)
 	@PHLO_SOAK=1 $(PY) -m pytest tests/faults --timeout=0 -n $(WORKERS) --dist loadgroup

@@ -201,6 +201,7 @@ def _prepare(catalog: Catalog, definition: TableDefinition, columns: pa.Schema, 
     """Create or evolve the table, once it is certain that the rows go in."""
     table = tables.find_table(catalog, definition.table)
     schema = table.schema() if table else _schema(definition, columns)
+    _require_plan_columns(definition, {item.name for item in schema.fields} | set(columns.names))
     tables.require_fit(columns.empty_table(), schema, definition.table)
     for part in rows:
         tables.require_fit(part, schema, definition.table)
@@ -216,6 +217,17 @@ def _prepare(catalog: Catalog, definition: TableDefinition, columns: pa.Schema, 
         properties=definition.properties,
     )
     tables.evolve(catalog, definition.table, columns)
+
+
+def _require_plan_columns(definition: TableDefinition, present: set[str]) -> None:
+    """Refuse a plan that names columns which neither table nor batch has, before a table is made for it."""
+    named = [*definition.plan.key, *filter(None, (definition.plan.order_by, definition.plan.hard_delete))]
+    missing = [name for name in named if name not in present]
+    if missing:
+        raise ConfigurationError(
+            f"{definition.table} has no column(s) {', '.join(missing)}, which unique_key, order_by or hard_delete names: "
+            f"write them as dlt does; there are {', '.join(sorted(present))}."
+        )
 
 
 def _schema(definition: TableDefinition, columns: pa.Schema) -> Schema:

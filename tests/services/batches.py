@@ -53,9 +53,14 @@ def run(
     tables.evolve(catalog, name, rows.schema)
     result = engine.merge(catalog, name, rows, plan, token=token, partition_date=day)
     audited = content(catalog, name, branch)
-    publication = Publication(name, token, result.to_dict(), expected_head=result.head)
-    engine.publish(catalog, run_branch(catalog, branch), publication)
+    publish(engine, catalog, name, token, result)
     return result, audited
+
+
+def publish(engine: Engine, catalog: Catalog, name: str, token: str, result: MergeResult) -> None:
+    """Publish what the run with ``token`` has merged."""
+    publication = Publication(name, token, result.to_dict(), expected_head=result.head)
+    engine.publish(catalog, run_branch(catalog, f"phlo_{token}"), publication)
 
 
 def content(catalog: Catalog, name: str, branch: str | None = None) -> list[tuple[Any, ...]]:

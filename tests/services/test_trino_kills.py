@@ -23,7 +23,7 @@ from airflow_provider_phlo.iceberg.staged_merge import Claim, StagedMerge
 from airflow_provider_phlo.iceberg.trino import TrinoEngine
 from airflow_provider_phlo.landing import EMBEDDED, TableDefinition
 from tests.faults.killing import PROCESSES, die, dying_after, dying_before
-from tests.services.batches import DAY, batch, content, create
+from tests.services.batches import DAY, batch, content, create, publish
 from tests.services.trino import Trino
 
 TYPES = {"k": pa.int64(), "v": pa.int64(), "gone": pa.bool_()}
@@ -148,7 +148,7 @@ def test_a_late_retry_leaves_alone_what_another_run_has_done_since(trino, lake, 
     newer = batch([{"k": 0, "v": 2}, {"k": 1, "v": 2}], TYPES)
     merged = EMBEDDED.merge(lake, table_name, newer, MergePlan(key=("k",)), token="newer", partition_date=DAY)
     assert (merged.updated, merged.inserted) == (1, 1)
-    EMBEDDED.publish(lake, table_name, "phlo_newer", token="newer", result={}, expected_head=merged.head)
+    publish(EMBEDDED, lake, table_name, "newer", merged)
     assert attempt(arguments) == 0
     assert versions(lake, table_name) == Counter({0: KEYS - 2, 2: 2})
     result = branches.published_result(lake.load_table(table_name), "killed")
@@ -176,7 +176,7 @@ def test_a_slow_attempt_that_was_taken_over_changes_nothing(trino, lake, table_n
     run(trino, table_name, tmp_path, token, rows_of(0), plan)
     with pytest.raises(CommitConflictError, match="taken over"):
         stale.set_claim(lake, Claim("a query"))
-    engine.publish(lake, table_name, "phlo_slow", token=token, result=slow.to_dict(), expected_head=slow.head)
+    publish(engine, lake, table_name, token, slow)
     assert versions(lake, table_name) == Counter({0: KEYS})
 
 

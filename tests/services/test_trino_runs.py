@@ -22,7 +22,7 @@ from airflow_provider_phlo.landing import EMBEDDED
 from airflow_provider_phlo.operators.merge import MergeOperator
 from airflow_provider_phlo.quality import CountCheck, CustomSQLCheck, RangeCheck, UniqueCheck
 from airflow_provider_phlo.schemas import PhloSchema
-from tests.services.batches import batch, content, create, run
+from tests.services.batches import batch, content, create, publish, run
 from tests.services.trino import Trino
 
 
@@ -113,11 +113,11 @@ def test_main_that_moved_after_the_audit_is_not_published(trino, lake, table_nam
     merged = engine.merge(lake, table_name, rows, PLAN, token="late")
     run(EMBEDDED, lake, table_name, batch([{"id": 1, "value": 2.0}], TYPES), PLAN)
     with pytest.raises(CommitConflictError, match="main moved"):
-        engine.publish(lake, table_name, "phlo_late", token="late", result=merged.to_dict(), expected_head=merged.head)
+        publish(engine, lake, table_name, "late", merged)
     assert values(lake, table_name) == {1: 2.0}
     again = engine.merge(lake, table_name, rows, PLAN, token="late")
     assert (again.updated, again.inserted) == (1, 0)
-    engine.publish(lake, table_name, "phlo_late", token="late", result=again.to_dict(), expected_head=again.head)
+    publish(engine, lake, table_name, "late", again)
     assert values(lake, table_name) == {1: 1.0}
 
 
