@@ -225,8 +225,8 @@ def _require_plan_columns(definition: TableDefinition, present: set[str]) -> Non
     missing = [name for name in named if name not in present]
     if missing:
         raise ConfigurationError(
-            f"{definition.table} has no column(s) {', '.join(missing)}, which unique_key, order_by or hard_delete names: "
-            f"write them as dlt does; there are {', '.join(sorted(present))}."
+            f"{definition.table} has no column(s) {', '.join(missing)}, which unique_key, order_by or hard_delete "
+            f"names: write them as dlt does; there are {', '.join(sorted(present))}."
         )
 
 
