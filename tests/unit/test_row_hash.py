@@ -186,3 +186,12 @@ def test_canonical_json(value: Any, text: str) -> None:
 )
 def test_decimal_text(value: str, text: str) -> None:
     assert decimal_text(decimal.Decimal(value)) == text
+
+
+def test_what_json_has_no_number_for_is_told_apart_inside_nested_values():
+    inf, nan = float("inf"), float("nan")
+    values = [[inf], [-inf], [nan], [None], [0.0], [1.5], []]
+    hashes = row_hashes(pa.table({"c": pa.array(values, pa.list_(pa.float64()))})).to_pylist()
+    assert len(set(hashes)) == len(values)
+    zeros = pa.array([{"x": [0.0]}, {"x": [-0.0]}], pa.struct([("x", pa.list_(pa.float64()))]))
+    assert len(set(row_hashes(pa.table({"c": zeros})).to_pylist())) == 1

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_phlo.iceberg import keys
+from airflow_provider_phlo.iceberg.keys import NONE, KeyIndex
+
+PARTS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(-3, 3), st.sampled_from([0.0, -0.0, float("nan"), 1.5])))
+
+
+def table(rows: list[tuple[str, int, float]]) -> pa.Table:
+    columns = list(zip(*rows, strict=True)) or [(), (), ()]
+    kinds = {"s": pa.string(), "i": pa.int64(), "f": pa.float64()}
+    return pa.table({name: pa.array(values, kinds[name]) for name, values in zip(kinds, columns, strict=True)})
+
+
+def plain(row: tuple[str, int, float]) -> tuple[str, int, Any]:
+    return (row[0], row[1], "NaN" if row[2] != row[2] else row[2] + 0.0)
+
+
+@pytest.mark.parametrize("limit", [keys._TOO_MANY, 2], ids=["one number holds all columns", "numbered anew"])
+@pytest.mark.parametrize("key", [("s",), ("f",), ("s", "i"), ("i", "f", "s")], ids=str)
+@given(batch=PARTS, present=PARTS)
+def test_keys_are_found_as_a_dict_finds_them(key: tuple[str, ...], limit: int, batch: Any, present: Any) -> None:
+    positions = ["s", "i", "f"]
+
+    def pick(row: tuple[str, int, float]) -> tuple[Any, ...]:
+        return tuple(plain(row)[positions.index(name)] for name in key)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keys, "_TOO_MANY", limit)
+        index = KeyIndex(table(batch), key)
+        found = index.locate(table(present))
+    number = {pick(row): index.numbers[position] for position, row in enumerate(batch)}
+    assert index.count == len(number)
+    assert sorted(set(index.numbers.tolist())) == list(range(index.count))
+    assert found.tolist() == [number.get(pick(row), NONE) for row in present]
+
+
+def test_rows_without_a_key_are_none_of_the_batch() -> None:
+    index = KeyIndex(pa.table({"k": [1, 2]}), ["k"])
+    assert index.locate(pa.table({"k": [None, 2, 3]})).tolist() == [NONE, 1, NONE]
+    assert np.array_equal(index.numbers, [0, 1])
