@@ -15,7 +15,15 @@ from pyiceberg.table import Table
 
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
 from airflow_provider_phlo.iceberg.keys import KeyIndex
-from airflow_provider_phlo.iceberg.rows import HASH, HASH_TYPE, Mask, content_hashes, first_of_each, ranks, with_hashes
+from airflow_provider_phlo.iceberg.rows import (
+    HASH,
+    HASH_TYPE,
+    Mask,
+    content_hashes,
+    first_of_each_hash,
+    ranks,
+    with_hashes,
+)
 from airflow_provider_phlo.iceberg.tables import column_names, fit
 
 PARTITION_DATE = "_phlo_partition_date"
@@ -102,7 +110,7 @@ class Batch:
         if plan.strategy != "append" or (plan.deduplication and plan.method != "hash"):
             self.kept = self._one_of_each()
         elif plan.by_hash:
-            self.kept = first_of_each(self.hashes)
+            self.kept = first_of_each_hash(self.hashes)
 
     def __len__(self) -> int:
         return len(self.narrow)
@@ -111,7 +119,7 @@ class Batch:
         """Return key, order and hash of all rows, and all of them if they are few."""
         names = column_names(self.table)
         wanted = [name for name in names if name in (*self.plan.columns(), HASH)] or names[:1]  # something to count
-        narrow = [fit(pa.table({}), self.table).select(wanted)]
+        narrow = []
         kept: list[pa.Table] | None = []
         size = 0
         for part in self._fitted():
@@ -120,7 +128,11 @@ class Batch:
             if kept is not None:
                 kept.append(part)
                 kept = kept if size <= BYTES_IN_MEMORY else None
-        return pa.concat_tables(narrow).combine_chunks(), kept
+        return self._one_table(narrow).select(wanted), kept
+
+    def _one_table(self, parts: list[pa.Table]) -> pa.Table:
+        """Return all rows in one chunk a column; nothing is copied if they are in one already."""
+        return pa.concat_tables(parts).combine_chunks() if parts else fit(pa.table({}), self.table)
 
     def _fitted(self) -> Iterator[pa.Table]:
         return (with_hashes(fit(part, self.table)) for part in self._rows if len(part))
@@ -146,8 +158,7 @@ class Batch:
     @cached_property
     def whole(self) -> pa.Table:
         """Return all rows of a small batch as one table."""
-        empty = fit(pa.table({}), self.table)
-        return pa.concat_tables([empty, *(self._kept or ())]).combine_chunks()
+        return self._one_table(self._kept or [])
 
     @cached_property
     def order(self) -> pa.Array | None:
@@ -173,7 +184,7 @@ class Batch:
     def _one_of_each(self) -> Mask:
         plan = self.plan
         if not plan.key:
-            return first_of_each(self.hashes) if plan.by_hash else np.ones(len(self), bool)
+            return first_of_each_hash(self.hashes) if plan.by_hash else np.ones(len(self), bool)
         for name in plan.key:
             gaps = self.narrow[name].null_count
             if gaps:

@@ -27,8 +27,8 @@ from airflow_provider_phlo.iceberg.reading import read_file
 from airflow_provider_phlo.iceberg.rows import (
     HASH,
     HASH_TYPE,
+    HashLookup,
     Mask,
-    among,
     content_hashes,
     differs,
     first_of_each_number,
@@ -96,11 +96,11 @@ def _append(files: SnapshotFiles, batch: Batch) -> Change:
     if batch.plan.by_hash and len(batch):
         tasks = list(files.tasks())
         rows = np.flatnonzero(new)
-        hashes = batch.hashes.take(pa.array(rows))
+        lookup = HashLookup(batch.hashes.filter(pa.array(new)))
 
         def seen(group: Sequence[FileScanTask]) -> Mask:
             present = [each for task in group for each in _hashes(files, task)]
-            return among(hashes, pa.concat_arrays([pa.array([], HASH_TYPE), *present]))
+            return lookup.among(pa.concat_arrays([pa.array([], HASH_TYPE), *present]))
 
         for found in in_threads(seen, list(_grouped(tasks))):
             new[rows[found]] = False

@@ -77,22 +77,42 @@ def ranks(values: pa.Array) -> np.ndarray[Any, Any]:
     return pc.rank(values, sort_keys="ascending", null_placement="at_start", tiebreaker="dense").to_numpy()
 
 
-def among(hashes: pa.Array, present: pa.Array) -> Mask:
+class HashLookup:
     """
-    Return for each of ``hashes`` whether it is one of ``present``.
+    Tell which of some hashes others have, too.
 
     :param hashes: each of them once.
     """
-    wanted, there = _fingerprints(hashes), _fingerprints(present)
-    if wanted is None or there is None or len(np.unique(wanted)) < len(wanted):
-        return pc.is_in(hashes, value_set=present).to_numpy(zero_copy_only=False)
-    at = pc.index_in(pa.array(there), value_set=pa.array(wanted))
-    rows = np.flatnonzero(at.is_valid().to_numpy(zero_copy_only=False))
-    at = at.take(pa.array(rows))
-    same = pc.equal(present.take(pa.array(rows)), hashes.take(at)).to_numpy(zero_copy_only=False)
-    found = np.zeros(len(hashes), bool)
-    found[at.to_numpy(zero_copy_only=False)[same]] = True
-    return found
+
+    def __init__(self, hashes: pa.Array) -> None:
+        self.hashes = hashes
+        numbers = _fingerprints(hashes)
+        self._numbers = None if numbers is None or not _all_distinct(numbers) else pa.array(numbers)
+
+    def among(self, present: pa.Array) -> Mask:
+        """Return for each of the hashes whether it is one of ``present``."""
+        there = _fingerprints(present)
+        if self._numbers is None or there is None:
+            return pc.is_in(self.hashes, value_set=present).to_numpy(zero_copy_only=False)
+        at = pc.index_in(pa.array(there), value_set=self._numbers)
+        rows = np.flatnonzero(at.is_valid().to_numpy(zero_copy_only=False))
+        at = at.take(pa.array(rows))
+        same = pc.equal(present.take(pa.array(rows)), self.hashes.take(at)).to_numpy(zero_copy_only=False)
+        found = np.zeros(len(self.hashes), bool)
+        found[at.to_numpy(zero_copy_only=False)[same]] = True
+        return found
+
+
+def first_of_each_hash(hashes: pa.Array) -> Mask:
+    """Return a mask of the hashes that did not come before."""
+    numbers = _fingerprints(hashes)
+    if numbers is not None and _all_distinct(numbers):  # then the hashes are, too
+        return np.ones(len(hashes), bool)
+    return first_of_each(hashes)
+
+
+def _all_distinct(numbers: np.ndarray[Any, Any]) -> bool:
+    return bool(pc.count_distinct(pa.array(numbers)).as_py() == len(numbers))
 
 
 def _fingerprints(hashes: pa.Array) -> np.ndarray[Any, Any] | None:

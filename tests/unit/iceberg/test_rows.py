@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from airflow_provider_phlo.iceberg import rows
-from airflow_provider_phlo.iceberg.rows import HASH_TYPE, among, differs, ranks, same_multiset
+from airflow_provider_phlo.iceberg.rows import HASH_TYPE, HashLookup, differs, first_of_each_hash, ranks, same_multiset
 
 
 @pytest.mark.parametrize("numbers", [rows._ODD_NUMBERS, np.zeros(4, np.uint64)], ids=["spread", "all collide"])
@@ -16,8 +16,11 @@ def test_hashes_are_found_whatever_their_fingerprints(
     monkeypatch.setattr(rows, "_ODD_NUMBERS", numbers)
     texts = [f"{number:0{length}x}" for number in range(50)]
     wanted, present = pa.array(texts[:30], HASH_TYPE).slice(5), pa.array([*texts[20:], texts[25]], HASH_TYPE).slice(1)
-    assert among(wanted, present).tolist() == [text in texts[21:] for text in texts[5:30]]
-    assert among(wanted, present.slice(0, 0)).tolist() == [False] * 25
+    lookup = HashLookup(wanted)
+    assert lookup.among(present).tolist() == [text in texts[21:] for text in texts[5:30]]
+    assert lookup.among(present.slice(0, 0)).tolist() == [False] * 25
+    assert first_of_each_hash(present).tolist() == [True] * 29 + [False]
+    assert first_of_each_hash(wanted).all()
 
 
 def test_contents_differ_by_value() -> None:
