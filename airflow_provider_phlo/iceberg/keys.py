@@ -90,14 +90,15 @@ class KeyBounds:
         self.columns = [
             (schema.find_field(name), _sorted_values(rows[name])) for name in key if _has_bounds(rows[name].type)
         ]
+        self._limits = {item.name: pc.min_max(rows[item.name]).as_py() for item, _ in self.columns}
 
     def filter(self) -> BooleanExpression:
         """Return what holds for every key of the batch, so that partitions can be left out."""
         found: BooleanExpression = AlwaysTrue()
-        for item, values in self.columns:
-            if len(values):
-                low, high = values[0].as_py(), values[-1].as_py()
-                found = And(found, GreaterThanOrEqual(item.name, value=low), LessThanOrEqual(item.name, value=high))  # type: ignore[misc]
+        for name, limits in self._limits.items():
+            if limits["min"] is not None:
+                low, high = limits["min"], limits["max"]
+                found = And(found, GreaterThanOrEqual(name, value=low), LessThanOrEqual(name, value=high))  # type: ignore[misc]
         return found
 
     def may_be_in(self, file: DataFile) -> bool:
@@ -111,23 +112,38 @@ class KeyBounds:
                 low, high = (from_bytes(item.field_type, each) for each in (lower, upper))  # type: ignore[arg-type]
             except (ValueError, TypeError):  # of a type that the column had before
                 continue
-            at = bisect_left(values, low, key=_internal)
-            if at == len(values) or _internal(values[at]) > high:
+            at = bisect_left(values, low)
+            if at == len(values) or values[at] > high:
                 return False
         return True
 
 
 def _has_bounds(kind: pa.DataType) -> bool:
     # a NaN is in no range; nested values have no bounds; others are not compared here
-    kinds = (pa.types.is_integer, pa.types.is_string, pa.types.is_date32, pa.types.is_timestamp, pa.types.is_decimal)
+    texts = (pa.types.is_string, pa.types.is_large_string)
+    kinds = (pa.types.is_integer, pa.types.is_date32, pa.types.is_timestamp, pa.types.is_decimal, *texts)
     return any(fits(kind) for fits in kinds)
 
 
-def _sorted_values(values: pa.ChunkedArray) -> pa.Array:
-    distinct = values.unique()
-    return distinct.take(pc.sort_indices(distinct))
+def _sorted_values(values: pa.ChunkedArray) -> Sequence[Any] | np.ndarray[Any, Any]:
+    """Return the distinct values in order, as Iceberg's bounds have them."""
+    distinct = values.drop_null().unique()
+    ordered = distinct.take(pc.sort_indices(distinct))
+    if pa.types.is_date32(ordered.type):
+        ordered = ordered.cast(pa.int32())
+    elif pa.types.is_timestamp(ordered.type):
+        ordered = ordered.cast(pa.int64())
+    return ordered.to_numpy() if pa.types.is_integer(ordered.type) else _Values(ordered)
 
 
-def _internal(value: pa.Scalar) -> Any:
-    """Return a value as Iceberg's bounds have it."""
-    return value.value if isinstance(value, (pa.Date32Scalar, pa.TimestampScalar)) else value.as_py()
+class _Values(Sequence[Any]):
+    """Python values of an Arrow array, each made when it is looked at."""
+
+    def __init__(self, values: pa.Array) -> None:
+        self._values = values
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getitem__(self, position: Any) -> Any:
+        return self._values[position].as_py()

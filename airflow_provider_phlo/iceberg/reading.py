@@ -16,6 +16,9 @@ from pyiceberg.schema import Schema
 from pyiceberg.table import FileScanTask, Table
 
 FIELD_ID = b"PARQUET:field_id"
+# converting a schema takes as long as reading a small file
+SCHEMAS_KEPT = 256
+_SCHEMAS: dict[tuple[Any, ...], tuple[pa.Schema, pa.Schema]] = {}
 
 
 def read_file(table: Table, task: FileScanTask, columns: Sequence[str]) -> Iterator[pa.Table]:
@@ -24,18 +27,29 @@ def read_file(table: Table, task: FileScanTask, columns: Sequence[str]) -> Itera
 
     :param columns: names of the table's columns, in the order in which they are returned.
     """
-    projected = Schema(*(table.schema().find_field(name) for name in columns))
-    wanted = schema_to_pyarrow(projected, include_field_ids=False)
+    wanted, with_ids = _arrow_schemas(table, tuple(columns))
     deleted = _deleted_positions(table, task)
     names: list[str | None] | None = None
     if task.file.file_format == FileFormat.PARQUET and deleted is not None:
         with table.io.new_input(task.file.file_path).open() as source:
             parquet = pq.ParquetFile(source, pre_buffer=not task.file.file_path.startswith(("file:", "/")))
-            names = _names_in_file(parquet.schema_arrow, schema_to_pyarrow(projected))
+            names = _names_in_file(parquet.schema_arrow, with_ids)
             if names is not None:
                 yield from _row_groups(parquet, names, wanted, deleted)
     if names is None:
         yield _scanned(table, task, wanted)
+
+
+def _arrow_schemas(table: Table, columns: tuple[str, ...]) -> tuple[pa.Schema, pa.Schema]:
+    """Return the Arrow schema of the columns, without and with Iceberg's field ids."""
+    # what an id of a table's schemas means never changes
+    key = (table.metadata.table_uuid, table.metadata.current_schema_id, columns)
+    if key not in _SCHEMAS:
+        if len(_SCHEMAS) >= SCHEMAS_KEPT:
+            _SCHEMAS.clear()
+        projected = Schema(*(table.schema().find_field(name) for name in columns))
+        _SCHEMAS[key] = schema_to_pyarrow(projected, include_field_ids=False), schema_to_pyarrow(projected)
+    return _SCHEMAS[key]
 
 
 def _row_groups(
