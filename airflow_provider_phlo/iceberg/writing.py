@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyiceberg.io.pyarrow import (
-    DataFileStatistics,
     MetricModeTypes,
     MetricsMode,
     StatisticsCollector,
@@ -211,14 +210,15 @@ class OpenFile:
             self._writer.write_table(rows, row_group_size=self.layout.row_group_rows)
         self.rows += len(rows)
 
-    def _statistics(self) -> DataFileStatistics:
+    def _statistics(self) -> dict[str, Any]:
         found, plan = self._writer.writer.metadata, self.layout.statistics
         try:
-            return data_file_statistics_from_parquet_metadata(found, **plan)
+            return data_file_statistics_from_parquet_metadata(found, **plan).to_serialized_dict()
         except UnicodeEncodeError:
             # PyIceberg 0.12 takes half a surrogate pair for the character that follows U+D7FF
             counts = {field_id: _without_bounds(each) for field_id, each in plan["stats_columns"].items()}
-            return data_file_statistics_from_parquet_metadata(found, **{**plan, "stats_columns": counts})
+            plan = {**plan, "stats_columns": counts}
+            return data_file_statistics_from_parquet_metadata(found, **plan).to_serialized_dict()
 
     def close(self) -> DataFile:
         """End the file and return what the manifest says of it."""
@@ -237,7 +237,7 @@ class OpenFile:
             spec_id=self.partition.spec.spec_id,
             equality_ids=None,
             key_metadata=None,
-            **statistics.to_serialized_dict(),
+            **statistics,
         )
 
 
