@@ -522,7 +522,6 @@ def check_days(plan: MergePlan, day: str, before: list[tuple[Any, ...]], after: 
             assert at in known[key, value]
 
 
-@settings(max_examples=12, deadline=None)
 WORDS = st.builds(
     str.__add__,
     st.sampled_from(["", "a" * 15, "a" * 14 + "\U0001f600", "\U0010ffff" * 16, "\u00e9" * 8, "x" * 20]),
@@ -545,6 +544,7 @@ def test_text_keys_are_found_whatever_their_bounds(batches: list[dict[str, int]]
             assert len(rows) == len(model)
 
 
+@settings(max_examples=12, deadline=None)
 @given(sequences())
 def test_any_sequence_of_batches_agrees_with_a_model(
     sequence: tuple[tuple[str, ...], list[tuple[MergePlan, str, list[tuple[Any, Any]]]]],
