@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import resource
 import statistics
 import subprocess
 import sys
@@ -203,10 +202,16 @@ def peak_memory(home: Path, batch: Path) -> float:
 def _merge_and_measure(home: Path, batch: Path, sender: Any) -> None:
     catalog = open_catalog("phlo", embedded_properties(home))
     catalog.load_table(TABLE)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = _peak()
     merge(catalog, TABLE, pq.read_table(batch), PLAN, token="memory")
-    sender.send((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+    sender.send(_peak() - before)
     branches.drop(catalog, TABLE, "phlo_memory")
+
+
+def _peak() -> int:
+    """Return the most bytes of memory this process has had; ``getrusage`` counts those before its exec, too."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def publication(home: Path, files: int, repeat: int) -> float:
