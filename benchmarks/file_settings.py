@@ -1,8 +1,8 @@
 """
-Why data files are zstd level 1 with dictionaries for columns that repeat: time and size of the codecs, with and without.
+Why data files are zstd level 1 with dictionaries for columns that repeat: time and size of each codec.
 
-One data file of the merge benchmark (33,334 rows of 10 columns) is written and read by pyarrow, in one thread, with each
-setting in turn; the best of ``--repeat`` counts, so that noise of the machine does not.
+One data file of the merge benchmark (33,334 rows of 10 columns) is written and read by pyarrow, in one thread, with
+each setting in turn; the best of ``--repeat`` counts, so that noise of the machine does not.
 """
 
 from __future__ import annotations
