@@ -42,7 +42,7 @@ def _load(command: str, args: argparse.Namespace) -> tuple[Catalog, Table]:
     try:
         catalog = open_catalog()
         return catalog, load(catalog, qualified_table(args.table))
-    except ConfigurationError as error:
+    except PhloError as error:
         leave(command, str(error), FAILED)
 
 

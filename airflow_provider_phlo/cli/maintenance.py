@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo.cli.output import FAILED, REFUSED, Result, leave, open_catalog, show
-from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
 
 if TYPE_CHECKING:
     import argparse
@@ -35,6 +35,8 @@ def _maintain(args: argparse.Namespace, command: str, *, dry_run: bool) -> None:
         reports = maintain(open_catalog(), patterns, _options(args), dry_run=dry_run)
     except ConfigurationError as error:
         leave(command, str(error), REFUSED)
+    except PhloError as error:
+        leave(command, str(error), FAILED)
     show(Result(COLUMNS, [row for report in reports for row in _rows(report)]), args.output)
     errors = [report.error for report in reports if report.error]
     if errors:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from airflow_provider_phlo.cli.output import FAILED, REFUSED, Result, leave, open_catalog, show
-from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
 
 if TYPE_CHECKING:
     import argparse
@@ -35,7 +35,7 @@ def query(args: argparse.Namespace) -> None:
         leave("query", str(error), REFUSED)
     try:
         result = run(open_catalog(), args.sql)
-    except (ConfigurationError, duckdb.Error) as error:
+    except (PhloError, duckdb.Error) as error:
         leave("query", str(error), FAILED)
     show(result, args.output)
 

@@ -6,11 +6,13 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+import requests
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.catalog.rest import RestCatalog
 from pyiceberg.exceptions import NamespaceAlreadyExistsError
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
+from airflow_provider_phlo.exceptions import TransientError
 from airflow_provider_phlo.iceberg.rest import LastColumnIds
 
 # a SQL catalog has two tables; each may have been created by somebody else in between
@@ -49,7 +51,18 @@ def open_catalog(name: str, properties: Mapping[str, str]) -> Catalog:
     Open the catalog ``name``.
 
     :param properties: PyIceberg's catalog properties (``type``, ``uri``, ``warehouse``, …).
+    :raises TransientError: if its server, or the file of an SQLite catalog, cannot be reached.
     """
+    try:
+        return _opened(name, properties)
+    except (OperationalError, requests.ConnectionError) as error:
+        raise TransientError(
+            f"Catalog {name!r} cannot be reached ({type(error).__name__}): is it up, and is the connection right "
+            "(iceberg_default, or the one that iceberg_conn_id names)? Without one, the catalog is below PHLO_HOME."
+        ) from error
+
+
+def _opened(name: str, properties: Mapping[str, str]) -> Catalog:
     for _ in range(_OPENINGS - 1):
         try:
             return _load(name, properties)

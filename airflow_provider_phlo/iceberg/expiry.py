@@ -51,7 +51,8 @@ class Retention:
     def __post_init__(self) -> None:
         if self.keep_last < 1 or self.snapshot_days < 0 or self.branch_days < 0:
             raise ConfigurationError(
-                f"{self}: keep_last is at least 1 (main's head is never removed), days are not negative."
+                f"keep_last={self.keep_last}, snapshot_days={self.snapshot_days}, branch_days={self.branch_days}: "
+                "keep at least 1 snapshot (main's head is never removed), and give no negative days."
             )
 
 

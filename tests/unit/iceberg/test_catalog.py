@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from airflow_provider_phlo.exceptions import TransientError
 from airflow_provider_phlo.iceberg import catalog as module
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, ensure_namespace, open_catalog
 
@@ -78,6 +79,14 @@ def test_slower_first_openings_try_again(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(calls) == 3
 
 
-def test_other_database_errors_are_not_swallowed(tmp_path: Path) -> None:
-    with pytest.raises(OperationalError, match="unable to open database file"):
-        open_catalog("phlo", {"type": "sql", "uri": f"sqlite:///{tmp_path}/missing/x.db", "warehouse": str(tmp_path)})
+@pytest.mark.parametrize(
+    "properties",
+    [
+        {"type": "sql", "uri": "sqlite:////nowhere/at/all/catalog.db", "warehouse": "file:///nowhere"},
+        {"type": "rest", "uri": "http://127.0.0.1:9"},
+    ],
+    ids=["no folder", "no server"],
+)
+def test_a_catalog_that_is_down_is_named(properties: dict[str, str]) -> None:
+    with pytest.raises(TransientError, match=r"Catalog 'far' cannot be reached .* is it up"):
+        open_catalog("far", properties)
