@@ -267,6 +267,8 @@ def merge_options(config: Mapping[str, Any], strategy: str) -> dict[str, Any]:
 
     :raises ConfigurationError: if it has an option that is not known.
     """
+    if not isinstance(config, Mapping):
+        raise ConfigurationError(f"merge_config={config!r}: give a dictionary of {', '.join(MERGE_OPTIONS)}.")
     unknown = sorted(set(config) - set(MERGE_OPTIONS))
     if unknown:
         raise ConfigurationError(

@@ -186,6 +186,7 @@ def others_quality(): ...
         ({"merge_config": {"dedup": True}}, "unknown option.*dedup"),
         ({"merge_config": {"deduplication_method": "newest"}}, "choose one of last, first, hash"),
         ({"merge_strategy": "append", "merge_config": {"hard_delete": "gone"}}, "hard_delete='gone' needs"),
+        ({"merge_config": "last"}, "merge_config='last': give a dictionary"),
         ({"merge_config": {"deduplication": "false"}}, "deduplication='false', give True or False"),
         ({"merge_config": {"order_by": ["at"]}}, "order_by=.'at'., give the name of one column"),
         ({"unique_key": ""}, "unique_key is empty"),
