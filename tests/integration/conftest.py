@@ -8,7 +8,7 @@ import pytest
 
 from tests.real_airflow import running_airflow
 
-DAGS = {"cron_daily", "by_hand", "ingested", "with_checks_behind", "operators_alone"}
+DAGS = {"cron_daily", "by_hand", "ingested", "with_checks_behind", "operators_alone", "versions_maintained"}
 
 
 @pytest.fixture(scope="session")

@@ -145,3 +145,24 @@ def test_the_operators_alone(airflow, source, run):
     (row,) = airflow.catalog.load_table("raw.alone").scan().to_arrow().to_pylist()
     assert (row["id"], row["day"]) == ("g", "2024-01-15")
     assert [event["inserted"] for event in airflow.events("operators_alone", run_id)] == [1]
+
+
+def test_late_data_deletions_and_maintenance(airflow):
+    def run(*rows):
+        records = [
+            {"id": key, "value": value, "updated_at": f"2024-01-{day:02d}T00:00:00Z", "isGone": gone}
+            for key, value, day, gone in rows
+        ]
+        (airflow.home / "sources" / "versions.json").write_text(json.dumps(records))
+        run_id = airflow.trigger("versions_maintained", conf=DAY)
+        assert set(airflow.finished("versions_maintained", run_id).values()) == {"success"}
+        return airflow.xcom("versions_maintained", run_id, "versions.publish")
+
+    run(("a", 1.0, 5, False), ("b", 1.0, 5, False), ("c", 1.0, 5, False))
+    result = run(("a", 2.0, 4, False), ("b", 2.0, 6, False), ("c", None, 6, True), ("d", 2.0, 1, False))
+    counts = {name: result[name] for name in ("inserted", "updated", "unchanged", "outdated", "deleted")}
+    assert counts == {"inserted": 1, "updated": 1, "unchanged": 1, "outdated": 1, "deleted": 1}
+    assert values(airflow, "raw.versions") == {"a": 1.0, "b": 2.0, "d": 2.0}
+    table = airflow.catalog.load_table("raw.versions")
+    assert str(table.spec().fields[0].transform) == "bucket[4]"
+    assert set(table.refs()) == {"main"}

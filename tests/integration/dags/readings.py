@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from pandera.pandas import Field
 
 from airflow_provider_phlo.schemas import PhloSchema
@@ -13,3 +15,10 @@ class Reading(PhloSchema):
     id: str = Field(unique=True)
     number: int = Field(ge=1)
     value: float = Field(ge=0, le=600, metadata={"pii": True})
+
+
+class Version(PhloSchema):
+    id: str = Field(unique=True)
+    value: float = Field(nullable=True)
+    updated_at: datetime
+    is_gone: bool = Field(nullable=True)
