@@ -74,11 +74,17 @@ class MergePlan:
             )
         if self.hard_delete in self.key:
             raise ConfigurationError(f"hard_delete={self.hard_delete!r} is a key column, and each row has a key.")
-        if self.order_by and self.strategy != "merge" and (not self.deduplication or self.method == "hash"):
+        if self.order_by and not self.compares_keys:
             raise ConfigurationError(
                 f"order_by={self.order_by!r} has nothing to decide: merge_strategy={self.strategy!r} compares rows by "
-                "it only where they share a key, with deduplication_method 'last' or 'first'."
+                "it only where they share a key: give a unique_key and switch deduplication on, by 'last' or 'first'."
             )
+
+    @property
+    def compares_keys(self) -> bool:
+        """Return whether one row is chosen of those that share a key."""
+        by_content = self.strategy == "append" and self.method == "hash"
+        return self.strategy == "merge" or (self.deduplication and bool(self.key) and not by_content)
 
     @property
     def by_hash(self) -> bool:

@@ -179,7 +179,9 @@ class Generator:
             hard_delete = self.hard_delete if chance.random() < 0.6 else None
             return Plan("merge", self.key, on, method, self.order_by, hard_delete)
         key = self.key if chance.random() < 0.5 else ()
-        return Plan(strategy, key, on if chance.random() < 0.7 else False, method, self.order_by if key else None)
+        on = on if chance.random() < 0.7 else False
+        by_key = on and key and (strategy, method) != ("append", "hash")
+        return Plan(strategy, key, on, method, self.order_by if by_key else None)
 
     def _types(self, first: bool) -> dict[str, pa.DataType]:
         chance = self.chance
