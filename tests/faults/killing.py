@@ -6,12 +6,14 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from pyiceberg.catalog import Catalog
+from pyiceberg.table import Table
 
 from airflow_provider_phlo.iceberg.catalog import open_catalog
 
@@ -38,8 +40,18 @@ class CatalogSettings:
     name: str
     properties: dict[str, str]
 
-    def open(self) -> Catalog:
-        return open_catalog(self.name, self.properties)
+    @contextmanager
+    def open(self) -> Iterator[Catalog]:
+        """Open the catalog and close it: a server has few connections, and a test opens thousands of catalogs."""
+        catalog = open_catalog(self.name, self.properties)
+        try:
+            yield catalog
+        finally:
+            catalog.close()
+
+    def load_table(self, identifier: str) -> Table:
+        with self.open() as catalog:
+            return catalog.load_table(identifier)
 
 
 def die() -> None:

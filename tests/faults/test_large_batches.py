@@ -62,16 +62,17 @@ def memory(name: str) -> int:
 
 def measured(settings: CatalogSettings, root: Path, hashed: bool, answers: Any) -> None:
     """Merge two large batches, one into an empty table, and say how much memory each took over what was there."""
-    catalog, definition = settings.open(), TableDefinition(TABLE, MergePlan(key=("k",)), metadata_columns=False)
+    definition = TableDefinition(TABLE, MergePlan(key=("k",)), metadata_columns=False)
     for version in (1, 2):
         staged = stage(root, version, hashed)
         gc.collect()
         pa.default_memory_pool().release_unused()
         Path("/proc/self/clear_refs").write_text("5")  # forgets the most there was
         before, started = memory("VmRSS"), time.monotonic()
-        landed = landing.land(catalog, root, staged, definition)
-        assert landed is not None
-        result = landing.publish(catalog, root, landed, definition, lambda branch: None)
+        with settings.open() as catalog:
+            landed = landing.land(catalog, root, staged, definition)
+            assert landed is not None
+            result = landing.publish(catalog, root, landed, definition, lambda branch: None)
         answers.put((memory("VmHWM") - before, time.monotonic() - started, result))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import importlib.util
 import inspect
 import random
 import signal
@@ -18,6 +17,7 @@ from pyiceberg.table import Table
 from airflow_provider_phlo import landing, staging
 from airflow_provider_phlo.iceberg import branches, merge
 from airflow_provider_phlo.iceberg.merge import MergePlan
+from airflow_provider_phlo.iceberg.orphans import remove_orphans
 from airflow_provider_phlo.landing import TableDefinition
 from tests.faults.killing import CatalogSettings, Wrapper, die_after, dying_after, dying_before, exit_code
 from tests.faults.sizes import size
@@ -54,11 +54,11 @@ def batch(version: int) -> dict[int, int]:
 
 def run(root: Path, settings: CatalogSettings, version: int) -> dict[str, Any]:
     """Do what the tasks of one run do, one after the other: every one of them can be repeated."""
-    catalog, token = settings.open(), f"v{version}"
-    staged = staging.find(root, TABLE, DAY, token) or stage(root, version)
-    landed = landing.land(catalog, root, staged, definition(version))
-    assert landed is not None
-    return landing.publish(catalog, root, landed, definition(version), lambda branch: None)
+    staged = staging.find(root, TABLE, DAY, f"v{version}") or stage(root, version)
+    with settings.open() as catalog:
+        landed = landing.land(catalog, root, staged, definition(version))
+        assert landed is not None
+        return landing.publish(catalog, root, landed, definition(version), lambda branch: None)
 
 
 def stage(root: Path, version: int) -> staging.StagedBatch:
@@ -92,7 +92,7 @@ def content(table: Table) -> list[tuple[int, int]]:
 
 def check(settings: CatalogSettings, model: dict[int, int], versions: int) -> None:
     """Main has the model's rows, one snapshot and one mark of every run, and no branch is left."""
-    table = settings.open().load_table(TABLE)
+    table = settings.load_table(TABLE)
     assert content(table) == sorted(model.items())
     tokens = [f"v{version}" for version in range(versions)]
     published = [table.snapshot_by_id(entry.snapshot_id) for entry in table.history()]
@@ -111,7 +111,7 @@ def test_killed_at_one_step_again_and_again(tmp_path: Path, settings: CatalogSet
     for version in range(1, KILLS + 1):
         assert exit_code(killed_at, root, settings, version, step) == -signal.SIGKILL
         after = {**model, **batch(version)}
-        main = content(settings.open().load_table(TABLE))
+        main = content(settings.load_table(TABLE))
         assert main == sorted((after if step in PUBLISHED else model).items())
         result = run(root, settings, version)
         assert run(root, settings, version) == result  # and once more, as a cleared task
@@ -131,7 +131,7 @@ def test_killed_at_random_moments_again_and_again(tmp_path: Path, settings: Cata
         assert code in (0, -signal.SIGKILL)
         kills += code != 0
         after = {**model, **batch(version)}
-        assert content(settings.open().load_table(TABLE)) in (sorted(model.items()), sorted(after.items()))
+        assert content(settings.load_table(TABLE)) in (sorted(model.items()), sorted(after.items()))
         run(root, settings, version)
         model = after
         check(settings, model, version + 1)
@@ -144,8 +144,7 @@ def check_orphans(settings: CatalogSettings, *, some: bool = False) -> None:
 
     :param some: whether there must be data files among them.
     """
-    catalog = settings.open()
-    table = catalog.load_table(TABLE)
+    table = settings.load_table(TABLE)
     data = {entry["file_path"] for entry in table.inspect.all_files().select(["file_path"]).to_pylist()}
     folder = Path(table.location().removeprefix("file://"))
     on_disk = {str(path) for path in (folder / "data").rglob("*.parquet")}
@@ -153,14 +152,12 @@ def check_orphans(settings: CatalogSettings, *, some: bool = False) -> None:
     assert referenced <= on_disk
     if some:
         assert on_disk - referenced
-    if importlib.util.find_spec("airflow_provider_phlo.iceberg.orphans") is None:
-        return
-    orphans = importlib.import_module("airflow_provider_phlo.iceberg.orphans")
     later = dt.datetime.now(dt.UTC) + dt.timedelta(days=30)
     before = content(table)
-    orphans.remove_orphans(catalog, TABLE, days=7, now=later)
+    with settings.open() as catalog:
+        remove_orphans(catalog, TABLE, days=7, now=later)
     assert {str(path) for path in (folder / "data").rglob("*.parquet")} == referenced
-    table = catalog.load_table(TABLE)
+    table = settings.load_table(TABLE)
     assert content(table) == before
     for snapshot in table.snapshots():  # time travel needs its files too
         assert table.scan(snapshot_id=snapshot.snapshot_id).to_arrow().num_columns == 2

@@ -51,7 +51,7 @@ def strategy_of(token: str) -> str:
 
 
 def land_and_publish(root: Path, settings: CatalogSettings, token: str) -> None:
-    catalog, strategy = settings.open(), strategy_of(token)
+    strategy = strategy_of(token)
     day = OTHER_DAY if strategy == "replace" else DAY
     rows = batch(token, strategy)
     writer = staging.BatchWriter(root, TABLE, day, token)
@@ -64,9 +64,10 @@ def land_and_publish(root: Path, settings: CatalogSettings, token: str) -> None:
         )
     )
     definition = TableDefinition(TABLE, PLANS[strategy])
-    landed = landing.land(catalog, root, staged, definition)
-    assert landed is not None
-    landing.publish(catalog, root, landed, definition, lambda branch: None)
+    with settings.open() as catalog:
+        landed = landing.land(catalog, root, staged, definition)
+        assert landed is not None
+        landing.publish(catalog, root, landed, definition, lambda branch: None)
 
 
 def write(root: Path, settings: CatalogSettings, tokens: list[str], lost: Any) -> None:
@@ -83,12 +84,11 @@ def read(settings: CatalogSettings, done: Any, seen: Any) -> None:
     """Read with both engines until ``done``, and hand over the states that were seen."""
     states: set[tuple[str, int | None, Content]] = set()
     while not done.is_set():
-        catalog = settings.open()
         try:
-            table = catalog.load_table(TABLE)
+            table = settings.load_table(TABLE)
             snapshot = table.current_snapshot()
             states.add(("pyiceberg", snapshot.snapshot_id if snapshot else None, scanned(table)))
-            with duckdb_views.connect(catalog, tables=[TABLE]) as connection:
+            with settings.open() as catalog, duckdb_views.connect(catalog, tables=[TABLE]) as connection:
                 rows = connection.sql(f"SELECT k, v, CAST(_phlo_partition_date AS VARCHAR) FROM {TABLE}").fetchall()
         except NoSuchTableError:
             time.sleep(0.05)
@@ -139,7 +139,8 @@ def play(root: Path, settings: CatalogSettings, work: list[list[str]]) -> list[s
     :returns: the runs that were lost to others in all rounds.
     """
     lost, seen, done = PROCESSES.Queue(), PROCESSES.Queue(), PROCESSES.Event()
-    settings.open()
+    with settings.open():  # creates the catalog
+        pass
     writers = [PROCESSES.Process(target=write, args=(root, settings, tokens, lost)) for tokens in work]
     reader = PROCESSES.Process(target=read, args=(settings, done, seen))
     failed: list[str] = []
@@ -158,7 +159,7 @@ def play(root: Path, settings: CatalogSettings, work: list[list[str]]) -> list[s
 
 def check_order(settings: CatalogSettings, tokens: set[str], states: set[tuple[str, int | None, Content]]) -> None:
     """Main's snapshots say in which order the runs came; each is what the runs until there make of an empty table."""
-    table = settings.open().load_table(TABLE)
+    table = settings.load_table(TABLE)
     prefixes: dict[int | None, Content] = {None: frozenset()}
     state: Content = frozenset()
     order = []
