@@ -31,7 +31,7 @@ from airflow_provider_phlo.extraction import Chunk, chunks, dlt_state, hard_dele
 from airflow_provider_phlo.row_hash import canonical_json, row_hashes
 from airflow_provider_phlo.schemas import conform
 from airflow_provider_phlo.schemas.columns import TIMESTAMP, ModelColumns
-from airflow_provider_phlo.schemas.conform import Failure
+from airflow_provider_phlo.schemas.names import Failure
 from airflow_provider_phlo.schemas.iceberg import METADATA_COLUMNS
 from airflow_provider_phlo.schemas.validation import (
     bad_rows,

@@ -15,6 +15,7 @@ from pandera.pandas import DataFrameModel, DataFrameSchema
 from pydantic.errors import PydanticUserError
 
 from airflow_provider_phlo.exceptions import SchemaError
+from airflow_provider_phlo.schemas.polars_models import is_polars, polars_type
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 # Pandera's own default for a bare ``Decimal`` is scale 0, which would cut every fraction.
@@ -97,7 +98,7 @@ def model_columns(model: type[DataFrameModel]) -> ModelColumns:
 
     :raises SchemaError: if it is no Pandera model, or a type has no Iceberg counterpart.
     """
-    if not (isinstance(model, type) and issubclass(model, DataFrameModel)):
+    if not (isinstance(model, type) and (issubclass(model, DataFrameModel) or is_polars(model))):
         raise SchemaError(f"validation_schema must be a Pandera DataFrameModel class, not {model!r}.")
     hashable: Any = model
     return _model_columns(hashable)
@@ -142,7 +143,7 @@ def _column(model: type[DataFrameModel], name: str, declared: Any) -> Column:
             "those that are not declared are kept anyway."
         )
     try:
-        arrow_type = _arrow_type(annotation, declared.dtype)
+        arrow_type = polars_type(declared.dtype) if is_polars(model) else _arrow_type(annotation, declared.dtype)
     except KeyError:
         raise SchemaError(
             f"Column {name!r} of {model.__name__} has type {annotation!r}, which has no Iceberg counterpart: use str, "

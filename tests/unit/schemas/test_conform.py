@@ -25,7 +25,8 @@ from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.records import Malformed
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import DECIMAL, TIMESTAMP, model_columns
-from airflow_provider_phlo.schemas.conform import Failure, common_type, conform, recast
+from airflow_provider_phlo.schemas.conform import common_type, conform, recast
+from airflow_provider_phlo.schemas.names import Failure
 
 UTC = datetime.UTC
 normalize = dlt.Schema("test").naming.normalize_identifier
