@@ -15,10 +15,23 @@ import decimal
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 # Python neither reads nor writes integers of more than 4300 digits in decimal
 _LONG_INTEGER = 10**4000
+
+
+@dataclass(frozen=True)
+class Origin:
+    """
+    Where in the quarantine a record comes from that is read once more.
+
+    :param arrived_at: when the run that set it aside began to read.
+    """
+
+    quarantine_id: str
+    arrived_at: datetime.datetime
 
 
 class Malformed(dict[str, Any]):
@@ -29,22 +42,31 @@ class Malformed(dict[str, Any]):
     :param check: the rule that it breaks: ``is_json``, ``is_record`` or ``unique_names``.
     """
 
-    def __init__(self, raw: Any, check: str) -> None:
+    def __init__(self, raw: Any, check: str, origin: Origin | None = None) -> None:
         super().__init__()
         self.raw = raw
         self.check = check
+        self.origin = origin
 
 
 class Replayed(dict[str, Any]):
-    """
-    A record out of the quarantine.
+    """A record out of the quarantine."""
 
-    :param source: the row of the quarantine table.
-    """
-
-    def __init__(self, values: Mapping[str, Any], source: Mapping[str, Any]) -> None:
+    def __init__(self, values: Mapping[str, Any], origin: Origin) -> None:
         super().__init__(values)
-        self.source = source
+        self.origin = origin
+
+
+def replayed(text: str, origin: Origin) -> Mapping[str, Any]:
+    """Return the record of which :func:`raw_text` made ``text``."""
+    try:
+        record = record_of(read_raw(text))
+    except ValueError:
+        return Malformed(text, "is_json", origin)
+    if isinstance(record, Malformed):
+        record.origin = origin
+        return record
+    return Replayed(record, origin)
 
 
 class _Refused(Exception):

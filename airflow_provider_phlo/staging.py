@@ -44,7 +44,10 @@ class StagedBatch:
 
     :param files: Parquet files of good rows, relative to the batch's folder, in arrival order.
     :param rejected_files: Parquet files of rows for the quarantine.
-    :param read: rows that the source yielded; ``read == rows + quarantined``.
+    :param read: records that the source yielded; ``read + added == rows + quarantined + dropped``.
+    :param added: rows that transforms made beside those of records.
+    :param dropped: records of which transforms left no row.
+    :param replay: whether the records came out of the quarantine.
     :param state: dlt's state after the extraction, as its own JSON; empty when the source keeps none.
     :param hard_delete: the column that dlt's hint of this name marks; empty for none.
     """
@@ -62,6 +65,9 @@ class StagedBatch:
     seconds: float = 0.0
     state: str = ""
     hard_delete: str = ""
+    added: int = 0
+    dropped: int = 0
+    replay: bool = False
     staged_at: float = field(default_factory=time.time)
 
     @property

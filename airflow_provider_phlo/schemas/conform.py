@@ -57,7 +57,7 @@ def conform(
     count = len(chunk)
     failures: list[Failure] = []
     if isinstance(chunk, pa.Table):
-        source: dict[str, Values] = _columns_of_table(chunk, normalize)
+        source: Mapping[str, Values] = _columns_of_table(chunk, normalize)
     else:
         source = columns_of_records(chunk, normalize, failures)
     columns: dict[str, Array] = {}

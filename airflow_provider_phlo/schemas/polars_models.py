@@ -1,4 +1,4 @@
-"""Models of ``pandera.polars``: which those are, and their types. Polars is imported only where there is such a model."""
+"""Models of ``pandera.polars``: which those are, and their types. Polars is imported only where there is one."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 The rules of a model that are left to check, once Arrow has looked at the values.
 
 Pandera's own checks of bounds, sets and texts mostly hold for every row of a batch, and one pass of Arrow tells so
-several times faster than a data frame does. Only where it cannot tell, or a row breaks the rule, Pandera checks it: what
-is reported, and how, is always Pandera's.
+several times faster than a data frame does. Only where it cannot tell, or a row breaks the rule, Pandera checks it:
+what is reported, and how, is always Pandera's.
 """
 
 from __future__ import annotations

@@ -56,12 +56,12 @@ def missing_values(
 
 
 def _without(found: Iterable[Failure], known: set[tuple[str, int]]) -> list[Failure]:
-    """Return ``found`` less the values that are known to be bad, and less what is empty then."""
+    """Return ``found`` less the values, and the whole rows, that are known to be bad, and less what is empty then."""
     failures = []
     for failure in found:
         rows = failure.rows
-        if rows is not None:
-            rows = tuple(row for row in rows if (failure.column, row) not in known)
+        if rows is not None and known:
+            rows = tuple(row for row in rows if not known & {(failure.column, row), ("", row)})
         if rows is None or rows:
             failures.append(Failure(failure.column, failure.check, rows))
     return failures
@@ -94,21 +94,22 @@ class FailureCount:
         return f"{where}: check {self.check} fails for {self.count} row(s), at positions {sample}"
 
 
-def counted(failures: Iterable[tuple[int, Failure]]) -> list[FailureCount]:
+def counted(failures: Iterable[tuple[int, Failure]], known: Iterable[FailureCount] = ()) -> list[FailureCount]:
     """
     Add up the failures of several batches.
 
     :param failures: each with the position of its batch's first row.
+    :param known: the sums so far.
     """
-    totals: dict[tuple[str, str], FailureCount] = {}
+    totals = {(each.column, each.check): each for each in known}
     for offset, failure in failures:
         rule = (failure.column, failure.check)
-        known = totals.get(rule, FailureCount(*rule, 0))
-        if failure.rows is None or known.count is None:
+        so_far = totals.get(rule, FailureCount(*rule, 0))
+        if failure.rows is None or so_far.count is None:
             totals[rule] = FailureCount(*rule, None)
             continue
-        sample = (*known.positions, *(row + offset for row in failure.rows))[:SAMPLE_ROWS]
-        totals[rule] = FailureCount(*rule, known.count + len(failure.rows), sample)
+        sample = (*so_far.positions, *(row + offset for row in failure.rows[:SAMPLE_ROWS]))[:SAMPLE_ROWS]
+        totals[rule] = FailureCount(*rule, so_far.count + len(failure.rows), sample)
     return list(totals.values())
 
 

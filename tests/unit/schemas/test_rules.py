@@ -27,6 +27,7 @@ from airflow_provider_phlo.schemas.rules import Rules, open_rules, passes
 from airflow_provider_phlo.schemas.validation import validate
 
 UTC = datetime.UTC
+YEAR = datetime.datetime(2024, 1, 1)
 TEXTS = st.text(alphabet="ab1A_é\n٣ .-", max_size=4)
 PATTERNS = [
     "a",
@@ -51,7 +52,7 @@ KINDS: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
     "int": (int, st.integers(-5, 5) | st.sampled_from([2**53 + 1, -(2**63)])),
     "float": (float, st.floats(-5, 5) | st.sampled_from([0.0, -0.0, float("inf")])),
     "text": (str, TEXTS),
-    "time": (datetime.datetime, st.datetimes(datetime.datetime(2024, 1, 1), datetime.datetime(2024, 1, 3), timezones=st.just(UTC))),
+    "time": (datetime.datetime, st.datetimes(YEAR, YEAR + datetime.timedelta(2), timezones=st.just(UTC))),
     "date": (datetime.date, st.dates(datetime.date(2024, 1, 1), datetime.date(2024, 1, 5))),
     "decimal": (decimal.Decimal, st.decimals(-3, 3, places=2)),
     "bool": (bool, st.booleans()),
