@@ -195,8 +195,11 @@ class _Stager:
         positions = np.where(known, part.origins + start, -1)
         bad = bad_rows(failures)
         if bad:
-            self._reject(_rejected(chunk, part, bad, failures), start)
             keep = _all_but(bad, len(rows))
+            if self.added:
+                keep &= ~np.isin(part.origins, part.origins[~keep & known])
+            self._reject(_rejected(chunk, part, bad, failures), start)
+            self.added -= int((~keep).sum()) - len(_first_of_each(part, bad))
             rows, positions = _without_lost_columns(rows.filter(pa.array(keep)), self.plan), positions[keep]
         if len(rows):
             self.writer.write(self._with_metadata(rows, positions))
@@ -363,18 +366,36 @@ def _checked(content: Chunk, plan: StagingPlan, normalize: Callable[[str], str])
 
 
 def _rejected(chunk: Chunk, part: _Part, bad: Sequence[int], failures: Sequence[Failure]) -> list[Rejected]:
-    """Return the bad rows: the source's records, or where those are not known, what transforms made of them."""
-    reasons: dict[int, list[Failure]] = {}
+    """
+    Return the bad records: the source's own, or where those are not known, what transforms made of them.
+
+    A record of which transforms have made several rows is bad as a whole: a replay reads it as a whole.
+    """
+    of_record = _first_of_each(part, bad)
+    first = {origin: row for row, origin in of_record.items() if origin >= 0}
+    reasons: dict[int, dict[Failure, None]] = {}
     for failure in failures:
         for row in failure.rows or ():
-            reasons.setdefault(row, []).append(failure)
-    origins = [int(part.origins[row]) for row in bad]
-    originals = iter(_records(chunk, [origin for origin in origins if origin >= 0]))
-    made = iter(_records(part.content, [row for row, origin in zip(bad, origins, strict=True) if origin < 0]))
+            at = first.get(int(part.origins[row]), row)
+            reasons.setdefault(at, {})[replace(failure, rows=None)] = None
+    originals = iter(_records(chunk, [origin for origin in of_record.values() if origin >= 0]))
+    made = iter(_records(part.content, [row for row, origin in of_record.items() if origin < 0]))
     return [
-        Rejected(next(originals if origin >= 0 else made), origin if origin >= 0 else None, reasons[row])
-        for row, origin in zip(bad, origins, strict=True)
+        Rejected(next(originals if origin >= 0 else made), origin if origin >= 0 else None, [*reasons[row]])
+        for row, origin in of_record.items()
     ]
+
+
+def _first_of_each(part: _Part, bad: Sequence[int]) -> dict[int, int]:
+    """Return the first bad row of each record with the position of the record; -1 where that is not known."""
+    found: dict[int, int] = {}
+    seen: set[int] = set()
+    for row in bad:
+        origin = int(part.origins[row])
+        if origin < 0 or origin not in seen:
+            found[row] = origin
+            seen.add(origin)
+    return found
 
 
 def _without_lost_columns(rows: pa.Table, plan: StagingPlan) -> pa.Table:
@@ -405,4 +426,3 @@ def _row_ids(count: int) -> list[str]:
     """Return ``count`` random ids of 80 bits, as dlt gives its rows."""
     digits = np.random.default_rng().bytes(10 * count).hex()
     return [digits[start : start + 20] for start in range(0, 20 * count, 20)]
-

@@ -185,11 +185,12 @@ class StagedRows:
     The staged rows of a batch in arrival order, a file at a time; those of a small batch are read once.
 
     :param root: the staging root.
+    :param files: others of the batch's files than those of good rows.
     """
 
-    def __init__(self, root: Any, batch: StagedBatch) -> None:
+    def __init__(self, root: Any, batch: StagedBatch, files: tuple[str, ...] | None = None) -> None:
         self._folder = root / batch.folder
-        self._files = batch.files
+        self._files = batch.files if files is None else files
         self._kept: list[pa.Table] | None = None
         self.schema = common_schema(self._schema_of(name) for name in self._files)
 
@@ -209,6 +210,14 @@ class StagedRows:
                 kept = kept if size <= BYTES_IN_MEMORY else None
             yield rows
         self._kept = kept
+
+    def count(self) -> int:
+        """Return how many rows the files have, as they say themselves."""
+        total = 0
+        for name in self._files:
+            with _intact(self._folder / name), (self._folder / name).open("rb") as source:
+                total += pq.read_metadata(source).num_rows
+        return total
 
     def _schema_of(self, name: str) -> pa.Schema:
         with _intact(self._folder / name), (self._folder / name).open("rb") as source:

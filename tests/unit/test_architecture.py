@@ -17,7 +17,11 @@ LAYERS = [
     (1, True, "schemas. accounting records row_hash staging processes"),
     (2, True, "iceberg."),
     (3, True, "quality."),
-    (4, True, "sources. extraction ingestion landing quarantine rejects transforms publishing. embedded_postgres dbt_manifest dbt_plugin dbt_runner"),
+    (
+        4,
+        True,
+        "sources. extraction ingestion landing quarantine rejects transforms publishing. embedded_postgres dbt_manifest dbt_plugin dbt_runner",
+    ),
     (5, True, "airflow_api embedded demo demo_report"),
     # from here on Airflow-facing; what reads its configuration is below everything that uses it
     (6, True, "get_provider_info settings naming runs assets. publishing connections object_store"),
