@@ -23,7 +23,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.catalog import Catalog
-from pyiceberg.expressions import And, BooleanExpression, EqualTo, In, IsNull
+from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, EqualTo, In, IsNull
 from pyiceberg.table import Table
 
 from airflow_provider_phlo import staging
@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 SUFFIX = "__quarantine"
 # a record that comes again is older than any change by a replay: it undoes none
 PLAN = MergePlan(key=("quarantine_id",), order_by="updated_at")
+WAITING = IsNull(term="replayed_at")
 _ORDER = [("quarantined_at", "ascending"), ("source_position", "ascending")]
 
 
@@ -69,12 +70,12 @@ class Selection:
 
     def row_filter(self) -> BooleanExpression:
         """Return what Iceberg can look for."""
-        found: BooleanExpression = IsNull("replayed_at")
+        found: BooleanExpression = WAITING
         if self.run_id:
-            found = And(found, EqualTo("run_id", self.run_id))
+            found = And(found, EqualTo(term="run_id", value=self.run_id))
         if self.partition_date:
-            found = And(found, EqualTo("partition_date", self.partition_date))
-        return And(found, In("quarantine_id", self.ids)) if self.ids else found
+            found = And(found, EqualTo(term="partition_date", value=self.partition_date))
+        return And(found, In(term="quarantine_id", literals=self.ids)) if self.ids else found
 
     def matches(self, rows: pa.Table) -> pa.Table:
         """Return the rows that have the reason."""
@@ -195,7 +196,7 @@ def settle(catalog: Catalog, table: str, token: str) -> None:
 
 
 def _claimed_by(token: str) -> BooleanExpression:
-    return And(IsNull("replayed_at"), EqualTo("replay_token", token))
+    return And(WAITING, EqualTo(term="replay_token", value=token))
 
 
 # --- looking at it
@@ -259,7 +260,7 @@ def _parts(table: Table, row_filter: BooleanExpression | None, names: list[str])
     present = set(tables.column_names(table))
     if row_filter is not None and "replayed_at" not in present:
         raise ConfigurationError(f"{'.'.join(table.name())} is of an older version: run its ingestion once, or replay.")
-    scan = table.scan(*([row_filter] if row_filter is not None else []), selected_fields=tuple(set(names) & present))
+    scan = table.scan(row_filter or AlwaysTrue(), selected_fields=tuple(set(names) & present))
     for batch in scan.to_arrow_batch_reader():
         rows = pa.Table.from_batches([batch])
         columns = {

@@ -3,8 +3,9 @@ Records as their source had them: lines of JSON become records, bad ones keep wh
 back.
 
 The text is JSON. What JSON has no word for is an object with one name that begins with a dollar sign: ``$bytes``
-(base64), ``$datetime``, ``$date``, ``$time``, ``$decimal``, ``$float`` (``nan``, ``inf``, ``-inf``), ``$int`` (hexadecimal,
-of very many digits), ``$object`` (pairs of name and value, where names are no text or could be taken for these).
+(base64), ``$datetime``, ``$date``, ``$time``, ``$decimal``, ``$float`` (``nan``, ``inf``, ``-inf``), ``$int``
+(hexadecimal, of very many digits), ``$object`` (pairs of name and value, where names are no text or could be taken for
+these).
 """
 
 from __future__ import annotations

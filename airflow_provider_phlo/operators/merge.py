@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from airflow_provider_phlo.landing import Engine, TableDefinition
 
 ENGINES = ("pyiceberg", "trino")
+# where the audit looks when a run has read nothing of a table, because it replays records of another
+MAIN = "main"
 MERGE_OPTIONS = ("deduplication", "deduplication_method", "order_by", "hard_delete")
 
 
@@ -106,6 +108,7 @@ class _LandingOperator(PhloOperator):
         self, context: Context, catalog: Any, landed: Mapping[str, Any], audit: Callable[[Any, str], None]
     ) -> dict[str, Any]:
         from airflow_provider_phlo import landing, staging
+        from airflow_provider_phlo.accounting import Accounting
         from airflow_provider_phlo.hooks.dlt import DltHook
 
         root, definition, engine = DltHook().staging_root, self._definition(), self._engine()
@@ -114,7 +117,7 @@ class _LandingOperator(PhloOperator):
         staging.remove_expired(root, definition.table, expired)
         engine.clean(catalog, definition.table, expired)
         set_event(context, definition.table, {name: value for name, value in result.items() if name != "folder"})
-        self.log.info("%s is published: %s", definition.table, result)
+        self.log.info("%s is published: %s", definition.table, Accounting.of(result))
         return result
 
 
@@ -152,6 +155,8 @@ class MergeOperator(_LandingOperator):
         from airflow_provider_phlo import landing, staging
         from airflow_provider_phlo.hooks.dlt import DltHook
 
+        if self.staged["folder"] is None:
+            return {**self.staged, "branch": MAIN}
         catalog, definition, root = self._catalog(), self._definition(), DltHook().staging_root
         landed = landing.land(catalog, root, staging.load(root, self.staged["folder"]), definition, self._engine())
         if landed is None:
@@ -191,6 +196,8 @@ class PublishBranchOperator(_LandingOperator):
         self.partition_column = partition_column
 
     def run(self, context: Context) -> dict[str, Any]:
+        if self.merged["folder"] is None:
+            return dict(self.merged)
         return self._publish(context, self._catalog(), self.merged, self._audit)
 
     def _audit(self, catalog: Any, branch: str) -> None:
@@ -243,6 +250,7 @@ class PublishTogetherOperator(PhloOperator):
         landed = [
             landing.LandedTable(merged, merge._definition(), self._audit(catalog, merge.table))
             for merge, merged in zip(self.merges, self.merged, strict=True)
+            if merged["folder"] is not None
         ]
         results = landing.publish_together(catalog, root, landed)
         expired = time.time() - settings.staging_retention_days() * 86_400

@@ -20,7 +20,8 @@ LAYERS = [
     (
         4,
         True,
-        "sources. extraction ingestion landing quarantine rejects transforms publishing. embedded_postgres dbt_manifest dbt_plugin dbt_runner",
+        "sources. extraction ingestion landing quarantine rejects transforms publishing. "
+        "embedded_postgres dbt_manifest dbt_plugin dbt_runner",
     ),
     (5, True, "airflow_api embedded demo demo_report"),
     # from here on Airflow-facing; what reads its configuration is below everything that uses it
