@@ -86,7 +86,7 @@ class SQLCheck(QualityCheck):
             return None
         return f"there is no column {', '.join(missing)}; the columns are: {', '.join(types) or 'none'}"
 
-    def aggregates(self, types: Mapping[str, str]) -> Mapping[str, Aggregate]:
+    def aggregates(self, rows: Rows) -> Mapping[str, Aggregate]:
         """Return named aggregates that one scan computes together with those of other checks."""
         return {}
 

@@ -41,7 +41,7 @@ class NullCheck(SQLCheck):
         super().__post_init__()
         self.columns = _names(self, self.columns)
 
-    def aggregates(self, types: Mapping[str, str]) -> Mapping[str, Aggregate]:
+    def aggregates(self, rows: Rows) -> Mapping[str, Aggregate]:
         """Count NULLs in each column, and rows that have any."""
         names = {name: quote_identifier(name) for name in self.columns}
         each = {name: Aggregate(f"count(*) - count({quoted})") for name, quoted in names.items()}
@@ -87,15 +87,15 @@ class RangeCheck(SQLCheck):
         high = "" if self.max_value is None else f" <= {self.max_value}"
         return f"{low}{self.column}{high}"
 
-    def aggregates(self, types: Mapping[str, str]) -> Mapping[str, Aggregate]:
+    def aggregates(self, rows: Rows) -> Mapping[str, Aggregate]:
         """Count values that are not within the bounds."""
         column = quote_identifier(self.column)
         bounds = [(">=", self.min_value), ("<=", self.max_value)]
         given = [(f"{column} {sign} ?", bound) for sign, bound in bounds if bound is not None]
         within = [condition for condition, _ in given]
-        if self.max_value is None and types[self.column] in ("FLOAT", "DOUBLE"):
+        if self.max_value is None and rows.columns[self.column] in ("FLOAT", "DOUBLE"):
             # DuckDB orders NaN above all numbers
-            within.append(f"{column} <= CAST('Infinity' AS DOUBLE)")
+            within.append(f"NOT {rows.dialect.is_nan(column)}")
         return {"failed": _count(f"NOT ({' AND '.join(within)})", *(bound for _, bound in given))}
 
     def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:
@@ -139,9 +139,9 @@ class FreshnessCheck(SQLCheck):
             return missing
         return f"column {self.column} is {types[self.column]}: freshness needs a timestamp, a date or ISO text"
 
-    def aggregates(self, types: Mapping[str, str]) -> Mapping[str, Aggregate]:
+    def aggregates(self, rows: Rows) -> Mapping[str, Aggregate]:
         """Compute the age of the newest value in seconds, and count values ahead of the clock."""
-        time = f"TRY_CAST({quote_identifier(self.column)} AS TIMESTAMP WITH TIME ZONE)"
+        time = rows.dialect.moment(quote_identifier(self.column), rows.columns[self.column])
         now = datetime.now(UTC)
         newest = f"max(CASE WHEN {time} <= ? THEN {time} END)"
         return {
@@ -250,10 +250,10 @@ class PatternCheck(SQLCheck):
         """Return the pattern."""
         return self.pattern
 
-    def aggregates(self, types: Mapping[str, str]) -> Mapping[str, Aggregate]:
+    def aggregates(self, rows: Rows) -> Mapping[str, Aggregate]:
         """Count values without the pattern."""
         text = f"CAST({quote_identifier(self.column)} AS VARCHAR)"
-        return {"failed": _count(f"NOT regexp_matches({text}, ?)", self.pattern)}
+        return {"failed": _count(f"NOT {rows.dialect.matches(text, '?')}", self.pattern)}
 
     def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:
         """Pass when every value has the pattern."""
@@ -337,8 +337,7 @@ class CustomSQLCheck(SQLCheck):
 
     def measure(self, rows: Rows) -> Mapping[str, Any]:
         """Count the rows that the query selects, or compare its value."""
-        query = self.query.strip().rstrip(";")
-        rows.resolve(query)
+        query = rows.engine.resolve(self.query.strip().rstrip(";"))
         if self.expected_result is None:
             ((failed,),) = rows.fetch(f"SELECT count(*) FROM (\n{query}\n) AS q")  # noqa: S608 - quoted
             return {"failed": failed, "found": f"{failed} rows where none is wanted", "passed": not failed}

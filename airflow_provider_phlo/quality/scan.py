@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import cached_property
@@ -18,19 +18,18 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
 from airflow_provider_phlo.quality.base import Aggregate, QualityCheck, SQLCheck
+from airflow_provider_phlo.quality.dialects import Dialect
+from airflow_provider_phlo.quality.engines import FRAME, Engine, EvaluationError, FrameInDuckDB, TablesInDuckDB
 from airflow_provider_phlo.quality.results import QualityCheckResult
-from airflow_provider_phlo.sql import literal, quote, quote_identifier
+from airflow_provider_phlo.sql import quote_identifier
 
 if TYPE_CHECKING:
-    import duckdb
     import pandas as pd
-    import pyarrow as pa
     from pyiceberg.catalog import Catalog
 
 log = logging.getLogger(__name__)
 
 PARTITION_COLUMN = "_phlo_partition_date"
-FRAME = "df"
 
 
 @dataclass(frozen=True)
@@ -41,20 +40,23 @@ class Rows:
     :param table: their name in results.
     :param source: what follows ``FROM``, filter included.
     :param parameters: the values of the ``?`` markers in ``source``.
-    :param columns: DuckDB's type of each column.
-    :param resolve: makes the tables that a query names readable.
+    :param columns: the type of each column, in DuckDB's words.
     """
 
-    connection: duckdb.DuckDBPyConnection
+    engine: Engine
     table: str | None
     source: str
     parameters: tuple[Any, ...]
     columns: Mapping[str, str]
-    resolve: Callable[[str], None]
+
+    @property
+    def dialect(self) -> Dialect:
+        """The engine's words."""
+        return self.engine.dialect
 
     def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return all rows of a query."""
-        return self.connection.execute(sql, list(parameters)).fetchall()
+        return self.engine.fetch(sql, parameters)
 
     def aggregate(self, aggregates: Iterable[Aggregate]) -> tuple[Any, ...]:
         """Return the values of ``aggregates`` over the rows, from one scan."""
@@ -66,8 +68,7 @@ class Rows:
     @cached_property
     def frame(self) -> pd.DataFrame:
         """The rows as a pandas data frame, for checks that are no SQL."""
-        rows = self.connection.sql(f"SELECT * FROM {self.source}", params=list(self.parameters))  # noqa: S608 - quoted
-        return rows.to_arrow_table().to_pandas()
+        return self.engine.arrow(f"SELECT * FROM {self.source}", self.parameters).to_pandas()  # noqa: S608 - quoted
 
 
 def run_checks(
@@ -88,24 +89,20 @@ def run_checks(
     :param partition: check only rows of this day (or value, if the column holds no time); all rows when None.
     :raises ConfigurationError: there is no such table or partition column.
     """
-    from airflow_provider_phlo.iceberg.duckdb import connect
+    import duckdb
 
-    with connect(catalog, tables=[table], branch=branch) as connection:
-        _prepare(connection)
-        columns = _columns(connection, quote(table))
+    with duckdb.connect() as connection:
+        engine = TablesInDuckDB(connection, catalog, table.rpartition(".")[0], branch)
+        source = engine.table(table)
+        columns = engine.columns(source)
         where, parameters = _filter(table, columns, partition_column, partition)
-
-        def resolve(query: str) -> None:
-            _resolve_tables(connection, catalog, table, branch, query)
-
-        rows = Rows(connection, table, quote(table) + where, parameters, columns, resolve)
         context = {
             "table": table,
             "branch": branch,
             "partition_column": partition_column or (PARTITION_COLUMN if partition else None),
             "partition": partition,
         }
-        return evaluate(rows, checks, context)
+        return evaluate(Rows(engine, table, source + where, parameters, columns), checks, context)
 
 
 def run_checks_on_frame(
@@ -121,15 +118,9 @@ def run_checks_on_frame(
     context = context or {}
     table = context.get("table")
     with duckdb.connect() as connection:
-        _prepare(connection)
-        connection.register(FRAME, to_arrow(frame))
-
-        def resolve(query: str) -> None:
-            _resolve_frame(connection, table, query)
-
+        engine = FrameInDuckDB(connection, frame, table)
         source = quote_identifier(FRAME)
-        rows = Rows(connection, table, source, (), _columns(connection, source), resolve)
-        return evaluate(rows, checks, context)
+        return evaluate(Rows(engine, table, source, (), engine.columns(source)), checks, context)
 
 
 def evaluate(rows: Rows, checks: Iterable[QualityCheck], context: Mapping[str, Any]) -> list[QualityCheckResult]:
@@ -149,30 +140,6 @@ def evaluate(rows: Rows, checks: Iterable[QualityCheck], context: Mapping[str, A
     return results
 
 
-def to_arrow(frame: Any) -> pa.Table:
-    """
-    Return the rows of ``frame``: a pandas or polars data frame, an Arrow table, or a list of records.
-
-    pandas writes a missing number as NaN: such a NaN becomes NULL, as in pandas' own conversion.
-
-    :raises ConfigurationError: if it is something else.
-    """
-    import pyarrow as pa
-
-    if isinstance(frame, list):
-        return pa.Table.from_pylist(frame)
-    if hasattr(frame, "iloc") and hasattr(frame, "columns"):
-        return pa.Table.from_pandas(frame, preserve_index=False)
-    if hasattr(frame, "collect") and hasattr(frame, "collect_schema"):  # a lazy frame of polars
-        frame = frame.collect()
-    if not hasattr(frame, "__arrow_c_stream__") and not hasattr(frame, "__arrow_c_array__"):
-        raise ConfigurationError(
-            f"Cannot check a {type(frame).__name__}: give a pandas or polars data frame, an Arrow table, "
-            "or a list of records."
-        )
-    return pa.table(frame)
-
-
 Values = Mapping[str, Any] | QualityCheckResult
 
 
@@ -185,7 +152,7 @@ def _scan(rows: Rows, planned: Mapping[int, SQLCheck]) -> tuple[int, dict[int, V
         problem = check.problem(rows.columns)
         values[place] = _failure(problem) if problem else {}
         if not problem:
-            named = check.aggregates(rows.columns)
+            named = check.aggregates(rows)
             wanted.update({(place, name): aggregate for name, aggregate in named.items()})
     row_count, found = _compute(rows, wanted)
     for place in values:
@@ -197,35 +164,29 @@ def _scan(rows: Rows, planned: Mapping[int, SQLCheck]) -> tuple[int, dict[int, V
 
 
 def _compute(rows: Rows, wanted: Mapping[tuple[int, str], Aggregate]) -> tuple[int, dict[tuple[int, str], Any]]:
-    import duckdb
-
     count = Aggregate("count(*)")
     try:
         row_count, *found = rows.aggregate([count, *wanted.values()])
         return row_count, dict(zip(wanted, found, strict=True))
-    except duckdb.Error:
+    except EvaluationError:
         # one aggregate spoils the scan: find out which, so that the others still count
         (row_count,) = rows.aggregate([count])
         return row_count, {key: _compute_alone(rows, aggregate) for key, aggregate in wanted.items()}
 
 
 def _compute_alone(rows: Rows, aggregate: Aggregate) -> Any:
-    import duckdb
-
     try:
         return rows.aggregate([aggregate])[0]
-    except duckdb.Error as error:
+    except EvaluationError as error:
         return _engine_failure(rows, error)
 
 
 def _judge(rows: Rows, check: SQLCheck, row_count: int, values: Values) -> QualityCheckResult:
-    import duckdb
-
     if isinstance(values, QualityCheckResult):
         return values
     try:
         return check.judge(row_count, {**values, **check.measure(rows)})
-    except duckdb.Error as error:
+    except EvaluationError as error:
         return _engine_failure(rows, error)
     except PhloError as error:
         return _failure(str(error))
@@ -267,20 +228,9 @@ def _failure(message: str) -> QualityCheckResult:
     return QualityCheckResult(False, None, message)
 
 
-def _engine_failure(rows: Rows, error: duckdb.Error) -> QualityCheckResult:
-    # DuckDB's text may quote data ("could not convert '…'"): its kind has to do
+def _engine_failure(rows: Rows, error: EvaluationError) -> QualityCheckResult:
     types = ", ".join(f"{name} {kind}" for name, kind in rows.columns.items())
-    return _failure(f"it cannot be evaluated ({type(error).__name__}); compare it with the column types: {types}")
-
-
-def _prepare(connection: duckdb.DuckDBPyConnection) -> None:
-    connection.execute("SET TimeZone = 'UTC'")
-    # a name that no table has must not find a Python variable
-    connection.execute("SET python_enable_replacements = false")
-
-
-def _columns(connection: duckdb.DuckDBPyConnection, source: str) -> dict[str, str]:
-    return {name: kind for name, kind, *_ in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}  # noqa: S608 - quoted
+    return _failure(f"it cannot be evaluated ({error}); compare it with the column types: {types}")
 
 
 def _filter(
@@ -305,32 +255,3 @@ def _day(partition: str | date) -> date:
         return date.fromisoformat(str(partition))
     except ValueError:
         raise ConfigurationError(f"Partition {str(partition)!r} is not a day: write it as YYYY-MM-DD.") from None
-
-
-def _resolve_tables(
-    connection: duckdb.DuckDBPyConnection, catalog: Catalog, table: str, branch: str | None, query: str
-) -> None:
-    from airflow_provider_phlo.iceberg.duckdb import assert_read_only, connect, referenced_tables
-
-    assert_read_only(query)
-    namespace = table.rpartition(".")[0]
-    named = {name if "." in name else f"{namespace}.{name}" for name in referenced_tables(query)}
-    connect(catalog, tables=sorted(named - {table}), branch=branch, connection=connection)
-    connection.execute(f"SET search_path = {literal(quote_identifier(namespace))}")
-
-
-def _resolve_frame(connection: duckdb.DuckDBPyConnection, table: str | None, query: str) -> None:
-    from airflow_provider_phlo.iceberg.duckdb import assert_read_only, referenced_tables
-
-    assert_read_only(query)
-    named = referenced_tables(query) - {FRAME}
-    if len(named) > 1:
-        named -= {table} if table else set()
-        raise ConfigurationError(
-            f"The query names {', '.join(sorted(named))}: on a data frame it can read one table only."
-        )
-    for name in named:
-        namespace = name.rpartition(".")[0]
-        if namespace:
-            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(namespace)}")
-        connection.execute(f"CREATE OR REPLACE VIEW {quote(name)} AS SELECT * FROM {quote_identifier(FRAME)}")  # noqa: S608 - quoted
