@@ -12,10 +12,9 @@ from typing import Any
 
 import yaml
 from pandera.engines.pandas_engine import DateTime, Decimal
-from pandera.pandas import Field
 
 from airflow_provider_phlo.exceptions import SchemaError
-from airflow_provider_phlo.schemas.base import PhloSchema
+from airflow_provider_phlo.schemas.base import PhloSchema, make_model
 from airflow_provider_phlo.schemas.columns import DECIMAL
 
 _DATA_TYPES: dict[type, tuple[str, ...]] = {
@@ -81,16 +80,8 @@ def dbt_model_to_pandera(path: str | Path, model: str, class_name: str | None = 
     columns = _named(found.get("columns") or [], f"columns of {where}")
     if not columns:
         raise SchemaError(f"The {where} declares no columns: list them there, each with its name.")
-    namespace: dict[str, Any] = {"__annotations__": {}, "__module__": __name__, "__doc__": _text(found)}
-    for position, (name, column) in enumerate(columns.items()):
-        annotation, options = _column(name, column, f"column {name!r} of {where}")
-        attribute = name
-        if not name.isidentifier() or name.startswith("__") or hasattr(PhloSchema, name):
-            # no attribute of a class, or one that Pandera needs itself
-            attribute, options["alias"] = f"column_{position}", name
-        namespace["__annotations__"][attribute] = annotation
-        namespace[attribute] = Field(**options)
-    return type(class_name or _camel_case(model), (PhloSchema,), namespace)
+    fields = {name: _column(name, column, f"column {name!r} of {where}") for name, column in columns.items()}
+    return make_model(class_name or _camel_case(model), fields, doc=_text(found), module=__name__)
 
 
 def _model(path: Path, name: str) -> Mapping[str, Any]:
