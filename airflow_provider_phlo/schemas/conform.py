@@ -225,7 +225,7 @@ def _plain(values: Array) -> Array:
         return _decoded(values)
     if isinstance(kind, pa.BaseExtensionType):
         return _as_text(values.to_pylist())
-    wanted = _plain_type(kind)
+    wanted = pa.binary() if pa.types.is_fixed_size_binary(kind) else _plain_type(kind)
     if wanted == kind:
         return values
     return pc.cast(values, wanted, safe=not pa.types.is_temporal(kind))
@@ -244,7 +244,7 @@ def _plain_type(kind: pa.DataType) -> pa.DataType:
         return pa.timestamp("us", "UTC" if kind.tz else None)
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return pa.string()
-    if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind) or pa.types.is_fixed_size_binary(kind):
+    if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
         return pa.binary()
     if pa.types.is_date64(kind):
         return pa.date32()
