@@ -58,15 +58,17 @@ def make_model(
     """
     Return a model with ``columns``, whatever their names.
 
-    :param columns: of each column its annotation, and the arguments of its ``Field``.
+    :param columns: of each column its annotation, and the arguments of its ``Field``; ``checks`` beside them.
     :param module: what the class gives as its module.
     """
     namespace: dict[str, Any] = {"__annotations__": {}, "__module__": module, "__doc__": doc}
     for position, (name, (annotation, options)) in enumerate(columns.items()):
-        if _is_attribute(name, class_name, columns):
-            attribute, field = name, Field(**options)
-        else:
-            attribute, field = _unused(f"column_{position}", columns), Field(**{**options, "alias": name})
+        arguments = {key: value for key, value in options.items() if key != "checks"}
+        attribute = name
+        if not _is_attribute(name, class_name, columns):
+            attribute, arguments["alias"] = _unused(f"column_{position}", columns), name
+        field = Field(**arguments)
+        field.checks = [*field.checks, *options.get("checks", ())]
         namespace["__annotations__"][attribute] = annotation
         namespace[attribute] = field
     return type(class_name, (PhloSchema,), namespace)
