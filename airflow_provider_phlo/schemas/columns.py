@@ -55,6 +55,7 @@ _DTYPE_NAMES: dict[str, pa.DataType] = {
     "uint32": pa.int64(),
     "uint64": pa.decimal128(20, 0),
 }
+_SPELLED = {kind: python.__name__ for python, kind in _PYTHON_TYPES.items()}
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def model_columns(model: type[DataFrameModel]) -> ModelColumns:
     :raises SchemaError: if it is no Pandera model, or a type has no Iceberg counterpart.
     """
     if not (isinstance(model, type) and issubclass(model, DataFrameModel)):
-        raise SchemaError(f"validation_schema must be a Pandera DataFrameModel class, not {model!r}.")
+        raise SchemaError(f"A validation_schema must be a Pandera DataFrameModel class, not {model!r}.")
     hashable: Any = model
     return _model_columns(hashable)
 
@@ -241,6 +242,19 @@ def _required(found: pa.DataType | None, annotation: Any) -> pa.DataType:
     return found
 
 
+def spelled(kind: pa.DataType) -> str:
+    """Return what an author writes for a column of type ``kind``: ``str``, ``list[int]``, ``Annotated[…]``."""
+    if kind in _SPELLED:
+        return _SPELLED[kind]
+    if pa.types.is_list(kind) and kind.value_field.nullable:
+        element = spelled(kind.value_type)
+        if not element.startswith("Annotated"):
+            return f"list[{element}]"
+    if pa.types.is_struct(kind) and all(item.nullable and not item.metadata for item in kind):
+        return "TypedDict"
+    return f"Annotated[pd.ArrowDtype, {kind}]"
+
+
 def load_model(reference: Any) -> type[DataFrameModel]:
     """
     Return the model that ``reference`` names.
@@ -257,5 +271,5 @@ def load_model(reference: Any) -> type[DataFrameModel]:
         return getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise SchemaError(
-            f"validation_schema {reference!r} cannot be loaded ({error}): write 'package.module:Class'."
+            f"The schema {reference!r} cannot be loaded ({error}): write 'package.module:Class'."
         ) from error

@@ -105,7 +105,23 @@ def skipped_tests(model: type) -> tuple[SkippedTest, ...]:
     return getattr(model, _SKIPPED, ())
 
 
+def model_names(path: Path) -> list[str]:
+    """
+    Return the names of the models that a YAML file describes.
+
+    :raises SchemaError: if it cannot be read.
+    """
+    return list(_models(path))
+
+
 def _model(path: Path, name: str) -> Mapping[str, Any]:
+    known = _models(path)
+    if name not in known:
+        raise SchemaError(f"There is no model {name!r} in {path}: it has {', '.join(known) or 'no models'}.")
+    return known[name]
+
+
+def _models(path: Path) -> dict[str, Mapping[str, Any]]:
     try:
         content = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - safe
     except OSError as error:
@@ -113,10 +129,7 @@ def _model(path: Path, name: str) -> Mapping[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SchemaError(f"The dbt YAML {path} is no valid YAML: {error}") from error
     models = content.get("models") if isinstance(content, dict) else None
-    known = _named(models or [], f"models in {path}")
-    if name not in known:
-        raise SchemaError(f"There is no model {name!r} in {path}: it has {', '.join(known) or 'no models'}.")
-    return known[name]
+    return _named(models or [], f"models in {path}")
 
 
 def _named(items: Any, what: str) -> dict[str, Mapping[str, Any]]:
