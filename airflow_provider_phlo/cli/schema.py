@@ -26,6 +26,8 @@ _SHOW = [
     "column", "type", "pandera", "nullable", "unique", "range", "allowed", "rules", "warnings", "default", "pii",
     "description",
 ]  # fmt: skip
+# what may be cut in a table is said again below it
+_LONG = 40
 _DIFF = ["column", "change", "old", "new", "breaks", "reason"]
 
 
@@ -208,6 +210,7 @@ def _notes(reference: str, model: type[DataFrameModel]) -> Iterator[str]:
     declared = model_columns(model)
     if ":" not in reference:
         yield f"Rules of the model {model.__name__}."
+    yield from _long_texts(declared)
     for together in declared.unique_together:
         yield f"Unique together: {', '.join(together)}."
     whole = constraints(declared.schema.checks)
@@ -220,6 +223,16 @@ def _notes(reference: str, model: type[DataFrameModel]) -> Iterator[str]:
     }[declared.strict]
     for skipped in skipped_tests(model):
         yield f"Constrains nothing: {skipped}."
+
+
+def _long_texts(declared: ModelColumns) -> Iterator[str]:
+    from airflow_provider_phlo.schemas.constraints import constraints, words
+
+    for column in declared.columns:
+        found = constraints(declared.schema.columns[column.name].checks)
+        texts = [("allows", ", ".join(words(found.allowed) or ()))]
+        texts += [("rule", rule) for rule in (*found.rules, *found.warnings)]
+        yield from (f"{column.name} {label}: {text}" for label, text in texts if len(text) > _LONG)
 
 
 # --- diff ---------------------------------------------------------------------------------------------------

@@ -120,24 +120,24 @@ def _members(
 def _removed(path: Path, item: NestedField) -> Change:
     was = without_ids(item.field_type)
     if item.required:
-        reason = "the table requires it: a merge of rows without it is refused; make it optional in the table first"
+        reason = "the table requires it: a merge without it is refused"
         return Change(path, "removed", was, None, "table", reason)
-    reason = "the table keeps it, new rows hold NULL there: readers lose the values"
+    reason = "new rows hold NULL there: readers lose the values"
     return Change(path, "removed", was, None, "consumers", reason)
 
 
 def _added(path: Path, item: NestedField, column: Column | None) -> Change:
     kind = without_ids(item.field_type)
     if item.required and (column is None or column.default is None):
-        reason = "the table gets it as an optional column, but rows without a value are bad now"
+        reason = "optional in the table, but rows without a value are bad now"
         return Change(path, "added", None, kind, "producers", reason)
-    return Change(path, "added", None, kind, None, "the table gets it as an optional column, NULL in the rows it has")
+    return Change(path, "added", None, kind, None, "optional in the table, NULL in the rows that it has")
 
 
 def _field(path: Path, old: NestedField, new: NestedField) -> Iterator[Change]:
     yield from _types(path, old.field_type, new.field_type)
     if old.required and not new.required:
-        reason = "the table goes on requiring it: a merge with a NULL is refused; make it optional in the table first"
+        reason = "the table requires it: a merge with a NULL is refused"
         yield Change(path, "nullability", "required", "optional", "table", reason)
     elif new.required and not old.required:
         yield Change(path, "nullability", "optional", "required", "producers", "rows without a value are bad now")
@@ -169,20 +169,18 @@ def _type_change(path: Path, old: IcebergType, new: IcebergType) -> Change:
     names = without_ids(old), without_ids(new)
     texts = {"string", "binary"}
     if names == ("binary", "string"):
-        return Change(path, "type", *names, None, "the table keeps binary and stores the text as UTF-8")
+        return Change(path, "type", *names, None, "the table keeps binary, and the UTF-8 of the text in it")
     if set(names) == texts or not (holds(old, new) or promotes(old, new)):
         return _refused(path, old, new)
     if holds(old, new):
-        reason = (
-            f"the table keeps {names[0]}, which holds every {names[1]}; rows with more than that are bad or rounded"
-        )
+        reason = f"the table keeps {names[0]}; what {names[1]} cannot hold is bad or rounded"
         return Change(path, "type", *names, "producers", reason)
     return Change(path, "type", *names, None, f"the table's column is widened to {names[1]}")
 
 
 def _refused(path: Path, old: IcebergType, new: IcebergType) -> Change:
     names = without_ids(old), without_ids(new)
-    reason = f"Iceberg does not turn {names[0]} into {names[1]}: the merge is refused; load it under another name"
+    reason = f"Iceberg does not turn {names[0]} into {names[1]}: the merge is refused"
     return Change(path, "type", *names, "table", reason)
 
 
@@ -268,4 +266,4 @@ def _whole(old: ModelColumns, new: ModelColumns) -> Iterator[Change]:
 def _tightened(path: Path, kind: str, old: Any, new: Any, *, tighter: bool) -> Change:
     if tighter:
         return Change(path, kind, old, new, "producers", "rows that were good can be bad now")
-    return Change(path, kind, old, new, None, "every row that was good still is; readers may meet values new to them")
+    return Change(path, kind, old, new, None, "what was good still is; readers may meet new values")
