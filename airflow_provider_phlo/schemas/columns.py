@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from pandera.errors import SchemaInitError
 from pandera.pandas import DataFrameModel, DataFrameSchema
@@ -203,6 +204,8 @@ def _arrow_type(info: Any, dtype: Any) -> pa.DataType:
     name = str(dtype).lower()
     if name.startswith("datetime64"):
         return TIMESTAMP
+    if name == "object" and annotation not in (object, np.object_):
+        raise KeyError(annotation)  # to pandas every class that it does not know is an object
     return pa.string() if name.startswith("string") else _DTYPE_NAMES[name]
 
 

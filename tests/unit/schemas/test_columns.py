@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import decimal
+import enum
 from datetime import date, datetime, time
 from typing import Annotated, Any, Required
 from uuid import UUID
@@ -33,6 +34,10 @@ class Parts(TypedDict, total=False):
     clock: time
     json: dict
     n: Required[int]
+
+
+class Color(enum.Enum):
+    red = "red"
 
 
 class Itself(TypedDict):
