@@ -16,16 +16,19 @@ from datetime import date, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
-from airflow_provider_phlo.quality.base import Aggregate, QualityCheck, SQLCheck
+from airflow_provider_phlo.exceptions import ConfigurationError, TerminalError
+from airflow_provider_phlo.quality.base import Aggregate, QualityCheck, RowCheck, SQLCheck
 from airflow_provider_phlo.quality.dialects import Dialect
-from airflow_provider_phlo.quality.engines import FRAME, Engine, EvaluationError, FrameInDuckDB, TablesInDuckDB
+from airflow_provider_phlo.quality.engines import FRAME, Engine, EvaluationError, FrameInDuckDB, reading
 from airflow_provider_phlo.quality.results import QualityCheckResult
+from airflow_provider_phlo.quality.samples import with_samples
 from airflow_provider_phlo.sql import quote_identifier
 
 if TYPE_CHECKING:
     import pandas as pd
     from pyiceberg.catalog import Catalog
+
+    from airflow_provider_phlo.iceberg.trino_queries import Queries
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +44,8 @@ class Rows:
     :param source: what follows ``FROM``, filter included.
     :param parameters: the values of the ``?`` markers in ``source``.
     :param columns: the type of each column, in DuckDB's words.
+    :param key: the columns that name a row.
+    :param pii: the columns whose values are never told.
     """
 
     engine: Engine
@@ -48,6 +53,8 @@ class Rows:
     source: str
     parameters: tuple[Any, ...]
     columns: Mapping[str, str]
+    key: tuple[str, ...] = ()
+    pii: frozenset[str] = frozenset()
 
     @property
     def dialect(self) -> Dialect:
@@ -79,6 +86,7 @@ def run_checks(
     branch: str | None = None,
     partition_column: str | None = None,
     partition: str | date | None = None,
+    trino: Queries | None = None,
 ) -> list[QualityCheckResult]:
     """
     Run ``checks`` on a table of the catalog; a result each, in their order.
@@ -87,12 +95,13 @@ def run_checks(
     :param branch: the branch to read; main of tables that lack it (a run that changed nothing has no branch).
     :param partition_column: the column that ``partition`` speaks of, ``_phlo_partition_date`` by default.
     :param partition: check only rows of this day (or value, if the column holds no time); all rows when None.
+    :param trino: push the checks down to this Trino instead of DuckDB; what it cannot read (see :func:`.reading`)
+        DuckDB does.
     :raises ConfigurationError: there is no such table or partition column.
     """
-    import duckdb
+    from airflow_provider_phlo.iceberg.declared import declared_columns
 
-    with duckdb.connect() as connection:
-        engine = TablesInDuckDB(connection, catalog, table.rpartition(".")[0], branch)
+    with reading(catalog, table, branch=branch, trino=trino) as engine:
         source = engine.table(table)
         columns = engine.columns(source)
         where, parameters = _filter(table, columns, partition_column, partition)
@@ -102,7 +111,10 @@ def run_checks(
             "partition_column": partition_column or (PARTITION_COLUMN if partition else None),
             "partition": partition,
         }
-        return evaluate(Rows(engine, table, source + where, parameters, columns), checks, context)
+        key, pii = declared_columns(engine.loaded(table))
+        rows = Rows(engine, table, source + where, parameters, columns, key=key, pii=pii)
+        snapshot_id = engine.snapshot_id(table)
+        return [replace(result, snapshot_id=snapshot_id) for result in evaluate(rows, checks, context)]
 
 
 def run_checks_on_frame(
@@ -133,6 +145,7 @@ def evaluate(rows: Rows, checks: Iterable[QualityCheck], context: Mapping[str, A
         started = time.perf_counter()
         if isinstance(check, SQLCheck):
             result = _judge(rows, check, row_count, values[place])
+            result = with_samples(rows, check, result) if isinstance(check, RowCheck) else result
         else:
             result = _execute(rows, check, context)
         took = time.perf_counter() - started + (seconds if place in planned else 0.0)
@@ -188,7 +201,7 @@ def _judge(rows: Rows, check: SQLCheck, row_count: int, values: Values) -> Quali
         return check.judge(row_count, {**values, **check.measure(rows)})
     except EvaluationError as error:
         return _engine_failure(rows, error)
-    except PhloError as error:
+    except TerminalError as error:  # a transient one is no finding: the task tries again
         return _failure(str(error))
 
 
@@ -221,6 +234,7 @@ def _completed(
         execution_time_seconds=round(seconds, 6),
         severity="warn" if "warn" in (check.severity, result.severity) else "error",
         expected=result.expected or check.expectation(),
+        actual=result.actual if result.failed is None else result.actual or f"{result.failed} rows fail",
     )
 
 
