@@ -12,6 +12,7 @@ The whole error tree. A class says whether a retry can help.
         ├── SourceRejectedError      401, 404 and other answers that need a person
         ├── SchemaError              the batch does not fit the table, or the schema cannot be used
         ├── ValidationError          rows break the validation schema (carries the failures)
+        ├── AccountingError          what was read is not what was merged, set aside or dropped
         └── QualityCheckError        blocking checks failed (carries all results)
 """
 
@@ -64,6 +65,10 @@ class ValidationError(TerminalError):
     def __init__(self, message: str, failures: Sequence[Any] = ()) -> None:
         super().__init__(message)
         self.failures = tuple(failures)
+
+
+class AccountingError(TerminalError):
+    """The counts of a run do not add up; nothing was published."""
 
 
 class QualityCheckError(TerminalError):

@@ -28,10 +28,15 @@ from airflow_provider_phlo.exceptions import (
     SourceRejectedError,
     SourceUnavailableError,
 )
+from airflow_provider_phlo.records import Malformed, record_of
 
 log = logging.getLogger(__name__)
 
 Chunk: TypeAlias = "list[Mapping[str, Any]] | pa.Table"
+# of text in the records of a chunk: rows count little where one of them holds megabytes
+CHUNK_BYTES = 64 * 1024 * 1024
+# records that are drawn before their size is looked at
+PIECE = 100
 
 
 @contextmanager
@@ -104,10 +109,11 @@ def _request_error(table: str, error: requests.RequestException) -> PhloError:
 
 def chunks(yielded: Any, table: str, size: int) -> Iterator[Chunk]:
     """
-    Yield lists of records and Arrow tables of at most ``size`` rows, in arrival order.
+    Yield lists of records and Arrow tables of at most ``size`` rows, in arrival order; fewer rows if they are large.
 
-    :param yielded: a dlt source or resource, an iterable of records, pages of them, Arrow tables or data frames, or
-        one of these.
+    :param yielded: a dlt source or resource, an iterable of records, lines of JSON, pages of them, Arrow tables or data
+        frames, or one of these. What stands in place of a record (a number, a broken line) is a
+        :class:`~airflow_provider_phlo.records.Malformed` one.
     :param table: the table it is for; named in errors.
     :raises ConfigurationError: if it is something else.
     """
@@ -131,7 +137,7 @@ def _items(yielded: Any, table: str) -> Iterator[Any]:
         )
     if _is_record(yielded) or (_is_tabular(yielded) and not isinstance(yielded, pa.RecordBatchReader)):
         yielded = [yielded]
-    if not hasattr(yielded, "__iter__"):
+    if not hasattr(yielded, "__iter__") or isinstance(yielded, (str, bytes, bytearray)):
         raise ConfigurationError(
             f"{table}: the source returned a {type(yielded).__name__}: return a dlt source or resource, an iterable of "
             "records, Arrow tables or data frames, or None."
@@ -183,10 +189,14 @@ def _is_tabular(item: Any) -> bool:
     return is_pandas or hasattr(item, "__arrow_c_stream__") or isinstance(item, pa.RecordBatch)
 
 
+# what JSON has in place of a record, and lines of JSON
+_JSON_VALUES = (str, bytes, bytearray, bool, int, float, list, type(None))
+
+
 def _parts(item: Any, table: str) -> Iterator[Mapping[str, Any] | pa.Table]:
     """Yield ``item`` as a mapping or an Arrow table; a frame of mixed values as mappings."""
-    if isinstance(item, Mapping):
-        yield item
+    if isinstance(item, (Mapping, *_JSON_VALUES)):
+        yield record_of(item)
     elif isinstance(item, pa.RecordBatch):
         yield pa.Table.from_batches([item])
     elif type(item).__module__.partition(".")[0] == "pandas" and hasattr(item, "columns"):
@@ -227,8 +237,28 @@ def _mapping(record: Any) -> Mapping[str, Any]:
 
 
 def _lists(records: Iterator[Any], size: int) -> Iterator[list[Mapping[str, Any]]]:
-    while some := list(islice(records, size)):
-        yield some
+    held: list[Mapping[str, Any]] = []
+    weight = 0
+    while some := list(islice(records, min(size - len(held), PIECE))):
+        held += some
+        weight += sum(map(_weight, some))
+        if len(held) == size or weight >= CHUNK_BYTES:
+            yield held
+            held, weight = [], 0
+    if held:
+        yield held
+
+
+def _weight(record: Mapping[str, Any]) -> int:
+    """Return about how many bytes of text a record has; what lies deep inside is not looked at."""
+    total = 0
+    for member in (record.raw,) if isinstance(record, Malformed) else record.values():
+        kind = type(member)
+        if kind is str or kind is bytes:
+            total += len(member)
+        elif kind is dict or kind is list:
+            total += sum(len(each) for each in (member.values() if kind is dict else member) if type(each) is str)
+    return total
 
 
 def _tables(tables: Iterator[Any], size: int) -> Iterator[pa.Table]:
@@ -240,6 +270,9 @@ def _tables(tables: Iterator[Any], size: int) -> Iterator[pa.Table]:
             full = len(whole) - len(whole) % size
             yield from (whole.slice(start, size) for start in range(0, full, size))
             held = [whole.slice(full)]
+        elif sum(each.nbytes for each in held) >= CHUNK_BYTES:
+            yield pa.concat_tables(held)
+            held = [table.slice(0, 0)]
     rest = pa.concat_tables(held)
     if len(rest):
         yield rest

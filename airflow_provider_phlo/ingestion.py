@@ -11,9 +11,8 @@ import datetime
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from hashlib import blake2b
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +24,18 @@ import dlt
 import numpy as np
 import pyarrow as pa
 
-from airflow_provider_phlo import staging
-from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
+from airflow_provider_phlo import staging, transforms
+from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.extraction import Chunk, chunks, dlt_state, hard_delete_column, plain_errors, state_text
-from airflow_provider_phlo.row_hash import canonical_json, row_hashes
+from airflow_provider_phlo.records import Origin
+from airflow_provider_phlo.rejects import HASH, QUARANTINE_SCHEMA, Rejected, Rejects
+from airflow_provider_phlo.row_hash import row_hashes
 from airflow_provider_phlo.schemas import conform
 from airflow_provider_phlo.schemas.columns import TIMESTAMP, ModelColumns
-from airflow_provider_phlo.schemas.conform import Failure
 from airflow_provider_phlo.schemas.iceberg import METADATA_COLUMNS
+from airflow_provider_phlo.schemas.names import Failure
 from airflow_provider_phlo.schemas.validation import (
+    FailureCount,
     bad_rows,
     counted,
     duplicate_rows,
@@ -41,25 +43,11 @@ from airflow_provider_phlo.schemas.validation import (
     raise_for,
     validate,
 )
+from airflow_provider_phlo.transforms import Transform
+
+__all__ = ["QUARANTINE_SCHEMA", "StagingPlan", "stage"]
 
 log = logging.getLogger(__name__)
-
-Transform = Callable[[pa.Table], pa.Table]
-HASH = "_phlo_row_hash"
-QUARANTINE_SCHEMA = pa.schema(
-    [
-        ("quarantine_id", pa.string()),
-        ("reason", pa.string()),
-        ("column_name", pa.string()),
-        ("check_name", pa.string()),
-        ("run_id", pa.string()),
-        ("partition_date", pa.date32()),
-        ("source_position", pa.int64()),
-        ("record", pa.string()),
-        ("quarantined_at", TIMESTAMP),
-        (HASH, pa.string()),
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -102,6 +90,8 @@ def stage(
     pipelines_dir: Path,
     state: str = "",
     refresh: bool = False,
+    replay: bool = False,
+    hard_delete: str = "",
 ) -> staging.StagedBatch | None:
     """
     Stage what ``source`` yields, unless this run has staged it before.
@@ -113,6 +103,8 @@ def stage(
     :param pipelines_dir: where dlt keeps its working files.
     :param state: dlt's state as the last published run left it.
     :param refresh: extract again even if the batch is there.
+    :param replay: ``source`` yields records out of the quarantine: bad ones stay there, whatever ``plan.strict`` says.
+    :param hard_delete: the column that marks deletions; the hint of the dlt resource when empty.
     :returns: the staged batch, or None when ``source`` returned None.
     :raises ValidationError: if ``plan.strict`` and a row breaks the schema; always for a rule that names no rows.
     """
@@ -127,7 +119,8 @@ def stage(
         if yielded is None:
             return None
         writer = staging.BatchWriter(root, plan.table, partition_date, token)
-        stager = _Stager(plan, writer, run_id, partition_date)
+        stager = _Stager(replace(plan, strict=False) if replay else plan, writer, run_id, partition_date, replay)
+        stager.rejects.hard_delete = hard_delete or hard_delete_column(yielded, stager.normalize)
         for chunk in chunks(yielded, plan.table, plan.batch_rows):
             stager.add(chunk)
         stager.close()
@@ -142,46 +135,116 @@ def stage(
             files=tuple(writer.files),
             rejected_files=tuple(writer.rejected_files),
             read=stager.read,
-            rows=stager.read - stager.bad,
+            added=stager.added,
+            dropped=stager.dropped,
+            rows=stager.rows,
             quarantined=stager.bad,
             seconds=round(time.monotonic() - started, 3),
             state=new_state,
-            hard_delete=hard_delete_column(yielded, stager.normalize),
+            hard_delete=stager.rejects.hard_delete,
+            replay=replay,
         )
     )
 
 
-class _Stager:
-    """Check and stage one attempt's chunks; count what was read and what is bad."""
+@dataclass(frozen=True)
+class _Part:
+    """
+    Rows of a chunk, as they are to be checked.
 
-    def __init__(self, plan: StagingPlan, writer: staging.BatchWriter, run_id: str, partition_date: str) -> None:
+    :param content: records or an Arrow table, as transforms leave them.
+    :param origins: of each row, the position of its record in the chunk, -1 for none.
+    """
+
+    content: Chunk
+    origins: np.ndarray
+
+
+class _Stager:
+    """Check and stage one attempt's chunks; count what was read and what becomes of it."""
+
+    def __init__(
+        self, plan: StagingPlan, writer: staging.BatchWriter, run_id: str, partition_date: str, replay: bool
+    ) -> None:
         self.plan = plan
         self.writer = writer
         self.run_id = run_id
         self.partition_date = partition_date
         self.load_id = str(time.time())
-        self.read = 0
-        self.bad = 0
-        self.found: list[tuple[int, Failure]] = []
-        self.occurrences: dict[str, int] = {}
-        # of each staged file, the positions in the source that its rows have
-        self.positions: list[np.ndarray | range] = []
+        self.read = self.added = self.dropped = self.rows = self.bad = 0
+        self.summary: list[FailureCount] = []
         self.normalize = dlt.Schema("phlo").naming.normalize_identifier
+        self.replay = replay
+        self.rejects = Rejects(run_id, partition_date, datetime.datetime.now(datetime.UTC))
+        # of each staged file, the positions in the source that its rows have, -1 for none
+        self.positions: list[np.ndarray] = []
+        # of a replay, by position, where in the quarantine the records come from
+        self.origins: list[Origin | None] = []
 
     def add(self, chunk: Chunk) -> None:
         """Convert, validate and stage one chunk."""
-        chunk, rows, failures = _checked(chunk, self.plan, self.normalize)
-        self.found += [(self.read, failure) for failure in failures]
-        positions: np.ndarray | range = range(self.read, self.read + len(rows))
+        start = self.read
+        self.read += len(chunk)
+        if self.replay:
+            self.origins += [getattr(record, "origin", None) for record in chunk]
+        part = self._transformed(chunk, start) if self.plan.transforms else _Part(chunk, np.arange(len(chunk)))
+        rows, failures = _checked(part.content, self.plan, self.normalize)
+        # where the transforms have lost it, the position in what they made has to do
+        known = part.origins >= 0
+        self._note(failures, np.where(known, part.origins, np.arange(len(rows))) + start)
+        positions = np.where(known, part.origins + start, -1)
         bad = bad_rows(failures)
         if bad:
-            self._reject(_records(chunk, bad), [row + self.read for row in bad], _reasons(failures, self.read))
             keep = _all_but(bad, len(rows))
-            rows, positions = rows.filter(pa.array(keep)), np.asarray(positions)[keep]
+            if self.added:
+                keep &= ~np.isin(part.origins, part.origins[~keep & known])
+            self._reject(_rejected(chunk, part, bad, failures), start)
+            self.added -= int((~keep).sum()) - len(_first_of_each(part, bad))
+            rows, positions = _without_lost_columns(rows.filter(pa.array(keep)), self.plan), positions[keep]
         if len(rows):
-            self.writer.write(self._with_metadata(rows))
+            self.writer.write(self._with_metadata(rows, positions))
             self.positions.append(positions)
-        self.read += len(chunk)
+            self.rows += len(rows)
+
+    def _transformed(self, chunk: Chunk, start: int) -> _Part:
+        """Apply the transforms to what can be read; records that cannot are set aside before."""
+        wanted = {column.name: column.type for column in self.plan.declared.columns} if self.plan.declared else {}
+        # a declared type, where all values of a column have it; what the transforms return is converted once more
+        table, failures = conform.conform(chunk, None, self.normalize, {**self.plan.known_types, **wanted})
+        positions = np.arange(len(table))
+        bad = bad_rows(failures)
+        if bad:
+            self._note(failures, positions + start)
+            self._reject(_rejected(chunk, _Part(chunk, positions), bad, failures), start)
+            keep = _all_but(bad, len(table))
+            table, positions = table.filter(pa.array(keep)), positions[keep]
+        found = self._apply(table, positions)
+        self.added += found.added
+        self.dropped += found.dropped
+        if found.added or found.dropped:
+            log.info("%s: transforms made %d rows of %d", self.plan.table, len(found.rows), len(table))
+        origins = np.full(len(found.rows), -1) if found.origins is None else found.origins
+        return _Part(found.rows, origins)
+
+    def _apply(self, table: pa.Table, positions: np.ndarray) -> transforms.Transformed:
+        found = transforms.apply(self.plan.transforms, table, positions, self.plan.table)
+        if found.origins is None and self.replay:
+            # a replay has to know which record failed again: one by one, all rows are of that one
+            alone = [self._of_one(table.slice(row, 1), positions[row : row + 1]) for row in range(len(table))]
+            return transforms.together(alone)
+        return found
+
+    def _of_one(self, record: pa.Table, position: np.ndarray) -> transforms.Transformed:
+        found = transforms.apply(self.plan.transforms, record, position, self.plan.table)
+        return replace(found, origins=np.repeat(position, len(found.rows)))
+
+    def _note(self, failures: Sequence[Failure], positions: np.ndarray) -> None:
+        """Count failures, and keep where the first of them are in the source."""
+        at = [
+            each if each.rows is None else Failure(each.column, each.check, tuple(positions[[*each.rows]].tolist()))
+            for each in failures
+        ]
+        self.summary = counted([(0, each) for each in at], self.summary)
 
     def close(self) -> None:
         """Look at the batch as a whole: rules that are broken, types that differ, values that are not unique."""
@@ -191,13 +254,12 @@ class _Stager:
             for columns in self.plan.declared.unique_sets():
                 self._check_unique(columns)
             self._raise_for_failures()
-        for failure in counted(self.found):
+        for failure in self.summary:
             log.warning("%s: quarantined: %s", self.plan.table, failure)
 
     def _raise_for_failures(self) -> None:
-        summary = counted(self.found)
-        if self.plan.strict or any(failure.count is None for failure in summary):
-            raise_for(summary, self.plan.table, self.bad)
+        if self.plan.strict or any(failure.count is None for failure in self.summary):
+            raise_for(self.summary, self.plan.table, self.bad)
 
     def _unify_types(self) -> None:
         """Give the columns of all files one type, and their rows the hashes that go with it."""
@@ -234,51 +296,44 @@ class _Stager:
 
     def _set_aside(self, number: int, rows: np.ndarray, rule: Failure) -> None:
         """Move staged rows to the quarantine."""
-        sources = np.asarray(self.positions[number])
-        positions = sources[rows].tolist()
-        self.found.append((0, Failure(rule.column, rule.check, tuple(positions))))
+        positions = self.positions[number]
+        self._note([Failure(rule.column, rule.check, tuple(range(len(rows))))], positions[rows])
         staged = self.writer.read(number)
         source_columns = [name for name in staged.column_names if name not in METADATA_COLUMNS]
         records = staged.select(source_columns).take(rows).to_pylist()
-        self._reject(records, positions, {position: [rule] for position in positions})
+        places = [int(position) if position >= 0 else None for position in positions[rows]]
+        self._reject([Rejected(*each, [rule]) for each in zip(records, places, strict=True)], 0)
         keep = _all_but(rows, len(staged))
-        self.positions[number] = sources[keep]
+        self.positions[number] = positions[keep]
         self.writer.rewrite(number, staged.filter(pa.array(keep)))
+        self.rows -= len(rows)
 
-    def _reject(
-        self, records: Iterable[Mapping[str, Any]], positions: list[int], reasons: Mapping[int, Sequence[Failure]]
-    ) -> None:
-        """
-        Stage rows for the quarantine.
-
-        The id depends on the record, the broken rules and the how-manieth such record of the run it is: a rerun over
-        the same data quarantines nothing twice.
-        """
-        rows = []
-        for position, record in zip(positions, records, strict=True):
-            text = canonical_json(record)
-            rules = "; ".join(f"{failure.column or 'row'}: {failure.check}" for failure in reasons[position])
-            content = blake2b(f"{text}\n{rules}".encode(), digest_size=16).hexdigest()
-            self.occurrences[content] = self.occurrences.get(content, 0) + 1
-            rows.append(
-                {
-                    "quarantine_id": f"{content}-{self.occurrences[content]}",
-                    "reason": rules,
-                    "column_name": reasons[position][0].column,
-                    "check_name": reasons[position][0].check,
-                    "run_id": self.run_id,
-                    "partition_date": datetime.date.fromisoformat(self.partition_date),
-                    "source_position": position,
-                    "record": text,
-                    "quarantined_at": datetime.datetime.now(datetime.UTC),
-                    # the id is the content: a record that is there stays as it is
-                    HASH: f"{content}-{self.occurrences[content]}",
-                }
+    def _reject(self, rejected: Sequence[Rejected], start: int) -> None:
+        """Stage records for the quarantine; their positions count from ``start``."""
+        at = [None if each.position is None else each.position + start for each in rejected]
+        origins = [self._origin(position) for position in at]
+        self.bad += len(rejected)
+        self.writer.reject(
+            self.rejects.rows(
+                [
+                    replace(each, position=position, origin=origin)
+                    for each, position, origin in zip(rejected, at, origins, strict=True)
+                ]
             )
-        self.bad += len(rows)
-        self.writer.reject(pa.Table.from_pylist(rows, schema=QUARANTINE_SCHEMA))
+        )
 
-    def _with_metadata(self, rows: pa.Table) -> pa.Table:
+    def _origin(self, position: int | None) -> Origin | None:
+        return self.origins[position] if position is not None and position < len(self.origins) else None
+
+    def _arrived(self, positions: np.ndarray) -> pa.Array:
+        """Return when rows arrived: now, or of a replay when they did so first."""
+        now = datetime.datetime.now(datetime.UTC)
+        if not self.replay:
+            return pa.repeat(pa.scalar(now, TIMESTAMP), len(positions))
+        origins = [self._origin(int(position)) if position >= 0 else None for position in positions]
+        return pa.array([now if each is None else each.arrived_at for each in origins], TIMESTAMP)
+
+    def _with_metadata(self, rows: pa.Table, positions: np.ndarray) -> pa.Table:
         if not self.plan.metadata_columns:
             return rows
         rows = rows.select([name for name in rows.column_names if name not in METADATA_COLUMNS])
@@ -286,7 +341,7 @@ class _Stager:
         values = (
             pa.repeat(pa.scalar(self.load_id), count),
             pa.array(_row_ids(count), pa.string()),
-            pa.repeat(pa.scalar(datetime.datetime.now(datetime.UTC), TIMESTAMP), count),
+            self._arrived(positions),
             pa.repeat(pa.scalar(self.run_id), count),
             pa.repeat(pa.scalar(datetime.date.fromisoformat(self.partition_date), pa.date32()), count),
             row_hashes(rows),
@@ -296,49 +351,69 @@ class _Stager:
         return rows
 
 
-def _checked(chunk: Chunk, plan: StagingPlan, normalize: Callable[[str], str]) -> tuple[Chunk, pa.Table, list[Failure]]:
-    """Return the chunk as transforms leave it, its rows converted, and everything wrong with them."""
-    if plan.transforms:
-        chunk = _transformed(chunk, plan, normalize)
-    rows, failures = conform.conform(chunk, plan.declared, normalize, plan.known_types)
+def _checked(content: Chunk, plan: StagingPlan, normalize: Callable[[str], str]) -> tuple[pa.Table, list[Failure]]:
+    """Return the rows converted, and everything wrong with them."""
+    rows, failures = conform.conform(content, plan.declared, normalize, plan.known_types)
     missing = [name for name in plan.key if name not in rows.column_names]
-    if missing and len(rows):
+    if missing and len(bad_rows(failures)) < len(rows):
         raise SchemaError(
             f"{plan.table}: key column(s) {', '.join(missing)} are not in the data; "
             f"it has {', '.join(rows.column_names)}."
         )
     if plan.declared is not None and plan.check_rows:
-        rows, failures = validate(rows, plan.declared, key=plan.key, conversion_failures=failures)
-    else:
-        failures = missing_values(rows, plan.declared, key=plan.key, conversion_failures=failures)
-    return chunk, rows, failures
+        return validate(rows, plan.declared, key=plan.key, conversion_failures=failures)
+    return rows, missing_values(rows, plan.declared, key=plan.key, conversion_failures=failures)
 
 
-def _transformed(chunk: Chunk, plan: StagingPlan, normalize: Callable[[str], str]) -> pa.Table:
+def _rejected(chunk: Chunk, part: _Part, bad: Sequence[int], failures: Sequence[Failure]) -> list[Rejected]:
     """
-    Apply the transforms. What they drop counts as never read; what they add counts.
+    Return the bad records: the source's own, or where those are not known, what transforms made of them.
 
-    They see a declared type where all values of a column have it; what they return is converted once more.
+    A record of which transforms have made several rows is bad as a whole: a replay reads it as a whole.
     """
-    wanted = {column.name: column.type for column in plan.declared.columns} if plan.declared else {}
-    table, _ = conform.conform(chunk, None, normalize, {**plan.known_types, **wanted})
-    for transform in plan.transforms:
-        result = transform(table)
-        if not isinstance(result, pa.Table):
-            raise ConfigurationError(
-                f"{plan.table}: transform {transform!r} returned {type(result).__name__}, not a pyarrow.Table."
-            )
-        table = result
-    if len(table) != len(chunk):
-        log.info("%s: transforms made %d rows of %d", plan.table, len(table), len(chunk))
-    return table
+    of_record = _first_of_each(part, bad)
+    first = {origin: row for row, origin in of_record.items() if origin >= 0}
+    reasons: dict[int, dict[Failure, None]] = {}
+    for failure in failures:
+        for row in failure.rows or ():
+            at = first.get(int(part.origins[row]), row)
+            reasons.setdefault(at, {})[replace(failure, rows=None)] = None
+    originals = iter(_records(chunk, [origin for origin in of_record.values() if origin >= 0]))
+    made = iter(_records(part.content, [row for row, origin in of_record.items() if origin < 0]))
+    return [
+        Rejected(next(originals if origin >= 0 else made), origin if origin >= 0 else None, [*reasons[row]])
+        for row, origin in of_record.items()
+    ]
 
 
-def _records(chunk: Chunk, rows: Sequence[int]) -> list[Mapping[str, Any]]:
-    if isinstance(chunk, pa.Table):
-        records: list[Mapping[str, Any]] = chunk.take(list(rows)).to_pylist()
+def _first_of_each(part: _Part, bad: Sequence[int]) -> dict[int, int]:
+    """Return the first bad row of each record with the position of the record; -1 where that is not known."""
+    found: dict[int, int] = {}
+    seen: set[int] = set()
+    for row in bad:
+        origin = int(part.origins[row])
+        if origin < 0 or origin not in seen:
+            found[row] = origin
+            seen.add(origin)
+    return found
+
+
+def _without_lost_columns(rows: pa.Table, plan: StagingPlan) -> pa.Table:
+    """Return ``rows`` without undeclared columns that only bad rows had."""
+    declared = plan.declared
+    lost = [
+        name
+        for name in rows.column_names
+        if (declared is None or name not in declared) and rows[name].null_count == len(rows)
+    ]
+    return rows.drop_columns(lost)
+
+
+def _records(content: Chunk, rows: Sequence[int]) -> list[Mapping[str, Any]]:
+    if isinstance(content, pa.Table):
+        records: list[Mapping[str, Any]] = content.take(list(rows)).to_pylist() if rows else []
         return records
-    return [chunk[row] for row in rows]
+    return [content[row] for row in rows]
 
 
 def _all_but(rows: Sequence[int] | np.ndarray, count: int) -> np.ndarray:
@@ -351,11 +426,3 @@ def _row_ids(count: int) -> list[str]:
     """Return ``count`` random ids of 80 bits, as dlt gives its rows."""
     digits = np.random.default_rng().bytes(10 * count).hex()
     return [digits[start : start + 20] for start in range(0, 20 * count, 20)]
-
-
-def _reasons(failures: Iterable[Failure], offset: int) -> dict[int, list[Failure]]:
-    reasons: dict[int, list[Failure]] = {}
-    for failure in failures:
-        for row in failure.rows or ():
-            reasons.setdefault(row + offset, []).append(failure)
-    return reasons

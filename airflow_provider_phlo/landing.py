@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
@@ -14,22 +14,25 @@ from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 
-from airflow_provider_phlo import staging
-from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
+from airflow_provider_phlo import quarantine, staging
+from airflow_provider_phlo.accounting import Accounting, require_equal
+from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg import branches, publication, tables
 from airflow_provider_phlo.iceberg.batch import Rows
 from airflow_provider_phlo.iceberg.branches import SET_BACK_PROPERTY, STATE_PROPERTY
-from airflow_provider_phlo.iceberg.commits import pause
+from airflow_provider_phlo.iceberg.commits import until_done
 from airflow_provider_phlo.iceberg.declared import declare_columns
 from airflow_provider_phlo.iceberg.merge import MergePlan, MergeResult, merge
 from airflow_provider_phlo.iceberg.publication import Publication, RunBranch, run_branch
+from airflow_provider_phlo.quarantine import quarantine_table
 from airflow_provider_phlo.schemas.columns import ModelColumns
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg, pandera_to_iceberg
 
-log = logging.getLogger(__name__)
-Result = TypeVar("Result")
+__all__ = ["quarantine_table"]
 
-PUBLISH_ATTEMPTS = 20
+log = logging.getLogger(__name__)
+
+ARRIVED_AT = "_cascade_ingested_at"
 
 
 @dataclass(frozen=True)
@@ -103,11 +106,6 @@ class EmbeddedEngine:
 EMBEDDED = EmbeddedEngine()
 
 
-def quarantine_table(table: str) -> str:
-    """Return the name of the table that holds the rejected rows of ``table``."""
-    return f"{table}__quarantine"
-
-
 def table_state(table: Table | None) -> str:
     """Return dlt's state as the last published run of ``table`` left it."""
     return table.properties.get(STATE_PROPERTY, "") if table is not None else ""
@@ -135,6 +133,8 @@ def land(
     :returns: counts and the branch's snapshot as a JSON object; the first result, if the run has published already;
         None for an empty batch of a table that nobody has described yet.
     """
+    if batch.replay:
+        _require_replayable(definition)
     engine.recover(catalog, definition.table, batch.token)
     published = _published(catalog, definition.table, batch.token)
     if published is not None:
@@ -142,13 +142,17 @@ def land(
     rows = staging.StagedRows(root, batch)
     described = definition.declared is not None or rows.schema.names or catalog.table_exists(definition.table)
     landed = _merged(catalog, batch, rows, definition, engine) if described else None
-    _quarantine(catalog, root, batch)
+    quarantine.add(catalog, root, batch)
     return landed
 
 
 def _published(catalog: Catalog, identifier: str, token: str) -> dict[str, Any] | None:
     table = tables.find_table(catalog, identifier)
     result = branches.published_result(table, token) if table else None
+    if result == branches.WITHDRAWN:
+        raise ConfigurationError(
+            f"{identifier}: another replay has taken over the records of run {token}: there is nothing left to do."
+        )
     if result is not None:
         log.info("%s: run %s has published before, nothing to do", identifier, token)
     return result
@@ -158,7 +162,8 @@ def _merged(
     catalog: Catalog, batch: staging.StagedBatch, rows: staging.StagedRows, definition: TableDefinition, engine: Engine
 ) -> dict[str, Any]:
     run = run_branch(catalog, branches.branch_name(batch.token))
-    summary = {"phlo.run-id": batch.run_id, "phlo.read": str(batch.read), "phlo.quarantined": str(batch.quarantined)}
+    counted = {name: getattr(batch, name) for name in ("read", "added", "dropped", "quarantined")}
+    summary = {"phlo.run-id": batch.run_id, **{f"phlo.{name}": str(value) for name, value in counted.items()}}
 
     def attempt() -> MergeResult:
         run.start(definition.table)
@@ -167,35 +172,78 @@ def _merged(
             run.target,
             definition.table,
             rows,
-            _plan(definition, batch),
+            _plan(definition, batch, rows.schema),
             token=batch.token,
             partition_date=batch.partition_date,
             summary=summary,
             branch=run.ref,
         )
 
-    return _landed(batch, _until_done(attempt, definition.table))
-
-
-def _landed(batch: staging.StagedBatch, result: MergeResult) -> dict[str, Any]:
-    return {
+    merged = until_done(attempt, definition.table)
+    landed = {
         "table": batch.table,
         "partition_date": batch.partition_date,
         "token": batch.token,
         "branch": branches.branch_name(batch.token),
         "folder": batch.folder,
-        "read": batch.read,
-        "quarantined": batch.quarantined,
-        **result.to_dict(),
+        **({"replay": True} if batch.replay else {}),
+        **counted,
+        **merged.to_dict(),
     }
+    _require_accounted(run.target, batch, rows, landed)
+    return landed
 
 
-def _plan(definition: TableDefinition, batch: staging.StagedBatch) -> MergePlan:
-    """Return the plan, with the hint of a dlt resource where the author says nothing else."""
+def _require_accounted(
+    catalog: Catalog, batch: staging.StagedBatch, rows: staging.StagedRows, landed: Mapping[str, Any]
+) -> None:
+    """
+    Check that what was read is what was merged, set aside or dropped, by files and snapshot too.
+
+    :raises AccountingError: if not; nothing is published then.
+    """
+    names = batch.table, batch.run_id
+    found = Accounting.of(landed)
+    found.require_balance(*names)
+    require_equal("rows that were merged", landed["rows"], batch.rows, *names)
+    require_equal("rows in the staged files", rows.count(), batch.rows, *names)
+    snapshot = catalog.load_table(batch.table).snapshot_by_id(landed["snapshot_id"]) if landed["snapshot_id"] else None
+    if snapshot is not None and snapshot.summary is not None:
+        facts = snapshot.summary.additional_properties
+        grown = int(facts.get("added-records", 0)) - int(facts.get("deleted-records", 0))
+        expected = found.inserted - found.deleted - landed["replaced"] - landed["deleted_duplicates"]
+        require_equal("rows by which the table grew", grown, expected, *names)
+    log.info("%s %s: %s", batch.table, batch.partition_date, found)
+
+
+def _plan(definition: TableDefinition, batch: staging.StagedBatch, columns: pa.Schema) -> MergePlan:
+    """Return the plan, with the hint of a dlt resource where the author says nothing else and rows have the column."""
     plan = definition.plan
-    if batch.hard_delete and plan.strategy == "merge" and plan.hard_delete is None:
-        return replace(plan, hard_delete=batch.hard_delete)
+    if batch.hard_delete in columns.names and plan.strategy == "merge" and plan.hard_delete is None:
+        plan = replace(plan, hard_delete=batch.hard_delete)
+    if batch.replay and plan.strategy == "merge" and plan.order_by is None:
+        # a record counts as having arrived when it did first: what came after it stays
+        return replace(plan, order_by=ARRIVED_AT)
     return plan
+
+
+def _require_replayable(definition: TableDefinition) -> None:
+    """
+    Check that records out of the quarantine can be merged without harm to newer ones.
+
+    :raises ConfigurationError: if a partition would be replaced, or nothing tells which is newer.
+    """
+    plan = definition.plan
+    if plan.strategy == "replace":
+        raise ConfigurationError(
+            f"{definition.table}: merge_strategy='replace' takes a partition as a whole, a replay would leave nothing "
+            "but its records there: run the partition date again, which reads them too."
+        )
+    if plan.strategy == "merge" and plan.order_by is None and not definition.metadata_columns:
+        raise ConfigurationError(
+            f"{definition.table}: nothing tells whether a record out of the quarantine is older than the table's row: "
+            "name a column in merge_config={'order_by': …}, or keep the metadata columns."
+        )
 
 
 def _prepare(catalog: Catalog, definition: TableDefinition, columns: pa.Schema, rows: Iterable[pa.Table]) -> None:
@@ -240,26 +288,6 @@ def _schema(definition: TableDefinition, columns: pa.Schema) -> Schema:
     return pandera_to_iceberg(definition.declared.model, metadata_columns=definition.metadata_columns)
 
 
-def _quarantine(catalog: Catalog, root: Any, batch: staging.StagedBatch) -> None:
-    """Publish the rejected rows at once: they are there to be looked at, whatever becomes of the run."""
-    rejected = staging.read_rejected(root, batch)
-    if not len(rejected):
-        return
-    table = quarantine_table(batch.table)
-    plan = MergePlan(key=("quarantine_id",))
-    definition = TableDefinition(table, plan, partition_by=("partition_date",), metadata_columns=False)
-    run = run_branch(catalog, f"{branches.branch_name(batch.token)}_quarantine")
-
-    def attempt() -> None:
-        run.start(table)
-        _prepare(run.target, definition, rejected.schema, [rejected])
-        day = batch.partition_date
-        merged = merge(run.target, table, rejected, plan, token=batch.token, partition_date=day, branch=run.ref)
-        run.publish(Publication(table, expected_head=merged.head))
-
-    _until_done(attempt, table)
-
-
 def publish(
     catalog: Catalog,
     root: Any,
@@ -282,6 +310,7 @@ def publish(
     published = _published(catalog, definition.table, landed["token"])
     if published is not None:
         run.drop(definition.table)
+        _settle(catalog, landed)
         return published
     batch = staging.load(root, landed["folder"])
     rounds = count()
@@ -291,7 +320,15 @@ def publish(
         engine.publish(catalog, run, _publication(catalog, batch, definition, result))
         return branches.published_result(catalog.load_table(definition.table), batch.token) or dict(result)
 
-    return _until_done(attempt, definition.table)
+    result = until_done(attempt, definition.table)
+    _settle(catalog, landed)
+    return result
+
+
+def _settle(catalog: Catalog, landed: Mapping[str, Any]) -> None:
+    """Mark the records of a replay, once they are in the table."""
+    if landed.get("replay"):
+        quarantine.settle(catalog, landed["table"], landed["token"])
 
 
 def _advanced_state(catalog: Catalog, batch: staging.StagedBatch, definition: TableDefinition) -> dict[str, str]:
@@ -362,7 +399,10 @@ def publish_together(catalog: Catalog, root: Any, landed: Sequence[LandedTable])
             for batch, each, result in zip(batches, landed, results, strict=True)
         ]
 
-    return _until_done(attempt, ", ".join(each.definition.table for each in landed))
+    results = until_done(attempt, ", ".join(each.definition.table for each in landed))
+    for each in landed:
+        _settle(catalog, each.landed)
+    return results
 
 
 def _publication(
@@ -387,17 +427,6 @@ def _rebased(
     result = _merged(catalog, batch, staging.StagedRows(root, batch), definition, engine)
     audit(result["branch"])
     return result
-
-
-def _until_done(attempt: Callable[[], Result], table: str) -> Result:
-    """Repeat ``attempt`` while other writers win; one of them wins every round, so all get through."""
-    for round_number in range(PUBLISH_ATTEMPTS):
-        try:
-            return attempt()
-        except CommitConflictError as conflict:
-            log.info("%s: another writer was faster (%s), merging again on top of it", table, conflict)
-            pause(round_number)
-    raise CommitConflictError(f"{table}: other writers won {PUBLISH_ATTEMPTS} rounds; nothing was published, retry.")
 
 
 def check_definition(definition: TableDefinition) -> TableDefinition:

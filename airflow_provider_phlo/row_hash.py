@@ -35,6 +35,8 @@ _BINARY = (
     pa.types.is_fixed_size_binary,
     pa.types.is_binary_view,
 )
+# what orjson writes
+MAX_DEPTH = 250
 _FLOAT_NAN = np.float64("nan").view(np.int64).item()
 
 
@@ -142,12 +144,33 @@ def _mapped(values: pa.ChunkedArray, text: Callable[[Any], str]) -> pa.ChunkedAr
 
 
 def canonical_json(value: object) -> str:
-    """Return ``value`` as JSON text with sorted keys: equal values give equal text."""
+    """
+    Return ``value`` as JSON text with sorted keys: equal values give equal text.
+
+    :raises ValueError: if it is nested more than 250 levels deep, or has an integer of more than 4300 digits.
+    """
     try:
         return orjson.dumps(value, default=_plain_object, option=_JSON_OPTIONS).decode()
     except TypeError:  # integers beyond 64 bits, halves of surrogate pairs
+        if _is_deep(value):
+            raise ValueError("nested too deeply") from None
         written = json.dumps(value, default=_plain_object, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return written.encode("utf-8", "backslashreplace").decode()
+
+
+def _is_deep(value: Any) -> bool:
+    """Return whether ``value`` is nested more deeply than readers of JSON like; at a depth that no stack decides."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            member
+            for item in level
+            if isinstance(item, (Mapping, list, tuple))
+            for member in (item.values() if isinstance(item, Mapping) else item)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _plain_object(value: Any) -> Any:

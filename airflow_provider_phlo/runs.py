@@ -40,6 +40,38 @@ def partition_date(context: Mapping[str, Any], given: Any = None) -> str:
     return found.isoformat()
 
 
+REPLAY = "phlo_replay"
+_SELECTION = ("run_id", "reason", "ids")
+
+
+def replay(context: Mapping[str, Any]) -> dict[str, Any] | None:
+    """
+    Return what the run is to replay from a quarantine, or None for an ordinary run.
+
+    :param context: Airflow's task context.
+    :returns: ``table``; perhaps ``group``, the task group that fills it; and which records: ``run_id``, ``reason``,
+        ``ids``.
+    :raises ConfigurationError: if the run's conf says it in another way.
+    """
+    found = (context["dag_run"].conf or {}).get(REPLAY)
+    if found is None:
+        return None
+    if not isinstance(found, dict) or not isinstance(found.get("table"), str):
+        raise ConfigurationError(f'{REPLAY} in the run\'s conf: give {{"{REPLAY}": {{"table": "namespace.table"}}}}.')
+    unknown = sorted(set(found) - {"table", "group", *_SELECTION})
+    if unknown:
+        raise ConfigurationError(f"{REPLAY} has unknown {', '.join(unknown)}: it takes {', '.join(_SELECTION)}.")
+    return found
+
+
+def is_replayed_here(wanted: Mapping[str, Any], context: Mapping[str, Any], table: str) -> bool:
+    """Return whether this task is the one that is to replay: of its table, of its group, and the first if mapped."""
+    instance = context["ti"]
+    group = wanted.get("group")
+    here = group is None or group == instance.task_id.rpartition(".")[0]
+    return bool(wanted["table"] == table and here and getattr(instance, "map_index", -1) <= 0)
+
+
 def token(context: Mapping[str, Any], table: str) -> str:
     """
     Return the token of this run for ``table``.

@@ -44,7 +44,10 @@ class StagedBatch:
 
     :param files: Parquet files of good rows, relative to the batch's folder, in arrival order.
     :param rejected_files: Parquet files of rows for the quarantine.
-    :param read: rows that the source yielded; ``read == rows + quarantined``.
+    :param read: records that the source yielded; ``read + added == rows + quarantined + dropped``.
+    :param added: rows that transforms made beside those of records.
+    :param dropped: records of which transforms left no row.
+    :param replay: whether the records came out of the quarantine.
     :param state: dlt's state after the extraction, as its own JSON; empty when the source keeps none.
     :param hard_delete: the column that dlt's hint of this name marks; empty for none.
     """
@@ -62,6 +65,9 @@ class StagedBatch:
     seconds: float = 0.0
     state: str = ""
     hard_delete: str = ""
+    added: int = 0
+    dropped: int = 0
+    replay: bool = False
     staged_at: float = field(default_factory=time.time)
 
     @property
@@ -179,11 +185,12 @@ class StagedRows:
     The staged rows of a batch in arrival order, a file at a time; those of a small batch are read once.
 
     :param root: the staging root.
+    :param files: others of the batch's files than those of good rows.
     """
 
-    def __init__(self, root: Any, batch: StagedBatch) -> None:
+    def __init__(self, root: Any, batch: StagedBatch, files: tuple[str, ...] | None = None) -> None:
         self._folder = root / batch.folder
-        self._files = batch.files
+        self._files = batch.files if files is None else files
         self._kept: list[pa.Table] | None = None
         self.schema = common_schema(self._schema_of(name) for name in self._files)
 
@@ -203,6 +210,14 @@ class StagedRows:
                 kept = kept if size <= BYTES_IN_MEMORY else None
             yield rows
         self._kept = kept
+
+    def count(self) -> int:
+        """Return how many rows the files have, as they say themselves."""
+        total = 0
+        for name in self._files:
+            with _intact(self._folder / name), (self._folder / name).open("rb") as source:
+                total += pq.read_metadata(source).num_rows
+        return total
 
     def _schema_of(self, name: str) -> pa.Schema:
         with _intact(self._folder / name), (self._folder / name).open("rb") as source:

@@ -66,6 +66,13 @@ _LISTED = _output("table", "json")
 _TABLE = Argument(("table",), {"help": "namespace.table, or a table of the default namespace"})
 _BRANCH = Argument(("--branch",), {"help": "A branch instead of main", "default": "main"})
 _CATALOG = "airflow_provider_phlo.cli.catalog"
+_QUARANTINE = "airflow_provider_phlo.cli.quarantine"
+_RECORDS = (
+    Argument(("--run",), {"help": "Only what this run has set aside (its run_id)"}),
+    Argument(("--reason",), {"help": "Only where the reason has this in it, a column or a check"}),
+    Argument(("--date",), {"help": "Only of this partition date, YYYY-MM-DD"}),
+    Argument(("--id",), {"help": "Only these (quarantine_id)", "nargs": "+"}),
+)
 _MAINTENANCE = "airflow_provider_phlo.cli.maintenance"
 _SCHEMA = "airflow_provider_phlo.cli.schema"
 _DESCRIBED = "a table, package.module:Class, path.py:Class, or path.yml:model of a dbt model"
@@ -191,6 +198,48 @@ COMMANDS: tuple[Command | Group, ...] = (
                 arguments=(
                     Argument(("old",), {"help": "What is there"}),
                     Argument(("new",), {"help": "What comes"}),
+                    _LISTED,
+                ),
+            ),
+        ),
+    ),
+    Group(
+        name="quarantine",
+        help="Records that broke a rule: look at them, and read them once more after a fix",
+        commands=(
+            Command(
+                name="list",
+                help="Count them, by table, run, partition date and reason",
+                path=f"{_QUARANTINE}.list_records",
+                arguments=(Argument(("table",), {"help": "A table (all by default)", "nargs": "?"}), _LISTED),
+            ),
+            Command(
+                name="show",
+                help="List those that have not been replayed",
+                description="List those that have not been replayed: reason, run, position. Never their values, unless "
+                "--records asks for them: they may be personal.",
+                path=f"{_QUARANTINE}.show_records",
+                arguments=(
+                    _TABLE,
+                    *_RECORDS,
+                    Argument(("--limit",), {"help": "How many (20)", "type": int, "default": 20}),
+                    Argument(("--records",), {"help": "Print the records too", "action": "store_true"}),
+                    _LISTED,
+                ),
+            ),
+            Command(
+                name="replay",
+                help="Ingest them after a fix of the schema or a transform",
+                description="Ingest them by runs of the DAG that declares the table, one a partition date: with its "
+                "schema, transforms, key, audit and engine as they are now. Those that go in are marked, those that "
+                "fail again stay. A row that came after a record is not overwritten by it. Exit code 1: a run failed, "
+                "2: it was refused.",
+                path=f"{_QUARANTINE}.replay",
+                arguments=(
+                    _TABLE,
+                    *_RECORDS,
+                    Argument(("--dag",), {"help": "The DAG, where several fill the table"}),
+                    Argument(("--no-wait",), {"help": "Do not wait for the runs", "action": "store_true"}),
                     _LISTED,
                 ),
             ),

@@ -48,6 +48,8 @@ class DltHook(BaseHook):
         run_id: str,
         state: str = "",
         refresh: bool = False,
+        replay: bool = False,
+        hard_delete: str = "",
     ) -> StagedBatch | None:
         """Stage what ``source`` yields; see :func:`airflow_provider_phlo.ingestion.stage`."""
         from airflow_provider_phlo import ingestion
@@ -62,4 +64,6 @@ class DltHook(BaseHook):
             pipelines_dir=settings.home() / "dlt",
             state=state,
             refresh=refresh,
+            replay=replay,
+            hard_delete=hard_delete,
         )

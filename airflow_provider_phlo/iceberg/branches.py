@@ -31,6 +31,8 @@ from pyiceberg.table.update import (
 from airflow_provider_phlo.exceptions import CommitConflictError
 from airflow_provider_phlo.iceberg.commits import require_table_branches, retried, set_ref
 
+# the result of a run that may not publish any more
+WITHDRAWN: Mapping[str, Any] = {"withdrawn": True}
 # no snapshot has this id; None is the head of an empty table
 NOT_GIVEN = -1
 BRANCH_PREFIX = "phlo_"
@@ -140,6 +142,29 @@ def publish(
         moved = [set_ref(MAIN_BRANCH, tip)] if tip is not None and tip != main else []
         commit(catalog, table, unmoved, [*moved, *removal, *_property_updates(table, token, result, properties)])
         return main if tip is None else tip
+
+    return retried(attempt, identifier)
+
+
+def withdraw(catalog: Catalog, identifier: str, token: str) -> dict[str, Any]:
+    """
+    See to it that the run with ``token`` does not publish any more, unless it has.
+
+    :returns: what it has published, else :data:`WITHDRAWN`.
+    """
+    branch = branch_name(token)
+
+    def attempt() -> dict[str, Any]:
+        table = catalog.load_table(identifier)
+        found = published_result(table, token)
+        if found is not None:
+            return found
+        tip = head(table, branch)
+        # what publishes moves main, and asserts that its branch is there
+        unmoved = [AssertRefSnapshotId(ref=name, snapshot_id=head(table, name)) for name in (MAIN_BRANCH, branch)]
+        removal = [RemoveSnapshotRefUpdate(ref_name=branch)] if tip is not None else []
+        commit(catalog, table, unmoved, [*removal, *_property_updates(table, token, WITHDRAWN, None)])
+        return dict(WITHDRAWN)
 
     return retried(attempt, identifier)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import random
 import time
 import uuid
@@ -24,9 +25,11 @@ from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationE
 from airflow_provider_phlo.iceberg.catalog import is_nessie
 from airflow_provider_phlo.iceberg.manifests import FileChanges, SnapshotFiles, next_manifests
 
+log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 ATTEMPTS = 50
+PUBLISH_ATTEMPTS = 20
 
 
 @contextmanager
@@ -63,6 +66,22 @@ def retried(attempt: Callable[[], Result], identifier: str) -> Result:
         except CommitFailedException:
             pause(round_number)
     raise CommitConflictError(f"{identifier}: other writers committed first {ATTEMPTS} times in a row; retry.")
+
+
+def until_done(attempt: Callable[[], Result], what: str) -> Result:
+    """
+    Repeat ``attempt`` while other writers win; one of them wins every round, so all get through.
+
+    :param attempt: computes and publishes anew each time.
+    :raises CommitConflictError: if others won every round.
+    """
+    for round_number in range(PUBLISH_ATTEMPTS):
+        try:
+            return attempt()
+        except CommitConflictError as conflict:
+            log.info("%s: another writer was faster (%s), merging again on top of it", what, conflict)
+            pause(round_number)
+    raise CommitConflictError(f"{what}: other writers won {PUBLISH_ATTEMPTS} rounds; nothing was published, retry.")
 
 
 def set_ref(branch: str, snapshot_id: int) -> SetSnapshotRefUpdate:

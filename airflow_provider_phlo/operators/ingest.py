@@ -91,29 +91,51 @@ class IngestOperator(PhloOperator):
 
         name = self.qualified(self.table)
         day = runs.partition_date(context, self.partition_date)
-        table = find_table(PhloIcebergHook(self.iceberg_conn_id).catalog, name)
-        batch = DltHook().stage(
-            lambda: self._call_source(day, context),
-            self._plan(name, table_types(table)),
-            token=runs.token(context, name),
-            partition_date=day,
-            run_id=context["run_id"],
-            state=table_state(table),
-            refresh=self.refresh,
-        )
+        wanted = runs.replay(context)
+        if wanted is not None and not runs.is_replayed_here(wanted, context, name):
+            self.log.info("%s: this run replays records of %s, nothing is read here", name, wanted["table"])
+            return {"table": name, "partition_date": day, "folder": None, "read": 0, "staged": 0, "quarantined": 0}
+        catalog = PhloIcebergHook(self.iceberg_conn_id).catalog
+        table = find_table(catalog, name)
+        plan, token = self._plan(name, table_types(table)), runs.token(context, name)
+        values: dict[str, Any] = {"token": token, "partition_date": day, "run_id": context["run_id"]}
+        if wanted is not None:
+            batch = self._stage_replay(catalog, plan, wanted, values)
+        else:
+            source = functools.partial(self._call_source, day, context)
+            batch = DltHook().stage(source, plan, state=table_state(table), refresh=self.refresh, **values)
         if batch is None:
             raise AirflowSkipException(f"{name}: the source has nothing for {day} (it returned None).")
-        self.log.info("%s %s: read %d, staged %d, bad %d", name, day, batch.read, batch.rows, batch.quarantined)
+        counts = {name: getattr(batch, name) for name in ("read", "added", "dropped", "quarantined")}
+        self.log.info("%s %s: staged %d rows, %s", name, day, batch.rows, counts)
         return {
             "table": name,
             "partition_date": day,
             "token": batch.token,
             "folder": batch.folder,
-            "read": batch.read,
             "staged": batch.rows,
-            "quarantined": batch.quarantined,
+            **counts,
             "seconds": batch.seconds,
         }
+
+    def _stage_replay(self, catalog: Any, plan: Any, wanted: Mapping[str, Any], values: dict[str, Any]) -> Any:
+        """Stage records out of the quarantine instead of what the source has."""
+        from airflow_provider_phlo import quarantine
+        from airflow_provider_phlo.hooks.dlt import DltHook
+
+        table, token, day = plan.table, values["token"], values["partition_date"]
+        selection = quarantine.Selection(
+            wanted.get("run_id"), wanted.get("reason"), day, tuple(wanted.get("ids") or ())
+        )
+        claimed = quarantine.claim(catalog, table, selection, token, values["run_id"])
+        self.log.info("%s %s: %d record(s) of the quarantine are replayed", table, day, claimed)
+        return DltHook().stage(
+            lambda: quarantine.records(catalog, table, token) if claimed else iter(()),
+            plan,
+            replay=True,
+            hard_delete=quarantine.hard_delete(catalog, table, token) if claimed else "",
+            **values,
+        )
 
     def _plan(self, name: str, known_types: dict[str, Any]) -> Any:
         from airflow_provider_phlo.ingestion import StagingPlan

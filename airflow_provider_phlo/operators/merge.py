@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_phlo.landing import Engine, TableDefinition
 
+# where the audit looks when a run has read nothing of a table, because it replays records of another
+MAIN = "main"
 MERGE_OPTIONS = ("deduplication", "deduplication_method", "order_by", "hard_delete")
 
 
@@ -104,6 +106,7 @@ class _LandingOperator(PhloOperator):
         self, context: Context, catalog: Any, landed: Mapping[str, Any], audit: Callable[[Any, str], None]
     ) -> dict[str, Any]:
         from airflow_provider_phlo import landing, staging
+        from airflow_provider_phlo.accounting import Accounting
         from airflow_provider_phlo.hooks.dlt import DltHook
 
         root, definition, engine = DltHook().staging_root, self._definition(), self._engine()
@@ -113,7 +116,7 @@ class _LandingOperator(PhloOperator):
         engine.clean(catalog, definition.table, expired)
         event = {name: value for name, value in result.items() if name != "folder"}
         set_event(context, definition.table, {**event, **self._audited()})
-        self.log.info("%s is published: %s", definition.table, result)
+        self.log.info("%s is published: %s", definition.table, Accounting.of(result))
         return result
 
     def _audited(self) -> dict[str, Any]:
@@ -155,6 +158,8 @@ class MergeOperator(_LandingOperator):
         from airflow_provider_phlo import landing, staging
         from airflow_provider_phlo.hooks.dlt import DltHook
 
+        if self.staged["folder"] is None:
+            return {**self.staged, "branch": MAIN}
         catalog, definition, root = self._catalog(), self._definition(), DltHook().staging_root
         landed = landing.land(catalog, root, staging.load(root, self.staged["folder"]), definition, self._engine())
         if landed is None:
@@ -197,6 +202,8 @@ class PublishBranchOperator(_LandingOperator):
         self.partition_column = partition_column
 
     def run(self, context: Context) -> dict[str, Any]:
+        if self.merged["folder"] is None:
+            return dict(self.merged)
         return self._publish(context, self._catalog(), self.merged, partial(self._audit, context))
 
     def _audit(self, context: Context, catalog: Any, branch: str) -> None:
@@ -255,6 +262,7 @@ class PublishTogetherOperator(PhloOperator):
         landed = [
             landing.LandedTable(merged, merge._definition(), self._audit(context, catalog, merge.table))
             for merge, merged in zip(self.merges, self.merged, strict=True)
+            if merged["folder"] is not None
         ]
         results = landing.publish_together(catalog, root, landed)
         expired = time.time() - settings.staging_retention_days() * 86_400

@@ -19,6 +19,7 @@ from pydantic.errors import PydanticUserError
 
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.schemas.dtypes import UUID, Time
+from airflow_provider_phlo.schemas.polars_models import is_polars, polars_type
 from airflow_provider_phlo.schemas.types import stored_as
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
@@ -110,7 +111,7 @@ def model_columns(model: type[DataFrameModel]) -> ModelColumns:
 
     :raises SchemaError: if it is no Pandera model, or a type has no Iceberg counterpart.
     """
-    if not (isinstance(model, type) and issubclass(model, DataFrameModel)):
+    if not (isinstance(model, type) and (issubclass(model, DataFrameModel) or is_polars(model))):
         raise SchemaError(f"A validation_schema must be a Pandera DataFrameModel class, not {model!r}.")
     hashable: Any = model
     return _model_columns(hashable)
@@ -165,7 +166,7 @@ def _declared_type(model: type[DataFrameModel], name: str, dtype: Any) -> pa.Dat
     info = model.__fields__[name][0]
     where = f"Column {name!r} of {model.__name__}"
     try:
-        return _arrow_type(info, dtype)
+        return polars_type(dtype) if is_polars(model) else _arrow_type(info, dtype)
     except (KeyError, SchemaError):
         raise SchemaError(
             f"{where} has type {_annotation(info)!r}, which has no Iceberg counterpart: use str, int, float, bool, "

@@ -11,7 +11,6 @@ from __future__ import annotations
 import datetime
 import decimal
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import pyarrow as pa
@@ -19,6 +18,7 @@ import pyarrow.compute as pc
 
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.schemas.columns import DECIMAL, TIMESTAMP, Column, ModelColumns
+from airflow_provider_phlo.schemas.names import Failure, Records, columns_of_records, is_name
 from airflow_provider_phlo.schemas.values import (
     ARROW_ERRORS,
     CONVERSION_ERRORS,
@@ -37,22 +37,6 @@ INTEGER_BEYOND_LONG = pa.decimal128(38, 0)
 NESTED_AT_A_TIME = 512
 
 
-@dataclass(frozen=True)
-class Failure:
-    """
-    Rows that break one rule.
-
-    :param rows: their positions, ascending; None when the rule is about the batch as a whole.
-    """
-
-    column: str
-    check: str
-    rows: tuple[int, ...] | None
-
-
-Records = Sequence[Mapping[str, Any]]
-
-
 def conform(
     chunk: Records | pa.Table,
     declared: ModelColumns | None,
@@ -66,27 +50,51 @@ def conform(
     :param declared: the columns of the validation schema; None declares nothing.
     :param normalize: dlt's naming convention.
     :param known: types that undeclared columns already have in the table; kept where the values allow it.
-    :returns: the table, and the values that could not be converted; such rows hold NULL there.
-    :raises SchemaError: if two source names become one, or one becomes none.
+    :returns: the table, and the values that could not be converted; such rows hold NULL there. A failure without a
+        column is about a record that cannot be read at all; its row holds nothing.
+    :raises SchemaError: if two columns of an Arrow table get one name, or one has none.
     """
     count = len(chunk)
-    source = _columns_of_table(chunk) if isinstance(chunk, pa.Table) else _columns_of_records(chunk)
-    names = _normalized(source, normalize)
-    columns: dict[str, Array] = {}
     failures: list[Failure] = []
-    for name, original in names.items():
-        values = source[original]
-        if declared is not None and name in declared:
-            array, bad = _converted(values, declared[name].type)
-            if bad:
-                failures.append(Failure(name, f"is_{type_name(declared[name].type)}", tuple(bad)))
-        else:
-            array = _as_known(values, (known or {}).get(name))
+    if isinstance(chunk, pa.Table):
+        source: Mapping[str, Values] = _columns_of_table(chunk, normalize)
+    else:
+        source = columns_of_records(chunk, normalize, failures)
+    columns: dict[str, Array] = {}
+    for name, values in source.items():
+        kind = declared[name].type if declared is not None and name in declared else None
+        array = _typed(name, values, kind, (known or {}).get(name), failures)
         if not pa.types.is_null(array.type):
-            columns[name] = array
+            columns[name] = _without_nan(array)
     for column in declared.columns if declared else ():
         _complete(columns, column, count, failures)
     return pa.table(columns) if columns else pa.table({"": pa.nulls(count)}).select([]), failures
+
+
+def _typed(
+    name: str, values: Values, kind: pa.DataType | None, known: pa.DataType | None, failures: list[Failure]
+) -> Array:
+    """Return one column in its declared type, else in the table's or its own; add what is bad to ``failures``."""
+    if kind is not None:
+        array, bad = _converted(values, kind)
+        if bad:
+            failures.append(Failure(name, f"is_{type_name(kind)}", tuple(bad)))
+        return array
+    try:
+        return _as_known(values, known)
+    except _NoText as error:
+        failures.append(Failure(name, "is_text", tuple(error.positions)))
+        some: list[Any] = values.to_pylist() if isinstance(values, pa.ChunkedArray) else [*values]
+        for position in error.positions:
+            some[position] = None
+        return _as_known(some, known)
+
+
+def _without_nan(values: Array) -> Array:
+    """Return NULL for NaN, which is how data frames write a gap: a row means the same in whatever form it comes."""
+    if not pa.types.is_floating(values.type) or not pc.any(pc.is_nan(values)).as_py():
+        return values
+    return pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
 
 
 def _complete(columns: dict[str, Any], column: Column, count: int, failures: list[Failure]) -> None:
@@ -103,37 +111,22 @@ def _complete(columns: dict[str, Any], column: Column, count: int, failures: lis
         columns[column.name] = pc.if_else(gaps, default[0], columns[column.name])
 
 
-def _columns_of_table(table: pa.Table) -> dict[str, pa.ChunkedArray]:
+def _columns_of_table(table: pa.Table, normalize: Callable[[str], str]) -> dict[str, Values]:
     names = table.column_names
     if len(set(names)) < len(names):
         repeated = sorted({name for name in names if names.count(name) > 1})
         raise SchemaError(f"The source has several columns of one name: {', '.join(repeated)}. Rename them.")
-    return {name: table[name] for name in names}
-
-
-def _columns_of_records(records: Records) -> dict[str, list[Any]]:
-    names: dict[str, None] = {}
-    keys_seen: set[tuple[str, ...]] = set()
-    for record in records:
-        keys = tuple(record)
-        if keys not in keys_seen:
-            keys_seen.add(keys)
-            names.update(dict.fromkeys(keys))
-    return {name: [record.get(name) for record in records] for name in names}
-
-
-def _normalized(source: Iterable[str], normalize: Callable[[str], str]) -> dict[str, str]:
-    names: dict[str, str] = {}
-    for original in source:
-        if not isinstance(original, str) or not original.strip():
-            raise SchemaError(f"The source has a column named {original!r}: a name is text, and not empty.")
+    originals: dict[str, str] = {}
+    for original in names:
+        if not is_name(original):
+            raise SchemaError(f"The source has a column named {original!r:.80}: a name is text, not empty, not long.")
         name = normalize(original)
-        if name in names:
+        if name in originals:
             raise SchemaError(
-                f"Source columns {names[name]!r} and {original!r} are both named {name!r} in the table: rename one."
+                f"Source columns {originals[name]!r} and {original!r} are both named {name!r} in the table: rename one."
             )
-        names[name] = original
-    return names
+        originals[name] = original
+    return {name: table[original] for name, original in originals.items()}
 
 
 def _inferred(values: Values) -> Array:
@@ -253,8 +246,32 @@ def _plain_type(kind: pa.DataType) -> pa.DataType:
     return pa.float32() if pa.types.is_float16(kind) else kind
 
 
+class _NoText(Exception):
+    """Values that no text can be made of: nested too deeply, integers of thousands of digits."""
+
+    def __init__(self, positions: list[int]) -> None:
+        super().__init__(positions)
+        self.positions = positions
+
+
 def _as_text(values: Iterable[Any]) -> pa.Array:
-    return pa.array([None if value is None or is_missing(value) else text(value) for value in values], pa.string())
+    values = list(values)
+    try:
+        return pa.array(map(_text_or_none, values), pa.string())
+    except CONVERSION_ERRORS:
+        raise _NoText([position for position, value in enumerate(values) if not _has_text(value)]) from None
+
+
+def _text_or_none(value: Any) -> str | None:
+    return None if value is None or is_missing(value) else text(value)
+
+
+def _has_text(value: Any) -> bool:
+    try:
+        _text_or_none(value)
+    except CONVERSION_ERRORS:
+        return False
+    return True
 
 
 def _json_of_nested(values: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import copy
-import datetime
 import functools
-import logging
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from pandera.errors import SchemaErrorReason, SchemaErrors, SchemaWarning
-from pandera.pandas import Check, DataFrameSchema
 
-from airflow_provider_phlo.exceptions import SchemaError, ValidationError
+from airflow_provider_phlo.exceptions import ValidationError
+from airflow_provider_phlo.schemas import pandas_rules
 from airflow_provider_phlo.schemas.columns import ModelColumns
-from airflow_provider_phlo.schemas.conform import Failure
-
-log = logging.getLogger(__name__)
+from airflow_provider_phlo.schemas.names import Failure
+from airflow_provider_phlo.schemas.polars_models import is_polars
+from airflow_provider_phlo.schemas.rules import open_rules
 
 SAMPLE_ROWS = 10
-_EXACT_IN_FLOAT = 2**53
 _POSITION = "__position"
 
 
@@ -45,7 +37,7 @@ def validate(
     table, undeclared = _undeclared(table, declared)
     failures += undeclared
     lost_keys = [_nulls(table, column) for column in key if column not in declared or declared[column].nullable]
-    table, found = _run_pandera(table, declared)
+    table, found = _row_failures(table, declared)
     return table, failures + _without([*found, *lost_keys], known)
 
 
@@ -64,12 +56,12 @@ def missing_values(
 
 
 def _without(found: Iterable[Failure], known: set[tuple[str, int]]) -> list[Failure]:
-    """Return ``found`` less the values that are known to be bad, and less what is empty then."""
+    """Return ``found`` less the values, and the whole rows, that are known to be bad, and less what is empty then."""
     failures = []
     for failure in found:
         rows = failure.rows
-        if rows is not None:
-            rows = tuple(row for row in rows if (failure.column, row) not in known)
+        if rows is not None and known:
+            rows = tuple(row for row in rows if not known & {(failure.column, row), ("", row)})
         if rows is None or rows:
             failures.append(Failure(failure.column, failure.check, rows))
     return failures
@@ -102,21 +94,22 @@ class FailureCount:
         return f"{where}: check {self.check} fails for {self.count} row(s), at positions {sample}"
 
 
-def counted(failures: Iterable[tuple[int, Failure]]) -> list[FailureCount]:
+def counted(failures: Iterable[tuple[int, Failure]], known: Iterable[FailureCount] = ()) -> list[FailureCount]:
     """
     Add up the failures of several batches.
 
     :param failures: each with the position of its batch's first row.
+    :param known: the sums so far.
     """
-    totals: dict[tuple[str, str], FailureCount] = {}
+    totals = {(each.column, each.check): each for each in known}
     for offset, failure in failures:
         rule = (failure.column, failure.check)
-        known = totals.get(rule, FailureCount(*rule, 0))
-        if failure.rows is None or known.count is None:
+        so_far = totals.get(rule, FailureCount(*rule, 0))
+        if failure.rows is None or so_far.count is None:
             totals[rule] = FailureCount(*rule, None)
             continue
-        sample = (*known.positions, *(row + offset for row in failure.rows))[:SAMPLE_ROWS]
-        totals[rule] = FailureCount(*rule, known.count + len(failure.rows), sample)
+        sample = (*so_far.positions, *(row + offset for row in failure.rows[:SAMPLE_ROWS]))[:SAMPLE_ROWS]
+        totals[rule] = FailureCount(*rule, so_far.count + len(failure.rows), sample)
     return list(totals.values())
 
 
@@ -157,130 +150,21 @@ def _nulls(table: pa.Table, column: str) -> Failure:
     return Failure(column, "not_nullable", tuple(np.flatnonzero(pc.is_null(table[column]).to_numpy()).tolist()))
 
 
-def _run_pandera(table: pa.Table, declared: ModelColumns) -> tuple[pa.Table, list[Failure]]:
+def _row_failures(table: pa.Table, declared: ModelColumns) -> tuple[pa.Table, list[Failure]]:
+    """Run the rules about rows: what Arrow can answer at once first, the rest by the model's own backend."""
     if len(table) == 0:
         return table, []
-    schema = _row_rules(declared)
-    frame = _frame(table, declared)
-    checked, failures = _checked(schema, frame)
-    if not (schema.parsers or any(column.parsers for column in schema.columns.values())):
-        return table, failures
-    if checked is None:
-        # parsers ran on rows that are out: once more for those that go on
-        frame = frame.drop(index=bad_rows(failures))
-        checked, more = _checked(schema, frame)
-        failures += more
-    return (table if checked is None else _parsed(table, checked, declared)), failures
+    if pandas_rules.has_parsers(declared):
+        return pandas_rules.run_with_parsers(table, declared)
+    nulls = [_nulls(table, column.name) for column in declared.columns if not column.nullable]
+    rules = open_rules(table, declared)
+    if not rules:
+        return table, nulls
+    if is_polars(declared.model):
+        from airflow_provider_phlo.schemas import polars_rules
 
-
-def _checked(schema: DataFrameSchema, frame: pd.DataFrame) -> tuple[pd.DataFrame | None, list[Failure]]:
-    """Return the frame as parsers leave it, None if a rule is broken, and the broken rules."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", SchemaWarning)
-        try:
-            checked, failures = schema.validate(frame, lazy=True), []
-        except SchemaErrors as errors:
-            checked, failures = None, _failures(errors)
-    if any(issubclass(warning.category, SchemaWarning) for warning in caught):
-        # Pandera's own text shows the values
-        log.warning("%s: a check that only warns (raise_warning=True) fails for some rows", schema.name)
-    return checked, failures
-
-
-def _row_rules(declared: ModelColumns) -> DataFrameSchema:
-    """Return the model's schema without what is done elsewhere: types (conform), strictness, uniqueness, defaults."""
-    schema = declared.schema.update_columns(
-        {
-            column.name: {
-                "dtype": None,
-                "coerce": False,
-                "unique": False,
-                "nullable": column.nullable,
-                "required": True,
-                "default": None,
-                "drop_invalid_rows": False,
-                "checks": _uncut(declared.schema.columns[column.name].checks),
-            }
-            for column in declared.columns
-        }
-    )
-    schema.strict, schema.unique, schema.coerce, schema.dtype, schema.index = False, None, False, None, None
-    schema.drop_invalid_rows, schema.checks = False, _uncut(schema.checks)
-    return schema
-
-
-def _uncut(checks: Iterable[Check]) -> list[Check]:
-    """Return ``checks`` so that they report every row, whatever their ``n_failure_cases``: each has to go."""
-    copies = [copy.copy(check) for check in checks]
-    for check in copies:
-        check.n_failure_cases = None
-    return copies
-
-
-def _frame(table: pa.Table, declared: ModelColumns) -> pd.DataFrame:
-    frame = {}
-    for column in declared.columns:
-        values = table[column.name]
-        if pa.types.is_timestamp(values.type) and _compared_without_zone(declared.schema.columns[column.name].checks):
-            values = values.cast(pa.timestamp("us"))
-        frame[column.name] = _series(values)
-    return pd.DataFrame(frame)
-
-
-def _compared_without_zone(checks: Iterable[Check]) -> bool:
-    """Return whether a bound such as ``ge=datetime(2020, 1, 1)`` has no zone: then values are compared as UTC."""
-    bounds: list[Any] = []
-    for check in checks:
-        for bound in (check.statistics or {}).values():
-            bounds += bound if isinstance(bound, (list, tuple, set, frozenset)) else [bound]
-    return any(isinstance(bound, datetime.datetime) and bound.tzinfo is None for bound in bounds)
-
-
-def _series(values: pa.ChunkedArray) -> pd.Series:
-    """
-    Return a series that keeps integers and booleans exact beside NULLs.
-
-    Integers that a float holds exactly become floats there: comparing columns then gives no third truth value, which
-    Pandera cannot count.
-    """
-    if values.null_count and pa.types.is_integer(values.type):
-        bounds = pc.min_max(values).as_py()
-        if all(bound is None or abs(bound) <= _EXACT_IN_FLOAT for bound in bounds.values()):
-            return values.cast(pa.float64()).to_pandas()
-        return values.to_pandas(types_mapper={values.type: pd.Int64Dtype()}.get)
-    if values.null_count and pa.types.is_boolean(values.type):
-        return values.to_pandas(types_mapper={values.type: pd.BooleanDtype()}.get)
-    return values.to_pandas()
-
-
-def _failures(errors: SchemaErrors) -> list[Failure]:
-    """Turn Pandera's errors into data, leaving the values behind; a rule about several columns names none."""
-    found = []
-    for error in errors.schema_errors:
-        check = error.check if isinstance(error.check, str) else error.check.error or error.check.name
-        rows = None
-        if isinstance(error.failure_cases, pd.DataFrame) and not error.failure_cases["index"].isna().any():
-            rows = tuple(sorted({int(row) for row in error.failure_cases["index"]}))
-        if error.reason_code is SchemaErrorReason.CHECK_ERROR:
-            check = f"{check} (raises {str(error.failure_cases).partition('(')[0]})"
-        found.append(Failure(error.column_name or "", check, rows))
-    return found
-
-
-def _parsed(table: pa.Table, frame: pd.DataFrame, declared: ModelColumns) -> pa.Table:
-    """Return ``table`` with the values of ``frame``; rows that the frame lacks hold NULL."""
-    rows = pa.array(frame.index, pa.int64())
-    places = pc.index_in(pa.array(range(len(table)), pa.int64()), rows)
-    for column in declared.columns:
-        position = table.schema.get_field_index(column.name)
-        try:
-            values = pa.Array.from_pandas(frame[column.name], type=column.type)
-        except (pa.ArrowInvalid, pa.ArrowTypeError):
-            raise SchemaError(
-                f"{declared.model.__name__}: a parser gives column {column.name!r} values that are no {column.type}."
-            ) from None
-        table = table.set_column(position, column.name, values.take(places))
-    return table
+        return table, [*nulls, *polars_rules.run(table, declared, rules)]
+    return table, [*nulls, *pandas_rules.run(table, declared, rules)]
 
 
 def duplicate_rows(table: pa.Table, columns: Sequence[str], identity: Sequence[str]) -> list[int]:

@@ -8,12 +8,21 @@ import pytest
 
 from tests.real_airflow import running_airflow
 
-DAGS = {"cron_daily", "by_hand", "ingested", "with_checks_behind", "operators_alone", "versions_maintained"}
+DAGS = {
+    "cron_daily",
+    "by_hand",
+    "ingested",
+    "with_checks_behind",
+    "operators_alone",
+    "replayed_platform",
+    "versions_maintained",
+}
 
 
 @pytest.fixture(scope="session")
 def airflow(tmp_path_factory):
     home = tmp_path_factory.mktemp("phlo")
     (home / "sources").mkdir()
+    (home / "sources" / "limit").write_text("100")
     with running_airflow(home, Path(__file__).parent, DAGS, {"TEST_SOURCES": str(home / "sources")}) as running:
         yield running

@@ -14,10 +14,15 @@ ROOT = Path(__file__).parents[2] / PACKAGE
 # layers, and in its own where the second column says so. (publishing's root is what DAG authors call; see its folder.)
 LAYERS = [
     (0, True, '"" exceptions sql registry services'),
-    (1, True, "schemas. row_hash staging processes"),
+    (1, True, "schemas. accounting records row_hash staging processes"),
     (2, True, "iceberg."),
     (3, True, "quality."),
-    (4, True, "sources. extraction ingestion landing publishing. embedded_postgres dbt_manifest dbt_plugin dbt_runner"),
+    (
+        4,
+        True,
+        "sources. extraction ingestion landing quarantine rejects transforms publishing. "
+        "embedded_postgres dbt_manifest dbt_plugin dbt_runner",
+    ),
     (5, True, "airflow_api embedded demo demo_report"),
     # from here on Airflow-facing; what reads its configuration is below everything that uses it
     (6, True, "get_provider_info settings naming runs audits assets. publishing connections object_store"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import threading
 from collections import OrderedDict, namedtuple
 from collections.abc import Callable, Iterator
@@ -30,6 +31,7 @@ from airflow_provider_phlo.exceptions import (
     SourceUnavailableError,
 )
 from airflow_provider_phlo.extraction import chunks, plain_errors
+from airflow_provider_phlo.records import Malformed
 
 ROWS = [{"id": number, "name": f"n{number}"} for number in range(7)]
 TABLE = pa.Table.from_pylist(ROWS)
@@ -166,16 +168,38 @@ def test_frames_with_repeated_columns() -> None:
         drawn(pd.DataFrame([[1, 2]], columns=["a", "a"]))
 
 
-@pytest.mark.parametrize("wrong", [5, generator, object(), _later(), Data])
+@pytest.mark.parametrize("wrong", [5, "text", b"text", generator, object(), _later(), Data])
 def test_what_is_no_source(wrong: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"raw\.t: the source returned a .*: return a dlt source"):
         drawn(wrong)
 
 
-@pytest.mark.parametrize("wrong", ["text", [b"x"], [5], [[ROWS]], [object()], [pd.Series([1])], [Data], np.arange(3)])
+@pytest.mark.parametrize("wrong", [[object()], [pd.Series([1])], [Data], np.arange(3)])
 def test_what_is_no_row(wrong: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"raw\.t: the source yielded a .*: yield records"):
         drawn(wrong)
+
+
+@pytest.mark.parametrize("item", [b"x", "[]", 5, True, [ROWS], [None]])
+def test_what_stands_in_place_of_a_record_is_counted(item: Any) -> None:
+    [[found]] = chunks(iter([item, *ROWS[:0]]) if not isinstance(item, list) else [item], "raw.t", 50)
+    assert isinstance(found, Malformed)
+
+
+def test_lines_of_json_are_records() -> None:
+    lines = [json.dumps(row) for row in ROWS]
+    assert drawn(lines) == drawn(line.encode() for line in lines) == ROWS
+
+
+def test_records_of_megabytes_make_small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_provider_phlo.extraction.CHUNK_BYTES", 1000)
+    monkeypatch.setattr("airflow_provider_phlo.extraction.PIECE", 1)
+    rows = [{"x": "a" * 400}, {"x": {"y": "a" * 400}}, {"x": ["a" * 400]}, {"x": 1}, {"x": 2}]
+    assert [len(chunk) for chunk in chunks(iter(rows), "raw.t", 50)] == [3, 2]
+    lines = [b"a" * 600] * 5
+    assert [len(chunk) for chunk in chunks(iter(lines), "raw.t", 50)] == [2, 2, 1]
+    tables = [pa.table({"x": ["a" * 600]})] * 5
+    assert [len(chunk) for chunk in chunks(iter(tables), "raw.t", 50)] == [2, 2, 1]
 
 
 # --- dlt's own sources

@@ -362,15 +362,85 @@ def test_transforms_run_before_validation_in_order(run: Stage) -> None:
     assert [row["sgv"] for row in run.rows(batch)] == [35, 35]
 
 
-def test_counts_and_positions_are_those_that_transforms_leave(run: Stage) -> None:
-    def drop_first(table: pa.Table) -> pa.Table:
-        return table.slice(1)
+def drop_first(table: pa.Table) -> pa.Table:
+    return table.slice(1)
 
-    records = [{"_id": "x", "sgv": 1}, {"_id": "a", "sgv": 5}, {"_id": "b", "sgv": 0}]
-    batch = run(records, plan(transforms=(drop_first,), strict=False))
-    assert (batch.read, batch.rows, batch.quarantined) == (2, 1, 1)
-    assert [row["_id"] for row in run.rows(batch)] == ["a"]
-    assert [(row["source_position"], json.loads(row["record"])["_id"]) for row in run.rejected(batch)] == [(1, "b")]
+
+def by_number(table: pa.Table) -> pa.Table:
+    return table.rename_columns(["_id", "sgv"]).slice(1)
+
+
+def twice(table: pa.Table) -> pa.Table:
+    return pa.concat_tables([table, table.slice(1)])
+
+
+def rebuilt(table: pa.Table) -> pa.Table:
+    return pa.table({"_id": ["new", "b"], "sgv": [7, 0]})
+
+
+@pytest.mark.parametrize(
+    ("transform", "dropped", "added", "good", "bad"),
+    [
+        (drop_first, 1, 0, ["a"], [(2, " b ")]),
+        (by_number, 1, 0, ["a"], [(None, " b ")]),
+        (twice, 0, 1, ["x", "a", "a"], [(2, " b ")]),
+        (rebuilt, 1, 0, ["new"], [(None, "b")]),
+    ],
+)
+def test_what_transforms_drop_and_add_is_counted(
+    run: Stage, transform: Any, dropped: int, added: int, good: list[str], bad: list[Any]
+) -> None:
+    records = [{"Id_": "x", "sgv": "1"}, {"Id_": "a", "sgv": "5"}, {"Id_": " b ", "sgv": "0"}]
+
+    def renamed(table: pa.Table) -> pa.Table:
+        return table.set_column(0, "_id", table[0]) if "_id" not in table.column_names else table
+
+    batch = run(records, plan(transforms=(renamed, transform), strict=False))
+    assert (batch.read, batch.dropped, batch.added) == (3, dropped, added)
+    assert batch.read + batch.added == batch.rows + batch.quarantined + batch.dropped
+    assert [row["_id"] for row in run.rows(batch)] == good
+    records = [(row["source_position"], json.loads(row["record"])) for row in run.rejected(batch)]
+    assert [(position, record.get("Id_", record.get("_id"))) for position, record in records] == bad
+    # the source's own record where it is known, text and all
+    assert all(("Id_" in record) == (position is not None) for position, record in records)
+
+
+def test_what_cannot_be_read_does_not_reach_a_transform(run: Stage) -> None:
+    seen = []
+
+    def look(table: pa.Table) -> pa.Table:
+        seen.append(table["_id"].to_pylist())
+        return table
+
+    batch = run([["[1]", *readings(1), '{"_id": "b", "sgv": 5}']], plan(transforms=(look,), strict=False))
+    assert (batch.read, batch.rows, batch.quarantined, seen) == (3, 2, 1, [["r0", "b"]])
+    [rejected] = run.rejected(batch)
+    assert (rejected["reason"], rejected["record"], rejected["source_position"]) == ("row: is_record", '"[1]"', 0)
+
+
+def test_columns_that_only_bad_rows_have_are_none(run: Stage) -> None:
+    batch = run([*readings(1), {"_id": "x", "sgv": "high", "junk": 1}], plan(strict=False))
+    assert run.rows(batch)[0].keys() == {"_id", "sgv", "date_string"}
+    assert json.loads(run.rejected(batch)[0]["record"])["junk"] == 1
+
+
+def test_records_that_cannot_be_read(run: Stage) -> None:
+    records = [{"_id": "a", "sgv": 1}, {"_id": "b", "": 1}, None, "{", b'{"_id": "c", "sgv": 2}', {"_id": "d", 1: 2}]
+    batch = run([records], plan(strict=False))
+    assert (batch.read, batch.rows, batch.quarantined) == (6, 2, 4)
+    found = [(row["source_position"], row["reason"], row["record"]) for row in run.rejected(batch)]
+    assert found == [
+        (1, "row: column_names", '{"":1,"_id":"b"}'),
+        (2, "row: is_record", "null"),
+        (3, "row: is_json", '"{"'),
+        (5, "row: column_names", '{"$object":[["_id","d"],[1,2]]}'),
+    ]
+    with pytest.raises(
+        ValidationError, match=r"whole rows: check column_names fails for 2 row\(s\), at positions 1, 5"
+    ):
+        run([records], token="strict")
+    unread = run([[None, "x"]], StagingPlan("raw.things", key=("id",), strict=False), token="nothing to read")
+    assert (unread.read, unread.quarantined, unread.files) == (2, 2, ())
 
 
 def test_nested_columns_survive_transforms(run: Stage) -> None:
@@ -388,7 +458,7 @@ def test_nested_columns_survive_transforms(run: Stage) -> None:
 
 def test_a_transform_that_drops_everything_or_returns_something_else(run: Stage) -> None:
     batch = run(readings(3), plan(transforms=(lambda table: table.slice(0, 0),)))
-    assert (batch.read, batch.rows) == (0, 0)
+    assert (batch.read, batch.rows, batch.dropped) == (3, 0, 3)
     with pytest.raises(ConfigurationError, match=r"raw\.readings: transform .* returned NoneType, not"):
         run(readings(1), plan(transforms=(lambda table: None,)), token="other")
 

@@ -22,7 +22,7 @@ from airflow_provider_phlo.exceptions import (
     QualityCheckError,
     SchemaError,
 )
-from airflow_provider_phlo.iceberg import branches
+from airflow_provider_phlo.iceberg import branches, commits
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.declared import declared_columns
 from airflow_provider_phlo.iceberg.merge import MergePlan
@@ -339,7 +339,7 @@ def test_replace_needs_the_partition_column() -> None:
 
 
 def test_main_that_never_stands_still_is_a_retryable_error(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(landing, "PUBLISH_ATTEMPTS", 3)
+    monkeypatch.setattr(commits, "PUBLISH_ATTEMPTS", 3)
     house.run("zero", [{"k": 0, "v": 0.0}])
     slow = house.land(house.stage("slow", [{"k": 1, "v": 1.0}]))
     house.run("fast", [{"k": 2, "v": 0.0}])

@@ -22,9 +22,11 @@ from pandera.pandas import Field
 from typing_extensions import TypedDict
 
 from airflow_provider_phlo.exceptions import SchemaError
+from airflow_provider_phlo.records import Malformed
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import DECIMAL, TIMESTAMP, model_columns
-from airflow_provider_phlo.schemas.conform import Failure, common_type, conform, recast
+from airflow_provider_phlo.schemas.conform import common_type, conform, recast
+from airflow_provider_phlo.schemas.names import Failure
 
 UTC = datetime.UTC
 normalize = dlt.Schema("test").naming.normalize_identifier
@@ -44,6 +46,10 @@ def as_declared(values: list[Any], annotation: Any) -> tuple[list[Any], list[int
 
 def inferred(values: list[Any]) -> pa.ChunkedArray:
     return conform([{"x": value} for value in values], None, normalize)[0]["x"]
+
+
+def repr_short(value: Any) -> str:
+    return type(value).__name__
 
 
 class Actor(TypedDict):
@@ -66,15 +72,56 @@ def test_a_configured_convention_is_used(monkeypatch: pytest.MonkeyPatch) -> Non
     assert conform([{"dateString": 1}], None, direct)[0].column_names == ["dateString"]
 
 
-def test_names_that_become_one() -> None:
+def test_columns_of_a_table_that_become_one() -> None:
     with pytest.raises(SchemaError, match="'dateString' and 'date_string' are both named 'date_string'"):
-        conform([{"dateString": 1}, {"date_string": 2}], None, normalize)
+        conform(pa.table({"dateString": [1], "date_string": [2]}), None, normalize)
 
 
-@pytest.mark.parametrize("name", ["", "  ", 1, None, ("a", "b")])
+def test_names_that_become_one() -> None:
+    table, failures = conform([{"dateString": 1}, {"date_string": 2}, {"c": 3}], None, normalize)
+    assert table.to_pydict() == {"date_string": [1, 2, None], "c": [None, None, 3]}
+    assert failures == []
+
+
+def test_a_record_in_which_two_names_become_one() -> None:
+    table, failures = conform([{"dateString": 1, "date_string": 2}, {"date_string": 3}], None, normalize)
+    assert table.to_pydict() == {"date_string": [None, 3]}
+    assert failures == [Failure("", "unique_names", (0,))]
+
+
+@pytest.mark.parametrize("name", ["", "  ", 1, None, ("a", "b"), "x" * 256, "\ud800"])
 def test_names_that_are_none(name: Any) -> None:
+    table, failures = conform([{"a": 1}, {name: 1, "a": 2}], None, normalize)
+    assert table.to_pydict() == {"a": [1, None]}
+    assert failures == [Failure("", "column_names", (1,))]
+
+
+@pytest.mark.parametrize("name", ["", "  ", "x" * 256])
+def test_columns_of_a_table_without_a_name(name: str) -> None:
     with pytest.raises(SchemaError, match="a name is text"):
-        conform([{name: 1}], None, normalize)
+        conform(pa.table({name: [1]}), None, normalize)
+
+
+def test_what_is_no_record() -> None:
+    records = [{"x": 1}, Malformed("{", "is_json"), {}, Malformed(5, "is_record"), Malformed("[", "is_json")]
+    table, failures = conform(records, declare(int), normalize)
+    assert table.to_pydict() == {"x": [1, None, None, None, None]}
+    assert failures == [Failure("", "is_json", (1, 4)), Failure("", "is_record", (3,))]
+
+
+def deep(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("value", [deep(260), deep(100_000), {"a": deep(5000)}, 10**5000, [10**5000]], ids=repr_short)
+def test_values_that_no_text_can_be_made_of(value: Any) -> None:
+    records = [{"x": [1], "y": "a"}, {"x": value, "y": value}, {"x": "b", "y": None}]
+    table, failures = conform(records, declare(str), normalize)
+    assert table.to_pydict() == {"x": ["[1]", None, "b"], "y": ["a", None, None]}
+    assert failures == [Failure("x", "is_text", (1,)), Failure("y", "is_text", (1,))]
 
 
 def test_repeated_names_of_a_table() -> None:

@@ -18,7 +18,8 @@ from pandera.pandas import DataFrameModel, Field
 from airflow_provider_phlo.exceptions import SchemaError, ValidationError
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import ModelColumns, model_columns
-from airflow_provider_phlo.schemas.conform import Failure, conform
+from airflow_provider_phlo.schemas.conform import conform
+from airflow_provider_phlo.schemas.names import Failure
 from airflow_provider_phlo.schemas.validation import (
     FailureCount,
     bad_rows,

@@ -1,0 +1,87 @@
+"""What became of every record that a run has read. The sum has to hold before anything is published."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from airflow_provider_phlo.exceptions import AccountingError
+
+
+@dataclass(frozen=True)
+class Accounting:
+    """
+    The counts of one run of one table.
+
+    ``read + added == inserted + updated + deleted + unchanged + duplicates + quarantined + dropped``
+
+    :param read: records that the source yielded.
+    :param added: rows that transforms made beside those of records.
+    :param dropped: records of which transforms left no row.
+    :param inserted: rows that are new in the table.
+    :param updated: rows that took the place of another version.
+    :param deleted: rows that removed their key.
+    :param unchanged: rows that the table has already, or has a newer version of.
+    :param duplicates: rows for which another of the run stands.
+    :param quarantined: records that broke a rule and are set aside.
+    """
+
+    read: int = 0
+    added: int = 0
+    dropped: int = 0
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+    unchanged: int = 0
+    duplicates: int = 0
+    quarantined: int = 0
+
+    @classmethod
+    def of(cls, result: Mapping[str, Any]) -> Accounting:
+        """Return the counts among what a run returns."""
+        return cls(**{item.name: int(result.get(item.name, 0)) for item in fields(cls)})
+
+    @property
+    def rows(self) -> int:
+        """Return the rows that went to the table."""
+        return self.inserted + self.updated + self.deleted + self.unchanged + self.duplicates
+
+    @property
+    def balanced(self) -> bool:
+        """Return whether nothing is lost and nothing is counted twice."""
+        counts = asdict(self).values()
+        return min(counts) >= 0 and self.read + self.added == self.rows + self.quarantined + self.dropped
+
+    def require_balance(self, table: str, run: str) -> None:
+        """
+        Check the sum.
+
+        :raises AccountingError: if it does not hold; names table, run and numbers.
+        """
+        if not self.balanced:
+            raise AccountingError(f"{table}, run {run}: the counts do not add up: {self}. {NOTHING_PUBLISHED}")
+
+    def __str__(self) -> str:
+        """Return one line: what came in, and where it went."""
+        came = [f"read {self.read}", *([f"added {self.added}"] if self.added else [])]
+        names = ("inserted", "updated", "deleted", "unchanged", "duplicates", "quarantined", "dropped")
+        counts = asdict(self)
+        went = [f"{name} {counts[name]}" for name in names if counts[name] or name == "inserted"]
+        return f"{' + '.join(came)} = {' + '.join(went)}"
+
+
+NOTHING_PUBLISHED = (
+    "Nothing was published; the staged batch and the run's branch are kept. Clear the run to read again, and report "
+    "this: it is an error of the provider, or of a transform that gives another result each time."
+)
+
+
+def require_equal(what: str, counted: int, expected: int, table: str, run: str) -> None:
+    """
+    Check a count against another that was taken elsewhere.
+
+    :raises AccountingError: if they differ.
+    """
+    if counted != expected:
+        raise AccountingError(f"{table}, run {run}: {what}: {counted}, expected {expected}. {NOTHING_PUBLISHED}")

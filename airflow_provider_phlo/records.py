@@ -1,0 +1,237 @@
+"""
+Records as their source had them: lines of JSON become records, bad ones keep what they were, as text that can be read
+back.
+
+The text is JSON. What JSON has no word for is an object with one name that begins with a dollar sign: ``$bytes``
+(base64), ``$datetime``, ``$date``, ``$time``, ``$decimal``, ``$float`` (``nan``, ``inf``, ``-inf``), ``$int``
+(hexadecimal, of very many digits), ``$object`` (pairs of name and value, where names are no text or could be taken for
+these).
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import decimal
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+# Python neither reads nor writes integers of more than 4300 digits in decimal
+_LONG_INTEGER = 10**4000
+
+
+@dataclass(frozen=True)
+class Origin:
+    """
+    Where in the quarantine a record comes from that is read once more.
+
+    :param arrived_at: when the run that set it aside began to read.
+    """
+
+    quarantine_id: str
+    arrived_at: datetime.datetime
+
+
+class Malformed(dict[str, Any]):
+    """
+    What came in place of a record; as a record it is empty.
+
+    :param raw: what the source yielded.
+    :param check: the rule that it breaks: ``is_json``, ``is_record`` or ``unique_names``.
+    """
+
+    def __init__(self, raw: Any, check: str, origin: Origin | None = None) -> None:
+        super().__init__()
+        self.raw = raw
+        self.check = check
+        self.origin = origin
+
+
+class Replayed(dict[str, Any]):
+    """A record out of the quarantine."""
+
+    def __init__(self, values: Mapping[str, Any], origin: Origin) -> None:
+        super().__init__(values)
+        self.origin = origin
+
+
+def replayed(text: str, origin: Origin) -> Mapping[str, Any]:
+    """Return the record of which :func:`raw_text` made ``text``."""
+    try:
+        record = record_of(read_raw(text))
+    except ValueError:
+        return Malformed(text, "is_json", origin)
+    if isinstance(record, Malformed):
+        record.origin = origin
+        return record
+    return Replayed(record, origin)
+
+
+class _Refused(Exception):
+    """A line of JSON is not taken; its argument is the check."""
+
+
+def record_of(item: Any) -> Mapping[str, Any]:
+    """
+    Return ``item`` as a record: a mapping as it is, a line of JSON (text or UTF-8) parsed.
+
+    A name that is there twice, or a number that no float holds, would change silently: such a line is no record.
+    """
+    if isinstance(item, Mapping):
+        return item
+    if not isinstance(item, (str, bytes, bytearray)):
+        return Malformed(item, "is_record")
+    try:
+        found = json.loads(
+            item if isinstance(item, str) else bytes(item).decode(),
+            object_pairs_hook=_object,
+            parse_float=_finite,
+        )
+    except _Refused as refused:
+        return Malformed(item, str(refused))
+    except (ValueError, RecursionError):
+        return Malformed(item, "is_json")
+    return found if isinstance(found, dict) else Malformed(item, "is_record")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise _Refused("unique_names")
+    return found
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise _Refused("is_json")
+    return number
+
+
+def raw_text(record: Any) -> str:
+    """Return a record as the source had it, as text: :func:`read_raw` reads it back."""
+    pieces: list[str] = []
+    waiting: list[Any] = [_plain(record.raw if isinstance(record, Malformed) else record)]
+    while waiting:  # nesting may be deeper than Python's stack
+        item = waiting.pop()
+        if isinstance(item, _Piece):
+            pieces.append(item.text)
+        elif isinstance(item, dict):
+            pieces.append("{")
+            waiting += reversed([*_members(item), _Piece("}")])
+        elif isinstance(item, list):
+            pieces.append("[")
+            waiting += reversed([*_elements(item), _Piece("]")])
+        else:
+            pieces.append(_scalar(item))
+    return "".join(pieces)
+
+
+class _Piece:
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+def _members(item: dict[str, Any]) -> Iterator[Any]:
+    for number, name in enumerate(sorted(item)):
+        yield _Piece(f"{',' if number else ''}{_scalar(name)}:")
+        yield _plain(item[name])
+
+
+def _elements(item: list[Any]) -> Iterator[Any]:
+    for number, value in enumerate(item):
+        if number:
+            yield _Piece(",")
+        yield _plain(value)
+
+
+def _scalar(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # halves of surrogate pairs
+        return json.dumps(value)
+    return text
+
+
+# in this order: a date-time is a date, a truth an integer
+_TAGGED: tuple[tuple[type | tuple[type, ...], str, Callable[[Any], str]], ...] = (
+    (datetime.datetime, "$datetime", lambda value: value.isoformat()),
+    (datetime.date, "$date", lambda value: value.isoformat()),
+    (datetime.time, "$time", lambda value: value.isoformat()),
+    (decimal.Decimal, "$decimal", str),
+    ((bytes, bytearray, memoryview), "$bytes", lambda value: base64.b64encode(bytes(value)).decode()),
+)
+
+
+def _plain(value: Any) -> Any:
+    """Return ``value`` as JSON has it; only its outermost level."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)  # of an enumeration, what it stands for
+    if isinstance(value, (int, float)):
+        return _plain_number(value)
+    if isinstance(value, Mapping):
+        return _plain_mapping(value)
+    if isinstance(value, (list, tuple)):
+        return list(value)
+    if isinstance(value, (set, frozenset)):
+        return sorted(value, key=str)
+    return _plain_object(value)
+
+
+def _plain_object(value: Any) -> Any:
+    for kind, name, text in _TAGGED:
+        if isinstance(value, kind):
+            found = text(value)
+            return None if found == "NaT" else {name: found}
+    return _plain(value.tolist()) if hasattr(value, "tolist") else str(value)
+
+
+def _plain_number(value: int | float) -> Any:
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else {"$float": str(float(value))}
+    return int(value) if abs(value) < _LONG_INTEGER else {"$int": hex(value)}
+
+
+def _plain_mapping(value: Mapping[Any, Any]) -> dict[str, Any]:
+    names = list(value)
+    if all(isinstance(name, str) for name in names) and not (len(names) == 1 and names[0].startswith("$")):
+        return dict(value)
+    return {"$object": [[name, member] for name, member in value.items()]}
+
+
+def read_raw(text: str) -> Any:
+    """
+    Return what :func:`raw_text` was given.
+
+    :raises ValueError: if it is nested too deeply for Python to read.
+    """
+    try:
+        return json.loads(text, object_hook=_untagged)
+    except RecursionError:
+        raise ValueError("the record is nested too deeply to be read back") from None
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "$datetime": datetime.datetime.fromisoformat,
+    "$date": datetime.date.fromisoformat,
+    "$time": datetime.time.fromisoformat,
+    "$decimal": decimal.Decimal,
+    "$bytes": base64.b64decode,
+    "$float": float,
+    "$int": lambda text: int(text, 16),
+    "$object": dict,
+}
+
+
+def _untagged(found: dict[str, Any]) -> Any:
+    if len(found) == 1:
+        [(name, value)] = found.items()
+        if name in _READERS:
+            return _READERS[name](value)
+    return found

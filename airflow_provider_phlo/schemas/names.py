@@ -1,0 +1,82 @@
+"""Records as columns, and which of them cannot be: a name is text, not empty, and of one value a record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from airflow_provider_phlo.records import Malformed
+
+Records: TypeAlias = Sequence[Mapping[str, Any]]
+# characters; catalogs keep names in columns of 255 and the like
+LONGEST_NAME = 255
+
+
+@dataclass(frozen=True)
+class Failure:
+    """
+    Rows that break one rule.
+
+    :param column: empty when the rule is about whole rows.
+    :param rows: their positions, ascending; None when the rule is about the batch as a whole.
+    """
+
+    column: str
+    check: str
+    rows: tuple[int, ...] | None
+
+
+def is_name(name: Any) -> bool:
+    """Return whether a table can have a column for this name of a source."""
+    if not isinstance(name, str) or not name.strip() or len(name) > LONGEST_NAME:
+        return False
+    return name.encode(errors="ignore").decode() == name  # no halves of surrogate pairs
+
+
+def columns_of_records(
+    records: Records, normalize: Callable[[str], str], failures: list[Failure]
+) -> dict[str, list[Any]]:
+    """
+    Return the values of each column, by its normalised name, in the order in which they come.
+
+    :param normalize: dlt's naming convention.
+    :param failures: gets the rows that are no records, or whose names cannot be columns; they hold nothing.
+    """
+    originals: dict[str, dict[str, None]] = {}
+    # of the names of a record, what is wrong with them; most records have the same
+    layouts: dict[tuple[Any, ...], str] = {}
+    for record in records:
+        names = tuple(record)
+        if names not in layouts:
+            layouts[names] = _problem(names, normalize)
+            for name in names if not layouts[names] else ():
+                originals.setdefault(normalize(name), {})[name] = None
+    if () in layouts or any(layouts.values()):
+        records = _readable(records, layouts, failures)
+    return {name: _values(records, list(found)) for name, found in originals.items()}
+
+
+def _problem(names: tuple[Any, ...], normalize: Callable[[str], str]) -> str:
+    if not all(map(is_name, names)):
+        return "column_names"
+    return "" if len(set(map(normalize, names))) == len(names) else "unique_names"
+
+
+def _readable(records: Records, layouts: Mapping[tuple[Any, ...], str], failures: list[Failure]) -> Records:
+    """Return ``records`` with nothing in place of those that cannot be read."""
+    bad: dict[str, list[int]] = {}
+    for position, record in enumerate(records):
+        check = record.check if isinstance(record, Malformed) else layouts[tuple(record)]
+        if check:
+            bad.setdefault(check, []).append(position)
+    failures += [Failure("", check, tuple(positions)) for check, positions in bad.items()]
+    unreadable = {position for positions in bad.values() for position in positions}
+    return [{} if position in unreadable else record for position, record in enumerate(records)]
+
+
+def _values(records: Records, names: list[str]) -> list[Any]:
+    if len(names) == 1:
+        [name] = names
+        return [record.get(name) for record in records]
+    return [next((record[name] for name in names if name in record), None) for record in records]

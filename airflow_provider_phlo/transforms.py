@@ -1,0 +1,91 @@
+"""
+Apply an author's transforms to a chunk, and know afterwards which row was made of which record.
+
+Transforms see one more column, the position of the record in its chunk. Those that pass columns on (filters, new or
+changed columns, explosions) carry it along; where it gets lost, or a transform cannot take it, only the number of rows
+tells what was dropped and added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from airflow_provider_phlo.exceptions import ConfigurationError
+
+Transform = Callable[[pa.Table], pa.Table]
+POSITION = "_phlo_source_position"
+_UNFIT = (pa.ArrowException, TypeError, ValueError, LookupError)
+
+
+@dataclass(frozen=True)
+class Transformed:
+    """
+    What transforms made of records.
+
+    :param origins: of each row, the position of its record, -1 for none; None if nobody knows.
+    :param dropped: records without a row.
+    :param added: rows beyond one a record.
+    """
+
+    rows: pa.Table
+    origins: np.ndarray | None
+    dropped: int
+    added: int
+
+
+def apply(transforms: Sequence[Transform], rows: pa.Table, positions: np.ndarray, table: str) -> Transformed:
+    """
+    Apply ``transforms`` in turn.
+
+    :param rows: one a record.
+    :param positions: those of the records.
+    :raises ConfigurationError: if one returns no Arrow table.
+    """
+    found = rows.append_column(POSITION, pa.array(positions, pa.int64()))
+    for transform in transforms:
+        found = _applied(transform, found, table)
+    origins = _origins(found, positions)
+    if POSITION in found.column_names:
+        found = found.drop_columns([POSITION])
+    if origins is None:
+        change = len(found) - len(rows)
+        return Transformed(found, None, max(0, -change), max(0, change))
+    kept = len(np.unique(origins[origins >= 0]))
+    return Transformed(found, origins, len(rows) - kept, len(found) - kept)
+
+
+def together(parts: Sequence[Transformed]) -> Transformed:
+    """Return several results as one."""
+    return Transformed(
+        pa.concat_tables([part.rows for part in parts], promote_options="permissive"),
+        np.concatenate([part.origins for part in parts]),
+        sum(part.dropped for part in parts),
+        sum(part.added for part in parts),
+    )
+
+
+def _applied(transform: Transform, rows: pa.Table, table: str) -> pa.Table:
+    try:
+        result = transform(rows)
+    except _UNFIT:
+        if POSITION not in rows.column_names:
+            raise
+        # it may know its columns by number
+        result = transform(rows.drop_columns([POSITION]))
+    if not isinstance(result, pa.Table):
+        raise ConfigurationError(
+            f"{table}: transform {transform!r} returned {type(result).__name__}, not a pyarrow.Table."
+        )
+    return result
+
+
+def _origins(rows: pa.Table, positions: np.ndarray) -> np.ndarray | None:
+    if rows.column_names.count(POSITION) != 1 or not pa.types.is_integer(rows.schema.field(POSITION).type):
+        return None
+    found = pc.fill_null(rows[POSITION], -1).to_numpy().astype(np.int64)
+    return found if bool(np.isin(found, [*positions, -1]).all()) else None
