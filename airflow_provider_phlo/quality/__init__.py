@@ -18,17 +18,29 @@ from airflow_provider_phlo.quality.checks import (
     SchemaCheck,
     UniqueCheck,
 )
+from airflow_provider_phlo.quality.drift import (
+    DistinctCountDriftCheck,
+    MeanDriftCheck,
+    NullRateDriftCheck,
+    QuantileDriftCheck,
+    RowCountAnomalyCheck,
+)
 from airflow_provider_phlo.quality.results import QualityCheckResult, raise_for_failures
 
 __all__ = [
     "CountCheck",
     "CustomSQLCheck",
+    "DistinctCountDriftCheck",
     "FreshnessCheck",
+    "MeanDriftCheck",
     "NullCheck",
+    "NullRateDriftCheck",
     "PatternCheck",
     "QualityCheck",
     "QualityCheckResult",
+    "QuantileDriftCheck",
     "RangeCheck",
+    "RowCountAnomalyCheck",
     "SQLCheck",
     "SchemaCheck",
     "UniqueCheck",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 
 class Dialect(ABC):
@@ -30,6 +31,14 @@ class Dialect(ABC):
         :param kind: the column's type, in DuckDB's words.
         """
 
+    @abstractmethod
+    def quantiles(self, number: str, fractions: Sequence[float]) -> list[str]:
+        """Return an aggregate for each of ``fractions``: the value below which that share of the numbers lies."""
+
+    @abstractmethod
+    def distinct_count(self, column: str) -> str:
+        """Return the aggregate that estimates how many values differ, in bounded memory."""
+
 
 class DuckDB(Dialect):
     """DuckDB, whose session runs in UTC."""
@@ -44,6 +53,14 @@ class DuckDB(Dialect):
 
     def moment(self, column: str, kind: str) -> str:
         return f"TRY_CAST({column} AS TIMESTAMP WITH TIME ZONE)"
+
+    def quantiles(self, number: str, fractions: Sequence[float]) -> list[str]:
+        # exact; DuckDB computes the list once
+        whole = f"quantile_cont({number}, [{', '.join(map(repr, fractions))}])"
+        return [f"{whole}[{place}]" for place in range(1, len(fractions) + 1)]
+
+    def distinct_count(self, column: str) -> str:
+        return f"approx_count_distinct({column})"
 
 
 DUCKDB = DuckDB()

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from pyiceberg.catalog import Catalog
 
+    from airflow_provider_phlo.quality.history import DailyScan
+
 log = logging.getLogger(__name__)
 
 PARTITION_COLUMN = "_phlo_partition_date"
@@ -41,6 +43,9 @@ class Rows:
     :param source: what follows ``FROM``, filter included.
     :param parameters: the values of the ``?`` markers in ``source``.
     :param columns: the type of each column, in DuckDB's words.
+    :param whole: what follows ``FROM`` without the filter, for checks that compare with other rows.
+    :param partition_column: the column that ``partition`` speaks of; None leaves it to the check.
+    :param partition: the day (or value) that ``source`` is filtered by; None when it is not.
     """
 
     engine: Engine
@@ -48,6 +53,9 @@ class Rows:
     source: str
     parameters: tuple[Any, ...]
     columns: Mapping[str, str]
+    whole: str
+    partition_column: str | None = None
+    partition: str | date | None = None
 
     @property
     def dialect(self) -> Dialect:
@@ -64,6 +72,11 @@ class Rows:
         sql = f"SELECT {', '.join(aggregate.sql for aggregate in aggregates)} FROM {self.source}"  # noqa: S608 - quoted
         values = [value for aggregate in aggregates for value in aggregate.parameters]
         return self.fetch(sql, [*values, *self.parameters])[0]
+
+    @cached_property
+    def daily(self) -> dict[str, DailyScan]:
+        """The scan by day that drift checks of one run share, by partition column."""
+        return {}
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -102,7 +115,8 @@ def run_checks(
             "partition_column": partition_column or (PARTITION_COLUMN if partition else None),
             "partition": partition,
         }
-        return evaluate(Rows(engine, table, source + where, parameters, columns), checks, context)
+        rows = Rows(engine, table, source + where, parameters, columns, source, partition_column, partition)
+        return evaluate(rows, checks, context)
 
 
 def run_checks_on_frame(
@@ -111,16 +125,18 @@ def run_checks_on_frame(
     """
     Run ``checks`` on a pandas or polars data frame, an Arrow table, or a list of records.
 
-    :param context: ``table`` names the rows in results.
+    :param context: ``table`` names the rows in results; ``partition_column`` and ``partition`` say which day a drift
+        check compares with the others.
     """
     import duckdb
 
     context = context or {}
-    table = context.get("table")
+    table, column, partition = (context.get(name) for name in ("table", "partition_column", "partition"))
     with duckdb.connect() as connection:
         engine = FrameInDuckDB(connection, frame, table)
         source = quote_identifier(FRAME)
-        return evaluate(Rows(engine, table, source, (), engine.columns(source)), checks, context)
+        rows = Rows(engine, table, source, (), engine.columns(source), source, column, partition)
+        return evaluate(rows, checks, context)
 
 
 def evaluate(rows: Rows, checks: Iterable[QualityCheck], context: Mapping[str, Any]) -> list[QualityCheckResult]:
