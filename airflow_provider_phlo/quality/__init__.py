@@ -18,6 +18,7 @@ from airflow_provider_phlo.quality.checks import (
     SchemaCheck,
     UniqueCheck,
 )
+from airflow_provider_phlo.quality.distributions import CategoryDriftCheck, HistogramDriftCheck
 from airflow_provider_phlo.quality.drift import (
     DistinctCountDriftCheck,
     MeanDriftCheck,
@@ -28,10 +29,12 @@ from airflow_provider_phlo.quality.drift import (
 from airflow_provider_phlo.quality.results import QualityCheckResult, raise_for_failures
 
 __all__ = [
+    "CategoryDriftCheck",
     "CountCheck",
     "CustomSQLCheck",
     "DistinctCountDriftCheck",
     "FreshnessCheck",
+    "HistogramDriftCheck",
     "MeanDriftCheck",
     "NullCheck",
     "NullRateDriftCheck",

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.quality.bands import Band, Tolerance, widened
 from airflow_provider_phlo.quality.base import Aggregate
-from airflow_provider_phlo.quality.history import HistoryCheck, Past, daily_scan
+from airflow_provider_phlo.quality.history import HistoryCheck, Past, daily_scan, nothing_to_compare
 from airflow_provider_phlo.quality.results import QualityCheckResult
 from airflow_provider_phlo.sql import quote_identifier
 
@@ -57,6 +57,8 @@ class StatisticDriftCheck(HistoryCheck):
     quantile_bounds: tuple[float, float] | None = field(default=None, kw_only=True)
 
     needs_rows: ClassVar[bool] = True
+    # the least that the numbers can be, so that no band goes below
+    lowest: ClassVar[float] = -math.inf
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -121,16 +123,7 @@ class StatisticDriftCheck(HistoryCheck):
             return self._result(day, numbers, now, bands, {"compared_with": self.compared_with()})
         past = self.past({each: found for each, found in days.items() if None not in found.values()}, day)
         if len(past.days) < self.min_history:
-            return QualityCheckResult(
-                True,
-                message=f"too little history for {day}: {past.text} can be compared, {self.min_history} are wanted",
-                row_count=int(numbers[ROWS]),
-                metrics={
-                    "partition": str(day),
-                    **past.metrics(),
-                    "statistics": {n: {"value": v} for n, v in now.items()},
-                },
-            )
+            return self.too_little_history(day, past, int(numbers[ROWS]))
         bands = {name: self.band(name, past) for name in names}
         return self._result(day, numbers, now, bands, past.metrics())
 
@@ -138,25 +131,24 @@ class StatisticDriftCheck(HistoryCheck):
         """Return where a number is expected after those of ``past``."""
         tolerance = Tolerance(self.deviations, self.relative_tolerance, self.absolute_tolerance, self.quantile_bounds)
         band = tolerance.band([numbers[name] for numbers in past.days.values()])
-        return widened(band, [numbers[name] for numbers in past.alike.values()])
+        band = widened(band, [numbers[name] for numbers in past.alike.values()])
+        return band._replace(low=max(band.low, self.lowest))
 
     def _result(
         self, day: date, numbers: Numbers, now: Numbers, bands: Mapping[str, Band | None], compared: Mapping[str, Any]
     ) -> QualityCheckResult:
+        statistics = {name: _metrics(now[name], band) for name, band in bands.items()}
         wrong = [name for name, band in bands.items() if not _fits(now[name], band)]
         told = "; ".join(_sentence(self.label(name), day, now[name], bands[name]) for name in wrong or bands)
-        statistics = {
-            name: {
-                "value": now[name],
-                **{f"expected_{key}": at for key, at in (band._asdict() if band else {}).items()},
-            }
-            for name, band in bands.items()
-        }
         return QualityCheckResult(
             not wrong,
             message=f"{told} (compared with {compared['compared_with']})",
             row_count=int(numbers[ROWS] or 0),
-            metrics={"partition": str(day), **compared, "statistics": statistics},
+            metrics={
+                "partition": str(day),
+                **compared,
+                "statistics": {name: _metrics(now[name], band) for name, band in bands.items()},
+            },
         )
 
     def _wanted(self, rows: Rows) -> dict[str, Aggregate]:
@@ -185,6 +177,7 @@ class RowCountAnomalyCheck(StatisticDriftCheck):
     gaps: Literal["skip", "zero"] = field(default="skip", kw_only=True)
 
     check_type: ClassVar[str] = "row_count_anomaly"
+    lowest: ClassVar[float] = 0.0
     needs_rows: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -274,6 +267,7 @@ class NullRateDriftCheck(StatisticDriftCheck):
     absolute_tolerance: float = field(default=0.01, kw_only=True)
 
     check_type: ClassVar[str] = "null_rate_drift"
+    lowest: ClassVar[float] = 0.0
 
     def statistics(self, rows: Rows) -> Mapping[str, Aggregate]:
         """Compute the share."""
@@ -294,20 +288,13 @@ class DistinctCountDriftCheck(StatisticDriftCheck):
     relative_tolerance: float = field(default=0.05, kw_only=True)
 
     check_type: ClassVar[str] = "distinct_count_drift"
+    lowest: ClassVar[float] = 0.0
 
     def statistics(self, rows: Rows) -> Mapping[str, Aggregate]:
         """Count the values."""
         column = quote_identifier(self.column)
         counted = f"count(DISTINCT {column})" if self.exact else rows.dialect.distinct_count(column)
         return {"distinct count": Aggregate(counted)}
-
-
-def nothing_to_compare(day: date | None) -> QualityCheckResult:
-    """Return the result of a check of values where there are none: how many rows there are is another check's."""
-    partition = {} if day is None else {"partition": str(day)}
-    return QualityCheckResult(
-        True, message=f"no rows on {day or 'any day'}: nothing to compare", row_count=0, metrics=partition
-    )
 
 
 def not_a_number(column: str, types: Mapping[str, str], or_else: tuple[str, ...] = ()) -> str | None:
@@ -335,6 +322,11 @@ def _numbers(names: Iterable[str], values: Iterable[Any]) -> Numbers:
 
 def _fits(value: float | None, band: Band | None) -> bool:
     return value is None if band is None else value in band
+
+
+def _metrics(value: float | None, band: Band | None) -> dict[str, float | None]:
+    low, middle, high = band or (None, None, None)
+    return {"value": value, "expected_low": low, "expected_median": middle, "expected_high": high}
 
 
 def _sentence(label: str, day: date, value: float | None, band: Band | None) -> str:

@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple, NoReturn
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.quality.base import Aggregate, SQLCheck
 from airflow_provider_phlo.quality.engines import EvaluationError
+from airflow_provider_phlo.quality.results import QualityCheckResult
 from airflow_provider_phlo.quality.scan import PARTITION_COLUMN, Rows
 from airflow_provider_phlo.sql import quote_identifier
 
@@ -73,7 +74,7 @@ class DailyScan:
         return {day: tuple(found[each] for each in aggregates) for day, found in self._days.items() if day >= first}
 
     def window(self, history: int) -> tuple[str, tuple[date, date]]:
-        """Return what follows ``FROM`` to read the days of the window, :data:`DAY` among the columns; and its values."""
+        """Return what follows ``FROM`` to read the rows of the window, :data:`DAY` among them; and its values."""
         assert self.day is not None, "there is no day to look at"
         source = (
             f"(SELECT *, CAST({self._column} AS DATE) AS {DAY} FROM {self._rows.whole} "  # noqa: S608 - quoted
@@ -150,6 +151,16 @@ def comparable(days: Mapping[date, Any], day: date, *, by_weekday: bool, minimum
     return Past(dict(days), alike, f"{_described(days, 'days')}, of which only {len(alike)} are {day:%A}s")
 
 
+def nothing_to_compare(day: date | None) -> QualityCheckResult:
+    """Return the result of a check of values where there are none: how many rows there are is another check's."""
+    return QualityCheckResult(
+        True,
+        message=f"no rows on {day or 'any day'}: nothing to compare",
+        row_count=0,
+        metrics={"partition": day and str(day)},
+    )
+
+
 def _described(days: Mapping[date, Any], kind: str) -> str:
     return f"{len(days)} {kind} from {min(days)} to {max(days)}" if days else f"0 {kind}"
 
@@ -211,6 +222,15 @@ class HistoryCheck(SQLCheck):
         """Return which of ``days`` the day is compared with."""
         earlier = {each: found for each, found in days.items() if each < day}
         return comparable(earlier, day, by_weekday=self.seasonality == "weekday", minimum=self.min_history)
+
+    def too_little_history(self, day: date, past: Past, row_count: int) -> QualityCheckResult:
+        """Return the result of a check that has fewer days than it needs to say what is usual."""
+        return QualityCheckResult(
+            True,
+            message=f"too little history to judge {day}: {past.text}, at least {self.min_history} are needed",
+            row_count=row_count,
+            metrics={"partition": str(day), **past.metrics()},
+        )
 
     def source_rows(self, rows: Rows, day: date) -> Rows:
         """Return the rows of the source table that ``day`` is compared with."""
