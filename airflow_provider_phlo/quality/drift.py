@@ -144,11 +144,7 @@ class StatisticDriftCheck(HistoryCheck):
             not wrong,
             message=f"{told} (compared with {compared['compared_with']})",
             row_count=int(numbers[ROWS] or 0),
-            metrics={
-                "partition": str(day),
-                **compared,
-                "statistics": {name: _metrics(now[name], band) for name, band in bands.items()},
-            },
+            metrics={"partition": str(day), **compared, "statistics": statistics},
         )
 
     def _wanted(self, rows: Rows) -> dict[str, Aggregate]:
