@@ -8,6 +8,7 @@ is a bucket, and so is NaN.
 from __future__ import annotations
 
 import math
+import sys
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -145,11 +146,12 @@ class DistributionCheck(HistoryCheck):
         kind, before = DISTANCES[self.distance], [sum(bucket) for bucket in zip(*others, strict=True)]
         found, allowed = _distance(kind, now, before), max(self.limit, _noise(kind, now, before))
         name, share, share_before = _most_moved(now, before, self._told(names))
-        moved = f"the share of {name} went from {100 * share_before:.3g} % to {100 * share:.3g} %"
+        passed = found <= allowed
+        moved = f"; the share of {name} went from {100 * share_before:.3g} % to {100 * share:.3g} %"
         return QualityCheckResult(
-            found <= allowed,
-            message=f"{kind.name} of {self.column} on {day} is {found:.3g}, at most {allowed:.3g} is expected; "
-            f"{moved} (compared with {compared['compared_with']})",
+            passed,
+            message=f"{kind.name} of {self.column} on {day} is {found:.3g}, at most {allowed:.3g} is expected"
+            f"{'' if passed else moved} (compared with {compared['compared_with']})",
             row_count=sum(now),
             metrics={
                 "partition": str(day),
@@ -214,13 +216,9 @@ class HistogramDriftCheck(DistributionCheck):
         number, name = finite(self.column, rows), quote_identifier(self.column)
         cases = [f"WHEN {name} IS NULL THEN 0", f"WHEN {number} IS NULL THEN 1"]
         cases += [f"WHEN {number} <= ? THEN {place}" for place in range(2, 2 + len(bounds))]
-        edges = ["", *(f"{bound:.6g}" for bound in bounds), ""]
-        bins = [f"over {low} to {high}" for low, high in pairwise(edges)]
-        if bounds:
-            bins[0], bins[-1] = f"up to {edges[1]}", f"over {edges[-2]}"
-        else:
-            bins = ["numbers"]
-        return Buckets(f"CASE {' '.join(cases)} ELSE {2 + len(bounds)} END", bounds, ("NULL", "NaN", *bins))
+        return Buckets(
+            f"CASE {' '.join(cases)} ELSE {2 + len(bounds)} END", bounds, ("NULL", "NaN", *_bin_names(bounds))
+        )
 
     def _quantiles(self, rows: Rows) -> list[Aggregate]:
         shares = [place / self.bins for place in range(1, self.bins)]
@@ -278,6 +276,17 @@ class CategoryDriftCheck(DistributionCheck):
     @property
     def _text(self) -> str:
         return f"CAST({quote_identifier(self.column)} AS VARCHAR)"
+
+
+def _bin_names(bounds: Sequence[float]) -> list[str]:
+    if not bounds:
+        return ["all numbers"]
+    edges = [f"{bound:.6g}" if abs(bound) > sys.float_info.min else "0" for bound in bounds]
+    between = [
+        f"{high} itself" if math.nextafter(low_bound, math.inf) == high_bound else f"over {low} to {high}"
+        for (low, low_bound), (high, high_bound) in pairwise(zip(edges, bounds, strict=True))
+    ]
+    return [f"up to {edges[0]}", *between, f"over {edges[-1]}"]
 
 
 def _counts(rows: Rows, buckets: Buckets, by: str, source: str, parameters: Sequence[Any]) -> dict[Any, Counts]:
