@@ -279,14 +279,17 @@ class CategoryDriftCheck(DistributionCheck):
 
 
 def _bin_names(bounds: Sequence[float]) -> list[str]:
+    """Return what the bins are called; a bound just below another one makes that one's own bin."""
     if not bounds:
         return ["all numbers"]
-    edges = [f"{bound:.6g}" if abs(bound) > sys.float_info.min else "0" for bound in bounds]
+    texts = [f"{bound:.6g}" if abs(bound) > sys.float_info.min else "0" for bound in bounds]
+    own = [math.nextafter(bound, math.inf) == following for bound, following in pairwise(bounds)]
+    upto = [f"{'below' if own_next else 'up to'} {text}" for text, own_next in zip(texts, [*own, False], strict=True)]
     between = [
-        f"{high} itself" if math.nextafter(low_bound, math.inf) == high_bound else f"over {low} to {high}"
-        for (low, low_bound), (high, high_bound) in pairwise(zip(edges, bounds, strict=True))
+        f"{text} itself" if is_own else f"over {low} {high}"
+        for low, text, high, is_own in zip(texts, texts[1:], upto[1:], own, strict=False)
     ]
-    return [f"up to {edges[0]}", *between, f"over {edges[-1]}"]
+    return [upto[0], *between, f"over {texts[-1]}"]
 
 
 def _counts(rows: Rows, buckets: Buckets, by: str, source: str, parameters: Sequence[Any]) -> dict[Any, Counts]:

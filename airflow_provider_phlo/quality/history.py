@@ -189,8 +189,12 @@ class HistoryCheck(SQLCheck):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 1 <= self.min_history <= self.history:
-            self.refuse(f"history={self.history}, min_history={self.min_history}: use 1 <= min_history <= history")
+        whole = isinstance(self.history, int) and isinstance(self.min_history, int)
+        if not whole or not 1 <= self.min_history <= self.history:
+            self.refuse(
+                f"history={self.history}, min_history={self.min_history}: use whole numbers of days, "
+                "1 <= min_history <= history"
+            )
         if self.seasonality not in (None, "weekday"):
             self.refuse(f"seasonality={self.seasonality!r}: use 'weekday' or None")
         if self.seasonality and self.history < 7 * self.min_history:
