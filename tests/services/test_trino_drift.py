@@ -69,7 +69,7 @@ def exact_checks(**options: Any) -> list[QualityCheck]:
     numbers = ("v", "w", "n", "amount")
     return [
         RowCountAnomalyCheck(history=56, min_history=6, **options),
-        RowCountAnomalyCheck(seasonality=None, gaps="zero", **options),
+        RowCountAnomalyCheck(seasonality=None, gaps="zero", relative_tolerance=0.7, **options),
         *(MeanDriftCheck(name, **options) for name in (*numbers, "flag")),
         *(NullRateDriftCheck(name, **options) for name in TYPES),
         *(DistinctCountDriftCheck(name, exact=exact, **options) for name in ("n", "kind") for exact in (True, False)),

@@ -19,7 +19,7 @@ from airflow_provider_phlo.quality.scan import run_checks
 PAGE = Path(__file__).parents[3] / "docs" / "drift.md"
 WEEKDAYS = "Mon Tue Wed Thu Fri Sat Sun".split()  # noqa: SIM905
 EXAMPLE = re.compile(
-    r"^### ([^\n]*)\n.*?```python\n(.*?)\n```\n((?:\|[^\n]*\n)+)\n```\n(.*?)\n```", re.DOTALL | re.MULTILINE
+    r"^### ([^\n]*)\n(?:(?!^#).)*?```python\n(.*?)\n```\n((?:\|[^\n]*\n)+)\n```\n(.*?)\n```", re.DOTALL | re.MULTILINE
 )
 SPECIAL = {"NULL": None, "NaN": float("nan"), "inf": float("inf")}
 
@@ -95,4 +95,4 @@ def test_the_page_has_an_example_of_each_check():
     named = set(re.findall(r"^\| `(\w+Check)\(", PAGE.read_text(), re.MULTILINE))
     assert len(named) == 7
     assert named <= used
-    assert len(examples()) == PAGE.read_text().count("\n### ")
+    assert len(examples()) == PAGE.read_text().count("\n```python\n") - 1  # the first is a DAG's
