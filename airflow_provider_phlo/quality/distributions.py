@@ -215,7 +215,7 @@ class HistogramDriftCheck(DistributionCheck):
         """Return a bucket for NULL, one for NaN and infinities, and the bins."""
         number, name = finite(self.column, rows), quote_identifier(self.column)
         cases = [f"WHEN {name} IS NULL THEN 0", f"WHEN {number} IS NULL THEN 1"]
-        cases += [f"WHEN {number} <= ? THEN {place}" for place in range(2, 2 + len(bounds))]
+        cases += [f"WHEN {name} <= ? THEN {place}" for place in range(2, 2 + len(bounds))]
         return Buckets(
             f"CASE {' '.join(cases)} ELSE {2 + len(bounds)} END", bounds, ("NULL", "NaN", *_bin_names(bounds))
         )
