@@ -1,9 +1,10 @@
 """
-Drift checks of the newest of 29 days of a 10M-row table, beside one hand-written DuckDB query for the same numbers.
+Drift checks of the newest of 29 days of a 10M-row table, beside hand-written DuckDB queries for the same numbers.
 
-Three cases: numbers of the days (mean, quantiles, NULL rate, estimated distinct values, rows: five checks, one scan), and
-distributions (histogram of a number, categories), and both in one run. The peer reads the same Parquet files by ``read_parquet`` and
-computes the same aggregates and counts the same buckets. Ways run in turn, ``--repeat`` times; medians count.
+Three cases: numbers of the days (mean, quantiles, NULL rate, estimated distinct values, rows: five checks, one scan),
+distributions (histogram of a number, categories), and both in one run. The peer reads the same Parquet files by
+``read_parquet``, computes the same aggregates and counts the same buckets. Ways run in turn, ``--repeat`` times;
+medians count.
 """
 
 from __future__ import annotations

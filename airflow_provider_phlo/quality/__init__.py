@@ -7,7 +7,7 @@ Light to import: pandas, DuckDB and the like are imported when a check runs.
 
 from __future__ import annotations
 
-from airflow_provider_phlo.quality.base import QualityCheck, SQLCheck
+from airflow_provider_phlo.quality.base import QualityCheck, RowCheck, SQLCheck
 from airflow_provider_phlo.quality.checks import (
     CountCheck,
     FreshnessCheck,
@@ -27,6 +27,7 @@ from airflow_provider_phlo.quality.drift import (
     RowCountAnomalyCheck,
 )
 from airflow_provider_phlo.quality.results import QualityCheckResult, raise_for_failures
+from airflow_provider_phlo.quality.threshold import ThresholdCheck
 
 __all__ = [
     "CategoryDriftCheck",
@@ -43,9 +44,11 @@ __all__ = [
     "QualityCheckResult",
     "QuantileDriftCheck",
     "RangeCheck",
+    "RowCheck",
     "RowCountAnomalyCheck",
     "SQLCheck",
     "SchemaCheck",
+    "ThresholdCheck",
     "UniqueCheck",
     "raise_for_failures",
 ]

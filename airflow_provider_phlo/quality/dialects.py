@@ -101,7 +101,7 @@ class TrinoDialect(Dialect):
         return f"coalesce(TRY(from_iso8601_timestamp_nanos(replace({zoned}, ' ', 'T'))), {spaced})"
 
     def quantiles(self, number: str, fractions: Sequence[float]) -> list[str]:
-        whole = f"approx_percentile({number}, ARRAY[{', '.join(f'{fraction!r}E0' for fraction in fractions)}])"
+        whole = f"approx_percentile({number}, ARRAY[{', '.join(f'{fraction:.9f}E0' for fraction in fractions)}])"
         return [f"{whole}[{place}]" for place in range(1, len(fractions) + 1)]
 
     def distinct_count(self, column: str) -> str:

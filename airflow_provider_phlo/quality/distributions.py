@@ -73,7 +73,8 @@ class DistributionCheck(HistoryCheck):
     :param distance: ``psi`` (population stability index) or ``jensen_shannon``; :mod:`.distances` has the formulas.
     :param max_distance: the distance that is still no drift; 0.25 for ``psi`` and 0.2 for ``jensen_shannon`` if None.
         What chance makes of few rows is allowed in any case.
-    :param pii: whether the column holds values of persons: then no bucket is named in the result.
+    :param pii: whether the column holds values of persons: then no bucket is named in the result. A column that the
+        table declares as such is one in any case.
     """
 
     column: str
@@ -117,7 +118,7 @@ class DistributionCheck(HistoryCheck):
             "day": scan.day,
             "days": _counts(rows, buckets, DAY, *window),
             "source": None,
-            "names": buckets.names,
+            "names": self._told(rows, buckets.names),
         }
         if source is not None:
             counts = _counts(source, self.buckets(source, bounds), "1", source.source, source.parameters)
@@ -145,7 +146,7 @@ class DistributionCheck(HistoryCheck):
     ) -> QualityCheckResult:
         kind, before = DISTANCES[self.distance], [sum(bucket) for bucket in zip(*others, strict=True)]
         found, allowed = _distance(kind, now, before), max(self.limit, _noise(kind, now, before))
-        name, share, share_before = _most_moved(now, before, self._told(names))
+        name, share, share_before = _most_moved(now, before, names)
         passed = found <= allowed
         moved = f"; the share of {name} went from {100 * share_before:.3g} % to {100 * share:.3g} %"
         return QualityCheckResult(
@@ -163,9 +164,10 @@ class DistributionCheck(HistoryCheck):
             },
         )
 
-    def _told(self, names: Sequence[str]) -> Sequence[str]:
+    def _told(self, rows: Rows, names: Sequence[str]) -> Sequence[str]:
         """Return what results call the buckets: of persons, no value and no bound."""
-        return [f"bucket {number}" for number in range(len(names))] if self.pii else names
+        secret = self.pii or self.column in rows.pii
+        return [f"bucket {number}" for number in range(len(names))] if secret else names
 
 
 @dataclass

@@ -17,10 +17,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
-from airflow_provider_phlo.quality.base import Aggregate, QualityCheck, SQLCheck
+from airflow_provider_phlo.quality.base import Aggregate, QualityCheck, RowCheck, SQLCheck
 from airflow_provider_phlo.quality.dialects import Dialect
 from airflow_provider_phlo.quality.engines import FRAME, Engine, EvaluationError, FrameInDuckDB, reading
 from airflow_provider_phlo.quality.results import QualityCheckResult
+from airflow_provider_phlo.quality.samples import with_samples
 from airflow_provider_phlo.sql import quote_identifier
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class Rows:
     :param whole: what follows ``FROM`` without the filter, for checks that compare with other rows.
     :param partition_column: the column that ``partition`` speaks of; None leaves it to the check.
     :param partition: the day (or value) that ``source`` is filtered by; None when it is not.
+    :param key: the columns that name a row.
+    :param pii: the columns whose values are never told.
     """
 
     engine: Engine
@@ -57,6 +60,8 @@ class Rows:
     whole: str
     partition_column: str | None = None
     partition: str | date | None = None
+    key: tuple[str, ...] = ()
+    pii: frozenset[str] = frozenset()
 
     @property
     def dialect(self) -> Dialect:
@@ -106,6 +111,8 @@ def run_checks(
         DuckDB does.
     :raises ConfigurationError: there is no such table or partition column.
     """
+    from airflow_provider_phlo.iceberg.declared import declared_columns
+
     with reading(catalog, table, branch=branch, trino=trino) as engine:
         source = engine.table(table)
         columns = engine.columns(source)
@@ -116,8 +123,21 @@ def run_checks(
             "partition_column": partition_column or (PARTITION_COLUMN if partition else None),
             "partition": partition,
         }
-        rows = Rows(engine, table, source + where, parameters, columns, source, partition_column, partition)
-        return evaluate(rows, checks, context)
+        key, pii = declared_columns(engine.loaded(table))
+        rows = Rows(
+            engine,
+            table,
+            source + where,
+            parameters,
+            columns,
+            source,
+            partition_column=partition_column,
+            partition=partition,
+            key=key,
+            pii=pii,
+        )
+        snapshot_id = engine.snapshot_id(table)
+        return [replace(result, snapshot_id=snapshot_id) for result in evaluate(rows, checks, context)]
 
 
 def run_checks_on_frame(
@@ -150,6 +170,7 @@ def evaluate(rows: Rows, checks: Iterable[QualityCheck], context: Mapping[str, A
         started = time.perf_counter()
         if isinstance(check, SQLCheck):
             result = _judge(rows, check, row_count, values[place])
+            result = with_samples(rows, check, result) if isinstance(check, RowCheck) else result
         else:
             result = _execute(rows, check, context)
         took = time.perf_counter() - started + (seconds if place in planned else 0.0)
@@ -238,6 +259,7 @@ def _completed(
         execution_time_seconds=round(seconds, 6),
         severity="warn" if "warn" in (check.severity, result.severity) else "error",
         expected=result.expected or check.expectation(),
+        actual=result.actual if result.failed is None else result.actual or f"{result.failed} rows fail",
     )
 
 
