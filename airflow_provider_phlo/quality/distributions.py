@@ -118,7 +118,7 @@ class DistributionCheck(HistoryCheck):
             "day": scan.day,
             "days": _counts(rows, buckets, DAY, *window),
             "source": None,
-            "names": self._told(rows, buckets.names),
+            "names": self._told(source or rows, buckets.names),
         }
         if source is not None:
             counts = _counts(source, self.buckets(source, bounds), "1", source.source, source.parameters)

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
-from typing import Any, Literal, NamedTuple, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn, cast
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.quality.base import Aggregate, SQLCheck
-from airflow_provider_phlo.quality.engines import EvaluationError
+from airflow_provider_phlo.quality.engines import EvaluationError, TableEngine
 from airflow_provider_phlo.quality.results import QualityCheckResult
 from airflow_provider_phlo.quality.scan import PARTITION_COLUMN, Rows
 from airflow_provider_phlo.sql import quote_identifier
@@ -240,7 +240,8 @@ class HistoryCheck(SQLCheck):
         """Return the rows of the source table that ``day`` is compared with."""
         assert self.source_table is not None
         whole = rows.engine.table(self.source_table)
-        source = replace(rows, source=whole, parameters=(), columns=rows.engine.columns(whole), whole=whole)
+        columns, pii = rows.engine.columns(whole), rows.pii | _personal_columns(rows, self.source_table)
+        source = replace(rows, source=whole, parameters=(), columns=columns, whole=whole, pii=pii)
         if problem := self.problem(source.columns):
             raise ConfigurationError(f"{self.source_table}: {problem}")
         if self.source_partition_column is None:
@@ -256,6 +257,14 @@ def _assert_tells_days(rows: Rows, column: str) -> None:
         raise ConfigurationError(f"there is no column {column} to tell days by: {advice}")
     if not rows.columns[column].startswith(("DATE", "TIMESTAMP")):
         raise ConfigurationError(f"column {column} is {rows.columns[column]} and tells no day: {advice}")
+
+
+def _personal_columns(rows: Rows, table: str) -> frozenset[str]:
+    """Return the ``pii`` columns of another table, which its engine has named."""
+    from airflow_provider_phlo.iceberg.declared import declared_columns
+
+    name = table if "." in table else f"{(rows.table or '').rpartition('.')[0]}.{table}"
+    return declared_columns(cast(TableEngine, rows.engine).loaded(name))[1]
 
 
 def _as_day(partition: str | date) -> date:

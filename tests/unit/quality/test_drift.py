@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, ensure_namespace, open_catalog
+from airflow_provider_phlo.iceberg.declared import declare_columns
 from airflow_provider_phlo.quality import (
     CategoryDriftCheck,
     CountCheck,
@@ -152,12 +154,9 @@ def test_your_own_statistic(catalog):
 
 def test_days_are_told_in_utc_by_a_column_of_choice():
     days = [LAST - dt.timedelta(days=back) for back in range(10)]
-    zone = dt.timezone(dt.timedelta(hours=-5))
-    rows = [
-        {"at": dt.datetime.combine(day, dt.time(hour), zone), "local": dt.datetime.combine(day, dt.time(hour))}
-        for day in days
-        for hour in (1, 20)  # the second is the next day in UTC
-    ]
+    locals_ = [dt.datetime.combine(day, dt.time(hour)) for day in days for hour in (1, 20)]
+    # five hours west of Greenwich, the evening is the next day in UTC
+    rows = [{"at": (local + dt.timedelta(hours=5)).replace(tzinfo=dt.UTC), "local": local} for local in locals_]
     check = RowCountAnomalyCheck(seasonality=None, min_history=3)
     for column, count, day in (("at", 1, "2024-03-01"), ("local", 2, "2024-02-29")):
         result = check.execute(pa.Table.from_pylist(rows), {"partition_column": column})
@@ -292,6 +291,24 @@ def test_values_of_persons_are_not_told():
         assert "4711" not in json.dumps(result.to_dict())
         assert "the share of bucket " in result.message
         assert result.metrics["most_moved"]["bucket"].startswith("bucket ")
+
+
+def test_a_column_that_the_table_declares_as_personal_is_one(catalog):
+    table = catalog.load_table("raw.t")
+    table.append(steady(1, LAST + dt.timedelta(days=1)).filter(pc.field("kind") == "a"))
+    (result,) = run_checks(catalog, "raw.t", [CategoryDriftCheck("kind")])
+    assert "the share of 'a' went from 50 % to 100 %" in result.message
+    declare_columns(catalog, table, ["at"], ["kind"])
+    (result,) = run_checks(catalog, "raw.t", [CategoryDriftCheck("kind")])
+    assert "the share of bucket " in result.message
+    assert "'" not in json.dumps(result.to_dict())
+    other = catalog.create_table("raw.other", table.schema().as_arrow())
+    other.append(steady())
+    declare_columns(catalog, table, ["at"], [])
+    declare_columns(catalog, other, ["at"], ["kind"])
+    for name in ("raw.other", "other"):
+        (result,) = run_checks(catalog, "raw.t", [CategoryDriftCheck("kind", source_table=name)])
+        assert "the share of bucket " in result.message
 
 
 def test_a_source_is_compared_instead_of_earlier_days(catalog):
