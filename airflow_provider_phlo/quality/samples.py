@@ -32,7 +32,9 @@ def with_samples(rows: Rows, check: RowCheck, result: QualityCheckResult) -> Qua
         found = _keys(rows, check, names)
     except EvaluationError:  # keys that cannot be ordered: what failed is known all the same
         return result
-    samples = tuple({name: _shown(value) for name, value in zip(names, key, strict=True)} for key in found)
+    samples = tuple(
+        {name: _shown(value, rows.columns[name]) for name, value in zip(names, key, strict=True)} for key in found
+    )
     return replace(result, samples=samples, message=f"{result.message}; for example {', '.join(map(_words, samples))}")
 
 
@@ -50,7 +52,10 @@ def _words(sample: Mapping[str, Any]) -> str:
     return " and ".join(f"{name} {'NULL' if value is None else value}" for name, value in sample.items())
 
 
-def _shown(value: Any) -> Any:
+def _shown(value: Any, kind: str) -> Any:
     value = plain(value)
+    if isinstance(value, float):
+        # as text that both engines give: -0.0 is the same key as 0.0, and a FLOAT has six digits
+        return float(f"{value:.6g}") if kind == "FLOAT" else value + 0.0
     text = value if isinstance(value, str) else ""
     return f"{text[:LONGEST]}…" if len(text) > LONGEST else value
