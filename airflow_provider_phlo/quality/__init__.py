@@ -18,19 +18,34 @@ from airflow_provider_phlo.quality.checks import (
     UniqueCheck,
 )
 from airflow_provider_phlo.quality.custom_sql import CustomSQLCheck
+from airflow_provider_phlo.quality.distributions import CategoryDriftCheck, HistogramDriftCheck
+from airflow_provider_phlo.quality.drift import (
+    DistinctCountDriftCheck,
+    MeanDriftCheck,
+    NullRateDriftCheck,
+    QuantileDriftCheck,
+    RowCountAnomalyCheck,
+)
 from airflow_provider_phlo.quality.results import QualityCheckResult, raise_for_failures
 from airflow_provider_phlo.quality.threshold import ThresholdCheck
 
 __all__ = [
+    "CategoryDriftCheck",
     "CountCheck",
     "CustomSQLCheck",
+    "DistinctCountDriftCheck",
     "FreshnessCheck",
+    "HistogramDriftCheck",
+    "MeanDriftCheck",
     "NullCheck",
+    "NullRateDriftCheck",
     "PatternCheck",
     "QualityCheck",
     "QualityCheckResult",
+    "QuantileDriftCheck",
     "RangeCheck",
     "RowCheck",
+    "RowCountAnomalyCheck",
     "SQLCheck",
     "SchemaCheck",
     "ThresholdCheck",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 # an escaped character, a class of characters, or the end of the text
 _PATTERN_PARTS = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\$", re.DOTALL)
@@ -39,6 +40,14 @@ class Dialect(ABC):
         :param kind: the column's type, in DuckDB's words.
         """
 
+    @abstractmethod
+    def quantiles(self, number: str, fractions: Sequence[float]) -> list[str]:
+        """Return an aggregate for each of ``fractions``: the value below which that share of the numbers lies."""
+
+    @abstractmethod
+    def distinct_count(self, column: str) -> str:
+        """Return the aggregate that estimates how many values differ, in bounded memory."""
+
 
 class DuckDB(Dialect):
     """DuckDB, whose session runs in UTC."""
@@ -53,6 +62,14 @@ class DuckDB(Dialect):
 
     def moment(self, column: str, kind: str) -> str:
         return f"TRY_CAST({column} AS TIMESTAMP WITH TIME ZONE)"
+
+    def quantiles(self, number: str, fractions: Sequence[float]) -> list[str]:
+        # exact; DuckDB computes the list once
+        whole = f"quantile_cont({number}, [{', '.join(map(repr, fractions))}])"
+        return [f"{whole}[{place}]" for place in range(1, len(fractions) + 1)]
+
+    def distinct_count(self, column: str) -> str:
+        return f"approx_count_distinct({column})"
 
 
 class TrinoDialect(Dialect):
@@ -82,6 +99,13 @@ class TrinoDialect(Dialect):
         )
         spaced = f"TRY_CAST({column} AS TIMESTAMP(6) WITH TIME ZONE)"
         return f"coalesce(TRY(from_iso8601_timestamp_nanos(replace({zoned}, ' ', 'T'))), {spaced})"
+
+    def quantiles(self, number: str, fractions: Sequence[float]) -> list[str]:
+        whole = f"approx_percentile({number}, ARRAY[{', '.join(f'{fraction:.9f}E0' for fraction in fractions)}])"
+        return [f"{whole}[{place}]" for place in range(1, len(fractions) + 1)]
+
+    def distinct_count(self, column: str) -> str:
+        return f"approx_distinct({column})"
 
 
 DUCKDB = DuckDB()

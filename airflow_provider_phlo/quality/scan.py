@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
 
     from airflow_provider_phlo.iceberg.trino_queries import Queries
+    from airflow_provider_phlo.quality.history import DailyScan
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,9 @@ class Rows:
     :param source: what follows ``FROM``, filter included.
     :param parameters: the values of the ``?`` markers in ``source``.
     :param columns: the type of each column, in DuckDB's words.
+    :param whole: what follows ``FROM`` without the filter, for checks that compare with other rows.
+    :param partition_column: the column that ``partition`` speaks of; None leaves it to the check.
+    :param partition: the day (or value) that ``source`` is filtered by; None when it is not.
     :param key: the columns that name a row.
     :param pii: the columns whose values are never told.
     """
@@ -53,6 +57,9 @@ class Rows:
     source: str
     parameters: tuple[Any, ...]
     columns: Mapping[str, str]
+    whole: str
+    partition_column: str | None = None
+    partition: str | date | None = None
     key: tuple[str, ...] = ()
     pii: frozenset[str] = frozenset()
 
@@ -71,6 +78,11 @@ class Rows:
         sql = f"SELECT {', '.join(aggregate.sql for aggregate in aggregates)} FROM {self.source}"  # noqa: S608 - quoted
         values = [value for aggregate in aggregates for value in aggregate.parameters]
         return self.fetch(sql, [*values, *self.parameters])[0]
+
+    @cached_property
+    def daily(self) -> dict[str, DailyScan]:
+        """The scan by day that drift checks of one run share, by partition column."""
+        return {}
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -112,7 +124,18 @@ def run_checks(
             "partition": partition,
         }
         key, pii = declared_columns(engine.loaded(table))
-        rows = Rows(engine, table, source + where, parameters, columns, key=key, pii=pii)
+        rows = Rows(
+            engine,
+            table,
+            source + where,
+            parameters,
+            columns,
+            source,
+            partition_column=partition_column,
+            partition=partition,
+            key=key,
+            pii=pii,
+        )
         snapshot_id = engine.snapshot_id(table)
         return [replace(result, snapshot_id=snapshot_id) for result in evaluate(rows, checks, context)]
 
@@ -123,16 +146,18 @@ def run_checks_on_frame(
     """
     Run ``checks`` on a pandas or polars data frame, an Arrow table, or a list of records.
 
-    :param context: ``table`` names the rows in results.
+    :param context: ``table`` names the rows in results; ``partition_column`` and ``partition`` say which day a drift
+        check compares with the others.
     """
     import duckdb
 
     context = context or {}
-    table = context.get("table")
+    table, column, partition = (context.get(name) for name in ("table", "partition_column", "partition"))
     with duckdb.connect() as connection:
         engine = FrameInDuckDB(connection, frame, table)
         source = quote_identifier(FRAME)
-        return evaluate(Rows(engine, table, source, (), engine.columns(source)), checks, context)
+        rows = Rows(engine, table, source, (), engine.columns(source), source, column, partition)
+        return evaluate(rows, checks, context)
 
 
 def evaluate(rows: Rows, checks: Iterable[QualityCheck], context: Mapping[str, Any]) -> list[QualityCheckResult]:
