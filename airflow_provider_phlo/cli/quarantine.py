@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo.cli.output import FAILED, REFUSED, Result, leave, open_catalog, show
@@ -65,9 +66,9 @@ def replay(args: argparse.Namespace) -> None:
     from airflow_provider_phlo import quarantine
     from airflow_provider_phlo.naming import qualified_table
 
-    table, selection = qualified_table(args.table), _selection(args)
-    with _errors("quarantine replay"):
-        catalog = open_catalog()
+    # Airflow logs to stdout, which is for the result
+    with redirect_stdout(sys.stderr), _errors("quarantine replay"):
+        table, selection, catalog = qualified_table(args.table), _selection(args), open_catalog()
         waiting = quarantine.find(catalog, table, selection)
         if not waiting:
             leave("quarantine replay", f"no such record of {table} waits: see phlo quarantine list {table}.", REFUSED)
@@ -76,7 +77,7 @@ def replay(args: argparse.Namespace) -> None:
         for day in sorted({str(row["partition_date"]) for row in waiting}):
             ids = [row["quarantine_id"] for row in waiting if str(row["partition_date"]) == day]
             run_id = _trigger(dag_id, {"table": table, "group": group, **_conf(args)}, day)
-            rows.append([table, day, dag_id, run_id, ids])
+            rows.append((table, day, dag_id, run_id, ids))
         done = [_finished(catalog, row, args.no_wait) for row in rows]
     show(Result(_REPLAYS, done), args.output)
     if not all(row[4] == "success" for row in done) and not args.no_wait:
