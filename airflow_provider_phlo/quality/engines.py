@@ -8,10 +8,11 @@ has it, else main.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.quality import xxhash64
 from airflow_provider_phlo.quality.dialects import DUCKDB, Dialect
 from airflow_provider_phlo.sql import literal, quote, quote_identifier
 
@@ -73,6 +74,7 @@ class _DuckDBEngine:
         connection.execute("SET TimeZone = 'UTC'")
         # a name that no table has must not find a Python variable
         connection.execute("SET python_enable_replacements = false")
+        xxhash64.register(connection)
 
     def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         import duckdb
@@ -136,16 +138,29 @@ class FrameInDuckDB(_DuckDBEngine):
     DuckDB over one data frame, which ``df`` and the one table that a query names stand for.
 
     :param name: what results call the frame.
+    :param others: frames that stand for other tables, by their names.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, frame: Any, name: str | None = None) -> None:
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        frame: Any,
+        name: str | None = None,
+        others: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(connection)
         self._name = name
         connection.register(FRAME, to_arrow(frame))
+        self._others = others or {}
+        for other, content in self._others.items():
+            connection.register(other, to_arrow(content))
 
     def table(self, name: str) -> str:
+        if name in self._others:
+            return quote_identifier(name)
         raise ConfigurationError(
-            f"A check of a data frame cannot read table {name}: run it on a table of the catalog, with run_checks."
+            f"A check of a data frame cannot read table {name}: give its rows as context={{'tables': {{{name!r}: …}}}}, "
+            "or run it on a table of the catalog, with run_checks."
         )
 
     def resolve(self, query: str) -> str:

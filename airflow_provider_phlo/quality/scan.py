@@ -41,6 +41,7 @@ class Rows:
     :param source: what follows ``FROM``, filter included.
     :param parameters: the values of the ``?`` markers in ``source``.
     :param columns: the type of each column, in DuckDB's words.
+    :param partition: the column and the day (or value) that ``source`` is filtered by, if it is.
     """
 
     engine: Engine
@@ -48,6 +49,7 @@ class Rows:
     source: str
     parameters: tuple[Any, ...]
     columns: Mapping[str, str]
+    partition: tuple[str, str | date] | None = None
 
     @property
     def dialect(self) -> Dialect:
@@ -95,14 +97,15 @@ def run_checks(
         engine = TablesInDuckDB(connection, catalog, table.rpartition(".")[0], branch)
         source = engine.table(table)
         columns = engine.columns(source)
-        where, parameters = _filter(table, columns, partition_column, partition)
+        where, parameters = partition_filter(table, columns, partition_column, partition)
         context = {
             "table": table,
             "branch": branch,
             "partition_column": partition_column or (PARTITION_COLUMN if partition else None),
             "partition": partition,
         }
-        return evaluate(Rows(engine, table, source + where, parameters, columns), checks, context)
+        filtered = None if partition is None else (partition_column or PARTITION_COLUMN, partition)
+        return evaluate(Rows(engine, table, source + where, parameters, columns, filtered), checks, context)
 
 
 def run_checks_on_frame(
@@ -111,14 +114,15 @@ def run_checks_on_frame(
     """
     Run ``checks`` on a pandas or polars data frame, an Arrow table, or a list of records.
 
-    :param context: ``table`` names the rows in results.
+    :param context: ``table`` names the rows in results; ``tables`` gives other frames by the names of the tables that
+        checks read them as.
     """
     import duckdb
 
     context = context or {}
     table = context.get("table")
     with duckdb.connect() as connection:
-        engine = FrameInDuckDB(connection, frame, table)
+        engine = FrameInDuckDB(connection, frame, table, context.get("tables", {}))
         source = quote_identifier(FRAME)
         return evaluate(Rows(engine, table, source, (), engine.columns(source)), checks, context)
 
@@ -233,9 +237,14 @@ def _engine_failure(rows: Rows, error: EvaluationError) -> QualityCheckResult:
     return _failure(f"it cannot be evaluated ({error}); compare it with the column types: {types}")
 
 
-def _filter(
+def partition_filter(
     table: str, columns: Mapping[str, str], column: str | None, partition: str | date | None
 ) -> tuple[str, tuple[Any, ...]]:
+    """
+    Return the ``WHERE`` that leaves the rows of one day (or value), and its values; nothing when ``partition`` is None.
+
+    :raises ConfigurationError: there is no such column, or the day is none.
+    """
     if partition is None:
         return "", ()
     column = column or PARTITION_COLUMN

@@ -1,0 +1,257 @@
+"""The two sides of a reconciliation: the tables of each, filtered and united, in columns that compare."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.quality.canonical import FORMS, Forms, Type, common, parse
+from airflow_provider_phlo.sql import quote_identifier
+
+if TYPE_CHECKING:
+    from airflow_provider_phlo.quality.engines import Engine
+    from airflow_provider_phlo.quality.scan import Rows
+
+_NAME = re.compile(r"\w+")
+
+
+class Query(NamedTuple):
+    """SQL, with the values of its ``?`` markers."""
+
+    sql: str
+    parameters: tuple[Any, ...] = ()
+
+
+class Value(NamedTuple):
+    """SQL of a value, its type, and the type as which it is compared."""
+
+    sql: str
+    found: Type
+    wanted: Type
+
+    def comparable(self, forms: Forms) -> str:
+        """Return the value so that equal ones are equal on the engine."""
+        return forms.comparable(*self)
+
+
+@dataclass(frozen=True)
+class Part:
+    """
+    One table of a side.
+
+    :param rows: what follows ``FROM`` to read its rows, filters included.
+    :param table: the same without filters and values, to ask for types.
+    :param columns: the type of each column, in DuckDB's words.
+    """
+
+    name: str
+    rows: Query
+    table: str
+    columns: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Side:
+    """
+    The tables of one side, whose rows are united.
+
+    :param names: what these tables have for a column of the target: a column's name, or an SQL expression.
+    """
+
+    engine: Engine
+    parts: tuple[Part, ...]
+    names: Mapping[str, str]
+
+    @property
+    def title(self) -> str:
+        """What messages call it."""
+        return " + ".join(part.name for part in self.parts)
+
+    def column(self, part: Part, name: str) -> tuple[str, Type]:
+        """
+        Return SQL and type of what stands for a column of the target.
+
+        :raises ConfigurationError: there is no such column, or its values cannot be compared.
+        """
+        given = self.names.get(name, name)
+        if given in part.columns:
+            sql, kind = quote_identifier(given), part.columns[given]
+        elif name in self.names and not _NAME.fullmatch(given):
+            sql = f"({resolved(self.engine, given)})"
+            kind = self.engine.columns(f"(SELECT {sql} AS c FROM {part.table}) AS t")["c"]  # noqa: S608 - an expression
+        else:
+            raise ConfigurationError(_no_column(part, given))
+        found = parse(kind)
+        if found is None:
+            raise ConfigurationError(f"Column {given} of {part.name} is {kind}, which is not compared: leave it out.")
+        return sql, found
+
+    def shared_columns(self) -> list[str]:
+        """Return the names, as the target has them, of the columns that every table of the side has."""
+        called = {given: name for name, given in self.names.items()}
+        named = [{called.get(column, column) for column in part.columns} for part in self.parts]
+        expressions = {name for name, given in self.names.items() if not _NAME.fullmatch(given)}
+        return sorted(set.intersection(*named) | expressions)
+
+    def united(self) -> Query:
+        """Return the rows of all tables, in the columns that all have, as what follows ``FROM``."""
+        if len(self.parts) == 1:
+            return self.parts[0].rows
+        columns = self._shared()
+        union = united(Query(f"SELECT {columns} FROM {part.rows.sql}", part.rows.parameters) for part in self.parts)  # noqa: S608
+        return Query(f"({union.sql}) AS t", union.parameters)
+
+    def unfiltered(self) -> str:
+        """Return the same without filters and so without values: what types are asked of."""
+        union = " UNION ALL ".join(f"SELECT {self._shared()} FROM {part.table}" for part in self.parts)  # noqa: S608
+        return f"({union}) AS t"
+
+    def _shared(self) -> str:
+        first, *others = (part.columns for part in self.parts)
+        return ", ".join(quote_identifier(name) for name in first if all(name in other for other in others))
+
+    def expression(self, given: str, *, day: bool = False) -> str:
+        """
+        Return the SQL of a column that all tables have, or of an expression over those.
+
+        :param day: it tells the partition: of a time, its day counts.
+        :raises ConfigurationError: a table has no such column.
+        """
+        lacking = [part for part in self.parts if given not in part.columns]
+        if lacking and _NAME.fullmatch(given):
+            raise ConfigurationError(_no_column(lacking[0], given))
+        sql = resolved(self.engine, given) if lacking else quote_identifier(given)
+        if day:
+            kind = self.engine.columns(f"(SELECT {sql} AS c FROM {self.unfiltered()}) AS q")["c"]  # noqa: S608
+            return f"CAST({sql} AS DATE)" if kind.startswith("TIMESTAMP") else sql
+        return sql
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One table's rows as they are compared: its columns in the order of both sides' names."""
+
+    part: Part
+    values: tuple[Value, ...]
+
+    def select(self, columns: Iterable[str]) -> Query:
+        """Return the query for these SQL expressions."""
+        return Query(f"SELECT {', '.join(columns)} FROM {self.part.rows.sql}", self.part.rows.parameters)  # noqa: S608
+
+
+def source_side(rows: Rows, tables: Sequence[str], names: Mapping[str, str], filtered: str | None, day: str) -> Side:
+    """
+    Return the tables of the source.
+
+    :param filtered: an SQL condition that its rows meet.
+    :param day: the target's name of the column that tells the partition, if only one is checked.
+    """
+    parts = tuple(_named_part(rows, table, names.get(day, day), filtered) for table in tables)
+    return Side(rows.engine, parts, names)
+
+
+def target_side(rows: Rows, tables: Sequence[str], filtered: str | None, day: str) -> Side:
+    """Return the tables of the target: the rows under check where none is named."""
+    if tables:
+        return Side(rows.engine, tuple(_named_part(rows, table, day, filtered) for table in tables), {})
+    where, parameters = _partition(rows, rows.table or "", rows.columns, rows.partition[0] if rows.partition else day)
+    table = rows.source.removesuffix(where)
+    part = _part(rows.engine, rows.table or "the rows", Query(rows.source, parameters), rows.columns, filtered, table)
+    return Side(rows.engine, (part,), {})
+
+
+def _named_part(rows: Rows, table: str, day: str, filtered: str | None) -> Part:
+    source = rows.engine.table(table)
+    columns = rows.engine.columns(source)
+    where, parameters = _partition(rows, table, columns, day)
+    return _part(rows.engine, table, Query(source + where, parameters), columns, filtered, source)
+
+
+def _partition(rows: Rows, table: str, columns: Mapping[str, str], day: str) -> tuple[str, tuple[Any, ...]]:
+    """Return the ``WHERE`` that leaves the partition under check in another table."""
+    from airflow_provider_phlo.quality.scan import partition_filter
+
+    return partition_filter(table, columns, day, rows.partition[1]) if rows.partition else ("", ())
+
+
+def _part(
+    engine: Engine, name: str, source: Query, columns: Mapping[str, str], filtered: str | None, table: str
+) -> Part:
+    where = f" WHERE {resolved(engine, filtered)}" if filtered else ""
+    rows = Query(f"(SELECT * FROM {source.sql}) AS t{where}", source.parameters)  # noqa: S608 - quoted
+    return Part(name, rows, table, columns)
+
+
+def resolved(engine: Engine, expression: str) -> str:
+    """
+    Return an SQL expression of a check's author so that the tables it names are read as the engine reads them.
+
+    :raises ConfigurationError: it is no expression that only reads.
+    """
+    return engine.resolve(f"SELECT ({expression})").removeprefix("SELECT ")
+
+
+def _no_column(part: Part, name: str) -> str:
+    return f"{part.name} has no column {name}; its columns are: {', '.join(part.columns)}."
+
+
+def united(queries: Iterable[Query]) -> Query:
+    """Return the rows of all queries."""
+    found = list(queries)
+    return Query(
+        " UNION ALL ".join(query.sql for query in found),
+        tuple(value for query in found for value in query.parameters),
+    )
+
+
+def readings(sides: Sequence[Side], names: Sequence[str], day: str | None = None) -> list[list[Reading]]:
+    """
+    Return, for each side, its tables' columns ``names`` as they compare with each other.
+
+    :param day: the one among them that tells the partition: of a time, its day counts.
+    :raises ConfigurationError: a table lacks one of them, or they are of kinds that never equal.
+    """
+    found: list[list[list[tuple[str, Type]]]] = []
+    for side in sides:
+        found.append([[_dated(side.column(part, name), name == day) for name in names] for part in side.parts])
+    wanted = [
+        _common(name, [(part, columns[place][1]) for part, columns in _all_parts(sides, found)])
+        for place, name in enumerate(names)
+    ]
+    return [
+        [
+            Reading(part, tuple(Value(*value, kind) for value, kind in zip(values, wanted, strict=True)))
+            for part, values in zip(side.parts, columns, strict=True)
+        ]
+        for side, columns in zip(sides, found, strict=True)
+    ]
+
+
+def _all_parts(
+    sides: Sequence[Side], found: Sequence[Sequence[list[tuple[str, Type]]]]
+) -> Iterator[tuple[Part, list[tuple[str, Type]]]]:
+    for side, columns in zip(sides, found, strict=True):
+        yield from zip(side.parts, columns, strict=True)
+
+
+def _dated(value: tuple[str, Type], is_day: bool) -> tuple[str, Type]:
+    sql, found = value
+    return (f"CAST({sql} AS DATE)", Type("date")) if is_day and found.family in ("timestamp", "instant") else value
+
+
+def _common(name: str, found: Sequence[tuple[Part, Type]]) -> Type:
+    wanted = common(kind for _, kind in found)
+    if wanted is None:
+        kinds = ", ".join(f"{kind.family} in {part.name}" for part, kind in found)
+        raise ConfigurationError(
+            f"Column {name} is {kinds}: these are never equal. Give an expression that converts it in source_columns."
+        )
+    return wanted
+
+
+def forms_of(engine: Engine) -> Forms:
+    """Return what makes canonical forms on an engine."""
+    return FORMS[engine.dialect.name]
