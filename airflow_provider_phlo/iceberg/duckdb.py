@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
-from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.io.pyarrow import _read_all_delete_files
 from pyiceberg.manifest import DataFileContent, FileFormat
 from pyiceberg.types import (
@@ -47,7 +46,7 @@ from pyiceberg.types import (
 
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
 from airflow_provider_phlo.iceberg import nessie, remote_files
-from airflow_provider_phlo.iceberg.catalog import is_staging
+from airflow_provider_phlo.iceberg.catalog import existing_table, is_staging
 from airflow_provider_phlo.iceberg.reading import read_file
 from airflow_provider_phlo.sql import literal, quote_identifier
 
@@ -104,14 +103,12 @@ def connect(
     connection.execute("SET TimeZone = 'UTC'")
     directories: set[str] = set()
     for identifier in all_tables(catalog) if tables is None else tables:
-        table = _load(catalog, identifier)
-        if table is None:
+        try:
+            table = existing_table(catalog, identifier)
+        except ConfigurationError:
             if tables is None:  # dropped since it was listed
                 continue
-            raise ConfigurationError(
-                f"Table {identifier} does not exist in catalog {catalog.name!r}. "
-                "Run what writes it first, or correct the name."
-            )
+            raise
         directories |= _create_branch_view(connection, catalog, table, identifier, branch)
     if locked:
         read_only(connection, directories)
@@ -264,13 +261,6 @@ def _at(catalog: Catalog, branch: str | None) -> tuple[Catalog, str | None]:
     if branch is None or not nessie.is_nessie(catalog):
         return catalog, branch
     return (catalog if nessie.head(catalog, branch) is None else nessie.at(catalog, branch)), None
-
-
-def _load(catalog: Catalog, identifier: str) -> Table | None:
-    try:
-        return catalog.load_table(identifier)
-    except NoSuchTableError:
-        return None
 
 
 def _snapshot(table: Table, branch: str | None) -> Snapshot | None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from airflow_provider_phlo.quality.base import QualityCheck, SQLCheck
 from airflow_provider_phlo.quality.checks import (
     CountCheck,
-    CustomSQLCheck,
     FreshnessCheck,
     NullCheck,
     PatternCheck,
@@ -18,6 +17,7 @@ from airflow_provider_phlo.quality.checks import (
     SchemaCheck,
     UniqueCheck,
 )
+from airflow_provider_phlo.quality.custom_sql import CustomSQLCheck
 from airflow_provider_phlo.quality.results import QualityCheckResult, raise_for_failures
 
 __all__ = [

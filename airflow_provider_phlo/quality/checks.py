@@ -7,16 +7,15 @@ own. The same SQL runs on tables and on data frames.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.quality.base import Aggregate, QualityCheck, SQLCheck
+from airflow_provider_phlo.quality.bounds import bound_problem, typed_bound
 from airflow_provider_phlo.quality.results import QualityCheckResult
 from airflow_provider_phlo.sql import quote_identifier
 
@@ -66,7 +65,8 @@ class RangeCheck(SQLCheck):
     """
     Every value lies between the bounds, both included. NULL is :class:`NullCheck`'s business; NaN is out of range.
 
-    :param min_value: a number, date or time; None for no lower bound.
+    :param min_value: a number, text, date or time, whichever the column holds (dates and times also as ISO text);
+        None for no lower bound.
     :param max_value: the same for the upper one.
     """
 
@@ -87,13 +87,22 @@ class RangeCheck(SQLCheck):
         high = "" if self.max_value is None else f" <= {self.max_value}"
         return f"{low}{self.column}{high}"
 
+    def problem(self, types: Mapping[str, str]) -> str | None:
+        """Refuse bounds that do not compare with the column."""
+        missing = super().problem(types)
+        if missing:
+            return missing
+        bounds = [bound for bound in (self.min_value, self.max_value) if bound is not None]
+        problems = [bound_problem(bound, types[self.column]) for bound in bounds]
+        return next((f"column {self.column} is {problem}" for problem in problems if problem), None)
+
     def aggregates(self, rows: Rows) -> Mapping[str, Aggregate]:
         """Count values that are not within the bounds."""
-        column = quote_identifier(self.column)
+        column, kind = quote_identifier(self.column), rows.columns[self.column]
         bounds = [(">=", self.min_value), ("<=", self.max_value)]
-        given = [(f"{column} {sign} ?", bound) for sign, bound in bounds if bound is not None]
+        given = [(f"{column} {sign} ?", typed_bound(bound, kind)) for sign, bound in bounds if bound is not None]
         within = [condition for condition, _ in given]
-        if self.max_value is None and rows.columns[self.column] in ("FLOAT", "DOUBLE"):
+        if self.max_value is None and kind in ("FLOAT", "DOUBLE"):
             # DuckDB orders NaN above all numbers
             within.append(f"NOT {rows.dialect.is_nan(column)}")
         return {"failed": _count(f"NOT ({' AND '.join(within)})", *(bound for _, bound in given))}
@@ -250,10 +259,17 @@ class PatternCheck(SQLCheck):
         """Return the pattern."""
         return self.pattern
 
+    def problem(self, types: Mapping[str, str]) -> str | None:
+        """Refuse columns that each engine writes as text in its own way."""
+        missing = super().problem(types)
+        if missing or not types[self.column].startswith(("FLOAT", "DOUBLE", "TIME", "STRUCT", "MAP", "BLOB")):
+            return missing
+        return f"column {self.column} is {types[self.column]}: a pattern needs text, whole numbers, decimals or dates"
+
     def aggregates(self, rows: Rows) -> Mapping[str, Aggregate]:
         """Count values without the pattern."""
         text = f"CAST({quote_identifier(self.column)} AS VARCHAR)"
-        return {"failed": _count(f"NOT {rows.dialect.matches(text, '?')}", self.pattern)}
+        return {"failed": _count(f"NOT {rows.dialect.matches(text, '?')}", rows.dialect.pattern(self.pattern))}
 
     def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:
         """Pass when every value has the pattern."""
@@ -304,58 +320,6 @@ class SchemaCheck(SQLCheck):
         )
 
 
-@dataclass
-class CustomSQLCheck(SQLCheck):
-    """
-    A query of your own says whether the data is right.
-
-    Without ``expected_result`` the query selects the rows that are wrong: it must return none. With it, the query
-    returns one row whose first column must equal it. The query reads ``namespace.table`` of any table, and a bare
-    name in the namespace of the table under check: the branch under audit of each table that has it, else main. It
-    sees whole tables; where one partition is checked, the query has to say so itself.
-
-    On a data frame the one table that the query names stands for the frame, or ``df`` does.
-
-    :param query: one SELECT.
-    :param expected_result: a number, text, truth value, date or time.
-    :param description: what is checked, for people; used as the message.
-    """
-
-    query: str
-    expected_result: Any = None
-    description: str | None = None
-
-    check_type: ClassVar[str] = "custom_sql"
-
-    def check_name(self) -> str:
-        """Return the name in results."""
-        return self.name or self.description or "CustomSQLCheck"
-
-    def expectation(self) -> str:
-        """Return what the query must give."""
-        return "no rows" if self.expected_result is None else str(self.expected_result)
-
-    def measure(self, rows: Rows) -> Mapping[str, Any]:
-        """Count the rows that the query selects, or compare its value."""
-        query = rows.engine.resolve(self.query.strip().rstrip(";"))
-        if self.expected_result is None:
-            ((failed,),) = rows.fetch(f"SELECT count(*) FROM (\n{query}\n) AS q")  # noqa: S608 - quoted
-            return {"failed": failed, "found": f"{failed} rows where none is wanted", "passed": not failed}
-        answer = rows.fetch(f"SELECT * FROM (\n{query}\n) AS q LIMIT 2")  # noqa: S608 - quoted
-        if len(answer) != 1:
-            found = "no row" if not answer else "several rows"
-            return {"failed": None, "found": f"the query gives {found}, one is wanted", "passed": False}
-        passed = _equal(answer[0][0], self.expected_result)
-        verb = "gives" if passed else "does not give"
-        # what it gave instead may be a value of a person: it is not told
-        return {"failed": None, "found": f"the query {verb} {self.expected_result!r}", "passed": passed}
-
-    def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:
-        """Pass on no rows, or on the expected value."""
-        about = f"{self.description}: " if self.description else ""
-        return QualityCheckResult(values["passed"], values["failed"], about + values["found"])
-
-
 def _names(check: QualityCheck, names: Sequence[str]) -> tuple[str, ...]:
     names = (names,) if isinstance(names, str) else tuple(names)
     if not names:
@@ -366,10 +330,3 @@ def _names(check: QualityCheck, names: Sequence[str]) -> tuple[str, ...]:
 def _count(condition: str, *parameters: Any) -> Aggregate:
     # twice as fast as FILTER in DuckDB, and every engine knows it
     return Aggregate(f"count(CASE WHEN {condition} THEN 1 END)", parameters)
-
-
-def _equal(found: Any, expected: Any) -> bool:
-    numbers = isinstance(found, int | float | Decimal) and isinstance(expected, int | float | Decimal)
-    if numbers and (isinstance(found, float) or isinstance(expected, float)):
-        return math.isclose(found, expected, rel_tol=1e-9)  # sums of floats differ in their last digits
-    return bool(found == expected)

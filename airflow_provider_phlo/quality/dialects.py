@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
+
+# an escaped character, a class of characters, or the end of the text
+_PATTERN_PARTS = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\$", re.DOTALL)
+_LINES = re.compile(r"\(\?[a-z]*m")
 
 
 class Dialect(ABC):
@@ -17,6 +22,10 @@ class Dialect(ABC):
     @abstractmethod
     def matches(self, text: str, pattern: str) -> str:
         """Return the condition that the regular expression ``pattern`` is found in ``text``."""
+
+    def pattern(self, pattern: str) -> str:
+        """Return a regular expression so that the engine reads it as DuckDB does."""
+        return pattern
 
     @abstractmethod
     def is_nan(self, number: str) -> str:
@@ -46,4 +55,34 @@ class DuckDB(Dialect):
         return f"TRY_CAST({column} AS TIMESTAMP WITH TIME ZONE)"
 
 
+class TrinoDialect(Dialect):
+    """Trino, whose session runs in UTC."""
+
+    name = "trino"
+
+    def matches(self, text: str, pattern: str) -> str:
+        return f"regexp_like({text}, {pattern})"
+
+    def pattern(self, pattern: str) -> str:
+        """Keep ``$`` from matching before a line break at the end of the text."""
+        if _LINES.search(pattern):
+            return pattern
+        return _PATTERN_PARTS.sub(lambda part: r"\z" if part[0] == "$" else part[0], pattern)
+
+    def is_nan(self, number: str) -> str:
+        return f"is_nan({number})"
+
+    def moment(self, column: str, kind: str) -> str:
+        if not kind.startswith("VARCHAR"):
+            return f"CAST({column} AS TIMESTAMP(6) WITH TIME ZONE)"
+        # zones are written +02:00 only
+        zoned = (
+            rf"regexp_replace({column}, '([T ]\d\d:[\d:.]+[+-]\d\d)(\d\d)?$', "
+            "x -> x[1] || ':' || coalesce(x[2], '00'))"
+        )
+        spaced = f"TRY_CAST({column} AS TIMESTAMP(6) WITH TIME ZONE)"
+        return f"coalesce(TRY(from_iso8601_timestamp_nanos(replace({zoned}, ' ', 'T'))), {spaced})"
+
+
 DUCKDB = DuckDB()
+TRINO = TrinoDialect()

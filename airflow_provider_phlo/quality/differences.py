@@ -28,10 +28,10 @@ class Naming:
     hidden: frozenset[str] = frozenset()
 
     def text(self, values: Sequence[Any]) -> str | None:
-        """Return one key as text; None if all of it is hidden."""
-        if not self.columns or self.hidden.issuperset(self.columns):
+        """Return one key as text, of whose values the first are told; None if there is nothing to tell."""
+        if self.hidden.issuperset(self.columns):
             return None
-        shown = zip(self.columns, values, strict=True)
+        shown = zip(self.columns, values, strict=False)
         return ", ".join(f"{name}={MASK if name in self.hidden else _plain(value)}" for name, value in shown)
 
 

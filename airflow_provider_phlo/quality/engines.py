@@ -1,5 +1,5 @@
 """
-Where the rows under check are, and what reads them: DuckDB over a catalog or over a data frame.
+Where the rows under check are, and what reads them: DuckDB or Trino over a catalog, DuckDB over a data frame.
 
 A check is SQL in the words that :mod:`.dialects` lists. An engine runs it, names the types of columns in DuckDB's
 words whatever its own are, and makes the tables readable that a query names: the branch under audit of each table that
@@ -8,20 +8,26 @@ has it, else main.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.quality import xxhash64
-from airflow_provider_phlo.quality.dialects import DUCKDB, Dialect
+from airflow_provider_phlo.quality import trino_sql, xxhash64
+from airflow_provider_phlo.quality.dialects import DUCKDB, TRINO, Dialect
 from airflow_provider_phlo.sql import literal, quote, quote_identifier
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
     from pyiceberg.catalog import Catalog
+    from pyiceberg.table import Table
+
+    from airflow_provider_phlo.iceberg.trino_queries import Answer, Queries
 
 FRAME = "df"
+MAIN = "main"
 
 
 class EvaluationError(Exception):
@@ -62,6 +68,27 @@ class Engine(Protocol):
 
         :raises ConfigurationError: it is not one query that only reads, or names a table that does not exist.
         """
+
+
+@contextmanager
+def reading(
+    catalog: Catalog, table: str, *, branch: str | None = None, trino: Queries | None = None
+) -> Iterator[Engine]:
+    """
+    Give the engine that reads ``table`` and others beside it.
+
+    :param table: ``namespace.table``; bare names in queries are in its namespace.
+    :param branch: the branch to read, of tables that have it.
+    :param trino: read by Trino, if it can; DuckDB reads what Trino cannot: a staged merge, a branch of Nessie.
+    """
+    namespace = table.rpartition(".")[0]
+    if trino is not None and _trino_reads(catalog, table, branch):
+        yield TablesInTrino(trino, catalog, namespace, branch)
+        return
+    import duckdb
+
+    with duckdb.connect() as connection:
+        yield TablesInDuckDB(connection, catalog, namespace, branch)
 
 
 class _DuckDBEngine:
@@ -131,6 +158,76 @@ class TablesInDuckDB(_DuckDBEngine):
         missing = sorted(names - self._readable)
         connect(self._catalog, tables=missing, branch=self._branch, connection=self._connection)
         self._readable |= names
+
+
+class TablesInTrino:
+    """
+    Trino over the tables of a catalog that PyIceberg has open as well.
+
+    :param namespace: that of bare names.
+    :param branch: the branch to read, of tables that have it.
+    """
+
+    dialect: Dialect = TRINO
+
+    def __init__(self, trino: Queries, catalog: Catalog, namespace: str, branch: str | None = None) -> None:
+        self._trino, self._catalog, self._namespace, self._branch = trino, catalog, namespace, branch
+        self._sources: dict[str, str] = {}
+        self._names: dict[str, str] = {}
+
+    def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        return [tuple(row) for row in self._ask(sql, parameters).rows]
+
+    def arrow(self, sql: str, parameters: Sequence[Any] = ()) -> pa.Table:
+        from airflow_provider_phlo.quality.trino_rows import to_arrow_table
+
+        answer = self._ask(sql, parameters)
+        return to_arrow_table(answer.rows, self._types(answer))
+
+    def columns(self, source: str) -> dict[str, str]:
+        return dict(self._types(self._ask(f"SELECT * FROM {source} LIMIT 0")))  # noqa: S608 - quoted
+
+    def table(self, name: str) -> str:
+        name = name if "." in name else f"{self._namespace}.{name}"
+        if name not in self._sources:
+            self._sources[name] = self._source(name)
+        return self._sources[name]
+
+    def resolve(self, query: str) -> str:
+        return trino_sql.with_sources(query, self.table)
+
+    def _ask(self, sql: str, parameters: Sequence[Any] = ()) -> Answer:
+        from airflow_provider_phlo.iceberg.trino_queries import StatementError
+
+        try:
+            return self._trino.ask(sql, [_bound(value) for value in parameters])
+        except StatementError as error:
+            raise EvaluationError(error.name) from error
+
+    def _types(self, answer: Answer) -> list[tuple[str, str]]:
+        """Return name and type of each column: the table's own names, which Trino writes in lower case."""
+        return [(self._names.get(name, name), trino_sql.duckdb_type(kind)) for name, kind in answer.columns]
+
+    def _source(self, name: str) -> str:
+        """Read one snapshot of a table, whatever is committed while checks run."""
+        from airflow_provider_phlo.iceberg.catalog import existing_table
+
+        table = existing_table(self._catalog, name)
+        if not _trino_reads(self._catalog, name, self._branch, table):
+            raise ConfigurationError(
+                f"Table {name} has a merge staged under branch {self._branch}, which Trino cannot read: run these "
+                "checks with engine='pyiceberg'."
+            )
+        self._names |= {column.lower(): column for column in table.schema().column_names}
+        source = quote(name) + _version(table, self._branch)
+        try:
+            self._ask(f"SELECT 1 FROM {source} LIMIT 0")  # noqa: S608 - quoted
+        except EvaluationError as error:
+            raise ConfigurationError(
+                f"Trino cannot read table {name} ({error}): its catalog must be the one that the iceberg connection "
+                "opens, names must be in lower case, and its user must be allowed to read."
+            ) from error
+        return source
 
 
 class FrameInDuckDB(_DuckDBEngine):
@@ -204,3 +301,35 @@ def to_arrow(frame: Any) -> pa.Table:
             "or a list of records."
         )
     return pa.table(frame)
+
+
+def _trino_reads(catalog: Catalog, name: str, branch: str | None, table: Table | None = None) -> bool:
+    """Tell whether what ``branch`` shows of a table is a snapshot that Trino finds."""
+    from airflow_provider_phlo.iceberg import nessie
+    from airflow_provider_phlo.iceberg.catalog import existing_table
+    from airflow_provider_phlo.iceberg.staged_merge import find_by_branch
+
+    if branch is None:
+        return True
+    if nessie.is_nessie(catalog):
+        return nessie.head(catalog, branch) is None
+    table = table or existing_table(catalog, name)
+    return branch in table.refs() or find_by_branch(catalog, name, branch) is None
+
+
+def _version(table: Table, branch: str | None) -> str:
+    """Return the clause that reads the branch, or main as it is now."""
+    ref = table.refs().get(branch or MAIN) or table.refs().get(MAIN)
+    snapshot = table.snapshot_by_id(ref.snapshot_id) if ref else None
+    if snapshot is None:
+        return ""
+    if snapshot == table.current_snapshot() and snapshot.schema_id != table.metadata.current_schema_id:
+        return ""  # a snapshot is read with its own columns, and some were added since
+    return f" FOR VERSION AS OF {snapshot.snapshot_id}"
+
+
+def _bound(value: Any) -> Any:
+    """Return a value as Trino's client takes it."""
+    if hasattr(value, "item") and hasattr(value, "dtype"):  # a NumPy scalar
+        value = value.item()
+    return value.astimezone(UTC) if isinstance(value, datetime) and value.tzinfo else value

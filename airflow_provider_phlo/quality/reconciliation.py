@@ -504,7 +504,7 @@ class AggregateConsistencyCheck(_AggregateReconciliation):
         return [AggregateSpec(name, self.source_expression, None if whole else name, target_expression=whole)]
 
 
-@dataclass
+@dataclass(init=False)
 class MultiAggregateConsistencyCheck(_AggregateReconciliation):
     """
     Several columns of the target are what the source aggregates to, in one scan of each.
@@ -513,23 +513,30 @@ class MultiAggregateConsistencyCheck(_AggregateReconciliation):
     :param group_by: as of :class:`AggregateConsistencyCheck`.
     """
 
-    aggregates: Sequence[AggregateSpec] = ()
+    aggregate_specs: tuple[AggregateSpec, ...] = ()
     group_by: str | Sequence[str] | Mapping[str, str] = ()
 
     check_type: ClassVar[str] = "multi_aggregate_consistency"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.aggregates = tuple(self.aggregates)
-        names = [spec.name for spec in self.aggregates]
+    # written out: a field called aggregates would hide the method
+    def __init__(
+        self,
+        source_table: str | Sequence[str] | None = None,
+        aggregates: Sequence[AggregateSpec] = (),
+        group_by: str | Sequence[str] | Mapping[str, str] = (),
+        **shared: Any,
+    ) -> None:
+        self.aggregate_specs, self.group_by = tuple(aggregates), group_by
+        names = [spec.name for spec in self.aggregate_specs]
         if not names:
             raise ConfigurationError("MultiAggregateConsistencyCheck has no aggregates.")
         if len(set(names)) < len(names):
             raise ConfigurationError(f"MultiAggregateConsistencyCheck: names are not unique: {', '.join(names)}.")
+        super().__init__(source_table, **shared)
 
     def specs(self) -> Sequence[AggregateSpec]:
         """Return the aggregates."""
-        return self.aggregates
+        return self.aggregate_specs
 
 
 def _names(given: str | Sequence[str] | None) -> tuple[str, ...]:

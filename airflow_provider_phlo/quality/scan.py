@@ -19,13 +19,15 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
 from airflow_provider_phlo.quality.base import Aggregate, QualityCheck, SQLCheck
 from airflow_provider_phlo.quality.dialects import Dialect
-from airflow_provider_phlo.quality.engines import FRAME, Engine, EvaluationError, FrameInDuckDB, TablesInDuckDB
+from airflow_provider_phlo.quality.engines import FRAME, Engine, EvaluationError, FrameInDuckDB, reading
 from airflow_provider_phlo.quality.results import QualityCheckResult
 from airflow_provider_phlo.sql import quote_identifier
 
 if TYPE_CHECKING:
     import pandas as pd
     from pyiceberg.catalog import Catalog
+
+    from airflow_provider_phlo.iceberg.trino_queries import Queries
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +83,7 @@ def run_checks(
     branch: str | None = None,
     partition_column: str | None = None,
     partition: str | date | None = None,
+    trino: Queries | None = None,
 ) -> list[QualityCheckResult]:
     """
     Run ``checks`` on a table of the catalog; a result each, in their order.
@@ -89,12 +92,11 @@ def run_checks(
     :param branch: the branch to read; main of tables that lack it (a run that changed nothing has no branch).
     :param partition_column: the column that ``partition`` speaks of, ``_phlo_partition_date`` by default.
     :param partition: check only rows of this day (or value, if the column holds no time); all rows when None.
+    :param trino: push the checks down to this Trino instead of DuckDB; what it cannot read (see :func:`.reading`)
+        DuckDB does.
     :raises ConfigurationError: there is no such table or partition column.
     """
-    import duckdb
-
-    with duckdb.connect() as connection:
-        engine = TablesInDuckDB(connection, catalog, table.rpartition(".")[0], branch)
+    with reading(catalog, table, branch=branch, trino=trino) as engine:
         source = engine.table(table)
         columns = engine.columns(source)
         where, parameters = partition_filter(table, columns, partition_column, partition)
