@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.quality.canonical import MAX_DIGITS, Type, common, parse
@@ -71,8 +72,8 @@ class AggregateComparison:
         nothing = ["NULL"] * count
         both = united(
             [
-                self._select(self.source, kinds, [*aliases("v", count), *nothing], "n AS s, 0 AS t"),
-                self._select(self.target, kinds, [*nothing, *aliases("v", count)], "0 AS s, n AS t"),
+                self._grouped[0].select(kinds, [*aliases("v", count), *nothing], "n AS s, 0 AS t"),
+                self._grouped[1].select(kinds, [*nothing, *aliases("v", count)], "0 AS s, n AS t"),
             ]
         )
         values = [*aliases("a", count), *aliases("b", count)]
@@ -104,7 +105,7 @@ class AggregateComparison:
         :raises ConfigurationError: source and target are of kinds that never equal.
         """
         names = [*self.groups, *(measure.name for measure in self.measures)]
-        found = [self._types(self.source), self._types(self.target)]
+        found = [grouped.types for grouped in self._grouped]
         wanted = [common(kinds) for kinds in zip(*found, strict=True)]
         for name, kind, source, target in zip(names, wanted, *found, strict=True):
             if kind is None:
@@ -114,49 +115,80 @@ class AggregateComparison:
                 )
         return [kind for kind in wanted if kind is not None]
 
-    def _types(self, side: Side) -> list[Type]:
-        columns = side.engine.columns(f"({self._grouped(side, side.unfiltered())}) AS q")
-        kinds = {name: parse(kind) for name, kind in list(columns.items())[:-1]}
-        unknown = [columns[name] for name, kind in kinds.items() if kind is None]
+    @cached_property
+    def _grouped(self) -> tuple[_Grouped, _Grouped]:
+        """Source and target, grouped and aggregated."""
+        source, target = self.source, self.target
+        return (
+            _Grouped(
+                source,
+                [source.expression(given, day=name == self.day) for name, given in self.groups.items()],
+                [resolved(source.engine, measure.source) for measure in self.measures],
+            ),
+            _Grouped(
+                target,
+                [target.expression(name, day=name == self.day) for name in self.groups],
+                [
+                    resolved(target.engine, measure.target)
+                    if measure.whole
+                    else f"max({target.expression(measure.target)})"
+                    for measure in self.measures
+                ],
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class _Grouped:
+    """
+    One side, grouped and aggregated.
+
+    :param groups: SQL of what tells the group.
+    :param values: SQL of the aggregates.
+    """
+
+    side: Side
+    groups: Sequence[str]
+    values: Sequence[str]
+
+    @cached_property
+    def types(self) -> list[Type]:
+        """The types of groups and values."""
+        columns = self.side.engine.columns(f"({self._query(self.side.unfiltered())}) AS q")
+        found = {name: parse(columns[name]) for name in self._names}
+        unknown = [columns[name] for name, kind in found.items() if kind is None]
         if unknown:
             raise ConfigurationError(f"Values of type {', '.join(unknown)} are not compared: convert them.")
-        return [kind for kind in kinds.values() if kind is not None]
+        return [kind for kind in found.values() if kind is not None]
 
-    def _select(self, side: Side, kinds: Sequence[Type], values: Sequence[str], counts: str) -> Query:
-        """Return a side's groups as comparable values."""
-        forms, rows = forms_of(side.engine), side.united()
-        names = [*aliases("k", len(self.groups)), *aliases("v", len(self.measures))]
+    def select(self, kinds: Sequence[Type], values: Sequence[str], counts: str) -> Query:
+        """
+        Return the groups as comparable values.
+
+        :param kinds: the types as which they are compared.
+        :param values: for each column of the result behind the groups, which of ours it is, or NULL.
+        :param counts: the last columns.
+        """
+        forms, rows = forms_of(self.side.engine), self.side.united()
         comparable = [
             f"{forms.comparable(name, found, wanted)} AS {name}"
-            for name, found, wanted in zip(names, self._types(side), kinds, strict=True)
+            for name, found, wanted in zip(self._names, self.types, kinds, strict=True)
         ]
-        inner = f"SELECT {', '.join([*comparable, 'n'])} FROM ({self._grouped(side, rows.sql)}) AS q"  # noqa: S608
-        count = len(self.measures)
-        named = zip(values, [*aliases("a", count), *aliases("b", count)], strict=True)
-        chosen = [*names[: len(self.groups)], *(f"{value} AS {name}" for value, name in named), counts]
+        inner = f"SELECT {', '.join([*comparable, 'n'])} FROM ({self._query(rows.sql)}) AS q"  # noqa: S608 - generated
+        names = [*aliases("a", len(self.values)), *aliases("b", len(self.values))]
+        named = (f"{value} AS {name}" for value, name in zip(values, names, strict=True))
+        chosen = [*aliases("k", len(self.groups)), *named, counts]
         return Query(f"SELECT {', '.join(chosen)} FROM ({inner}) AS q", rows.parameters)  # noqa: S608 - generated
 
-    def _grouped(self, side: Side, rows: str) -> str:
-        """Return the query for a side's groups: their columns, aggregates and numbers of rows."""
-        groups = [self._group(side, name) for name in self.groups]
-        values = [self._value(side, measure) for measure in self.measures]
-        columns = [
-            *(f"{group} AS k{place}" for place, group in enumerate(groups)),
-            *(f"{value} AS v{place}" for place, value in enumerate(values)),
-            "count(*) AS n",
-        ]
-        by = f" GROUP BY {', '.join(str(place + 1) for place in range(len(groups)))}" if groups else ""
-        return f"SELECT {', '.join(columns)} FROM {rows}{by}"  # noqa: S608 - generated
+    @property
+    def _names(self) -> list[str]:
+        return [*aliases("k", len(self.groups)), *aliases("v", len(self.values))]
 
-    def _group(self, side: Side, name: str) -> str:
-        return side.expression(self.groups[name] if side is self.source else name, day=name == self.day)
-
-    def _value(self, side: Side, measure: Measure) -> str:
-        if side is self.source:
-            return resolved(side.engine, measure.source)
-        if measure.whole:
-            return resolved(side.engine, measure.target)
-        return f"max({side.expression(measure.target)})"
+    def _query(self, rows: str) -> str:
+        values = zip([*self.groups, *self.values], self._names, strict=True)
+        columns = ", ".join([*(f"{value} AS {name}" for value, name in values), "count(*) AS n"])
+        places = ", ".join(str(place + 1) for place in range(len(self.groups)))
+        return f"SELECT {columns} FROM {rows}" + (f" GROUP BY {places}" if places else "")  # noqa: S608 - generated
 
 
 def _within(place: int, kind: Type, measure: Measure) -> str:
@@ -172,6 +204,4 @@ def _within(place: int, kind: Type, measure: Measure) -> str:
         # subtracted exactly: doubles would take large numbers for equal
         apart = f"CAST(abs(CAST({target} AS {exact}) - CAST({source} AS {exact})) AS DOUBLE)"
         whole = f"abs(CAST({source} AS DOUBLE))"
-    return (
-        f"{finite} AND ({apart} <= {double(measure.absolute)} OR {apart} <= {double(measure.relative)} * {whole})"
-    )
+    return f"{finite} AND ({apart} <= {double(measure.absolute)} OR {apart} <= {double(measure.relative)} * {whole})"

@@ -1,10 +1,10 @@
 """
 When two values are equal, wherever they are: the types that can be compared, and each value's canonical form.
 
-What is written down, with examples, in ``docs/reconciliation.md`` is made here, as SQL for DuckDB and for Trino. A value
-has two forms. The *comparable* one is a value of the engine, for which equality as ``GROUP BY`` means it (NULL is NULL,
-NaN is NaN) is the equality of the definition. The *text* is the same characters on every engine, equal for equal values
-only; a row's hash is made of it.
+What is written down, with examples, in ``docs/reconciliation.md`` is made here, as SQL for DuckDB and for Trino. A
+value has two forms. The *comparable* one is a value of the engine, for which equality as ``GROUP BY`` means it (NULL is
+NULL, NaN is NaN) is the equality of the definition. The *text* is the same characters on every engine, equal for equal
+values only; a row's hash is made of it.
 """
 
 from __future__ import annotations
@@ -221,11 +221,10 @@ class Forms(ABC):
 
     def _map_text(self, value: str, found: Type, wanted: Type, depth: int) -> str:
         entry = f"e{depth}"
+        kinds = zip(("key", "value"), found.members, wanted.members, strict=True)
         texts = [
-            self._framed(self.text(self.entry_part(entry, part), *kinds, depth + 1))
-            for part, *kinds in zip(
-                ("key", "value"), dict(found.members).values(), dict(wanted.members).values(), strict=True
-            )
+            self._framed(self.text(self.entry_part(entry, part), ours, common_kind, depth + 1))
+            for part, (_, ours), (_, common_kind) in kinds
         ]
         entries = self.transformed(f"map_entries({value})", entry, " || ".join(texts))
         return f"CASE WHEN {value} IS NOT NULL THEN {self.joined(self.sorted(entries))} END"

@@ -17,7 +17,16 @@ from functools import cached_property
 from typing import NamedTuple
 
 from airflow_provider_phlo.quality.canonical import DuckDBForms, Forms, Type
-from airflow_provider_phlo.quality.differences import DIFFERENT, EXTRA, MISSING, Differences, Naming, aliases, ranked, read
+from airflow_provider_phlo.quality.differences import (
+    DIFFERENT,
+    EXTRA,
+    MISSING,
+    Differences,
+    Naming,
+    aliases,
+    ranked,
+    read,
+)
 from airflow_provider_phlo.quality.engines import Engine
 from airflow_provider_phlo.quality.sides import Query, Reading, Value, forms_of, united
 
@@ -190,7 +199,9 @@ class RowComparison:
     def _compared(self, buckets: Sequence[int], limit: int) -> Query:
         """Return the query that compares the rows of some buckets: all equal contents of a key cancel out."""
         keys, values = aliases("k", self.keys), aliases("c", len(self.columns))
-        both = united([self._rows(self.source, buckets, "1 AS s, 0 AS t"), self._rows(self.target, buckets, "0 AS s, 1 AS t")])
+        both = united(
+            [self._rows(self.source, buckets, "1 AS s, 0 AS t"), self._rows(self.target, buckets, "0 AS s, 1 AS t")]
+        )
         columns = ", ".join([*keys, *values])
         flags = dict(zip(self.columns, aliases("f", len(values)), strict=True))
         contents = f"SELECT {columns}, sum(s) AS s, sum(t) AS t FROM ({both.sql}) AS b GROUP BY {columns}"  # noqa: S608

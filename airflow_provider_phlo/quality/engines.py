@@ -256,8 +256,8 @@ class FrameInDuckDB(_DuckDBEngine):
         if name in self._others:
             return quote_identifier(name)
         raise ConfigurationError(
-            f"A check of a data frame cannot read table {name}: give its rows as context={{'tables': {{{name!r}: …}}}}, "
-            "or run it on a table of the catalog, with run_checks."
+            f"A check of a data frame cannot read table {name}: give its rows as "
+            f"context={{'tables': {{{name!r}: …}}}}, or run it on a table of the catalog, with run_checks."
         )
 
     def resolve(self, query: str) -> str:

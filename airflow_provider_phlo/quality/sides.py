@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_phlo.exceptions import ConfigurationError
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from airflow_provider_phlo.quality.scan import Rows
 
 _NAME = re.compile(r"\w+")
+_DAY = "phlo partition"
 
 
 class Query(NamedTuple):
@@ -76,18 +77,25 @@ class Side:
 
         :raises ConfigurationError: there is no such column, or its values cannot be compared.
         """
-        given = self.names.get(name, name)
-        if given in part.columns:
-            sql, kind = quote_identifier(given), part.columns[given]
-        elif name in self.names and not _NAME.fullmatch(given):
-            sql = f"({resolved(self.engine, given)})"
-            kind = self.engine.columns(f"(SELECT {sql} AS c FROM {part.table}) AS t")["c"]  # noqa: S608 - an expression
-        else:
-            raise ConfigurationError(_no_column(part, given))
+        sql, kind = self.typed(part, name)
         found = parse(kind)
         if found is None:
-            raise ConfigurationError(f"Column {given} of {part.name} is {kind}, which is not compared: leave it out.")
+            raise ConfigurationError(f"Column {name} of {part.name} is {kind}, which is not compared: leave it out.")
         return sql, found
+
+    def typed(self, part: Part, name: str) -> tuple[str, str]:
+        """
+        Return SQL of what stands for a column of the target, and what DuckDB calls its type.
+
+        :raises ConfigurationError: there is no such column.
+        """
+        given = self.names.get(name, name)
+        if given in part.columns:
+            return quote_identifier(given), part.columns[given]
+        if _NAME.fullmatch(given):
+            raise ConfigurationError(_no_column(part, given))
+        sql = resolved(self.engine, given)
+        return sql, self.engine.columns(f"(SELECT {sql} AS c FROM {part.table} AS t) AS q")["c"]  # noqa: S608
 
     def shared_columns(self) -> list[str]:
         """Return the names, as the target has them, of the columns that every table of the side has."""
@@ -142,47 +150,56 @@ class Reading:
         return Query(f"SELECT {', '.join(columns)} FROM {self.part.rows.sql}", self.part.rows.parameters)  # noqa: S608
 
 
-def source_side(rows: Rows, tables: Sequence[str], names: Mapping[str, str], filtered: str | None, day: str) -> Side:
+def source_side(rows: Rows, tables: Sequence[str], names: Mapping[str, str], condition: str | None) -> Side:
     """
-    Return the tables of the source.
+    Return the tables of the source, of the partition that is checked.
 
-    :param filtered: an SQL condition that its rows meet.
-    :param day: the target's name of the column that tells the partition, if only one is checked.
+    :param condition: SQL that its rows meet.
     """
-    parts = tuple(_named_part(rows, table, names.get(day, day), filtered) for table in tables)
-    return Side(rows.engine, parts, names)
+    return _filtered(rows, Side(rows.engine, tuple(_part(rows, table) for table in tables), names), condition)
 
 
-def target_side(rows: Rows, tables: Sequence[str], filtered: str | None, day: str) -> Side:
+def target_side(rows: Rows, tables: Sequence[str], condition: str | None) -> Side:
     """Return the tables of the target: the rows under check where none is named."""
     if tables:
-        return Side(rows.engine, tuple(_named_part(rows, table, day, filtered) for table in tables), {})
-    where, parameters = _partition(rows, rows.table or "", rows.columns, rows.partition[0] if rows.partition else day)
-    table = rows.source.removesuffix(where)
-    part = _part(rows.engine, rows.table or "the rows", Query(rows.source, parameters), rows.columns, filtered, table)
-    return Side(rows.engine, (part,), {})
+        return _filtered(rows, Side(rows.engine, tuple(_part(rows, table) for table in tables), {}), condition)
+    filters, _ = _partition(rows, rows.columns, rows.partition[0] if rows.partition else "")
+    table = rows.source.removesuffix(filters)
+    part = Part(rows.table or "the rows", Query(rows.source, rows.parameters), table, rows.columns)
+    return Side(rows.engine, (replace(part, rows=_where(rows.engine, part.rows, condition)),), {})
 
 
-def _named_part(rows: Rows, table: str, day: str, filtered: str | None) -> Part:
+def _part(rows: Rows, table: str) -> Part:
     source = rows.engine.table(table)
-    columns = rows.engine.columns(source)
-    where, parameters = _partition(rows, table, columns, day)
-    return _part(rows.engine, table, Query(source + where, parameters), columns, filtered, source)
+    return Part(table, Query(source), source, rows.engine.columns(source))
 
 
-def _partition(rows: Rows, table: str, columns: Mapping[str, str], day: str) -> tuple[str, tuple[Any, ...]]:
-    """Return the ``WHERE`` that leaves the partition under check in another table."""
+def _filtered(rows: Rows, side: Side, condition: str | None) -> Side:
+    """Leave the partition that is checked, and what meets the condition."""
+    return replace(
+        side,
+        parts=tuple(replace(part, rows=_where(rows.engine, _day(rows, side, part), condition)) for part in side.parts),
+    )
+
+
+def _day(rows: Rows, side: Side, part: Part) -> Query:
+    if not rows.partition:
+        return part.rows
+    sql, kind = side.typed(part, rows.partition[0])
+    filters, parameters = _partition(rows, {_DAY: kind}, _DAY)
+    return Query(f"(SELECT *, {sql} AS {quote_identifier(_DAY)} FROM {part.table} AS t) AS d{filters}", parameters)  # noqa: S608
+
+
+def _partition(rows: Rows, columns: Mapping[str, str], column: str) -> tuple[str, tuple[Any, ...]]:
+    """Return the ``WHERE`` that leaves the partition under check."""
     from airflow_provider_phlo.quality.scan import partition_filter
 
-    return partition_filter(table, columns, day, rows.partition[1]) if rows.partition else ("", ())
+    return partition_filter(rows.table or "", columns, column, rows.partition[1]) if rows.partition else ("", ())
 
 
-def _part(
-    engine: Engine, name: str, source: Query, columns: Mapping[str, str], filtered: str | None, table: str
-) -> Part:
-    where = f" WHERE {resolved(engine, filtered)}" if filtered else ""
-    rows = Query(f"(SELECT * FROM {source.sql}) AS t{where}", source.parameters)  # noqa: S608 - quoted
-    return Part(name, rows, table, columns)
+def _where(engine: Engine, source: Query, condition: str | None) -> Query:
+    where = f" WHERE {resolved(engine, condition)}" if condition else ""
+    return Query(f"(SELECT * FROM {source.sql}) AS t{where}", source.parameters)  # noqa: S608 - quoted
 
 
 def resolved(engine: Engine, expression: str) -> str:
@@ -195,7 +212,10 @@ def resolved(engine: Engine, expression: str) -> str:
 
 
 def _no_column(part: Part, name: str) -> str:
-    return f"{part.name} has no column {name}; its columns are: {', '.join(part.columns)}."
+    return (
+        f"{part.name} has no column {name}; its columns are: {', '.join(part.columns)}. "
+        "What the source calls otherwise is told by source_columns."
+    )
 
 
 def united(queries: Iterable[Query]) -> Query:
@@ -207,9 +227,11 @@ def united(queries: Iterable[Query]) -> Query:
     )
 
 
-def readings(sides: Sequence[Side], names: Sequence[str], day: str | None = None) -> list[list[Reading]]:
+def readings(
+    sides: tuple[Side, Side], names: Sequence[str], day: str | None = None
+) -> tuple[list[Reading], list[Reading]]:
     """
-    Return, for each side, its tables' columns ``names`` as they compare with each other.
+    Return, for source and target, their tables' columns ``names`` as they compare with each other.
 
     :param day: the one among them that tells the partition: of a time, its day counts.
     :raises ConfigurationError: a table lacks one of them, or they are of kinds that never equal.
@@ -221,13 +243,14 @@ def readings(sides: Sequence[Side], names: Sequence[str], day: str | None = None
         _common(name, [(part, columns[place][1]) for part, columns in _all_parts(sides, found)])
         for place, name in enumerate(names)
     ]
-    return [
+    source, target = (
         [
             Reading(part, tuple(Value(*value, kind) for value, kind in zip(values, wanted, strict=True)))
             for part, values in zip(side.parts, columns, strict=True)
         ]
         for side, columns in zip(sides, found, strict=True)
-    ]
+    )
+    return source, target
 
 
 def _all_parts(

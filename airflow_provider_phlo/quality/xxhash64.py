@@ -29,7 +29,7 @@ def register(connection: duckdb.DuckDBPyConnection) -> None:
         lambda texts: _hash_column(texts),  # DuckDB would evaluate the annotations
         [duckdb.sqltypes.VARCHAR],
         duckdb.sqltypes.BIGINT,
-        type="arrow",  # type: ignore[arg-type]
+        type="arrow",
     )
 
 
@@ -116,7 +116,9 @@ def _stripes(words: Words, starts: Any, sizes: Any) -> Words:
         places = starts[:working] + step * _STRIPE
         for number, lane in enumerate(lanes):
             lane[:working] = _round(words[places + 8 * number], lane[:working])
-    joined: Words = sum((_rotated(lane, bits) for lane, bits in zip(lanes, (1, 7, 12, 18), strict=True)), zero)
+    joined = np.zeros(len(starts), np.uint64)
+    for lane, bits in zip(lanes, (1, 7, 12, 18), strict=True):
+        joined += _rotated(lane, bits)
     for lane in lanes:
         joined = (joined ^ _round(lane)) * one + four
     return joined

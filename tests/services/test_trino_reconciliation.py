@@ -6,7 +6,6 @@ import datetime as dt
 import decimal
 import math
 import os
-import random
 import struct
 from typing import Any
 
@@ -17,14 +16,6 @@ from airflow_provider_phlo.iceberg.catalog import ensure_namespace
 from airflow_provider_phlo.iceberg.trino_queries import Queries
 from airflow_provider_phlo.quality.canonical import HASHES, Type, parse
 from airflow_provider_phlo.quality.engines import Engine, reading
-from airflow_provider_phlo.quality.reconciliation import (
-    AggregateSpec,
-    ChecksumReconciliationCheck,
-    KeyParityCheck,
-    MultiAggregateConsistencyCheck,
-    ReconciliationCheck,
-)
-from airflow_provider_phlo.quality.scan import run_checks
 from airflow_provider_phlo.quality.sides import forms_of
 from airflow_provider_phlo.sql import quote_identifier
 
@@ -65,10 +56,26 @@ VALUES: dict[str, list[Any]] = {
     "large": [0, -1, 2**53 + 1, 2**63 - 1, -(2**63)],
     "amount": [decimal.Decimal(text) for text in ("0.00", "-0.50", "1.50", "100.00", "-9999999999.99")],
     "whole": [decimal.Decimal(text) for text in ("0", "100", "-12345678901234567890")],
-    "long": [decimal.Decimal(text) for text in ("0", "1.5", "-0.0000000001", "1234567890123456789012345678.0000000001")],
+    "long": [
+        decimal.Decimal(text) for text in ("0", "1.5", "-0.0000000001", "1234567890123456789012345678.0000000001")
+    ],
     "single": [0.0, -0.0, NAN, math.inf, 0.1, 1e-45, 3.4e38],
     "ratio": [0.0, -0.0, NAN, ODD_NAN, math.inf, -math.inf, 0.1, 5e-324, 1.7976931348623157e308, 1 / 3],
-    "text": ["", " ", "a", "A", "a ", "ä", "a\u0308", "\U0001f469\u200d\U0001f4bb", "N", "1:a", "a\x00b", "'\"\\", "\n"],
+    "text": [
+        "",
+        " ",
+        "a",
+        "A",
+        "a ",
+        "ä",
+        "a\u0308",
+        "\U0001f469\u200d\U0001f4bb",
+        "N",
+        "1:a",
+        "a\x00b",
+        "'\"\\",
+        "\n",
+    ],
     "raw": [b"", b"\x00", b"\xff\x00\xfe", b"abc"],
     "day": [moment.date() for moment in MOMENTS],
     "clock": [dt.time(), dt.time(23, 59, 59, 999999), dt.time(1, 2, 3, 40)],
