@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from airflow_provider_phlo.sql import literal, quote_identifier
 
 HASHES = ("xxhash64", "md5", "sha256")
+PLACES = 1 << 30
 MAX_DIGITS = 38  # of a decimal, on either engine
 QUIET_NAN = "9221120237041090560"  # the bits of the one NaN that stands for all
 _INTEGERS = {"TINYINT": 3, "SMALLINT": 5, "INTEGER": 10, "BIGINT": 19, "HUGEINT": 39}
@@ -280,9 +281,9 @@ class Forms(ABC):
         """Return the first 64 bits of a hash of the UTF-8 text, as an exact number, signed or not."""
 
     @abstractmethod
-    def bucket(self, keys: Sequence[str], text: str, buckets: int) -> str:
+    def place(self, keys: Sequence[str], text: str) -> str:
         """
-        Return the number below ``buckets``, a power of two, of the bucket that a key is in.
+        Return a number below :data:`PLACES` that a key falls on by chance; engines need not agree on it.
 
         :param keys: the comparable key columns.
         :param text: their text.
@@ -324,8 +325,8 @@ class DuckDBForms(Forms):
             return f"xxhash64({text})"
         return f"CAST('0x' || substr({algorithm}({text}), 1, 16) AS UBIGINT)"
 
-    def bucket(self, keys: Sequence[str], text: str, buckets: int) -> str:
-        return f"hash({', '.join(keys)}) & {buckets - 1}"
+    def place(self, keys: Sequence[str], text: str) -> str:
+        return f"CAST(hash({', '.join(keys)}) & {PLACES - 1} AS BIGINT)"
 
     def native_hash(self, values: Sequence[str]) -> str:
         """
@@ -379,8 +380,8 @@ class TrinoForms(Forms):
     def row_hash(self, text: str, algorithm: str) -> str:
         return f"CAST(from_big_endian_64(substr({algorithm}(to_utf8({text})), 1, 8)) AS DECIMAL(20, 0))"
 
-    def bucket(self, keys: Sequence[str], text: str, buckets: int) -> str:
-        return f"bitwise_and(from_big_endian_64(xxhash64(to_utf8({text}))), {buckets - 1})"
+    def place(self, keys: Sequence[str], text: str) -> str:
+        return f"bitwise_and(from_big_endian_64(xxhash64(to_utf8({text}))), {PLACES - 1})"
 
 
 FORMS: dict[str, Forms] = {"duckdb": DuckDBForms(), "trino": TrinoForms()}

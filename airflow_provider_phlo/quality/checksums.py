@@ -1,22 +1,26 @@
 """
 Compare the rows of two sides: checksums find where they differ, values say whether and how.
 
-First one scan a side: a row's key puts it into one of :data:`BUCKETS`, a bucket has the number of its rows and the sum
-of their 64-bit hashes. Sums do not depend on order, and unlike XOR two equal rows do not cancel out. Buckets that agree
-are equal but for a collision (two sides that differ have the same sum once in 2^64 times). Only of buckets that do not
-agree the rows are read again, and compared by value: a difference that is reported is one.
+First one scan a side. A row's key falls on a *place*, and many places share a bucket, which has the number of its rows,
+the sum of their 64-bit hashes, and the sum of these times their places. Sums do not depend on order, and unlike with XOR
+two equal rows do not cancel out. Buckets that agree are equal but for a collision: two that differ have the same sum once
+in 2^64 times.
+
+In a bucket where one key differs, the second sums are as far apart as the first, times its place: that key is found
+without a look at all rows of the bucket. Rows that may differ are read again and compared by value: a difference that is
+reported is one.
 """
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from airflow_provider_phlo.quality.canonical import DuckDBForms, Forms, Type
+from airflow_provider_phlo.quality.canonical import PLACES, DuckDBForms, Forms, Type
 from airflow_provider_phlo.quality.differences import (
     DIFFERENT,
     EXTRA,
@@ -31,15 +35,26 @@ from airflow_provider_phlo.quality.engines import Engine
 from airflow_provider_phlo.quality.sides import Query, Reading, Value, forms_of, united
 
 BUCKETS = 1 << 14
+# so many differences are looked for one by one
+PLACES_LISTED = 500
 # rows that are compared by value at once, of both sides: what bounds the memory
 ROWS_AT_ONCE = 2_000_000
 
 
 class Sum(NamedTuple):
-    """What a bucket has: how many rows, and the sum of their hashes."""
+    """What a bucket has: how many rows, the sum of their hashes, and the sum of these times their places."""
 
     rows: int = 0
     hashes: int = 0
+    placed: int = 0
+
+    def place(self, other: Sum, bucket: int) -> int | None:
+        """Return the place of the one key that makes two sums of a bucket differ; None if there are more."""
+        hashes, placed = self.hashes - other.hashes, self.placed - other.placed
+        if not hashes or placed % hashes:
+            return None
+        place = placed // hashes
+        return place if 0 <= place < PLACES and place % BUCKETS == bucket else None
 
 
 @dataclass(frozen=True)
@@ -93,6 +108,18 @@ def double(number: float) -> str:
     return text if "e" in text else f"{text}e0"
 
 
+class _Rows(NamedTuple):
+    """
+    Some of the rows.
+
+    :param condition: SQL that they meet, on the place of their key.
+    :param keys: for a key column, the values that it may have.
+    """
+
+    condition: str
+    keys: Mapping[int, tuple[Any, ...]] = {}
+
+
 @dataclass(frozen=True)
 class RowComparison:
     """
@@ -141,8 +168,8 @@ class RowComparison:
     def differences(self, naming: Naming) -> Differences:
         """Return how the sides differ, by value."""
         found = Differences()
-        for buckets in self._chunks():
-            query = self._compared(buckets, naming.limit)
+        for condition in self._conditions():
+            query = self._compared(condition, naming.limit)
             read(self.engine.fetch(*query), self.columns, naming, found)
         return found
 
@@ -154,15 +181,16 @@ class RowComparison:
 
     def _sums(self, side: Sequence[Reading]) -> dict[int, Sum]:
         hashed = united(
-            reading.select([f"{self._bucket(reading)} AS bucket", f"{self._hash(reading)} AS h"]) for reading in side
+            reading.select([f"{self._place(reading)} AS place", f"{self._hash(reading)} AS h"]) for reading in side
         )
-        sql = f"SELECT bucket, count(*), sum(h) FROM ({hashed.sql}) AS u GROUP BY bucket"  # noqa: S608 - generated
+        sums = f"count(*), sum(h), sum(CAST(h AS {self._forms.large}) * place)"
+        sql = f"SELECT place % {BUCKETS} AS bucket, {sums} FROM ({hashed.sql}) AS u GROUP BY place % {BUCKETS}"  # noqa: S608
         rows = self.engine.fetch(sql, hashed.parameters)
-        return {int(bucket): Sum(int(count), int(hashes)) for bucket, count, hashes in rows}
+        return {int(bucket): Sum(*map(int, values)) for bucket, *values in rows}
 
-    def _bucket(self, reading: Reading) -> str:
+    def _place(self, reading: Reading) -> str:
         keys, forms = reading.values[: self.keys], self._forms
-        return forms.bucket([key.comparable(forms) for key in keys], forms.row_text(keys), BUCKETS)
+        return forms.place([key.comparable(forms) for key in keys], forms.row_text(keys))
 
     def _hash(self, reading: Reading) -> str:
         forms = self._forms
@@ -179,28 +207,57 @@ class RowComparison:
 
     # --- values -----------------------------------------------------------------------------------------------
 
-    def _chunks(self) -> Iterator[list[int]]:
-        """Yield the buckets that differ, as many at once as may be compared at once."""
+    def _conditions(self) -> Iterator[_Rows]:
+        """Yield which rows to compare, as many at once as memory is meant for."""
         source, target = self.sums
+        differing = {
+            bucket: (source.get(bucket, Sum()), target.get(bucket, Sum()))
+            for bucket in sorted(source.keys() | target.keys())
+            if source.get(bucket) != target.get(bucket)
+        }
+        places = {bucket: ours.place(theirs, bucket) for bucket, (ours, theirs) in differing.items()}
+        if len(differing) <= PLACES_LISTED:
+            located = [place for place in places.values() if place is not None]
+            if located:
+                yield self._rows_at(located)
+            differing = {bucket: sums for bucket, sums in differing.items() if places[bucket] is None}
         chunk: list[int] = []
         rows = 0
-        for bucket in sorted(source.keys() | target.keys()):
-            ours, theirs = source.get(bucket, Sum()), target.get(bucket, Sum())
-            if ours == theirs:
-                continue
+        for bucket, (ours, theirs) in differing.items():
             if chunk and rows + ours.rows + theirs.rows > ROWS_AT_ONCE:
-                yield chunk
+                yield _Rows(self._among(chunk))
                 chunk, rows = [], 0
             chunk.append(bucket)
             rows += ours.rows + theirs.rows
         if chunk:
-            yield chunk
+            yield _Rows(self._among(chunk))
 
-    def _compared(self, buckets: Sequence[int], limit: int) -> Query:
-        """Return the query that compares the rows of some buckets: all equal contents of a key cancel out."""
+    def _among(self, buckets: Sequence[int]) -> str:
+        """Return the condition that a row is in one of some buckets."""
+        first, last = buckets[0], buckets[-1]
+        between = sum(first <= bucket <= last for bucket in self.sums[0].keys() | self.sums[1].keys())
+        if between == len(buckets):  # where all differ the list would be long
+            return f"place % {BUCKETS} BETWEEN {first} AND {last}"
+        return f"place % {BUCKETS} IN ({', '.join(map(str, buckets))})"
+
+    def _rows_at(self, places: Sequence[int]) -> _Rows:
+        """
+        Return the condition that a row's key falls on one of a few places.
+
+        The keys are read first: files and row groups whose bounds exclude them need not be read at all then.
+        """
+        condition = f"place IN ({', '.join(map(str, places))})"
+        names = aliases("k", self.keys)
+        keys = united(self._placed([*self.source, *self.target], names))
+        sql = f"SELECT DISTINCT {', '.join(names)} FROM ({keys.sql}) AS u WHERE {condition}"  # noqa: S608 - generated
+        found = list(zip(*self.engine.fetch(sql, keys.parameters), strict=True))
+        return _Rows(condition, {place: tuple(set(values)) for place, values in enumerate(found) if None not in values})
+
+    def _compared(self, rows: _Rows, limit: int) -> Query:
+        """Return the query that compares some rows: equal contents of a key cancel out."""
         keys, values = aliases("k", self.keys), aliases("c", len(self.columns))
         both = united(
-            [self._rows(self.source, buckets, "1 AS s, 0 AS t"), self._rows(self.target, buckets, "0 AS s, 1 AS t")]
+            [self._marked(self.source, rows, "1 AS s, 0 AS t"), self._marked(self.target, rows, "0 AS s, 1 AS t")]
         )
         columns = ", ".join([*keys, *values])
         flags = dict(zip(self.columns, aliases("f", len(values)), strict=True))
@@ -208,27 +265,28 @@ class RowComparison:
         found = self._keys(contents, keys, values, list(flags.values()))
         return Query(ranked(found, keys, flags, limit), both.parameters)
 
-    def _rows(self, side: Sequence[Reading], buckets: Sequence[int], mark: str) -> Query:
-        """Return the rows of some buckets as comparable values, marked as those of the side."""
+    def _marked(self, side: Sequence[Reading], rows: _Rows, mark: str) -> Query:
+        """Return some rows as comparable values, marked as those of the side."""
         names = [*aliases("k", self.keys), *aliases("c", len(self.columns))]
-        selects = united(
-            reading.select([f"{self._bucket(reading)} AS bucket", *self._named(reading, names)]) for reading in side
-        )
-        sql = f"SELECT {', '.join(names)}, {mark} FROM ({selects.sql}) AS u WHERE {self._among(buckets)}"  # noqa: S608
+        selects = united(self._placed(side, names, rows.keys))
+        sql = f"SELECT {', '.join(names)}, {mark} FROM ({selects.sql}) AS u WHERE {rows.condition}"  # noqa: S608
         return Query(sql, selects.parameters)
 
-    def _among(self, buckets: Sequence[int]) -> str:
-        """Return the condition that a row is in one of some buckets."""
-        first, last = buckets[0], buckets[-1]
-        between = sum(first <= bucket <= last for bucket in self.sums[0].keys() | self.sums[1].keys())
-        if between == len(buckets):  # where all differ the list would be long
-            return f"bucket BETWEEN {first} AND {last}"
-        return f"bucket IN ({', '.join(map(str, buckets))})"
+    def _placed(
+        self, side: Sequence[Reading], names: Sequence[str], keys: Mapping[int, tuple[Any, ...]] | None = None
+    ) -> list[Query]:
+        """Return the queries for the places of rows and their first values, as comparable ones."""
+        return [
+            reading.select(
+                [f"{self._place(reading)} AS place", *self._named(reading, names)], _having(reading, keys or {})
+            )
+            for reading in side
+        ]
 
     def _named(self, reading: Reading, names: Sequence[str]) -> list[str]:
         values = [
             self._double(value) if self._tolerates(value, place) else value.comparable(self._forms)
-            for place, value in enumerate(reading.values)
+            for place, value in enumerate(reading.values[: len(names)])
         ]
         return [f"{value} AS {name}" for value, name in zip(values, names, strict=True)]
 
@@ -265,3 +323,16 @@ class RowComparison:
 
     def _double(self, value: Value) -> str:
         return self._forms.comparable(value.sql, value.found, Type("float"))
+
+
+def _having(reading: Reading, keys: Mapping[int, tuple[Any, ...]]) -> Query | None:
+    """Return the condition that key columns, of those that files keep bounds of as they are, have one of these values."""
+    conditions: list[str] = []
+    parameters: list[Any] = []
+    for place, values in keys.items():
+        value = reading.values[place]
+        kind = reading.part.columns.get(value.sql.strip('"'), "")
+        if value.wanted.family in ("integer", "date", "text") and value.found == value.wanted and kind.isalpha():
+            conditions.append(f"{value.sql} IN ({', '.join('?' * len(values))})")
+            parameters += values
+    return Query(" AND ".join(conditions), tuple(parameters)) if conditions else None

@@ -43,7 +43,7 @@ class Part:
     """
     One table of a side.
 
-    :param rows: what follows ``FROM`` to read its rows, filters included.
+    :param rows: what follows ``FROM`` to read its rows, filters included, in parentheses.
     :param table: the same without filters and values, to ask for types.
     :param columns: the type of each column, in DuckDB's words.
     """
@@ -145,9 +145,15 @@ class Reading:
     part: Part
     values: tuple[Value, ...]
 
-    def select(self, columns: Iterable[str]) -> Query:
+    def select(self, columns: Iterable[str], where: Query | None = None) -> Query:
         """Return the query for these SQL expressions."""
-        return Query(f"SELECT {', '.join(columns)} FROM {self.part.rows.sql}", self.part.rows.parameters)  # noqa: S608
+        rows = self.part.rows
+        sql = f"SELECT {', '.join(columns)} FROM {rows.sql}"  # noqa: S608 - generated
+        return (
+            Query(f"{sql} WHERE {where.sql}", rows.parameters + where.parameters)
+            if where
+            else Query(sql, rows.parameters)
+        )
 
 
 def source_side(rows: Rows, tables: Sequence[str], names: Mapping[str, str], condition: str | None) -> Side:
@@ -198,8 +204,10 @@ def _partition(rows: Rows, columns: Mapping[str, str], column: str) -> tuple[str
 
 
 def _where(engine: Engine, source: Query, condition: str | None) -> Query:
-    where = f" WHERE {resolved(engine, condition)}" if condition else ""
-    return Query(f"(SELECT * FROM {source.sql}) AS t{where}", source.parameters)  # noqa: S608 - quoted
+    rows = f"(SELECT * FROM {source.sql}) AS t"  # noqa: S608 - quoted
+    if condition:
+        rows = f"(SELECT * FROM {rows} WHERE {resolved(engine, condition)}) AS t"  # noqa: S608 - quoted
+    return Query(rows, source.parameters)
 
 
 def resolved(engine: Engine, expression: str) -> str:
