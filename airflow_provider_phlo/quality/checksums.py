@@ -1,14 +1,14 @@
 """
 Compare the rows of two sides: checksums find where they differ, values say whether and how.
 
-First one scan a side. A row's key falls on a *place*, and many places share a bucket, which has the number of its rows,
-the sum of their 64-bit hashes, and the sum of these times their places. Sums do not depend on order, and unlike with XOR
-two equal rows do not cancel out. Buckets that agree are equal but for a collision: two that differ have the same sum once
-in 2^64 times.
+First one scan a side. A row's key falls on a *place*, and many places share a bucket, which has the number of its
+rows, the sum of their 64-bit hashes, and the sum of these times their places. Sums do not depend on order, and unlike
+with XOR two equal rows do not cancel out. Buckets that agree are equal but for a collision: two that differ have the
+same sum once in 2^64 times.
 
 In a bucket where one key differs, the second sums are as far apart as the first, times its place: that key is found
-without a look at all rows of the bucket. Rows that may differ are read again and compared by value: a difference that is
-reported is one.
+without a look at all rows of the bucket. Rows that may differ are read again and compared by value: a difference that
+is reported is one.
 """
 
 from __future__ import annotations
@@ -326,7 +326,7 @@ class RowComparison:
 
 
 def _having(reading: Reading, keys: Mapping[int, tuple[Any, ...]]) -> Query | None:
-    """Return the condition that key columns, of those that files keep bounds of as they are, have one of these values."""
+    """Return the condition that key columns have one of these values; of types whose bounds files keep."""
     conditions: list[str] = []
     parameters: list[Any] = []
     for place, values in keys.items():
