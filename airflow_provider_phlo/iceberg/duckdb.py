@@ -99,7 +99,7 @@ def connect(
     :raises ConfigurationError: a table named in ``tables`` does not exist.
     """
     connection = connection or duckdb.connect()
-    catalog, branch = _at(catalog, branch)
+    catalog, branch = branch_of(catalog, branch)
     connection.execute("SET TimeZone = 'UTC'")
     directories: set[str] = set()
     for identifier in all_tables(catalog) if tables is None else tables:
@@ -109,7 +109,7 @@ def connect(
             if tables is None:  # dropped since it was listed
                 continue
             raise
-        directories |= _create_branch_view(connection, catalog, table, identifier, branch)
+        directories |= create_branch_view(connection, catalog, table, identifier, branch)
     if locked:
         read_only(connection, directories)
     return connection
@@ -131,14 +131,19 @@ def create_view(
     :param branch: read this branch if the table has it, else ``main``.
     :raises pyiceberg.exceptions.NoSuchTableError: there is no such table.
     """
-    catalog, branch = _at(catalog, branch)
-    _create_branch_view(connection, catalog, catalog.load_table(identifier), identifier, branch)
+    catalog, branch = branch_of(catalog, branch)
+    create_branch_view(connection, catalog, catalog.load_table(identifier), identifier, branch)
 
 
-def _create_branch_view(
+def create_branch_view(
     connection: duckdb.DuckDBPyConnection, catalog: Catalog, table: Table, identifier: str, branch: str | None
 ) -> set[str]:
-    """Create the view of a table's branch, or of what stands for it; return where its files are."""
+    """
+    Create, or renew, the view of a table's branch, of what a merge has staged under its name, or else of main.
+
+    :param catalog: and ``branch`` as :func:`branch_of` gives them.
+    :returns: where its files are, for :func:`read_only`.
+    """
     if branch is not None and branch not in table.refs():
         # imported late: they import what a query of main does not need
         from airflow_provider_phlo.iceberg.preview import create_preview
@@ -256,8 +261,12 @@ def duckdb_type(iceberg_type: IcebergType) -> str:
         raise SchemaError(f"DuckDB cannot read columns of Iceberg type {iceberg_type}. Leave them out.") from None
 
 
-def _at(catalog: Catalog, branch: str | None) -> tuple[Catalog, str | None]:
-    """Return where ``branch`` is to be read: Nessie has it for the whole catalog, others for each table."""
+def branch_of(catalog: Catalog, branch: str | None) -> tuple[Catalog, str | None]:
+    """
+    Return where ``branch`` is to be read, as catalog and branch of its tables.
+
+    Nessie has it for the whole catalog, others for each table.
+    """
     if branch is None or not nessie.is_nessie(catalog):
         return catalog, branch
     return (catalog if nessie.head(catalog, branch) is None else nessie.at(catalog, branch)), None

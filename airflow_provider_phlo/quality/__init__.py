@@ -7,7 +7,7 @@ Light to import: pandas, DuckDB and the like are imported when a check runs.
 
 from __future__ import annotations
 
-from airflow_provider_phlo.quality.base import QualityCheck, SQLCheck
+from airflow_provider_phlo.quality.base import QualityCheck, RowCheck, SQLCheck
 from airflow_provider_phlo.quality.checks import (
     CountCheck,
     FreshnessCheck,
@@ -19,6 +19,7 @@ from airflow_provider_phlo.quality.checks import (
 )
 from airflow_provider_phlo.quality.custom_sql import CustomSQLCheck
 from airflow_provider_phlo.quality.results import QualityCheckResult, raise_for_failures
+from airflow_provider_phlo.quality.threshold import ThresholdCheck
 
 __all__ = [
     "CountCheck",
@@ -29,8 +30,10 @@ __all__ = [
     "QualityCheck",
     "QualityCheckResult",
     "RangeCheck",
+    "RowCheck",
     "SQLCheck",
     "SchemaCheck",
+    "ThresholdCheck",
     "UniqueCheck",
     "raise_for_failures",
 ]

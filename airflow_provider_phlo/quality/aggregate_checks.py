@@ -89,7 +89,7 @@ class _AggregateReconciliation(Reconciliation):
         comparison = AggregateComparison(
             *self.sides(rows), self.groups(), [self._measure(spec) for spec in self.specs()], self.partition_column
         )
-        found, same = comparison.differences(self.naming(tuple(self.groups())))
+        found, same = comparison.differences(self.naming(rows, tuple(self.groups())))
         return {"found": self.minded(found), "same": same}
 
     def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:

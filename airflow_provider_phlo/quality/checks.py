@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.quality.base import Aggregate, QualityCheck, SQLCheck
+from airflow_provider_phlo.quality.base import Aggregate, QualityCheck, RowCheck, SQLCheck, names_of
 from airflow_provider_phlo.quality.bounds import bound_problem, typed_bound
 from airflow_provider_phlo.quality.results import QualityCheckResult
 from airflow_provider_phlo.sql import quote_identifier
@@ -29,7 +29,7 @@ CLOCK_SKEW = timedelta(hours=1)
 
 
 @dataclass
-class NullCheck(SQLCheck):
+class NullCheck(RowCheck):
     """No NULL in any of ``columns``. NaN is a value."""
 
     columns: Sequence[str]
@@ -42,10 +42,15 @@ class NullCheck(SQLCheck):
 
     def aggregates(self, rows: Rows) -> Mapping[str, Aggregate]:
         """Count NULLs in each column, and rows that have any."""
-        names = {name: quote_identifier(name) for name in self.columns}
-        each = {name: Aggregate(f"count(*) - count({quoted})") for name, quoted in names.items()}
-        anywhere = " OR ".join(f"{quoted} IS NULL" for quoted in names.values())
-        return each if len(each) == 1 else {"": _count(anywhere), **each}
+        each = {name: Aggregate(f"count(*) - count({quote_identifier(name)})") for name in self.columns}
+        return each if len(each) == 1 else {"": _count(self._any_null()), **each}
+
+    def failing(self, rows: Rows) -> Aggregate:
+        """Return rows with a NULL."""
+        return _where(self._any_null())
+
+    def _any_null(self) -> Aggregate:
+        return Aggregate(" OR ".join(f"{quote_identifier(name)} IS NULL" for name in self.columns))
 
     def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:
         """Pass when no row has a NULL."""
@@ -61,7 +66,7 @@ class NullCheck(SQLCheck):
 
 
 @dataclass
-class RangeCheck(SQLCheck):
+class RangeCheck(RowCheck):
     """
     Every value lies between the bounds, both included. NULL is :class:`NullCheck`'s business; NaN is out of range.
 
@@ -98,6 +103,13 @@ class RangeCheck(SQLCheck):
 
     def aggregates(self, rows: Rows) -> Mapping[str, Aggregate]:
         """Count values that are not within the bounds."""
+        return {"failed": _count(self._outside(rows))}
+
+    def failing(self, rows: Rows) -> Aggregate:
+        """Return rows out of range."""
+        return _where(self._outside(rows))
+
+    def _outside(self, rows: Rows) -> Aggregate:
         column, kind = quote_identifier(self.column), rows.columns[self.column]
         bounds = [(">=", self.min_value), ("<=", self.max_value)]
         given = [(f"{column} {sign} ?", typed_bound(bound, kind)) for sign, bound in bounds if bound is not None]
@@ -105,7 +117,7 @@ class RangeCheck(SQLCheck):
         if self.max_value is None and kind in ("FLOAT", "DOUBLE"):
             # DuckDB orders NaN above all numbers
             within.append(f"NOT {rows.dialect.is_nan(column)}")
-        return {"failed": _count(f"NOT ({' AND '.join(within)})", *(bound for _, bound in given))}
+        return Aggregate(f"NOT ({' AND '.join(within)})", tuple(bound for _, bound in given))
 
     def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:
         """Pass when no value is beyond a bound."""
@@ -157,7 +169,7 @@ class FreshnessCheck(SQLCheck):
             "age": Aggregate(
                 f"date_diff('second', {newest}, CAST(? AS TIMESTAMP WITH TIME ZONE))", (now + CLOCK_SKEW, now)
             ),
-            "ahead": _count(f"{time} > ?", now + CLOCK_SKEW),
+            "ahead": _count(Aggregate(f"{time} > ?", (now + CLOCK_SKEW,))),
         }
 
     def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:
@@ -170,11 +182,12 @@ class FreshnessCheck(SQLCheck):
             passed=age is not None and age <= self.max_age_hours * 3600,
             message=f"{newest} in {self.column} ({self.expectation()} is wanted){note}",
             metrics={"age_hours": hours, "future_count": ahead},
+            actual=None if hours is None else f"{hours} h old",
         )
 
 
 @dataclass
-class UniqueCheck(SQLCheck):
+class UniqueCheck(RowCheck):
     """No two rows share the values of ``columns``. As in SQL, a row with a NULL among them equals no other."""
 
     columns: Sequence[str]
@@ -187,15 +200,22 @@ class UniqueCheck(SQLCheck):
 
     def measure(self, rows: Rows) -> Mapping[str, Any]:
         """Count keys held by several rows, and those rows; apart from the shared scan, which it would slow down."""
-        keys = [quote_identifier(name) for name in self.columns]
-        present = " AND ".join(f"{key} IS NOT NULL" for key in keys)
         ((count, failed),) = rows.fetch(
             "SELECT count(*), coalesce(sum(n), 0) FROM ("  # noqa: S608 - quoted
-            f"SELECT count(*) AS n FROM (SELECT * FROM {rows.source}) AS t WHERE {present} "
-            f"GROUP BY {', '.join(keys)} HAVING count(*) > 1) AS g",
+            f"SELECT count(*) AS n FROM (SELECT * FROM {rows.source}) AS t {self.failing(rows).sql}) AS g",
             rows.parameters,
         )
         return {"keys": int(count), "failed": int(failed)}
+
+    def failing(self, rows: Rows) -> Aggregate:
+        """Return one row for each key that is held twice."""
+        keys = [quote_identifier(name) for name in self.columns]
+        present = " AND ".join(f"{key} IS NOT NULL" for key in keys)
+        return Aggregate(f"WHERE {present} GROUP BY {', '.join(keys)} HAVING count(*) > 1")
+
+    def sample_columns(self, rows: Rows) -> tuple[str, ...]:
+        """Return the columns themselves: their values are the keys that are held twice."""
+        return names_of(self.columns)
 
     def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:
         """Pass when no key is held twice."""
@@ -232,11 +252,12 @@ class CountCheck(SQLCheck):
         """Compare the number of rows with the bounds."""
         low = self.min_count is None or row_count >= self.min_count
         high = self.max_count is None or row_count <= self.max_count
-        return QualityCheckResult(low and high, message=f"{row_count} rows ({self.expectation()} are wanted)")
+        message = f"{row_count} rows ({self.expectation()} are wanted)"
+        return QualityCheckResult(low and high, message=message, actual=f"{row_count} rows")
 
 
 @dataclass
-class PatternCheck(SQLCheck):
+class PatternCheck(RowCheck):
     r"""
     ``pattern`` is found in every value; ``^`` and ``$`` make it the whole value. NULL is :class:`NullCheck`'s business.
 
@@ -268,8 +289,15 @@ class PatternCheck(SQLCheck):
 
     def aggregates(self, rows: Rows) -> Mapping[str, Aggregate]:
         """Count values without the pattern."""
+        return {"failed": _count(self._without(rows))}
+
+    def failing(self, rows: Rows) -> Aggregate:
+        """Return rows without the pattern."""
+        return _where(self._without(rows))
+
+    def _without(self, rows: Rows) -> Aggregate:
         text = f"CAST({quote_identifier(self.column)} AS VARCHAR)"
-        return {"failed": _count(f"NOT {rows.dialect.matches(text, '?')}", rows.dialect.pattern(self.pattern))}
+        return Aggregate(f"NOT {rows.dialect.matches(text, '?')}", (rows.dialect.pattern(self.pattern),))
 
     def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:
         """Pass when every value has the pattern."""
@@ -320,13 +348,16 @@ class SchemaCheck(SQLCheck):
         )
 
 
-def _names(check: QualityCheck, names: Sequence[str]) -> tuple[str, ...]:
-    names = (names,) if isinstance(names, str) else tuple(names)
+def _names(check: QualityCheck, names: str | Sequence[str]) -> tuple[str, ...]:
     if not names:
         raise ConfigurationError(f"{type(check).__name__} names no column.")
-    return names
+    return names_of(names)
 
 
-def _count(condition: str, *parameters: Any) -> Aggregate:
+def _count(condition: Aggregate) -> Aggregate:
     # twice as fast as FILTER in DuckDB, and every engine knows it
-    return Aggregate(f"count(CASE WHEN {condition} THEN 1 END)", parameters)
+    return Aggregate(f"count(CASE WHEN {condition.sql} THEN 1 END)", condition.parameters)
+
+
+def _where(condition: Aggregate) -> Aggregate:
+    return Aggregate(f"WHERE {condition.sql}", condition.parameters)

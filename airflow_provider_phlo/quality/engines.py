@@ -73,7 +73,7 @@ class Engine(Protocol):
 @contextmanager
 def reading(
     catalog: Catalog, table: str, *, branch: str | None = None, trino: Queries | None = None
-) -> Iterator[Engine]:
+) -> Iterator[TableEngine]:
     """
     Give the engine that reads ``table`` and others beside it.
 
@@ -89,6 +89,16 @@ def reading(
 
     with duckdb.connect() as connection:
         yield TablesInDuckDB(connection, catalog, namespace, branch)
+
+
+class TableEngine(Engine, Protocol):
+    """An engine over the tables of a catalog."""
+
+    def loaded(self, name: str) -> Table:
+        """Return a table as it is read; :meth:`table` has named it before."""
+
+    def snapshot_id(self, name: str) -> int | None:
+        """Return the snapshot that is read; of a staged merge, the one that it is planned on."""
 
 
 class _DuckDBEngine:
@@ -123,7 +133,31 @@ class _DuckDBEngine:
         return {name: kind for name, kind, *_ in self.fetch(f"DESCRIBE SELECT * FROM {source}")}  # noqa: S608 - quoted
 
 
-class TablesInDuckDB(_DuckDBEngine):
+class CatalogTables:
+    """
+    The tables that were read, as they were when it began: all checks of one run see the same snapshot of each.
+
+    :param namespace: that of bare names.
+    :param branch: the branch to read, of tables that have it.
+    """
+
+    def __init__(self, catalog: Catalog, namespace: str, branch: str | None) -> None:
+        self._catalog, self._namespace, self._branch = catalog, namespace, branch
+        self._tables: dict[str, Table] = {}
+
+    def qualified(self, name: str) -> str:
+        return name if "." in name else f"{self._namespace}.{name}"
+
+    def loaded(self, name: str) -> Table:
+        return self._tables[name]
+
+    def snapshot_id(self, name: str) -> int | None:
+        refs = self._tables[name].refs()
+        ref = refs.get(self._branch or MAIN) or refs.get(MAIN)
+        return ref.snapshot_id if ref else None
+
+
+class TablesInDuckDB(CatalogTables, _DuckDBEngine):
     """
     DuckDB over the tables of a catalog.
 
@@ -134,12 +168,14 @@ class TablesInDuckDB(_DuckDBEngine):
     def __init__(
         self, connection: duckdb.DuckDBPyConnection, catalog: Catalog, namespace: str, branch: str | None = None
     ) -> None:
-        super().__init__(connection)
-        self._catalog, self._namespace, self._branch = catalog, namespace, branch
-        self._readable: set[str] = set()
+        from airflow_provider_phlo.iceberg.duckdb import branch_of
+
+        catalog, branch = branch_of(catalog, branch)
+        CatalogTables.__init__(self, catalog, namespace, branch)
+        _DuckDBEngine.__init__(self, connection)
 
     def table(self, name: str) -> str:
-        name = name if "." in name else f"{self._namespace}.{name}"
+        name = self.qualified(name)
         self._read({name})
         return quote(name)
 
@@ -147,20 +183,22 @@ class TablesInDuckDB(_DuckDBEngine):
         from airflow_provider_phlo.iceberg.duckdb import assert_read_only, referenced_tables
 
         assert_read_only(query)
-        self._read({name if "." in name else f"{self._namespace}.{name}" for name in referenced_tables(query)})
+        self._read({self.qualified(name) for name in referenced_tables(query)})
         self._connection.execute(f"SET search_path = {literal(quote_identifier(self._namespace))}")
         return query
 
     def _read(self, names: set[str]) -> None:
-        """Make tables readable; all checks of one run see the same snapshot of each."""
-        from airflow_provider_phlo.iceberg.duckdb import connect
+        """Make tables readable."""
+        from airflow_provider_phlo.iceberg.catalog import existing_table
+        from airflow_provider_phlo.iceberg.duckdb import create_branch_view
 
-        missing = sorted(names - self._readable)
-        connect(self._catalog, tables=missing, branch=self._branch, connection=self._connection)
-        self._readable |= names
+        for name in sorted(names - self._tables.keys()):
+            table = existing_table(self._catalog, name)
+            create_branch_view(self._connection, self._catalog, table, name, self._branch)
+            self._tables[name] = table
 
 
-class TablesInTrino:
+class TablesInTrino(CatalogTables):
     """
     Trino over the tables of a catalog that PyIceberg has open as well.
 
@@ -171,7 +209,8 @@ class TablesInTrino:
     dialect: Dialect = TRINO
 
     def __init__(self, trino: Queries, catalog: Catalog, namespace: str, branch: str | None = None) -> None:
-        self._trino, self._catalog, self._namespace, self._branch = trino, catalog, namespace, branch
+        super().__init__(catalog, namespace, branch)
+        self._trino = trino
         self._sources: dict[str, str] = {}
         self._names: dict[str, str] = {}
 
@@ -188,7 +227,7 @@ class TablesInTrino:
         return dict(self._types(self._ask(f"SELECT * FROM {source} LIMIT 0")))  # noqa: S608 - quoted
 
     def table(self, name: str) -> str:
-        name = name if "." in name else f"{self._namespace}.{name}"
+        name = self.qualified(name)
         if name not in self._sources:
             self._sources[name] = self._source(name)
         return self._sources[name]
@@ -219,7 +258,8 @@ class TablesInTrino:
                 "checks with engine='pyiceberg'."
             )
         self._names |= {column.lower(): column for column in table.schema().column_names}
-        source = quote(name) + _version(table, self._branch)
+        self._tables[name] = table
+        source = quote(name) + _version(table, self.snapshot_id(name))
         try:
             self._ask(f"SELECT 1 FROM {source} LIMIT 0")  # noqa: S608 - quoted
         except EvaluationError as error:
@@ -317,10 +357,9 @@ def _trino_reads(catalog: Catalog, name: str, branch: str | None, table: Table |
     return branch in table.refs() or find_by_branch(catalog, name, branch) is None
 
 
-def _version(table: Table, branch: str | None) -> str:
-    """Return the clause that reads the branch, or main as it is now."""
-    ref = table.refs().get(branch or MAIN) or table.refs().get(MAIN)
-    snapshot = table.snapshot_by_id(ref.snapshot_id) if ref else None
+def _version(table: Table, snapshot_id: int | None) -> str:
+    """Return the clause that reads a snapshot."""
+    snapshot = table.snapshot_by_id(snapshot_id) if snapshot_id is not None else None
     if snapshot is None:
         return ""
     if snapshot == table.current_snapshot() and snapshot.schema_id != table.metadata.current_schema_id:

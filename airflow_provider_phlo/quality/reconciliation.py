@@ -18,7 +18,7 @@ from airflow_provider_phlo.quality.aggregate_checks import (
     MultiAggregateConsistencyCheck,
 )
 from airflow_provider_phlo.quality.canonical import HASHES
-from airflow_provider_phlo.quality.differences import DIFFERENT, EXTRA, MISSING, Differences
+from airflow_provider_phlo.quality.differences import DIFFERENT, EXTRA, MISSING, Differences, Naming
 from airflow_provider_phlo.quality.results import QualityCheckResult
 from airflow_provider_phlo.quality.two_sided import Reconciliation, names_of, require_tolerances
 
@@ -83,13 +83,14 @@ class ReconciliationCheck(Reconciliation):
         from airflow_provider_phlo.quality.row_counts import row_counts
 
         source, target = row_counts(self.sides(rows), self.partition_column)
-        return {"source": source, "target": target}
+        found = self._differences(source, target, self.naming(rows, self.column_names()))
+        return {"source": source, "target": target, "found": found}
 
     def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:
         """Pass when the counts of every partition are close enough."""
         source: Mapping[Any, int] = values["source"]
         target: Mapping[Any, int] = values["target"]
-        found = self._differences(source, target)
+        found: Differences = values["found"]
         counted = f"{sum(source.values())} rows in the source, {sum(target.values())} in the target"
         partitions = len(source.keys() | target.keys())
         about = f": {found.total} of {partitions} partitions differ: {found.text()}"
@@ -103,8 +104,8 @@ class ReconciliationCheck(Reconciliation):
             },
         )
 
-    def _differences(self, source: Mapping[Any, int], target: Mapping[Any, int]) -> Differences:
-        found, naming = Differences(), self.naming(self.column_names())
+    def _differences(self, source: Mapping[Any, int], target: Mapping[Any, int], naming: Naming) -> Differences:
+        found = Differences()
         for key in sorted(source.keys() | target.keys(), key=lambda key: (key is None, str(key))):
             ours, theirs = source.get(key, 0), target.get(key, 0)
             difference = ours - theirs if self.check_type == "rowcount_gte" else abs(ours - theirs)
@@ -178,7 +179,7 @@ class KeyParityCheck(_RowReconciliation):
         sides, names = self.sides(rows), self.column_names()
         source, target = readings(sides, names, self.partition_column)
         comparison = RowComparison(rows.engine, source, target, len(names), ())
-        found = self.minded(comparison.differences(self.naming(names)), DIFFERENT)
+        found = self.minded(comparison.differences(self.naming(rows, names)), DIFFERENT)
         return {"found": found, "counts": comparison.row_counts(), "note": "", "metrics": {}}
 
 
@@ -255,7 +256,7 @@ class ChecksumReconciliationCheck(_RowReconciliation):
             None if self.hash_algorithm == "xxhash64" and not self.checksums else self.hash_algorithm,
             ValueTolerance(self.value_tolerance, self.absolute_value_tolerance),
         )
-        found = self.minded(comparison.differences(self.naming(self.column_names())))
+        found = self.minded(comparison.differences(self.naming(rows, self.column_names())))
         sums = comparison.checksums()
         told = {} if sums is None else dict(zip(("source_checksum", "target_checksum"), sums, strict=True))
         return {

@@ -17,10 +17,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
-from airflow_provider_phlo.quality.base import Aggregate, QualityCheck, SQLCheck
+from airflow_provider_phlo.quality.base import Aggregate, QualityCheck, RowCheck, SQLCheck
 from airflow_provider_phlo.quality.dialects import Dialect
 from airflow_provider_phlo.quality.engines import FRAME, Engine, EvaluationError, FrameInDuckDB, reading
 from airflow_provider_phlo.quality.results import QualityCheckResult
+from airflow_provider_phlo.quality.samples import with_samples
 from airflow_provider_phlo.sql import quote_identifier
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class Rows:
     :param source: what follows ``FROM``, filter included.
     :param parameters: the values of the ``?`` markers in ``source``.
     :param columns: the type of each column, in DuckDB's words.
+    :param key: the columns that name a row.
+    :param pii: the columns whose values are never told.
     :param partition: the column and the day (or value) that ``source`` is filtered by, if it is.
     """
 
@@ -51,6 +54,8 @@ class Rows:
     source: str
     parameters: tuple[Any, ...]
     columns: Mapping[str, str]
+    key: tuple[str, ...] = ()
+    pii: frozenset[str] = frozenset()
     partition: tuple[str, str | date] | None = None
 
     @property
@@ -96,6 +101,8 @@ def run_checks(
         DuckDB does.
     :raises ConfigurationError: there is no such table or partition column.
     """
+    from airflow_provider_phlo.iceberg.declared import declared_columns
+
     with reading(catalog, table, branch=branch, trino=trino) as engine:
         source = engine.table(table)
         columns = engine.columns(source)
@@ -106,8 +113,11 @@ def run_checks(
             "partition_column": partition_column or (PARTITION_COLUMN if partition else None),
             "partition": partition,
         }
+        key, pii = declared_columns(engine.loaded(table))
         filtered = None if partition is None else (partition_column or PARTITION_COLUMN, partition)
-        return evaluate(Rows(engine, table, source + where, parameters, columns, filtered), checks, context)
+        rows = Rows(engine, table, source + where, parameters, columns, key, pii, filtered)
+        snapshot_id = engine.snapshot_id(table)
+        return [replace(result, snapshot_id=snapshot_id) for result in evaluate(rows, checks, context)]
 
 
 def run_checks_on_frame(
@@ -139,6 +149,7 @@ def evaluate(rows: Rows, checks: Iterable[QualityCheck], context: Mapping[str, A
         started = time.perf_counter()
         if isinstance(check, SQLCheck):
             result = _judge(rows, check, row_count, values[place])
+            result = with_samples(rows, check, result) if isinstance(check, RowCheck) else result
         else:
             result = _execute(rows, check, context)
         took = time.perf_counter() - started + (seconds if place in planned else 0.0)
@@ -227,6 +238,7 @@ def _completed(
         execution_time_seconds=round(seconds, 6),
         severity="warn" if "warn" in (check.severity, result.severity) else "error",
         expected=result.expected or check.expectation(),
+        actual=result.actual if result.failed is None else result.actual or f"{result.failed} rows fail",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -38,7 +39,8 @@ class Reconciliation(SQLCheck):
     :param allow_extra: those that only the target has are fine.
     :param limit: of each kind of difference, at most so many keys are named.
     :param show_keys: name keys at all.
-    :param pii_columns: columns whose values are masked where keys are named.
+    :param pii_columns: columns whose values are masked where keys are named; those that a table's schema tags ``pii``
+        are anyway.
     """
 
     source_table: str | Sequence[str] | None = None
@@ -111,10 +113,27 @@ class Reconciliation(SQLCheck):
         allowed = {MISSING: self.allow_missing, EXTRA: self.allow_extra}
         return found.without(*fine, *(kind for kind, given in allowed.items() if given))
 
-    def naming(self, columns: Sequence[str]) -> Naming:
+    def naming(self, rows: Rows, columns: Sequence[str]) -> Naming:
         """Return how keys of these columns are told."""
-        hidden = columns if not self.show_keys else self.pii_columns
+        hidden = (
+            set(columns) if not self.show_keys else {*self.pii_columns, *rows.pii, *self._declared_pii(rows, columns)}
+        )
         return Naming(tuple(columns), self.limit, frozenset(hidden))
+
+    def _declared_pii(self, rows: Rows, columns: Sequence[str]) -> set[str]:
+        """Return those columns that other tables tag ``pii``, by the name or expression that stands for them."""
+        from airflow_provider_phlo.iceberg.declared import declared_columns
+        from airflow_provider_phlo.quality.engines import CatalogTables
+
+        if not isinstance(rows.engine, CatalogTables):  # data frames declare nothing
+            return set()
+        called, found = self.source_names(), set()
+        for table in (*names_of(self.source_table), *names_of(self.target_table)):
+            _, pii = declared_columns(rows.engine.loaded(rows.engine.qualified(table)))
+            for name in columns:
+                given = called.get(name, name)
+                found |= {name} if pii.intersection([name, given, *re.findall(r"\w+", given)]) else set()
+        return found
 
     def agrees(self, difference: float, source: float) -> bool:
         """Return whether a difference is within a tolerance."""

@@ -171,7 +171,7 @@ def facts(result: QualityCheckResult) -> dict[str, Any]:
     found = result.to_dict()
     del found["execution_time_seconds"]
     if found.get("age_hours"):
-        found["message"] = found["age_hours"] = round(found["age_hours"], 1)
+        found["message"] = found["actual"] = found["age_hours"] = round(found["age_hours"], 1)
     return found
 
 

@@ -21,7 +21,7 @@ ROWS = pa.table({"id": ["a", "b", None], "_phlo_partition_date": [date(2024, 1, 
 class Instance:
     """Keeps what a task pushes."""
 
-    task_id = "check"
+    dag_id, run_id, task_id, map_index, try_number = "d", "manual", "check", None, 1
 
     def __init__(self):
         self.pushed = {}
