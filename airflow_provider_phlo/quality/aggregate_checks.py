@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from airflow_provider_phlo.quality.scan import Rows
 
 
+GroupBy = str | Sequence[str] | Mapping[str, str]
+
+
 @dataclass(frozen=True)
 class AggregateSpec:
     """
@@ -53,16 +56,11 @@ class _AggregateReconciliation(Reconciliation):
 
     The difference is ``|target - source|``, the tolerance a share of the source's value; NULL equals NULL only. A group
     that one side lacks differs, whatever the tolerance.
-
-    :param group_by: columns of the target that tell the group, or a mapping of each to the source's column or SQL
-        expression (``{"activity_date": "CAST(created_at AS DATE)"}``). Without it the whole tables are one group.
     """
 
-    group_by: str | Sequence[str] | Mapping[str, str] = field(default=(), kw_only=True)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.group_by = names_of(self.group_by) if isinstance(self.group_by, str) else self.group_by
+    @abstractmethod
+    def grouping(self) -> GroupBy:
+        """Return what tells the group."""
 
     @abstractmethod
     def specs(self) -> Sequence[AggregateSpec]:
@@ -70,12 +68,14 @@ class _AggregateReconciliation(Reconciliation):
 
     def groups(self) -> dict[str, str]:
         """Return what the source has for each column of the target that tells the group."""
-        names, called = (*names_of(self.partition_column), *self.group_by), self.source_names()
+        given, called = self.grouping(), self.source_names()
+        names = (*names_of(self.partition_column), *((given,) if isinstance(given, str) else given))
         return {name: called.get(name, name) for name in names}
 
     def source_names(self) -> Mapping[str, str]:
         """Return what the source has for columns of the target that it calls otherwise."""
-        return {**self.source_columns, **(self.group_by if isinstance(self.group_by, Mapping) else {})}
+        given = self.grouping()
+        return {**self.source_columns, **(given if isinstance(given, Mapping) else {})}
 
     def column_names(self) -> tuple[str, ...]:
         """Return the group's columns and those of the aggregates."""
@@ -131,12 +131,14 @@ class AggregateConsistencyCheck(_AggregateReconciliation):
 
     :param aggregate_column: the column of the target; a group has one row there.
     :param source_expression: an SQL aggregate over the source, such as ``count(*)``.
+    :param group_by: columns of the target that tell the group, or a mapping of each to the source's column or SQL
+        expression (``{"activity_date": "CAST(created_at AS DATE)"}``). Without it the whole tables are one group.
     :param target_expression: an SQL aggregate over the target instead of its column, where a group has several rows.
     """
 
     aggregate_column: str = ""
     source_expression: str = ""
-    group_by: str | Sequence[str] | Mapping[str, str] = ()
+    group_by: GroupBy = ()
     target_expression: str | None = field(default=None, kw_only=True)
 
     check_type: ClassVar[str] = "aggregate_consistency"
@@ -145,6 +147,10 @@ class AggregateConsistencyCheck(_AggregateReconciliation):
         super().__post_init__()
         if not (self.aggregate_column and self.source_expression):
             raise ConfigurationError("AggregateConsistencyCheck needs aggregate_column and source_expression.")
+
+    def grouping(self) -> GroupBy:
+        """Return what tells the group."""
+        return self.group_by
 
     def specs(self) -> Sequence[AggregateSpec]:
         """Return the one aggregate."""
@@ -158,9 +164,11 @@ class MultiAggregateConsistencyCheck(_AggregateReconciliation):
     Several columns of the target are what the source aggregates to, in one scan of each.
 
     :param aggregates: the aggregates.
+    :param group_by: as of :class:`AggregateConsistencyCheck`.
     """
 
     aggregate_specs: tuple[AggregateSpec, ...] = ()
+    group_by: GroupBy = ()
 
     check_type: ClassVar[str] = "multi_aggregate_consistency"
 
@@ -169,16 +177,20 @@ class MultiAggregateConsistencyCheck(_AggregateReconciliation):
         self,
         source_table: str | Sequence[str] | None = None,
         aggregates: Sequence[AggregateSpec] = (),
-        group_by: str | Sequence[str] | Mapping[str, str] = (),
+        group_by: GroupBy = (),
         **shared: Any,
     ) -> None:
-        self.aggregate_specs = tuple(aggregates)
+        self.aggregate_specs, self.group_by = tuple(aggregates), group_by
         names = [spec.name for spec in self.aggregate_specs]
         if not names:
             raise ConfigurationError("MultiAggregateConsistencyCheck has no aggregates.")
         if len(set(names)) < len(names):
             raise ConfigurationError(f"MultiAggregateConsistencyCheck: names are not unique: {', '.join(names)}.")
-        super().__init__(source_table, group_by=group_by, **shared)
+        super().__init__(source_table, **shared)
+
+    def grouping(self) -> GroupBy:
+        """Return what tells the group."""
+        return self.group_by
 
     def specs(self) -> Sequence[AggregateSpec]:
         """Return the aggregates."""
