@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
 from airflow_provider_phlo.quality import trino_sql, xxhash64
 from airflow_provider_phlo.quality.dialects import DUCKDB, TRINO, Dialect
 from airflow_provider_phlo.sql import literal, quote, quote_identifier
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 FRAME = "df"
 MAIN = "main"
+# what Trino calls it; it says nothing about the data
+ENDED_BY_OTHERS = ("ADMINISTRATIVELY_KILLED", "USER_CANCELED")
 
 
 class EvaluationError(Exception):
@@ -241,6 +243,8 @@ class TablesInTrino(CatalogTables):
         try:
             return self._trino.ask(sql, [_bound(value) for value in parameters])
         except StatementError as error:
+            if error.name in ENDED_BY_OTHERS:
+                raise TransientError(f"A query of the checks was ended in Trino ({error.name}): retry.") from error
             raise EvaluationError(error.name) from error
 
     def _types(self, answer: Answer) -> list[tuple[str, str]]:

@@ -16,7 +16,7 @@ from datetime import date, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
+from airflow_provider_phlo.exceptions import ConfigurationError, TerminalError
 from airflow_provider_phlo.quality.base import Aggregate, QualityCheck, RowCheck, SQLCheck
 from airflow_provider_phlo.quality.dialects import Dialect
 from airflow_provider_phlo.quality.engines import FRAME, Engine, EvaluationError, FrameInDuckDB, reading
@@ -205,7 +205,7 @@ def _judge(rows: Rows, check: SQLCheck, row_count: int, values: Values) -> Quali
         return check.judge(row_count, {**values, **check.measure(rows)})
     except EvaluationError as error:
         return _engine_failure(rows, error)
-    except PhloError as error:
+    except TerminalError as error:  # a transient one is no finding: the task tries again
         return _failure(str(error))
 
 

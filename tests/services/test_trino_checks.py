@@ -6,6 +6,8 @@ import datetime as dt
 import decimal
 import math
 import random
+import threading
+import time
 from typing import Any
 
 import pandas as pd
@@ -16,6 +18,7 @@ from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
 from airflow_provider_phlo.iceberg import tables
 from airflow_provider_phlo.iceberg.trino import TrinoEngine
 from airflow_provider_phlo.iceberg.trino_queries import Queries
+from airflow_provider_phlo.operators.quality import QualityCheckOperator
 from airflow_provider_phlo.quality import (
     CountCheck,
     CustomSQLCheck,
@@ -339,3 +342,44 @@ def test_an_engine_names_the_error_and_not_the_query(trino, lake):
     with pytest.raises(EvaluationError) as caught:
         TablesInTrino(Queries(trino.connect), lake, "raw").fetch("SELECT CAST('secret' AS bigint)")
     assert str(caught.value) == "INVALID_CAST_ARGUMENT"
+
+
+def test_the_operator_asks_trino(on_trino, trino, lake, table_name, make_context):
+    create(lake, table_name, [{"id": 1, "v": 5.0}, {"id": 2, "v": 900.0}])
+    checks = [RangeCheck("v", 0, 500, severity="warn", key_columns="id"), UniqueCheck("id")]
+    task = QualityCheckOperator(task_id="check", table=table_name, checks=checks, engine="trino")
+    found = task.execute(make_context(task))
+    assert found["results"][0]["samples"] == [{"id": 2}]
+    asked = trino.query(f"SELECT query FROM system.runtime.queries WHERE query LIKE '%{table_name[4:]}%'")
+    assert len([query for (query,) in asked if "count(*)" in query]) == 2  # one scan, uniqueness apart
+    rows = lake.load_table("phlo.check_results").scan(f"table_name = '{table_name}'").to_arrow()
+    assert rows["check_name"].to_pylist() == ["RangeCheck(v)", "UniqueCheck(id)"]
+
+
+def test_a_query_is_ended_when_its_task_is_killed(on_trino, trino, lake, table_name, make_context):
+    create(lake, table_name, [{"id": number} for number in range(400)])
+    name = table_name[4:]
+    many = f"{name} a, {name} b, {name} c, {name} d"
+    slow = CustomSQLCheck(f"SELECT count(*) FROM {many} WHERE a.id + b.id < c.id * d.id", 1)
+    task = QualityCheckOperator(task_id="check", table=table_name, checks=[slow], engine="trino")
+    outcomes = []
+
+    def run():
+        try:
+            task.execute(make_context(task))
+        except TransientError as error:
+            outcomes.append(str(error))
+
+    running = "SELECT count(*) FROM system.runtime.queries WHERE state = 'RUNNING' AND query LIKE '%a.id + b.id%'"
+    running += " AND query NOT LIKE '%runtime%'"
+    thread = threading.Thread(target=run)
+    thread.start()
+    deadline = time.monotonic() + 60
+    while trino.query(running) == [[0]]:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    task.on_kill()
+    thread.join(timeout=30)
+    assert not thread.is_alive()
+    assert outcomes == ["A query of the checks was ended in Trino (ADMINISTRATIVELY_KILLED): retry."]
+    assert trino.query(running) == [[0]]
