@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_phlo import settings
+from airflow_provider_phlo import runs, settings
 from airflow_provider_phlo.exceptions import PhloError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def audit(
     from airflow_provider_phlo.quality.report import as_table
     from airflow_provider_phlo.quality.scan import run_checks
 
-    results = run_checks(catalog, table, checks, **where)
+    results = run_checks(catalog, table, checks, run_date=runs.partition_date(context), **where)
     if not results:
         return results
     day = where.get("partition")

@@ -8,13 +8,13 @@ has it, else main.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
-from airflow_provider_phlo.quality import trino_sql
+from airflow_provider_phlo.quality import trino_sql, xxhash64
 from airflow_provider_phlo.quality.dialects import DUCKDB, TRINO, Dialect
 from airflow_provider_phlo.sql import literal, quote, quote_identifier
 
@@ -113,6 +113,7 @@ class _DuckDBEngine:
         connection.execute("SET TimeZone = 'UTC'")
         # a name that no table has must not find a Python variable
         connection.execute("SET python_enable_replacements = false")
+        xxhash64.register(connection)
 
     def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         import duckdb
@@ -134,7 +135,7 @@ class _DuckDBEngine:
         return {name: kind for name, kind, *_ in self.fetch(f"DESCRIBE SELECT * FROM {source}")}  # noqa: S608 - quoted
 
 
-class _CatalogTables:
+class CatalogTables:
     """
     The tables that were read, as they were when it began: all checks of one run see the same snapshot of each.
 
@@ -158,7 +159,7 @@ class _CatalogTables:
         return ref.snapshot_id if ref else None
 
 
-class TablesInDuckDB(_CatalogTables, _DuckDBEngine):
+class TablesInDuckDB(CatalogTables, _DuckDBEngine):
     """
     DuckDB over the tables of a catalog.
 
@@ -172,7 +173,7 @@ class TablesInDuckDB(_CatalogTables, _DuckDBEngine):
         from airflow_provider_phlo.iceberg.duckdb import branch_of
 
         catalog, branch = branch_of(catalog, branch)
-        _CatalogTables.__init__(self, catalog, namespace, branch)
+        CatalogTables.__init__(self, catalog, namespace, branch)
         _DuckDBEngine.__init__(self, connection)
 
     def table(self, name: str) -> str:
@@ -199,7 +200,7 @@ class TablesInDuckDB(_CatalogTables, _DuckDBEngine):
             self._tables[name] = table
 
 
-class TablesInTrino(_CatalogTables):
+class TablesInTrino(CatalogTables):
     """
     Trino over the tables of a catalog that PyIceberg has open as well.
 
@@ -278,16 +279,29 @@ class FrameInDuckDB(_DuckDBEngine):
     DuckDB over one data frame, which ``df`` and the one table that a query names stand for.
 
     :param name: what results call the frame.
+    :param others: frames that stand for other tables, by their names.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, frame: Any, name: str | None = None) -> None:
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        frame: Any,
+        name: str | None = None,
+        others: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(connection)
         self._name = name
         connection.register(FRAME, to_arrow(frame))
+        self._others = others or {}
+        for other, content in self._others.items():
+            connection.register(other, to_arrow(content))
 
     def table(self, name: str) -> str:
+        if name in self._others:
+            return quote_identifier(name)
         raise ConfigurationError(
-            f"A check of a data frame cannot read table {name}: run it on a table of the catalog, with run_checks."
+            f"A check of a data frame cannot read table {name}: give its rows as "
+            f"context={{'tables': {{{name!r}: …}}}}, or run it on a table of the catalog, with run_checks."
         )
 
     def resolve(self, query: str) -> str:

@@ -47,7 +47,8 @@ class Rows:
     :param columns: the type of each column, in DuckDB's words.
     :param whole: what follows ``FROM`` without the filter, for checks that compare with other rows.
     :param partition_column: the column that ``partition`` speaks of; None leaves it to the check.
-    :param partition: the day (or value) that ``source`` is filtered by; None when it is not.
+    :param partition: the day (or value) that the run is about; None leaves it to the check.
+    :param filtered: the column and the day (or value) that ``source`` is filtered by, if it is.
     :param key: the columns that name a row.
     :param pii: the columns whose values are never told.
     """
@@ -62,6 +63,7 @@ class Rows:
     partition: str | date | None = None
     key: tuple[str, ...] = ()
     pii: frozenset[str] = frozenset()
+    filtered: tuple[str, str | date] | None = None
 
     @property
     def dialect(self) -> Dialect:
@@ -98,6 +100,7 @@ def run_checks(
     branch: str | None = None,
     partition_column: str | None = None,
     partition: str | date | None = None,
+    run_date: str | date | None = None,
     trino: Queries | None = None,
 ) -> list[QualityCheckResult]:
     """
@@ -107,6 +110,7 @@ def run_checks(
     :param branch: the branch to read; main of tables that lack it (a run that changed nothing has no branch).
     :param partition_column: the column that ``partition`` speaks of, ``_phlo_partition_date`` by default.
     :param partition: check only rows of this day (or value, if the column holds no time); all rows when None.
+    :param run_date: the day that the run is about: what drift checks look at where all rows are checked.
     :param trino: push the checks down to this Trino instead of DuckDB; what it cannot read (see :func:`.reading`)
         DuckDB does.
     :raises ConfigurationError: there is no such table or partition column.
@@ -116,7 +120,7 @@ def run_checks(
     with reading(catalog, table, branch=branch, trino=trino) as engine:
         source = engine.table(table)
         columns = engine.columns(source)
-        where, parameters = _filter(table, columns, partition_column, partition)
+        where, parameters = partition_filter(table, columns, partition_column, partition)
         context = {
             "table": table,
             "branch": branch,
@@ -124,6 +128,7 @@ def run_checks(
             "partition": partition,
         }
         key, pii = declared_columns(engine.loaded(table))
+        filtered = None if partition is None else (partition_column or PARTITION_COLUMN, partition)
         rows = Rows(
             engine,
             table,
@@ -132,9 +137,10 @@ def run_checks(
             columns,
             source,
             partition_column=partition_column,
-            partition=partition,
+            partition=run_date if partition is None else partition,
             key=key,
             pii=pii,
+            filtered=filtered,
         )
         snapshot_id = engine.snapshot_id(table)
         return [replace(result, snapshot_id=snapshot_id) for result in evaluate(rows, checks, context)]
@@ -146,15 +152,15 @@ def run_checks_on_frame(
     """
     Run ``checks`` on a pandas or polars data frame, an Arrow table, or a list of records.
 
-    :param context: ``table`` names the rows in results; ``partition_column`` and ``partition`` say which day a drift
-        check compares with the others.
+    :param context: ``table`` names the rows in results; ``tables`` gives other frames by the names of the tables that
+        checks read them as; ``partition_column`` and ``partition`` say which day a drift check compares.
     """
     import duckdb
 
     context = context or {}
     table, column, partition = (context.get(name) for name in ("table", "partition_column", "partition"))
     with duckdb.connect() as connection:
-        engine = FrameInDuckDB(connection, frame, table)
+        engine = FrameInDuckDB(connection, frame, table, context.get("tables", {}))
         source = quote_identifier(FRAME)
         rows = Rows(engine, table, source, (), engine.columns(source), source, column, partition)
         return evaluate(rows, checks, context)
@@ -272,9 +278,14 @@ def _engine_failure(rows: Rows, error: EvaluationError) -> QualityCheckResult:
     return _failure(f"it cannot be evaluated ({error}); compare it with the column types: {types}")
 
 
-def _filter(
+def partition_filter(
     table: str, columns: Mapping[str, str], column: str | None, partition: str | date | None
 ) -> tuple[str, tuple[Any, ...]]:
+    """
+    Return the ``WHERE`` that leaves the rows of one day (or value), and its values; nothing when ``partition`` is None.
+
+    :raises ConfigurationError: there is no such column, or the day is none.
+    """
     if partition is None:
         return "", ()
     column = column or PARTITION_COLUMN
