@@ -58,7 +58,7 @@ class ReconcileOperator(PhloOperator):
         check_engine(engine)
         self.target = target
         self.source = source
-        self.checks = [ReconciliationCheck()] if checks is None else list(checks)
+        self.checks: list[Reconciliation] = [ReconciliationCheck()] if checks is None else list(checks)
         self.branch = branch
         self.blocking = blocking
         self.partition_column = partition_column
