@@ -58,7 +58,7 @@ class ReconcileOperator(PhloOperator):
         check_engine(engine)
         self.target = target
         self.source = source
-        self.checks = [ReconciliationCheck()] if checks is None else list(checks)
+        self.checks: list[Reconciliation] = [ReconciliationCheck()] if checks is None else list(checks)
         self.branch = branch
         self.blocking = blocking
         self.partition_column = partition_column
@@ -117,7 +117,7 @@ class ReconcileOperator(PhloOperator):
         """
         given = [self.source] if isinstance(self.source, str) else list(self.source or ())
         sources = tuple(self.qualified(table) for table in given if table)
-        found = []
+        found: list[Reconciliation] = []
         for check in self.checks:
             if not check.source_table:
                 if not sources:
