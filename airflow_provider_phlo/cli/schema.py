@@ -88,7 +88,8 @@ def _difference(table: Table, model: KnownModel, root: Path, problems: list[str]
         return None
     if not changes:
         return "same"
-    return "compatible" if all(change.compatible for change in changes) else "breaking"
+    # a table may well allow more, or have more, than its model says: what counts here is whether the model's rows go in
+    return "breaking" if any(change.breaks == "table" for change in changes) else "compatible"
 
 
 # --- show ---------------------------------------------------------------------------------------------------

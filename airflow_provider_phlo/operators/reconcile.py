@@ -117,7 +117,7 @@ class ReconcileOperator(PhloOperator):
         """
         given = [self.source] if isinstance(self.source, str) else list(self.source or ())
         sources = tuple(self.qualified(table) for table in given if table)
-        found = []
+        found: list[Reconciliation] = []
         for check in self.checks:
             if not check.source_table:
                 if not sources:

@@ -73,6 +73,7 @@ class ReconciliationCheck(Reconciliation):
             absolute_tolerance=absolute_tolerance,
             **shared,
         )
+        self.require_two_tables()
 
     def column_names(self) -> tuple[str, ...]:
         """Return the partition column."""
@@ -129,6 +130,7 @@ class _RowReconciliation(Reconciliation):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.require_two_tables()
         self.key_columns = names_of(self.key_columns)
 
     def column_names(self) -> tuple[str, ...]:

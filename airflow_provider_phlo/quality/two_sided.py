@@ -68,9 +68,6 @@ class Reconciliation(SQLCheck):
             raise ConfigurationError(f"{what}: limit is {self.limit!r}, it must be a whole number from 0.")
         if not isinstance(self.source_columns, Mapping):
             raise ConfigurationError(f"{what}: source_columns must map a column of the target to the source's.")
-        doubled = {name for name in self.source_table if name in self.target_table}
-        if doubled and not (self.source_filter or self.target_filter or self.source_columns):
-            raise ConfigurationError(f"{what}: {', '.join(sorted(doubled))} is source and target at once.")
 
     def problem(self, types: Mapping[str, str]) -> str | None:
         """Return which columns the table under check lacks, if it is the target."""
@@ -134,6 +131,16 @@ class Reconciliation(SQLCheck):
                 given = called.get(name, name)
                 found |= {name} if pii.intersection([name, given, *re.findall(r"\w+", given)]) else set()
         return found
+
+    def require_two_tables(self) -> None:
+        """
+        Refuse a table that is compared with all of itself.
+
+        :raises ConfigurationError: it is.
+        """
+        same = set(names_of(self.source_table)) == set(names_of(self.target_table))
+        if self.source_table and same and not (self.source_filter or self.target_filter or self.source_columns):
+            raise ConfigurationError(f"{type(self).__name__}: source and target are the same tables.")
 
     def agrees(self, difference: float, source: float) -> bool:
         """Return whether a difference is within a tolerance."""

@@ -15,7 +15,7 @@ from airflow_provider_phlo.cli import main as cli
 from airflow_provider_phlo.cli.output import FAILED, REFUSED
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.tables import ensure_table, evolve
-from airflow_provider_phlo.schemas import pandera_to_iceberg
+from airflow_provider_phlo.schemas import arrow_to_iceberg, pandera_to_iceberg
 from airflow_provider_phlo.schemas.project import load_reference
 
 ROOT = Path(__file__).parents[3]
@@ -34,6 +34,8 @@ def fill(home: Path) -> None:
     ):
         ensure_table(catalog, name, pandera_to_iceberg(load_reference(model, ROOT)))
     ensure_table(catalog, "raw.unknown", pandera_to_iceberg(load_reference("include.schemas.github:UserRepos", ROOT)))
+    # the model's id is a number
+    ensure_table(catalog, "raw.user_repos", arrow_to_iceberg([pa.field("id", pa.string())]))
     # a column that the model does not have
     evolve(catalog, "raw.user_events", pa.schema([("more", pa.struct([("x", pa.int32())]))]))
 
@@ -72,7 +74,8 @@ def test_list(phlo: Any) -> None:
         "difference": "same",
     }
     assert rows["silver.fct_glucose_readings"]["model"] == f"{YAML}:fct_glucose_readings"
-    assert rows["raw.user_events"]["difference"] == "breaking"
+    assert rows["raw.user_events"]["difference"] == "compatible"
+    assert rows["raw.user_repos"]["difference"] == "breaking"
     assert (rows["raw.unknown"]["model"], rows["raw.unknown"]["difference"]) == (None, None)
     assert rows["include.schemas.github:UserProfile"]["table"] is None
     assert rows["include.schemas.glucose:FactDailyGlucoseMetrics"]["table"] is None
