@@ -15,7 +15,8 @@ from airflow_provider_phlo.cli import main as cli
 from airflow_provider_phlo.cli.output import FAILED, REFUSED
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.tables import ensure_table, evolve
-from airflow_provider_phlo.schemas import arrow_to_iceberg, pandera_to_iceberg
+from airflow_provider_phlo.schemas import pandera_to_iceberg
+from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
 from airflow_provider_phlo.schemas.project import load_reference
 
 ROOT = Path(__file__).parents[3]
