@@ -1,11 +1,14 @@
 """
-Data quality: what a check is (:mod:`.base`), the built-in ones (:mod:`.checks`), how they run (:mod:`.scan`) and
-what came out (:mod:`.results`).
+Data quality: what a check is (:mod:`.base`), the built-in ones (:mod:`.checks`, :mod:`.reconciliation`), how they run
+(:mod:`.scan`) and what came out (:mod:`.results`).
 
-Light to import: pandas, DuckDB and the like are imported when a check runs.
+Light to import: pandas, DuckDB and the like are imported when a check runs, reconciliations when one is named.
 """
 
 from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo.quality.base import QualityCheck, RowCheck, SQLCheck
 from airflow_provider_phlo.quality.checks import (
@@ -29,14 +32,35 @@ from airflow_provider_phlo.quality.drift import (
 from airflow_provider_phlo.quality.results import QualityCheckResult, raise_for_failures
 from airflow_provider_phlo.quality.threshold import ThresholdCheck
 
+if TYPE_CHECKING:
+    from airflow_provider_phlo.quality.reconciliation import (
+        AggregateConsistencyCheck,
+        AggregateSpec,
+        ChecksumReconciliationCheck,
+        KeyParityCheck,
+        MultiAggregateConsistencyCheck,
+        ReconciliationCheck,
+    )
+
 __all__ = [
+<<<<<<< HEAD
     "CategoryDriftCheck",
+=======
+    "AggregateConsistencyCheck",
+    "AggregateSpec",
+    "ChecksumReconciliationCheck",
+>>>>>>> recon
     "CountCheck",
     "CustomSQLCheck",
     "DistinctCountDriftCheck",
     "FreshnessCheck",
+<<<<<<< HEAD
     "HistogramDriftCheck",
     "MeanDriftCheck",
+=======
+    "KeyParityCheck",
+    "MultiAggregateConsistencyCheck",
+>>>>>>> recon
     "NullCheck",
     "NullRateDriftCheck",
     "PatternCheck",
@@ -44,6 +68,7 @@ __all__ = [
     "QualityCheckResult",
     "QuantileDriftCheck",
     "RangeCheck",
+    "ReconciliationCheck",
     "RowCheck",
     "RowCountAnomalyCheck",
     "SQLCheck",
@@ -52,3 +77,9 @@ __all__ = [
     "UniqueCheck",
     "raise_for_failures",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.reconciliation"), name)
