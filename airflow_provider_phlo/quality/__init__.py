@@ -43,24 +43,18 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-<<<<<<< HEAD
-    "CategoryDriftCheck",
-=======
     "AggregateConsistencyCheck",
     "AggregateSpec",
+    "CategoryDriftCheck",
     "ChecksumReconciliationCheck",
->>>>>>> recon
     "CountCheck",
     "CustomSQLCheck",
     "DistinctCountDriftCheck",
     "FreshnessCheck",
-<<<<<<< HEAD
     "HistogramDriftCheck",
-    "MeanDriftCheck",
-=======
     "KeyParityCheck",
+    "MeanDriftCheck",
     "MultiAggregateConsistencyCheck",
->>>>>>> recon
     "NullCheck",
     "NullRateDriftCheck",
     "PatternCheck",
