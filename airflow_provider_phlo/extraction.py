@@ -29,12 +29,15 @@ from airflow_provider_phlo.exceptions import (
     SourceUnavailableError,
 )
 from airflow_provider_phlo.records import Malformed, record_of
+from airflow_provider_phlo.row_hash import is_deep
+from airflow_provider_phlo.schemas.values import ARROW_ERRORS
 
 log = logging.getLogger(__name__)
 
 Chunk: TypeAlias = "list[Mapping[str, Any]] | pa.Table"
 # of text in the records of a chunk: rows count little where one of them holds megabytes
 CHUNK_BYTES = 64 * 1024 * 1024
+_MEMBER_BYTES = 200
 # records that are drawn before their size is looked at
 PIECE = 100
 
@@ -221,11 +224,23 @@ def _table(item: Any, table: str) -> pa.Table:
 def _parts_of_pandas(frame: Any, table: str) -> Iterable[Mapping[str, Any] | pa.Table]:
     if not frame.columns.is_unique:
         raise SchemaError(f"{table}: the source yielded a data frame with several columns of one name: rename them.")
+    if _has_deep_values(frame):
+        return _records_of(frame)
     try:
         return [pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)]
-    except (pa.ArrowInvalid, pa.ArrowTypeError):  # a column of mixed values has no Arrow type
-        records: list[Mapping[str, Any]] = frame.to_dict("records")
-        return records
+    except ARROW_ERRORS:  # a column of mixed values has no Arrow type
+        return _records_of(frame)
+
+
+def _has_deep_values(frame: Any) -> bool:
+    """Return whether values are nested so deeply that Arrow, which has no limit, would overflow its stack."""
+    objects = (frame[name] for name, kind in frame.dtypes.items() if kind == object)
+    return any(type(value) in (dict, list, tuple) and is_deep(value) for column in objects for value in column)
+
+
+def _records_of(frame: Any) -> list[Mapping[str, Any]]:
+    records: list[Mapping[str, Any]] = frame.to_dict("records")
+    return records
 
 
 def _mapping(record: Any) -> Mapping[str, Any]:
@@ -250,14 +265,24 @@ def _lists(records: Iterator[Any], size: int) -> Iterator[list[Mapping[str, Any]
 
 
 def _weight(record: Mapping[str, Any]) -> int:
-    """Return about how many bytes of text a record has; what lies deep inside is not looked at."""
+    """Return about how many bytes a record has; of what is nested only what is near, and how deep it goes."""
     total = 0
     for member in (record.raw,) if isinstance(record, Malformed) else record.values():
         kind = type(member)
         if kind is str or kind is bytes:
             total += len(member)
         elif kind is dict or kind is list:
-            total += sum(len(each) for each in (member.values() if kind is dict else member) if type(each) is str)
+            total += _nested_weight(member)
+    return total
+
+
+def _nested_weight(nested: Any) -> int:
+    total = 0
+    for member in nested.values() if type(nested) is dict else nested:
+        total += len(member) if type(member) is str else _MEMBER_BYTES
+    while (type(nested) is dict or type(nested) is list) and nested:
+        total += _MEMBER_BYTES
+        nested = next(iter(nested.values() if type(nested) is dict else nested))
     return total
 
 

@@ -200,8 +200,9 @@ class _Stager:
                 keep &= ~np.isin(part.origins, part.origins[~keep & known])
             self._reject(_rejected(chunk, part, bad, failures), start)
             self.added -= int((~keep).sum()) - len(_first_of_each(part, bad))
-            rows, positions = _without_lost_columns(rows.filter(pa.array(keep)), self.plan), positions[keep]
+            rows, positions = rows.filter(pa.array(keep)), positions[keep]
         if len(rows):
+            rows = _without_empty_columns(rows, self.plan)
             self.writer.write(self._with_metadata(rows, positions))
             self.positions.append(positions)
             self.rows += len(rows)
@@ -398,22 +399,23 @@ def _first_of_each(part: _Part, bad: Sequence[int]) -> dict[int, int]:
     return found
 
 
-def _without_lost_columns(rows: pa.Table, plan: StagingPlan) -> pa.Table:
-    """Return ``rows`` without undeclared columns that only bad rows had."""
-    declared = plan.declared
-    lost = [
-        name
-        for name in rows.column_names
-        if (declared is None or name not in declared) and rows[name].null_count == len(rows)
-    ]
-    return rows.drop_columns(lost)
+def _without_empty_columns(rows: pa.Table, plan: StagingPlan) -> pa.Table:
+    """Return ``rows`` without undeclared columns that have no value, or had one in bad rows only."""
+    named = {*plan.key, *(column.name for column in (plan.declared.columns if plan.declared else ()))}
+    empty = [name for name in rows.column_names if name not in named and rows[name].null_count == len(rows)]
+    return rows.drop_columns(empty)
 
 
 def _records(content: Chunk, rows: Sequence[int]) -> list[Mapping[str, Any]]:
-    if isinstance(content, pa.Table):
-        records: list[Mapping[str, Any]] = content.take(list(rows)).to_pylist() if rows else []
-        return records
-    return [content[row] for row in rows]
+    if not isinstance(content, pa.Table):
+        return [content[row] for row in rows]
+    if not rows:
+        return []
+    try:
+        records: list[Mapping[str, Any]] = content.take(list(rows)).to_pylist()
+    except pa.ArrowNotImplementedError:  # of views, which Polars has
+        records = [content.slice(row, 1).to_pylist()[0] for row in rows]
+    return records
 
 
 def _all_but(rows: Sequence[int] | np.ndarray, count: int) -> np.ndarray:

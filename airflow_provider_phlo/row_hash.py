@@ -36,7 +36,7 @@ _BINARY = (
     pa.types.is_binary_view,
 )
 # what orjson writes
-MAX_DEPTH = 250
+MAX_DEPTH = 254
 _FLOAT_NAN = np.float64("nan").view(np.int64).item()
 
 
@@ -147,19 +147,19 @@ def canonical_json(value: object) -> str:
     """
     Return ``value`` as JSON text with sorted keys: equal values give equal text.
 
-    :raises ValueError: if it is nested more than 250 levels deep, or has an integer of more than 4300 digits.
+    :raises ValueError: if it is nested more than 254 levels deep, or has an integer of more than 4300 digits.
     """
     try:
         return orjson.dumps(value, default=_plain_object, option=_JSON_OPTIONS).decode()
     except TypeError:  # integers beyond 64 bits, halves of surrogate pairs
-        if _is_deep(value):
+        if is_deep(value):
             raise ValueError("nested too deeply") from None
         written = json.dumps(value, default=_plain_object, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return written.encode("utf-8", "backslashreplace").decode()
 
 
-def _is_deep(value: Any) -> bool:
-    """Return whether ``value`` is nested more deeply than readers of JSON like; at a depth that no stack decides."""
+def is_deep(value: Any) -> bool:
+    """Return whether ``value`` is nested more than 254 levels deep."""
     level = [value]
     for _ in range(MAX_DEPTH):
         level = [

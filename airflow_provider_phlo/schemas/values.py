@@ -27,6 +27,8 @@ Converter = Callable[[Any], Any]
 
 def is_missing(value: Any) -> bool:
     """Return whether ``value`` is a record's way to say that there is none: NaN, NaT or NA, as pandas writes gaps."""
+    if isinstance(value, decimal.Decimal):
+        return value.is_nan()
     return value is pd.NaT or value is pd.NA or (isinstance(value, float) and value != value)
 
 
@@ -49,9 +51,16 @@ def text(value: Any) -> str:
     return value.isoformat() if isinstance(value, (datetime.date, datetime.time)) else str(value)
 
 
+def _digits(text: str) -> str:
+    """Return ``text``, unless it has what only Python's own source code takes for a number: ``1_000``."""
+    if "_" in text:
+        raise ValueError
+    return text
+
+
 def _integer(value: Any) -> int:
     if isinstance(value, str):
-        return int(value)
+        return int(_digits(value))
     number = int(value)
     if isinstance(value, bool) or number != value:
         raise ValueError
@@ -61,7 +70,7 @@ def _integer(value: Any) -> int:
 def _float(value: Any) -> float:
     if isinstance(value, bool):
         raise TypeError
-    return float(value)
+    return float(_digits(value) if isinstance(value, str) else value)
 
 
 def _boolean(value: Any) -> bool:
@@ -101,7 +110,8 @@ def _decimal(value: Any) -> decimal.Decimal:
     if isinstance(value, bool):
         raise TypeError
     # the shortest text that means the same float: 0.1, not 0.1000000000000000055…
-    number = decimal.Decimal(repr(float(value)) if isinstance(value, float) else value)
+    text = _digits(value) if isinstance(value, str) else value
+    number = decimal.Decimal(repr(float(value)) if isinstance(value, float) else text)
     if not number.is_finite():
         raise ValueError
     return number
