@@ -139,14 +139,14 @@ class Ingestion:
         from airflow_provider_phlo.assets.iceberg import iceberg_asset
 
         common, landing, audits = self._task_arguments(), self._landing_arguments(), self._audits()
-        engine = {name: self.declared[name] for name in ("engine", "trino_conn_id")}
         with TaskGroup(group_id=self.name, tooltip=f"{self.table}: ingest, merge, audit, publish") as group:
             ingest = IngestOperator(task_id="ingest", source=self.function, **self._ingest_arguments(), **common)
             merge = MergeOperator(task_id="merge", staged=ingest.output, publish=False, **landing, **common)
             branch = f"{{{{ ti.xcom_pull(task_ids='{merge.task_id}')['branch'] }}}}"
+            # what a merge by Trino has staged only DuckDB can read: so one engine, and one SQL, audits every run
+            common_audit = {"table": self.table, "branch": branch, "engine": "pyiceberg", **common}
             checks = [
-                QualityCheckOperator(task_id=name, table=self.table, branch=branch, **arguments, **engine, **common)
-                for name, arguments in audits.items()
+                QualityCheckOperator(task_id=name, **arguments, **common_audit) for name, arguments in audits.items()
             ]
             publish = PublishBranchOperator(
                 task_id="publish",
@@ -222,7 +222,7 @@ def phlo_quality(
     :param group: tag for those who look for the checks of one subject.
     :param blocking: True fails the task, and stops what is downstream; False warns.
     :param partition_column: check only rows whose value there is the run's partition date.
-    :param engine: ``pyiceberg`` or ``trino``; ``[phlo] engine`` when None. An audit takes that of the ingestion.
+    :param engine: ``pyiceberg`` or ``trino``; ``[phlo] engine`` when None. As an audit, always ``pyiceberg``.
     :param trino_conn_id: the connection of ``engine="trino"``.
     """
 
