@@ -99,7 +99,9 @@ class ValueTolerance:
             return f"CASE WHEN abs({value}) < 1e290 THEN {large} - ({large} - {value}) ELSE {value} END"
         step = 2.0 ** math.floor(math.log2(self.absolute / 2))
         scaled = f"floor({value} / {double(step)} + 0.5e0) * {double(step)}"
-        return f"CASE WHEN abs({value}) < {double(step * 2**52)} THEN {scaled} ELSE {value} END"
+        return (
+            f"CASE WHEN abs({value}) < {double(min(step * 2**52, sys.float_info.max))} THEN {scaled} ELSE {value} END"
+        )
 
 
 def double(number: float) -> str:

@@ -73,7 +73,6 @@ class ReconciliationCheck(Reconciliation):
             absolute_tolerance=absolute_tolerance,
             **shared,
         )
-        self.require_two_tables()
 
     def column_names(self) -> tuple[str, ...]:
         """Return the partition column."""
@@ -130,7 +129,6 @@ class _RowReconciliation(Reconciliation):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require_two_tables()
         self.key_columns = names_of(self.key_columns)
 
     def column_names(self) -> tuple[str, ...]:

@@ -99,10 +99,12 @@ class Side:
 
     def shared_columns(self) -> list[str]:
         """Return the names, as the target has them, of the columns that every table of the side has."""
-        called = {given: name for name, given in self.names.items()}
-        named = [{called.get(column, column) for column in part.columns} for part in self.parts]
-        expressions = {name for name, given in self.names.items() if not _NAME.fullmatch(given)}
-        return sorted(set.intersection(*named) | expressions)
+        found = [
+            {name for name, given in self.names.items() if given in part.columns or not _NAME.fullmatch(given)}
+            | (part.columns.keys() - set(self.names.values()))
+            for part in self.parts
+        ]
+        return sorted(set.intersection(*found))
 
     def united(self) -> Query:
         """Return the rows of all tables, in the columns that all have, as what follows ``FROM``."""

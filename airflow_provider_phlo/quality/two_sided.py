@@ -68,6 +68,7 @@ class Reconciliation(SQLCheck):
             raise ConfigurationError(f"{what}: limit is {self.limit!r}, it must be a whole number from 0.")
         if not isinstance(self.source_columns, Mapping):
             raise ConfigurationError(f"{what}: source_columns must map a column of the target to the source's.")
+        self.require_two_tables()
 
     def problem(self, types: Mapping[str, str]) -> str | None:
         """Return which columns the table under check lacks, if it is the target."""
@@ -96,6 +97,7 @@ class Reconciliation(SQLCheck):
         sources = names_of(self.source_table)
         if not sources:
             raise ConfigurationError(f"{type(self).__name__} names no source_table.")
+        self.require_two_tables(rows.table)
         return (
             source_side(rows, sources, self.source_names(), self.source_filter),
             target_side(rows, names_of(self.target_table), self.target_filter),
@@ -132,13 +134,14 @@ class Reconciliation(SQLCheck):
                 found |= {name} if pii.intersection([name, given, *re.findall(r"\w+", given)]) else set()
         return found
 
-    def require_two_tables(self) -> None:
+    def require_two_tables(self, under_check: str | None = None) -> None:
         """
-        Refuse a table that is compared with all of itself.
+        Refuse to compare a table with all of itself: that cannot fail.
 
-        :raises ConfigurationError: it is.
+        :param under_check: the target where none is named.
+        :raises ConfigurationError: it would be compared.
         """
-        same = set(names_of(self.source_table)) == set(names_of(self.target_table))
+        same = set(names_of(self.source_table)) == set(names_of(self.target_table) or names_of(under_check))
         if self.source_table and same and not (self.source_filter or self.target_filter or self.source_columns):
             raise ConfigurationError(f"{type(self).__name__}: source and target are the same tables.")
 

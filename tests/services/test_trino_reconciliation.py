@@ -32,7 +32,7 @@ from airflow_provider_phlo.quality.sides import forms_of
 from airflow_provider_phlo.sql import quote_identifier
 from tests.unit.quality.reconciliation_rules import Rule, judge, rules
 
-SEEDS = range(int(os.environ.get("PHLO_TEST_SEEDS", "6")))
+SEEDS = range(int(os.environ.get("PHLO_TEST_SEEDS", "3")))
 NAN = float("nan")
 ODD_NAN = struct.unpack("<d", struct.pack("<Q", 0xFFF8000000000001))[0]
 TYPES = {

@@ -199,6 +199,7 @@ def test_pii_is_masked(catalog):
         (KeyParityCheck("raw.events", "nope"), "there is no column nope"),
         (KeyParityCheck("raw.events", "id", source_columns={"id": "n"}), "integer in raw.events, text in silver.facts"),
         (KeyParityCheck(key_columns="id"), "names no source_table"),
+        (KeyParityCheck("silver.facts", "id"), "source and target are the same tables"),
         (ChecksumReconciliationCheck("raw.events", key_columns="n", columns="x"), "there is no column x"),
         (AggregateConsistencyCheck("raw.events", "who", "count(*)"), "who is integer in raw.events and text in"),
         (AggregateConsistencyCheck("raw.events", "n", "count(*), 1"), "are not compared"),
