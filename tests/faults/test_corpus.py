@@ -1,4 +1,4 @@
-"""Thousands of malformed records: nothing breaks, the sum holds, good rows are merged, bad ones are kept as they were."""
+"""Thousands of malformed records: nothing breaks, the sum holds, good rows are merged, bad ones kept as they were."""
 
 from __future__ import annotations
 
