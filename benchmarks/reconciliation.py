@@ -200,7 +200,11 @@ def main() -> None:
         return
     print(table(found))
     if arguments.keep:
-        body = f"{arguments.rows:,} rows of 10 columns on each side; median of {arguments.repeat}.\n\n{table(found)}"
+        body = (
+            f"{arguments.rows:,} rows of 10 columns on each side; median of {arguments.repeat}. Both peers are DuckDB "
+            'over the\nsame files: "plain" joins and compares `hash(a…) <> hash(b…)`, "lean" hashes each side before it '
+            f"joins.\n\n{table(found)}"
+        )
         write_section(
             "Reconciliation", "python benchmarks/reconciliation.py --keep", body, versions("duckdb", "pyarrow")
         )
