@@ -202,8 +202,8 @@ def main() -> None:
     if arguments.keep:
         body = (
             f"{arguments.rows:,} rows of 10 columns on each side; median of {arguments.repeat}. Both peers are DuckDB "
-            'over the\nsame files: "plain" joins and compares `hash(a…) <> hash(b…)`, "lean" hashes each side before it '
-            f"joins.\n\n{table(found)}"
+            'over the\nsame files: "plain" joins and compares `hash(a…) <> hash(b…)`, "lean" hashes each side '
+            f"before it joins.\n\n{table(found)}"
         )
         write_section(
             "Reconciliation", "python benchmarks/reconciliation.py --keep", body, versions("duckdb", "pyarrow")
