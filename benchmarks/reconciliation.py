@@ -146,6 +146,7 @@ def peak_memory(home: Path, target: str) -> float:
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_measured, args=(home, target, sender))
     process.start()
+    sender.close()  # so that a process that dies is an error here, and nothing to wait for
     found = receiver.recv()
     process.join()
     return found
