@@ -146,6 +146,7 @@ def peak_memory(home: Path, target: str) -> float:
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_measured, args=(home, target, sender))
     process.start()
+    sender.close()  # so that a process that dies is an error here, and nothing to wait for
     found = receiver.recv()
     process.join()
     return found
@@ -200,7 +201,11 @@ def main() -> None:
         return
     print(table(found))
     if arguments.keep:
-        body = f"{arguments.rows:,} rows of 10 columns on each side; median of {arguments.repeat}.\n\n{table(found)}"
+        body = (
+            f"{arguments.rows:,} rows of 10 columns on each side; median of {arguments.repeat}. Both peers are DuckDB "
+            'over the\nsame files: "plain" joins and compares `hash(a…) <> hash(b…)`, "lean" hashes each side '
+            f"before it joins.\n\n{table(found)}"
+        )
         write_section(
             "Reconciliation", "python benchmarks/reconciliation.py --keep", body, versions("duckdb", "pyarrow")
         )
