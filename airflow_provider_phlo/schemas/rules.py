@@ -1,9 +1,9 @@
 """
-The rules of a model that are left to check, once Arrow has looked at the values.
+The rules of a model that Arrow can answer, and those that are left to Pandera.
 
 Pandera's own checks of bounds, sets and texts mostly hold for every row of a batch, and one pass of Arrow tells so
-several times faster than a data frame does. Only where it cannot tell, or a row breaks the rule, Pandera checks it:
-what is reported, and how, is always Pandera's.
+several times faster than a data frame does. Of bounds, sets and lengths it also tells which rows break them, as Pandera
+would. What it cannot tell for certain, Pandera checks.
 """
 
 from __future__ import annotations
@@ -14,14 +14,19 @@ import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pandera.api.function_dispatch import Dispatcher
 from pandera.pandas import Check
 
 from airflow_provider_phlo.schemas.columns import ModelColumns
+from airflow_provider_phlo.schemas.names import Failure
+
+# True: all rows hold; else row by row, where NULL counts for nothing
+Answer: TypeAlias = "pa.ChunkedArray | bool"
 
 
 @dataclass(frozen=True)
@@ -45,25 +50,30 @@ class Rules:
         return bool(self.frame) or any(check.groupby for checks in self.columns.values() for check in checks)
 
 
-def open_rules(table: pa.Table, declared: ModelColumns) -> Rules:
-    """Return the checks of which Arrow cannot say that every row passes."""
-    columns = {}
+def answered(table: pa.Table, declared: ModelColumns) -> tuple[list[Failure], Rules]:
+    """Return what Arrow finds, and the checks of which it cannot say."""
+    failures: list[Failure] = []
+    columns: dict[str, list[Check]] = {}
     for name, column in declared.schema.columns.items():
-        left = [check for check in column.checks if not passes(check, table[name])]
-        if left:
-            columns[name] = left
-    return Rules(columns, list(declared.schema.checks))
+        for check in column.checks:
+            held = answer(check, table[name])
+            if held is None or (held is not True and check.raise_warning):
+                columns.setdefault(name, []).append(check)
+            elif held is not True:
+                broken = np.flatnonzero(pc.invert(pc.fill_null(held, True)).to_numpy())
+                failures.append(Failure(name, check.error or str(check.name), tuple(broken.tolist())))
+    return failures, Rules(columns, list(declared.schema.checks))
 
 
-def passes(check: Check, values: pa.ChunkedArray) -> bool:
-    """Return whether Pandera's own ``check`` certainly holds for all ``values``; False says nothing."""
-    answer = _ANSWERS.get(check.name or "") if isinstance(check._check_fn, Dispatcher) else None
-    if answer is None or check.groupby or not check.ignore_na:
-        return False
+def answer(check: Check, values: pa.ChunkedArray) -> pa.ChunkedArray | bool | None:
+    """Return what Pandera's own ``check`` says of ``values``: True of all, or row by row; None if Arrow cannot tell."""
+    ask = _ANSWERS.get(check.name or "") if isinstance(check._check_fn, Dispatcher) else None
+    if ask is None or check.groupby or not check.ignore_na:
+        return None
     try:
-        return bool(answer(values, **(check.statistics or {})))
+        return ask(values, **(check.statistics or {}))
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
-        return False
+        return None
 
 
 _LIKE: tuple[tuple[Callable[[pa.DataType], bool], tuple[type, ...]], ...] = (
@@ -86,60 +96,63 @@ def _comparable(bound: Any, kind: pa.DataType) -> Any:
     return bound
 
 
-def _compares(compare: Callable[[Any, Any], bool], end: str) -> Callable[..., bool]:
-    def answer(values: pa.ChunkedArray, **statistics: Any) -> bool:
+def _compares(compare: str, end: str) -> Callable[..., Answer]:
+    def ask(values: pa.ChunkedArray, **statistics: Any) -> Answer:
         [bound] = statistics.values()
-        bound = _comparable(bound, values.type)
         if pa.types.is_string(values.type):
             raise TypeError  # in whatever order a library has texts
-        return bool(_none_or(compare, pc.min_max(values)[end].as_py(), bound))
+        bound = _comparable(bound, values.type)
+        extreme = pc.min_max(values)[end].as_py()
+        if extreme is None or getattr(operator, compare)(extreme, bound):
+            return True
+        return getattr(pc, _COMPARISONS[compare])(values, pa.scalar(bound, values.type))
 
-    return answer
+    return ask
 
 
-def _none_or(compare: Callable[[Any, Any], bool], value: Any, bound: Any) -> bool:
-    return value is None or compare(value, bound)
+_COMPARISONS = {"ge": "greater_equal", "gt": "greater", "le": "less_equal", "lt": "less"}
 
 
 def _in_range(
     values: pa.ChunkedArray, min_value: Any, max_value: Any, include_min: bool = True, include_max: bool = True
-) -> bool:
-    above, below = (operator.ge if include_min else operator.gt), (operator.le if include_max else operator.lt)
-    return _compares(above, "min")(values, bound=min_value) and _compares(below, "max")(values, bound=max_value)
+) -> Answer:
+    above = _compares("ge" if include_min else "gt", "min")(values, bound=min_value)
+    below = _compares("le" if include_max else "lt", "max")(values, bound=max_value)
+    if above is True or below is True:
+        return below if above is True else above
+    return pc.and_(above, below)
 
 
 def _members(values: pa.ChunkedArray, allowed: Any) -> pa.ChunkedArray:
-    if pa.types.is_timestamp(values.type):
-        raise TypeError  # zones
+    if pa.types.is_timestamp(values.type) or pa.types.is_floating(values.type):
+        raise TypeError  # zones; to Arrow 0.0 and -0.0 differ
     return pc.is_in(values, value_set=pa.array([_comparable(item, values.type) for item in allowed], values.type))
 
 
-def _isin(values: pa.ChunkedArray, allowed_values: Any) -> bool:
-    return not pc.any(pc.and_(pc.is_valid(values), pc.invert(_members(values, allowed_values)))).as_py()
+def _isin(values: pa.ChunkedArray, allowed_values: Any) -> Answer:
+    return _all_or_rows(pc.or_(_members(values, allowed_values), pc.is_null(values)))
 
 
-def _notin(values: pa.ChunkedArray, forbidden_values: Any) -> bool:
-    if pa.types.is_floating(values.type):
-        raise TypeError  # to Arrow 0.0 and -0.0 differ
-    return not pc.any(_members(values, forbidden_values)).as_py()
+def _notin(values: pa.ChunkedArray, forbidden_values: Any) -> Answer:
+    return _all_or_rows(pc.invert(_members(values, forbidden_values)))
 
 
-def _equal(values: pa.ChunkedArray, value: Any) -> bool:
+def _equal(values: pa.ChunkedArray, value: Any) -> Answer:
     return _isin(values, [value])
 
 
-def _not_equal(values: pa.ChunkedArray, value: Any) -> bool:
+def _not_equal(values: pa.ChunkedArray, value: Any) -> Answer:
     return _notin(values, [value])
 
 
-def _length(values: pa.ChunkedArray, min_value: Any = None, max_value: Any = None, exact_value: Any = None) -> bool:
-    found = pc.min_max(pc.utf8_length(values))
-    least, most = found["min"].as_py(), found["max"].as_py()
-    if least is None:
-        return True
+def _length(values: pa.ChunkedArray, min_value: Any = None, max_value: Any = None, exact_value: Any = None) -> Answer:
+    lengths = pc.utf8_length(values).cast(pa.int64())
     if exact_value is not None:
-        return bool(least == most == exact_value)
-    return bool((min_value is None or least >= min_value) and (max_value is None or most <= max_value))
+        return _isin(lengths, [exact_value])
+    ends = pc.min_max(lengths)
+    low = ends["min"].as_py() if min_value is None else min_value
+    high = ends["max"].as_py() if max_value is None else max_value
+    return True if low is None else _in_range(lengths, low, high)
 
 
 # what Python's expressions and Arrow's (RE2) mean alike: no class of letters beyond ASCII may let more through
@@ -157,32 +170,37 @@ def _expression(pattern: Any) -> str:
     return pattern
 
 
-def _matches(values: pa.ChunkedArray, pattern: Any) -> bool:
-    return _all(pc.match_substring_regex(values, f"^(?:{_expression(pattern)})"))
+def _matches(values: pa.ChunkedArray, pattern: Any) -> Answer:
+    return _all_or_unknown(pc.match_substring_regex(values, f"^(?:{_expression(pattern)})"))
 
 
-def _contains(values: pa.ChunkedArray, pattern: Any) -> bool:
-    return _all(pc.match_substring_regex(values, _expression(pattern)))
+def _contains(values: pa.ChunkedArray, pattern: Any) -> Answer:
+    return _all_or_unknown(pc.match_substring_regex(values, _expression(pattern)))
 
 
-def _starts(values: pa.ChunkedArray, string: str) -> bool:
-    return _all(pc.starts_with(values, string))
+def _starts(values: pa.ChunkedArray, string: str) -> Answer:
+    return _all_or_rows(pc.starts_with(values, string))
 
 
-def _ends(values: pa.ChunkedArray, string: str) -> bool:
-    return _all(pc.ends_with(values, string))
+def _ends(values: pa.ChunkedArray, string: str) -> Answer:
+    return _all_or_rows(pc.ends_with(values, string))
 
 
-def _all(found: pa.ChunkedArray) -> bool:
-    answer = pc.all(found).as_py()  # without the NULLs
-    return answer is None or bool(answer)
+def _all_or_rows(held: pa.ChunkedArray) -> Answer:
+    return True if pc.all(held).as_py() is not False else held  # NULL counts for nothing
 
 
-_ANSWERS: dict[str, Callable[..., bool]] = {
-    "greater_than": _compares(operator.gt, "min"),
-    "greater_than_or_equal_to": _compares(operator.ge, "min"),
-    "less_than": _compares(operator.lt, "max"),
-    "less_than_or_equal_to": _compares(operator.le, "max"),
+def _all_or_unknown(held: pa.ChunkedArray) -> Answer:
+    if pc.all(held).as_py() is False:
+        raise ValueError  # Python may see it otherwise
+    return True
+
+
+_ANSWERS: dict[str, Callable[..., Answer]] = {
+    "greater_than": _compares("gt", "min"),
+    "greater_than_or_equal_to": _compares("ge", "min"),
+    "less_than": _compares("lt", "max"),
+    "less_than_or_equal_to": _compares("le", "max"),
     "in_range": _in_range,
     "equal_to": _equal,
     "not_equal_to": _not_equal,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import random
 import resource
 from collections import Counter
 from collections.abc import Iterator
@@ -112,8 +113,6 @@ def test_a_corpus_of_malformed_records(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", MAKERS)
 def test_each_kind_alone_is_what_it_says(tmp_path: Path, name: str) -> None:
     fate, maker = MAKERS[name]
-    import random
-
     chance = random.Random(3)
     records = [("good", MAKERS["plain"][1](chance, 0)), *((fate, maker(chance, number)) for number in range(1, 6))]
     counts: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""Kill a replay wherever it matters, go on by a retry or by another replay: no record is lost or doubled."""
+"""Kill a replay with SIGKILL wherever it matters, go on by a retry or another replay: nothing is lost or doubled."""
 
 from __future__ import annotations
 

@@ -1,0 +1,288 @@
+"""
+Validating 1M rows on their way in, against Pandera's ``schema.validate`` alone; what accounting and quarantine cost.
+
+``ours`` is all that a run does between having Arrow rows and knowing which are good: conversion to declared types, rules,
+uniqueness, splitting off bad rows; in chunks of 50,000 rows, as runs do. ``schema.validate`` gets a pandas frame of the
+same rows that is ready to be checked, in the fastest of three ways: as a whole, in the same chunks, and by the Polars
+backend. The cost of accounting and quarantine is the time spent in them during a whole clean ingestion (stage, merge,
+publish). Ways run in turn, ``--repeat`` times; medians count, and ratios are of one run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import numpy as np
+import pandera.polars as polars_pandera
+import polars as pl
+import pyarrow as pa
+from pandera.errors import SchemaErrors
+from pandera.pandas import Field
+
+from airflow_provider_phlo import landing, quarantine
+from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
+from airflow_provider_phlo.iceberg.merge import MergePlan
+from airflow_provider_phlo.ingestion import StagingPlan, stage
+from airflow_provider_phlo.landing import TableDefinition
+from airflow_provider_phlo.schemas import PhloSchema
+from airflow_provider_phlo.schemas.columns import model_columns
+from airflow_provider_phlo.schemas.conform import conform
+from airflow_provider_phlo.schemas.validation import bad_rows, duplicate_rows, validate
+from benchmarks.report import versions, write_section
+
+ROWS = 1_000_000
+CHUNK = 50_000
+TABLE = "raw.t"
+DEVICES = [f"device-{number}" for number in range(100)]
+Way = Callable[[], Any]
+
+
+class Reading(PhloSchema):
+    """Ten columns, a rule on most of them."""
+
+    id: str = Field(unique=True)
+    device: str = Field(isin=DEVICES)
+    number: int = Field(ge=0)
+    value: float = Field(ge=0, le=600)
+    score: float = Field(nullable=True, gt=-100, lt=100)
+    kind: str = Field(str_matches=r"^[a-z]+$")
+    note: str = Field(nullable=True, str_length={"max_value": 50})
+    taken_at: datetime = Field(ge=datetime(1970, 1, 1))
+    ok: bool
+    amount: int = Field(nullable=True, lt=10**9)
+
+
+class PolarsReading(polars_pandera.DataFrameModel):
+    """The same for the Polars backend."""
+
+    id: str = polars_pandera.Field(unique=True)
+    device: str = polars_pandera.Field(isin=DEVICES)
+    number: int = polars_pandera.Field(ge=0)
+    value: float = polars_pandera.Field(ge=0, le=600)
+    score: float = polars_pandera.Field(nullable=True, gt=-100, lt=100)
+    kind: str = polars_pandera.Field(str_matches=r"^[a-z]+$")
+    note: str = polars_pandera.Field(nullable=True, str_length={"max_value": 50})
+    taken_at: pl.Datetime = polars_pandera.Field(ge=datetime(1970, 1, 1))
+    ok: bool
+    amount: int = polars_pandera.Field(nullable=True, lt=10**9)
+
+
+DECLARED = model_columns(Reading)
+
+
+def rows(count: int, bad: float = 0.0, seed: int = 1) -> pa.Table:
+    """Return rows of which the share ``bad`` has a value that is too large."""
+    chance, ids = np.random.default_rng(seed), np.arange(count)
+    value = np.where(chance.random(count) < bad, 5000.0, chance.uniform(0, 600, count))
+    return pa.table(
+        {
+            "id": pa.array(np.char.add("reading-", ids.astype(str))),
+            "device": pa.array(np.array(DEVICES)[ids % 100]),
+            "number": pa.array(ids),
+            "value": pa.array(value),
+            "score": pa.array(chance.normal(0, 1, count), mask=chance.random(count) < 0.1),
+            "kind": pa.array(np.array(["alpha", "beta", "gamma"])[ids % 3]),
+            "note": pa.array(np.char.add("note ", chance.integers(0, 10**6, count).astype(str))),
+            "taken_at": pa.array(chance.integers(0, 10**15, count), pa.timestamp("us", "UTC")),
+            "ok": pa.array(chance.random(count) < 0.5),
+            "amount": pa.array(chance.integers(0, 10**6, count), mask=chance.random(count) < 0.1),
+        }
+    )
+
+
+def split(table: pa.Table) -> tuple[int, int]:
+    """Return how many rows are good, and how many are split off: as :class:`ingestion._Stager` does it."""
+    good, bad = [], 0
+    for start in range(0, len(table), CHUNK):
+        part, failures = conform(table.slice(start, CHUNK), DECLARED, str)
+        part, failures = validate(part, DECLARED, key=("id",), conversion_failures=failures)
+        found = bad_rows(failures)
+        if found:
+            keep = np.ones(len(part), bool)
+            keep[found] = False
+            part = part.filter(pa.array(keep))
+        bad += len(found)
+        good.append(part)
+    whole = pa.concat_tables(good)
+    assert not duplicate_rows(whole, ("id",), ())
+    return len(whole), bad
+
+
+def peers(table: pa.Table) -> dict[str, Way]:
+    """Return ``schema.validate`` on frames that are ready for it."""
+    frame = table.set_column(7, "taken_at", table["taken_at"].cast(pa.timestamp("us"))).to_pandas()
+    frame["amount"] = frame["amount"].astype("float64")
+    schema = Reading.to_schema().update_columns({"amount": {"dtype": "float64"}, "taken_at": {"dtype": None}})
+    schema.coerce = False
+    polars_frame = pl.DataFrame(table).with_columns(pl.col("taken_at").dt.replace_time_zone(None))
+    polars_schema = PolarsReading.to_schema()
+
+    def whole() -> None:
+        with suppress(SchemaErrors):
+            schema.validate(frame, lazy=True)
+
+    def chunks() -> None:
+        for start in range(0, len(frame), CHUNK):
+            with suppress(SchemaErrors):
+                schema.validate(frame.iloc[start : start + CHUNK], lazy=True)
+
+    def by_polars() -> None:
+        with suppress(SchemaErrors):
+            polars_schema.validate(polars_frame, lazy=True)
+
+    return {"schema.validate": whole, "schema.validate, in chunks": chunks, "schema.validate, Polars": by_polars}
+
+
+def medians(ways: dict[str, Way], repeat: int) -> dict[str, float]:
+    """Run all ways in turn, once to warm up, and return the median seconds of each."""
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(repeat + 1):
+        for name, way in ways.items():
+            started = time.perf_counter()
+            way()
+            if turn:
+                taken[name].append(time.perf_counter() - started)
+    return {name: statistics.median(seconds) for name, seconds in taken.items()}
+
+
+def good_rows(repeat: int, count: int = ROWS) -> dict[str, float]:
+    """Validate rows that are all good."""
+    table = rows(count)
+    assert split(table) == (count, 0)
+    return medians({"ours": partial(split, table), **peers(table)}, repeat)
+
+
+def bad_rows_split_off(repeat: int, count: int = ROWS) -> dict[str, float]:
+    """Validate rows of which 1 % is bad; the peer says which they are, and splits nothing off."""
+    table, good = rows(count, bad=0.01), rows(count)
+    assert sum(split(table)) == count
+    found = medians({"ours": partial(split, table), **peers(table)}, repeat)
+    alone = medians({"schema.validate": peers(good)["schema.validate"]}, repeat)
+    return {**found, "schema.validate, all good": alone["schema.validate"]}
+
+
+def clean_ingest(repeat: int, count: int = ROWS) -> dict[str, float]:
+    """Ingest rows that are all good; return the seconds of the whole, and those in accounting and quarantine."""
+    table, totals, inside = rows(count), [], []
+    spent: list[float] = []
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        for owner, name in ((landing, "_require_accounted"), (quarantine, "add")):
+            stack.enter_context(patch.object(owner, name, _timed(getattr(owner, name), spent)))
+        for turn in range(repeat + 1):
+            spent.clear()
+            shutil.rmtree(folder, ignore_errors=True)
+            started = time.perf_counter()
+            _ingest(Path(folder), table)
+            if turn:
+                totals.append(time.perf_counter() - started)
+                inside.append(sum(spent))
+    return {"whole": statistics.median(totals), "accounting and quarantine": statistics.median(inside)}
+
+
+def _timed(function: Callable[..., Any], spent: list[float]) -> Callable[..., Any]:
+    def timed(*arguments: Any, **options: Any) -> Any:
+        started = time.perf_counter()
+        try:
+            return function(*arguments, **options)
+        finally:
+            spent.append(time.perf_counter() - started)
+
+    return timed
+
+
+def one_percent_ingest(repeat: int, count: int = ROWS) -> dict[str, float]:
+    """Ingest rows of which 1 % goes to the quarantine, beside rows that are all good."""
+    with tempfile.TemporaryDirectory() as folder:
+
+        def ingest(table: pa.Table) -> None:
+            shutil.rmtree(folder, ignore_errors=True)
+            _ingest(Path(folder), table)
+
+        return medians(
+            {"1 % bad": partial(ingest, rows(count, bad=0.01)), "good": partial(ingest, rows(count))}, repeat
+        )
+
+
+def _ingest(home: Path, table: pa.Table) -> None:
+    home.mkdir(parents=True, exist_ok=True)
+    catalog, root = open_catalog("phlo", embedded_properties(home)), home / "staging"
+    definition = TableDefinition(TABLE, MergePlan(key=("id",)), DECLARED)
+    batch = stage(
+        lambda: iter(table.to_batches(max_chunksize=10_000)),
+        StagingPlan(TABLE, ("id",), DECLARED, strict=False, identity=("id",), batch_rows=CHUNK),
+        root=root,
+        token="t",
+        partition_date="2024-01-15",
+        run_id="r",
+        pipelines_dir=home / "dlt",
+    )
+    assert batch is not None
+    landed = landing.land(catalog, root, batch, definition)
+    assert landed is not None
+    result = landing.publish(catalog, root, landed, definition, lambda branch: None)
+    assert result["inserted"] + result["quarantined"] == len(table)
+    catalog.close()
+
+
+def measure(repeat: int, count: int = ROWS) -> dict[str, dict[str, float]]:
+    return {
+        "good rows": good_rows(repeat, count),
+        "1 % bad, split off": bad_rows_split_off(repeat, count),
+        "clean ingest": clean_ingest(repeat, count),
+        "ingest, 1 % to the quarantine": one_percent_ingest(repeat, count),
+    }
+
+
+def table(found: dict[str, dict[str, float]]) -> str:
+    lines = ["| rows | way | seconds | ours / it |", "|---|---|--:|--:|"]
+    for name in ("good rows", "1 % bad, split off"):
+        ours = found[name]["ours"]
+        lines += [f"| {name} | {way} | {seconds:.3f} | {ours / seconds:.2f} |" for way, seconds in found[name].items()]
+    clean, quarantined = found["clean ingest"], found["ingest, 1 % to the quarantine"]
+    lines += [
+        "",
+        "- Accounting and quarantine in a clean ingest: "
+        f"{clean['accounting and quarantine'] / clean['whole']:.2%} of its {clean['whole']:.2f} s.",
+        f"- An ingest of which 1 % goes to the quarantine: {quarantined['1 % bad'] / quarantined['good']:.2f}x a clean "
+        "one.",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeat", type=int, default=7)
+    parser.add_argument("--rows", type=int, default=ROWS)
+    parser.add_argument("--output", choices=("table", "json"), default="table")
+    parser.add_argument("--keep", action="store_true", help="write the results to docs/benchmarks.md")
+    arguments = parser.parse_args()
+    logging.disable(logging.CRITICAL)
+    found = measure(arguments.repeat, arguments.rows)
+    used = versions("pandera", "pandas", "polars", "pyarrow")
+    if arguments.output == "json":
+        print(json.dumps({"versions": used, "seconds": found}, indent=2))
+        return
+    print(table(found))
+    if arguments.keep:
+        body = f"{arguments.rows:,} rows of 10 columns; median of {arguments.repeat}.\n\n{table(found)}"
+        write_section("Validation", "python benchmarks/validation.py --keep", body, used)
+
+
+if __name__ == "__main__":
+    main()
