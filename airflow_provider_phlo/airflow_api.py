@@ -14,6 +14,8 @@ from airflow_provider_phlo.exceptions import TransientError
 
 # SQLite lets one process write at a time; Airflow makes an error 500 of a database that is busy for too long
 _BUSY_ATTEMPTS = 6
+# longer than the server itself waits for its database (60 s): its answer is better than none
+_PATIENCE = 90
 
 
 class _ServerError(TransientError):
@@ -38,13 +40,13 @@ class AirflowApi:
         """Return component → status; empty while the api-server does not answer."""
         try:
             answer = self._send("GET", "/api/v2/monitor/health", None)
-        except (OSError, TransientError):
+        except TransientError:
             return {}
         return {name: part["status"] or "starting" for name, part in answer.items() if part}
 
     def warm_up(self) -> None:
         """Let the server build the API of the tasks, which takes it seconds, before the first tasks wait for it."""
-        with contextlib.suppress(OSError, TransientError):
+        with contextlib.suppress(TransientError):
             self._send("GET", "/execution/health", None)
 
     def dag_ids(self) -> set[str]:
@@ -101,9 +103,11 @@ class AirflowApi:
         if self._token:
             request.add_header("Authorization", f"Bearer {self._token}")
         try:
-            with self._opener.open(request, timeout=30) as answer:
+            with self._opener.open(request, timeout=_PATIENCE) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             said = error.read(500).decode(errors="replace")
             kind = _ServerError if error.code >= 500 else TransientError
             raise kind(f"Airflow answered {error.code} to {method} {path}: {said}") from error
+        except OSError as error:
+            raise TransientError(f"Airflow does not answer {method} {path} ({type(error).__name__}).") from error

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.naming import qualified_table
+from airflow_provider_phlo.operators.base import check_engine
 from airflow_provider_phlo.operators.ingest import IngestOperator, check_parameters, key_columns
-from airflow_provider_phlo.operators.merge import MergeOperator, PublishBranchOperator, check_engine, merge_options
+from airflow_provider_phlo.operators.merge import MergeOperator, PublishBranchOperator, merge_options
 from airflow_provider_phlo.operators.quality import QualityCheckOperator
 from airflow_provider_phlo.quality import FreshnessCheck, QualityCheck
 
@@ -46,6 +47,7 @@ def phlo_ingestion(
     engine: str | None = None,
     resources: Mapping[str, Any] | None = None,
     pool: str | None = None,
+    trino_conn_id: str = "trino_default",
 ) -> Callable[[Callable[..., Any]], Ingestion]:
     """
     Declare the table that a function's rows go to.
@@ -78,6 +80,7 @@ def phlo_ingestion(
     :param engine: ``pyiceberg`` or ``trino`` (which needs the metadata columns); ``[phlo] engine`` when None.
     :param resources: for parameters of the function: a connection id gives the connection, a callable what it returns.
     :param pool: Airflow pool of the tasks.
+    :param trino_conn_id: the connection of ``engine="trino"``.
     :raises ConfigurationError: if the declaration does not fit together, when the DAG file is parsed.
     """
     declared = dict(locals())
@@ -140,14 +143,16 @@ class Ingestion:
             ingest = IngestOperator(task_id="ingest", source=self.function, **self._ingest_arguments(), **common)
             merge = MergeOperator(task_id="merge", staged=ingest.output, publish=False, **landing, **common)
             branch = f"{{{{ ti.xcom_pull(task_ids='{merge.task_id}')['branch'] }}}}"
+            # what a merge by Trino has staged only DuckDB can read: so one engine, and one SQL, audits every run
+            common_audit = {"table": self.table, "branch": branch, "engine": "pyiceberg", **common}
             checks = [
-                QualityCheckOperator(task_id=name, table=self.table, branch=branch, **arguments, **common)
-                for name, arguments in audits.items()
+                QualityCheckOperator(task_id=name, **arguments, **common_audit) for name, arguments in audits.items()
             ]
             publish = PublishBranchOperator(
                 task_id="publish",
                 merged=merge.output,
                 audit=audits["audit"]["checks"],
+                audited=[check.output for check in checks],
                 partition_column=audits["audit"]["partition_column"],
                 outlets=[iceberg_asset(self.table, group=self.declared["group"])],
                 **landing,
@@ -182,7 +187,7 @@ class Ingestion:
     def _landing_arguments(self) -> dict[str, Any]:
         declared = self.declared
         shared = ("unique_key", "validation_schema", "merge_strategy", "merge_config", "add_metadata_columns")
-        more = ("partition_by", "sort_by", "table_properties", "engine")
+        more = ("partition_by", "sort_by", "table_properties", "engine", "trino_conn_id")
         return {"table": self.table, **{name: declared[name] for name in (*shared, *more)}}
 
     def _audits(self) -> dict[str, dict[str, Any]]:
@@ -206,6 +211,8 @@ def phlo_quality(
     group: str | None = None,
     blocking: bool = True,
     partition_column: str | None = None,
+    engine: str | None = None,
+    trino_conn_id: str = "trino_default",
 ) -> Callable[[Callable[..., Any]], Quality]:
     """
     Declare the checks of a table. Called inside a DAG the function becomes a task that reads main.
@@ -215,10 +222,12 @@ def phlo_quality(
     :param group: tag for those who look for the checks of one subject.
     :param blocking: True fails the task, and stops what is downstream; False warns.
     :param partition_column: check only rows whose value there is the run's partition date.
+    :param engine: ``pyiceberg`` or ``trino``; ``[phlo] engine`` when None. As an audit, always ``pyiceberg``.
+    :param trino_conn_id: the connection of ``engine="trino"``.
     """
 
     def decorate(function: Callable[..., Any]) -> Quality:
-        return Quality(function, table, checks, group, blocking, partition_column)
+        return Quality(function, table, checks, group, blocking, partition_column, engine, trino_conn_id)
 
     return decorate
 
@@ -234,6 +243,8 @@ class Quality:
         group: str | None = None,
         blocking: bool = True,
         partition_column: str | None = None,
+        engine: str | None = None,
+        trino_conn_id: str = "trino_default",
     ) -> None:
         functools.update_wrapper(self, function)
         self.function = function
@@ -243,6 +254,9 @@ class Quality:
         self.group = group
         self.blocking = blocking
         self.partition_column = partition_column
+        self.engine = engine
+        self.trino_conn_id = trino_conn_id
+        check_engine(engine)
         problem = _strangers(self.checks)
         if problem:
             raise ConfigurationError(f"@phlo_quality on {self.name}: {problem}")
@@ -263,6 +277,8 @@ class Quality:
             checks=self.checks,
             blocking=self.blocking,
             partition_column=self.partition_column,
+            engine=self.engine,
+            trino_conn_id=self.trino_conn_id,
             doc_md=inspect.getdoc(self.function),
         )
 

@@ -259,8 +259,8 @@ def play(demo: Demo) -> None:
         demo.advance_replay()
         demo.run({"glucose_platform": {"partition_date": last_day}})
     server = ensure_postgres(demo.home)
-    counts, day, published = report.lake_counts(catalog), report.overview(catalog), report.postgres_counts(server)
-    print(report.summary(counts, before, day, published))
+    counts, bad, day = report.lake_counts(catalog), report.quarantined(catalog), report.overview(catalog)
+    print(report.summary(counts, before, bad, day, report.postgres_counts(server)))
     print(report.where_to_look(demo.api.url, embedded.UI_USER, embedded.secret(demo.home, "ui_password"), server))
 
 

@@ -39,6 +39,21 @@ def lake_counts(catalog: Catalog) -> dict[str, int]:
         return {table: _one(connection.execute(f"SELECT count(*) FROM {quote(table)}")) for table in tables}  # noqa: S608
 
 
+def quarantined(catalog: Catalog) -> dict[tuple[str, str], int]:
+    """Return how many rows each quarantine table holds for which reason."""
+    from airflow_provider_phlo.iceberg.duckdb import all_tables, connect
+
+    tables = [table for table in all_tables(catalog) if table.endswith("__quarantine")]
+    with connect(catalog, tables=tables) as connection:
+        return {
+            (table, reason): count
+            for table in tables
+            for reason, count in connection.execute(
+                f"SELECT reason, count(*) FROM {quote(table)} GROUP BY reason ORDER BY count(*) DESC, reason"  # noqa: S608
+            ).fetchall()
+        }
+
+
 def postgres_counts(server: PostgresServer) -> dict[str, int]:
     """Return the number of rows of every table published to Postgres."""
     import psycopg
@@ -63,13 +78,18 @@ def overview(catalog: Catalog) -> dict[str, Any]:
 
 
 def summary(
-    counts: Mapping[str, int], before: Mapping[str, int], day: Mapping[str, Any], published: Mapping[str, int]
+    counts: Mapping[str, int],
+    before: Mapping[str, int],
+    bad: Mapping[tuple[str, str], int],
+    day: Mapping[str, Any],
+    published: Mapping[str, int],
 ) -> str:
     """
     Return the demo's closing report.
 
     :param counts: rows of every table now.
     :param before: the same before the last day ran a second time.
+    :param bad: rows in quarantine, by table and reason.
     :param day: the last day's glucose overview.
     :param published: rows of every table in Postgres.
     """
@@ -79,6 +99,9 @@ def summary(
     for table, rows in counts.items():
         gained = rows - before.get(table, 0)
         out.write(f"  {table:{width}}  {rows:>8,}{f'  {gained:+,} by the second run' if gained else ''}\n")
+    out.write("\nSet aside, and why\n")
+    for (table, reason), rows in bad.items():
+        out.write(f"  {table:{width}}  {rows:>8,}  {reason}\n")
     out.write(f"\nGlucose overview, {day.get('reading_date', 'no day')}\n")
     names = max(map(len, day), default=0)
     for name, value in day.items():

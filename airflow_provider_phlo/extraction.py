@@ -234,7 +234,7 @@ def _parts_of_pandas(frame: Any, table: str) -> Iterable[Mapping[str, Any] | pa.
 
 def _has_deep_values(frame: Any) -> bool:
     """Return whether values are nested so deeply that Arrow, which has no limit, would overflow its stack."""
-    objects = (column for _, column in frame.items() if column.dtype.kind == "O")
+    objects = (frame[name] for name, kind in frame.dtypes.items() if kind.kind == "O")
     return any(type(value) in (dict, list, tuple) and is_deep(value) for column in objects for value in column)
 
 

@@ -24,6 +24,10 @@ def get_provider_info() -> dict[str, Any]:
         "task-decorators": [
             {"name": "phlo_ingest", "class-name": "airflow_provider_phlo.operators.ingest.phlo_ingest_task"}
         ],
+        "extra-links": [
+            "airflow_provider_phlo.operators.links.CheckResultsLink",
+            "airflow_provider_phlo.operators.links.TableLink",
+        ],
         "sensors": [{"integration-name": "Phlo", "python-modules": ["airflow_provider_phlo.sensors.partition"]}],
         "triggers": [{"integration-name": "Phlo", "python-modules": ["airflow_provider_phlo.triggers.partition"]}],
         "cli": ["airflow_provider_phlo.cli.definition.get_phlo_cli_commands"],
@@ -48,8 +52,8 @@ def get_provider_info() -> dict[str, Any]:
                         "For how many days the staged files of a finished run are kept.", "integer", "7"
                     ),
                     "engine": _option(
-                        "What merges where a task names no engine: ``pyiceberg``, in the task's own process, or "
-                        "``trino``, through the connection ``trino_default``.",
+                        "What merges and checks where a task names no engine: ``pyiceberg``, in the task's own "
+                        "process, or ``trino``, through the connection ``trino_default``.",
                         default="pyiceberg",
                         example="trino",
                     ),
@@ -64,6 +68,9 @@ def get_provider_info() -> dict[str, Any]:
                         "(LocalExecutor) and parsing start warm.",
                         "boolean",
                         "True",
+                    ),
+                    "check_results": _option(
+                        "Keep the results of checks in the table ``phlo.check_results``.", "boolean", "True"
                     ),
                     "day_zone": _option(
                         "Time zone whose days the marts count.", default="UTC", example="Europe/Berlin"

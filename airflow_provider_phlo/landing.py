@@ -21,6 +21,7 @@ from airflow_provider_phlo.iceberg import branches, publication, tables
 from airflow_provider_phlo.iceberg.batch import Rows
 from airflow_provider_phlo.iceberg.branches import SET_BACK_PROPERTY, STATE_PROPERTY
 from airflow_provider_phlo.iceberg.commits import until_done
+from airflow_provider_phlo.iceberg.declared import declare_columns
 from airflow_provider_phlo.iceberg.merge import MergePlan, MergeResult, merge
 from airflow_provider_phlo.iceberg.publication import Publication, RunBranch, run_branch
 from airflow_provider_phlo.quarantine import quarantine_table
@@ -264,7 +265,10 @@ def _prepare(catalog: Catalog, definition: TableDefinition, columns: pa.Schema, 
         sort_by=definition.sort_by,
         properties=definition.properties,
     )
-    tables.evolve(catalog, definition.table, columns)
+    table = tables.evolve(catalog, definition.table, columns)
+    declared = definition.declared
+    pii = None if declared is None else [column.name for column in declared.columns if column.pii]
+    declare_columns(catalog, table, definition.plan.key, pii)
 
 
 def _require_plan_columns(definition: TableDefinition, present: set[str]) -> None:

@@ -16,11 +16,20 @@ def transform(reference: str | Callable[..., Any]) -> Callable[..., Any]:
     :param reference: a callable Arrow → Arrow, or the name of an entry point of ``phlo.transforms``.
     :raises ConfigurationError: if there is no such entry point.
     """
-    if callable(reference):
-        return reference
-    found = entry_points(group="phlo.transforms")
-    if reference not in found.names:
-        raise ConfigurationError(
-            f"There is no transform {reference!r}; installed: {', '.join(sorted(found.names)) or 'none'}."
-        )
-    return found[reference].load()
+    return reference if callable(reference) else _load("transform", reference)
+
+
+def check(name: str) -> Callable[..., Any]:
+    """
+    Return the check class that is registered as ``name`` in ``phlo.checks``.
+
+    :raises ConfigurationError: if there is no such entry point.
+    """
+    return _load("check", name)
+
+
+def _load(kind: str, name: str) -> Any:
+    found = entry_points(group=f"phlo.{kind}s")
+    if name not in found.names:
+        raise ConfigurationError(f"There is no {kind} {name!r}; installed: {', '.join(sorted(found.names)) or 'none'}.")
+    return found[name].load()

@@ -23,6 +23,10 @@ def _whole_number(key: str, fallback: str, *, at_least: int) -> int:
     return int(value)
 
 
+def _yes(key: str) -> bool:
+    return _get(key, "True").lower() in ("1", "true", "yes", "on")
+
+
 def home() -> Path:
     """Return the folder of all local state: ``$PHLO_HOME``, else ``.phlo`` below the working directory."""
     return Path(os.environ.get("PHLO_HOME") or ".phlo").resolve()
@@ -54,13 +58,18 @@ def batch_rows() -> int:
 
 
 def engine() -> str:
-    """Return the engine that merges where a task names none: ``pyiceberg`` or ``trino``."""
+    """Return the engine that merges and checks where a task names none: ``pyiceberg`` or ``trino``."""
     return _get("engine", "pyiceberg").strip()
 
 
 def preload() -> bool:
     """Return whether heavy libraries are imported before tasks are forked."""
-    return _get("preload", "True").lower() in ("1", "true", "yes", "on")
+    return _yes("preload")
+
+
+def check_results() -> bool:
+    """Return whether the results of checks are kept in the table ``phlo.check_results``."""
+    return _yes("check_results")
 
 
 def forks_tasks() -> bool:

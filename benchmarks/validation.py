@@ -2,10 +2,10 @@
 Validating 1M rows on their way in, against Pandera's ``schema.validate`` alone; what accounting and quarantine cost.
 
 ``ours`` is all that a run does between having Arrow rows and knowing which are good: conversion to declared types,
-rules, uniqueness, splitting off bad rows; in chunks of 50,000 rows, as runs do. ``schema.validate`` gets a frame of the
-same rows that is ready to be checked, in three ways: as a whole, in the same chunks, and by the Polars backend. The cost
-of accounting and quarantine is the time spent in them during a whole clean ingestion (stage, merge,
-publish). Ways run in turn, ``--repeat`` times; medians count, and ratios are of one run.
+rules, uniqueness, splitting off bad rows; in chunks of 50,000 rows, as runs do. ``schema.validate`` gets a pandas
+frame of the same rows that is ready to be checked, in the fastest of three ways: as a whole, in the same chunks, and
+by the Polars backend. The cost of accounting and quarantine is the time spent in them during a whole clean ingestion
+(stage, merge, publish). Ways run in turn, ``--repeat`` times; medians count, and ratios are of one run.
 """
 
 from __future__ import annotations

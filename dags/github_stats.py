@@ -9,7 +9,14 @@ from airflow.sdk import dag
 from airflow_provider_phlo import phlo_ingestion, phlo_quality
 from airflow_provider_phlo.dbt import phlo_dbt_task_group
 from airflow_provider_phlo.operators.publish import PublishOperator
-from airflow_provider_phlo.quality import CountCheck, NullCheck, UniqueCheck
+from airflow_provider_phlo.operators.reconcile import ReconcileOperator
+from airflow_provider_phlo.quality import CountCheck, FreshnessCheck, NullCheck, UniqueCheck
+from airflow_provider_phlo.quality.reconciliation import (
+    AggregateSpec,
+    KeyParityCheck,
+    MultiAggregateConsistencyCheck,
+    ReconciliationCheck,
+)
 
 GITHUB = {"api": "github_default"}
 
@@ -62,9 +69,47 @@ def user_events(api):
     return _resource(api, "user_events")
 
 
-@phlo_quality(table="raw.user_events", checks=[UniqueCheck(columns=["id"])], group="github", blocking=False)
+@phlo_quality(
+    table="raw.user_events",
+    checks=[UniqueCheck(columns=["id"]), FreshnessCheck(column="created_at", max_age_hours=24 * 30)],
+    group="github",
+    blocking=False,
+)
 def events_quality():
-    """GitHub's events do not change; an id that comes twice with another content is worth a look."""
+    """GitHub's events do not change: an id with two contents is worth a look, and so is a month without any."""
+
+
+def reconcile_events():
+    """Every raw event is in bronze, under the day of the run that brought it."""
+    return ReconcileOperator(
+        task_id="reconcile_events",
+        source="raw.user_events",
+        target="bronze.github_events",
+        checks=[
+            ReconciliationCheck(
+                partition_column="partition_date", source_columns={"partition_date": "_phlo_partition_date"}
+            ),
+            KeyParityCheck(key_columns=["event_id"], source_columns={"event_id": "id"}),
+        ],
+    )
+
+
+def reconcile_days():
+    """The daily figures are those of the events."""
+    return ReconcileOperator(
+        task_id="reconcile_days",
+        source="gold.fct_github_events",
+        target="gold.fct_daily_github_activity",
+        checks=[
+            MultiAggregateConsistencyCheck(
+                group_by="activity_date",
+                aggregates=[
+                    AggregateSpec("events", "count(*)", "total_events"),
+                    AggregateSpec("repositories", "count(distinct repo_id)", "distinct_repos"),
+                ],
+            )
+        ],
+    )
 
 
 @dag(
@@ -78,9 +123,14 @@ def events_quality():
 def github_stats():
     models = phlo_dbt_task_group(select="path:models/github", group_id="github_models")
     [user_profile(), user_repos(), user_events() >> events_quality()] >> models
-    models >> PublishOperator(
-        task_id="publish_marts",
-        tables={"mrt_github_activity": "marts.mrt_github_activity", "mrt_github_repos": "marts.mrt_github_repos"},
+    checked = [reconcile_events(), reconcile_days()]
+    (
+        models
+        >> checked
+        >> PublishOperator(
+            task_id="publish_marts",
+            tables={"mrt_github_activity": "marts.mrt_github_activity", "mrt_github_repos": "marts.mrt_github_repos"},
+        )
     )
 
 

@@ -9,7 +9,14 @@ from airflow.sdk import Param, dag
 from airflow_provider_phlo import phlo_ingestion, phlo_quality
 from airflow_provider_phlo.dbt import phlo_dbt_task_group
 from airflow_provider_phlo.operators.publish import PublishOperator
-from airflow_provider_phlo.quality import NullCheck, RangeCheck, UniqueCheck
+from airflow_provider_phlo.operators.reconcile import ReconcileOperator
+from airflow_provider_phlo.quality import NullCheck, RangeCheck, RowCountAnomalyCheck, UniqueCheck
+from airflow_provider_phlo.quality.reconciliation import (
+    AggregateSpec,
+    KeyParityCheck,
+    MultiAggregateConsistencyCheck,
+    ReconciliationCheck,
+)
 
 
 @phlo_ingestion(
@@ -18,8 +25,14 @@ from airflow_provider_phlo.quality import NullCheck, RangeCheck, UniqueCheck
     validation_schema="include.schemas.glucose:RawGlucoseEntries",
     group="glucose",
     cron="0 6 * * *",
+    freshness_hours=(36, 24 * 7),
     strict_validation=False,
-    audit=[NullCheck(columns=["_id", "sgv"]), RangeCheck(column="sgv", min_value=1, max_value=1000)],
+    audit=[
+        NullCheck(columns=["_id", "sgv"]),
+        RangeCheck(column="sgv", min_value=1, max_value=1000),
+        RangeCheck(column="sgv", min_value=20, max_value=600, severity="warn", name="bounds of the contract"),
+        RowCountAnomalyCheck(severity="warn"),
+    ],
     resources={"site": "nightscout_default"},
 )
 def glucose_entries(partition_date, context, site):
@@ -40,6 +53,41 @@ def glucose_quality():
     """Nothing downstream runs on a table with missing or double readings."""
 
 
+def reconcile_readings():
+    """Every raw reading is in bronze, under the day of the run that brought it."""
+    return ReconcileOperator(
+        task_id="reconcile_readings",
+        source="raw.glucose_entries",
+        target="bronze.stg_glucose_entries",
+        checks=[
+            ReconciliationCheck(
+                partition_column="partition_date", source_columns={"partition_date": "_phlo_partition_date"}
+            ),
+            KeyParityCheck(key_columns=["entry_id"], source_columns={"entry_id": "_id"}),
+        ],
+    )
+
+
+def reconcile_days():
+    """The daily figures are those of the readings."""
+    return ReconcileOperator(
+        task_id="reconcile_days",
+        source="silver.fct_glucose_readings",
+        target="gold.fct_daily_glucose_metrics",
+        checks=[
+            MultiAggregateConsistencyCheck(
+                group_by="reading_date",
+                aggregates=[
+                    AggregateSpec("readings", "count(*)", "reading_count"),
+                    AggregateSpec("mean", "avg(glucose_mg_dl)", "avg_glucose_mg_dl", tolerance=1e-9),
+                    AggregateSpec("lowest", "min(glucose_mg_dl)", "min_glucose_mg_dl"),
+                    AggregateSpec("highest", "max(glucose_mg_dl)", "max_glucose_mg_dl"),
+                ],
+            )
+        ],
+    )
+
+
 @dag(
     schedule="0 6 * * *",
     start_date=datetime(2020, 1, 1, tzinfo=UTC),
@@ -54,6 +102,7 @@ def glucose_platform():
         glucose_entries()
         >> glucose_quality()
         >> phlo_dbt_task_group(select="path:models/glucose", group_id="glucose_models")
+        >> [reconcile_readings(), reconcile_days()]
         >> PublishOperator(
             task_id="publish_marts",
             tables={

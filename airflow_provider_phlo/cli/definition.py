@@ -74,6 +74,8 @@ _RECORDS = (
     Argument(("--id",), {"help": "Only these (quarantine_id)", "nargs": "+"}),
 )
 _MAINTENANCE = "airflow_provider_phlo.cli.maintenance"
+_SCHEMA = "airflow_provider_phlo.cli.schema"
+_DESCRIBED = "a table, package.module:Class, path.py:Class, or path.yml:model of a dbt model"
 _MAINTENANCE_ARGUMENTS = (
     Argument(("tables",), {"help": 'Tables, * and ? allowed: "raw.*"', "nargs": "+"}),
     Argument(
@@ -158,6 +160,44 @@ COMMANDS: tuple[Command | Group, ...] = (
                     Argument(("--to-snapshot",), {"help": "The snapshot's id (catalog history)", "type": int}),
                     Argument(("--to-time",), {"help": "What main was at a time, e.g. 2024-01-15T06:00:00Z"}),
                     Argument(("--yes",), {"help": "Do it", "action": "store_true"}),
+                    _LISTED,
+                ),
+            ),
+        ),
+    ),
+    Group(
+        name="schema",
+        help="What tables and models say about their columns",
+        commands=(
+            Command(
+                name="list",
+                help="List the tables with the models that describe them, and the models without a table",
+                description=(
+                    "List the tables of the catalog, the model that a DAG file (as its text says) or the dbt YAML in "
+                    "include/dbt has for each, whether the table is as the model says (same, compatible, breaking), "
+                    "and the models of include/schemas and include/dbt without a table. Run it in the project's folder."
+                ),
+                path=f"{_SCHEMA}.tables",
+                arguments=(Argument(("--schema",), {"help": "Only tables of this namespace, e.g. raw"}), _LISTED),
+            ),
+            Command(
+                name="show",
+                help="Show every column: types, nullability, ranges, allowed values, rules",
+                path=f"{_SCHEMA}.columns",
+                arguments=(Argument(("schema",), {"help": _DESCRIBED[0].upper() + _DESCRIBED[1:]}), _LISTED),
+            ),
+            Command(
+                name="diff",
+                help="Say what differs between two schemas, and whom it breaks",
+                description=(
+                    "Say what differs when a table that is as OLD gets rows that are as NEW. Each of them is "
+                    f"{_DESCRIBED}. Exit code 0: no difference, or a compatible one; 1: it breaks the table (the merge "
+                    "is refused), producers or consumers; 2: one of them cannot be read."
+                ),
+                path=f"{_SCHEMA}.differences",
+                arguments=(
+                    Argument(("old",), {"help": "What is there"}),
+                    Argument(("new",), {"help": "What comes"}),
                     _LISTED,
                 ),
             ),

@@ -9,10 +9,11 @@ from pathlib import Path
 import requests
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.catalog.rest import RestCatalog
-from pyiceberg.exceptions import NamespaceAlreadyExistsError
+from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError
+from pyiceberg.table import Table
 from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
-from airflow_provider_phlo.exceptions import TransientError
+from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
 from airflow_provider_phlo.iceberg.rest import LastColumnIds
 
 # a SQL catalog has two tables; each may have been created by somebody else in between
@@ -102,3 +103,18 @@ def ensure_namespace(catalog: Catalog, namespace: str) -> None:
             catalog.create_namespace(namespace)
         except (NamespaceAlreadyExistsError, IntegrityError):  # another process was faster
             return
+
+
+def existing_table(catalog: Catalog, identifier: str) -> Table:
+    """
+    Return a table that must exist.
+
+    :raises ConfigurationError: it does not.
+    """
+    try:
+        return catalog.load_table(identifier)
+    except NoSuchTableError:
+        raise ConfigurationError(
+            f"Table {identifier} does not exist in catalog {catalog.name!r}. "
+            "Run what writes it first, or correct the name."
+        ) from None

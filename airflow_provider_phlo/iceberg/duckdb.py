@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
-from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.io.pyarrow import _read_all_delete_files
 from pyiceberg.manifest import DataFileContent, FileFormat
 from pyiceberg.types import (
@@ -47,7 +46,7 @@ from pyiceberg.types import (
 
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
 from airflow_provider_phlo.iceberg import nessie, remote_files
-from airflow_provider_phlo.iceberg.catalog import is_staging
+from airflow_provider_phlo.iceberg.catalog import existing_table, is_staging
 from airflow_provider_phlo.iceberg.reading import read_file
 from airflow_provider_phlo.sql import literal, quote_identifier
 
@@ -100,19 +99,17 @@ def connect(
     :raises ConfigurationError: a table named in ``tables`` does not exist.
     """
     connection = connection or duckdb.connect()
-    catalog, branch = _at(catalog, branch)
+    catalog, branch = branch_of(catalog, branch)
     connection.execute("SET TimeZone = 'UTC'")
     directories: set[str] = set()
     for identifier in all_tables(catalog) if tables is None else tables:
-        table = _load(catalog, identifier)
-        if table is None:
+        try:
+            table = existing_table(catalog, identifier)
+        except ConfigurationError:
             if tables is None:  # dropped since it was listed
                 continue
-            raise ConfigurationError(
-                f"Table {identifier} does not exist in catalog {catalog.name!r}. "
-                "Run what writes it first, or correct the name."
-            )
-        directories |= _create_branch_view(connection, catalog, table, identifier, branch)
+            raise
+        directories |= create_branch_view(connection, catalog, table, identifier, branch)
     if locked:
         read_only(connection, directories)
     return connection
@@ -134,14 +131,19 @@ def create_view(
     :param branch: read this branch if the table has it, else ``main``.
     :raises pyiceberg.exceptions.NoSuchTableError: there is no such table.
     """
-    catalog, branch = _at(catalog, branch)
-    _create_branch_view(connection, catalog, catalog.load_table(identifier), identifier, branch)
+    catalog, branch = branch_of(catalog, branch)
+    create_branch_view(connection, catalog, catalog.load_table(identifier), identifier, branch)
 
 
-def _create_branch_view(
+def create_branch_view(
     connection: duckdb.DuckDBPyConnection, catalog: Catalog, table: Table, identifier: str, branch: str | None
 ) -> set[str]:
-    """Create the view of a table's branch, or of what stands for it; return where its files are."""
+    """
+    Create, or renew, the view of a table's branch, of what a merge has staged under its name, or else of main.
+
+    :param catalog: and ``branch`` as :func:`branch_of` gives them.
+    :returns: where its files are, for :func:`read_only`.
+    """
     if branch is not None and branch not in table.refs():
         # imported late: they import what a query of main does not need
         from airflow_provider_phlo.iceberg.preview import create_preview
@@ -259,18 +261,15 @@ def duckdb_type(iceberg_type: IcebergType) -> str:
         raise SchemaError(f"DuckDB cannot read columns of Iceberg type {iceberg_type}. Leave them out.") from None
 
 
-def _at(catalog: Catalog, branch: str | None) -> tuple[Catalog, str | None]:
-    """Return where ``branch`` is to be read: Nessie has it for the whole catalog, others for each table."""
+def branch_of(catalog: Catalog, branch: str | None) -> tuple[Catalog, str | None]:
+    """
+    Return where ``branch`` is to be read, as catalog and branch of its tables.
+
+    Nessie has it for the whole catalog, others for each table.
+    """
     if branch is None or not nessie.is_nessie(catalog):
         return catalog, branch
     return (catalog if nessie.head(catalog, branch) is None else nessie.at(catalog, branch)), None
-
-
-def _load(catalog: Catalog, identifier: str) -> Table | None:
-    try:
-        return catalog.load_table(identifier)
-    except NoSuchTableError:
-        return None
 
 
 def _snapshot(table: Table, branch: str | None) -> Snapshot | None:

@@ -80,6 +80,8 @@ def comparable(rows: pa.Table, name: str) -> pa.Array:
     if pa.types.is_nested(values.type):
         encoded = encoded_rows(rows.select([name]), [name]).combine_chunks()
         return pc.if_else(pc.is_null(values), pa.scalar(None, encoded.type), encoded)
+    if isinstance(values.type, pa.BaseExtensionType):  # a UUID: its bytes
+        return values.storage
     return values
 
 

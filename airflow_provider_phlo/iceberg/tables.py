@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import Any
 
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
-from pyiceberg.exceptions import NoSuchTableError, ResolveError, TableAlreadyExistsError
+from pyiceberg.exceptions import NoSuchTableError, TableAlreadyExistsError
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.partitioning import PARTITION_FIELD_ID_START, PartitionField, PartitionSpec
-from pyiceberg.schema import Schema, promote
+from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.table.sorting import NullOrder, SortDirection, SortField, SortOrder
 from pyiceberg.transforms import (
@@ -27,12 +27,9 @@ from pyiceberg.transforms import (
 )
 from pyiceberg.types import (
     BinaryType,
-    DecimalType,
     IcebergType,
-    ListType,
     NestedField,
     PrimitiveType,
-    StructType,
     TimestampType,
     TimestamptzType,
 )
@@ -40,7 +37,7 @@ from pyiceberg.types import (
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
 from airflow_provider_phlo.iceberg.catalog import TABLE_PROPERTIES, ensure_namespace
 from airflow_provider_phlo.iceberg.commits import disk_errors, retried
-from airflow_provider_phlo.schemas.iceberg import iceberg_type
+from airflow_provider_phlo.schemas.types import Path, differences, iceberg_type, promotes, without_ids
 
 _NOT_UNDERSTOOD = (
     "partition_by={!r} is not understood: write a column, or year/month/day/hour(column), bucket(16, column), "
@@ -254,10 +251,6 @@ def evolve(catalog: Catalog, identifier: str, batch: pa.Schema) -> Table:
     return retried(attempt, identifier)
 
 
-# where in the schema, and what goes there
-Path = tuple[str, ...]
-
-
 def _changes(
     schema: Schema, batch: pa.Schema, identifier: str
 ) -> tuple[dict[Path, IcebergType], dict[Path, PrimitiveType]]:
@@ -269,59 +262,19 @@ def _changes(
         if pa.types.is_null(column.type):  # nothing but NULLs: any type holds them
             continue
         kind = iceberg_type(column.type, count(schema.highest_field_id + 1))
-        for path, present, wanted in _differences((column.name,), known.get(column.name), kind):
+        for path, present, wanted in differences((column.name,), known.get(column.name), kind):
             if present is None:
                 additions[path] = wanted
-            elif isinstance(wanted, PrimitiveType) and _promotes(present, wanted):
+            elif isinstance(wanted, PrimitiveType) and promotes(present, wanted):
                 widenings[path] = wanted
             else:
                 raise SchemaError(
-                    f"{identifier}: column {'.'.join(path)!r} is {_without_ids(present)} in the table and "
-                    f"{_without_ids(wanted)} in the batch. Iceberg widens int to long, float to double and decimals in "
+                    f"{identifier}: column {'.'.join(path)!r} is {without_ids(present)} in the table and "
+                    f"{without_ids(wanted)} in the batch. Iceberg widens int to long, float to double and decimals in "
                     "precision, and adds members to structs: declare the column as it is in the table, convert it in "
                     "a transform, or load it under another name."
                 )
     return additions, widenings
-
-
-def _differences(
-    path: Path, present: IcebergType | None, kind: IcebergType
-) -> Iterator[tuple[Path, IcebergType | None, IcebergType]]:
-    """Yield where the table does not hold values of ``kind``: what is there (None: nothing), and what has to be."""
-    if present is not None and _holds(present, kind):
-        return
-    if isinstance(present, StructType) and isinstance(kind, StructType):
-        members = {item.name: item.field_type for item in present.fields}
-        for item in kind.fields:
-            yield from _differences((*path, item.name), members.get(item.name), item.field_type)
-    elif isinstance(present, ListType) and isinstance(kind, ListType):
-        yield from _differences((*path, "element"), present.element_type, kind.element_type)
-    else:
-        yield path, present, kind
-
-
-def _without_ids(kind: IcebergType) -> str:
-    return re.sub(r"\d+: ", "", str(kind))
-
-
-def _holds(present: IcebergType, kind: IcebergType) -> bool:
-    """Return whether a column of type ``present`` takes values of ``kind``; what a struct lacks is NULL."""
-    if isinstance(present, StructType) and isinstance(kind, StructType):
-        members = {item.name: item.field_type for item in present.fields}
-        return all(item.name in members and _holds(members[item.name], item.field_type) for item in kind.fields)
-    if isinstance(present, ListType) and isinstance(kind, ListType):
-        return _holds(present.element_type, kind.element_type)
-    return kind == present or _promotes(kind, present)
-
-
-def _promotes(source: IcebergType, target: IcebergType) -> bool:
-    # PyIceberg 0.12 forgets to compare the scale
-    if isinstance(source, DecimalType) and isinstance(target, DecimalType) and source.scale != target.scale:
-        return False
-    try:
-        return promote(source, target) == target
-    except ResolveError:
-        return False
 
 
 def fit(rows: pa.Table, table: Table) -> pa.Table:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from trino import exceptions as trino_errors
 
@@ -18,6 +18,25 @@ ENDED = ("FINISHED", "FAILED")
 PATIENCE = 60.0  # seconds for a query that was killed to end
 _CONFLICTS = ("ICEBERG_COMMIT_ERROR", "TRANSACTION_CONFLICT")
 _TRANSIENT_TYPES = ("INTERNAL_ERROR", "EXTERNAL", "INSUFFICIENT_RESOURCES")
+
+
+class StatementError(ConfigurationError):
+    """
+    Trino refuses a statement, and would refuse it again.
+
+    :param name: Trino's name of the error, such as ``TYPE_MISMATCH``.
+    """
+
+    def __init__(self, message: str, name: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
+class Answer(NamedTuple):
+    """The rows of a query, and the name and Trino type of each of their columns."""
+
+    rows: list[Any]
+    columns: list[tuple[str, str]]
 
 
 class Queries:
@@ -63,7 +82,25 @@ class Queries:
         :param started: called with the query's id before Trino begins with it; what it raises keeps the query from
             being run.
         """
+        return self._run(sql, started=started).rows
 
+    def ask(self, sql: str, parameters: Sequence[Any] = ()) -> Answer:
+        """
+        Return what a query answers whose times without a zone are in UTC.
+
+        :param parameters: the values of its ``?`` markers.
+        :raises StatementError: Trino cannot evaluate it.
+        """
+        return self._run(sql, parameters, before="SET TIME ZONE 'UTC'")
+
+    def _run(
+        self,
+        sql: str,
+        parameters: Sequence[Any] = (),
+        *,
+        started: Callable[[str], None] | None = None,
+        before: str | None = None,
+    ) -> Answer:
         def on_stats(stats: dict[str, Any]) -> None:
             self._running = stats["queryId"]
             if started is not None:
@@ -71,9 +108,11 @@ class Queries:
 
         connection = self._connect()
         try:
+            if before:
+                connection.cursor().execute(before).fetchall()
             cursor = connection.cursor(stats_callback=on_stats)
-            rows: list[Any] = cursor.execute(sql).fetchall()
-            return rows
+            rows = cursor.execute(sql, list(parameters)).fetchall()
+            return Answer(rows, [(column[0], column[1]) for column in cursor.description or ()])
         except (trino_errors.Error, trino_errors.TrinoQueryError, trino_errors.HttpError, OSError) as error:
             raise _translated(error) from error
         finally:
@@ -91,4 +130,4 @@ def _translated(error: Exception) -> Exception:
         return CommitConflictError(f"{what}: another writer was faster.")
     if getattr(error, "error_type", "") in _TRANSIENT_TYPES:
         return TransientError(f"{what}. A retry may help.")
-    return ConfigurationError(f"{what}. Check the connection's user, its rights and its catalog.")
+    return StatementError(f"{what}. Check the connection's user, its rights and its catalog.", name)

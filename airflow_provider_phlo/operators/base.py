@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from airflow_provider_phlo.exceptions import TerminalError
+from airflow_provider_phlo.exceptions import ConfigurationError, TerminalError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+ENGINES = ("pyiceberg", "trino")
 
 
 class PhloOperator(BaseOperator):
@@ -34,3 +36,26 @@ class PhloOperator(BaseOperator):
         from airflow_provider_phlo.naming import qualified_table
 
         return qualified_table(table)
+
+
+def check_engine(engine: str | None) -> None:
+    """
+    Accept a known engine.
+
+    :raises ConfigurationError: for another one.
+    """
+    if engine is not None and engine not in ENGINES:
+        raise ConfigurationError(f"engine={engine!r} is not available: choose one of {', '.join(ENGINES)}.")
+
+
+def chosen_engine(engine: str | None) -> str:
+    """
+    Return a task's own engine, else the one that is set for all.
+
+    :raises ConfigurationError: if that is not known.
+    """
+    from airflow_provider_phlo import settings
+
+    name = engine or settings.engine()
+    check_engine(name)
+    return name

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo import settings
 from airflow_provider_phlo.assets.iceberg import outlets_of, set_event
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.operators.base import PhloOperator
+from airflow_provider_phlo.operators.base import PhloOperator, check_engine, chosen_engine
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_phlo.landing import Engine, TableDefinition
 
-ENGINES = ("pyiceberg", "trino")
 # where the audit looks when a run has read nothing of a table, because it replays records of another
 MAIN = "main"
 MERGE_OPTIONS = ("deduplication", "deduplication_method", "order_by", "hard_delete")
@@ -67,10 +67,8 @@ class _LandingOperator(PhloOperator):
         """Return the engine that merges: the task's own, else the one that is set for all."""
         from airflow_provider_phlo import landing
 
-        name = self.engine or settings.engine()
-        check_engine(name)
         self._merging = landing.EMBEDDED
-        if name == "trino":
+        if chosen_engine(self.engine) == "trino":
             from airflow_provider_phlo.hooks.trino import connect_to
             from airflow_provider_phlo.iceberg.trino import TrinoEngine
 
@@ -116,9 +114,14 @@ class _LandingOperator(PhloOperator):
         expired = time.time() - settings.staging_retention_days() * 86_400
         staging.remove_expired(root, definition.table, expired)
         engine.clean(catalog, definition.table, expired)
-        set_event(context, definition.table, {name: value for name, value in result.items() if name != "folder"})
+        event = {name: value for name, value in result.items() if name != "folder"}
+        set_event(context, definition.table, {**event, **self._audited()})
         self.log.info("%s is published: %s", definition.table, Accounting.of(result))
         return result
+
+    def _audited(self) -> dict[str, Any]:
+        """Return what the event tells of the audit."""
+        return {}
 
 
 class MergeOperator(_LandingOperator):
@@ -173,12 +176,13 @@ class PublishBranchOperator(_LandingOperator):
 
     :param merged: the result of a ``MergeOperator(publish=False)``.
     :param audit: the checks that passed on the branch.
+    :param audited: what they found: the results of the tasks that ran them, for the asset event.
     :param partition_column: they look at the rows of the run's partition date by this column only.
 
     The other parameters are those of the :class:`MergeOperator`.
     """
 
-    template_fields: Sequence[str] = ("merged", "table", "unique_key")
+    template_fields: Sequence[str] = ("merged", "audited", "table", "unique_key")
 
     def __init__(
         self,
@@ -186,6 +190,7 @@ class PublishBranchOperator(_LandingOperator):
         merged: Any,
         table: str,
         audit: Sequence[Any] = (),
+        audited: Sequence[Any] = (),
         partition_column: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -193,23 +198,30 @@ class PublishBranchOperator(_LandingOperator):
         super().__init__(table=table, **kwargs)
         self.merged = merged
         self.audit = audit
+        self.audited = audited
         self.partition_column = partition_column
 
     def run(self, context: Context) -> dict[str, Any]:
         if self.merged["folder"] is None:
             return dict(self.merged)
-        return self._publish(context, self._catalog(), self.merged, self._audit)
+        return self._publish(context, self._catalog(), self.merged, partial(self._audit, context))
 
-    def _audit(self, catalog: Any, branch: str) -> None:
+    def _audit(self, context: Context, catalog: Any, branch: str) -> None:
+        """Audit the branch again, as it was merged on top of what main has become."""
+        from airflow_provider_phlo.audits import audit
         from airflow_provider_phlo.quality import raise_for_failures
-        from airflow_provider_phlo.quality.scan import run_checks
 
         column = self.partition_column
         day = self.merged["partition_date"] if column else None
         table = self.qualified(self.table)
-        raise_for_failures(
-            run_checks(catalog, table, self.audit, branch=branch, partition_column=column, partition=day)
-        )
+        results = audit(context, catalog, table, self.audit, branch=branch, partition_column=column, partition=day)
+        self.audited = [{"results": [result.to_dict() for result in results]}]
+        raise_for_failures(results)
+
+    def _audited(self) -> dict[str, Any]:
+        from airflow_provider_phlo.audits import summary
+
+        return summary(self.audited) if self.audited else {}
 
 
 class PublishTogetherOperator(PhloOperator):
@@ -248,7 +260,7 @@ class PublishTogetherOperator(PhloOperator):
 
         catalog, root = self.merges[0]._catalog(), DltHook().staging_root
         landed = [
-            landing.LandedTable(merged, merge._definition(), self._audit(catalog, merge.table))
+            landing.LandedTable(merged, merge._definition(), self._audit(context, catalog, merge.table))
             for merge, merged in zip(self.merges, self.merged, strict=True)
             if merged["folder"] is not None
         ]
@@ -261,12 +273,12 @@ class PublishTogetherOperator(PhloOperator):
         self.log.info("published in one commit: %s", ", ".join(result["table"] for result in results))
         return {"tables": results}
 
-    def _audit(self, catalog: Any, table: str) -> Callable[[str], None]:
+    def _audit(self, context: Context, catalog: Any, table: str) -> Callable[[str], None]:
+        from airflow_provider_phlo.audits import audit
         from airflow_provider_phlo.quality import raise_for_failures
-        from airflow_provider_phlo.quality.scan import run_checks
 
         checks, identifier = self.audits.get(table, ()), self.qualified(table)
-        return lambda branch: raise_for_failures(run_checks(catalog, identifier, checks, branch=branch))
+        return lambda branch: raise_for_failures(audit(context, catalog, identifier, checks, branch=branch))
 
 
 def merge_options(config: Mapping[str, Any], strategy: str) -> dict[str, Any]:
@@ -293,16 +305,6 @@ def merge_options(config: Mapping[str, Any], strategy: str) -> dict[str, Any]:
         "order_by": config.get("order_by"),
         "hard_delete": config.get("hard_delete"),
     }
-
-
-def check_engine(engine: str | None) -> None:
-    """
-    Accept a known engine.
-
-    :raises ConfigurationError: for another one.
-    """
-    if engine is not None and engine not in ENGINES:
-        raise ConfigurationError(f"engine={engine!r} is not available: choose one of {', '.join(ENGINES)}.")
 
 
 def _names(value: str | Sequence[str]) -> tuple[str, ...]:

@@ -1,16 +1,18 @@
 """
-Data quality: what a check is (:mod:`.base`), the built-in ones (:mod:`.checks`), how they run (:mod:`.scan`) and
-what came out (:mod:`.results`).
+Data quality: what a check is (:mod:`.base`), the built-in ones (:mod:`.checks`, :mod:`.reconciliation`), how they run
+(:mod:`.scan`) and what came out (:mod:`.results`).
 
-Light to import: pandas, DuckDB and the like are imported when a check runs.
+Light to import: pandas, DuckDB and the like are imported when a check runs, reconciliations when one is named.
 """
 
 from __future__ import annotations
 
-from airflow_provider_phlo.quality.base import QualityCheck, SQLCheck
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_phlo.quality.base import QualityCheck, RowCheck, SQLCheck
 from airflow_provider_phlo.quality.checks import (
     CountCheck,
-    CustomSQLCheck,
     FreshnessCheck,
     NullCheck,
     PatternCheck,
@@ -18,19 +20,60 @@ from airflow_provider_phlo.quality.checks import (
     SchemaCheck,
     UniqueCheck,
 )
+from airflow_provider_phlo.quality.custom_sql import CustomSQLCheck
+from airflow_provider_phlo.quality.distributions import CategoryDriftCheck, HistogramDriftCheck
+from airflow_provider_phlo.quality.drift import (
+    DistinctCountDriftCheck,
+    MeanDriftCheck,
+    NullRateDriftCheck,
+    QuantileDriftCheck,
+    RowCountAnomalyCheck,
+)
 from airflow_provider_phlo.quality.results import QualityCheckResult, raise_for_failures
+from airflow_provider_phlo.quality.threshold import ThresholdCheck
+
+if TYPE_CHECKING:
+    from airflow_provider_phlo.quality.reconciliation import (
+        AggregateConsistencyCheck,
+        AggregateSpec,
+        ChecksumReconciliationCheck,
+        KeyParityCheck,
+        MultiAggregateConsistencyCheck,
+        ReconciliationCheck,
+    )
 
 __all__ = [
+    "AggregateConsistencyCheck",
+    "AggregateSpec",
+    "CategoryDriftCheck",
+    "ChecksumReconciliationCheck",
     "CountCheck",
     "CustomSQLCheck",
+    "DistinctCountDriftCheck",
     "FreshnessCheck",
+    "HistogramDriftCheck",
+    "KeyParityCheck",
+    "MeanDriftCheck",
+    "MultiAggregateConsistencyCheck",
     "NullCheck",
+    "NullRateDriftCheck",
     "PatternCheck",
     "QualityCheck",
     "QualityCheckResult",
+    "QuantileDriftCheck",
     "RangeCheck",
+    "ReconciliationCheck",
+    "RowCheck",
+    "RowCountAnomalyCheck",
     "SQLCheck",
     "SchemaCheck",
+    "ThresholdCheck",
     "UniqueCheck",
     "raise_for_failures",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.reconciliation"), name)

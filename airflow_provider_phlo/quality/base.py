@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -50,7 +50,7 @@ class QualityCheck(ABC):
     def column_names(self) -> tuple[str, ...]:
         """Return the columns that the check is about."""
         names = getattr(self, "columns", None) or getattr(self, "column", None) or ()
-        return (names,) if isinstance(names, str) else tuple(names)
+        return names_of(names)
 
     def check_name(self) -> str:
         """Return the name in results."""
@@ -86,7 +86,7 @@ class SQLCheck(QualityCheck):
             return None
         return f"there is no column {', '.join(missing)}; the columns are: {', '.join(types) or 'none'}"
 
-    def aggregates(self, types: Mapping[str, str]) -> Mapping[str, Aggregate]:
+    def aggregates(self, rows: Rows) -> Mapping[str, Aggregate]:
         """Return named aggregates that one scan computes together with those of other checks."""
         return {}
 
@@ -97,3 +97,29 @@ class SQLCheck(QualityCheck):
     @abstractmethod
     def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:
         """Return the result for these numbers: ``passed``, ``failed``, ``message``, ``metrics``."""
+
+
+@dataclass
+class RowCheck(SQLCheck):
+    """
+    A check that some rows fail and others pass; those that fail are named by their keys.
+
+    :param key_columns: what names a row; by default the key of the table.
+    :param samples: of how many failing rows the keys are told; 0 for none. A key with a ``pii`` column is never told.
+    """
+
+    key_columns: Sequence[str] = field(default=(), kw_only=True)
+    samples: int = field(default=5, kw_only=True)
+
+    @abstractmethod
+    def failing(self, rows: Rows) -> Aggregate:
+        """Return the SQL behind ``FROM`` that leaves the failing rows, with the values of its ``?`` markers."""
+
+    def sample_columns(self, rows: Rows) -> tuple[str, ...]:
+        """Return the columns that name a failing row; none where it has no known key."""
+        return names_of(self.key_columns) or rows.key
+
+
+def names_of(names: str | Sequence[str]) -> tuple[str, ...]:
+    """Return one name or several as a tuple."""
+    return (names,) if isinstance(names, str) else tuple(names)

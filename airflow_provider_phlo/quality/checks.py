@@ -7,16 +7,15 @@ own. The same SQL runs on tables and on data frames.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.quality.base import Aggregate, QualityCheck, SQLCheck
+from airflow_provider_phlo.quality.base import Aggregate, QualityCheck, RowCheck, SQLCheck, names_of
+from airflow_provider_phlo.quality.bounds import bound_problem, typed_bound
 from airflow_provider_phlo.quality.results import QualityCheckResult
 from airflow_provider_phlo.sql import quote_identifier
 
@@ -30,7 +29,7 @@ CLOCK_SKEW = timedelta(hours=1)
 
 
 @dataclass
-class NullCheck(SQLCheck):
+class NullCheck(RowCheck):
     """No NULL in any of ``columns``. NaN is a value."""
 
     columns: Sequence[str]
@@ -41,12 +40,17 @@ class NullCheck(SQLCheck):
         super().__post_init__()
         self.columns = _names(self, self.columns)
 
-    def aggregates(self, types: Mapping[str, str]) -> Mapping[str, Aggregate]:
+    def aggregates(self, rows: Rows) -> Mapping[str, Aggregate]:
         """Count NULLs in each column, and rows that have any."""
-        names = {name: quote_identifier(name) for name in self.columns}
-        each = {name: Aggregate(f"count(*) - count({quoted})") for name, quoted in names.items()}
-        anywhere = " OR ".join(f"{quoted} IS NULL" for quoted in names.values())
-        return each if len(each) == 1 else {"": _count(anywhere), **each}
+        each = {name: Aggregate(f"count(*) - count({quote_identifier(name)})") for name in self.columns}
+        return each if len(each) == 1 else {"": _count(self._any_null()), **each}
+
+    def failing(self, rows: Rows) -> Aggregate:
+        """Return rows with a NULL."""
+        return _where(self._any_null())
+
+    def _any_null(self) -> Aggregate:
+        return Aggregate(" OR ".join(f"{quote_identifier(name)} IS NULL" for name in self.columns))
 
     def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:
         """Pass when no row has a NULL."""
@@ -62,11 +66,12 @@ class NullCheck(SQLCheck):
 
 
 @dataclass
-class RangeCheck(SQLCheck):
+class RangeCheck(RowCheck):
     """
     Every value lies between the bounds, both included. NULL is :class:`NullCheck`'s business; NaN is out of range.
 
-    :param min_value: a number, date or time; None for no lower bound.
+    :param min_value: a number, text, date or time, whichever the column holds (dates and times also as ISO text);
+        None for no lower bound.
     :param max_value: the same for the upper one.
     """
 
@@ -87,16 +92,32 @@ class RangeCheck(SQLCheck):
         high = "" if self.max_value is None else f" <= {self.max_value}"
         return f"{low}{self.column}{high}"
 
-    def aggregates(self, types: Mapping[str, str]) -> Mapping[str, Aggregate]:
+    def problem(self, types: Mapping[str, str]) -> str | None:
+        """Refuse bounds that do not compare with the column."""
+        missing = super().problem(types)
+        if missing:
+            return missing
+        bounds = [bound for bound in (self.min_value, self.max_value) if bound is not None]
+        problems = [bound_problem(bound, types[self.column]) for bound in bounds]
+        return next((f"column {self.column} is {problem}" for problem in problems if problem), None)
+
+    def aggregates(self, rows: Rows) -> Mapping[str, Aggregate]:
         """Count values that are not within the bounds."""
-        column = quote_identifier(self.column)
+        return {"failed": _count(self._outside(rows))}
+
+    def failing(self, rows: Rows) -> Aggregate:
+        """Return rows out of range."""
+        return _where(self._outside(rows))
+
+    def _outside(self, rows: Rows) -> Aggregate:
+        column, kind = quote_identifier(self.column), rows.columns[self.column]
         bounds = [(">=", self.min_value), ("<=", self.max_value)]
-        given = [(f"{column} {sign} ?", bound) for sign, bound in bounds if bound is not None]
+        given = [(f"{column} {sign} ?", typed_bound(bound, kind)) for sign, bound in bounds if bound is not None]
         within = [condition for condition, _ in given]
-        if self.max_value is None and types[self.column] in ("FLOAT", "DOUBLE"):
+        if self.max_value is None and kind in ("FLOAT", "DOUBLE"):
             # DuckDB orders NaN above all numbers
-            within.append(f"{column} <= CAST('Infinity' AS DOUBLE)")
-        return {"failed": _count(f"NOT ({' AND '.join(within)})", *(bound for _, bound in given))}
+            within.append(f"NOT {rows.dialect.is_nan(column)}")
+        return Aggregate(f"NOT ({' AND '.join(within)})", tuple(bound for _, bound in given))
 
     def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:
         """Pass when no value is beyond a bound."""
@@ -139,16 +160,16 @@ class FreshnessCheck(SQLCheck):
             return missing
         return f"column {self.column} is {types[self.column]}: freshness needs a timestamp, a date or ISO text"
 
-    def aggregates(self, types: Mapping[str, str]) -> Mapping[str, Aggregate]:
+    def aggregates(self, rows: Rows) -> Mapping[str, Aggregate]:
         """Compute the age of the newest value in seconds, and count values ahead of the clock."""
-        time = f"TRY_CAST({quote_identifier(self.column)} AS TIMESTAMP WITH TIME ZONE)"
+        time = rows.dialect.moment(quote_identifier(self.column), rows.columns[self.column])
         now = datetime.now(UTC)
         newest = f"max(CASE WHEN {time} <= ? THEN {time} END)"
         return {
             "age": Aggregate(
                 f"date_diff('second', {newest}, CAST(? AS TIMESTAMP WITH TIME ZONE))", (now + CLOCK_SKEW, now)
             ),
-            "ahead": _count(f"{time} > ?", now + CLOCK_SKEW),
+            "ahead": _count(Aggregate(f"{time} > ?", (now + CLOCK_SKEW,))),
         }
 
     def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:
@@ -161,11 +182,12 @@ class FreshnessCheck(SQLCheck):
             passed=age is not None and age <= self.max_age_hours * 3600,
             message=f"{newest} in {self.column} ({self.expectation()} is wanted){note}",
             metrics={"age_hours": hours, "future_count": ahead},
+            actual=None if hours is None else f"{hours} h old",
         )
 
 
 @dataclass
-class UniqueCheck(SQLCheck):
+class UniqueCheck(RowCheck):
     """No two rows share the values of ``columns``. As in SQL, a row with a NULL among them equals no other."""
 
     columns: Sequence[str]
@@ -178,15 +200,22 @@ class UniqueCheck(SQLCheck):
 
     def measure(self, rows: Rows) -> Mapping[str, Any]:
         """Count keys held by several rows, and those rows; apart from the shared scan, which it would slow down."""
-        keys = [quote_identifier(name) for name in self.columns]
-        present = " AND ".join(f"{key} IS NOT NULL" for key in keys)
         ((count, failed),) = rows.fetch(
             "SELECT count(*), coalesce(sum(n), 0) FROM ("  # noqa: S608 - quoted
-            f"SELECT count(*) AS n FROM (SELECT * FROM {rows.source}) AS t WHERE {present} "
-            f"GROUP BY {', '.join(keys)} HAVING count(*) > 1) AS g",
+            f"SELECT count(*) AS n FROM (SELECT * FROM {rows.source}) AS t {self.failing(rows).sql}) AS g",
             rows.parameters,
         )
         return {"keys": int(count), "failed": int(failed)}
+
+    def failing(self, rows: Rows) -> Aggregate:
+        """Return one row for each key that is held twice."""
+        keys = [quote_identifier(name) for name in self.columns]
+        present = " AND ".join(f"{key} IS NOT NULL" for key in keys)
+        return Aggregate(f"WHERE {present} GROUP BY {', '.join(keys)} HAVING count(*) > 1")
+
+    def sample_columns(self, rows: Rows) -> tuple[str, ...]:
+        """Return the columns themselves: their values are the keys that are held twice."""
+        return names_of(self.columns)
 
     def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:
         """Pass when no key is held twice."""
@@ -223,11 +252,12 @@ class CountCheck(SQLCheck):
         """Compare the number of rows with the bounds."""
         low = self.min_count is None or row_count >= self.min_count
         high = self.max_count is None or row_count <= self.max_count
-        return QualityCheckResult(low and high, message=f"{row_count} rows ({self.expectation()} are wanted)")
+        message = f"{row_count} rows ({self.expectation()} are wanted)"
+        return QualityCheckResult(low and high, message=message, actual=f"{row_count} rows")
 
 
 @dataclass
-class PatternCheck(SQLCheck):
+class PatternCheck(RowCheck):
     r"""
     ``pattern`` is found in every value; ``^`` and ``$`` make it the whole value. NULL is :class:`NullCheck`'s business.
 
@@ -250,10 +280,24 @@ class PatternCheck(SQLCheck):
         """Return the pattern."""
         return self.pattern
 
-    def aggregates(self, types: Mapping[str, str]) -> Mapping[str, Aggregate]:
+    def problem(self, types: Mapping[str, str]) -> str | None:
+        """Refuse columns that each engine writes as text in its own way."""
+        missing = super().problem(types)
+        if missing or not types[self.column].startswith(("FLOAT", "DOUBLE", "TIME", "STRUCT", "MAP", "BLOB")):
+            return missing
+        return f"column {self.column} is {types[self.column]}: a pattern needs text, whole numbers, decimals or dates"
+
+    def aggregates(self, rows: Rows) -> Mapping[str, Aggregate]:
         """Count values without the pattern."""
+        return {"failed": _count(self._without(rows))}
+
+    def failing(self, rows: Rows) -> Aggregate:
+        """Return rows without the pattern."""
+        return _where(self._without(rows))
+
+    def _without(self, rows: Rows) -> Aggregate:
         text = f"CAST({quote_identifier(self.column)} AS VARCHAR)"
-        return {"failed": _count(f"NOT regexp_matches({text}, ?)", self.pattern)}
+        return Aggregate(f"NOT {rows.dialect.matches(text, '?')}", (rows.dialect.pattern(self.pattern),))
 
     def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:
         """Pass when every value has the pattern."""
@@ -304,73 +348,16 @@ class SchemaCheck(SQLCheck):
         )
 
 
-@dataclass
-class CustomSQLCheck(SQLCheck):
-    """
-    A query of your own says whether the data is right.
-
-    Without ``expected_result`` the query selects the rows that are wrong: it must return none. With it, the query
-    returns one row whose first column must equal it. The query reads ``namespace.table`` of any table, and a bare
-    name in the namespace of the table under check: the branch under audit of each table that has it, else main. It
-    sees whole tables; where one partition is checked, the query has to say so itself.
-
-    On a data frame the one table that the query names stands for the frame, or ``df`` does.
-
-    :param query: one SELECT.
-    :param expected_result: a number, text, truth value, date or time.
-    :param description: what is checked, for people; used as the message.
-    """
-
-    query: str
-    expected_result: Any = None
-    description: str | None = None
-
-    check_type: ClassVar[str] = "custom_sql"
-
-    def check_name(self) -> str:
-        """Return the name in results."""
-        return self.name or self.description or "CustomSQLCheck"
-
-    def expectation(self) -> str:
-        """Return what the query must give."""
-        return "no rows" if self.expected_result is None else str(self.expected_result)
-
-    def measure(self, rows: Rows) -> Mapping[str, Any]:
-        """Count the rows that the query selects, or compare its value."""
-        query = self.query.strip().rstrip(";")
-        rows.resolve(query)
-        if self.expected_result is None:
-            ((failed,),) = rows.fetch(f"SELECT count(*) FROM (\n{query}\n) AS q")  # noqa: S608 - quoted
-            return {"failed": failed, "found": f"{failed} rows where none is wanted", "passed": not failed}
-        answer = rows.fetch(f"SELECT * FROM (\n{query}\n) AS q LIMIT 2")  # noqa: S608 - quoted
-        if len(answer) != 1:
-            found = "no row" if not answer else "several rows"
-            return {"failed": None, "found": f"the query gives {found}, one is wanted", "passed": False}
-        passed = _equal(answer[0][0], self.expected_result)
-        verb = "gives" if passed else "does not give"
-        # what it gave instead may be a value of a person: it is not told
-        return {"failed": None, "found": f"the query {verb} {self.expected_result!r}", "passed": passed}
-
-    def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:
-        """Pass on no rows, or on the expected value."""
-        about = f"{self.description}: " if self.description else ""
-        return QualityCheckResult(values["passed"], values["failed"], about + values["found"])
-
-
-def _names(check: QualityCheck, names: Sequence[str]) -> tuple[str, ...]:
-    names = (names,) if isinstance(names, str) else tuple(names)
+def _names(check: QualityCheck, names: str | Sequence[str]) -> tuple[str, ...]:
     if not names:
         raise ConfigurationError(f"{type(check).__name__} names no column.")
-    return names
+    return names_of(names)
 
 
-def _count(condition: str, *parameters: Any) -> Aggregate:
+def _count(condition: Aggregate) -> Aggregate:
     # twice as fast as FILTER in DuckDB, and every engine knows it
-    return Aggregate(f"count(CASE WHEN {condition} THEN 1 END)", parameters)
+    return Aggregate(f"count(CASE WHEN {condition.sql} THEN 1 END)", condition.parameters)
 
 
-def _equal(found: Any, expected: Any) -> bool:
-    numbers = isinstance(found, int | float | Decimal) and isinstance(expected, int | float | Decimal)
-    if numbers and (isinstance(found, float) or isinstance(expected, float)):
-        return math.isclose(found, expected, rel_tol=1e-9)  # sums of floats differ in their last digits
-    return bool(found == expected)
+def _where(condition: Aggregate) -> Aggregate:
+    return Aggregate(f"WHERE {condition.sql}", condition.parameters)

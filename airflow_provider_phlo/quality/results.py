@@ -19,7 +19,9 @@ Severity = Literal["error", "warn"]
 @dataclass(frozen=True)
 class QualityCheckResult:
     """
-    The outcome of one check. Holds counts, column names and declared bounds, never a value of a row.
+    The outcome of one check: counts, column names, declared bounds, and the keys of some rows that fail.
+
+    It holds no other value of a row, and none of a column that is tagged ``pii``. Metrics are attributes, too.
 
     A check of your own gives ``passed``, ``failed`` and ``message``; whoever runs it fills in the rest.
 
@@ -32,6 +34,10 @@ class QualityCheckResult:
     :param severity: ``error`` fails the task, ``warn`` is only reported.
     :param check_type: the kind of check, as Airflow's SQL check results name it.
     :param expected: what the check declares, as text.
+    :param actual: what was found instead, as text.
+    :param samples: the keys of some rows that fail, by column.
+    :param snapshot_id: the snapshot of the table that was checked; of a merge that Trino has staged, the one that it is
+        planned on.
     """
 
     passed: bool
@@ -46,11 +52,35 @@ class QualityCheckResult:
     severity: Severity = "error"
     check_type: str = ""
     expected: str | None = None
+    actual: str | None = None
+    samples: tuple[Mapping[str, Any], ...] = ()
+    snapshot_id: int | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__["metrics"][name]
+        except KeyError:
+            raise AttributeError(f"a result of {self.__dict__.get('check_name')} has no {name!r}") from None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as JSON values; numbers that JSON lacks (NaN, infinities) become None."""
         values = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "metrics"}
-        return {name: _plain(value) for name, value in {**self.metrics, **values}.items()}
+        return {name: plain(value) for name, value in {**self.metrics, **values}.items()}
+
+    def to_sql_check_result(self) -> dict[str, Any]:
+        """Return the fields of ``SQLCheckResult``, Airflow's own record of a check (common-sql provider)."""
+        return {
+            "name": self.check_name,
+            "check_type": self.check_type,
+            "success": self.passed,
+            "severity": self.severity,
+            "column": self.columns[0] if len(self.columns) == 1 else None,
+            "table": self.table,
+            "expected": self.expected,
+            "actual": self.actual,
+            "description": self.message,
+            "params": {**plain(self.metrics), "failed": self.failed, "row_count": self.row_count},
+        }
 
 
 def raise_for_failures(results: Iterable[QualityCheckResult]) -> None:
@@ -78,13 +108,18 @@ def raise_for_failures(results: Iterable[QualityCheckResult]) -> None:
         )
 
 
+def outcome(result: QualityCheckResult) -> str:
+    """Return the one word that logs show of a result."""
+    return "passed" if result.passed else "FAILED" if result.severity == "error" else "WARNING"
+
+
 def describe(result: QualityCheckResult) -> str:
     """Return the one line that logs show of a result."""
-    outcome = "passed" if result.passed else "FAILED" if result.severity == "error" else "WARNING"
-    return f"{outcome}: {result.check_name} on {result.table}: {result.message}"
+    return f"{outcome(result)}: {result.check_name} on {result.table}: {result.message}"
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return ``value`` as JSON has it; what JSON lacks becomes text, numbers that it lacks None."""
     if hasattr(value, "item") and hasattr(value, "dtype"):  # a NumPy scalar out of somebody's own check
         value = value.item()
     if isinstance(value, Decimal):
@@ -94,7 +129,7 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, str | int):
         return value
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, Iterable):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return str(value)

@@ -10,27 +10,30 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
-from airflow_provider_phlo.quality.base import Aggregate, QualityCheck, SQLCheck
+from airflow_provider_phlo.exceptions import ConfigurationError, TerminalError
+from airflow_provider_phlo.quality.base import Aggregate, QualityCheck, RowCheck, SQLCheck
+from airflow_provider_phlo.quality.dialects import Dialect
+from airflow_provider_phlo.quality.engines import FRAME, Engine, EvaluationError, FrameInDuckDB, reading
 from airflow_provider_phlo.quality.results import QualityCheckResult
-from airflow_provider_phlo.sql import literal, quote, quote_identifier
+from airflow_provider_phlo.quality.samples import with_samples
+from airflow_provider_phlo.sql import quote_identifier
 
 if TYPE_CHECKING:
-    import duckdb
     import pandas as pd
-    import pyarrow as pa
     from pyiceberg.catalog import Catalog
+
+    from airflow_provider_phlo.iceberg.trino_queries import Queries
+    from airflow_provider_phlo.quality.history import DailyScan
 
 log = logging.getLogger(__name__)
 
 PARTITION_COLUMN = "_phlo_partition_date"
-FRAME = "df"
 
 
 @dataclass(frozen=True)
@@ -41,20 +44,35 @@ class Rows:
     :param table: their name in results.
     :param source: what follows ``FROM``, filter included.
     :param parameters: the values of the ``?`` markers in ``source``.
-    :param columns: DuckDB's type of each column.
-    :param resolve: makes the tables that a query names readable.
+    :param columns: the type of each column, in DuckDB's words.
+    :param whole: what follows ``FROM`` without the filter, for checks that compare with other rows.
+    :param partition_column: the column that ``partition`` speaks of; None leaves it to the check.
+    :param partition: the day (or value) that the run is about; None leaves it to the check.
+    :param filtered: the column and the day (or value) that ``source`` is filtered by, if it is.
+    :param key: the columns that name a row.
+    :param pii: the columns whose values are never told.
     """
 
-    connection: duckdb.DuckDBPyConnection
+    engine: Engine
     table: str | None
     source: str
     parameters: tuple[Any, ...]
     columns: Mapping[str, str]
-    resolve: Callable[[str], None]
+    whole: str
+    partition_column: str | None = None
+    partition: str | date | None = None
+    key: tuple[str, ...] = ()
+    pii: frozenset[str] = frozenset()
+    filtered: tuple[str, str | date] | None = None
+
+    @property
+    def dialect(self) -> Dialect:
+        """The engine's words."""
+        return self.engine.dialect
 
     def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return all rows of a query."""
-        return self.connection.execute(sql, list(parameters)).fetchall()
+        return self.engine.fetch(sql, parameters)
 
     def aggregate(self, aggregates: Iterable[Aggregate]) -> tuple[Any, ...]:
         """Return the values of ``aggregates`` over the rows, from one scan."""
@@ -64,10 +82,14 @@ class Rows:
         return self.fetch(sql, [*values, *self.parameters])[0]
 
     @cached_property
+    def daily(self) -> dict[str, DailyScan]:
+        """The scan by day that drift checks of one run share, by partition column."""
+        return {}
+
+    @cached_property
     def frame(self) -> pd.DataFrame:
         """The rows as a pandas data frame, for checks that are no SQL."""
-        rows = self.connection.sql(f"SELECT * FROM {self.source}", params=list(self.parameters))  # noqa: S608 - quoted
-        return rows.to_arrow_table().to_pandas()
+        return self.engine.arrow(f"SELECT * FROM {self.source}", self.parameters).to_pandas()  # noqa: S608 - quoted
 
 
 def run_checks(
@@ -78,6 +100,8 @@ def run_checks(
     branch: str | None = None,
     partition_column: str | None = None,
     partition: str | date | None = None,
+    run_date: str | date | None = None,
+    trino: Queries | None = None,
 ) -> list[QualityCheckResult]:
     """
     Run ``checks`` on a table of the catalog; a result each, in their order.
@@ -86,26 +110,40 @@ def run_checks(
     :param branch: the branch to read; main of tables that lack it (a run that changed nothing has no branch).
     :param partition_column: the column that ``partition`` speaks of, ``_phlo_partition_date`` by default.
     :param partition: check only rows of this day (or value, if the column holds no time); all rows when None.
+    :param run_date: the day that the run is about: what drift checks look at where all rows are checked.
+    :param trino: push the checks down to this Trino instead of DuckDB; what it cannot read (see :func:`.reading`)
+        DuckDB does.
     :raises ConfigurationError: there is no such table or partition column.
     """
-    from airflow_provider_phlo.iceberg.duckdb import connect
+    from airflow_provider_phlo.iceberg.declared import declared_columns
 
-    with connect(catalog, tables=[table], branch=branch) as connection:
-        _prepare(connection)
-        columns = _columns(connection, quote(table))
-        where, parameters = _filter(table, columns, partition_column, partition)
-
-        def resolve(query: str) -> None:
-            _resolve_tables(connection, catalog, table, branch, query)
-
-        rows = Rows(connection, table, quote(table) + where, parameters, columns, resolve)
+    with reading(catalog, table, branch=branch, trino=trino) as engine:
+        source = engine.table(table)
+        columns = engine.columns(source)
+        where, parameters = partition_filter(table, columns, partition_column, partition)
         context = {
             "table": table,
             "branch": branch,
             "partition_column": partition_column or (PARTITION_COLUMN if partition else None),
             "partition": partition,
         }
-        return evaluate(rows, checks, context)
+        key, pii = declared_columns(engine.loaded(table))
+        filtered = None if partition is None else (partition_column or PARTITION_COLUMN, partition)
+        rows = Rows(
+            engine,
+            table,
+            source + where,
+            parameters,
+            columns,
+            source,
+            partition_column=partition_column,
+            partition=run_date if partition is None else partition,
+            key=key,
+            pii=pii,
+            filtered=filtered,
+        )
+        snapshot_id = engine.snapshot_id(table)
+        return [replace(result, snapshot_id=snapshot_id) for result in evaluate(rows, checks, context)]
 
 
 def run_checks_on_frame(
@@ -114,21 +152,17 @@ def run_checks_on_frame(
     """
     Run ``checks`` on a pandas or polars data frame, an Arrow table, or a list of records.
 
-    :param context: ``table`` names the rows in results.
+    :param context: ``table`` names the rows in results; ``tables`` gives other frames by the names of the tables that
+        checks read them as; ``partition_column`` and ``partition`` say which day a drift check compares.
     """
     import duckdb
 
     context = context or {}
-    table = context.get("table")
+    table, column, partition = (context.get(name) for name in ("table", "partition_column", "partition"))
     with duckdb.connect() as connection:
-        _prepare(connection)
-        connection.register(FRAME, to_arrow(frame))
-
-        def resolve(query: str) -> None:
-            _resolve_frame(connection, table, query)
-
+        engine = FrameInDuckDB(connection, frame, table, context.get("tables", {}))
         source = quote_identifier(FRAME)
-        rows = Rows(connection, table, source, (), _columns(connection, source), resolve)
+        rows = Rows(engine, table, source, (), engine.columns(source), source, column, partition)
         return evaluate(rows, checks, context)
 
 
@@ -142,35 +176,12 @@ def evaluate(rows: Rows, checks: Iterable[QualityCheck], context: Mapping[str, A
         started = time.perf_counter()
         if isinstance(check, SQLCheck):
             result = _judge(rows, check, row_count, values[place])
+            result = with_samples(rows, check, result) if isinstance(check, RowCheck) else result
         else:
             result = _execute(rows, check, context)
         took = time.perf_counter() - started + (seconds if place in planned else 0.0)
         results.append(_completed(result, check, rows.table, row_count, took))
     return results
-
-
-def to_arrow(frame: Any) -> pa.Table:
-    """
-    Return the rows of ``frame``: a pandas or polars data frame, an Arrow table, or a list of records.
-
-    pandas writes a missing number as NaN: such a NaN becomes NULL, as in pandas' own conversion.
-
-    :raises ConfigurationError: if it is something else.
-    """
-    import pyarrow as pa
-
-    if isinstance(frame, list):
-        return pa.Table.from_pylist(frame)
-    if hasattr(frame, "iloc") and hasattr(frame, "columns"):
-        return pa.Table.from_pandas(frame, preserve_index=False)
-    if hasattr(frame, "collect") and hasattr(frame, "collect_schema"):  # a lazy frame of polars
-        frame = frame.collect()
-    if not hasattr(frame, "__arrow_c_stream__") and not hasattr(frame, "__arrow_c_array__"):
-        raise ConfigurationError(
-            f"Cannot check a {type(frame).__name__}: give a pandas or polars data frame, an Arrow table, "
-            "or a list of records."
-        )
-    return pa.table(frame)
 
 
 Values = Mapping[str, Any] | QualityCheckResult
@@ -185,7 +196,7 @@ def _scan(rows: Rows, planned: Mapping[int, SQLCheck]) -> tuple[int, dict[int, V
         problem = check.problem(rows.columns)
         values[place] = _failure(problem) if problem else {}
         if not problem:
-            named = check.aggregates(rows.columns)
+            named = check.aggregates(rows)
             wanted.update({(place, name): aggregate for name, aggregate in named.items()})
     row_count, found = _compute(rows, wanted)
     for place in values:
@@ -197,37 +208,31 @@ def _scan(rows: Rows, planned: Mapping[int, SQLCheck]) -> tuple[int, dict[int, V
 
 
 def _compute(rows: Rows, wanted: Mapping[tuple[int, str], Aggregate]) -> tuple[int, dict[tuple[int, str], Any]]:
-    import duckdb
-
     count = Aggregate("count(*)")
     try:
         row_count, *found = rows.aggregate([count, *wanted.values()])
         return row_count, dict(zip(wanted, found, strict=True))
-    except duckdb.Error:
+    except EvaluationError:
         # one aggregate spoils the scan: find out which, so that the others still count
         (row_count,) = rows.aggregate([count])
         return row_count, {key: _compute_alone(rows, aggregate) for key, aggregate in wanted.items()}
 
 
 def _compute_alone(rows: Rows, aggregate: Aggregate) -> Any:
-    import duckdb
-
     try:
         return rows.aggregate([aggregate])[0]
-    except duckdb.Error as error:
+    except EvaluationError as error:
         return _engine_failure(rows, error)
 
 
 def _judge(rows: Rows, check: SQLCheck, row_count: int, values: Values) -> QualityCheckResult:
-    import duckdb
-
     if isinstance(values, QualityCheckResult):
         return values
     try:
         return check.judge(row_count, {**values, **check.measure(rows)})
-    except duckdb.Error as error:
+    except EvaluationError as error:
         return _engine_failure(rows, error)
-    except PhloError as error:
+    except TerminalError as error:  # a transient one is no finding: the task tries again
         return _failure(str(error))
 
 
@@ -260,6 +265,7 @@ def _completed(
         execution_time_seconds=round(seconds, 6),
         severity="warn" if "warn" in (check.severity, result.severity) else "error",
         expected=result.expected or check.expectation(),
+        actual=result.actual if result.failed is None else result.actual or f"{result.failed} rows fail",
     )
 
 
@@ -267,25 +273,19 @@ def _failure(message: str) -> QualityCheckResult:
     return QualityCheckResult(False, None, message)
 
 
-def _engine_failure(rows: Rows, error: duckdb.Error) -> QualityCheckResult:
-    # DuckDB's text may quote data ("could not convert '…'"): its kind has to do
+def _engine_failure(rows: Rows, error: EvaluationError) -> QualityCheckResult:
     types = ", ".join(f"{name} {kind}" for name, kind in rows.columns.items())
-    return _failure(f"it cannot be evaluated ({type(error).__name__}); compare it with the column types: {types}")
+    return _failure(f"it cannot be evaluated ({error}); compare it with the column types: {types}")
 
 
-def _prepare(connection: duckdb.DuckDBPyConnection) -> None:
-    connection.execute("SET TimeZone = 'UTC'")
-    # a name that no table has must not find a Python variable
-    connection.execute("SET python_enable_replacements = false")
-
-
-def _columns(connection: duckdb.DuckDBPyConnection, source: str) -> dict[str, str]:
-    return {name: kind for name, kind, *_ in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}  # noqa: S608 - quoted
-
-
-def _filter(
+def partition_filter(
     table: str, columns: Mapping[str, str], column: str | None, partition: str | date | None
 ) -> tuple[str, tuple[Any, ...]]:
+    """
+    Return the ``WHERE`` that leaves the rows of one day (or value), and its values; nothing when ``partition`` is None.
+
+    :raises ConfigurationError: there is no such column, or the day is none.
+    """
     if partition is None:
         return "", ()
     column = column or PARTITION_COLUMN
@@ -305,32 +305,3 @@ def _day(partition: str | date) -> date:
         return date.fromisoformat(str(partition))
     except ValueError:
         raise ConfigurationError(f"Partition {str(partition)!r} is not a day: write it as YYYY-MM-DD.") from None
-
-
-def _resolve_tables(
-    connection: duckdb.DuckDBPyConnection, catalog: Catalog, table: str, branch: str | None, query: str
-) -> None:
-    from airflow_provider_phlo.iceberg.duckdb import assert_read_only, connect, referenced_tables
-
-    assert_read_only(query)
-    namespace = table.rpartition(".")[0]
-    named = {name if "." in name else f"{namespace}.{name}" for name in referenced_tables(query)}
-    connect(catalog, tables=sorted(named - {table}), branch=branch, connection=connection)
-    connection.execute(f"SET search_path = {literal(quote_identifier(namespace))}")
-
-
-def _resolve_frame(connection: duckdb.DuckDBPyConnection, table: str | None, query: str) -> None:
-    from airflow_provider_phlo.iceberg.duckdb import assert_read_only, referenced_tables
-
-    assert_read_only(query)
-    named = referenced_tables(query) - {FRAME}
-    if len(named) > 1:
-        named -= {table} if table else set()
-        raise ConfigurationError(
-            f"The query names {', '.join(sorted(named))}: on a data frame it can read one table only."
-        )
-    for name in named:
-        namespace = name.rpartition(".")[0]
-        if namespace:
-            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(namespace)}")
-        connection.execute(f"CREATE OR REPLACE VIEW {quote(name)} AS SELECT * FROM {quote_identifier(FRAME)}")  # noqa: S608 - quoted

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any, ClassVar, get_origin
 
 from pandera.api.dataframe.model_components import FieldInfo
 from pandera.pandas import DataFrameModel, Field
+
+from airflow_provider_phlo.schemas import dtypes  # noqa: F401 - tells Pandera of time and UUID
 
 
 class PhloSchema(DataFrameModel):
@@ -44,3 +47,39 @@ def _is_underscored(cls: type, name: str, annotation: Any) -> bool:
     if isinstance(annotation, str):
         return not annotation.startswith(("ClassVar", "typing.ClassVar"))
     return annotation is not ClassVar and get_origin(annotation) is not ClassVar
+
+
+def make_model(
+    class_name: str,
+    columns: Mapping[str, tuple[Any, Mapping[str, Any]]],
+    doc: str | None = None,
+    module: str = __name__,
+) -> type[PhloSchema]:
+    """
+    Return a model with ``columns``, whatever their names.
+
+    :param columns: of each column its annotation, and the arguments of its ``Field``; ``checks`` beside them.
+    :param module: what the class gives as its module.
+    """
+    namespace: dict[str, Any] = {"__annotations__": {}, "__module__": module, "__doc__": doc}
+    for position, (name, (annotation, options)) in enumerate(columns.items()):
+        arguments = {key: value for key, value in options.items() if key != "checks"}
+        attribute = name
+        if not _is_attribute(name, class_name, columns):
+            attribute, arguments["alias"] = _unused(f"column_{position}", columns), name
+        field = Field(**arguments)
+        field.checks = [*field.checks, *options.get("checks", ())]
+        namespace["__annotations__"][attribute] = annotation
+        namespace[attribute] = field
+    return type(class_name, (PhloSchema,), namespace)
+
+
+def _is_attribute(name: str, class_name: str, columns: Mapping[str, Any]) -> bool:
+    """Return whether a class can have the attribute ``name``, and Pandera does not need it itself."""
+    if not name.isidentifier() or name.startswith(("__", f"_{class_name.lstrip('_')}__")) or hasattr(PhloSchema, name):
+        return False
+    return not (name.startswith("_") and f"field_{name}" in columns)
+
+
+def _unused(name: str, columns: Mapping[str, Any]) -> str:
+    return _unused(f"{name}_", columns) if name in columns else name

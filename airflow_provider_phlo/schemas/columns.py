@@ -5,17 +5,22 @@ from __future__ import annotations
 import datetime
 import decimal
 import typing
+import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from pandera.errors import SchemaInitError
 from pandera.pandas import DataFrameModel, DataFrameSchema
 from pydantic.errors import PydanticUserError
 
 from airflow_provider_phlo.exceptions import SchemaError
+from airflow_provider_phlo.schemas.dtypes import UUID, Time
 from airflow_provider_phlo.schemas.polars_models import is_polars, polars_type
+from airflow_provider_phlo.schemas.types import stored_as
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 # Pandera's own default for a bare ``Decimal`` is scale 0, which would cut every fraction.
@@ -29,12 +34,15 @@ _PYTHON_TYPES: dict[Any, pa.DataType] = {
     bytes: pa.binary(),
     datetime.datetime: TIMESTAMP,
     datetime.date: pa.date32(),
+    datetime.time: pa.time64("us"),
     decimal.Decimal: DECIMAL,
+    uuid.UUID: pa.uuid(),
 }
 _DTYPE_NAMES: dict[str, pa.DataType] = {
     "bool": pa.bool_(),
     "boolean": pa.bool_(),
     "date": pa.date32(),
+    "float16": pa.float32(),
     "float32": pa.float32(),
     "float64": pa.float64(),
     "int8": pa.int32(),
@@ -44,7 +52,12 @@ _DTYPE_NAMES: dict[str, pa.DataType] = {
     "object": pa.string(),
     "str": pa.string(),
     "category": pa.string(),
+    "uint8": pa.int32(),
+    "uint16": pa.int32(),
+    "uint32": pa.int64(),
+    "uint64": pa.decimal128(20, 0),
 }
+_SPELLED = {kind: python.__name__ for python, kind in _PYTHON_TYPES.items()}
 
 
 @dataclass(frozen=True)
@@ -99,7 +112,7 @@ def model_columns(model: type[DataFrameModel]) -> ModelColumns:
     :raises SchemaError: if it is no Pandera model, or a type has no Iceberg counterpart.
     """
     if not (isinstance(model, type) and (issubclass(model, DataFrameModel) or is_polars(model))):
-        raise SchemaError(f"validation_schema must be a Pandera DataFrameModel class, not {model!r}.")
+        raise SchemaError(f"A validation_schema must be a Pandera DataFrameModel class, not {model!r}.")
     hashable: Any = model
     return _model_columns(hashable)
 
@@ -132,26 +145,15 @@ def require_key(declared: ModelColumns, key: tuple[str, ...]) -> None:
 
 
 def _column(model: type[DataFrameModel], name: str, declared: Any) -> Column:
-    info = model.__fields__[name][0]
-    annotation = info.raw_annotation
-    if info.origin is not None and getattr(info.origin, "__module__", "").startswith("pandera"):
-        annotation = info.arg
     metadata = declared.metadata or {}
     if declared.regex:
         raise SchemaError(
             f"{model.__name__}: the pattern {name!r} stands for columns that nobody knows yet: declare each column; "
             "those that are not declared are kept anyway."
         )
-    try:
-        arrow_type = polars_type(declared.dtype) if is_polars(model) else _arrow_type(annotation, declared.dtype)
-    except KeyError:
-        raise SchemaError(
-            f"Column {name!r} of {model.__name__} has type {annotation!r}, which has no Iceberg counterpart: use str, "
-            "int, float, bool, datetime, date, Decimal, bytes, list[…] or a TypedDict."
-        ) from None
     return Column(
         name=name,
-        type=arrow_type,
+        type=_declared_type(model, name, declared.dtype),
         nullable=bool(declared.nullable or not declared.required),
         unique=bool(declared.unique),
         default=declared.default,
@@ -160,8 +162,38 @@ def _column(model: type[DataFrameModel], name: str, declared: Any) -> Column:
     )
 
 
-def _arrow_type(annotation: Any, dtype: Any) -> pa.DataType:
+def _declared_type(model: type[DataFrameModel], name: str, dtype: Any) -> pa.DataType:
+    info = model.__fields__[name][0]
+    where = f"Column {name!r} of {model.__name__}"
+    try:
+        return polars_type(dtype) if is_polars(model) else _arrow_type(info, dtype)
+    except (KeyError, SchemaError):
+        raise SchemaError(
+            f"{where} has type {_annotation(info)!r}, which has no Iceberg counterpart: use str, int, float, bool, "
+            "datetime, date, time, Decimal, UUID, bytes, list[…], a TypedDict, or Annotated[pandas.ArrowDtype, …] with "
+            "an Arrow type that Iceberg has."
+        ) from None
+    except RecursionError:
+        raise SchemaError(
+            f"{where} has a type that contains itself, and Iceberg has no such type: declare it as dict, which is "
+            "stored as JSON text."
+        ) from None
+
+
+def _annotation(info: Any) -> Any:
+    """Return the annotation without Pandera's own ``Series[…]`` and without ``Annotated``."""
+    if info.origin is not None and getattr(info.origin, "__module__", "").startswith("pandera"):
+        return info.arg
+    raw = info.raw_annotation
+    return typing.get_args(raw)[0] if typing.get_origin(raw) is typing.Annotated else raw
+
+
+def _arrow_type(info: Any, dtype: Any) -> pa.DataType:
     """Return the Arrow type of an annotation, or of Pandera's own dtype; KeyError if there is none."""
+    exact = _exact(info.metadata or ()) or getattr(getattr(dtype, "type", None), "pyarrow_dtype", None)
+    if exact is not None and not isinstance(dtype, (Time, UUID)):
+        return stored_as(exact)
+    annotation = _annotation(info)
     precision, scale = getattr(dtype, "precision", None), getattr(dtype, "scale", None)
     if precision is not None and annotation is not decimal.Decimal:
         return pa.decimal128(precision, scale or 0)
@@ -169,19 +201,27 @@ def _arrow_type(annotation: Any, dtype: Any) -> pa.DataType:
         return _PYTHON_TYPES[annotation]
     nested = _nested_type(annotation)
     if nested is not None:
-        return nested
+        return stored_as(nested)
     name = str(dtype).lower()
     if name.startswith("datetime64"):
         return TIMESTAMP
-    return pa.string() if name.startswith("string") else _DTYPE_NAMES[name.removeprefix("u")]
+    if name == "object" and annotation not in (object, np.object_):
+        raise KeyError(annotation)  # to pandas every class that it does not know is an object
+    return pa.string() if name.startswith("string") else _DTYPE_NAMES[name]
+
+
+def _exact(metadata: Iterable[Any]) -> pa.DataType | None:
+    """Return the Arrow type of ``Annotated[…, pyarrow type]``."""
+    return next((item for item in metadata if isinstance(item, pa.DataType)), None)
 
 
 def _nested_type(annotation: Any) -> pa.DataType | None:
-    """Return list and struct types; a bare ``dict`` or ``list`` is JSON text."""
+    """Return list and struct types; a bare ``dict`` or ``list`` and ``dict[…]`` are JSON text."""
     if annotation in (dict, list):
         return pa.string()
     if isinstance(annotation, type) and hasattr(annotation, "__required_keys__"):  # any library's TypedDict
-        return pa.struct([(name, _python_type(kind)) for name, kind in typing.get_type_hints(annotation).items()])
+        hints = typing.get_type_hints(annotation, include_extras=True)
+        return pa.struct([(name, _python_type(kind)) for name, kind in hints.items()])
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is list:
         return pa.list_(_python_type(arguments[0]))
@@ -189,8 +229,13 @@ def _nested_type(annotation: Any) -> pa.DataType | None:
 
 
 def _python_type(annotation: Any) -> pa.DataType:
-    arguments = [argument for argument in typing.get_args(annotation) if argument is not type(None)]
-    if typing.get_origin(annotation) not in (list, dict, None) and len(arguments) == 1:
+    """Return the type of a member: ``None`` beside it, ``NotRequired`` and the like change nothing."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        exact = _exact(arguments[1:])
+        return stored_as(exact) if exact is not None else _python_type(arguments[0])
+    arguments = tuple(argument for argument in arguments if argument is not type(None))
+    if origin not in (list, dict, None) and len(arguments) == 1:
         return _python_type(arguments[0])
     return _PYTHON_TYPES[annotation] if annotation in _PYTHON_TYPES else _required(_nested_type(annotation), annotation)
 
@@ -199,6 +244,19 @@ def _required(found: pa.DataType | None, annotation: Any) -> pa.DataType:
     if found is None:
         raise KeyError(annotation)
     return found
+
+
+def spelled(kind: pa.DataType) -> str:
+    """Return what an author writes for a column of type ``kind``: ``str``, ``list[int]``, ``Annotated[…]``."""
+    if kind in _SPELLED:
+        return _SPELLED[kind]
+    if pa.types.is_list(kind) and kind.value_field.nullable:
+        element = spelled(kind.value_type)
+        if not element.startswith("Annotated"):
+            return f"list[{element}]"
+    if pa.types.is_struct(kind) and all(item.nullable and not item.metadata for item in kind):
+        return "TypedDict"
+    return f"Annotated[pd.ArrowDtype, {kind}]"
 
 
 def load_model(reference: Any) -> type[DataFrameModel]:
@@ -217,5 +275,5 @@ def load_model(reference: Any) -> type[DataFrameModel]:
         return getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise SchemaError(
-            f"validation_schema {reference!r} cannot be loaded ({error}): write 'package.module:Class'."
+            f"The schema {reference!r} cannot be loaded ({error}): write 'package.module:Class'."
         ) from error

@@ -218,7 +218,7 @@ def _plain(values: Array) -> Array:
         return _decoded(values)
     if isinstance(kind, pa.BaseExtensionType):
         return _as_text(values.to_pylist())
-    wanted = _plain_type(kind)
+    wanted = pa.binary() if pa.types.is_fixed_size_binary(kind) else _plain_type(kind)
     if wanted == kind:
         return values
     return pc.cast(values, wanted, safe=not pa.types.is_temporal(kind))

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import logging
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pandera.api.checks import Check
 from pandera.engines.pandas_engine import DateTime, Decimal
-from pandera.pandas import Field
 
 from airflow_provider_phlo.exceptions import SchemaError
-from airflow_provider_phlo.schemas.base import PhloSchema
+from airflow_provider_phlo.schemas.base import PhloSchema, make_model
 from airflow_provider_phlo.schemas.columns import DECIMAL
+from airflow_provider_phlo.schemas.constraints import constraints
+from airflow_provider_phlo.schemas.dbt_tests import KNOWN_TESTS, UNCERTAIN, Test, sql_literal, tests_of
+
+log = logging.getLogger(__name__)
+_SKIPPED = "__skipped_tests__"
 
 _DATA_TYPES: dict[type, tuple[str, ...]] = {
     str: ("char", "character", "character varying", "json", "nvarchar", "string", "text", "uuid", "varchar"),
@@ -43,22 +49,23 @@ _SUFFIXES: tuple[tuple[tuple[str, ...], type], ...] = (
     (("_count", "_amount", "_num", "_qty"), int),
     (("_pct", "_percent"), float),
 )
-_RANGE_TESTS = ("dbt_expectations.expect_column_values_to_be_between", "dbt_utils.accepted_range")
-_UNCERTAIN = object()
 
 
 @dataclass(frozen=True)
-class _Test:
+class SkippedTest:
     """
-    A test of a column.
+    A test in the YAML that constrains nothing in the class.
 
-    :param binding: whether it holds for every row that the model may have; one that is disabled, only warns, or looks
-        at some rows does not.
+    :param column: its column; None for a test of the model.
+    :param reason: why.
     """
 
-    name: str
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    binding: bool = True
+    column: str | None
+    test: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.column or 'the model'}: {self.test} ({self.reason})"
 
 
 def dbt_model_to_pandera(path: str | Path, model: str, class_name: str | None = None) -> type[PhloSchema]:
@@ -66,14 +73,17 @@ def dbt_model_to_pandera(path: str | Path, model: str, class_name: str | None = 
     Return the Pandera model of a dbt model: its columns, types, tests and descriptions.
 
     ``not_null``, ``unique``, ``accepted_values``, ``dbt_expectations.expect_column_values_to_be_between`` and
-    ``dbt_utils.accepted_range`` become constraints; a column without ``not_null`` is nullable. Tests that are
-    disabled, only warn, or have a ``where`` constrain nothing, and neither do bounds that are SQL expressions. A type
-    is ``data_type``, else what the name says, else what the values of the tests say, else str.
+    ``dbt_utils.accepted_range`` become constraints; a column without ``not_null`` is nullable. Ranges and values with
+    ``severity: warn`` become rules that only warn. What constrains nothing is said in the log, and by
+    :func:`skipped_tests`: unknown tests, those that are disabled, have a ``where`` or a bound that is a SQL
+    expression, and ``not_null`` and ``unique`` that only warn. A type is ``data_type``, else what the name says, else
+    what the values of the tests say, else str.
 
     :param path: a YAML file with ``models:``.
     :param model: the name of one of them.
     :param class_name: the name of the class; by default the model's in CamelCase.
-    :raises SchemaError: if the file or the model is missing or cannot be understood.
+    :raises SchemaError: if the file or the model is missing or cannot be understood, or tests of a column contradict
+        each other or its type.
     """
     path = Path(path)
     found = _model(path, model)
@@ -81,19 +91,37 @@ def dbt_model_to_pandera(path: str | Path, model: str, class_name: str | None = 
     columns = _named(found.get("columns") or [], f"columns of {where}")
     if not columns:
         raise SchemaError(f"The {where} declares no columns: list them there, each with its name.")
-    namespace: dict[str, Any] = {"__annotations__": {}, "__module__": __name__, "__doc__": _text(found)}
-    for position, (name, column) in enumerate(columns.items()):
-        annotation, options = _column(name, column, f"column {name!r} of {where}")
-        attribute = name
-        if not name.isidentifier() or name.startswith("__") or hasattr(PhloSchema, name):
-            # no attribute of a class, or one that Pandera needs itself
-            attribute, options["alias"] = f"column_{position}", name
-        namespace["__annotations__"][attribute] = annotation
-        namespace[attribute] = Field(**options)
-    return type(class_name or _camel_case(model), (PhloSchema,), namespace)
+    skipped = [SkippedTest(None, test.name, "it is about the model") for test in tests_of(found, where)]
+    fields = {name: _column(name, column, f"column {name!r} of {where}", skipped) for name, column in columns.items()}
+    if skipped:
+        log.info("The %s has tests that constrain nothing in its class: %s", where, "; ".join(map(str, skipped)))
+    made = make_model(class_name or _camel_case(model), fields, doc=_text(found), module=__name__)
+    setattr(made, _SKIPPED, tuple(skipped))
+    return made
+
+
+def skipped_tests(model: type) -> tuple[SkippedTest, ...]:
+    """Return the tests that :func:`dbt_model_to_pandera` could not turn into constraints of ``model``."""
+    return getattr(model, _SKIPPED, ())
+
+
+def model_names(path: Path) -> list[str]:
+    """
+    Return the names of the models that a YAML file describes.
+
+    :raises SchemaError: if it cannot be read.
+    """
+    return list(_models(path))
 
 
 def _model(path: Path, name: str) -> Mapping[str, Any]:
+    known = _models(path)
+    if name not in known:
+        raise SchemaError(f"There is no model {name!r} in {path}: it has {', '.join(known) or 'no models'}.")
+    return known[name]
+
+
+def _models(path: Path) -> dict[str, Mapping[str, Any]]:
     try:
         content = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - safe
     except OSError as error:
@@ -101,39 +129,70 @@ def _model(path: Path, name: str) -> Mapping[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SchemaError(f"The dbt YAML {path} is no valid YAML: {error}") from error
     models = content.get("models") if isinstance(content, dict) else None
-    known = _named(models or [], f"models in {path}")
-    if name not in known:
-        raise SchemaError(f"There is no model {name!r} in {path}: it has {', '.join(known) or 'no models'}.")
-    return known[name]
+    return _named(models or [], f"models in {path}")
 
 
 def _named(items: Any, what: str) -> dict[str, Mapping[str, Any]]:
     if not isinstance(items, list) or not all(isinstance(item, dict) and item.get("name") for item in items):
         raise SchemaError(f"The {what} must be a list of mappings, each with a name.")
-    return {str(item["name"]): item for item in items}
+    names = [str(item["name"]) for item in items]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise SchemaError(f"The {what} name {', '.join(repeated)} more than once: keep one of them.")
+    return dict(zip(names, items, strict=True))
 
 
-def _column(name: str, column: Mapping[str, Any], where: str) -> tuple[Any, dict[str, Any]]:
-    """Return a column's annotation and the arguments of its ``Field``."""
-    tests = list(_tests(column, where))
+def _column(name: str, column: Mapping[str, Any], where: str, skipped: list[SkippedTest]) -> tuple[Any, dict[str, Any]]:
+    """Return a column's annotation and the arguments of its ``Field``; add to ``skipped`` what is in neither."""
+    tests = list(tests_of(column, where))
     kind, precision = _kind(name, column, tests, where)
-    binding = [test for test in tests if test.binding]
-    constraints: dict[str, Any] = {}
-    for test in binding:
-        if test.name == "accepted_values":
-            constraints.update(_accepted(test, kind, where))
-        elif test.name in _RANGE_TESTS:
-            constraints.update(_bounds(test, kind))
-    annotation, dtype = _annotation(kind, precision, constrained=bool(constraints))
-    names = {test.name for test in binding}
+    simple: set[str] = set()
+    checks: list[Check] = []
+    for test in tests:
+        reason = _skips(test)
+        if reason:
+            skipped.append(SkippedTest(name, test.name, reason))
+        elif test.name in ("not_null", "unique"):
+            simple.add(test.name)
+        else:
+            found, left_out = _checks(test, kind, where)
+            checks += found
+            skipped += [SkippedTest(name, test.name, reason) for reason in left_out]
+    annotation, dtype = _annotation(kind, precision, constrained=bool(checks))
     options = {
-        "nullable": "not_null" not in names,
-        "unique": "unique" in names,
+        "nullable": "not_null" not in simple,
+        "unique": "unique" in simple,
         "description": _text(column),
         "metadata": {"pii": True} if _is_pii(column) else None,
         "dtype_kwargs": dtype,
+        "checks": [check for check in checks if check.raise_warning],
     }
-    return annotation, {**options, **constraints}
+    return annotation, {**options, **_field_arguments(checks, where)}
+
+
+def _skips(test: Test) -> str:
+    """Return why a test constrains nothing; empty if it does."""
+    if test.name not in KNOWN_TESTS:
+        return "unknown test"
+    if test.warns and test.name in ("not_null", "unique"):
+        return "it only warns"
+    return test.inactive
+
+
+def _field_arguments(checks: Sequence[Check], where: str) -> dict[str, Any]:
+    """Return what all tests together say, as ``Field`` takes it."""
+    found = constraints(checks)
+    contradiction = found.contradiction()
+    if contradiction:
+        raise SchemaError(f"The tests of {where} contradict each other: {contradiction}. Correct them in the YAML.")
+    arguments: dict[str, Any] = {}
+    if found.allowed is not None:
+        arguments["isin"] = list(found.allowed)
+    if found.low is not None:
+        arguments["gt" if found.low.exclusive else "ge"] = found.low.value
+    if found.high is not None:
+        arguments["lt" if found.high.exclusive else "le"] = found.high.value
+    return arguments
 
 
 def _annotation(
@@ -161,36 +220,8 @@ def _is_pii(column: Mapping[str, Any]) -> bool:
     )
 
 
-def _tests(column: Mapping[str, Any], where: str) -> Iterator[_Test]:
-    for key in ("tests", "data_tests"):
-        declared = column.get(key) or []
-        if not isinstance(declared, list):
-            raise SchemaError(f"The {key} of {where} must be a list.")
-        for test in declared:
-            if isinstance(test, str):
-                yield _Test(test.removeprefix("dbt."))
-            elif isinstance(test, dict) and test:
-                yield _test(test, where)
-            else:
-                raise SchemaError(f"A test of {where} is neither a name nor a mapping.")
-
-
-def _test(declared: Mapping[str, Any], where: str) -> _Test:
-    """Read ``{name: arguments}`` and ``{test_name: name, …}``, with arguments beside or below ``arguments:``."""
-    name, body = declared.get("test_name"), dict(declared)
-    if name is None:
-        name, body = next((str(key), value or {}) for key, value in declared.items())
-    if not isinstance(body, dict):
-        raise SchemaError(f"The test {name} of {where} must be a mapping of its arguments.")
-    arguments = {**body, **(body.get("arguments") or {})}
-    config = {**body, **(body.get("config") or {})}
-    conditional = config.get("where") or arguments.get("row_condition")
-    binding = not conditional and config.get("enabled", True) and str(config.get("severity", "")).lower() != "warn"
-    return _Test(name.removeprefix("dbt."), arguments, bool(binding))
-
-
 def _kind(
-    name: str, column: Mapping[str, Any], tests: Sequence[_Test], where: str
+    name: str, column: Mapping[str, Any], tests: Sequence[Test], where: str
 ) -> tuple[type, tuple[int, int] | None]:
     """Return a column's Python type; of a decimal, precision and scale too."""
     declared = column.get("data_type")
@@ -199,7 +230,7 @@ def _kind(
     for suffixes, kind in _SUFFIXES:
         if name.lower().endswith(suffixes):
             return kind, None
-    return _kind_of_values([value for test in tests for value in _values(test)]), None
+    return _kind_of_values([value for test in tests for value in test.values()]), None
 
 
 def _declared_kind(declared: str, where: str) -> tuple[type, tuple[int, int] | None]:
@@ -215,76 +246,64 @@ def _declared_kind(declared: str, where: str) -> tuple[type, tuple[int, int] | N
     return kind, (int(given[1]), int(given[2] or 0)) if given else (DECIMAL.precision, DECIMAL.scale)
 
 
-def _values(test: _Test) -> list[Any]:
-    """Return what a test says about the values of its column."""
-    if test.name == "accepted_values":
-        values = test.arguments.get("values")
-        quoted = test.arguments.get("quote", True)
-        return [value if quoted else _sql_literal(value) for value in (values if isinstance(values, list) else [])]
-    if test.name in _RANGE_TESTS:
-        bounds = (test.arguments.get("min_value"), test.arguments.get("max_value"))
-        return [_sql_literal(value) for value in bounds if value is not None]
-    return []
-
-
-def _sql_literal(value: Any) -> Any:
-    """Return the value of a literal that stands in SQL as it is written; ``_UNCERTAIN`` for another expression."""
-    if not isinstance(value, str):
-        return value
-    text = value.strip()
-    if len(text) > 1 and text[0] == text[-1] == "'":
-        return text[1:-1].replace("''", "'")
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    for parse in (int, float):
-        try:
-            return parse(text)
-        except ValueError:
-            continue
-    return _UNCERTAIN
-
-
 def _kind_of_values(values: Sequence[Any]) -> type:
-    kinds = {type(value) for value in values if value is not _UNCERTAIN}
+    kinds = {type(value) for value in values if value is not UNCERTAIN}
     if kinds == {int, float}:
         return float
     kind = kinds.pop() if len(kinds) == 1 else str
     return kind if kind in _TYPE_OF_NAME.values() else str
 
 
-def _accepted(test: _Test, kind: type, where: str) -> dict[str, Any]:
-    values = _values(test)
+def _checks(test: Test, kind: type, where: str) -> tuple[list[Check], list[str]]:
+    """Return the checks of a test of values, and why parts of it are no check."""
+    return _accepted(test, kind, where) if test.name == "accepted_values" else _bounds(test, kind, where)
+
+
+def _accepted(test: Test, kind: type, where: str) -> tuple[list[Check], list[str]]:
+    values = test.values()
     if not values:
         raise SchemaError(f"The test accepted_values of {where} lists no values.")
-    if _UNCERTAIN in values:
-        return {}
+    if UNCERTAIN in values:
+        return [], ["a value is a SQL expression"]
     accepted = [_convert(value, kind) for value in values]
-    if _UNCERTAIN in accepted:
+    if UNCERTAIN in accepted:
         raise SchemaError(f"accepted_values of {where} are no {kind.__name__}: set the column's data_type.")
-    return {"isin": accepted}
+    return [Check.isin(accepted, raise_warning=test.warns)], []
 
 
-def _bounds(test: _Test, kind: type) -> dict[str, Any]:
-    """Return the bounds as ``Field`` takes them: inclusive unless the test says otherwise."""
+def _bounds(test: Test, kind: type, where: str) -> tuple[list[Check], list[str]]:
+    """Return the bounds: inclusive unless the test says otherwise."""
     strict = test.arguments.get("strictly", False) or not test.arguments.get("inclusive", True)
-    bounds = {}
-    for argument, option in (("min_value", "gt" if strict else "ge"), ("max_value", "lt" if strict else "le")):
-        value = _sql_literal(test.arguments.get(argument))
-        # numbers compare with texts in no way that anybody means
-        bound = _UNCERTAIN if value is None or (kind is str and not isinstance(value, str)) else _convert(value, kind)
-        if bound is not _UNCERTAIN:
-            bounds[option] = bound
-    return bounds
+    checks, left_out = [], []
+    ends = (("min_value", Check.gt if strict else Check.ge), ("max_value", Check.lt if strict else Check.le))
+    for argument, check in ends:
+        value = sql_literal(test.arguments.get(argument))
+        if value is None:
+            continue
+        if value is UNCERTAIN:
+            left_out.append(f"{argument} is a SQL expression")
+        elif kind is str and not isinstance(value, str):
+            left_out.append("numbers do not bound text")
+        else:
+            checks.append(check(_bound(value, kind, argument, test, where), raise_warning=test.warns))
+    return checks, left_out
+
+
+def _bound(value: Any, kind: type, argument: str, test: Test, where: str) -> Any:
+    bound = _convert(value, kind)
+    if bound is UNCERTAIN:
+        raise SchemaError(f"{argument} of {test.name} of {where} is no {kind.__name__}: correct it or the data_type.")
+    return bound
 
 
 def _convert(value: Any, kind: type) -> Any:
-    """Return ``value`` as the column's values compare with it; ``_UNCERTAIN`` if it is of another kind."""
-    if value is _UNCERTAIN:
+    """Return ``value`` as the column's values compare with it; ``UNCERTAIN`` if it is of another kind."""
+    if value is UNCERTAIN:
         return value
     try:
         return _CONVERTERS.get(kind, kind)(value)
     except (ValueError, TypeError, KeyError, OverflowError, decimal.InvalidOperation):
-        return _UNCERTAIN
+        return UNCERTAIN
 
 
 def _utc_moment(value: Any) -> datetime.datetime:

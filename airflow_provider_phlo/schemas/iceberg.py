@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import chain, count
-from typing import Any
+from typing import Annotated, Any
 
+import pandas as pd
 import pyarrow as pa
-from pandera.pandas import Column as PanderaColumn
-from pandera.pandas import DataFrameModel, DataFrameSchema
+from pandera.pandas import DataFrameModel
 from pyiceberg.schema import Schema
-from pyiceberg.types import (
-    BinaryType,
-    BooleanType,
-    DateType,
-    DecimalType,
-    DoubleType,
-    FloatType,
-    IcebergType,
-    IntegerType,
-    ListType,
-    LongType,
-    NestedField,
-    StringType,
-    StructType,
-    TimestampType,
-    TimestamptzType,
-    TimeType,
-    UUIDType,
-)
+from pyiceberg.table import Table
+from pyiceberg.types import NestedField
 
 from airflow_provider_phlo.exceptions import SchemaError
+from airflow_provider_phlo.schemas.base import PhloSchema, make_model
 from airflow_provider_phlo.schemas.columns import TIMESTAMP, model_columns
+from airflow_provider_phlo.schemas.types import arrow_type, iceberg_field, iceberg_type
 
 FIRST_METADATA_ID = 100
 METADATA_FIELDS: tuple[tuple[str, pa.DataType, str], ...] = (
@@ -44,25 +29,6 @@ METADATA_FIELDS: tuple[tuple[str, pa.DataType, str], ...] = (
 )
 METADATA_COLUMNS = tuple(name for name, _, _ in METADATA_FIELDS)
 
-_SIMPLE: tuple[tuple[Any, IcebergType], ...] = (
-    (pa.types.is_boolean, BooleanType()),
-    (pa.types.is_int64, LongType()),
-    (pa.types.is_uint32, LongType()),
-    (pa.types.is_uint64, DecimalType(20, 0)),
-    (pa.types.is_integer, IntegerType()),
-    (pa.types.is_float64, DoubleType()),
-    (pa.types.is_floating, FloatType()),
-    (pa.types.is_date, DateType()),
-    (pa.types.is_time, TimeType()),
-    (pa.types.is_string, StringType()),
-    (pa.types.is_large_string, StringType()),
-    (pa.types.is_string_view, StringType()),
-    (pa.types.is_binary, BinaryType()),
-    (pa.types.is_large_binary, BinaryType()),
-    (lambda kind: isinstance(kind, pa.UuidType), UUIDType()),
-    (pa.types.is_fixed_size_binary, BinaryType()),
-)
-
 
 def pandera_to_iceberg(model: type[DataFrameModel], *, metadata_columns: bool = True) -> Schema:
     """
@@ -71,9 +37,11 @@ def pandera_to_iceberg(model: type[DataFrameModel], *, metadata_columns: bool = 
     A catalog may assign ids of its own when it creates the table.
 
     :param metadata_columns: whether to add ``_dlt_*``, ``_cascade_ingested_at`` and ``_phlo_*``.
+    :raises SchemaError: if a type has no Iceberg counterpart, or a column has the name of a metadata column.
     """
     last = FIRST_METADATA_ID + len(METADATA_FIELDS)
     ids = chain(range(1, FIRST_METADATA_ID), count(last))  # a wide or deep model goes on after the metadata
+    declared = model_columns(model)
     fields = [
         NestedField(
             next(ids),
@@ -82,69 +50,53 @@ def pandera_to_iceberg(model: type[DataFrameModel], *, metadata_columns: bool = 
             required=not column.nullable,
             doc=column.description,
         )
-        for column in model_columns(model).columns
+        for column in declared.columns
     ]
-    if metadata_columns:
-        fields += [
-            NestedField(FIRST_METADATA_ID + position, name, iceberg_type(kind, ids), required=False, doc=doc)
-            for position, (name, kind, doc) in enumerate(METADATA_FIELDS)
-        ]
-    return Schema(*fields)
+    if not metadata_columns:
+        return Schema(*fields)
+    taken = [name for name in METADATA_COLUMNS if name in declared]
+    if taken:
+        raise SchemaError(
+            f"{model.__name__} declares {', '.join(taken)}, which is added to every table: leave it out, or write with "
+            "add_metadata_columns=False."
+        )
+    metadata = (
+        NestedField(FIRST_METADATA_ID + position, name, iceberg_type(kind, ids), required=False, doc=doc)
+        for position, (name, kind, doc) in enumerate(METADATA_FIELDS)
+    )
+    return Schema(*fields, *metadata)
 
 
 def arrow_to_iceberg(fields: Iterable[pa.Field]) -> Schema:
     """Return the Iceberg schema of Arrow ``fields``, all optional."""
     ids = count(1)
-    return Schema(*[NestedField(next(ids), item.name, iceberg_type(item.type, ids), required=False) for item in fields])
+    return Schema(*[iceberg_field(next(ids), item.with_nullable(True), ids) for item in fields])
 
 
-def iceberg_type(kind: pa.DataType, ids: Iterator[int]) -> IcebergType:
+def iceberg_to_pandera(
+    schema: Schema | Table, class_name: str = "TableSchema", *, metadata_columns: bool = False
+) -> type[PhloSchema]:
     """
-    Return the Iceberg type of an Arrow type.
+    Return a Pandera model of the rows of a table: names, exact types, nullability and descriptions.
 
-    :param ids: where nested fields take their ids from.
-    :raises SchemaError: if Iceberg has no such type.
+    It can be subclassed, and used wherever a model can: as ``validation_schema``, in ``SchemaCheck``, or back in
+    :func:`pandera_to_iceberg`, which gives the same schema.
+
+    :param schema: an Iceberg schema, or a table, whose current schema is taken.
+    :param metadata_columns: whether ``_dlt_*``, ``_cascade_ingested_at`` and ``_phlo_*`` are columns of the model.
+    :raises SchemaError: if a column has a type that only Iceberg's format version 3 has.
     """
-    for matches, found in _SIMPLE:
-        if matches(kind):
-            return found
-    if pa.types.is_timestamp(kind):
-        return TimestamptzType() if kind.tz else TimestampType()
-    if pa.types.is_decimal(kind):
-        return DecimalType(kind.precision, kind.scale)
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return ListType(next(ids), iceberg_type(kind.value_type, ids), element_required=False)
-    if pa.types.is_struct(kind):
-        return StructType(*[NestedField(next(ids), item.name, iceberg_type(item.type, ids)) for item in kind])
-    if pa.types.is_dictionary(kind):
-        return iceberg_type(kind.value_type, ids)
-    raise SchemaError(f"Arrow type {kind} has no Iceberg counterpart: convert the column in a transform.")
+    fields = schema.schema().fields if isinstance(schema, Table) else schema.fields
+    columns: dict[str, tuple[Any, dict[str, Any]]] = {
+        item.name: (_annotation(item), {"nullable": not item.required, "description": item.doc})
+        for item in fields
+        if metadata_columns or item.name not in METADATA_COLUMNS
+    }
+    return make_model(class_name, columns)
 
 
-_PANDERA_TYPES: dict[type[IcebergType], str] = {
-    BooleanType: "boolean",
-    IntegerType: "Int32",
-    LongType: "Int64",
-    FloatType: "float32",
-    DoubleType: "float64",
-    StringType: "string",
-    DateType: "date",
-    TimestampType: "datetime64[us]",
-    TimestamptzType: "datetime64[us, UTC]",
-}
-
-
-def iceberg_to_pandera(schema: Schema) -> DataFrameSchema:
-    """Return a Pandera schema that accepts the rows of a table with ``schema``; metadata fields are left out."""
-    return DataFrameSchema(
-        {
-            item.name: PanderaColumn(
-                _PANDERA_TYPES.get(type(item.field_type)),
-                nullable=not item.required,
-                description=item.doc,
-                coerce=True,
-            )
-            for item in schema.fields
-            if item.name not in METADATA_COLUMNS
-        }
-    )
+def _annotation(item: NestedField) -> Any:
+    try:
+        return Annotated[pd.ArrowDtype, arrow_type(item.field_type)]
+    except SchemaError as error:
+        raise SchemaError(f"Column {item.name!r}: {error}") from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -120,6 +121,13 @@ def _bytes(value: Any) -> bytes:
     return value.encode() if isinstance(value, str) else bytes(memoryview(value))
 
 
+def _uuid(value: Any) -> bytes:
+    """Read a UUID: its text, its 16 bytes, or the thing itself."""
+    if isinstance(value, uuid.UUID):
+        return value.bytes
+    return (uuid.UUID(value.strip()) if isinstance(value, str) else uuid.UUID(bytes=_bytes(value))).bytes
+
+
 def _list_of(kind: pa.DataType) -> Converter:
     convert = converter(kind)
 
@@ -144,6 +152,17 @@ def _struct_of(fields: list[pa.Field]) -> Converter:
     return read
 
 
+def _map_of(kind: pa.MapType) -> Converter:
+    convert_key, convert = converter(kind.key_type), converter(kind.item_type)
+
+    def read(value: Any) -> list[tuple[Any, Any]]:
+        found = orjson.loads(value) if isinstance(value, str) else value
+        pairs = found.items() if isinstance(found, Mapping) else found
+        return [(convert_key(key), None if item is None else convert(item)) for key, item in pairs]
+
+    return read
+
+
 _CONVERTERS: tuple[tuple[Callable[[pa.DataType], bool], Converter, str], ...] = (
     (pa.types.is_string, text, "text"),
     (pa.types.is_integer, _integer, "integer"),
@@ -154,6 +173,8 @@ _CONVERTERS: tuple[tuple[Callable[[pa.DataType], bool], Converter, str], ...] = 
     (pa.types.is_time, _time, "time"),
     (pa.types.is_decimal, _decimal, "decimal"),
     (pa.types.is_binary, _bytes, "bytes"),
+    (pa.types.is_fixed_size_binary, _bytes, "bytes"),
+    (lambda kind: isinstance(kind, pa.UuidType), _uuid, "uuid"),
 )
 
 
@@ -169,6 +190,8 @@ def converter(kind: pa.DataType) -> Converter:
         return _list_of(kind.value_type)
     if pa.types.is_struct(kind):
         return _struct_of(list(kind))
+    if pa.types.is_map(kind):
+        return _map_of(kind)
     for matches, convert, _ in _CONVERTERS:
         if matches(kind):
             return convert

@@ -16,6 +16,15 @@ SLOTS = 24 * 3600 // SLOT_SECONDS
 # mg/dL a reading (5 minutes) from which Nightscout draws an arrow so steep
 STEEPNESS = ((15, "Double{}"), (10, "Single{}"), (5, "FortyFive{}"))
 BAD_SLOT = 100
+# what sensors and uploaders get wrong, one of these a day
+FAULTS: tuple[tuple[str, Any], ...] = (
+    ("sgv", 5000),
+    ("sgv", None),
+    ("sgv", "HIGH"),
+    ("sgv", -1),
+    ("dateString", "yesterday noon"),
+    ("utcOffset", "UTC+1"),
+)
 
 
 def entries_of(day: date, seed: int) -> list[Entry]:
@@ -25,9 +34,14 @@ def entries_of(day: date, seed: int) -> list[Entry]:
     seconds = [midnight + offset + slot * SLOT_SECONDS for slot in range(SLOTS)]
     readings = [_entry(seed, second, _level(seed, second)) for second in seconds]
     bad = _entry(seed, seconds[BAD_SLOT] + SLOT_SECONDS // 2, _level(seed, seconds[BAD_SLOT]))
-    bad["sgv"] = 5000 if day.toordinal() % 2 else None
+    bad.update([FAULTS[day.toordinal() % len(FAULTS)]])
     readings.insert(BAD_SLOT + 1, bad)
     return readings
+
+
+def is_broken(entry: Entry) -> bool:
+    """Return whether ``entry`` has one of the faults."""
+    return any(entry[field] == value for field, value in FAULTS)
 
 
 def advance(entries: list[Entry], day: date, seed: int, step: int) -> tuple[list[Entry], list[Entry]]:
@@ -38,7 +52,7 @@ def advance(entries: list[Entry], day: date, seed: int, step: int) -> tuple[list
     :param step: how often time has moved on before.
     """
     rng = Random(f"{seed}/{day}/advance/{step}")
-    good = [entry for entry in entries if isinstance(entry["sgv"], int) and entry["sgv"] < 1000]
+    good = [entry for entry in entries if not is_broken(entry)]
     corrected = []
     for entry in rng.sample(good, min(5, len(good))):
         change = rng.choice((-25, -15, 15, 25))

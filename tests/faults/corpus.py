@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 MEGABYTES = 10 * 1024 * 1024
-EAST = dt.timezone(dt.timedelta(hours=14))
 
 
 def nested(levels: int, leaf: Any = 1) -> Any:
@@ -66,13 +65,19 @@ MAKERS: dict[str, tuple[str, Maker]] = {
     "undeclared nesting": (GOOD, lambda chance, n: record(n, more=nested(chance.randrange(1, 100)))),
     "undeclared mixture": (GOOD, lambda chance, n: record(n, any=chance.choice([1, "x", None, True, [1], {"a": 2}]))),
     "undeclared huge number": (GOOD, lambda chance, n: record(n, any=10 ** chance.randrange(20, 4000))),
-    "undeclared objects": (GOOD, lambda chance, n: record(n, any=chance.choice([uuid.UUID(int=n), Colour.RED, {3}]))),
+    "undeclared objects": (
+        GOOD,
+        lambda chance, n: record(n, any=chance.choice([uuid.UUID(int=n), Colour.RED, {3, 1}])),
+    ),
     "spelled otherwise": (GOOD, lambda chance, n: {name.upper(): value for name, value in record(n).items()}),
     "far future": (GOOD, lambda chance, n: record(n, at="9999-12-31T23:59:59Z")),
-    "a zone": (GOOD, lambda chance, n: record(n, at=dt.datetime(2024, 1, 1, tzinfo=EAST))),
+    "a zone": (
+        GOOD,
+        lambda chance, n: record(n, at=dt.datetime(2024, 1, 1, tzinfo=dt.timezone(dt.timedelta(hours=14)))),
+    ),
     "optional ones are missing": (GOOD, lambda chance, n: {name: record(n)[name] for name in ("id", "n", "at")}),
     # --- wrong types
-    "text for a number": (BAD, lambda chance, n: record(n, n=chance.choice(["many", "", "1.5", "0x10", "1e"]))),
+    "text for a number": (BAD, lambda chance, n: record(n, n=chance.choice(["many", "", "1.5", "0x10", "\u0661e"]))),
     "a fraction for a count": (BAD, lambda chance, n: record(n, n=1.5)),
     "a truth for a number": (BAD, lambda chance, n: record(n, n=True, x=False)),
     "a number for a time": (BAD, lambda chance, n: record(n, at=1705312800)),
@@ -88,8 +93,10 @@ MAKERS: dict[str, tuple[str, Maker]] = {
     "thousands of digits undeclared": (BAD, lambda chance, n: record(n, any=10**5000)),
     "beyond floats": (BAD, lambda chance, n: record(n, x=10**400)),
     "huge decimals": (BAD, lambda chance, n: record(n, n=decimal.Decimal("1e400"))),
-    "decimals that are none": (BAD, lambda chance, n: record(n, n=decimal.Decimal(chance.choice(["NaN", "sNaN"])))),
-    "infinite decimals": (BAD, lambda chance, n: record(n, n=decimal.Decimal("-Infinity"))),
+    "decimals that are none": (
+        BAD,
+        lambda chance, n: record(n, n=decimal.Decimal(chance.choice(["NaN", "sNaN", "Infinity"]))),
+    ),
     # --- rules
     "out of bounds": (BAD, lambda chance, n: record(n, n=5000)),
     "no key": (BAD, lambda chance, n: record(n, id=None)),

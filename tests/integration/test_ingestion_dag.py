@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import urllib.parse
+import urllib.request
 
 import pytest
 
@@ -68,9 +70,35 @@ def test_a_run_publishes_and_tells_what_it_did(airflow, source, run):
     (event,) = airflow.events("ingested", run_id)
     assert wanted.items() <= event.items()
     assert wanted.items() <= published.items()
+    assert event["checks"] == {"run": 2, "passed": 2, "failed": []}
     assert head.summary["phlo.run-id"] == run_id
     log = airflow.log("ingested", run_id, "ingested.ingest")
     assert log.count("write_disposition='replace' of the dlt resource has no effect") == 1
+
+
+def test_checks_are_shown_kept_and_linked(airflow, source, run):
+    source([("shown", 100.0)])
+    run_id, found = run("with_checks_behind")
+    assert set(found.values()) == {"success"}
+    assert "outcome  check " in airflow.log("with_checks_behind", run_id, "ingested_quality")
+    rows = airflow.catalog.load_table("phlo.check_results").scan(f"run_id = '{run_id}'").to_arrow().to_pylist()
+    assert sorted((row["task_id"], row["check_name"]) for row in rows) == [
+        ("ingested.audit", "CountCheck()"),
+        ("ingested.audit", "RangeCheck(value)"),
+        ("ingested_quality", "CountCheck()"),
+        ("ingested_quality", "RangeCheck(value)"),
+    ]
+    assert {row["branch"] == "main" for row in rows if row["task_id"] == "ingested_quality"} == {True}
+    place = f"/dags/with_checks_behind/dagRuns/{run_id}/taskInstances/ingested_quality"
+    links = airflow.api.call("GET", f"{place}/links")["extra_links"]
+    assert links.keys() == {"Check results", "Table"}
+    for link in links.values():
+        assert link.startswith(airflow.api.url), link
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(link, timeout=30) as page:
+            assert page.status == 200
+    assert links["Check results"].endswith(f"/runs/{urllib.parse.quote(run_id)}/tasks/ingested_quality/xcom")
+    (asset,) = airflow.api.call("GET", f"/assets?{links['Table'].partition('?')[2]}")["assets"]
+    assert asset["uri"] == "iceberg://phlo/raw/ingested"
 
 
 def test_a_failed_audit_stops_the_run_and_the_cursor(airflow, source, run):

@@ -95,9 +95,11 @@ def run_ingestion(home, make_context):
         # Airflow renders these from XCom
         tasks["merge"].staged = execute("ingest")
         tasks["publish"].merged = execute("merge")
-        for name in tasks.keys() - {"ingest", "merge", "publish"}:
+        audits = sorted(tasks.keys() - {"ingest", "merge", "publish"})
+        for name in audits:
             tasks[name].branch = results["merge"]["branch"]
             execute(name)
+        tasks["publish"].audited = [results[name] for name in audits]
         execute("publish")
         return results
 

@@ -85,3 +85,8 @@ def test_triggers_a_paused_dag_with_its_conf(api: AirflowApi) -> None:
 def test_refusal_says_what_was_answered(api: AirflowApi) -> None:
     with pytest.raises(TransientError, match=r"404 to GET /api/v2/dags/b/.*not found"):
         api.run_state("b", "r")
+
+
+def test_nobody_answers() -> None:
+    with pytest.raises(TransientError, match="does not answer POST /auth/token"):
+        AirflowApi("http://127.0.0.1:9", "admin", "secret").dag_ids()

@@ -25,9 +25,9 @@ LAYERS = [
     ),
     (5, True, "airflow_api embedded demo demo_report"),
     # from here on Airflow-facing; what reads its configuration is below everything that uses it
-    (6, True, "get_provider_info settings naming runs assets. publishing connections object_store"),
+    (6, True, "get_provider_info settings naming runs audits assets. publishing connections object_store"),
     (7, False, "hooks."),
-    (8, False, "operators.base triggers."),
+    (8, False, "operators.base operators.links triggers."),
     (9, False, "operators. sensors. notifications. dbt"),
     (9, True, "cli. plugins. ui."),
     (10, False, "decorators"),

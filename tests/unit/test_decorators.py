@@ -495,6 +495,32 @@ def test_quality_in_a_dag_is_one_task():
     assert task.partition_column == "_phlo_partition_date"
 
 
+def test_a_check_on_main_may_be_trinos_an_audit_is_not():
+    checks = phlo_quality("readings", [CountCheck(1)], engine="trino", trino_conn_id="mine")(daily_quality.function)
+    with DAG("a", schedule=None):
+        task = checks()
+    assert (task.engine, task.trino_conn_id) == ("trino", "mine")
+    ingestion = declare(audit=checks, engine="trino", trino_conn_id="mine")
+    tasks = {task.task_id: task for task in ingestion.dag().tasks}
+    assert tasks["readings.audit"].engine == "pyiceberg"
+    assert [tasks[f"readings.{name}"].trino_conn_id for name in ("merge", "publish")] == ["mine", "mine"]
+    with pytest.raises(ConfigurationError, match="engine='spark'"):
+        phlo_quality("readings", [CountCheck(1)], engine="spark")(lambda: None)
+
+
+def test_the_asset_event_tells_of_the_audit(run_ingestion, make_context):
+    checks = [CountCheck(1), RangeCheck("value", max_value=1, severity="warn")]
+    ingestion = declare(lambda: [{"id": "a", "value": 2.0}], audit=checks, freshness_hours=(24, 48))
+    publish = {task.task_id: task for task in ingestion.dag().tasks}["readings.publish"]
+    assert "audited" in publish.template_fields
+    results = run_ingestion(ingestion)
+    publish.merged, publish.audited = results["merge"], [results["audit"]]
+    context = make_context(publish)
+    publish.execute(context)
+    (outlet,) = publish.outlets
+    assert context["outlet_events"][outlet].extra["checks"] == {"run": 4, "passed": 3, "failed": ["RangeCheck(value)"]}
+
+
 def test_quality_that_does_not_block_succeeds(run_ingestion, make_context):
     run_ingestion(declare(lambda: [{"id": "a", "value": 2.0}]))
     with DAG("a", schedule=None):

@@ -120,18 +120,35 @@ def test_reads_postgres(server: PostgresServer) -> None:
 
 def test_summary_says_what_the_second_run_brought() -> None:
     text = report.summary(
-        {"raw.a": 1203, "raw.b": 5}, {"raw.a": 1200, "raw.b": 5}, {"reading_date": "2024-01-15", "gmi": 6.849}, {"m": 1}
+        {"raw.a": 1203, "raw.b": 5},
+        {"raw.a": 1200, "raw.b": 5},
+        {("raw.a__quarantine", "x: not_nullable"): 4},
+        {"reading_date": "2024-01-15", "gmi": 6.849},
+        {"m": 1},
     )
     assert "raw.a     1,203  +3 by the second run" in text
     assert "raw.b         5\n" in text
+    assert "raw.a__quarantine         4  x: not_nullable\n" in text
     assert "gmi           6.8\n" in text
 
 
 def test_summary_of_nothing() -> None:
-    assert "no day" in report.summary({}, {}, {}, {})
+    assert "no day" in report.summary({}, {}, {}, {}, {})
 
 
 def test_where_to_look_shows_no_postgres_password(server: PostgresServer) -> None:
     text = report.where_to_look("http://127.0.0.1:1", "admin", "ui-password", server)
     assert "ui-password" in text
     assert server.password not in text
+
+
+def test_says_what_was_set_aside_and_why(tmp_path: Path) -> None:
+    catalog = open_catalog("phlo", embedded_properties(tmp_path))
+    ensure_namespace(catalog, "raw")
+    rows = pa.table({"reason": ["sgv: not_nullable", "sgv: integer", "sgv: integer"]})
+    catalog.create_table("raw.a__quarantine", schema=rows.schema).append(rows)
+    catalog.create_table("raw.a", schema=rows.schema)
+    assert report.quarantined(catalog) == {
+        ("raw.a__quarantine", "sgv: integer"): 2,
+        ("raw.a__quarantine", "sgv: not_nullable"): 1,
+    }

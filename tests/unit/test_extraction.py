@@ -195,7 +195,7 @@ def test_records_of_megabytes_make_small_chunks(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("airflow_provider_phlo.extraction.CHUNK_BYTES", 1000)
     monkeypatch.setattr("airflow_provider_phlo.extraction.PIECE", 1)
     rows = [{"x": "a" * 400}, {"x": {"y": "a" * 400}}, {"x": ["a" * 400]}, {"x": 1}, {"x": 2}]
-    assert [len(chunk) for chunk in chunks(iter(rows), "raw.t", 50)] == [3, 2]
+    assert [len(chunk) for chunk in chunks(iter(rows), "raw.t", 50)] == [2, 3]
     lines = [b"a" * 600] * 5
     assert [len(chunk) for chunk in chunks(iter(lines), "raw.t", 50)] == [2, 2, 1]
     tables = [pa.table({"x": ["a" * 600]})] * 5

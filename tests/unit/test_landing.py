@@ -24,6 +24,7 @@ from airflow_provider_phlo.exceptions import (
 )
 from airflow_provider_phlo.iceberg import branches, commits
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
+from airflow_provider_phlo.iceberg.declared import declared_columns
 from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.ingestion import QUARANTINE_SCHEMA, StagingPlan, stage
 from airflow_provider_phlo.landing import TableDefinition
@@ -256,6 +257,18 @@ def test_the_table_comes_from_the_declared_schema(house: House) -> None:
     types = landing.table_types(house.catalog.load_table(TABLE))
     assert types["v"] == pa.float64()
     assert landing.table_types(None) == {}
+
+
+def test_a_table_knows_its_key_and_its_pii_columns(house: House) -> None:
+    class Person(PhloSchema):
+        k: int
+        email: str = Field(nullable=True, metadata={"pii": True})
+
+    plan, declared = MergePlan(key=("k",)), model_columns(Person)
+    house.run("one", [{"k": 1, "email": "x"}], TableDefinition(TABLE, plan, declared))
+    assert declared_columns(house.catalog.load_table(TABLE)) == (("k",), frozenset({"email"}))
+    house.run("two", [{"k": 1, "email": "y"}], TableDefinition(TABLE, MergePlan(key=("k", "email"))))
+    assert declared_columns(house.catalog.load_table(TABLE)) == (("k", "email"), frozenset({"email"}))
 
 
 def test_options_of_the_definition_reach_a_new_table(house: House) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-HEAVY = {"cosmos", "dbt", "dlt", "duckdb", "pandas", "pandera", "polars", "psycopg", "pyarrow", "pyiceberg", "trino"}
+HEAVY = {"cosmos", "dbt", "dlt", "duckdb", "pandas", "pandera", "polars", "psycopg", "pyarrow", "pyiceberg"}
+HEAVY |= {"sqlglot", "trino"}
 PACKAGE = ROOT / "airflow_provider_phlo"
 PARSED = [
     "airflow_provider_phlo",
@@ -114,6 +115,7 @@ def test_the_wheel_carries_the_package_and_its_entry_points(tmp_path):
     }
     assert dict(entry_points["airflow.plugins"]) == {"phlo": "airflow_provider_phlo.plugins.phlo:PhloPlugin"}
     assert dict(entry_points["console_scripts"]) == {"phlo": "airflow_provider_phlo.cli.main:main"}
+    assert dict(entry_points["phlo.checks"]) == {"threshold_check": "airflow_provider_phlo.quality:ThresholdCheck"}
     sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "airflow_provider_phlo").rglob("*.py")}
     assert sources <= names
     assert not [name for name in names if not name.startswith("airflow_provider_phlo")]

@@ -18,6 +18,7 @@ READERS = {
     "engine": settings.engine,
     "batch_rows": settings.batch_rows,
     "preload": settings.preload,
+    "check_results": settings.check_results,
     "day_zone": settings.day_zone,
 }
 
@@ -47,6 +48,7 @@ def test_every_documented_option_is_read_and_has_the_documented_default(home):
         ("batch_rows", "1", 1),
         ("preload", "no", False),
         ("preload", "on", True),
+        ("check_results", "False", False),
         ("day_zone", "Europe/Berlin", "Europe/Berlin"),
     ],
 )

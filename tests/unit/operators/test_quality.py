@@ -10,6 +10,7 @@ import pytest
 from airflow.sdk.api.datamodels._generated import DagRun
 from airflow.sdk.exceptions import AirflowFailException
 
+from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, ensure_namespace, open_catalog
 from airflow_provider_phlo.operators.quality import QualityCheckOperator
 from airflow_provider_phlo.quality import CountCheck, NullCheck, UniqueCheck
@@ -21,7 +22,8 @@ ROWS = pa.table({"id": ["a", "b", None], "_phlo_partition_date": [date(2024, 1, 
 class Instance:
     """Keeps what a task pushes."""
 
-    task_id = "check"
+    dag_id, run_id, task_id, map_index, try_number = "d", "manual", "check", None, 1
+    log_url = "http://localhost:8080/base/dags/d/runs/manual%2B1/tasks/check?try_number=1"
 
     def __init__(self):
         self.pushed = {}
@@ -97,3 +99,70 @@ def test_templates(context):
 def test_a_missing_table_fails_for_good(context):
     with pytest.raises(AirflowFailException, match=r"raw\.nope does not exist"):
         QualityCheckOperator(task_id="check", table="nope", checks=[CountCheck(1)]).execute(context)
+
+
+def kept(tmp_path):
+    catalog = open_catalog("phlo", embedded_properties(tmp_path))
+    return catalog.load_table("phlo.check_results").scan().to_arrow().to_pylist()
+
+
+def test_the_log_shows_a_table(context, caplog):
+    caplog.set_level("INFO")
+    operator(CountCheck(3), NullCheck("id", severity="warn")).execute(context)
+    (shown,) = [message for message in caplog.messages if message.startswith("Checks of raw.readings, branch main:")]
+    assert [line.split()[0] for line in shown.splitlines()[1:]] == ["outcome", "passed", "WARNING"]
+
+
+def test_results_are_kept_whatever_comes_out(context, tmp_path):
+    operator(CountCheck(3)).execute(context)
+    with pytest.raises(AirflowFailException):
+        operator(NullCheck("id"), partition_date="2024-01-16").execute(context)
+    rows = kept(tmp_path)
+    assert {(row["check_name"], row["passed"], row["partition"], row["branch"]) for row in rows} == {
+        ("CountCheck()", True, None, "main"),
+        ("NullCheck(id)", False, "2024-01-16", "main"),
+    }
+    assert {(row["dag_id"], row["run_id"], row["task_id"], row["try_number"]) for row in rows} == {
+        ("d", "manual", "check", 1)
+    }
+
+
+def test_results_are_not_kept_where_that_is_switched_off(context, tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__PHLO__CHECK_RESULTS", "False")
+    operator(CountCheck(3)).execute(context)
+    assert not open_catalog("phlo", embedded_properties(tmp_path)).table_exists("phlo.check_results")
+
+
+def test_results_that_cannot_be_kept_are_a_warning(context, tmp_path, caplog):
+    catalog = open_catalog("phlo", embedded_properties(tmp_path))
+    ensure_namespace(catalog, "phlo")
+    catalog.create_table("phlo.check_results", pa.schema([("at", pa.string())]))
+    assert operator(CountCheck(3)).execute(context)["passed"]
+    (warning,) = [message for message in caplog.messages if "not in phlo.check_results" in message]
+    assert "check_results = False" in warning
+
+
+def test_links_lead_to_the_results_and_to_the_table(context):
+    task = operator(CountCheck(3))
+    links = {link.name: link.get_link(task, ti_key=context["ti"]) for link in task.operator_extra_links}
+    assert links == {
+        "Check results": "http://localhost:8080/base/dags/d/runs/manual%2B1/tasks/check/xcom",
+        "Table": "http://localhost:8080/base/assets?name_pattern=raw.readings",
+    }
+
+
+def test_an_engine_that_is_not_known_is_refused(context, monkeypatch):
+    with pytest.raises(ConfigurationError, match="engine='spark'"):
+        operator(CountCheck(3), engine="spark")
+    monkeypatch.setenv("AIRFLOW__PHLO__ENGINE", "spark")
+    with pytest.raises(AirflowFailException, match="engine='spark'"):
+        operator(CountCheck(3)).execute(context)
+
+
+def test_a_killed_task_ends_its_query():
+    task = operator(CountCheck(3))
+    task.on_kill()
+    ended = []
+    task._trino = type("Queries", (), {"cancel": lambda self: ended.append(True)})()
+    task.on_kill()
+    assert ended == [True]

@@ -141,7 +141,8 @@ def test_one_broken_check_does_not_stop_the_others(catalog):
     assert messages[0].startswith("the check raised ValueError in execute, line ")
     assert "100" not in messages[0]
     assert messages[1] == "execute returned NoneType, it must return a QualityCheckResult"
-    assert "BinderException" in messages[2]
+    assert messages[2] == "column id is VARCHAR: a bound must be text, not int"
+    assert "InvalidInputException" in messages[3]
     assert "raw.nope does not exist" in messages[4]
     assert results[0].severity == "warn"
 

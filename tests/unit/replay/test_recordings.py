@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import os
 import statistics
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
@@ -62,17 +62,22 @@ def broken(event):
 def test_thirty_days_of_288_plausible_readings_and_a_bad_one(recordings):
     days = {}
     for entry in recordings.entries:
-        days.setdefault(entry["dateString"][:10], []).append(entry)
+        days.setdefault(str(datetime.fromtimestamp(entry["date"] / 1000, UTC).date()), []).append(entry)
     assert list(days) == [str(END - timedelta(days=back)) for back in range(30)]
     for entries in days.values():
-        good = [entry["sgv"] for entry in entries if entry["sgv"] is not None and entry["sgv"] < 1000]
+        good = [entry["sgv"] for entry in entries if not glucose.is_broken(entry)]
         assert len(good) == 288
         assert len(entries) == 289
         assert 40 <= min(good) <= max(good) <= 400
 
 
+def test_a_month_has_every_fault(recordings):
+    broken_ones = [entry for entry in recordings.entries if glucose.is_broken(entry)]
+    assert all(any(entry[field] == value for entry in broken_ones) for field, value in glucose.FAULTS)
+
+
 def test_the_curve_looks_like_a_person(recordings):
-    levels = [entry["sgv"] for entry in recordings.entries if entry["sgv"] is not None and entry["sgv"] < 1000]
+    levels = [entry["sgv"] for entry in recordings.entries if not glucose.is_broken(entry)]
     in_range = statistics.mean(70 <= level <= 180 for level in levels)
     assert 0.62 <= in_range <= 0.78
     assert any(level < 70 for level in levels)
@@ -103,7 +108,8 @@ def test_a_day_is_the_same_whatever_the_window():
 
 
 def test_entries_have_the_shape_of_real_ones(recordings):
-    assert_fits(recordings.entries, sample("nightscout/entries_sample.json"))
+    good = [entry for entry in recordings.entries if not glucose.is_broken(entry)]
+    assert_fits(good, sample("nightscout/entries_sample.json"))
 
 
 def test_the_profile_has_the_shape_of_a_real_one(recordings):

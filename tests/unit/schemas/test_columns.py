@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import decimal
-from datetime import date, datetime
-from typing import Annotated, Any
+import enum
+from datetime import date, datetime, time
+from typing import Annotated, Any, Required
+from uuid import UUID
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -23,6 +26,22 @@ class Actor(TypedDict):
     id: int
     login: str
     seen: list[datetime]
+
+
+class Parts(TypedDict, total=False):
+    actor: Actor | None
+    small: Annotated[int, pa.int32()]
+    clock: time
+    json: dict
+    n: Required[int]
+
+
+class Color(enum.Enum):
+    red = "red"
+
+
+class Itself(TypedDict):
+    children: list[Itself]
 
 
 class Everything(PhloSchema):
@@ -47,9 +66,23 @@ class Everything(PhloSchema):
     exact: Annotated[dtypes.Decimal, 10, 2, None]
     zoned: Annotated[pd.DatetimeTZDtype, "ns", "UTC"]
     kind: pd.CategoricalDtype
+    clock: time
+    ref: UUID
+    local: Annotated[pd.ArrowDtype, pa.timestamp("us")]
+    nanos: Annotated[pd.ArrowDtype, pa.timestamp("ns", "Europe/Berlin")]
+    narrow: Series[Annotated[pd.ArrowDtype, pa.int8()]]
+    code: Annotated[pd.ArrowDtype, pa.binary(4)]
+    counts: Annotated[pd.ArrowDtype, pa.map_(pa.string(), pa.int64())]
+    unsigned: np.uint32
+    huge: np.uint64
+    noted: Annotated[list[str], "a note"]
+    parts: Parts
 
 
 ACTOR = pa.struct([("id", pa.int64()), ("login", pa.string()), ("seen", pa.list_(TIMESTAMP))])
+PARTS = pa.struct(
+    [("actor", ACTOR), ("small", pa.int32()), ("clock", pa.time64("us")), ("json", pa.string()), ("n", pa.int64())]
+)
 
 
 def model(annotation: Any, **field: Any) -> type[PhloSchema]:
@@ -80,6 +113,25 @@ def test_types() -> None:
         "exact": pa.decimal128(10, 2),
         "zoned": TIMESTAMP,
         "kind": pa.string(),
+        "clock": pa.time64("us"),
+        "ref": pa.uuid(),
+        "local": pa.timestamp("us"),
+        "nanos": TIMESTAMP,
+        "narrow": pa.int32(),
+        "code": pa.binary(4),
+        "counts": pa.map_(pa.string(), pa.int64()),
+        "unsigned": pa.int64(),
+        "huge": pa.decimal128(20, 0),
+        "noted": pa.list_(pa.string()),
+        "parts": pa.struct(
+            [
+                ("actor", ACTOR),
+                ("small", pa.int32()),
+                ("clock", pa.time64("us")),
+                ("json", pa.string()),
+                ("n", pa.int64()),
+            ]
+        ),
     }
 
 
@@ -139,9 +191,24 @@ def test_a_key_that_pandera_drops_is_an_error() -> None:
     require_key(model_columns(Everything), ("_id",))
 
 
-@pytest.mark.parametrize("annotation", [complex, pd.Timedelta, list[complex], Series[Any], set[int]])
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        complex,
+        pd.Timedelta,
+        list[complex],
+        Series[Any],
+        set[int],
+        tuple[int, str],
+        Itself,
+        list[UUID],
+        Annotated[pd.ArrowDtype, pa.duration("s")],
+    ],
+)
 def test_a_type_without_counterpart_is_named(annotation: Any) -> None:
-    with pytest.raises(SchemaError, match=r"Column 'x' of Model .* no Iceberg counterpart|Invalid annotation 'x"):
+    with pytest.raises(
+        SchemaError, match=r"Column 'x' of Model .* (no Iceberg counterpart|no such type)|Invalid annotation 'x"
+    ):
         model_columns(model(annotation))
 
 

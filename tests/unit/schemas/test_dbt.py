@@ -11,12 +11,14 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import yaml
-from pandera.errors import SchemaErrors
+from pandera.errors import SchemaErrors, SchemaWarning
 
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.schemas import PhloSchema, dbt_model_to_pandera
 from airflow_provider_phlo.schemas.columns import model_columns
 from airflow_provider_phlo.schemas.conform import conform
+from airflow_provider_phlo.schemas.constraints import constraints
+from airflow_provider_phlo.schemas.dbt import skipped_tests
 from airflow_provider_phlo.schemas.validation import validate
 from include.schemas import glucose
 
@@ -218,28 +220,140 @@ def test_bounds_of_every_type(make):
     assert {failure.column: failure.rows for failure in found} == dict.fromkeys(bad, (1,))
 
 
+SOME, NOWHERE, EXPRESSION = "it looks at some rows only", "it is disabled", "min_value is a SQL expression"
+
+
 @pytest.mark.parametrize(
-    "test",
+    ("test", "reason"),
     [
-        {RANGE: {"min_value": "current_date"}},
-        {"accepted_values": {"values": ["lower('A')"], "quote": False}},
-        {RANGE: {"min_value": 5, "config": {"where": "x > 1"}}},
-        {RANGE: {"min_value": 5, "where": "x > 1"}},
-        {BETWEEN: {"arguments": {"min_value": 5, "row_condition": "x > 1"}}},
-        {RANGE: {"min_value": 5, "config": {"severity": "warn"}}},
-        {RANGE: {"min_value": 5, "config": {"enabled": False}}},
-        {"not_null": {"config": {"where": "x > 1"}}},
-        {"relationships": {"to": "ref('x')", "field": "id"}},
+        ({RANGE: {"min_value": "current_date"}}, EXPRESSION),
+        ({"accepted_values": {"values": ["lower('A')"], "quote": False}}, "a value is a SQL expression"),
+        ({RANGE: {"min_value": 5, "config": {"where": "x > 1"}}}, SOME),
+        ({RANGE: {"min_value": 5, "where": "x > 1"}}, SOME),
+        ({BETWEEN: {"arguments": {"min_value": 5, "row_condition": "x > 1"}}}, SOME),
+        ({RANGE: {"min_value": 5, "config": {"enabled": False}}}, NOWHERE),
+        ({"not_null": {"config": {"where": "x > 1"}}}, SOME),
+        ({"not_null": {"severity": "warn"}}, "it only warns"),
+        ({"unique": {"config": {"severity": "WARN"}}}, "it only warns"),
+        ({"relationships": {"to": "ref('x')", "field": "id"}}, "unknown test"),
+        ("my_package.is_odd", "unknown test"),
+        ({"my_package.is_odd": {"severity": "warn"}}, "unknown test"),
     ],
 )
-def test_what_does_not_hold_for_every_row_constrains_nothing(make, test):
-    model = make(tests=[test])
+def test_what_does_not_hold_for_every_row_constrains_nothing_and_is_listed(make, caplog, test, reason):
+    with caplog.at_level("INFO"):
+        model = make(tests=[test])
     assert checks(model) == {}
-    assert model_columns(model)["c"].nullable
+    column = model_columns(model)["c"]
+    assert (column.nullable, column.unique) == (True, False)
+    (skipped,) = skipped_tests(model)
+    assert (skipped.column, skipped.reason) == ("c", reason)
+    (message,) = caplog.messages
+    assert "'fct_things'" in message
+    assert f"c: {skipped.test} ({reason})" in message
+
+
+def test_all_that_is_skipped_is_one_line(make, caplog):
+    with caplog.at_level("INFO"):
+        model = make({"name": "a", "tests": ["odd"]}, {"name": "b", "tests": ["even", "not_null"]})
+    assert [(each.column, each.test) for each in skipped_tests(model)] == [("a", "odd"), ("b", "even")]
+    assert len(caplog.messages) == 1
+    assert skipped_tests(make(tests=["not_null"])) == skipped_tests(PhloSchema) == ()
+    assert len(caplog.messages) == 1
+
+
+def test_tests_of_the_model_are_listed(tmp_path):
+    path = tmp_path / "models.yml"
+    test = {"dbt_utils.unique_combination_of_columns": {"combination_of_columns": ["a"]}}
+    path.write_text(yaml.safe_dump({"models": [{"name": "m", "data_tests": [test], "columns": [{"name": "a"}]}]}))
+    (skipped,) = skipped_tests(dbt_model_to_pandera(path, "m"))
+    assert str(skipped) == "the model: dbt_utils.unique_combination_of_columns (it is about the model)"
 
 
 def test_numbers_do_not_bound_text(make):
-    assert checks(make(data_type="varchar", tests=[{RANGE: {"min_value": 5}}])) == {}
+    model = make(data_type="varchar", tests=[{RANGE: {"min_value": 5}}])
+    assert checks(model) == {}
+    assert skipped_tests(model)[0].reason == "numbers do not bound text"
+
+
+def test_one_bound_may_be_an_expression(make):
+    model = make(data_type="int", tests=[{RANGE: {"min_value": 5, "max_value": "other_column"}}])
+    assert checks(model) == {"greater_than_or_equal_to": {"min_value": 5}}
+    assert skipped_tests(model)[0].reason == "max_value is a SQL expression"
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        {RANGE: {"min_value": 5, "config": {"severity": "warn"}}},
+        {"accepted_values": {"values": [5, 6], "severity": "warn"}},
+    ],
+)
+def test_values_that_only_warn_never_block(make, caplog, test):
+    model = make(tests=[{RANGE: {"min_value": 1}}, test])
+    declared = model_columns(model)
+    _, failures = validate(pa.table({"c": [0, 1, 7, None]}, pa.schema([("c", pa.int64())])), declared)
+    assert [(failure.column, failure.rows) for failure in failures] == [("c", (0,))]
+    assert "only warns" in caplog.text
+    assert skipped_tests(model) == ()
+    with pytest.warns(SchemaWarning):
+        assert fails(model, c=[1]) == set()
+
+
+@pytest.mark.parametrize(
+    ("tests", "expected"),
+    [
+        ([{RANGE: {"min_value": 1, "max_value": 9}}, {BETWEEN: {"min_value": 3, "max_value": 20}}], (3, 9)),
+        ([{RANGE: {"min_value": 3}}, {RANGE: {"max_value": 9}}], (3, 9)),
+    ],
+)
+def test_several_ranges_are_one(make, tests, expected):
+    found = constraints(make(tests=tests).to_schema().columns["c"].checks)
+    assert (found.low.value, found.high.value) == expected
+
+
+def test_several_lists_are_what_they_share(make):
+    tests = [{"accepted_values": {"values": [1, 2, 3]}}, {"accepted_values": {"values": [3, 2, 5]}}]
+    assert checks(make(tests=["unique", *tests])) == {"isin": {"allowed_values": [2, 3]}}
+
+
+def test_null_among_accepted_values_means_nothing(make):
+    model = make(tests=[{"accepted_values": {"values": [1, None]}}])
+    assert (checks(model), kind(model)) == ({"isin": {"allowed_values": [1]}}, pa.int64())
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ({"tests": [{RANGE: {"min_value": 5, "max_value": 1}}]}, "no value is in the range 5 ≤ x ≤ 1"),
+        ({"tests": [{RANGE: {"min_value": 5, "max_value": 5, "inclusive": False}}]}, "in the range 5 < x < 5"),
+        ({"tests": [{RANGE: {"min_value": 5}}, {BETWEEN: {"max_value": 4}}]}, "in the range 5 ≤ x ≤ 4"),
+        (
+            {"tests": [{"accepted_values": {"values": [1, 2]}}, {RANGE: {"min_value": 5}}]},
+            "none of the allowed values is in the range ≥ 5",
+        ),
+        (
+            {"tests": [{"accepted_values": {"values": [1, 2]}}, {"accepted_values": {"values": [3]}}]},
+            "the allowed values have none in common",
+        ),
+    ],
+)
+def test_tests_that_contradict_each_other(make, column, message):
+    with pytest.raises(SchemaError, match=f"The tests of column 'c' of .* contradict each other: .*{message}"):
+        make(**column)
+
+
+@pytest.mark.parametrize(
+    ("data_type", "bound", "message"),
+    [
+        ("bigint", "'abc'", f"min_value of {RANGE} of column 'c' of .* is no int: correct it or the data_type"),
+        ("date", 5, "is no date"),
+        ("decimal(10,2)", "'x'", "is no Decimal"),
+    ],
+)
+def test_bounds_that_are_not_of_the_data_type(make, data_type, bound, message):
+    with pytest.raises(SchemaError, match=message):
+        make(data_type=data_type, tests=[{RANGE: {"min_value": bound}}])
 
 
 @pytest.mark.parametrize(
@@ -263,6 +377,8 @@ def test_personal_data_is_marked(make, mark):
         ("models: [{name: fct_things, columns: [{name: c, tests: unique}]}]", "tests of column 'c' .* must be a list"),
         ("models: [{name: fct_things, columns: [{name: c, tests: [5]}]}]", "A test of column 'c' .* neither"),
         ("models: [{name: fct_things, columns: [{name: c, tests: [{not_null: x}]}]}]", "test not_null of column 'c'"),
+        ("models: [{name: fct_things, columns: [{name: c}, {name: c}]}]", "columns of .* name c more than once"),
+        ("models: [{name: fct_things}, {name: fct_things}]", "models in .* name fct_things more than once"),
         ("models: [", "no valid YAML: .*line \\d"),
         ("models: \xff", "no valid YAML"),
     ],

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import uuid
 from itertools import count
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
 from pandera.errors import SchemaErrors
 from pandera.pandas import Field
 from pyiceberg.schema import Schema
@@ -19,28 +21,36 @@ from pyiceberg.types import (
     DateType,
     DecimalType,
     DoubleType,
+    FixedType,
+    IcebergType,
     IntegerType,
     ListType,
     LongType,
+    MapType,
     NestedField,
     StringType,
     StructType,
     TimestampType,
+    TimestamptzNanoType,
     TimestamptzType,
     TimeType,
+    UnknownType,
+    UUIDType,
 )
 from typing_extensions import TypedDict
 
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
-from airflow_provider_phlo.schemas import PhloSchema
+from airflow_provider_phlo.schemas import PhloSchema, schema_diff
+from airflow_provider_phlo.schemas.columns import model_columns
 from airflow_provider_phlo.schemas.iceberg import (
     METADATA_COLUMNS,
     arrow_to_iceberg,
     iceberg_to_pandera,
-    iceberg_type,
     pandera_to_iceberg,
 )
+from airflow_provider_phlo.schemas.types import iceberg_type
+from tests.unit.schemas.strategies import MODELS, schemas
 
 
 class Actor(TypedDict):
@@ -121,7 +131,15 @@ def test_a_catalog_takes_the_schema(tmp_path: Path) -> None:
         (pa.float32(), "float"),
         (pa.large_string(), StringType()),
         (pa.string_view(), StringType()),
-        (pa.binary(4), BinaryType()),
+        (pa.binary(4), FixedType(4)),
+        (pa.uuid(), UUIDType()),
+        (pa.binary_view(), BinaryType()),
+        (pa.map_(pa.string(), pa.int64()), MapType(1, StringType(), 2, LongType(), value_required=False)),
+        (pa.list_(pa.int64(), 3), ListType(1, LongType(), element_required=False)),
+        (
+            pa.struct([pa.field("a", pa.string(), nullable=False, metadata={"doc": "which"})]),
+            StructType(NestedField(1, "a", StringType(), required=True, doc="which")),
+        ),
         (pa.large_binary(), BinaryType()),
         (pa.date64(), DateType()),
         (pa.time32("s"), TimeType()),
@@ -138,10 +156,13 @@ def test_arrow_types(kind: pa.DataType, expected: object) -> None:
     assert (str(found) if isinstance(expected, str) else found) == expected
 
 
-@pytest.mark.parametrize("kind", [pa.duration("s"), pa.map_(pa.string(), pa.string()), pa.null()])
+@pytest.mark.parametrize("kind", [pa.duration("s"), pa.null(), pa.decimal256(50, 2), pa.decimal128(5, -2)])
 def test_arrow_types_without_counterpart(kind: pa.DataType) -> None:
     with pytest.raises(SchemaError, match="no Iceberg counterpart"):
         arrow_to_iceberg([pa.field("x", kind)])
+
+
+# --- back to Pandera, and round --------------------------------------------------------------------------------------
 
 
 def test_back_to_pandera() -> None:
@@ -156,11 +177,20 @@ def test_back_to_pandera() -> None:
         NestedField(8, "tags", ListType(9, StringType(), element_required=False)),
         NestedField(10, "raw", BinaryType()),
         NestedField(11, "clock", TimeType()),
+        NestedField(12, "local", TimestampType()),
+        NestedField(13, "ref", UUIDType()),
+        NestedField(14, "code", FixedType(4)),
+        NestedField(15, "counts", MapType(16, StringType(), 17, LongType(), value_required=False)),
+        NestedField(18, "actor", StructType(NestedField(19, "id", LongType(), required=False))),
         NestedField(100, "_dlt_id", StringType()),
     )
-    back = iceberg_to_pandera(schema)
-    assert list(back.columns) == [field.name for field in schema.fields if field.name != "_dlt_id"]
-    assert back.columns["id"].description == "the id"
+    model = iceberg_to_pandera(schema, "Readings")
+    assert issubclass(model, PhloSchema)
+    assert model.__name__ == "Readings"
+    columns = model.to_schema().columns
+    assert list(columns) == [field.name for field in schema.fields if field.name != "_dlt_id"]
+    assert columns["id"].description == "the id"
+    assert "_dlt_id" in iceberg_to_pandera(schema, metadata_columns=True).to_schema().columns
     good = {
         "id": [1, 2],
         "small": [1, None],
@@ -172,7 +202,74 @@ def test_back_to_pandera() -> None:
         "tags": [["a"], None],
         "raw": [b"x", None],
         "clock": [datetime.time(1), None],
+        "local": [datetime.datetime(2024, 1, 1), None],
+        "ref": [uuid.UUID(int=1), None],
+        "code": [b"abcd", None],
+        "counts": [[("a", 1)], None],
+        "actor": [{"id": 1}, None],
     }
-    assert len(back.validate(pd.DataFrame(good))) == 2
+    assert len(model.validate(pd.DataFrame(good))) == 2
     with pytest.raises(SchemaErrors):
-        back.validate(pd.DataFrame({**good, "id": [1, None]}), lazy=True)
+        model.validate(pd.DataFrame({**good, "id": [1, None]}), lazy=True)
+
+
+def test_a_model_of_a_table_can_be_made_stricter(tmp_path: Path) -> None:
+    catalog = open_catalog("phlo", embedded_properties(tmp_path))
+    catalog.create_namespace("raw")
+    table = catalog.create_table("raw.events", pandera_to_iceberg(Event))
+    base = iceberg_to_pandera(table)
+
+    class Stricter(base):  # type: ignore[valid-type, misc]
+        value: int = Field(ge=1)
+
+    assert schema_diff(table, base) == schema_diff(table, Stricter) == ()
+    with pytest.raises(SchemaErrors, match="greater_than_or_equal_to"):
+        Stricter.validate(
+            pd.DataFrame(
+                {
+                    "_id": ["a"], "value": [0], "share": [None], "at": [pd.Timestamp("2024-01-01", tz="UTC")],
+                    "flag": [True], "day": [datetime.date(2024, 1, 1)], "amount": [decimal.Decimal(1)], "raw": [b""],
+                    "actor": [{"id": 1, "names": []}],
+                }
+            ),
+            lazy=True,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (TimestamptzNanoType(), "Column 'x': Iceberg type timestamptz_ns has no"),
+        (UnknownType(), "Column 'x': Iceberg type unknown"),
+        (ListType(2, UUIDType(), element_required=False), "Column 'x': A uuid inside a nested value"),
+    ],
+)
+def test_what_pandera_has_no_type_for(kind: IcebergType, message: str) -> None:
+    with pytest.raises(SchemaError, match=message):
+        iceberg_to_pandera(Schema(NestedField(1, "x", kind, required=False)))
+
+
+def test_a_metadata_column_cannot_be_declared() -> None:
+    class Wrong(PhloSchema):
+        _dlt_id: str
+
+    with pytest.raises(SchemaError, match="Wrong declares _dlt_id, which is added to every table"):
+        pandera_to_iceberg(Wrong)
+    assert [field.name for field in pandera_to_iceberg(Wrong, metadata_columns=False).fields] == ["_dlt_id"]
+
+
+@given(schemas())
+@settings(max_examples=150, deadline=None)
+def test_iceberg_to_model_and_back(schema: Schema) -> None:
+    model = iceberg_to_pandera(schema)
+    assert pandera_to_iceberg(model, metadata_columns=False) == schema
+
+
+@given(MODELS)
+@settings(max_examples=150, deadline=None)
+def test_model_to_iceberg_and_back(model: type[PhloSchema]) -> None:
+    schema = pandera_to_iceberg(model)
+    back = iceberg_to_pandera(schema)
+    assert pandera_to_iceberg(back) == schema
+    wanted = [(column.name, column.type, column.nullable) for column in model_columns(model).columns]
+    assert [(column.name, column.type, column.nullable) for column in model_columns(back).columns] == wanted

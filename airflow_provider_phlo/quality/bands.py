@@ -1,0 +1,86 @@
+"""Where a number is expected, given the same number on earlier days: medians and their deviations, no engine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import NamedTuple
+
+# The median absolute deviation of few numbers is too small: how much, by their count (Croux and Rousseeuw, "Time-
+# efficient algorithms for two highly robust estimators of scale", 1992, section 4).
+_SMALL_SAMPLE = {2: 1.196, 3: 1.495, 4: 1.363, 5: 1.206, 6: 1.200, 7: 1.140, 8: 1.129, 9: 1.107}
+# what makes the median absolute deviation of normally distributed numbers their standard deviation
+_NORMAL = 1.4826
+
+
+class Band(NamedTuple):
+    """The numbers that are expected, bounds included, and the median of those seen."""
+
+    low: float
+    median: float
+    high: float
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, int | float) and self.low <= value <= self.high
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """
+    How far from the median of the history a number may lie: the widest of these counts.
+
+    :param deviations: this many robust standard deviations, see :func:`deviation`; None for none.
+    :param relative: this share of the median.
+    :param absolute: this much.
+    :param quantiles: instead of ``deviations``, between these two quantiles of the history, which the others widen.
+    """
+
+    deviations: float | None = 5.0
+    relative: float = 0.0
+    absolute: float = 0.0
+    quantiles: tuple[float, float] | None = None
+
+    def band(self, history: Sequence[float]) -> Band:
+        """Return where a number is expected after those of ``history``, which is not empty."""
+        centre = median(history)
+        slack = max(self.relative * abs(centre), self.absolute)
+        if self.quantiles is not None:
+            low, high = (quantile(history, fraction) for fraction in self.quantiles)
+            return Band(min(low, centre - slack), centre, max(high, centre + slack))
+        if self.deviations is not None:
+            slack = max(slack, self.deviations * deviation(history))
+        return Band(centre - slack, centre, centre + slack)
+
+
+def deviation(history: Sequence[float]) -> float:
+    """
+    Return a standard deviation that a few wild numbers do not move: of the next number from the median of ``history``.
+
+    It is 1.4826 b(n) MAD sqrt(1 + pi / 2n): MAD is the median absolute deviation from the median, b(n) corrects it for
+    few numbers (Croux and Rousseeuw 1992), and the root is there because the median of n numbers is uncertain itself.
+    """
+    count, centre = len(history), median(history)
+    correction = _SMALL_SAMPLE.get(count, count / (count - 0.8))
+    spread = median(abs(number - centre) for number in history)
+    return _NORMAL * correction * spread * math.sqrt(1 + math.pi / (2 * count))
+
+
+def quantile(numbers: Sequence[float], fraction: float) -> float:
+    """Return the ``fraction`` quantile, between two numbers in proportion."""
+    ordered, place = sorted(numbers), fraction * (len(numbers) - 1)
+    below = math.floor(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+
+
+def widened(band: Band, numbers: Sequence[float]) -> Band:
+    """
+    Return ``band`` so that it holds ``numbers`` too, with as much room around them as around its median.
+
+    While there are few Sundays, all days say what to expect, and a Sunday like the last one is no news.
+    """
+    room_below, room_above = band.median - band.low, band.high - band.median
+    low = min([band.low, *(number - room_below for number in numbers)])
+    return Band(low, band.median, max([band.high, *(number + room_above for number in numbers)]))

@@ -1,0 +1,392 @@
+"""
+When two values are equal, wherever they are: the types that can be compared, and each value's canonical form.
+
+What is written down, with examples, in ``docs/reconciliation.md`` is made here, as SQL for DuckDB and for Trino. A
+value has two forms. The *comparable* one is a value of the engine, for which equality as ``GROUP BY`` means it (NULL is
+NULL, NaN is NaN) is the equality of the definition. The *text* is the same characters on every engine, equal for equal
+values only; a row's hash is made of it.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from airflow_provider_phlo.sql import literal, quote_identifier
+
+HASHES = ("xxhash64", "md5", "sha256")
+PLACES = 1 << 30
+MAX_DIGITS = 38  # of a decimal, on either engine
+QUIET_NAN = "9221120237041090560"  # the bits of the one NaN that stands for all
+_INTEGERS = {"TINYINT": 3, "SMALLINT": 5, "INTEGER": 10, "BIGINT": 19, "HUGEINT": 39}
+_INTEGERS |= {"U" + name: digits + (name == "BIGINT") for name, digits in _INTEGERS.items()}
+_FAMILIES = {
+    "BOOLEAN": "boolean",
+    "FLOAT": "float",
+    "DOUBLE": "float",
+    "VARCHAR": "text",
+    "UUID": "text",
+    "ENUM": "text",
+    "JSON": "text",
+    "BLOB": "binary",
+    "DATE": "date",
+    "TIME": "time",
+    "TIMESTAMP": "timestamp",
+    "TIMESTAMP_S": "timestamp",
+    "TIMESTAMP_MS": "timestamp",
+    "TIMESTAMP_NS": "timestamp",
+    "TIMESTAMP WITH TIME ZONE": "instant",
+}
+_TIMES = ("date", "timestamp", "instant")
+_NUMBERS = ("integer", "decimal", "float")
+_LIST = re.compile(r"\[\d*\]$")
+
+
+@dataclass(frozen=True)
+class Type:
+    """
+    What kind of values a column holds.
+
+    :param family: boolean, integer, decimal, float, text, binary, date, time, timestamp (without a zone), instant
+        (with one), list, struct or map.
+    :param digits: of an integer or a decimal.
+    :param scale: of a decimal.
+    :param members: name and type of what is inside a nested one.
+    """
+
+    family: str
+    digits: int = 0
+    scale: int = 0
+    members: tuple[tuple[str, Type], ...] = ()
+
+    @property
+    def nested(self) -> bool:
+        """Whether values have parts."""
+        return self.family in ("list", "struct", "map")
+
+    @property
+    def numeric(self) -> bool:
+        """Whether values are numbers."""
+        return self.family in _NUMBERS
+
+
+def parse(name: str) -> Type | None:
+    """Return the type that DuckDB calls ``name``; None for one whose values are not compared (INTERVAL, BIT, …)."""
+    if _LIST.search(name):
+        return _nested("list", [("element", _LIST.sub("", name))])
+    head, _, rest = name.partition("(")
+    if head == "DECIMAL":
+        digits, _, scale = rest.rstrip(")").partition(",")
+        return Type("decimal", int(digits), int(scale))
+    if head == "STRUCT":
+        return _nested("struct", [_member(part) for part in _split(rest[:-1])])
+    if head == "MAP":
+        return _nested("map", list(zip(("key", "value"), _split(rest[:-1]), strict=True)))
+    if head in _INTEGERS:
+        return Type("integer", _INTEGERS[head])
+    return Type(_FAMILIES[head]) if head in _FAMILIES else None
+
+
+def common(types: Iterable[Type]) -> Type | None:
+    """Return the type as which values of all these are compared; None if they are of kinds that never equal."""
+    found = list(types)
+    families = {each.family for each in found}
+    first = found[0]
+    if families <= {"integer", "decimal"}:
+        scale = max(each.scale for each in found)
+        whole = max(each.digits - each.scale for each in found)
+        return Type("integer" if families == {"integer"} else "decimal", whole + scale, scale)
+    if families <= set(_NUMBERS):
+        return Type("float")
+    if len(families) > 1:
+        return Type("instant" if "instant" in families else "timestamp") if families <= set(_TIMES) else None
+    return _common_members(found) if first.nested else first
+
+
+def _common_members(found: Sequence[Type]) -> Type | None:
+    """Return the common type of structs, lists or maps; a member that one of them lacks is NULL there."""
+    kinds: dict[str, list[Type]] = {}
+    for each in found:
+        for name, kind in each.members:
+            kinds.setdefault(name, []).append(kind)
+    members = {name: common(types) for name, types in kinds.items()}
+    known = tuple((name, kind) for name, kind in members.items() if kind is not None)
+    return replace(found[0], members=known) if len(known) == len(members) else None
+
+
+def _nested(family: str, members: Sequence[tuple[str, str]]) -> Type | None:
+    known = [(name if family != "struct" else name.lower(), parse(kind)) for name, kind in members]
+    found = tuple((name, kind) for name, kind in known if kind is not None)
+    return Type(family, members=found) if len(found) == len(known) else None
+
+
+def _member(text: str) -> tuple[str, str]:
+    """Return name and type out of ``name TYPE`` or ``"a name" TYPE``."""
+    if text.startswith('"'):
+        end = re.match(r'"((?:[^"]|"")*)"', text)
+        assert end is not None, text
+        return end[1].replace('""', '"'), text[end.end() :].strip()
+    name, _, kind = text.partition(" ")
+    return name, kind
+
+
+def _split(text: str) -> list[str]:
+    """Split at the commas that are within neither brackets nor quotes."""
+    parts, depth, quoted = [""], 0, False
+    for character in text:
+        quoted ^= character == '"'
+        depth += 0 if quoted else (character in "([") - (character in ")]")
+        if character == "," and not depth and not quoted:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts]
+
+
+class Forms(ABC):
+    """What makes canonical forms on one engine."""
+
+    instant = "TIMESTAMP WITH TIME ZONE"
+    timestamp = "TIMESTAMP"
+    time = "TIME"
+    large = "HUGEINT"
+
+    # --- values of the engine ---------------------------------------------------------------------------------
+
+    def comparable(self, value: str, found: Type, wanted: Type) -> str:
+        """
+        Return ``value`` so that equal values are equal, as ``GROUP BY`` means it.
+
+        :param value: SQL of type ``found``.
+        :param wanted: what :func:`common` gave for all types that it is compared with.
+        """
+        if wanted.nested or (wanted.family == "decimal" and wanted.digits > MAX_DIGITS):
+            return self.text(value, found, wanted)
+        if wanted.family == "float":
+            return f"(CAST({value} AS DOUBLE) + 0e0)"  # -0.0 + 0.0 is 0.0
+        if wanted.family in ("boolean", "binary"):
+            return value
+        return f"CAST({value} AS {self._sql_type(wanted)})"
+
+    def _sql_type(self, wanted: Type) -> str:
+        if wanted.family == "integer":
+            return "BIGINT" if wanted.digits <= _INTEGERS["BIGINT"] else self.large
+        if wanted.family == "decimal":
+            return f"DECIMAL({wanted.digits}, {wanted.scale})"
+        times = {"date": "DATE", "time": self.time, "timestamp": self.timestamp, "instant": self.instant}
+        return times.get(wanted.family, "VARCHAR")
+
+    # --- text -------------------------------------------------------------------------------------------------
+
+    def row_text(self, values: Iterable[tuple[str, Type, Type]]) -> str:
+        """Return the text of a row: that of each value behind its length, ``N`` for NULL."""
+        return self.concatenated(self._framed(self.text(*value)) for value in values)
+
+    def text(self, value: str, found: Type, wanted: Type, depth: int = 0) -> str:
+        """Return the canonical text of ``value``, NULL for NULL."""
+        if wanted.family == "struct":
+            return self._struct_text(value, found, wanted, depth)
+        if wanted.family == "list":
+            item = f"e{depth}"
+            inner = self.text(item, found.members[0][1], wanted.members[0][1], depth + 1)
+            return self.joined(self.transformed(value, item, self._framed(inner)))
+        if wanted.family == "map":
+            return self._map_text(value, found, wanted, depth)
+        if wanted.family == "decimal":
+            # a value of its own scale: the common one may need more digits than there are
+            plain = f"CAST({value} AS VARCHAR)"
+            return rf"regexp_replace({plain}, '\.?0+$', '')" if found.scale else plain
+        return self._scalar_text(self.comparable(value, found, wanted), wanted)
+
+    def _scalar_text(self, value: str, kind: Type) -> str:
+        if kind.family == "float":
+            bits = f"CAST({self.bits(value)} AS VARCHAR)"
+            return f"CASE WHEN {value} = 0 THEN '0' WHEN {self.is_nan(value)} THEN '{QUIET_NAN}' ELSE {bits} END"
+        if kind.family == "binary":
+            return f"lower({self.hexadecimal(value)})"
+        if kind.family == "date":
+            return f"CAST(date_diff('day', DATE '1970-01-01', {value}) AS VARCHAR)"
+        if kind.family in ("time", "timestamp", "instant"):
+            return f"CAST({self.microseconds(value, kind.family)} AS VARCHAR)"
+        return f"CAST({value} AS VARCHAR)"
+
+    def _struct_text(self, value: str, found: Type, wanted: Type, depth: int) -> str:
+        kinds, parts = dict(wanted.members), []
+        for name, kind in sorted(found.members):
+            member = self._framed(self.text(self.member(value, name), kind, kinds[name], depth))
+            # a member that is NULL adds nothing: a struct that lacks it is equal
+            parts.append(f"CASE WHEN {self.member(value, name)} IS NULL THEN '' ELSE {_frame(name)} || {member} END")
+        return f"CASE WHEN {value} IS NOT NULL THEN {self.concatenated(parts)} END"
+
+    def _map_text(self, value: str, found: Type, wanted: Type, depth: int) -> str:
+        entry = f"e{depth}"
+        kinds = zip(("key", "value"), found.members, wanted.members, strict=True)
+        texts = [
+            self._framed(self.text(self.entry_part(entry, part), ours, common_kind, depth + 1))
+            for part, (_, ours), (_, common_kind) in kinds
+        ]
+        entries = self.transformed(f"map_entries({value})", entry, " || ".join(texts))
+        return f"CASE WHEN {value} IS NOT NULL THEN {self.joined(self.sorted(entries))} END"
+
+    def _framed(self, text: str) -> str:
+        return f"coalesce(CAST(length({text}) AS VARCHAR) || ':' || {text}, 'N')"
+
+    @staticmethod
+    def concatenated(parts: Iterable[str]) -> str:
+        """Return texts, none of them NULL, one behind the other."""
+        return " || ".join(parts) or "''"
+
+    # --- what engines spell differently -----------------------------------------------------------------------
+
+    @abstractmethod
+    def is_nan(self, number: str) -> str:
+        """Return the condition that a double is NaN."""
+
+    @abstractmethod
+    def bits(self, number: str) -> str:
+        """Return the IEEE 754 bits of a double as a signed integer."""
+
+    @abstractmethod
+    def hexadecimal(self, value: str) -> str:
+        """Return bytes in hexadecimal."""
+
+    @abstractmethod
+    def microseconds(self, value: str, family: str) -> str:
+        """Return a time's microseconds since 1970-01-01 UTC, or since midnight."""
+
+    @abstractmethod
+    def member(self, value: str, name: str) -> str:
+        """Return the member of a struct."""
+
+    @abstractmethod
+    def entry_part(self, entry: str, part: str) -> str:
+        """Return ``key`` or ``value`` of an entry of a map."""
+
+    @abstractmethod
+    def transformed(self, value: str, item: str, text: str) -> str:
+        """Return the list of ``text`` for each ``item`` of a list."""
+
+    @abstractmethod
+    def sorted(self, texts: str) -> str:
+        """Return a list of texts in the order of their code points."""
+
+    @abstractmethod
+    def joined(self, texts: str) -> str:
+        """Return the texts of a list as one."""
+
+    @abstractmethod
+    def row_hash(self, text: str, algorithm: str) -> str:
+        """Return the first 64 bits of a hash of the UTF-8 text, as an exact number, signed or not."""
+
+    @abstractmethod
+    def place(self, keys: Sequence[str], text: str) -> str:
+        """
+        Return a number below :data:`PLACES` that a key falls on by chance; engines need not agree on it.
+
+        :param keys: the comparable key columns.
+        :param text: their text.
+        """
+
+
+class DuckDBForms(Forms):
+    """DuckDB, whose session runs in UTC and knows :func:`.xxhash64.register`'s function."""
+
+    def is_nan(self, number: str) -> str:
+        return f"isnan({number})"
+
+    def bits(self, number: str) -> str:
+        return f"CAST(CAST({number} AS BIT) AS BIGINT)"
+
+    def hexadecimal(self, value: str) -> str:
+        return f"hex({value})"
+
+    def microseconds(self, value: str, family: str) -> str:
+        return f"epoch_us(DATE '1970-01-01' + {value})" if family == "time" else f"epoch_us({value})"
+
+    def member(self, value: str, name: str) -> str:
+        return f"struct_extract({value}, {literal(name)})"
+
+    def entry_part(self, entry: str, part: str) -> str:
+        return self.member(entry, part)
+
+    def transformed(self, value: str, item: str, text: str) -> str:
+        return f"list_transform({value}, lambda {item}: {text})"
+
+    def sorted(self, texts: str) -> str:
+        return f"list_sort({texts})"
+
+    def joined(self, texts: str) -> str:
+        return f"array_to_string({texts}, '')"
+
+    def row_hash(self, text: str, algorithm: str) -> str:
+        if algorithm == "xxhash64":
+            return f"xxhash64({text})"
+        return f"CAST('0x' || substr({algorithm}({text}), 1, 16) AS UBIGINT)"
+
+    def place(self, keys: Sequence[str], text: str) -> str:
+        return f"CAST(hash({', '.join(keys)}) & {PLACES - 1} AS BIGINT)"
+
+    def native_hash(self, values: Sequence[str]) -> str:
+        """
+        Return DuckDB's own 64-bit hash of a row of comparable values: as good at finding differences, and fast.
+
+        The outer one mixes: without it the last value would only be XORed in, and what two rows swap would show in few
+        bits of their sum.
+        """
+        return f"hash(hash({', '.join(values)}))"
+
+
+class TrinoForms(Forms):
+    """Trino, whose session runs in UTC."""
+
+    instant = "TIMESTAMP(6) WITH TIME ZONE"
+    timestamp = "TIMESTAMP(6)"
+    time = "TIME(6)"
+    large = f"DECIMAL({MAX_DIGITS}, 0)"
+
+    def is_nan(self, number: str) -> str:
+        return f"is_nan({number})"
+
+    def bits(self, number: str) -> str:
+        return f"from_big_endian_64(to_ieee754_64({number}))"
+
+    def hexadecimal(self, value: str) -> str:
+        return f"to_hex({value})"
+
+    def microseconds(self, value: str, family: str) -> str:
+        # date_diff knows milliseconds at best: whole seconds, and the six digits behind them
+        plain = f"CAST({value} AT TIME ZONE 'UTC' AS TIMESTAMP(6))" if family == "instant" else value
+        zero = "TIME '00:00:00'" if family == "time" else "TIMESTAMP '1970-01-01 00:00:00'"
+        fraction = f"CAST(substr(CAST({plain} AS VARCHAR), -6) AS BIGINT)"
+        return f"(date_diff('second', {zero}, date_trunc('second', {plain})) * 1000000 + {fraction})"
+
+    def member(self, value: str, name: str) -> str:
+        return f"({value}).{quote_identifier(name)}"
+
+    def entry_part(self, entry: str, part: str) -> str:
+        return f"{entry}[{1 if part == 'key' else 2}]"
+
+    def transformed(self, value: str, item: str, text: str) -> str:
+        return f"transform({value}, {item} -> {text})"
+
+    def sorted(self, texts: str) -> str:
+        return f"array_sort({texts})"
+
+    def joined(self, texts: str) -> str:
+        return f"array_join({texts}, '')"
+
+    def row_hash(self, text: str, algorithm: str) -> str:
+        return f"CAST(from_big_endian_64(substr({algorithm}(to_utf8({text})), 1, 8)) AS DECIMAL(20, 0))"
+
+    def place(self, keys: Sequence[str], text: str) -> str:
+        return f"bitwise_and(from_big_endian_64(xxhash64(to_utf8({text}))), {PLACES - 1})"
+
+
+FORMS: dict[str, Forms] = {"duckdb": DuckDBForms(), "trino": TrinoForms()}
+
+
+def _frame(text: str) -> str:
+    """Return a text that is known already, behind its length."""
+    return literal(f"{len(text)}:{text}")

@@ -1,0 +1,128 @@
+"""
+The table ``phlo.check_results``: one row for each check that a task has run, whatever came out.
+
+Many tasks write it at once, each appends one small file; a :class:`~..operators.maintenance.MaintenanceOperator`
+compacts them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, astuple, dataclass
+from datetime import UTC, datetime
+from functools import cache
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_phlo.quality.results import QualityCheckResult, plain
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyiceberg.catalog import Catalog
+
+TABLE = "phlo.check_results"
+
+
+@dataclass(frozen=True)
+class Occasion:
+    """
+    What ran the checks, and on what.
+
+    :param try_number: a later attempt of a task is another occasion, the same one is not.
+    :param branch: the branch that was to be read; None is main.
+    :param partition: the day or value whose rows were checked; None for all.
+    """
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+    try_number: int
+    branch: str | None = None
+    partition: str | None = None
+
+    def token(self, results: Sequence[QualityCheckResult]) -> str:
+        """Return what is the same whenever the same occasion is recorded again."""
+        what = [(result.table, result.snapshot_id, result.check_name) for result in results]
+        return blake2b(repr((astuple(self), what)).encode(), digest_size=8).hexdigest()
+
+
+def record(catalog: Catalog, occasion: Occasion, results: Sequence[QualityCheckResult]) -> None:
+    """
+    Append ``results`` to the table, which is created if it is missing; nothing if they are there already.
+
+    :raises CommitConflictError: if other writers won every round.
+    """
+    from airflow_provider_phlo.exceptions import CommitConflictError
+    from airflow_provider_phlo.iceberg import tables
+    from airflow_provider_phlo.iceberg.commits import ATTEMPTS, pause
+    from airflow_provider_phlo.iceberg.merge import MergePlan, merge
+    from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
+
+    if not results:
+        return
+    token, rows = occasion.token(results), _rows(occasion, results)
+    tables.ensure_table(catalog, TABLE, arrow_to_iceberg(rows.schema), partition_by="at")
+    table = tables.evolve(catalog, TABLE, rows.schema)
+    for round_number in range(ATTEMPTS):
+        if any(snapshot.summary and snapshot.summary["phlo.token"] == token for snapshot in table.snapshots()):
+            return
+        try:
+            merge(catalog, TABLE, rows, MergePlan("append", deduplication=False), token=token, branch="main")
+            return
+        except CommitConflictError:
+            pause(round_number)
+            table = catalog.load_table(TABLE)
+    raise CommitConflictError(f"{TABLE}: other writers committed first {ATTEMPTS} times in a row.")
+
+
+@cache
+def _columns() -> pa.Schema:
+    import pyarrow as pa
+
+    text, number = pa.string(), pa.int64()
+    return pa.schema(
+        {
+            "at": pa.timestamp("us", "UTC"),
+            "dag_id": text,
+            "run_id": text,
+            "task_id": text,
+            "map_index": pa.int32(),
+            "try_number": pa.int32(),
+            "branch": text,
+            "partition": text,
+            "table_name": text,
+            "snapshot_id": number,
+            "check_name": text,
+            "check_type": text,
+            "columns": pa.list_(text),
+            "severity": text,
+            "passed": pa.bool_(),
+            "failed": number,
+            "row_count": number,
+            "expected": text,
+            "actual": text,
+            "message": text,
+            "metrics": text,
+            "samples": text,
+            "execution_time_seconds": pa.float64(),
+        }
+    )
+
+
+def _rows(occasion: Occasion, results: Sequence[QualityCheckResult]) -> pa.Table:
+    import pyarrow as pa
+
+    shared: dict[str, Any] = {"at": datetime.now(UTC), **asdict(occasion), "branch": occasion.branch or "main"}
+    rows = [
+        {
+            **{name: getattr(result, name, None) for name in _columns().names if name not in shared},
+            **shared,
+            "table_name": result.table,
+            "metrics": json.dumps(plain(result.metrics)),
+            "samples": json.dumps(plain(result.samples)),
+        }
+        for result in results
+    ]
+    return pa.Table.from_pylist(rows, _columns())

@@ -1,0 +1,112 @@
+"""What DuckDB and Trino spell differently, said once. Everything else in a check is SQL that both read."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+# an escaped character, a class of characters, or the end of the text
+_PATTERN_PARTS = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\$", re.DOTALL)
+_LINES = re.compile(r"\(\?[a-z]*m")
+
+
+class Dialect(ABC):
+    """
+    One engine's words.
+
+    Arguments that are SQL are written into the text as they are: identifiers come quoted, values as ``?``.
+    """
+
+    name: str
+
+    @abstractmethod
+    def matches(self, text: str, pattern: str) -> str:
+        """Return the condition that the regular expression ``pattern`` is found in ``text``."""
+
+    def pattern(self, pattern: str) -> str:
+        """Return a regular expression so that the engine reads it as DuckDB does."""
+        return pattern
+
+    @abstractmethod
+    def is_nan(self, number: str) -> str:
+        """Return the condition that a floating point ``number`` is NaN."""
+
+    @abstractmethod
+    def moment(self, column: str, kind: str) -> str:
+        """
+        Return ``column`` as a time with zone, NULL where it holds none; dates and times without a zone count as UTC.
+
+        :param kind: the column's type, in DuckDB's words.
+        """
+
+    @abstractmethod
+    def quantiles(self, number: str, fractions: Sequence[float]) -> list[str]:
+        """Return an aggregate for each of ``fractions``: the value below which that share of the numbers lies."""
+
+    @abstractmethod
+    def distinct_count(self, column: str) -> str:
+        """Return the aggregate that estimates how many values differ, in bounded memory."""
+
+
+class DuckDB(Dialect):
+    """DuckDB, whose session runs in UTC."""
+
+    name = "duckdb"
+
+    def matches(self, text: str, pattern: str) -> str:
+        return f"regexp_matches({text}, {pattern})"
+
+    def is_nan(self, number: str) -> str:
+        return f"isnan({number})"
+
+    def moment(self, column: str, kind: str) -> str:
+        return f"TRY_CAST({column} AS TIMESTAMP WITH TIME ZONE)"
+
+    def quantiles(self, number: str, fractions: Sequence[float]) -> list[str]:
+        # exact; DuckDB computes the list once
+        whole = f"quantile_cont({number}, [{', '.join(map(repr, fractions))}])"
+        return [f"{whole}[{place}]" for place in range(1, len(fractions) + 1)]
+
+    def distinct_count(self, column: str) -> str:
+        return f"approx_count_distinct({column})"
+
+
+class TrinoDialect(Dialect):
+    """Trino, whose session runs in UTC."""
+
+    name = "trino"
+
+    def matches(self, text: str, pattern: str) -> str:
+        return f"regexp_like({text}, {pattern})"
+
+    def pattern(self, pattern: str) -> str:
+        """Keep ``$`` from matching before a line break at the end of the text."""
+        if _LINES.search(pattern):
+            return pattern
+        return _PATTERN_PARTS.sub(lambda part: r"\z" if part[0] == "$" else part[0], pattern)
+
+    def is_nan(self, number: str) -> str:
+        return f"is_nan({number})"
+
+    def moment(self, column: str, kind: str) -> str:
+        if not kind.startswith("VARCHAR"):
+            return f"CAST({column} AS TIMESTAMP(6) WITH TIME ZONE)"
+        # zones are written +02:00 only
+        zoned = (
+            rf"regexp_replace({column}, '([T ]\d\d:[\d:.]+[+-]\d\d)(\d\d)?$', "
+            "x -> x[1] || ':' || coalesce(x[2], '00'))"
+        )
+        spaced = f"TRY_CAST({column} AS TIMESTAMP(6) WITH TIME ZONE)"
+        return f"coalesce(TRY(from_iso8601_timestamp_nanos(replace({zoned}, ' ', 'T'))), {spaced})"
+
+    def quantiles(self, number: str, fractions: Sequence[float]) -> list[str]:
+        whole = f"approx_percentile({number}, ARRAY[{', '.join(f'{fraction:.9f}E0' for fraction in fractions)}])"
+        return [f"{whole}[{place}]" for place in range(1, len(fractions) + 1)]
+
+    def distinct_count(self, column: str) -> str:
+        return f"approx_distinct({column})"
+
+
+DUCKDB = DuckDB()
+TRINO = TrinoDialect()

@@ -1,0 +1,36 @@
+"""Results as a table that people read in a log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from airflow_provider_phlo.quality.results import QualityCheckResult, outcome
+
+_HEADER = ("outcome", "check", "failed", "rows", "seconds", "message")
+_NUMBERS = (2, 3, 4)
+
+
+def as_table(results: Sequence[QualityCheckResult]) -> str:
+    """Return a line for each result, its columns aligned."""
+    lines = [_HEADER, *(_cells(result) for result in results)]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(_HEADER))]
+    return "\n".join(_aligned(line, widths) for line in lines)
+
+
+def _cells(result: QualityCheckResult) -> tuple[str, ...]:
+    return (
+        outcome(result),
+        result.check_name,
+        "" if result.failed is None else f"{result.failed:,}",
+        "" if result.row_count is None else f"{result.row_count:,}",
+        f"{result.execution_time_seconds:.3f}",
+        " ".join(result.message.split()),
+    )
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    padded = [
+        cell.rjust(width) if place in _NUMBERS else cell.ljust(width)
+        for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    ]
+    return "  ".join(padded).rstrip()

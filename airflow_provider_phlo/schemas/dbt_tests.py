@@ -1,0 +1,95 @@
+"""The tests of a dbt model's columns, as their YAML says them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_provider_phlo.exceptions import SchemaError
+
+RANGE_TESTS = ("dbt_expectations.expect_column_values_to_be_between", "dbt_utils.accepted_range")
+KNOWN_TESTS = ("not_null", "unique", "accepted_values", *RANGE_TESTS)
+# a SQL expression that is no literal, or a value of another kind than its column
+UNCERTAIN = object()
+
+
+@dataclass(frozen=True)
+class Test:
+    """
+    A test of a column.
+
+    :param warns: whether a failure is only a warning (``severity: warn``).
+    :param inactive: why it says nothing about every row: it is disabled, or looks at some rows; empty if it does.
+    """
+
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    warns: bool = False
+    inactive: str = ""
+
+    def values(self) -> list[Any]:
+        """Return what the test says about the values of its column; ``UNCERTAIN`` for an expression."""
+        if self.name == "accepted_values":
+            values = self.arguments.get("values")
+            quoted = self.arguments.get("quote", True)
+            listed = [value for value in (values if isinstance(values, list) else []) if value is not None]
+            return [value if quoted else sql_literal(value) for value in listed]
+        if self.name in RANGE_TESTS:
+            bounds = (self.arguments.get("min_value"), self.arguments.get("max_value"))
+            return [sql_literal(value) for value in bounds if value is not None]
+        return []
+
+
+def tests_of(declared: Mapping[str, Any], where: str) -> Iterator[Test]:
+    """
+    Yield the tests of a column, or of a model: those below ``tests`` and below ``data_tests``.
+
+    :raises SchemaError: if one is neither a name nor a mapping.
+    """
+    for key in ("tests", "data_tests"):
+        listed = declared.get(key) or []
+        if not isinstance(listed, list):
+            raise SchemaError(f"The {key} of {where} must be a list.")
+        for test in listed:
+            if isinstance(test, str):
+                yield Test(test.removeprefix("dbt."))
+            elif isinstance(test, dict) and test:
+                yield _test(test, where)
+            else:
+                raise SchemaError(f"A test of {where} is neither a name nor a mapping.")
+
+
+def _test(declared: Mapping[str, Any], where: str) -> Test:
+    """Read ``{name: arguments}`` and ``{test_name: name, …}``, with arguments beside or below ``arguments:``."""
+    name, body = declared.get("test_name"), dict(declared)
+    if name is None:
+        name, body = next((str(key), value or {}) for key, value in declared.items())
+    if not isinstance(body, dict):
+        raise SchemaError(f"The test {name} of {where} must be a mapping of its arguments.")
+    arguments = {**body, **(body.get("arguments") or {})}
+    config = {**body, **(body.get("config") or {})}
+    inactive = ""
+    if not config.get("enabled", True):
+        inactive = "it is disabled"
+    elif config.get("where") or arguments.get("row_condition"):
+        inactive = "it looks at some rows only"
+    warns = str(config.get("severity", "")).lower() == "warn"
+    return Test(name.removeprefix("dbt."), arguments, warns, inactive)
+
+
+def sql_literal(value: Any) -> Any:
+    """Return the value of a literal that stands in SQL as it is written; ``UNCERTAIN`` for another expression."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if len(text) > 1 and text[0] == text[-1] == "'":
+        return text[1:-1].replace("''", "'")
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for parse in (int, float):
+        try:
+            return parse(text)
+        except ValueError:
+            continue
+    return UNCERTAIN

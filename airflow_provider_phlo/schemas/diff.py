@@ -1,0 +1,269 @@
+"""
+What differs between two schemas, and whom it breaks.
+
+The old one is how a table (or the model that made it) is now, the new one what comes to it. Whether a merge takes that
+is decided by the functions that the merge itself uses (:mod:`airflow_provider_phlo.schemas.types`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from pandera.pandas import DataFrameModel
+from pyiceberg.schema import Schema
+from pyiceberg.table import Table
+from pyiceberg.types import IcebergType, ListType, MapType, NestedField, StructType
+
+from airflow_provider_phlo.exceptions import SchemaError
+from airflow_provider_phlo.schemas.columns import Column, ModelColumns, model_columns
+from airflow_provider_phlo.schemas.constraints import Constraints, constraints, is_tighter, plain, words
+from airflow_provider_phlo.schemas.iceberg import METADATA_COLUMNS, pandera_to_iceberg
+from airflow_provider_phlo.schemas.types import Path, holds, promotes, without_ids
+
+Described: TypeAlias = "type[DataFrameModel] | Schema | Table"
+Broken = Literal["table", "producers", "consumers"]
+
+# what undeclared columns meet from now on
+_STRICT: dict[bool | str, tuple[Broken | None, str]] = {
+    True: ("producers", "rows with a value in an undeclared column are bad now"),
+    "filter": ("consumers", "undeclared columns are dropped from now on"),
+    False: (None, "undeclared columns are kept from now on"),
+}
+
+
+@dataclass(frozen=True)
+class Change:
+    """
+    One difference.
+
+    :param path: the column; of a nested one the way to it (``("actor", "login")``, ``("tags", "element")``); empty for
+        the schema as a whole.
+    :param kind: ``added``, ``removed``, ``type``, ``nullability``, ``doc``, ``order``; between models also ``default``,
+        ``unique``, ``range``, ``allowed_values``, ``rule``, ``pii``, ``strict``.
+    :param old: what it was; None for nothing.
+    :param new: what it is.
+    :param breaks: whom it breaks: the ``table`` (a merge of such rows is refused), ``producers`` (rows that were good
+        are bad now), ``consumers`` (readers lose values that they had); None: it is compatible.
+    :param reason: why, in words.
+    """
+
+    path: Path
+    kind: str
+    old: Any
+    new: Any
+    breaks: Broken | None
+    reason: str
+
+    @property
+    def compatible(self) -> bool:
+        """Whether nobody has to change anything."""
+        return self.breaks is None
+
+    @property
+    def name(self) -> str:
+        """The path in one word: ``actor.login``."""
+        return ".".join(self.path)
+
+
+def schema_diff(old: Described, new: Described) -> tuple[Change, ...]:
+    """
+    Return what differs, in the order of the columns.
+
+    Constraints are compared if both are models: a table knows none. Metadata columns do not count.
+
+    :param old: a Pandera model, an Iceberg schema or a table: what is there.
+    :param new: likewise: what comes.
+    :raises SchemaError: if one of them is neither, or cannot be an Iceberg table.
+    """
+    before, after = _fields(old), _fields(new)
+    declared = _declared(new)
+    changes = [*_members((), before, after, declared)]
+    changes += _order(before, after)
+    was = _declared(old)
+    if was is not None and declared is not None:
+        changes += _constraint_changes(was, declared)
+    names = list(dict.fromkeys(item.name for item in [*before, *after]))
+    return tuple(sorted(changes, key=lambda change: names.index(change.path[0]) if change.path else len(names)))
+
+
+def _fields(side: Described) -> Sequence[NestedField]:
+    if isinstance(side, Table):
+        side = side.schema()
+    if isinstance(side, type) and issubclass(side, DataFrameModel):
+        side = pandera_to_iceberg(side, metadata_columns=False)
+    if not isinstance(side, Schema):
+        raise SchemaError(f"{side!r} cannot be compared: give a Pandera model, an Iceberg schema or a table.")
+    return [item for item in side.fields if item.name not in METADATA_COLUMNS]
+
+
+def _declared(side: Described) -> ModelColumns | None:
+    return model_columns(side) if isinstance(side, type) else None
+
+
+def _members(
+    parent: Path, old: Iterable[NestedField], new: Iterable[NestedField], declared: ModelColumns | None = None
+) -> Iterator[Change]:
+    before, after = {item.name: item for item in old}, {item.name: item for item in new}
+    for name, item in before.items():
+        path = (*parent, name)
+        if name in after:
+            yield from _field(path, item, after[name])
+        else:
+            yield _removed(path, item)
+    for name, item in after.items():
+        if name not in before:
+            yield _added((*parent, name), item, declared[name] if declared is not None else None)
+
+
+def _removed(path: Path, item: NestedField) -> Change:
+    was = without_ids(item.field_type)
+    if item.required:
+        reason = "the table requires it: a merge without it is refused"
+        return Change(path, "removed", was, None, "table", reason)
+    reason = "new rows hold NULL there: readers lose the values"
+    return Change(path, "removed", was, None, "consumers", reason)
+
+
+def _added(path: Path, item: NestedField, column: Column | None) -> Change:
+    kind = without_ids(item.field_type)
+    if item.required and (column is None or column.default is None):
+        reason = "optional in the table, but rows without a value are bad now"
+        return Change(path, "added", None, kind, "producers", reason)
+    return Change(path, "added", None, kind, None, "optional in the table, NULL in the rows that it has")
+
+
+def _field(path: Path, old: NestedField, new: NestedField) -> Iterator[Change]:
+    yield from _types(path, old.field_type, new.field_type)
+    if old.required and not new.required:
+        reason = "the table requires it: a merge with a NULL is refused"
+        yield Change(path, "nullability", "required", "optional", "table", reason)
+    elif new.required and not old.required:
+        yield Change(path, "nullability", "optional", "required", "producers", "rows without a value are bad now")
+    if old.doc != new.doc:
+        yield Change(path, "doc", old.doc, new.doc, None, "words only; a table that exists keeps its own")
+
+
+def _types(path: Path, old: IcebergType, new: IcebergType) -> Iterator[Change]:
+    if isinstance(old, StructType) and isinstance(new, StructType):
+        yield from _members(path, old.fields, new.fields)
+    elif isinstance(old, ListType) and isinstance(new, ListType):
+        yield from _field((*path, "element"), old.element_field, new.element_field)
+    elif isinstance(old, MapType) and isinstance(new, MapType):
+        yield from _map_key((*path, "key"), old.key_type, new.key_type)
+        yield from _field((*path, "value"), old.value_field, new.value_field)
+    elif old != new:
+        yield _type_change(path, old, new)
+
+
+def _map_key(path: Path, old: IcebergType, new: IcebergType) -> Iterator[Change]:
+    """Compare what a table cannot change: its map's keys stay what they are."""
+    if holds(old, new):
+        yield from _types(path, old, new)
+    else:
+        yield _refused(path, old, new)
+
+
+def _type_change(path: Path, old: IcebergType, new: IcebergType) -> Change:
+    names = without_ids(old), without_ids(new)
+    texts = {"string", "binary"}
+    if names == ("binary", "string"):
+        return Change(path, "type", *names, None, "the table keeps binary, and the UTF-8 of the text in it")
+    if set(names) == texts or not (holds(old, new) or promotes(old, new)):
+        return _refused(path, old, new)
+    if holds(old, new):
+        reason = f"the table keeps {names[0]}; what {names[1]} cannot hold is bad or rounded"
+        return Change(path, "type", *names, "producers", reason)
+    return Change(path, "type", *names, None, f"the table's column is widened to {names[1]}")
+
+
+def _refused(path: Path, old: IcebergType, new: IcebergType) -> Change:
+    names = without_ids(old), without_ids(new)
+    reason = f"Iceberg does not turn {names[0]} into {names[1]}: the merge is refused"
+    return Change(path, "type", *names, "table", reason)
+
+
+def _order(old: Sequence[NestedField], new: Sequence[NestedField]) -> Iterator[Change]:
+    after = {item.name for item in new}
+    before = [item.name for item in old if item.name in after]
+    common = set(before)
+    now = [item.name for item in new if item.name in common]
+    if now != before:
+        yield Change(
+            (), "order", tuple(before), tuple(now), None, "columns are found by their names; a table keeps its order"
+        )
+
+
+def _constraint_changes(old: ModelColumns, new: ModelColumns) -> Iterator[Change]:
+    for column in new.columns:
+        if column.name not in old:
+            continue
+        path = (column.name,)
+        yield from _column(path, old[column.name], column)
+        before, after = (constraints(each.schema.columns[column.name].checks) for each in (old, new))
+        yield from _ranges(path, before, after)
+        yield from _allowed_values(path, before, after)
+        yield from _rules(path, before.rules, after.rules)
+        yield from _warnings(path, before.warnings, after.warnings)
+    yield from _whole(old, new)
+
+
+def _column(path: Path, old: Column, new: Column) -> Iterator[Change]:
+    if old.unique != new.unique:
+        yield _tightened(path, "unique", old.unique, new.unique, tighter=new.unique)
+    if old.default != new.default:
+        lost = new.default is None and not new.nullable
+        was, now = (None if value is None else plain(value) for value in (old.default, new.default))
+        reason = "rows without a value are bad now" if lost else "it fills in for a missing value from now on"
+        yield Change(path, "default", was, now, "producers" if lost else None, reason)
+    if old.pii != new.pii:
+        told = "its values are kept out of messages" if new.pii else "its values may appear in messages"
+        yield Change(path, "pii", old.pii, new.pii, None, f"{told} from now on")
+
+
+def _ranges(path: Path, old: Constraints, new: Constraints) -> Iterator[Change]:
+    if (old.low, old.high) != (new.low, new.high):
+        tighter = is_tighter("low", old.low, new.low) or is_tighter("high", old.high, new.high)
+        yield _tightened(path, "range", old.range(), new.range(), tighter=tighter)
+
+
+def _allowed_values(path: Path, old: Constraints, new: Constraints) -> Iterator[Change]:
+    before, after = old.allowed, new.allowed
+    if before is None and after is None:
+        return
+    gone = after is not None and (before is None or any(value not in after for value in before))
+    come = before is not None and (after is None or any(value not in before for value in after))
+    if gone or come:
+        yield _tightened(path, "allowed_values", words(before), words(after), tighter=gone)
+
+
+def _rules(path: Path, old: Sequence[str], new: Sequence[str]) -> Iterator[Change]:
+    for rule in [*old, *new]:
+        if (rule in old) != (rule in new):
+            was, now = (rule if rule in side else None for side in (old, new))
+            yield _tightened(path, "rule", was, now, tighter=rule in new)
+
+
+def _warnings(path: Path, old: Sequence[str], new: Sequence[str]) -> Iterator[Change]:
+    for rule in [*old, *new]:
+        if (rule in old) != (rule in new):
+            was, now = (f"{rule} (warns)" if rule in side else None for side in (old, new))
+            yield Change(path, "rule", was, now, None, "a rule that only warns keeps no row out")
+
+
+def _whole(old: ModelColumns, new: ModelColumns) -> Iterator[Change]:
+    before, after = ([f"unique together: {', '.join(each)}" for each in side.unique_together] for side in (old, new))
+    yield from _rules((), before, after)
+    before_checks, after_checks = (constraints(side.schema.checks) for side in (old, new))
+    yield from _rules((), before_checks.rules, after_checks.rules)
+    yield from _warnings((), before_checks.warnings, after_checks.warnings)
+    if old.strict != new.strict:
+        breaks, reason = _STRICT[new.strict]
+        yield Change((), "strict", old.strict, new.strict, breaks, reason)
+
+
+def _tightened(path: Path, kind: str, old: Any, new: Any, *, tighter: bool) -> Change:
+    if tighter:
+        return Change(path, kind, old, new, "producers", "rows that were good can be bad now")
+    return Change(path, kind, old, new, None, "what was good still is; readers may meet new values")

@@ -1,0 +1,150 @@
+"""
+Drift checks of the newest of 29 days of a 10M-row table, beside hand-written DuckDB queries for the same numbers.
+
+Three cases: numbers of the days (mean, quantiles, NULL rate, estimated distinct values, rows: five checks, one scan),
+distributions (histogram of a number, categories), and both in one run. The peer reads the same Parquet files by
+``read_parquet``, computes the same aggregates and counts the same buckets. Ways run in turn, ``--repeat`` times;
+medians count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from pyiceberg.catalog import Catalog
+
+from airflow_provider_phlo.iceberg.catalog import embedded_properties, ensure_namespace, open_catalog
+from airflow_provider_phlo.quality import (
+    CategoryDriftCheck,
+    DistinctCountDriftCheck,
+    HistogramDriftCheck,
+    MeanDriftCheck,
+    NullRateDriftCheck,
+    QualityCheck,
+    QuantileDriftCheck,
+    RowCountAnomalyCheck,
+)
+from airflow_provider_phlo.quality.scan import run_checks
+
+TABLE = "raw.t"
+DAYS = 29
+FIRST = np.datetime64("2024-01-01")
+NUMBERS: list[QualityCheck] = [
+    RowCountAnomalyCheck(history=28, seasonality=None),
+    MeanDriftCheck("v"),
+    QuantileDriftCheck("v"),
+    NullRateDriftCheck("w"),
+    DistinctCountDriftCheck("k"),
+]
+DISTRIBUTIONS: list[QualityCheck] = [HistogramDriftCheck("v"), CategoryDriftCheck("kind")]
+NUMBERS_SQL = """
+SELECT _phlo_partition_date, count(*), avg(v), quantile_cont(v, {fractions}),
+    (count(*) - count(w)) / count(*), approx_count_distinct(k)
+FROM {files} GROUP BY 1
+"""
+BOUNDS_SQL = "SELECT _phlo_partition_date, quantile_cont(v, {fractions}) FROM {files} GROUP BY 1"
+THREE, NINE = [0.05, 0.5, 0.95], [place / 10 for place in range(1, 10)]
+HISTOGRAM_SQL = """
+SELECT _phlo_partition_date, CASE WHEN v IS NULL THEN -2 WHEN isnan(v) THEN -1 ELSE {bins} END, count(*)
+FROM {files} GROUP BY 1, 2
+"""
+KINDS_SQL = "SELECT _phlo_partition_date, kind, count(*) FROM {files} GROUP BY 1, 2"
+
+
+def day(number: int, rows: int) -> pa.Table:
+    """Return the rows of one day, ten columns."""
+    chance = np.random.default_rng(number)
+    return pa.table(
+        {
+            "_phlo_partition_date": pa.array(np.full(rows, FIRST + number), pa.date32()),
+            "id": np.arange(rows) + number * rows,
+            "v": chance.normal(120, 30, rows),
+            "w": pa.array(chance.normal(size=rows), mask=chance.random(rows) < 0.02),
+            "k": chance.integers(0, 1_000_000, rows),
+            "kind": pa.array(chance.choice(["PushEvent", "WatchEvent", "ForkEvent", "IssuesEvent"], rows)),
+            **{f"c{column}": chance.integers(0, 1000, rows) for column in range(4)},
+        }
+    )
+
+
+def create(catalog: Catalog, rows: int) -> str:
+    """Create the table, and return its files as DuckDB reads them."""
+    ensure_namespace(catalog, "raw")
+    table = catalog.create_table(TABLE, day(0, 1).schema)
+    for number in range(DAYS):
+        table.append(day(number, rows // DAYS))
+    files = ", ".join(f"'{task.file.file_path.removeprefix('file://')}'" for task in table.scan().plan_files())
+    return f"read_parquet([{files}])"
+
+
+def checked(catalog: Catalog, checks: list[QualityCheck]) -> Callable[[], None]:
+    def run() -> None:
+        partition = str(FIRST + DAYS - 1)
+        results = run_checks(catalog, TABLE, checks, partition=partition)
+        assert all(result.passed and result.metrics["history_days"] == DAYS - 1 for result in results)
+
+    return run
+
+
+def queried(files: str, fractions: list[float], *queries: str) -> Callable[[], None]:
+    bounds = [81.6, 94.8, 104.3, 112.4, 120.0, 127.6, 135.7, 145.2, 158.4]
+    bins = f"CASE {' '.join(f'WHEN v <= {bound} THEN {place}' for place, bound in enumerate(bounds))} ELSE 9 END"
+
+    def run() -> None:
+        with duckdb.connect() as connection:
+            for query in queries:
+                connection.execute(query.format(files=files, bins=bins, fractions=fractions)).fetchall()
+
+    return run
+
+
+def cases(catalog: Catalog, rows: int) -> dict[str, tuple[Callable[[], None], Callable[[], None]]]:
+    """Return what is measured: the checks, and what they are measured against."""
+    files = create(catalog, rows)
+    return {
+        "numbers": (checked(catalog, NUMBERS), queried(files, THREE, NUMBERS_SQL)),
+        "distributions": (
+            checked(catalog, DISTRIBUTIONS),
+            queried(files, NINE, BOUNDS_SQL, HISTOGRAM_SQL, KINDS_SQL),
+        ),
+        "both": (
+            checked(catalog, [*NUMBERS, *DISTRIBUTIONS]),
+            queried(files, sorted({*THREE, *NINE}), NUMBERS_SQL, HISTOGRAM_SQL, KINDS_SQL),
+        ),
+    }
+
+
+def seconds(way: Callable[[], None]) -> float:
+    started = time.perf_counter()
+    way()
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--rows", type=int, default=10_000_000)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        catalog = open_catalog("phlo", embedded_properties(Path(folder)))
+        print(f"| {arguments.rows:,} rows, {DAYS} days | checks | DuckDB | ratio |\n|---|---|---|---|")
+        for name, ways in cases(catalog, arguments.rows).items():
+            taken = [[seconds(way) for way in ways] for _ in range(arguments.repeat)]
+            ours, theirs = (statistics.median(each) for each in zip(*taken, strict=True))
+            ratio = statistics.median(one / other for one, other in taken)
+            print(f"| {name} | {ours:.2f} s | {theirs:.2f} s | {ratio:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
