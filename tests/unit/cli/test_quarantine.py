@@ -1,0 +1,73 @@
+"""``phlo quarantine``: counts and reasons; values only if asked for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_phlo.cli import main as cli
+from tests.unit.test_quarantine import House, records
+
+
+@pytest.fixture
+def phlo(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Return a function that runs a command, and gives its exit code and output."""
+    # the commands run in this process: let them see the embedded catalog, and no environment of another
+    monkeypatch.setattr(cli, "_enter_embedded_environment", lambda: None)
+    house = House(home)
+    house.run("one", records((1, 1), (2, 200), ("secret", 1)))
+    house.run("two", records((3, 300)))
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = 0
+        try:
+            cli.main(["quarantine", *arguments])
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        output = capsys.readouterr()
+        return code, output.out, output.err
+
+    return run
+
+
+def listed(phlo: Any, *arguments: str) -> list[dict[str, Any]]:
+    code, out, err = phlo(*arguments, "--output", "json")
+    assert code == 0, err
+    return json.loads(out)  # type: ignore[no-any-return]
+
+
+def test_list(phlo: Any) -> None:
+    found = listed(phlo, "list")
+    assert [(row["table"], row["run_id"], row["reason"], row["records"], row["waiting"]) for row in found] == [
+        ("raw.t", "run one", "k: is_integer", 1, 1),
+        ("raw.t", "run one", "v: less_than_or_equal_to(100)", 1, 1),
+        ("raw.t", "run two", "v: less_than_or_equal_to(100)", 1, 1),
+    ]
+    assert listed(phlo, "list", "t") == found
+
+
+def test_show_tells_no_value_unless_asked(phlo: Any) -> None:
+    for output in ("json", "table"):
+        _, out, _ = phlo("show", "t", "--output", output)
+        assert "is_integer" in out
+        assert "secret" not in out
+    assert [json.loads(row["record"])["k"] for row in listed(phlo, "show", "t", "--records")] == [2, "secret", 3]
+
+
+def test_show_takes_filters(phlo: Any) -> None:
+    [found] = listed(phlo, "show", "raw.t", "--reason", "is_integer")
+    assert (found["source_position"], found["run_id"], found["partition_date"]) == (2, "run one", "2024-01-15")
+    assert [row["run_id"] for row in listed(phlo, "show", "t", "--run", "run two")] == ["run two"]
+    assert len(listed(phlo, "show", "t", "--limit", "2")) == 2
+    assert listed(phlo, "show", "t", "--date", "2023-01-01") == []
+    assert listed(phlo, "show", "t", "--id", found["quarantine_id"]) == [found]
+
+
+@pytest.mark.parametrize("command", ["list", "show", "replay"])
+def test_a_table_without_quarantine_is_refused(phlo: Any, command: str) -> None:
+    code, out, err = phlo(command, "other")
+    assert (code, out) == (2, "")
+    assert "raw.other has no quarantine" in err
