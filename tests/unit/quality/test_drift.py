@@ -383,7 +383,7 @@ days_of_values = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(days_of_values, st.sampled_from([None, "weekday"]), st.sampled_from(["skip", "zero"]), st.booleans())
 def test_numbers_and_bands_are_those_of_a_plain_model(values, seasonality, gaps, by_quantiles):
     days = {LAST - dt.timedelta(days=back): list(given) for back, given in enumerate(values)}

@@ -65,7 +65,7 @@ def pairs(draw: st.DrawFn) -> tuple[list[Row], list[Row]]:
     return source, draw(st.permutations(target + draw(st.lists(ROW, max_size=2))))
 
 
-PROPERTY = settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+PROPERTY = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 TOLERANCES = st.sampled_from([0.0, 0.0, 0.1, 0.5, 1.0])
 ABSOLUTE = st.sampled_from([0, 0, 1, 3])
 
