@@ -266,7 +266,7 @@ def test_as_airflow_runs_it(project: Path) -> None:
     assert "nothing_of_that_name" in done.stderr
     assert "dags/a_dag.py cannot be imported" in done.stderr
     reading = "include.schemas.readings:Reading"
-    assert program(project, *prefix, "schema", "diff", reading, "include.schemas.readings:Tighter").returncode == FAILED
+    assert program(project, "phlo", "schema", "diff", reading, "include.schemas.readings:Tighter").returncode == FAILED
 
 
 def test_the_group_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
