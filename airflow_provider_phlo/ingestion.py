@@ -28,7 +28,15 @@ from airflow_provider_phlo import staging, transforms
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.extraction import Chunk, chunks, dlt_state, hard_delete_column, plain_errors, state_text
 from airflow_provider_phlo.records import Origin
-from airflow_provider_phlo.rejects import HASH, QUARANTINE_SCHEMA, Rejected, Rejects
+from airflow_provider_phlo.rejects import (
+    HASH,
+    QUARANTINE_SCHEMA,
+    Part,
+    Rejected,
+    Rejects,
+    first_of_each,
+    rejected_records,
+)
 from airflow_provider_phlo.row_hash import row_hashes
 from airflow_provider_phlo.schemas import conform
 from airflow_provider_phlo.schemas.columns import TIMESTAMP, ModelColumns
@@ -147,19 +155,6 @@ def stage(
     )
 
 
-@dataclass(frozen=True)
-class _Part:
-    """
-    Rows of a chunk, as they are to be checked.
-
-    :param content: records or an Arrow table, as transforms leave them.
-    :param origins: of each row, the position of its record in the chunk, -1 for none.
-    """
-
-    content: Chunk
-    origins: np.ndarray
-
-
 class _Stager:
     """Check and stage one attempt's chunks; count what was read and what becomes of it."""
 
@@ -187,7 +182,7 @@ class _Stager:
         self.read += len(chunk)
         if self.replay:
             self.origins += [getattr(record, "origin", None) for record in chunk]
-        part = self._transformed(chunk, start) if self.plan.transforms else _Part(chunk, np.arange(len(chunk)))
+        part = self._transformed(chunk, start) if self.plan.transforms else Part(chunk, np.arange(len(chunk)))
         rows, failures = _checked(part.content, self.plan, self.normalize)
         # where the transforms have lost it, the position in what they made has to do
         known = part.origins >= 0
@@ -198,8 +193,8 @@ class _Stager:
             keep = _all_but(bad, len(rows))
             if self.added:
                 keep &= ~np.isin(part.origins, part.origins[~keep & known])
-            self._reject(_rejected(chunk, part, bad, failures), start)
-            self.added -= int((~keep).sum()) - len(_first_of_each(part, bad))
+            self._reject(rejected_records(chunk, part, bad, failures), start)
+            self.added -= int((~keep).sum()) - len(first_of_each(part, bad))
             rows, positions = rows.filter(pa.array(keep)), positions[keep]
         if len(rows):
             rows = _without_empty_columns(rows, self.plan)
@@ -207,7 +202,7 @@ class _Stager:
             self.positions.append(positions)
             self.rows += len(rows)
 
-    def _transformed(self, chunk: Chunk, start: int) -> _Part:
+    def _transformed(self, chunk: Chunk, start: int) -> Part:
         """Apply the transforms to what can be read; records that cannot are set aside before."""
         wanted = {column.name: column.type for column in self.plan.declared.columns} if self.plan.declared else {}
         # a declared type, where all values of a column have it; what the transforms return is converted once more
@@ -216,7 +211,7 @@ class _Stager:
         bad = bad_rows(failures)
         if bad:
             self._note(failures, positions + start)
-            self._reject(_rejected(chunk, _Part(chunk, positions), bad, failures), start)
+            self._reject(rejected_records(chunk, Part(chunk, positions), bad, failures), start)
             keep = _all_but(bad, len(table))
             table, positions = table.filter(pa.array(keep)), positions[keep]
         found = self._apply(table, positions)
@@ -225,7 +220,7 @@ class _Stager:
         if found.added or found.dropped:
             log.info("%s: transforms made %d rows of %d", self.plan.table, len(found.rows), len(table))
         origins = np.full(len(found.rows), -1) if found.origins is None else found.origins
-        return _Part(found.rows, origins)
+        return Part(found.rows, origins)
 
     def _apply(self, table: pa.Table, positions: np.ndarray) -> transforms.Transformed:
         found = transforms.apply(self.plan.transforms, table, positions, self.plan.table)
@@ -366,56 +361,11 @@ def _checked(content: Chunk, plan: StagingPlan, normalize: Callable[[str], str])
     return rows, missing_values(rows, plan.declared, key=plan.key, conversion_failures=failures)
 
 
-def _rejected(chunk: Chunk, part: _Part, bad: Sequence[int], failures: Sequence[Failure]) -> list[Rejected]:
-    """
-    Return the bad records: the source's own, or where those are not known, what transforms made of them.
-
-    A record of which transforms have made several rows is bad as a whole: a replay reads it as a whole.
-    """
-    of_record = _first_of_each(part, bad)
-    first = {origin: row for row, origin in of_record.items() if origin >= 0}
-    reasons: dict[int, dict[Failure, None]] = {}
-    for failure in failures:
-        for row in failure.rows or ():
-            at = first.get(int(part.origins[row]), row)
-            reasons.setdefault(at, {})[replace(failure, rows=None)] = None
-    originals = iter(_records(chunk, [origin for origin in of_record.values() if origin >= 0]))
-    made = iter(_records(part.content, [row for row, origin in of_record.items() if origin < 0]))
-    return [
-        Rejected(next(originals if origin >= 0 else made), origin if origin >= 0 else None, [*reasons[row]])
-        for row, origin in of_record.items()
-    ]
-
-
-def _first_of_each(part: _Part, bad: Sequence[int]) -> dict[int, int]:
-    """Return the first bad row of each record with the position of the record; -1 where that is not known."""
-    found: dict[int, int] = {}
-    seen: set[int] = set()
-    for row in bad:
-        origin = int(part.origins[row])
-        if origin < 0 or origin not in seen:
-            found[row] = origin
-            seen.add(origin)
-    return found
-
-
 def _without_empty_columns(rows: pa.Table, plan: StagingPlan) -> pa.Table:
     """Return ``rows`` without undeclared columns that have no value, or had one in bad rows only."""
     named = {*plan.key, *(column.name for column in (plan.declared.columns if plan.declared else ()))}
     empty = [name for name in rows.column_names if name not in named and rows[name].null_count == len(rows)]
     return rows.drop_columns(empty)
-
-
-def _records(content: Chunk, rows: Sequence[int]) -> list[Mapping[str, Any]]:
-    if not isinstance(content, pa.Table):
-        return [content[row] for row in rows]
-    if not rows:
-        return []
-    try:
-        records: list[Mapping[str, Any]] = content.take(list(rows)).to_pylist()
-    except pa.ArrowNotImplementedError:  # of views, which Polars has
-        records = [content.slice(row, 1).to_pylist()[0] for row in rows]
-    return records
 
 
 def _all_but(rows: Sequence[int] | np.ndarray, count: int) -> np.ndarray:

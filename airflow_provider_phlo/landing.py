@@ -134,7 +134,7 @@ def land(
         None for an empty batch of a table that nobody has described yet.
     """
     if batch.replay:
-        _require_replayable(definition)
+        quarantine.require_replayable(definition.plan, definition.table, definition.metadata_columns)
     engine.recover(catalog, definition.table, batch.token)
     published = _published(catalog, definition.table, batch.token)
     if published is not None:
@@ -225,25 +225,6 @@ def _plan(definition: TableDefinition, batch: staging.StagedBatch, columns: pa.S
         # a record counts as having arrived when it did first: what came after it stays
         return replace(plan, order_by=ARRIVED_AT)
     return plan
-
-
-def _require_replayable(definition: TableDefinition) -> None:
-    """
-    Check that records out of the quarantine can be merged without harm to newer ones.
-
-    :raises ConfigurationError: if a partition would be replaced, or nothing tells which is newer.
-    """
-    plan = definition.plan
-    if plan.strategy == "replace":
-        raise ConfigurationError(
-            f"{definition.table}: merge_strategy='replace' takes a partition as a whole, a replay would leave nothing "
-            "but its records there: run the partition date again, which reads them too."
-        )
-    if plan.strategy == "merge" and plan.order_by is None and not definition.metadata_columns:
-        raise ConfigurationError(
-            f"{definition.table}: nothing tells whether a record out of the quarantine is older than the table's row: "
-            "name a column in merge_config={'order_by': …}, or keep the metadata columns."
-        )
 
 
 def _prepare(catalog: Catalog, definition: TableDefinition, columns: pa.Schema, rows: Iterable[pa.Table]) -> None:

@@ -114,6 +114,25 @@ def _release(catalog: Catalog, batch: staging.StagedBatch, rejected: Iterable[pa
 # --- a replay claims, reads and marks records
 
 
+def require_replayable(plan: MergePlan, table: str, metadata_columns: bool) -> None:
+    """
+    Check that records out of the quarantine can be merged without harm to newer ones.
+
+    :param metadata_columns: whether rows say when they arrived.
+    :raises ConfigurationError: if a partition would be replaced, or nothing tells which is newer.
+    """
+    if plan.strategy == "replace":
+        raise ConfigurationError(
+            f"{table}: merge_strategy='replace' takes a partition as a whole, a replay would leave nothing "
+            "but its records there: run the partition date again, which reads them too."
+        )
+    if plan.strategy == "merge" and plan.order_by is None and not metadata_columns:
+        raise ConfigurationError(
+            f"{table}: nothing tells whether a record out of the quarantine is older than the table's row: "
+            "name a column in merge_config={'order_by': …}, or keep the metadata columns."
+        )
+
+
 def claim(catalog: Catalog, table: str, selection: Selection, token: str, run_id: str) -> int:
     """
     Claim the records that ``selection`` means for the replay with ``token``, and say how many it has.

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
+from airflow_provider_phlo.extraction import Chunk
 from airflow_provider_phlo.records import Origin, raw_text
 from airflow_provider_phlo.schemas.columns import TIMESTAMP
 from airflow_provider_phlo.schemas.names import Failure
@@ -110,3 +112,61 @@ class Rejects:
         number = self._occurrences.get(content.digest(), 0) + 1
         self._occurrences[content.digest()] = number
         return f"{content.hexdigest()}-{number}"
+
+
+@dataclass(frozen=True)
+class Part:
+    """
+    Rows of a chunk, as they are to be checked.
+
+    :param content: records or an Arrow table, as transforms leave them.
+    :param origins: of each row, the position of its record in the chunk, -1 for none.
+    """
+
+    content: Chunk
+    origins: np.ndarray
+
+
+def rejected_records(chunk: Chunk, part: Part, bad: Sequence[int], failures: Sequence[Failure]) -> list[Rejected]:
+    """
+    Return the bad records: the source's own, or where those are not known, what transforms made of them.
+
+    A record of which transforms have made several rows is bad as a whole: a replay reads it as a whole.
+    """
+    of_record = first_of_each(part, bad)
+    first = {origin: row for row, origin in of_record.items() if origin >= 0}
+    reasons: dict[int, dict[Failure, None]] = {}
+    for failure in failures:
+        for row in failure.rows or ():
+            at = first.get(int(part.origins[row]), row)
+            reasons.setdefault(at, {})[replace(failure, rows=None)] = None
+    originals = iter(_records(chunk, [origin for origin in of_record.values() if origin >= 0]))
+    made = iter(_records(part.content, [row for row, origin in of_record.items() if origin < 0]))
+    return [
+        Rejected(next(originals if origin >= 0 else made), origin if origin >= 0 else None, [*reasons[row]])
+        for row, origin in of_record.items()
+    ]
+
+
+def first_of_each(part: Part, bad: Sequence[int]) -> dict[int, int]:
+    """Return the first bad row of each record with the position of the record; -1 where that is not known."""
+    found: dict[int, int] = {}
+    seen: set[int] = set()
+    for row in bad:
+        origin = int(part.origins[row])
+        if origin < 0 or origin not in seen:
+            found[row] = origin
+            seen.add(origin)
+    return found
+
+
+def _records(content: Chunk, rows: Sequence[int]) -> list[Mapping[str, Any]]:
+    if not isinstance(content, pa.Table):
+        return [content[row] for row in rows]
+    if not rows:
+        return []
+    try:
+        records: list[Mapping[str, Any]] = content.take(list(rows)).to_pylist()
+    except pa.ArrowNotImplementedError:  # of views, which Polars has
+        records = [content.slice(row, 1).to_pylist()[0] for row in rows]
+    return records
