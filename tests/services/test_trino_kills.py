@@ -67,7 +67,17 @@ def run(server: Trino, name: str, root: Path, token: str, rows: list[dict[str, A
         writer = staging.BatchWriter(root, name, DAY, token)
         writer.write(batch(rows, TYPES))
         staged = writer.finish(
-            staging.StagedBatch(name, token, DAY, f"run {token}", writer.attempt, tuple(writer.files), state=token)
+            staging.StagedBatch(
+                name,
+                token,
+                DAY,
+                f"run {token}",
+                writer.attempt,
+                tuple(writer.files),
+                read=len(rows),
+                rows=len(rows),
+                state=token,
+            )
         )
     definition = TableDefinition(name, plan)
     landed = landing.land(catalog, root, staged, definition, engine)
