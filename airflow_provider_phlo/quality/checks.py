@@ -85,6 +85,11 @@ class RangeCheck(RowCheck):
         super().__post_init__()
         if self.min_value is None and self.max_value is None:
             raise ConfigurationError(f"RangeCheck({self.column}) has no bound: give min_value or max_value.")
+        given = [bound for bound in (self.min_value, self.max_value) if bound is not None]
+        if any(bound != bound for bound in given):
+            raise ConfigurationError(f"RangeCheck({self.column}): NaN is no bound.")
+        if len(given) == 2 and type(given[0]) is type(given[1]) and given[0] > given[1]:
+            raise ConfigurationError(f"RangeCheck({self.column}): nothing lies between {given[0]} and {given[1]}.")
 
     def expectation(self) -> str:
         """Return the bounds."""
@@ -241,6 +246,13 @@ class CountCheck(SQLCheck):
         super().__post_init__()
         if self.min_count is None and self.max_count is None:
             raise ConfigurationError("CountCheck has no bound: give min_count or max_count.")
+        given = [bound for bound in (self.min_count, self.max_count) if bound is not None]
+        if any(isinstance(bound, bool) or not isinstance(bound, int) or bound < 0 for bound in given):
+            raise ConfigurationError(
+                f"CountCheck({self.min_count}, {self.max_count}): bounds are whole numbers from 0."
+            )
+        if given != sorted(given):
+            raise ConfigurationError(f"CountCheck({self.min_count}, {self.max_count}): no number lies between these.")
 
     def expectation(self) -> str:
         """Return the bounds."""

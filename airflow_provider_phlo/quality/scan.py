@@ -229,11 +229,18 @@ def _judge(rows: Rows, check: SQLCheck, row_count: int, values: Values) -> Quali
     if isinstance(values, QualityCheckResult):
         return values
     try:
-        return check.judge(row_count, {**values, **check.measure(rows)})
+        values = {**values, **check.measure(rows)}
     except EvaluationError as error:
         return _engine_failure(rows, error)
     except TerminalError as error:  # a transient one is no finding: the task tries again
         return _failure(str(error))
+    try:
+        result = check.judge(row_count, values)
+    except Exception as error:  # noqa: BLE001 - one check's mistake must not hide what the others find
+        return _mistake(error)
+    if isinstance(result, QualityCheckResult):
+        return result
+    return _failure(f"judge returned {type(result).__name__}, it must return a QualityCheckResult")
 
 
 def _execute(rows: Rows, check: QualityCheck, context: Mapping[str, Any]) -> QualityCheckResult:
@@ -242,13 +249,24 @@ def _execute(rows: Rows, check: QualityCheck, context: Mapping[str, Any]) -> Qua
     try:
         result = check.execute(frame, context)
         if isinstance(result, QualityCheckResult):
-            failed = None if result.failed is None else int(result.failed)
-            return replace(result, passed=bool(result.passed), failed=failed)
+            return _understood(result)
     except Exception as error:  # noqa: BLE001
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        # the text of the error may quote data: it is not told
-        return _failure(f"the check raised {type(error).__name__} in {place.name}, line {place.lineno}")
+        return _mistake(error)
     return _failure(f"execute returned {type(result).__name__}, it must return a QualityCheckResult")
+
+
+def _understood(result: QualityCheckResult) -> QualityCheckResult:
+    """Return somebody's own result with plain values; one that does not say whether it passed has failed."""
+    passed = result.passed.item() if hasattr(result.passed, "item") else result.passed  # NumPy has truths of its own
+    if not isinstance(passed, bool):
+        return _failure(f"the check says passed={type(passed).__name__}, it must be True or False")
+    return replace(result, passed=passed, failed=None if result.failed is None else int(result.failed))
+
+
+def _mistake(error: Exception) -> QualityCheckResult:
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    # the text of the error may quote data: it is not told
+    return _failure(f"the check raised {type(error).__name__} in {place.name}, line {place.lineno}")
 
 
 def _completed(

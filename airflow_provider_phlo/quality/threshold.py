@@ -34,6 +34,8 @@ class ThresholdCheck(RowCheck):
         super().__post_init__()
         if not 0 <= self.tolerance <= 1:
             raise ConfigurationError(f"ThresholdCheck({self.column}): tolerance is a share from 0 to 1.")
+        if self.max_value != self.max_value:
+            raise ConfigurationError(f"ThresholdCheck({self.column}): NaN is no limit.")
 
     def expectation(self) -> str:
         """Return the limit."""

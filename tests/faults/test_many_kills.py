@@ -27,7 +27,7 @@ TABLE, DAY = "raw.t", "2024-01-15"
 ROWS = 4
 MERGE = TableDefinition(TABLE, MergePlan(key=("k",)), metadata_columns=False)
 # rows that come twice would stay: nothing but the run's mark keeps them out
-APPEND = TableDefinition(TABLE, MergePlan("append", deduplication=False), metadata_columns=False)
+APPEND = TableDefinition(TABLE, MergePlan("append", key=("k",), deduplication=False), metadata_columns=False)
 
 STEPS: dict[str, tuple[Any, str, Wrapper, int]] = {
     "staged": (staging.BatchWriter, "finish", dying_after, 1),

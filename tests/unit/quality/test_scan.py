@@ -6,6 +6,7 @@ import subprocess
 import sys
 from datetime import date, datetime
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -19,6 +20,7 @@ from airflow_provider_phlo.quality import (
     QualityCheck,
     QualityCheckResult,
     RangeCheck,
+    SQLCheck,
     UniqueCheck,
 )
 from airflow_provider_phlo.quality.scan import Rows, run_checks, run_checks_on_frame
@@ -194,3 +196,66 @@ def test_importing_the_checks_is_light():
     heavy = "{'pandas', 'polars', 'duckdb', 'pyarrow', 'pandera', 'pyiceberg', 'numpy', 'airflow'}"
     code = f"import sys, airflow_provider_phlo.quality; print({heavy} & set(sys.modules))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
+
+
+# --- somebody's own mistakes
+
+
+class Says(QualityCheck):
+    """An own check that says whether it passed in its own words."""
+
+    def __init__(self, passed):
+        super().__init__()
+        self.passed = passed
+
+    def execute(self, df, context=None):
+        return QualityCheckResult(self.passed, message="said")
+
+
+class Broken(SQLCheck):
+    """An own check whose verdict raises, or is none."""
+
+    def __init__(self, verdict):
+        super().__init__()
+        self.verdict = verdict
+
+    def judge(self, row_count, values):
+        if isinstance(self.verdict, Exception):
+            raise self.verdict
+        return self.verdict
+
+
+@pytest.mark.parametrize("passed", ["False", "no", None, 1])
+def test_a_check_that_does_not_say_true_or_false_has_failed(passed):
+    (result,) = run_checks_on_frame([{"x": 1}], [Says(passed)])
+    assert not result.passed
+    assert "must be True or False" in result.message
+
+
+def test_numpy_has_truths_of_its_own():
+    assert [run_checks_on_frame([{"x": 1}], [Says(np.bool_(each))])[0].passed for each in (True, False)] == [
+        True,
+        False,
+    ]
+
+
+@pytest.mark.parametrize("verdict", [None, TypeError("secret")])
+def test_a_verdict_that_is_none_hides_no_other_result(verdict):
+    broken, counted = run_checks_on_frame([{"x": 1}], [Broken(verdict), CountCheck(min_count=1)])
+    assert (broken.passed, counted.passed) == (False, True)
+    assert "secret" not in broken.message
+
+
+@pytest.mark.parametrize(
+    "declare",
+    [
+        lambda: CountCheck(5, 1),
+        lambda: CountCheck(-1),
+        lambda: CountCheck("1"),
+        lambda: RangeCheck("x", 10, 0),
+        lambda: RangeCheck("x", float("nan")),
+    ],
+)
+def test_bounds_that_nothing_keeps_are_refused(declare):
+    with pytest.raises(ConfigurationError):
+        declare()
