@@ -143,11 +143,12 @@ def query(home: Path, sql: str) -> list[dict[str, Any]]:
 
 
 def snapshots(home: Path) -> dict[str, int | None]:
-    """Return main's snapshot of every table."""
+    """Return main's snapshot of every table, but for what checks have found: that is recorded every time."""
     from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 
     catalog = open_catalog("phlo", embedded_properties(home))
-    names = [name for namespace in catalog.list_namespaces() for name in catalog.list_tables(namespace)]
+    namespaces = [namespace for namespace in catalog.list_namespaces() if namespace != ("phlo",)]
+    names = [name for namespace in namespaces for name in catalog.list_tables(namespace)]
     found = {".".join(name): catalog.load_table(name).current_snapshot() for name in names}
     return {name: snapshot.snapshot_id if snapshot else None for name, snapshot in found.items()}
 
