@@ -10,7 +10,7 @@ from airflow_provider_phlo import phlo_ingestion, phlo_quality
 from airflow_provider_phlo.dbt import phlo_dbt_task_group
 from airflow_provider_phlo.operators.publish import PublishOperator
 from airflow_provider_phlo.operators.reconcile import ReconcileOperator
-from airflow_provider_phlo.quality import NullCheck, RangeCheck, RowCountAnomalyCheck, UniqueCheck
+from airflow_provider_phlo.quality import FreshnessCheck, NullCheck, RangeCheck, RowCountAnomalyCheck, UniqueCheck
 from airflow_provider_phlo.quality.reconciliation import (
     AggregateSpec,
     KeyParityCheck,
@@ -25,13 +25,13 @@ from airflow_provider_phlo.quality.reconciliation import (
     validation_schema="include.schemas.glucose:RawGlucoseEntries",
     group="glucose",
     cron="0 6 * * *",
-    freshness_hours=(36, 24 * 7),
     strict_validation=False,
     audit=[
         NullCheck(columns=["_id", "sgv"]),
         RangeCheck(column="sgv", min_value=1, max_value=1000),
         RangeCheck(column="sgv", min_value=20, max_value=600, severity="warn", name="bounds of the contract"),
         RowCountAnomalyCheck(severity="warn"),
+        FreshnessCheck(column="_cascade_ingested_at", max_age_hours=36, severity="warn"),
     ],
     resources={"site": "nightscout_default"},
 )
