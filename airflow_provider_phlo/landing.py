@@ -24,11 +24,8 @@ from airflow_provider_phlo.iceberg.commits import until_done
 from airflow_provider_phlo.iceberg.declared import declare_columns
 from airflow_provider_phlo.iceberg.merge import MergePlan, MergeResult, merge
 from airflow_provider_phlo.iceberg.publication import Publication, RunBranch, run_branch
-from airflow_provider_phlo.quarantine import quarantine_table
 from airflow_provider_phlo.schemas.columns import ModelColumns
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg, pandera_to_iceberg
-
-__all__ = ["quarantine_table"]
 
 log = logging.getLogger(__name__)
 

@@ -238,21 +238,16 @@ def _intact(path: Any) -> Iterator[None]:
 
 def read_rows(root: Any, batch: StagedBatch) -> pa.Table:
     """Return the staged rows in arrival order as one table, columns of all files together."""
-    rows = StagedRows(root, batch)
-    return pa.concat_tables([rows.schema.empty_table(), *rows]).combine_chunks()
+    return _whole(StagedRows(root, batch))
 
 
 def read_rejected(root: Any, batch: StagedBatch) -> pa.Table:
     """Return the rows for the quarantine."""
-    return _read_all(root, batch, batch.rejected_files)
+    return _whole(StagedRows(root, batch, batch.rejected_files))
 
 
-def _read_all(root: Any, batch: StagedBatch, files: tuple[str, ...]) -> pa.Table:
-    tables = []
-    for name in files:
-        with (root / batch.folder / name).open("rb") as source:
-            tables.append(pq.read_table(source))
-    return concat(tables)
+def _whole(rows: StagedRows) -> pa.Table:
+    return pa.concat_tables([rows.schema.empty_table(), *rows]).combine_chunks()
 
 
 def concat(tables: list[pa.Table]) -> pa.Table:

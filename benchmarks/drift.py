@@ -13,7 +13,6 @@ import argparse
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,6 +35,7 @@ from airflow_provider_phlo.quality import (
     RowCountAnomalyCheck,
 )
 from airflow_provider_phlo.quality.scan import run_checks
+from benchmarks.measuring import timed
 
 TABLE = "raw.t"
 DAYS = 29
@@ -125,12 +125,6 @@ def cases(catalog: Catalog, rows: int) -> dict[str, tuple[Callable[[], None], Ca
     }
 
 
-def seconds(way: Callable[[], None]) -> float:
-    started = time.perf_counter()
-    way()
-    return time.perf_counter() - started
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeat", type=int, default=5)
@@ -140,7 +134,7 @@ def main() -> None:
         catalog = open_catalog("phlo", embedded_properties(Path(folder)))
         print(f"| {arguments.rows:,} rows, {DAYS} days | checks | DuckDB | ratio |\n|---|---|---|---|")
         for name, ways in cases(catalog, arguments.rows).items():
-            taken = [[seconds(way) for way in ways] for _ in range(arguments.repeat)]
+            taken = [[timed(way) for way in ways] for _ in range(arguments.repeat)]
             ours, theirs = (statistics.median(each) for each in zip(*taken, strict=True))
             ratio = statistics.median(one / other for one, other in taken)
             print(f"| {name} | {ours:.2f} s | {theirs:.2f} s | {ratio:.2f} |")

@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -38,6 +37,7 @@ from airflow_provider_phlo.iceberg import branches, tables
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
+from benchmarks.measuring import Way, in_own_process, medians, peak
 from benchmarks.report import versions, write_section
 
 BATCH = 100_000
@@ -54,8 +54,6 @@ REMARK = (
     "limit,\nwhich has none (finding the keys first, manifests, the catalog), and the new half of the batch, which the "
     "limit does not\nwrite."
 )
-
-Way = Callable[[], float]
 
 
 def rows(ids: np.ndarray, days: np.ndarray, seed: int) -> pa.Table:
@@ -174,17 +172,6 @@ class Lake:
         return pa.concat_tables([seen, rows(new, new * 0 + self.days - 1, 7).cast(seen.schema)])
 
 
-def medians(ways: dict[str, Way], repeat: int) -> dict[str, float]:
-    """Run all ways in turn, once to warm up, and return the median seconds of each."""
-    taken: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(repeat + 1):
-        for name, way in ways.items():
-            seconds = way()
-            if turn:
-                taken[name].append(seconds)
-    return {name: statistics.median(seconds) for name, seconds in taken.items()}
-
-
 def case(lake: Lake, days: Sequence[int], repeat: int, *, upsert: bool) -> dict[str, float]:
     batch = lake.batch(days)
     ways: dict[str, Way] = {"phlo": partial(lake.merge, batch), "limit": partial(lake.limit, days)}
@@ -196,28 +183,16 @@ def case(lake: Lake, days: Sequence[int], repeat: int, *, upsert: bool) -> dict[
 
 def peak_memory(home: Path, batch: Path) -> float:
     """Return by how many bytes a merge raises the peak of a process that has imported its libraries."""
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_merge_and_measure, args=(home, batch, sender))
-    process.start()
-    found = receiver.recv()
-    process.join()
-    return found
+    return in_own_process(_merge_and_measure, home, batch)
 
 
 def _merge_and_measure(home: Path, batch: Path, sender: Any) -> None:
     catalog = open_catalog("phlo", embedded_properties(home))
     catalog.load_table(TABLE)
-    before = _peak()
+    before = peak()
     merge(catalog, TABLE, pq.read_table(batch), PLAN, token="memory")
-    sender.send(_peak() - before)
+    sender.send(peak() - before)
     branches.drop(catalog, TABLE, "phlo_memory")
-
-
-def _peak() -> int:
-    """Return the most bytes of memory this process has had; ``getrusage`` counts those before its exec, too."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def publication(home: Path, files: int, repeat: int) -> float:

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ from airflow_provider_phlo.quality import (
     UniqueCheck,
 )
 from airflow_provider_phlo.quality.scan import run_checks
+from benchmarks.measuring import Way, medians
 from benchmarks.report import versions, write_section
 
 TABLE = "raw.readings"
@@ -138,21 +139,10 @@ def by_hand(paths: list[str], queries: list[list[str]]) -> float:
     return time.perf_counter() - started
 
 
-def medians(ways: Mapping[str, Callable[[], float]], repeat: int) -> dict[str, float]:
-    """Run all ways in turn, once to warm up, and return the median seconds of each."""
-    taken: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(repeat + 1):
-        for name, way in ways.items():
-            seconds = way()
-            if turn:
-                taken[name].append(seconds)
-    return {name: statistics.median(seconds) for name, seconds in taken.items()}
-
-
 def case(catalog: Catalog, repeat: int, *, peers: bool = False) -> dict[str, float]:
     """Return the seconds of each way."""
     paths, single = files(catalog), list(BY_HAND.values())
-    ways: dict[str, Callable[[], float]] = {
+    ways: dict[str, Way] = {
         "phlo": partial(checks, catalog),
         "one scan by hand": partial(by_hand, paths, [single]),
         "a query a check by hand": partial(by_hand, paths, [[each] for each in single]),

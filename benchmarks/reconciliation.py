@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import sys
 import tempfile
 import time
@@ -36,7 +35,8 @@ from airflow_provider_phlo.quality.reconciliation import (
     ReconciliationCheck,
 )
 from airflow_provider_phlo.quality.scan import run_checks
-from benchmarks.merge import PER_DAY, Way, medians, rows
+from benchmarks.measuring import Way, in_own_process, medians, peak
+from benchmarks.merge import PER_DAY, rows
 from benchmarks.report import versions, write_section
 
 SOURCE, SAME, CHANGED = "raw.source", "raw.same", "raw.changed"
@@ -142,28 +142,15 @@ def cases(catalog: Catalog, *, canonical: bool) -> dict[str, dict[str, Way]]:
 
 def peak_memory(home: Path, target: str) -> float:
     """Return by how many bytes checksums raise the peak of a process that has imported its libraries."""
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_measured, args=(home, target, sender))
-    process.start()
-    sender.close()  # so that a process that dies is an error here, and nothing to wait for
-    found = receiver.recv()
-    process.join()
-    return found
+    return in_own_process(_measured, home, target)
 
 
 def _measured(home: Path, target: str, sender: Any) -> None:
     catalog = open_catalog("phlo", embedded_properties(home))
     catalog.load_table(SOURCE)
-    before = _peak()
+    before = peak()
     run(catalog, target, checksum(), passes=target == SAME)
-    sender.send(_peak() - before)
-
-
-def _peak() -> int:
-    """Return the most bytes of memory this process has had; ``getrusage`` counts those before its exec, too."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    sender.send(peak() - before)
 
 
 def measure(home: Path, size: int, repeat: int, *, canonical: bool) -> dict[str, Any]:

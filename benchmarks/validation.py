@@ -44,13 +44,14 @@ from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import model_columns
 from airflow_provider_phlo.schemas.conform import conform
 from airflow_provider_phlo.schemas.validation import bad_rows, duplicate_rows, validate
+from benchmarks.measuring import medians, timed
 from benchmarks.report import versions, write_section
 
 ROWS = 1_000_000
 CHUNK = 50_000
 TABLE = "raw.t"
 DEVICES = [f"device-{number}" for number in range(100)]
-Way = Callable[[], Any]
+Work = Callable[[], Any]
 
 
 class Reading(PhloSchema):
@@ -124,7 +125,7 @@ def split(table: pa.Table) -> tuple[int, int]:
     return len(whole), bad
 
 
-def peers(table: pa.Table) -> dict[str, Way]:
+def peers(table: pa.Table) -> dict[str, Work]:
     """Return ``schema.validate`` on frames that are ready for it."""
     frame = table.set_column(7, "taken_at", table["taken_at"].cast(pa.timestamp("us"))).to_pandas()
     frame["amount"] = frame["amount"].astype("float64")
@@ -149,31 +150,24 @@ def peers(table: pa.Table) -> dict[str, Way]:
     return {"schema.validate": whole, "schema.validate, in chunks": chunks, "schema.validate, Polars": by_polars}
 
 
-def medians(ways: dict[str, Way], repeat: int) -> dict[str, float]:
-    """Run all ways in turn, once to warm up, and return the median seconds of each."""
-    taken: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(repeat + 1):
-        for name, way in ways.items():
-            started = time.perf_counter()
-            way()
-            if turn:
-                taken[name].append(time.perf_counter() - started)
-    return {name: statistics.median(seconds) for name, seconds in taken.items()}
+def in_turn(ways: dict[str, Work], repeat: int) -> dict[str, float]:
+    """Return the median seconds of each way."""
+    return medians({name: partial(timed, work) for name, work in ways.items()}, repeat)
 
 
 def good_rows(repeat: int, count: int = ROWS) -> dict[str, float]:
     """Validate rows that are all good."""
     table = rows(count)
     assert split(table) == (count, 0)
-    return medians({"ours": partial(split, table), **peers(table)}, repeat)
+    return in_turn({"ours": partial(split, table), **peers(table)}, repeat)
 
 
 def bad_rows_split_off(repeat: int, count: int = ROWS) -> dict[str, float]:
     """Validate rows of which 1 % is bad; the peer says which they are, and splits nothing off."""
     table, good = rows(count, bad=0.01), rows(count)
     assert sum(split(table)) == count
-    found = medians({"ours": partial(split, table), **peers(table)}, repeat)
-    alone = medians({"schema.validate": peers(good)["schema.validate"]}, repeat)
+    found = in_turn({"ours": partial(split, table), **peers(table)}, repeat)
+    alone = in_turn({"schema.validate": peers(good)["schema.validate"]}, repeat)
     return {**found, "schema.validate, all good": alone["schema.validate"]}
 
 
@@ -196,14 +190,14 @@ def clean_ingest(repeat: int, count: int = ROWS) -> dict[str, float]:
 
 
 def _timed(function: Callable[..., Any], spent: list[float]) -> Callable[..., Any]:
-    def timed(*arguments: Any, **options: Any) -> Any:
+    def measured(*arguments: Any, **options: Any) -> Any:
         started = time.perf_counter()
         try:
             return function(*arguments, **options)
         finally:
             spent.append(time.perf_counter() - started)
 
-    return timed
+    return measured
 
 
 def one_percent_ingest(repeat: int, count: int = ROWS) -> dict[str, float]:
@@ -214,7 +208,7 @@ def one_percent_ingest(repeat: int, count: int = ROWS) -> dict[str, float]:
             shutil.rmtree(folder, ignore_errors=True)
             _ingest(Path(folder), table)
 
-        return medians(
+        return in_turn(
             {"1 % bad": partial(ingest, rows(count, bad=0.01)), "good": partial(ingest, rows(count))}, repeat
         )
 

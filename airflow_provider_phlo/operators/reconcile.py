@@ -6,38 +6,28 @@ import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_phlo import runs
-from airflow_provider_phlo.exceptions import ConfigurationError, QualityCheckError
-from airflow_provider_phlo.operators.base import PhloOperator, check_engine, chosen_engine
-from airflow_provider_phlo.operators.links import CheckResultsLink, TableLink
+from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.operators.checking import CheckingOperator
 from airflow_provider_phlo.quality.reconciliation import Reconciliation, ReconciliationCheck
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_phlo.iceberg.trino_queries import Queries
-    from airflow_provider_phlo.quality import QualityCheckResult
 
-
-class ReconcileOperator(PhloOperator):
+class ReconcileOperator(CheckingOperator):
     """
     Reconcile a table with its sources, then fail if a check of severity ``error`` failed.
 
     :param target: the table under check, ``table`` or ``namespace.table`` (templated).
     :param source: the table, or tables, that checks without a ``source_table`` compare it with (templated).
     :param checks: reconciliations of :mod:`airflow_provider_phlo.quality.reconciliation`; row counts by default.
-    :param branch: the branch to read, of each table that has it; main otherwise (templated).
-    :param blocking: whether a failed check fails the task; otherwise it is a warning.
-    :param partition_column: compare only the rows of one day by this column: the run's own, or ``partition_date``.
-    :param partition_date: that day (templated), of ``_phlo_partition_date`` if no column is named. All rows are
-        compared if both are None.
-    :param engine: ``pyiceberg`` (DuckDB in the task's process) or ``trino``; None means ``[phlo] engine``.
-    :param iceberg_conn_id: the catalog's connection.
-    :param trino_conn_id: the connection of ``engine="trino"``; its catalog is that of ``iceberg_conn_id``.
+
+    The other parameters (``branch``, ``blocking``, ``partition_column``, ``partition_date``, ``engine``, connections)
+    are those of the :class:`~airflow_provider_phlo.operators.checking.CheckingOperator`. A partition is that of source
+    and target.
     """
 
     template_fields: Sequence[str] = ("target", "source", "branch", "partition_date")
-    operator_extra_links = (CheckResultsLink(), TableLink())
 
     def __init__(
         self,
@@ -45,28 +35,12 @@ class ReconcileOperator(PhloOperator):
         target: str,
         source: str | Sequence[str] | None = None,
         checks: Sequence[Reconciliation] | None = None,
-        branch: str | None = None,
-        blocking: bool = True,
-        partition_column: str | None = None,
-        partition_date: str | None = None,
-        engine: str | None = None,
-        iceberg_conn_id: str = "iceberg_default",
-        trino_conn_id: str = "trino_default",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        check_engine(engine)
         self.target = target
         self.source = source
         self.checks: list[Reconciliation] = [ReconciliationCheck()] if checks is None else list(checks)
-        self.branch = branch
-        self.blocking = blocking
-        self.partition_column = partition_column
-        self.partition_date = partition_date
-        self.engine = engine
-        self.iceberg_conn_id = iceberg_conn_id
-        self.trino_conn_id = trino_conn_id
-        self._trino: Queries | None = None
 
     @property
     def table(self) -> str:
@@ -79,35 +53,7 @@ class ReconcileOperator(PhloOperator):
 
         :raises QualityCheckError: one failed that blocks; carries all results.
         """
-        from airflow_provider_phlo.audits import audit
-        from airflow_provider_phlo.hooks.iceberg import PhloIcebergHook
-        from airflow_provider_phlo.quality.results import raise_for_failures
-
-        results = audit(
-            context,
-            PhloIcebergHook(self.iceberg_conn_id).catalog,
-            self.qualified(self.target),
-            self._sourced(),
-            branch=self.branch or None,
-            partition_column=self.partition_column,
-            partition=self._partition(context),
-            trino=self._queries(),
-        )
-        report = self._report(results)
-        try:
-            raise_for_failures(results)
-        except QualityCheckError as error:
-            if self.blocking:
-                # a task that fails returns nothing: what was found has to be known all the same
-                context["ti"].xcom_push(key="return_value", value=report)
-                raise
-            self.log.warning("%s (not blocking)", error)
-        return report
-
-    def on_kill(self) -> None:
-        """End the query that runs in Trino."""
-        if self._trino is not None:
-            self._trino.cancel()
+        return self.check(context, self.target, self._sourced())
 
     def _sourced(self) -> list[Reconciliation]:
         """
@@ -126,26 +72,3 @@ class ReconcileOperator(PhloOperator):
                 check.source_table = sources
             found.append(check)
         return found
-
-    def _queries(self) -> Queries | None:
-        if chosen_engine(self.engine) != "trino":
-            return None
-        from airflow_provider_phlo.hooks.trino import connect_to
-        from airflow_provider_phlo.iceberg.trino_queries import Queries
-
-        self._trino = Queries(connect_to(self.trino_conn_id))
-        return self._trino
-
-    def _report(self, results: Sequence[QualityCheckResult]) -> dict[str, Any]:
-        return {
-            "table": self.qualified(self.target),
-            "branch": self.branch or "main",
-            "passed": all(result.passed for result in results),
-            "results": [result.to_dict() for result in results],
-        }
-
-    def _partition(self, context: Context) -> str | None:
-        """Return the day to compare: the one given, the run's own where only its column is given, or all."""
-        if self.partition_date or not self.partition_column:
-            return self.partition_date or None
-        return runs.partition_date(context)

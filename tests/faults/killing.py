@@ -24,6 +24,7 @@ PROCESSES.set_forkserver_preload(
         "airflow_provider_phlo.ingestion",
         "airflow_provider_phlo.landing",
         "airflow_provider_phlo.iceberg.duckdb",
+        "airflow_provider_phlo.iceberg.maintenance",
         "pyiceberg.catalog.sql",
         "psycopg2",
         "pytest",

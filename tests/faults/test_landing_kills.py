@@ -20,7 +20,8 @@ from airflow_provider_phlo.iceberg import branches, merge, tables
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.ingestion import StagingPlan, stage
-from airflow_provider_phlo.landing import TableDefinition, quarantine_table
+from airflow_provider_phlo.landing import TableDefinition
+from airflow_provider_phlo.quarantine import quarantine_table
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import model_columns
 from tests.faults.killing import Wrapper, die_after, dying_after, dying_before, exit_code

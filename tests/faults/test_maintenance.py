@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import multiprocessing
 import os
 import random
 import signal
@@ -29,18 +28,8 @@ from airflow_provider_phlo.ingestion import StagingPlan, stage
 from airflow_provider_phlo.landing import TableDefinition
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import model_columns
+from tests.faults.killing import PROCESSES, die, die_after
 
-# children are forked from a process that has imported the libraries and has no threads, as Airflow's tasks are
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(
-    [
-        "airflow_provider_phlo.ingestion",
-        "airflow_provider_phlo.landing",
-        "airflow_provider_phlo.iceberg.maintenance",
-        "pyiceberg.catalog.sql",
-        "pytest",
-    ]
-)
 TABLE = "raw.t"
 WRITERS, RUNS, OWN, SHARED = 4, 5, 20, 10
 ROWS = OWN + SHARED
@@ -209,14 +198,8 @@ def test_beside_running_writers(tmp_path: Path) -> None:
     check_at_rest(tmp_path)
 
 
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 def killed_after(seconds: float, work: Callable[..., None], *arguments: Any) -> None:
-    timer = threading.Timer(seconds, die)
-    timer.daemon = True
-    timer.start()
+    die_after(seconds)
     work(*arguments)
 
 

@@ -22,8 +22,8 @@ from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.iceberg.overwrite import drop_columns, overwrite_if_changed
 from airflow_provider_phlo.iceberg.partitions import has_partition
 from airflow_provider_phlo.iceberg.publication import Publication, run_branch
-from airflow_provider_phlo.landing import quarantine_table
 from airflow_provider_phlo.quality import RangeCheck
+from airflow_provider_phlo.quarantine import quarantine_table
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.staging import BatchWriter, remove_expired
 from tests.services.stores import DAY, Store

@@ -28,9 +28,10 @@ LAYERS = [
     (6, True, "get_provider_info settings naming runs audits assets. publishing connections object_store"),
     (7, False, "hooks."),
     (8, False, "operators.base operators.links triggers."),
-    (9, False, "operators. sensors. notifications. dbt"),
-    (9, True, "cli. plugins. ui."),
-    (10, False, "decorators"),
+    (9, False, "operators.checking"),
+    (10, False, "operators. sensors. notifications. dbt"),
+    (10, True, "cli. plugins. ui."),
+    (11, False, "decorators"),
 ]
 AIRFLOW_FACING = 6
 

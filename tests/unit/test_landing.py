@@ -28,6 +28,7 @@ from airflow_provider_phlo.iceberg.declared import declared_columns
 from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.ingestion import QUARANTINE_SCHEMA, StagingPlan, stage
 from airflow_provider_phlo.landing import TableDefinition
+from airflow_provider_phlo.quarantine import quarantine_table
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import model_columns
 
@@ -316,7 +317,7 @@ def test_bad_rows_are_set_aside_once(house: House) -> None:
     batch = house.stage("one", records, DECLARED)
     landed = house.land(batch, DECLARED)
     assert (landed["read"], landed["inserted"], landed["quarantined"]) == (4, 1, 3)
-    quarantine = landing.quarantine_table(TABLE)
+    quarantine = quarantine_table(TABLE)
     # there to be looked at before the run is published, and if it never is
     positions = house.rows("source_position", "run_id", table=quarantine)
     assert positions == [(1, "run one"), (2, "run one"), (3, "run one")]
@@ -408,7 +409,7 @@ def test_concurrent_runs_all_land_as_if_one_after_the_other(outcomes: list[str],
         assert result is not None
         assert result["snapshot_id"] == snapshot.snapshot_id
         assert result["rows"] == result["inserted"] + result["updated"] + result["unchanged"] + result["duplicates"]
-    bad = house.rows("source_position", "column_name", table=landing.quarantine_table(TABLE))
+    bad = house.rows("source_position", "column_name", table=quarantine_table(TABLE))
     assert bad == [(KEYS, "v")] * 2
 
 
