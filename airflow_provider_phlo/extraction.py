@@ -145,10 +145,11 @@ def _items(yielded: Any, table: str) -> Iterator[Any]:
             f"{table}: the source returned a {type(yielded).__name__}: return a dlt source or resource, an iterable of "
             "records, Arrow tables or data frames, or None."
         )
+    is_page = isinstance(yielded, (list, tuple))
     for item in yielded:
         if isinstance(item, (list, tuple)) and not _is_record(item):
             yield from item
-        elif item is not None:
+        elif item is not None or is_page:
             yield item
 
 

@@ -1,12 +1,14 @@
 """
 The commands of ``airflow phlo`` and ``phlo``, as data.
 
-Every ``airflow`` call loads this module: it imports nothing, a command's code is loaded when the command runs.
+Every ``airflow`` call loads this module: it imports next to nothing, a command's code is loaded when the command runs.
 """
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass, field
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -58,6 +60,19 @@ def _output(*choices: str) -> Argument:
     )
 
 
+def _day(text: str) -> str:
+    try:
+        return date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no day: write it as YYYY-MM-DD") from None
+
+
+def _count(text: str) -> int:
+    if text.isdecimal() and int(text):
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+
+
 def _number(flag: str, kind: type, default: float | None, text: str) -> Argument:
     return Argument((flag,), {"help": text, "type": kind, "default": default})
 
@@ -70,7 +85,7 @@ _QUARANTINE = "airflow_provider_phlo.cli.quarantine"
 _RECORDS = (
     Argument(("--run",), {"help": "Only what this run has set aside (its run_id)"}),
     Argument(("--reason",), {"help": "Only where the reason has this in it, a column or a check"}),
-    Argument(("--date",), {"help": "Only of this partition date, YYYY-MM-DD"}),
+    Argument(("--date",), {"help": "Only of this partition date, YYYY-MM-DD", "type": _day}),
     Argument(("--id",), {"help": "Only these (quarantine_id)", "nargs": "+"}),
 )
 _MAINTENANCE = "airflow_provider_phlo.cli.maintenance"
@@ -135,7 +150,7 @@ COMMANDS: tuple[Command | Group, ...] = (
                 path=f"{_CATALOG}.history",
                 arguments=(
                     _TABLE,
-                    Argument(("--limit",), {"help": "How many (10)", "type": int, "default": 10}),
+                    Argument(("--limit",), {"help": "How many (10)", "type": _count, "default": 10}),
                     _BRANCH,
                     _LISTED,
                 ),
@@ -222,7 +237,7 @@ COMMANDS: tuple[Command | Group, ...] = (
                 arguments=(
                     _TABLE,
                     *_RECORDS,
-                    Argument(("--limit",), {"help": "How many (20)", "type": int, "default": 20}),
+                    Argument(("--limit",), {"help": "How many (20)", "type": _count, "default": 20}),
                     Argument(("--records",), {"help": "Print the records too", "action": "store_true"}),
                     _LISTED,
                 ),

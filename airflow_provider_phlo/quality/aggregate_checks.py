@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.quality.base import names_of
 from airflow_provider_phlo.quality.differences import Differences
 from airflow_provider_phlo.quality.results import QualityCheckResult
-from airflow_provider_phlo.quality.two_sided import Reconciliation, names_of, require_tolerances
+from airflow_provider_phlo.quality.two_sided import Reconciliation, require_tolerances
 
 if TYPE_CHECKING:
     from airflow_provider_phlo.quality.aggregates import Measure

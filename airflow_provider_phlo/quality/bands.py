@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import NamedTuple
 
 # The median absolute deviation of few numbers is too small: how much, by their count (Croux and Rousseeuw, "Time-
@@ -63,8 +62,13 @@ def deviation(history: Sequence[float]) -> float:
     """
     count, centre = len(history), median(history)
     correction = _SMALL_SAMPLE.get(count, count / (count - 0.8))
-    spread = median(abs(number - centre) for number in history)
+    spread = median([abs(number - centre) for number in history])
     return _NORMAL * correction * spread * math.sqrt(1 + math.pi / (2 * count))
+
+
+def median(numbers: Sequence[float]) -> float:
+    """Return the middle one of ``numbers``, or half-way between the middle two; finite if they are."""
+    return quantile(numbers, 0.5)
 
 
 def quantile(numbers: Sequence[float], fraction: float) -> float:
@@ -72,7 +76,8 @@ def quantile(numbers: Sequence[float], fraction: float) -> float:
     ordered, place = sorted(numbers), fraction * (len(numbers) - 1)
     below = math.floor(place)
     above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+    low, high, share = ordered[below], ordered[above], place - below
+    return low if low == high else (1 - share) * low + share * high  # their difference may be beyond floats
 
 
 def widened(band: Band, numbers: Sequence[float]) -> Band:

@@ -69,6 +69,12 @@ class SQLCheck(QualityCheck):
     A check whose columns do not exist fails before it gets there.
     """
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if hasattr(self, "column"):
+            _assert_names(self, "column", [self.column])
+        _assert_names(self, "columns", getattr(self, "columns", None))
+
     def execute(self, df: Any, context: Mapping[str, Any] | None = None) -> QualityCheckResult:
         """
         Check a pandas or polars data frame, an Arrow table, or a list of records.
@@ -111,6 +117,15 @@ class RowCheck(SQLCheck):
     key_columns: Sequence[str] = field(default=(), kw_only=True)
     samples: int = field(default=5, kw_only=True)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _assert_names(self, "key_columns", self.key_columns)
+
+    def problem(self, types: Mapping[str, str]) -> str | None:
+        """Return why rows with columns of these types cannot be checked, or None."""
+        missing = [name for name in names_of(self.key_columns) if name not in types]
+        return super().problem(types) or (f"key_columns: there is no column {', '.join(missing)}" if missing else None)
+
     @abstractmethod
     def failing(self, rows: Rows) -> Aggregate:
         """Return the SQL behind ``FROM`` that leaves the failing rows, with the values of its ``?`` markers."""
@@ -120,6 +135,17 @@ class RowCheck(SQLCheck):
         return names_of(self.key_columns) or rows.key
 
 
-def names_of(names: str | Sequence[str]) -> tuple[str, ...]:
-    """Return one name or several as a tuple."""
-    return (names,) if isinstance(names, str) else tuple(names)
+def _assert_names(check: QualityCheck, argument: str, names: Any) -> None:
+    """
+    Assert that an argument names columns.
+
+    :raises ConfigurationError: it holds something else.
+    """
+    listed = names if isinstance(names, list | tuple | set | frozenset) else () if names is None else [names]
+    if not all(isinstance(name, str) and name for name in listed):
+        raise ConfigurationError(f"{type(check).__name__}: {argument} is {names!r}, use the names of columns.")
+
+
+def names_of(names: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return what may be given as one name, as several, or not at all."""
+    return (names,) if isinstance(names, str) else tuple(names or ())

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from datetime import date, datetime, time
 from decimal import Decimal
 from numbers import Number
 from typing import Any
+
+# every 64-bit integer is below
+_EXACT_INTEGERS = 2.0**63
 
 
 def bound_problem(bound: Any, kind: str) -> str | None:
@@ -14,6 +18,8 @@ def bound_problem(bound: Any, kind: str) -> str | None:
 
     :param kind: the column's type, in DuckDB's words.
     """
+    if kind.endswith("]") or kind.startswith(("STRUCT", "MAP")):
+        return f"{kind}: a range needs numbers, text, dates or times"
     wanted = _wanted(kind)
     if wanted is None:
         return None
@@ -27,20 +33,36 @@ def bound_problem(bound: Any, kind: str) -> str | None:
     return None if isinstance(bound, types) else f"{kind}: a bound must be {words}, not {type(bound).__name__}"
 
 
-def typed_bound(bound: Any, kind: str) -> Any:
-    """Return ``bound``, read from ISO text where it says a date or time."""
+def typed_bound(bound: Any, kind: str, sign: str = ">=") -> Any:
+    """
+    Return ``bound`` as values of a column compare with it.
+
+    ISO text becomes a date or time. For integers, a float becomes the next integer within the range: engines compare
+    the two as floats, which are inexact beyond 2^53.
+
+    :param kind: the column's type, in DuckDB's words.
+    :param sign: ``>=`` or ``<=``, how values compare with it.
+    """
     parser = _parser(kind)
-    return parser(bound) if parser and isinstance(bound, str) else bound
+    if parser and isinstance(bound, str):
+        return parser(bound)
+    if _is_integer(kind) and isinstance(bound, float) and abs(bound) < _EXACT_INTEGERS:
+        return math.ceil(bound) if sign == ">=" else math.floor(bound)
+    return bound
 
 
 def _wanted(kind: str) -> tuple[str, tuple[type, ...]] | None:
-    if kind.endswith(("INT", "INTEGER")) or kind.startswith(("FLOAT", "DOUBLE", "DECIMAL")):
+    if _is_integer(kind) or kind.startswith(("FLOAT", "DOUBLE", "DECIMAL")):
         return "a number", (Number, Decimal)
     if kind.startswith(("TIMESTAMP", "DATE")):
         return "a date or time", (date,)
     if kind.startswith("TIME"):
         return "a time of day", (time,)
     return ("text", (str,)) if kind.startswith("VARCHAR") else None
+
+
+def _is_integer(kind: str) -> bool:
+    return kind.endswith(("INT", "INTEGER"))
 
 
 def _parser(kind: str) -> Any:

@@ -117,7 +117,7 @@ class RangeCheck(RowCheck):
     def _outside(self, rows: Rows) -> Aggregate:
         column, kind = quote_identifier(self.column), rows.columns[self.column]
         bounds = [(">=", self.min_value), ("<=", self.max_value)]
-        given = [(f"{column} {sign} ?", typed_bound(bound, kind)) for sign, bound in bounds if bound is not None]
+        given = [(f"{column} {sign} ?", typed_bound(bound, kind, sign)) for sign, bound in bounds if bound is not None]
         within = [condition for condition, _ in given]
         if self.max_value is None and kind in ("FLOAT", "DOUBLE"):
             # DuckDB orders NaN above all numbers
@@ -151,8 +151,10 @@ class FreshnessCheck(SQLCheck):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.max_age_hours > 0:
-            raise ConfigurationError(f"FreshnessCheck({self.column}): max_age_hours must be above 0.")
+        if not isinstance(self.max_age_hours, int | float) or not self.max_age_hours > 0:
+            raise ConfigurationError(
+                f"FreshnessCheck({self.column}): max_age_hours is {self.max_age_hours!r}, use a number above 0."
+            )
 
     def expectation(self) -> str:
         """Return the limit."""
@@ -285,7 +287,7 @@ class PatternCheck(RowCheck):
         super().__post_init__()
         try:
             re.compile(self.pattern)
-        except re.error as error:
+        except (re.error, TypeError) as error:
             raise ConfigurationError(f"PatternCheck({self.column}): pattern {self.pattern!r}: {error}.") from error
 
     def expectation(self) -> str:
@@ -295,9 +297,14 @@ class PatternCheck(RowCheck):
     def problem(self, types: Mapping[str, str]) -> str | None:
         """Refuse columns that each engine writes as text in its own way."""
         missing = super().problem(types)
-        if missing or not types[self.column].startswith(("FLOAT", "DOUBLE", "TIME", "STRUCT", "MAP", "BLOB")):
+        if missing:
             return missing
-        return f"column {self.column} is {types[self.column]}: a pattern needs text, whole numbers, decimals or dates"
+        kind = types[self.column]
+        if kind.startswith(("FLOAT", "DOUBLE", "TIME", "STRUCT", "MAP", "BLOB")) or kind.endswith("]"):
+            return f"column {self.column} is {kind}: a pattern needs text, whole numbers, decimals or dates"
+        if not _is_known_to_engines(self.pattern):
+            return f"pattern {self.pattern!r} has look-around, back-references or the like, which SQL engines lack"
+        return None
 
     def aggregates(self, rows: Rows) -> Mapping[str, Aggregate]:
         """Count values without the pattern."""
@@ -338,6 +345,13 @@ class SchemaCheck(SQLCheck):
 
     check_type: ClassVar[str] = "schema"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.schema, str | type):
+            raise ConfigurationError(
+                f"SchemaCheck: schema is {self.schema!r}, use a Pandera model or 'package.module:Class'."
+            )
+
     def check_name(self) -> str:
         """Return the name in results."""
         schema = self.schema if isinstance(self.schema, str) else self.schema.__name__
@@ -358,6 +372,18 @@ class SchemaCheck(SQLCheck):
             message=text or "all declared columns are there",
             metrics={f"{kind}_columns": list(names) for kind, names in findings.items()},
         )
+
+
+def _is_known_to_engines(pattern: str) -> bool:
+    """Return whether RE2 can read ``pattern``, as DuckDB and Arrow have it."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        pc.match_substring_regex(pa.array([""]), pattern)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def _names(check: QualityCheck, names: str | Sequence[str]) -> tuple[str, ...]:

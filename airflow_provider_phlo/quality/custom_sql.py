@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.quality.base import SQLCheck
 from airflow_provider_phlo.quality.results import QualityCheckResult
 
@@ -37,6 +38,11 @@ class CustomSQLCheck(SQLCheck):
     description: str | None = None
 
     check_type: ClassVar[str] = "custom_sql"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.query, str) or not self.query.strip():
+            raise ConfigurationError(f"CustomSQLCheck: query is {self.query!r}, use one SELECT.")
 
     def check_name(self) -> str:
         """Return the name in results."""

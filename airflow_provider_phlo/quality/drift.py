@@ -338,4 +338,6 @@ def _sentence(label: str, day: date, value: float | None, band: Band | None) -> 
 def _number(value: float | None) -> str:
     if value is None:
         return "none"
+    if math.isinf(value):
+        return str(value)
     return str(int(value)) if value == int(value) and abs(value) < 1e15 else f"{value:.6g}"

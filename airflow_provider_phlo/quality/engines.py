@@ -329,8 +329,25 @@ def to_arrow(frame: Any) -> pa.Table:
 
     pandas writes a missing number as NaN: such a NaN becomes NULL, as in pandas' own conversion.
 
-    :raises ConfigurationError: if it is something else.
+    :raises ConfigurationError: if it is something else, has no column, two of one name, or one of mixed values.
     """
+    import pyarrow as pa
+
+    try:
+        table = _to_arrow(frame)
+    except (pa.ArrowException, TypeError, ValueError, AttributeError, OverflowError):  # their texts quote values
+        table = None
+    if table is None:
+        raise ConfigurationError(
+            f"Cannot check this {type(frame).__name__}: give a pandas or polars data frame, an Arrow table, or a list "
+            "of records; with values of one type in each column, and one column of each name."
+        )
+    if not table.column_names:
+        raise ConfigurationError(f"Cannot check a {type(frame).__name__} without columns.")
+    return table
+
+
+def _to_arrow(frame: Any) -> pa.Table | None:
     import pyarrow as pa
 
     if isinstance(frame, list):
@@ -339,12 +356,7 @@ def to_arrow(frame: Any) -> pa.Table:
         return pa.Table.from_pandas(frame, preserve_index=False)
     if hasattr(frame, "collect") and hasattr(frame, "collect_schema"):  # a lazy frame of polars
         frame = frame.collect()
-    if not hasattr(frame, "__arrow_c_stream__") and not hasattr(frame, "__arrow_c_array__"):
-        raise ConfigurationError(
-            f"Cannot check a {type(frame).__name__}: give a pandas or polars data frame, an Arrow table, "
-            "or a list of records."
-        )
-    return pa.table(frame)
+    return pa.table(frame) if hasattr(frame, "__arrow_c_stream__") or hasattr(frame, "__arrow_c_array__") else None
 
 
 def _trino_reads(catalog: Catalog, name: str, branch: str | None, table: Table | None = None) -> bool:

@@ -17,10 +17,11 @@ from airflow_provider_phlo.quality.aggregate_checks import (
     AggregateSpec,
     MultiAggregateConsistencyCheck,
 )
+from airflow_provider_phlo.quality.base import names_of
 from airflow_provider_phlo.quality.canonical import HASHES
 from airflow_provider_phlo.quality.differences import DIFFERENT, EXTRA, MISSING, Differences, Naming
 from airflow_provider_phlo.quality.results import QualityCheckResult
-from airflow_provider_phlo.quality.two_sided import Reconciliation, names_of, require_tolerances
+from airflow_provider_phlo.quality.two_sided import Reconciliation, require_tolerances
 
 if TYPE_CHECKING:
     from airflow_provider_phlo.quality.scan import Rows
@@ -244,6 +245,11 @@ class ChecksumReconciliationCheck(_RowReconciliation):
         sides = self.sides(rows)
         columns, ignored = self._compared(sides)
         keys = self.column_names()
+        if ignored and not columns:
+            raise ConfigurationError(
+                f"Nothing {'but the key ' if keys else ''}is in both tables, only one has {', '.join(ignored)}: "
+                "say what the source calls it (source_columns), or leave it out (exclude_columns)."
+            )
         if not self.key_columns:
             keys, columns = (*keys, *columns), ()
         source, target = readings(sides, (*keys, *columns), self.partition_column)

@@ -118,9 +118,17 @@ def describe(result: QualityCheckResult) -> str:
     return f"{outcome(result)}: {result.check_name} on {result.table}: {result.message}"
 
 
-def plain(value: Any) -> Any:
-    """Return ``value`` as JSON has it; what JSON lacks becomes text, numbers that it lacks None."""
-    if hasattr(value, "item") and hasattr(value, "dtype"):  # a NumPy scalar out of somebody's own check
+# nobody reads numbers that are nested deeper, and what contains itself has no end
+DEEPEST = 20
+
+
+def plain(value: Any, depth: int = DEEPEST) -> Any:
+    """
+    Return ``value`` as JSON has it; what JSON lacks becomes text, numbers that it lacks None.
+
+    :param depth: how many levels of it are told.
+    """
+    if hasattr(value, "item") and getattr(value, "shape", None) == ():  # a NumPy scalar out of somebody's own check
         value = value.item()
     if isinstance(value, Decimal):
         value = float(value)
@@ -128,8 +136,8 @@ def plain(value: Any) -> Any:
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, str | int):
         return value
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, Iterable):
-        return [plain(item) for item in value]
-    return str(value)
+    if isinstance(value, Mapping) and depth:
+        return {str(key): plain(item, depth - 1) for key, item in value.items()}
+    if isinstance(value, Iterable) and depth:
+        return [plain(item, depth - 1) for item in value]
+    return str(value) if depth else "…"

@@ -17,7 +17,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo.exceptions import ConfigurationError, TerminalError
-from airflow_provider_phlo.quality.base import Aggregate, QualityCheck, RowCheck, SQLCheck
+from airflow_provider_phlo.quality.base import Aggregate, QualityCheck, RowCheck, SQLCheck, names_of
 from airflow_provider_phlo.quality.dialects import Dialect
 from airflow_provider_phlo.quality.engines import FRAME, Engine, EvaluationError, FrameInDuckDB, reading
 from airflow_provider_phlo.quality.results import QualityCheckResult
@@ -169,6 +169,12 @@ def run_checks_on_frame(
 def evaluate(rows: Rows, checks: Iterable[QualityCheck], context: Mapping[str, Any]) -> list[QualityCheckResult]:
     """Run ``checks`` on ``rows``; a result each, in their order."""
     checks = list(checks)
+    for place, check in enumerate(checks):
+        if not isinstance(check, QualityCheck):
+            raise ConfigurationError(
+                f"checks[{place}] is {check!r}: give instances of the checks of airflow_provider_phlo.quality, or of a "
+                "QualityCheck of your own."
+            )
     planned = {place: check for place, check in enumerate(checks) if isinstance(check, SQLCheck)}
     row_count, values, seconds = _scan(rows, planned)
     results = []
@@ -260,7 +266,10 @@ def _understood(result: QualityCheckResult) -> QualityCheckResult:
     passed = result.passed.item() if hasattr(result.passed, "item") else result.passed  # NumPy has truths of its own
     if not isinstance(passed, bool):
         return _failure(f"the check says passed={type(passed).__name__}, it must be True or False")
-    return replace(result, passed=passed, failed=None if result.failed is None else int(result.failed))
+    if not isinstance(result.metrics, Mapping):
+        return _failure(f"the check says metrics={type(result.metrics).__name__}, it must be a mapping")
+    failed = None if result.failed is None else int(result.failed)
+    return replace(result, passed=passed, failed=failed, columns=names_of(result.columns))
 
 
 def _mistake(error: Exception) -> QualityCheckResult:

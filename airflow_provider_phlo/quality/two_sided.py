@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.quality.base import SQLCheck
+from airflow_provider_phlo.quality.base import SQLCheck, names_of
 from airflow_provider_phlo.quality.differences import EXTRA, MISSING, Differences, Naming
 
 if TYPE_CHECKING:
@@ -148,11 +148,6 @@ class Reconciliation(SQLCheck):
     def agrees(self, difference: float, source: float) -> bool:
         """Return whether a difference is within a tolerance."""
         return difference <= self.absolute_tolerance or difference <= self.tolerance * abs(source)
-
-
-def names_of(given: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Return what may be given as one name, as several, or not at all."""
-    return (given,) if isinstance(given, str) else tuple(given or ())
 
 
 def require_tolerances(what: str, **given: float) -> None:

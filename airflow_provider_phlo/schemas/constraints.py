@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,9 +51,14 @@ class Constraints:
             return f"{'>' if self.low.exclusive else '≥'} {plain(self.low.value)}"
         return f"{'<' if self.high.exclusive else '≤'} {plain(self.high.value)}" if self.high else None
 
-    def contradiction(self) -> str | None:
-        """Return why no value can satisfy the rules; None if some may."""
-        if self.low and self.high and _is_empty(self.low, self.high):
+    def contradiction(self, *, whole: bool = False) -> str | None:
+        """
+        Return why no value can satisfy the rules; None if some may.
+
+        :param whole: whether values are whole numbers.
+        """
+        ends = (self.low, self.high) if self.low and self.high else None
+        if ends and (_is_empty(*ends) or (whole and _holds_no_integer(*ends))):
             return f"no value is in the range {self.range()}"
         if self.allowed is None:
             return None
@@ -135,6 +141,11 @@ def _is_empty(low: Bound, high: Bound) -> bool:
         return bool(low.value > high.value) or (low.value == high.value and (low.exclusive or high.exclusive))
     except TypeError:
         return False
+
+
+def _holds_no_integer(low: Bound, high: Bound) -> bool:
+    least, most = math.ceil(low.value), math.floor(high.value)
+    return least + (low.exclusive and least == low.value) > most - (high.exclusive and most == high.value)
 
 
 def _words(check: Check) -> str:

@@ -167,7 +167,7 @@ def _column(name: str, column: Mapping[str, Any], where: str, skipped: list[Skip
         "dtype_kwargs": dtype,
         "checks": [check for check in checks if check.raise_warning],
     }
-    return annotation, {**options, **_field_arguments(checks, where)}
+    return annotation, {**options, **_field_arguments(checks, kind, where)}
 
 
 def _skips(test: Test) -> str:
@@ -179,10 +179,10 @@ def _skips(test: Test) -> str:
     return test.inactive
 
 
-def _field_arguments(checks: Sequence[Check], where: str) -> dict[str, Any]:
+def _field_arguments(checks: Sequence[Check], kind: type, where: str) -> dict[str, Any]:
     """Return what all tests together say, as ``Field`` takes it."""
     found = constraints(checks)
-    contradiction = found.contradiction()
+    contradiction = found.contradiction(whole=kind is int)
     if contradiction:
         raise SchemaError(f"The tests of {where} contradict each other: {contradiction}. Correct them in the YAML.")
     arguments: dict[str, Any] = {}
@@ -243,7 +243,13 @@ def _declared_kind(declared: str, where: str) -> tuple[type, tuple[int, int] | N
     if kind is not decimal.Decimal:
         return kind, None
     given = _PRECISION.search(declared)
-    return kind, (int(given[1]), int(given[2] or 0)) if given else (DECIMAL.precision, DECIMAL.scale)
+    precision, scale = (int(given[1]), int(given[2] or 0)) if given else (DECIMAL.precision, DECIMAL.scale)
+    if not 1 <= precision <= DECIMAL.precision or scale > precision:
+        raise SchemaError(
+            f"data_type {declared!r} of {where}: a decimal has 1 to {DECIMAL.precision} digits, and no more than these "
+            "behind the point."
+        )
+    return kind, (precision, scale)
 
 
 def _kind_of_values(values: Sequence[Any]) -> type:
@@ -286,7 +292,7 @@ def _bounds(test: Test, kind: type, where: str) -> tuple[list[Check], list[str]]
             left_out.append("numbers do not bound text")
         else:
             checks.append(check(_bound(value, kind, argument, test, where), raise_warning=test.warns))
-    return checks, left_out
+    return checks, left_out or ([] if checks else ["it has no bounds"])
 
 
 def _bound(value: Any, kind: type, argument: str, test: Test, where: str) -> Any:
@@ -301,7 +307,8 @@ def _convert(value: Any, kind: type) -> Any:
     if value is UNCERTAIN:
         return value
     try:
-        return _CONVERTERS.get(kind, kind)(value)
+        found = _CONVERTERS.get(kind, kind)(value)
+        return found if found == found else UNCERTAIN  # nothing compares with NaN
     except (ValueError, TypeError, KeyError, OverflowError, decimal.InvalidOperation):
         return UNCERTAIN
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import copy
 import datetime
+import functools
 import logging
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from pandera.api.function_dispatch import Dispatcher
 from pandera.errors import SchemaErrorReason, SchemaErrors, SchemaWarning
 from pandera.pandas import Check, DataFrameSchema
 from pandera.pandas import Column as PanderaColumn
@@ -30,9 +32,10 @@ def run(table: pa.Table, declared: ModelColumns, rules: Rules) -> list[Failure]:
     """Return the rows that break ``rules``."""
     names = [column.name for column in declared.columns if rules.need_all_columns or column.name in rules.columns]
     columns = {
-        name: PanderaColumn(checks=uncut(rules.columns.get(name, ())), nullable=True, required=True) for name in names
+        name: PanderaColumn(checks=_decided(rules.columns.get(name, ())), nullable=True, required=True)
+        for name in names
     }
-    schema = DataFrameSchema(columns, checks=uncut(rules.frame), name=declared.model.__name__)
+    schema = DataFrameSchema(columns, checks=_decided(rules.frame), name=declared.model.__name__)
     return _checked(schema, _frame(table, declared, names))[1]
 
 
@@ -81,14 +84,42 @@ def _row_rules(declared: ModelColumns) -> DataFrameSchema:
                 "required": True,
                 "default": None,
                 "drop_invalid_rows": False,
-                "checks": uncut(declared.schema.columns[column.name].checks),
+                "checks": _decided(declared.schema.columns[column.name].checks),
             }
             for column in declared.columns
         }
     )
     schema.strict, schema.unique, schema.coerce, schema.dtype, schema.index = False, None, False, None, None
-    schema.drop_invalid_rows, schema.checks = False, uncut(schema.checks)
+    schema.drop_invalid_rows, schema.checks = False, _decided(schema.checks)
     return schema
+
+
+def _decided(checks: Iterable[Check]) -> list[Check]:
+    """
+    Return ``checks`` so that they report every row, and say True or False of it.
+
+    A comparison with a NULL of pandas' own types is neither, which Pandera cannot count; it does not hold then, as one
+    with NaN does not.
+    """
+    copies = uncut(checks)
+    for check in copies:
+        if not isinstance(check._check_fn, Dispatcher):  # Pandera's own checks leave NULL out
+            check._check_fn = _two_valued(check._check_fn)
+    return copies
+
+
+def _two_valued(check: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(check)
+    def decided(*arguments: Any, **options: Any) -> Any:
+        output = check(*arguments, **options)
+        if output is pd.NA:
+            return False
+        if not isinstance(output, (pd.Series, pd.DataFrame)):
+            return output
+        unknown = output.isna()
+        return output.mask(unknown, False).astype(bool) if unknown.to_numpy().any() else output
+
+    return decided
 
 
 def uncut(checks: Iterable[Check]) -> list[Check]:
@@ -122,8 +153,7 @@ def _series(values: pa.ChunkedArray) -> pd.Series:
     """
     Return a series that keeps integers and booleans exact beside NULLs.
 
-    Integers that a float holds exactly become floats there: comparing columns then gives no third truth value, which
-    Pandera cannot count.
+    Integers that a float holds exactly become floats there, as authors of pandas checks expect.
     """
     if values.null_count and pa.types.is_integer(values.type):
         bounds = pc.min_max(values).as_py()

@@ -121,10 +121,13 @@ def raise_for(failures: Sequence[FailureCount], table: str, bad: int) -> None:
     """
     if not failures:
         return
+    # a rule about the batch as a whole names no row to set aside
+    can_go_on = all(failure.count is not None for failure in failures)
+    quarantine = ", or set strict_validation=False to quarantine such rows" if can_go_on else ""
     raise ValidationError(
         f"{table}: {bad} row(s) break the validation schema, nothing is merged.\n  "
         + "\n  ".join(map(str, failures))
-        + "\nFix the source or the schema, or set strict_validation=False to quarantine such rows.",
+        + f"\nFix the source or the schema{quarantine}.",
         failures,
     )
 
@@ -171,14 +174,15 @@ def duplicate_rows(table: pa.Table, columns: Sequence[str], identity: Sequence[s
     """
     Return the positions of the rows whose value of ``columns`` belongs to another row too, ascending.
 
-    A row with a NULL there is like no other.
+    A row with a NULL there is like no other. 0.0 and -0.0 are one value, as in a key.
 
     :param identity: rows that are equal there are one row, of which the merge keeps one; empty: every row counts.
     """
     if identity and set(columns) >= set(identity):
         return []
     named = list(dict.fromkeys([*columns, *identity]))
-    known = table.select(named)
+    table = _without_signed_zeros(table.select(named))
+    known = table
     if any(table[name].null_count for name in columns):
         known = known.filter(_all_valid(table, columns))
     firsts = _groups(known, named).aggregate([]) if identity else known
@@ -188,6 +192,13 @@ def duplicate_rows(table: pa.Table, columns: Sequence[str], identity: Sequence[s
         return []
     found = _with_positions(table, columns).join(repeated.select(list(columns)), list(columns), join_type="left semi")
     return sorted(found[_POSITION].to_pylist())
+
+
+def _without_signed_zeros(table: pa.Table) -> pa.Table:
+    for position, item in enumerate(table.schema):
+        if pa.types.is_floating(item.type):
+            table = table.set_column(position, item.name, pc.add(table[item.name], pa.scalar(0.0, item.type)))
+    return table
 
 
 def _groups(table: pa.Table, columns: Sequence[str]) -> pa.TableGroupBy:

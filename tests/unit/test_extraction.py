@@ -124,7 +124,7 @@ def test_everything_that_yields_rows(name: str, size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "nothing", [[], iter(()), [[]], [None], TABLE.slice(0, 0), pd.DataFrame(), [TABLE.slice(0, 0)]]
+    "nothing", [[], iter(()), [[]], iter([None]), TABLE.slice(0, 0), pd.DataFrame(), [TABLE.slice(0, 0)]]
 )
 def test_sources_that_yield_nothing(nothing: Any) -> None:
     assert drawn(nothing) == []
@@ -184,6 +184,12 @@ def test_what_is_no_row(wrong: Any) -> None:
 def test_what_stands_in_place_of_a_record_is_counted(item: Any) -> None:
     [[found]] = chunks(iter([item, *ROWS[:0]]) if not isinstance(item, list) else [item], "raw.t", 50)
     assert isinstance(found, Malformed)
+
+
+def test_what_is_missing_from_a_returned_list_is_counted() -> None:
+    [[first, second, third]] = chunks([ROWS[0], None, ROWS[1]], "raw.t", 50)
+    assert (first, third) == (ROWS[0], ROWS[1])
+    assert isinstance(second, Malformed)
 
 
 def test_lines_of_json_are_records() -> None:

@@ -66,6 +66,20 @@ def test_show_takes_filters(phlo: Any) -> None:
     assert listed(phlo, "show", "t", "--id", found["quarantine_id"]) == [found]
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--date", "zz", "'zz' is no day: write it as YYYY-MM-DD"),
+        ("--limit", "-1", "'-1' is no whole number above 0"),
+        ("--limit", "0", "'0' is no whole number above 0"),
+    ],
+)
+def test_values_that_make_no_sense_are_refused(phlo: Any, option: str, value: str, message: str) -> None:
+    code, out, err = phlo("show", "t", option, value)
+    assert (code, out) == (2, "")
+    assert message in err
+
+
 @pytest.mark.parametrize("command", ["list", "show", "replay"])
 def test_a_table_without_quarantine_is_refused(phlo: Any, command: str) -> None:
     code, out, err = phlo(command, "other")

@@ -75,6 +75,13 @@ def test_a_band_holds_its_bounds_and_no_nan():
     assert [value in band for value in (1, 3.0, 0.999, 3.001, math.nan, math.inf, None)] == [True, True] + [False] * 5
 
 
+def test_the_largest_numbers_have_a_band():
+    history = [1.7e308, 1.7e308, -1.7e308, 1.6e308]
+    assert quantile(history, 0.5) == pytest.approx(1.65e308)
+    assert 1.7e308 in widened(Tolerance(5.0).band(history), history)
+    assert 1.7e308 in Tolerance(None, 1.0).band(history)
+
+
 def test_widened_holds_more_and_never_less():
     band = Band(90, 100, 105)
     assert widened(band, []) == band

@@ -7,7 +7,9 @@ import math
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
+import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -27,6 +29,7 @@ from airflow_provider_phlo.quality import (
     UniqueCheck,
     raise_for_failures,
 )
+from airflow_provider_phlo.quality.scan import run_checks_on_frame
 from airflow_provider_phlo.schemas import PhloSchema
 
 NAN = float("nan")
@@ -243,6 +246,16 @@ def test_to_dict_is_json_whatever_the_metrics_hold():
         lambda: RangeCheck("v"),
         lambda: CountCheck(),
         lambda: NullCheck([]),
+        lambda: NullCheck(5),
+        lambda: NullCheck(["v", None]),
+        lambda: NullCheck(""),
+        lambda: RangeCheck(None, 0),
+        lambda: RangeCheck("v", 0, key_columns=[5]),
+        lambda: FreshnessCheck("t", "24"),
+        lambda: PatternCheck("s", None),
+        lambda: CustomSQLCheck(None),
+        lambda: CustomSQLCheck(" "),
+        lambda: SchemaCheck(None),
         lambda: UniqueCheck([]),
         lambda: FreshnessCheck("t", 0),
         lambda: PatternCheck("s", "("),
@@ -254,9 +267,90 @@ def test_a_check_that_says_nothing_is_refused_at_once(make):
         make()
 
 
-def test_a_frame_of_an_unknown_kind_is_refused():
-    with pytest.raises(ConfigurationError, match="Cannot check a int"):
-        CountCheck(1).execute(5)
+@pytest.mark.parametrize(
+    "frame",
+    [
+        5,
+        pd.DataFrame({"v": [1, "secret"]}),
+        pd.DataFrame([[1, 2]], columns=["v", "v"]),
+        pd.Series([1, 2]),
+        pl.Series([1, 2]),
+        pa.array([1, 2]),
+        [{"v": 1}, {"v": "secret"}],
+        [1, "secret"],
+        [{"v": 2**70}],
+    ],
+)
+def test_a_frame_of_an_unknown_kind_is_refused(frame):
+    with pytest.raises(ConfigurationError, match="Cannot check this ") as refused:
+        CountCheck(1).execute(frame)
+    assert "secret" not in str(refused.value)
+    assert refused.value.__cause__ is None
+
+
+@pytest.mark.parametrize("frame", [[], [{}], pd.DataFrame(), pl.DataFrame(), pa.table({})])
+def test_a_frame_without_columns_is_refused(frame):
+    with pytest.raises(ConfigurationError, match="without columns"):
+        CountCheck(0).execute(frame)
+
+
+def test_what_is_no_check_is_refused():
+    with pytest.raises(ConfigurationError, match=r"checks\[1\] is 'not_null'"):
+        run_checks_on_frame(pa.table({"v": [1]}), [CountCheck(1), "not_null"])
+
+
+@pytest.mark.parametrize("bound", [2.0**53 + 2, 2**53 + 2])
+def test_large_integers_are_compared_exactly(bound):
+    rows = pa.table({"n": [2**53 + 1, 2**53 + 2, 2**53 + 3]})
+    assert RangeCheck("n", min_value=bound).execute(rows).failed == 1
+    assert RangeCheck("n", max_value=bound).execute(rows).failed == 1
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "failed"), [(1.5, 2.5, 2), (-math.inf, 2, 1), (1e300, math.inf, 3), (-1e300, 1e300, 0)]
+)
+def test_float_bounds_of_integers(low, high, failed):
+    assert RangeCheck("n", low, high).execute(pa.table({"n": [1, 2, 3]})).failed == failed
+
+
+def test_a_range_of_lists_and_an_unreadable_pattern_are_said():
+    rows = pa.table({"l": [[1]], "t": ["a"]})
+    assert (
+        RangeCheck("l", 1).execute(rows).message == "column l is BIGINT[]: a range needs numbers, text, dates or times"
+    )
+    assert "look-around" in PatternCheck("t", "(?=a)").execute(rows).message
+    assert "look-around" in PatternCheck("t", r"(a)\1").execute(rows).message
+    assert PatternCheck("t", "[(?=a]").execute(rows).passed
+
+
+def test_metrics_of_any_kind_are_told():
+    endless = {}
+    endless["self"] = endless
+    metrics = {"series": pd.Series([1, 2]), "array": np.arange(2), "number": np.int64(3), "endless": endless}
+    told = QualityCheckResult(True, metrics=metrics).to_dict()
+    assert (told["series"], told["array"], told["number"]) == ([1, 2], [0, 1], 3)
+    assert json.dumps(told["endless"]).count("self") > 1
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        {"metrics": 5},
+        {"metrics": None},
+        {"passed": "no"},
+        {"passed": pd.Series([True, False])},
+        {"failed": "x"},
+        {"columns": 5},
+    ],
+)
+def test_a_result_of_your_own_that_cannot_be_read_has_failed(result):
+    class Own(QualityCheck):
+        def execute(self, df, context=None):
+            return QualityCheckResult(**{"passed": True, **result})
+
+    own, other = run_checks_on_frame(pa.table({"v": [1]}), [Own(), CountCheck(1)])
+    assert not own.passed
+    assert other.passed
 
 
 def test_one_error_carries_all_results(caplog):

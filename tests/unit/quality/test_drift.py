@@ -189,6 +189,12 @@ def test_no_rows_at_all():
         assert results[1].message == f"no rows on {day}: nothing to compare"
 
 
+def test_numbers_as_large_as_floats_can_be():
+    frame = steady().set_column(1, "v", pa.array([1.7e308] * len(steady()), pa.float64()))
+    assert QuantileDriftCheck("v").execute(frame).passed
+    assert QuantileDriftCheck("v", relative_tolerance=2.0).execute(frame).message.count("inf") > 0
+
+
 def test_frames_of_pandas_and_their_own_partition_column():
     frame = steady().to_pandas()
     assert MeanDriftCheck("v").execute(frame).passed

@@ -79,7 +79,6 @@ def test_a_key_held_twice_is_named_by_its_own_columns(catalog, table):
         UniqueCheck("email"),
         UniqueCheck(["v", "email"]),
         RangeCheck("v", 0, 500, key_columns=["id", "email"]),
-        RangeCheck("v", 0, 500, key_columns="nope"),
         CustomSQLCheck("SELECT * FROM t"),
     ],
 )
@@ -89,6 +88,12 @@ def test_what_has_pii_or_no_known_key_is_only_counted(catalog, table, check):
     assert result.samples == ()
     assert "secret" not in json.dumps(result.to_dict())
     assert "example" not in result.message
+
+
+def test_a_key_that_is_not_there_is_said():
+    result = RangeCheck("v", 0, 500, key_columns="nope").execute(ROWS)
+    assert not result.passed
+    assert result.message == "key_columns: there is no column nope"
 
 
 def test_a_check_may_name_the_key_itself(catalog, table):

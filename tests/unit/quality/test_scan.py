@@ -23,6 +23,7 @@ from airflow_provider_phlo.quality import (
     SQLCheck,
     UniqueCheck,
 )
+from airflow_provider_phlo.quality.base import Aggregate
 from airflow_provider_phlo.quality.scan import Rows, run_checks, run_checks_on_frame
 
 DATA = pa.table(
@@ -127,11 +128,18 @@ def test_one_broken_check_does_not_stop_the_others(catalog):
         def execute(self, df, context=None):
             return None
 
+    class NoSQL(SQLCheck):
+        def aggregates(self, rows):
+            return {"number": Aggregate("CAST('a' AS INTEGER)")}
+
+        def judge(self, row_count, values):
+            raise AssertionError
+
     checks = [
         Broken(severity="warn"),
         Empty(),
         RangeCheck("id", 0, 5),
-        PatternCheck("id", "(?=a)"),
+        NoSQL(),
         CustomSQLCheck("SELECT * FROM raw.nope"),
         CustomSQLCheck("SELECT * FROM DATA"),
         NullCheck("v"),
@@ -144,7 +152,7 @@ def test_one_broken_check_does_not_stop_the_others(catalog):
     assert "100" not in messages[0]
     assert messages[1] == "execute returned NoneType, it must return a QualityCheckResult"
     assert messages[2] == "column id is VARCHAR: a bound must be text, not int"
-    assert "InvalidInputException" in messages[3]
+    assert "ConversionException" in messages[3]
     assert "raw.nope does not exist" in messages[4]
     assert results[0].severity == "warn"
 

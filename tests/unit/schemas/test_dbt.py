@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -227,6 +228,7 @@ SOME, NOWHERE, EXPRESSION = "it looks at some rows only", "it is disabled", "min
     ("test", "reason"),
     [
         ({RANGE: {"min_value": "current_date"}}, EXPRESSION),
+        ({RANGE: {"inclusive": False}}, "it has no bounds"),
         ({"accepted_values": {"values": ["lower('A')"], "quote": False}}, "a value is a SQL expression"),
         ({RANGE: {"min_value": 5, "config": {"where": "x > 1"}}}, SOME),
         ({RANGE: {"min_value": 5, "where": "x > 1"}}, SOME),
@@ -329,6 +331,11 @@ def test_null_among_accepted_values_means_nothing(make):
         ({"tests": [{RANGE: {"min_value": 5, "max_value": 5, "inclusive": False}}]}, "in the range 5 < x < 5"),
         ({"tests": [{RANGE: {"min_value": 5}}, {BETWEEN: {"max_value": 4}}]}, "in the range 5 ≤ x ≤ 4"),
         (
+            {"data_type": "int", "tests": [{RANGE: {"min_value": 1, "max_value": 2, "inclusive": False}}]},
+            "in the range 1 < x < 2",
+        ),
+        ({"data_type": "int", "tests": [{RANGE: {"min_value": 1.2, "max_value": 1.8}}]}, "in the range 1.2 ≤ x ≤ 1.8"),
+        (
             {"tests": [{"accepted_values": {"values": [1, 2]}}, {RANGE: {"min_value": 5}}]},
             "none of the allowed values is in the range ≥ 5",
         ),
@@ -349,6 +356,9 @@ def test_tests_that_contradict_each_other(make, column, message):
         ("bigint", "'abc'", f"min_value of {RANGE} of column 'c' of .* is no int: correct it or the data_type"),
         ("date", 5, "is no date"),
         ("decimal(10,2)", "'x'", "is no Decimal"),
+        ("double", math.nan, "is no float"),
+        ("decimal(50,2)", 1, "a decimal has 1 to 38 digits"),
+        ("decimal(5,6)", 1, "a decimal has 1 to 38 digits"),
     ],
 )
 def test_bounds_that_are_not_of_the_data_type(make, data_type, bound, message):

@@ -99,6 +99,35 @@ def test_nulls_beside_integers_and_truths_break_no_comparison() -> None:
     assert broken(model_columns(Model), records) == [("", "ordered", (1, 2))]
 
 
+def test_a_comparison_with_null_sets_aside_its_row_only() -> None:
+    class Model(PhloSchema):
+        done: bool | None = Field(nullable=True)
+        low: int | None = Field(nullable=True)
+        high: int | None = Field(nullable=True)
+
+        @pandera.check("done")
+        def is_done(cls, values: Any) -> Any:
+            return values
+
+        @pandera.dataframe_check
+        def done_or_ordered(cls, frame: Any) -> Any:
+            return frame["done"] | (frame["low"] < frame["high"])
+
+        @pandera.dataframe_check(element_wise=True)
+        def row_by_row(cls, row: Any) -> Any:
+            return row["low"] < row["high"]
+
+    large = 2**55  # no float holds what lies between: pandas' own integers do
+    records = [
+        {"done": True, "low": None, "high": large},
+        {"done": None, "low": large, "high": large + 1},
+        {"done": None, "low": large + 1, "high": large},
+        {"done": False, "low": None, "high": large},
+    ]
+    found = {check: rows for _, check, rows in broken(model_columns(Model), records)}
+    assert found == {"is_done": (3,), "done_or_ordered": (2, 3), "row_by_row": (0, 2, 3)}
+
+
 def test_large_integers_stay_exact_beside_nulls() -> None:
     class Model(PhloSchema):
         n: int | None = Field(nullable=True, lt=2**53 + 1)
@@ -341,6 +370,11 @@ class Chunked(PhloSchema):
 def test_rows_that_share_what_must_be_unique(columns: list[str], identity: list[str], expected: list[int]) -> None:
     table = pa.table({"id": [1, 2, 3, 1], "k": ["a", "b", "a", "a"], "v": [1, 2, 3, 4], "n": pa.nulls(4, pa.string())})
     assert duplicate_rows(table, columns, identity) == expected
+
+
+def test_zeros_of_both_signs_are_one_value() -> None:
+    table = pa.table({"f": [0.0, 1.0, -0.0, float("nan")], "id": [1, 2, 3, 4]})
+    assert duplicate_rows(table, ["f"], ["id"]) == duplicate_rows(table, ["f"], []) == [0, 2]
 
 
 def test_copies_of_one_row_are_no_duplicates_when_the_merge_keeps_one() -> None:
