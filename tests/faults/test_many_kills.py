@@ -22,7 +22,8 @@ from airflow_provider_phlo.landing import TableDefinition
 from tests.faults.killing import CatalogSettings, Wrapper, die_after, dying_after, dying_before, exit_code
 from tests.faults.sizes import size
 
-KILLS = size(25, 500)
+# of one table; its history makes each run slower, so that 500 kills of a step are those of ten tables
+KILLS, TABLES = size(25, 50), size(1, 10)
 TABLE, DAY = "raw.t", "2024-01-15"
 ROWS = 4
 MERGE = TableDefinition(TABLE, MergePlan(key=("k",)), metadata_columns=False)
@@ -103,8 +104,9 @@ def check(settings: CatalogSettings, model: dict[int, int], versions: int) -> No
     assert set(table.refs()) == {"main"}
 
 
+@pytest.mark.parametrize("number", range(TABLES))
 @pytest.mark.parametrize("step", STEPS)
-def test_killed_at_one_step_again_and_again(tmp_path: Path, settings: CatalogSettings, step: str) -> None:
+def test_killed_at_one_step_again_and_again(tmp_path: Path, settings: CatalogSettings, step: str, number: int) -> None:
     root = tmp_path / "staging"
     model = dict(batch(0))
     run(root, settings, 0)
@@ -120,8 +122,9 @@ def test_killed_at_one_step_again_and_again(tmp_path: Path, settings: CatalogSet
     check_orphans(settings, some=step in UNCOMMITTED)
 
 
-def test_killed_at_random_moments_again_and_again(tmp_path: Path, settings: CatalogSettings) -> None:
-    root, chance = tmp_path / "staging", random.Random(11)
+@pytest.mark.parametrize("number", range(TABLES))
+def test_killed_at_random_moments_again_and_again(tmp_path: Path, settings: CatalogSettings, number: int) -> None:
+    root, chance = tmp_path / "staging", random.Random(11 + number)
     model: dict[int, int] = dict(batch(0))
     run(root, settings, 0)
     kills = version = 0
