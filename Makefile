@@ -47,9 +47,10 @@ soak: $(STAMP)  ## Run the fault tests in their long sizes: 20,000 random sequen
 integration: $(STAMP)  ## Run the tests on real servers: Trino, Nessie, S3 (downloads them once; PHLO_SKIP_SERVICES=1 skips)
 	@$(PY) -m pytest tests/services --timeout=900
 
-benchmark: $(STAMP)  ## Measure merges against pyiceberg, delta-rs and pyarrow (quiet machine, minutes)
+benchmark: $(STAMP)  ## Measure merges, checks, validation and reconciliation against their peers (quiet machine, half an hour)
 	@$(VENV)/bin/uv pip install --quiet -p $(PY) 'deltalake==1.6.6'
 	@$(PY) benchmarks/merge.py --keep
+	@$(PY) benchmarks/quality.py --keep
 
 lint: $(STAMP)  ## Check style
 	@$(VENV)/bin/ruff check

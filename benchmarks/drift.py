@@ -3,20 +3,15 @@ Drift checks of the newest of 29 days of a 10M-row table, beside hand-written Du
 
 Three cases: numbers of the days (mean, quantiles, NULL rate, estimated distinct values, rows: five checks, one scan),
 distributions (histogram of a number, categories), and both in one run. The peer reads the same Parquet files by
-``read_parquet``, computes the same aggregates and counts the same buckets. Ways run in turn, ``--repeat`` times;
-medians count.
+``read_parquet``, computes the same aggregates and counts the same buckets. Ways run in turn; medians count.
 """
 
 from __future__ import annotations
 
-import argparse
-import statistics
-import sys
-import tempfile
-from collections.abc import Callable
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -35,7 +30,8 @@ from airflow_provider_phlo.quality import (
     RowCountAnomalyCheck,
 )
 from airflow_provider_phlo.quality.scan import run_checks
-from benchmarks.measuring import timed
+from benchmarks.measuring import medians, timed
+from benchmarks.report import Part
 
 TABLE = "raw.t"
 DAYS = 29
@@ -88,57 +84,56 @@ def create(catalog: Catalog, rows: int) -> str:
     return f"read_parquet([{files}])"
 
 
-def checked(catalog: Catalog, checks: list[QualityCheck]) -> Callable[[], None]:
-    def run() -> None:
-        partition = str(FIRST + DAYS - 1)
-        results = run_checks(catalog, TABLE, checks, partition=partition)
-        assert all(result.passed and result.metrics["history_days"] == DAYS - 1 for result in results)
-
-    return run
+def checked(catalog: Catalog, checks: list[QualityCheck]) -> None:
+    partition = str(FIRST + DAYS - 1)
+    results = run_checks(catalog, TABLE, checks, partition=partition)
+    assert all(result.passed and result.metrics["history_days"] == DAYS - 1 for result in results)
 
 
-def queried(files: str, fractions: list[float], *queries: str) -> Callable[[], None]:
+def queried(files: str, fractions: list[float], *queries: str) -> None:
     bounds = [81.6, 94.8, 104.3, 112.4, 120.0, 127.6, 135.7, 145.2, 158.4]
     bins = f"CASE {' '.join(f'WHEN v <= {bound} THEN {place}' for place, bound in enumerate(bounds))} ELSE 9 END"
-
-    def run() -> None:
-        with duckdb.connect() as connection:
-            for query in queries:
-                connection.execute(query.format(files=files, bins=bins, fractions=fractions)).fetchall()
-
-    return run
+    with duckdb.connect() as connection:
+        for query in queries:
+            connection.execute(query.format(files=files, bins=bins, fractions=fractions)).fetchall()
 
 
-def cases(catalog: Catalog, rows: int) -> dict[str, tuple[Callable[[], None], Callable[[], None]]]:
-    """Return what is measured: the checks, and what they are measured against."""
+def measure(home: Path, rows: int, repeat: int) -> dict[str, Any]:
+    catalog = open_catalog("phlo", embedded_properties(home))
     files = create(catalog, rows)
+    every = sorted({*THREE, *NINE})
+    cases: dict[str, tuple[list[QualityCheck], list[float], tuple[str, ...]]] = {
+        "numbers": (NUMBERS, THREE, (NUMBERS_SQL,)),
+        "distributions": (DISTRIBUTIONS, NINE, (BOUNDS_SQL, HISTOGRAM_SQL, KINDS_SQL)),
+        "both": ([*NUMBERS, *DISTRIBUTIONS], every, (NUMBERS_SQL, HISTOGRAM_SQL, KINDS_SQL)),
+    }
     return {
-        "numbers": (checked(catalog, NUMBERS), queried(files, THREE, NUMBERS_SQL)),
-        "distributions": (
-            checked(catalog, DISTRIBUTIONS),
-            queried(files, NINE, BOUNDS_SQL, HISTOGRAM_SQL, KINDS_SQL),
-        ),
-        "both": (
-            checked(catalog, [*NUMBERS, *DISTRIBUTIONS]),
-            queried(files, sorted({*THREE, *NINE}), NUMBERS_SQL, HISTOGRAM_SQL, KINDS_SQL),
-        ),
+        name: medians(
+            {
+                "phlo": partial(timed, partial(checked, catalog, checks)),
+                "DuckDB": partial(timed, partial(queried, files, fractions, *queries)),
+            },
+            repeat,
+        )
+        for name, (checks, fractions, queries) in cases.items()
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--rows", type=int, default=10_000_000)
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        catalog = open_catalog("phlo", embedded_properties(Path(folder)))
-        print(f"| {arguments.rows:,} rows, {DAYS} days | checks | DuckDB | ratio |\n|---|---|---|---|")
-        for name, ways in cases(catalog, arguments.rows).items():
-            taken = [[timed(way) for way in ways] for _ in range(arguments.repeat)]
-            ours, theirs = (statistics.median(each) for each in zip(*taken, strict=True))
-            ratio = statistics.median(one / other for one, other in taken)
-            print(f"| {name} | {ours:.2f} s | {theirs:.2f} s | {ratio:.2f} |")
+def table(found: Mapping[str, Any]) -> str:
+    lines = ["| checks | phlo s | DuckDB s | phlo / DuckDB |", "|---|--:|--:|--:|"]
+    for name, seconds in found.items():
+        ours, theirs = seconds["phlo"], seconds["DuckDB"]
+        lines.append(f"| {name} | {ours:.2f} | {theirs:.2f} | {ours / theirs:.2f} |")
+    return "\n".join(lines)
 
 
-if __name__ == "__main__":
-    main()
+PART = Part(
+    "Drift",
+    10_000_000,
+    measure,
+    table,
+    lambda rows, repeat: (
+        f"The newest of {DAYS} days of {rows:,} rows, against the same queries written by hand; median of {repeat}."
+    ),
+    ("duckdb", "pyiceberg", "pyarrow"),
+)

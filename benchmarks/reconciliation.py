@@ -9,16 +9,11 @@ own above the interpreter with its libraries.
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-import tempfile
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import duckdb
 import numpy as np
@@ -37,7 +32,7 @@ from airflow_provider_phlo.quality.reconciliation import (
 from airflow_provider_phlo.quality.scan import run_checks
 from benchmarks.measuring import Way, in_own_process, medians, peak
 from benchmarks.merge import PER_DAY, rows
-from benchmarks.report import versions, write_section
+from benchmarks.report import Part
 
 SOURCE, SAME, CHANGED = "raw.source", "raw.same", "raw.changed"
 CHUNK = 1_000_000
@@ -120,24 +115,20 @@ def aggregates() -> MultiAggregateConsistencyCheck:
     return MultiAggregateConsistencyCheck(SOURCE, specs, "day")
 
 
-def cases(catalog: Catalog, *, canonical: bool) -> dict[str, dict[str, Way]]:
+def cases(catalog: Catalog) -> dict[str, dict[str, Way]]:
     """Return what is measured: for each case our way first, then its peers."""
 
     def case(target: str, check: Reconciliation, passes: bool, **peers: str) -> dict[str, Way]:
         hand = {name: partial(by_hand, catalog, target, sql, 0 if target == SAME else 1) for name, sql in peers.items()}
         return {"phlo": partial(run, catalog, target, check, passes=passes), **hand}
 
-    found = {
+    return {
         "checksums, equal": case(SAME, checksum(), True, plain=plain_join(), lean=lean_join()),
         "checksums, one cell changed": case(CHANGED, checksum(), False, plain=plain_join(), lean=lean_join()),
         "keys, equal": case(SAME, KeyParityCheck(SOURCE, "id"), True, plain=key_join()),
         "3 aggregates by day, equal": case(SAME, aggregates(), True, plain=group_join()),
         "row counts by day, equal": case(SAME, ReconciliationCheck(SOURCE, "day"), True),
     }
-    if canonical:
-        found["checksums told (xxhash64), equal"] = case(SAME, checksum(checksums=True), True)
-        found["checksums told (md5), equal"] = case(SAME, checksum(hash_algorithm="md5"), True)
-    return found
 
 
 def peak_memory(home: Path, target: str) -> float:
@@ -153,14 +144,14 @@ def _measured(home: Path, target: str, sender: Any) -> None:
     sender.send(peak() - before)
 
 
-def measure(home: Path, size: int, repeat: int, *, canonical: bool) -> dict[str, Any]:
+def measure(home: Path, size: int, repeat: int) -> dict[str, Any]:
     catalog = build(home, size)
-    found: dict[str, Any] = {name: medians(ways, repeat) for name, ways in cases(catalog, canonical=canonical).items()}
+    found: dict[str, Any] = {name: medians(ways, repeat) for name, ways in cases(catalog).items()}
     found["memory"] = {target: peak_memory(home, target) for target in (SAME, CHANGED)}
     return found
 
 
-def table(found: dict[str, Any]) -> str:
+def table(found: Mapping[str, Any]) -> str:
     lines = ["| case | phlo s | plain s | lean s | / better peer |", "|---|--:|--:|--:|--:|"]
     for name, figures in found.items():
         if name != "memory":
@@ -173,30 +164,14 @@ def table(found: dict[str, Any]) -> str:
     return "\n".join([*lines, "", f"- Memory of checksums: at most {most / 2**30:.2f} GiB above the interpreter."])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--rows", type=int, default=10_000_000)
-    parser.add_argument("--no-canonical", action="store_true", help="leave checksums by the documented hash out")
-    parser.add_argument("--output", choices=("table", "json"), default="table")
-    parser.add_argument("--keep", action="store_true", help="write the results to docs/benchmarks.md")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        found = measure(Path(folder), arguments.rows, arguments.repeat, canonical=not arguments.no_canonical)
-    if arguments.output == "json":
-        print(json.dumps({"versions": versions("duckdb", "pyarrow"), "seconds": found}, indent=2))
-        return
-    print(table(found))
-    if arguments.keep:
-        body = (
-            f"{arguments.rows:,} rows of 10 columns on each side; median of {arguments.repeat}. Both peers are DuckDB "
-            'over the\nsame files: "plain" joins and compares `hash(a…) <> hash(b…)`, "lean" hashes each side '
-            f"before it joins.\n\n{table(found)}"
-        )
-        write_section(
-            "Reconciliation", "python benchmarks/reconciliation.py --keep", body, versions("duckdb", "pyarrow")
-        )
-
-
-if __name__ == "__main__":
-    main()
+PART = Part(
+    "Reconciliation",
+    10_000_000,
+    measure,
+    table,
+    lambda rows, repeat: (
+        f"{rows:,} rows of 10 columns on each side; median of {repeat}. Both peers are DuckDB over the same files:\n"
+        '"plain" joins and compares `hash(a…) <> hash(b…)`, "lean" hashes each side before it joins.'
+    ),
+    ("duckdb", "pyarrow"),
+)

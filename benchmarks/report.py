@@ -6,8 +6,11 @@ import datetime
 import os
 import platform
 import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 
@@ -26,3 +29,23 @@ def write_section(title: str, command: str, body: str, used: dict[str, str]) -> 
     pattern = re.compile(rf"^## {re.escape(title)}\n.*?(?=^## |\Z)", re.S | re.M)
     text = pattern.sub(lambda _: section, text) if pattern.search(text) else text.rstrip() + "\n\n" + section
     PAGE.write_text(text.rstrip() + "\n")
+
+
+@dataclass(frozen=True)
+class Part:
+    """
+    One section of the page, which a script of several runs.
+
+    :param rows: how many there are, unless less is asked for.
+    :param measure: gets a folder, the number of rows and how often to repeat; returns JSON.
+    :param table: makes Markdown of that.
+    :param about: what was measured, for ``rows`` and ``repeat``.
+    :param packages: those whose versions matter.
+    """
+
+    title: str
+    rows: int
+    measure: Callable[[Path, int, int], dict[str, Any]]
+    table: Callable[[Mapping[str, Any]], str]
+    about: Callable[[int, int], str]
+    packages: tuple[str, ...]

@@ -4,29 +4,22 @@ Validating 1M rows on their way in, against Pandera's ``schema.validate`` alone;
 ``ours`` is all that a run does between having Arrow rows and knowing which are good: conversion to declared types,
 rules, uniqueness, splitting off bad rows; in chunks of 50,000 rows, as runs do. ``schema.validate`` gets a pandas
 frame of the same rows that is ready to be checked, in the fastest of three ways: as a whole, in the same chunks, and
-by the Polars backend. The cost of accounting and quarantine is the time spent in them during a whole clean ingestion
-(stage, merge, publish). Ways run in turn, ``--repeat`` times; medians count, and ratios are of one run.
+by the Polars backend. The cost of accounting and quarantine is that of whole clean ingests (stage, merge, publish) with
+and without them, and the time spent in them during one. Ways run in turn; medians count, and ratios are of one run.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import logging
 import shutil
-import statistics
-import sys
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 import pandera.polars as polars_pandera
@@ -45,13 +38,14 @@ from airflow_provider_phlo.schemas.columns import model_columns
 from airflow_provider_phlo.schemas.conform import conform
 from airflow_provider_phlo.schemas.validation import bad_rows, duplicate_rows, validate
 from benchmarks.measuring import medians, timed
-from benchmarks.report import versions, write_section
+from benchmarks.report import Part
 
-ROWS = 1_000_000
 CHUNK = 50_000
 TABLE = "raw.t"
 DEVICES = [f"device-{number}" for number in range(100)]
 Work = Callable[[], Any]
+# what only accounts, or only writes to the quarantine
+ACCOUNTING = ((landing, "_require_accounted"), (quarantine, "add"))
 
 
 class Reading(PhloSchema):
@@ -155,14 +149,14 @@ def in_turn(ways: dict[str, Work], repeat: int) -> dict[str, float]:
     return medians({name: partial(timed, work) for name, work in ways.items()}, repeat)
 
 
-def good_rows(repeat: int, count: int = ROWS) -> dict[str, float]:
+def good_rows(repeat: int, count: int) -> dict[str, float]:
     """Validate rows that are all good."""
     table = rows(count)
     assert split(table) == (count, 0)
     return in_turn({"ours": partial(split, table), **peers(table)}, repeat)
 
 
-def bad_rows_split_off(repeat: int, count: int = ROWS) -> dict[str, float]:
+def bad_rows_split_off(repeat: int, count: int) -> dict[str, float]:
     """Validate rows of which 1 % is bad; the peer says which they are, and splits nothing off."""
     table, good = rows(count, bad=0.01), rows(count)
     assert sum(split(table)) == count
@@ -171,22 +165,31 @@ def bad_rows_split_off(repeat: int, count: int = ROWS) -> dict[str, float]:
     return {**found, "schema.validate, all good": alone["schema.validate"]}
 
 
-def clean_ingest(repeat: int, count: int = ROWS) -> dict[str, float]:
-    """Ingest rows that are all good; return the seconds of the whole, and those in accounting and quarantine."""
-    table, totals, inside = rows(count), [], []
+def ingests(home: Path, repeat: int, count: int) -> dict[str, float]:
+    """Ingest good rows, the same without accounting and quarantine, and rows of which 1 % goes to the quarantine."""
+    good, bad = rows(count), rows(count, bad=0.01)
+
+    def ingest(table: pa.Table) -> None:
+        shutil.rmtree(home, ignore_errors=True)
+        _ingest(home, table)
+
+    def bare() -> None:
+        with ExitStack() as stack:
+            for owner, name in ACCOUNTING:
+                stack.enter_context(patch.object(owner, name, lambda *arguments, **options: None))
+            ingest(good)
+
+    return in_turn({"good": partial(ingest, good), "without": bare, "1 % bad": partial(ingest, bad)}, repeat)
+
+
+def inside(home: Path, count: int) -> dict[str, float]:
+    """Return the seconds of one clean ingest, and those that it spends in accounting and quarantine."""
     spent: list[float] = []
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        for owner, name in ((landing, "_require_accounted"), (quarantine, "add")):
+    with ExitStack() as stack:
+        for owner, name in ACCOUNTING:
             stack.enter_context(patch.object(owner, name, _timed(getattr(owner, name), spent)))
-        for turn in range(repeat + 1):
-            spent.clear()
-            shutil.rmtree(folder, ignore_errors=True)
-            started = time.perf_counter()
-            _ingest(Path(folder), table)
-            if turn:
-                totals.append(time.perf_counter() - started)
-                inside.append(sum(spent))
-    return {"whole": statistics.median(totals), "accounting and quarantine": statistics.median(inside)}
+        whole = timed(partial(_ingest, home, rows(count)))
+    return {"whole": whole, "accounting and quarantine": sum(spent)}
 
 
 def _timed(function: Callable[..., Any], spent: list[float]) -> Callable[..., Any]:
@@ -198,19 +201,6 @@ def _timed(function: Callable[..., Any], spent: list[float]) -> Callable[..., An
             spent.append(time.perf_counter() - started)
 
     return measured
-
-
-def one_percent_ingest(repeat: int, count: int = ROWS) -> dict[str, float]:
-    """Ingest rows of which 1 % goes to the quarantine, beside rows that are all good."""
-    with tempfile.TemporaryDirectory() as folder:
-
-        def ingest(table: pa.Table) -> None:
-            shutil.rmtree(folder, ignore_errors=True)
-            _ingest(Path(folder), table)
-
-        return in_turn(
-            {"1 % bad": partial(ingest, rows(count, bad=0.01)), "good": partial(ingest, rows(count))}, repeat
-        )
 
 
 def _ingest(home: Path, table: pa.Table) -> None:
@@ -234,49 +224,36 @@ def _ingest(home: Path, table: pa.Table) -> None:
     catalog.close()
 
 
-def measure(repeat: int, count: int = ROWS) -> dict[str, dict[str, float]]:
+def measure(home: Path, count: int, repeat: int) -> dict[str, Any]:
+    logging.disable(logging.CRITICAL)
     return {
         "good rows": good_rows(repeat, count),
         "1 % bad, split off": bad_rows_split_off(repeat, count),
-        "clean ingest": clean_ingest(repeat, count),
-        "ingest, 1 % to the quarantine": one_percent_ingest(repeat, count),
+        "ingests": ingests(home / "ingests", repeat, count),
+        "inside": inside(home / "inside", count),
     }
 
 
-def table(found: dict[str, dict[str, float]]) -> str:
+def table(found: Mapping[str, Any]) -> str:
     lines = ["| rows | way | seconds | ours / it |", "|---|---|--:|--:|"]
     for name in ("good rows", "1 % bad, split off"):
         ours = found[name]["ours"]
         lines += [f"| {name} | {way} | {seconds:.3f} | {ours / seconds:.2f} |" for way, seconds in found[name].items()]
-    clean, quarantined = found["clean ingest"], found["ingest, 1 % to the quarantine"]
+    whole, parts = found["ingests"], found["inside"]
     lines += [
         "",
-        "- Accounting and quarantine in a clean ingest: "
-        f"{clean['accounting and quarantine'] / clean['whole']:.2%} of its {clean['whole']:.2f} s.",
-        f"- An ingest of which 1 % goes to the quarantine: {quarantined['1 % bad'] / quarantined['good']:.2f}x a clean "
-        "one.",
+        f"- A clean ingest takes {whole['good']:.2f} s, {whole['good'] / whole['without']:.3f}x one without accounting "
+        f"and quarantine; their two functions take {parts['accounting and quarantine'] / parts['whole']:.2%} of it.",
+        f"- An ingest of which 1 % goes to the quarantine: {whole['1 % bad'] / whole['good']:.2f}x a clean one.",
     ]
     return "\n".join(lines)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeat", type=int, default=7)
-    parser.add_argument("--rows", type=int, default=ROWS)
-    parser.add_argument("--output", choices=("table", "json"), default="table")
-    parser.add_argument("--keep", action="store_true", help="write the results to docs/benchmarks.md")
-    arguments = parser.parse_args()
-    logging.disable(logging.CRITICAL)
-    found = measure(arguments.repeat, arguments.rows)
-    used = versions("pandera", "pandas", "polars", "pyarrow")
-    if arguments.output == "json":
-        print(json.dumps({"versions": used, "seconds": found}, indent=2))
-        return
-    print(table(found))
-    if arguments.keep:
-        body = f"{arguments.rows:,} rows of 10 columns; median of {arguments.repeat}.\n\n{table(found)}"
-        write_section("Validation", "python benchmarks/validation.py --keep", body, used)
-
-
-if __name__ == "__main__":
-    main()
+PART = Part(
+    "Validation",
+    1_000_000,
+    measure,
+    table,
+    lambda rows, repeat: f"{rows:,} rows of 10 columns; median of {repeat}.",
+    ("pandera", "pandas", "polars", "pyarrow"),
+)
