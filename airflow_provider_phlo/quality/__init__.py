@@ -1,6 +1,6 @@
 """
-Data quality: what a check is (:mod:`.base`), the built-in ones (:mod:`.checks`, :mod:`.reconciliation`), how they run
-(:mod:`.scan`) and what came out (:mod:`.results`).
+Data quality: what a check is (:mod:`.base`), the built-in ones (:mod:`.checks`, :mod:`.drift`, :mod:`.reconciliation`),
+how they run (:mod:`.scan`) and what came out (:mod:`.results`).
 
 Light to import: pandas, DuckDB and the like are imported when a check runs, reconciliations when one is named.
 """
@@ -21,9 +21,10 @@ from airflow_provider_phlo.quality.checks import (
     UniqueCheck,
 )
 from airflow_provider_phlo.quality.custom_sql import CustomSQLCheck
-from airflow_provider_phlo.quality.distributions import CategoryDriftCheck, HistogramDriftCheck
 from airflow_provider_phlo.quality.drift import (
+    CategoryDriftCheck,
     DistinctCountDriftCheck,
+    HistogramDriftCheck,
     MeanDriftCheck,
     NullRateDriftCheck,
     QuantileDriftCheck,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
 
     from airflow_provider_phlo.iceberg.trino_queries import Queries
-    from airflow_provider_phlo.quality.history import DailyScan
+    from airflow_provider_phlo.quality.drift.history import DailyScan
 
 log = logging.getLogger(__name__)
 

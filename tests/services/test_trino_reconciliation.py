@@ -18,7 +18,6 @@ from airflow_provider_phlo.iceberg.catalog import ensure_namespace
 from airflow_provider_phlo.iceberg.trino_queries import Queries
 from airflow_provider_phlo.operators.reconcile import ReconcileOperator
 from airflow_provider_phlo.quality import xxhash64
-from airflow_provider_phlo.quality.canonical import HASHES, Type, parse
 from airflow_provider_phlo.quality.engines import Engine, reading
 from airflow_provider_phlo.quality.reconciliation import (
     AggregateSpec,
@@ -27,8 +26,9 @@ from airflow_provider_phlo.quality.reconciliation import (
     MultiAggregateConsistencyCheck,
     ReconciliationCheck,
 )
+from airflow_provider_phlo.quality.reconciliation.canonical import HASHES, Type, parse
+from airflow_provider_phlo.quality.reconciliation.sides import forms_of
 from airflow_provider_phlo.quality.scan import run_checks
-from airflow_provider_phlo.quality.sides import forms_of
 from airflow_provider_phlo.sql import quote_identifier
 from tests.unit.quality.reconciliation_rules import Rule, judge, rules
 

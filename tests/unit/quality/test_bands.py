@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_phlo.quality.bands import Band, Tolerance, deviation, quantile, widened
-from airflow_provider_phlo.quality.distances import (
+from airflow_provider_phlo.quality.drift.bands import Band, Tolerance, deviation, quantile, widened
+from airflow_provider_phlo.quality.drift.distances import (
     jensen_shannon,
     jensen_shannon_noise,
     noise,

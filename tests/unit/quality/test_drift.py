@@ -31,9 +31,9 @@ from airflow_provider_phlo.quality import (
     QuantileDriftCheck,
     RowCountAnomalyCheck,
 )
-from airflow_provider_phlo.quality.bands import Tolerance, widened
 from airflow_provider_phlo.quality.base import Aggregate
 from airflow_provider_phlo.quality.drift import StatisticDriftCheck
+from airflow_provider_phlo.quality.drift.bands import Tolerance, widened
 from airflow_provider_phlo.quality.scan import Rows, run_checks, run_checks_on_frame
 
 LAST = dt.date(2024, 2, 29)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from airflow_provider_phlo.quality import HistogramDriftCheck, RowCountAnomalyCheck
-from airflow_provider_phlo.quality.bands import deviation
+from airflow_provider_phlo.quality.drift.bands import deviation
 
 PAGE = Path(__file__).parents[3] / "docs" / "drift.md"
 FIRST = dt.date(2023, 1, 2)

@@ -13,7 +13,6 @@ import pytest
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, ensure_namespace, open_catalog
 from airflow_provider_phlo.iceberg.declared import PII_PROPERTY
-from airflow_provider_phlo.quality import checksums
 from airflow_provider_phlo.quality.reconciliation import (
     AggregateConsistencyCheck,
     AggregateSpec,
@@ -21,6 +20,7 @@ from airflow_provider_phlo.quality.reconciliation import (
     KeyParityCheck,
     MultiAggregateConsistencyCheck,
     ReconciliationCheck,
+    checksums,
 )
 from airflow_provider_phlo.quality.scan import run_checks, run_checks_on_frame
 

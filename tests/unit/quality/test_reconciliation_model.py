@@ -15,7 +15,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_phlo.quality import checksums
 from airflow_provider_phlo.quality.reconciliation import (
     AggregateSpec,
     ChecksumReconciliationCheck,
@@ -23,6 +22,7 @@ from airflow_provider_phlo.quality.reconciliation import (
     MultiAggregateConsistencyCheck,
     Reconciliation,
     ReconciliationCheck,
+    checksums,
 )
 
 NAN = float("nan")

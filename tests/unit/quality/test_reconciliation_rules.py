@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from airflow_provider_phlo.quality import xxhash64
-from airflow_provider_phlo.quality.canonical import FORMS, parse
+from airflow_provider_phlo.quality.reconciliation.canonical import FORMS, parse
 from tests.unit.quality.reconciliation_rules import PAGE, TYPES, Rule, judge, rules, texts
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.quality.canonical import FORMS, Forms, Type, common, parse
+from airflow_provider_phlo.quality.reconciliation.canonical import FORMS, Forms, Type, common, parse
 from airflow_provider_phlo.sql import quote_identifier
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.quality.canonical import MAX_DIGITS, Type, common, parse
-from airflow_provider_phlo.quality.checksums import double
-from airflow_provider_phlo.quality.differences import (
+from airflow_provider_phlo.quality.reconciliation.canonical import MAX_DIGITS, Type, common, parse
+from airflow_provider_phlo.quality.reconciliation.checksums import double
+from airflow_provider_phlo.quality.reconciliation.differences import (
     DIFFERENT,
     EXTRA,
     MISSING,
@@ -21,7 +21,7 @@ from airflow_provider_phlo.quality.differences import (
     ranked,
     read,
 )
-from airflow_provider_phlo.quality.sides import Query, Side, forms_of, resolved, united
+from airflow_provider_phlo.quality.reconciliation.sides import Query, Side, forms_of, resolved, united
 
 
 @dataclass(frozen=True)

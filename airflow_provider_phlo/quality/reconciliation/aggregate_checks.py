@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.quality.base import names_of
-from airflow_provider_phlo.quality.differences import Differences
+from airflow_provider_phlo.quality.reconciliation.differences import Differences
+from airflow_provider_phlo.quality.reconciliation.two_sided import Reconciliation, require_tolerances
 from airflow_provider_phlo.quality.results import QualityCheckResult
-from airflow_provider_phlo.quality.two_sided import Reconciliation, require_tolerances
 
 if TYPE_CHECKING:
-    from airflow_provider_phlo.quality.aggregates import Measure
+    from airflow_provider_phlo.quality.reconciliation.aggregates import Measure
     from airflow_provider_phlo.quality.scan import Rows
 
 
@@ -88,7 +88,7 @@ class _AggregateReconciliation(Reconciliation):
 
     def measure(self, rows: Rows) -> Mapping[str, Any]:
         """Compare the aggregates of all groups."""
-        from airflow_provider_phlo.quality.aggregates import AggregateComparison
+        from airflow_provider_phlo.quality.reconciliation.aggregates import AggregateComparison
 
         comparison = AggregateComparison(
             *self.sides(rows), self.groups(), [self._measure(spec) for spec in self.specs()], self.partition_column
@@ -116,7 +116,7 @@ class _AggregateReconciliation(Reconciliation):
         )
 
     def _measure(self, spec: AggregateSpec) -> Measure:
-        from airflow_provider_phlo.quality.aggregates import Measure
+        from airflow_provider_phlo.quality.reconciliation.aggregates import Measure
 
         return Measure(
             spec.name,

@@ -1,9 +1,4 @@
-"""
-Reconciliation: does the table under check (the target) say what other tables (the sources) say?
-
-The five checks share their arguments (:class:`Reconciliation`). What is equal, how tolerances are meant and what a
-checksum is made of is written down in ``docs/reconciliation.md``.
-"""
+"""The reconciliations of rows: how many there are, which keys, and whether all their values are the same."""
 
 from __future__ import annotations
 
@@ -12,30 +7,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.quality.aggregate_checks import (
-    AggregateConsistencyCheck,
-    AggregateSpec,
-    MultiAggregateConsistencyCheck,
-)
 from airflow_provider_phlo.quality.base import names_of
-from airflow_provider_phlo.quality.canonical import HASHES
-from airflow_provider_phlo.quality.differences import DIFFERENT, EXTRA, MISSING, Differences, Naming
+from airflow_provider_phlo.quality.reconciliation.canonical import HASHES
+from airflow_provider_phlo.quality.reconciliation.differences import DIFFERENT, EXTRA, MISSING, Differences, Naming
+from airflow_provider_phlo.quality.reconciliation.two_sided import Reconciliation, require_tolerances
 from airflow_provider_phlo.quality.results import QualityCheckResult
-from airflow_provider_phlo.quality.two_sided import Reconciliation, require_tolerances
 
 if TYPE_CHECKING:
+    from airflow_provider_phlo.quality.reconciliation.sides import Side
     from airflow_provider_phlo.quality.scan import Rows
-    from airflow_provider_phlo.quality.sides import Side
-
-__all__ = [
-    "AggregateConsistencyCheck",
-    "AggregateSpec",
-    "ChecksumReconciliationCheck",
-    "KeyParityCheck",
-    "MultiAggregateConsistencyCheck",
-    "Reconciliation",
-    "ReconciliationCheck",
-]
 
 
 @dataclass(init=False)
@@ -81,7 +61,7 @@ class ReconciliationCheck(Reconciliation):
 
     def measure(self, rows: Rows) -> Mapping[str, Any]:
         """Count the rows of both sides."""
-        from airflow_provider_phlo.quality.row_counts import row_counts
+        from airflow_provider_phlo.quality.reconciliation.row_counts import row_counts
 
         source, target = row_counts(self.sides(rows), self.partition_column)
         found = self._differences(source, target, self.naming(rows, self.column_names()))
@@ -174,8 +154,8 @@ class KeyParityCheck(_RowReconciliation):
 
     def measure(self, rows: Rows) -> Mapping[str, Any]:
         """Find the keys that one side lacks."""
-        from airflow_provider_phlo.quality.checksums import RowComparison
-        from airflow_provider_phlo.quality.sides import readings
+        from airflow_provider_phlo.quality.reconciliation.checksums import RowComparison
+        from airflow_provider_phlo.quality.reconciliation.sides import readings
 
         sides, names = self.sides(rows), self.column_names()
         source, target = readings(sides, names, self.partition_column)
@@ -239,8 +219,8 @@ class ChecksumReconciliationCheck(_RowReconciliation):
 
     def measure(self, rows: Rows) -> Mapping[str, Any]:
         """Compare the rows."""
-        from airflow_provider_phlo.quality.checksums import RowComparison, ValueTolerance
-        from airflow_provider_phlo.quality.sides import readings
+        from airflow_provider_phlo.quality.reconciliation.checksums import RowComparison, ValueTolerance
+        from airflow_provider_phlo.quality.reconciliation.sides import readings
 
         sides = self.sides(rows)
         columns, ignored = self._compared(sides)

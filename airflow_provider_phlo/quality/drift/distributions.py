@@ -19,15 +19,15 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.quality import distances
 from airflow_provider_phlo.quality.base import Aggregate
-from airflow_provider_phlo.quality.drift import finite, not_a_number
-from airflow_provider_phlo.quality.history import DAY, HistoryCheck, daily_scan, nothing_to_compare
+from airflow_provider_phlo.quality.drift import distances
+from airflow_provider_phlo.quality.drift.history import DAY, HistoryCheck, daily_scan, nothing_to_compare
+from airflow_provider_phlo.quality.drift.statistics import finite, not_a_number
 from airflow_provider_phlo.quality.results import QualityCheckResult
 from airflow_provider_phlo.sql import quote_identifier
 
 if TYPE_CHECKING:
-    from airflow_provider_phlo.quality.history import DailyScan
+    from airflow_provider_phlo.quality.drift.history import DailyScan
     from airflow_provider_phlo.quality.scan import Rows
 
 

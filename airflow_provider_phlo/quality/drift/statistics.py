@@ -19,9 +19,9 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.quality.bands import Band, Tolerance, widened
 from airflow_provider_phlo.quality.base import Aggregate
-from airflow_provider_phlo.quality.history import HistoryCheck, Past, daily_scan, nothing_to_compare
+from airflow_provider_phlo.quality.drift.bands import Band, Tolerance, widened
+from airflow_provider_phlo.quality.drift.history import HistoryCheck, Past, daily_scan, nothing_to_compare
 from airflow_provider_phlo.quality.results import QualityCheckResult
 from airflow_provider_phlo.sql import quote_identifier
 

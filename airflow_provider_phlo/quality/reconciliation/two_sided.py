@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.quality.base import SQLCheck, names_of
-from airflow_provider_phlo.quality.differences import EXTRA, MISSING, Differences, Naming
+from airflow_provider_phlo.quality.reconciliation.differences import EXTRA, MISSING, Differences, Naming
 
 if TYPE_CHECKING:
+    from airflow_provider_phlo.quality.reconciliation.sides import Side
     from airflow_provider_phlo.quality.scan import Rows
-    from airflow_provider_phlo.quality.sides import Side
 
 
 @dataclass
@@ -92,7 +92,7 @@ class Reconciliation(SQLCheck):
 
         :raises ConfigurationError: a table or column is not there.
         """
-        from airflow_provider_phlo.quality.sides import source_side, target_side
+        from airflow_provider_phlo.quality.reconciliation.sides import source_side, target_side
 
         sources = names_of(self.source_table)
         if not sources:

@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from airflow_provider_phlo.quality.canonical import PLACES, DuckDBForms, Forms, Type
-from airflow_provider_phlo.quality.differences import (
+from airflow_provider_phlo.quality.engines import Engine
+from airflow_provider_phlo.quality.reconciliation.canonical import PLACES, DuckDBForms, Forms, Type
+from airflow_provider_phlo.quality.reconciliation.differences import (
     DIFFERENT,
     EXTRA,
     MISSING,
@@ -31,8 +32,7 @@ from airflow_provider_phlo.quality.differences import (
     ranked,
     read,
 )
-from airflow_provider_phlo.quality.engines import Engine
-from airflow_provider_phlo.quality.sides import Query, Reading, Value, forms_of, united
+from airflow_provider_phlo.quality.reconciliation.sides import Query, Reading, Value, forms_of, united
 
 BUCKETS = 1 << 14
 # so many differences are looked for one by one

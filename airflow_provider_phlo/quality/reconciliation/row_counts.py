@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from airflow_provider_phlo.quality.sides import Reading, Side, forms_of, readings, united
+from airflow_provider_phlo.quality.reconciliation.sides import Reading, Side, forms_of, readings, united
 
 
 def row_counts(sides: tuple[Side, Side], partition_column: str | None) -> tuple[dict[Any, int], dict[Any, int]]:
