@@ -5,11 +5,10 @@ from __future__ import annotations
 import datetime
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_phlo.cli.output import FAILED, REFUSED, Result, leave, open_catalog, show
-from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
+from airflow_provider_phlo.cli.output import FAILED, Result, leave, open_catalog, show, told_errors
+from airflow_provider_phlo.exceptions import PhloError
 
 if TYPE_CHECKING:
     import argparse
@@ -23,16 +22,6 @@ if TYPE_CHECKING:
 _COUNTS = ("inserted", "updated", "deleted", "unchanged", "duplicates", "replaced", "quarantined")
 _HISTORY = ["snapshot_id", "at", "state", "operation", "strategy", "run_id", "partition_date", *_COUNTS, "rows", "refs"]
 _BRANCHES = ["branch", "run_id", "partition_date", "at", "age_days", "rows", "snapshots"]
-
-
-@contextmanager
-def _errors(command: str) -> Iterator[None]:
-    try:
-        yield
-    except ConfigurationError as error:
-        leave(command, str(error), REFUSED)
-    except PhloError as error:
-        leave(command, str(error), FAILED)
 
 
 def _load(command: str, args: argparse.Namespace) -> tuple[Catalog, Table]:
@@ -51,7 +40,7 @@ def tables(args: argparse.Namespace) -> None:
     from airflow_provider_phlo.iceberg.duckdb import all_tables
     from airflow_provider_phlo.iceberg.tables import find_table
 
-    with _errors("catalog tables"):
+    with told_errors("catalog tables"):
         catalog = open_catalog()
         rows = []
         for name in all_tables(catalog):
@@ -98,7 +87,7 @@ def history(args: argparse.Namespace) -> None:
 
     command = "catalog history"
     _, table = _load(command, args)
-    with _errors(command):
+    with told_errors(command):
         entries = work.history(table, branch=args.branch, limit=args.limit)
     show(_history(entries), args.output)
     if args.output == "table" and work.kept_branches(table):
@@ -147,7 +136,7 @@ def rollback(args: argparse.Namespace) -> None:
 
     command = "catalog rollback"
     catalog, table = _load(command, args)
-    with _errors(command):
+    with told_errors(command):
         plan = work.plan_rollback(catalog, ".".join(table.name()), to_snapshot=args.to_snapshot, to_time=args.to_time)
         if args.yes:
             work.rollback(catalog, plan)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_phlo.cli.output import FAILED, REFUSED, Result, leave, open_catalog, show
-from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
+from airflow_provider_phlo.cli.output import FAILED, Result, leave, open_catalog, show, told_errors
 
 if TYPE_CHECKING:
     import argparse
@@ -30,13 +29,9 @@ def _maintain(args: argparse.Namespace, command: str, *, dry_run: bool) -> None:
     from airflow_provider_phlo.iceberg.maintenance import maintain
     from airflow_provider_phlo.naming import qualified_table
 
-    try:
+    with told_errors(command):
         patterns = [name if {"*", "?"}.intersection(name) else qualified_table(name) for name in args.tables]
         reports = maintain(open_catalog(), patterns, _options(args), dry_run=dry_run)
-    except ConfigurationError as error:
-        leave(command, str(error), REFUSED)
-    except PhloError as error:
-        leave(command, str(error), FAILED)
     show(Result(COLUMNS, [row for report in reports for row in _rows(report)]), args.output)
     errors = [report.error for report in reports if report.error]
     if errors:

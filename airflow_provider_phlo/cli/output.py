@@ -7,10 +7,13 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+
+from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -39,6 +42,17 @@ def leave(command: str, message: str, code: int) -> NoReturn:
     """End the process with ``code``, and say why on stderr."""
     print(f"phlo {command}: {message}", file=sys.stderr)
     raise SystemExit(code)
+
+
+@contextmanager
+def told_errors(command: str) -> Iterator[None]:
+    """End the process on errors of ours: with code 2 if what was asked for is refused, with 1 if it went wrong."""
+    try:
+        yield
+    except ConfigurationError as error:
+        leave(command, str(error), REFUSED)
+    except PhloError as error:
+        leave(command, str(error), FAILED)
 
 
 def show(result: Result, output: str) -> None:

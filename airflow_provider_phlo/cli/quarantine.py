@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Sequence
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_phlo.cli.output import FAILED, REFUSED, Result, leave, open_catalog, show
-from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
+from airflow_provider_phlo.cli.output import FAILED, REFUSED, Result, leave, open_catalog, show, told_errors
+from airflow_provider_phlo.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     import argparse
@@ -25,22 +25,12 @@ _FINAL = ("success", "failed")
 _POLL_SECONDS = 1.0
 
 
-@contextmanager
-def _errors(command: str) -> Iterator[None]:
-    try:
-        yield
-    except ConfigurationError as error:
-        leave(command, str(error), REFUSED)
-    except PhloError as error:
-        leave(command, str(error), FAILED)
-
-
 def list_records(args: argparse.Namespace) -> None:
     """Print how many records were set aside, by table, run, day and reason."""
     from airflow_provider_phlo import quarantine
     from airflow_provider_phlo.naming import qualified_table
 
-    with _errors("quarantine list"):
+    with told_errors("quarantine list"):
         catalog = open_catalog()
         names = [qualified_table(args.table)] if args.table else quarantine.quarantines(catalog)
         found = [{"table": name, **row} for name in names for row in quarantine.counts(catalog, name)]
@@ -53,7 +43,7 @@ def show_records(args: argparse.Namespace) -> None:
     from airflow_provider_phlo import quarantine
     from airflow_provider_phlo.naming import qualified_table
 
-    with _errors("quarantine show"):
+    with told_errors("quarantine show"):
         found = quarantine.find(
             open_catalog(), qualified_table(args.table), _selection(args), limit=args.limit, with_records=args.records
         )
@@ -67,7 +57,7 @@ def replay(args: argparse.Namespace) -> None:
     from airflow_provider_phlo.naming import qualified_table
 
     # Airflow logs to stdout, which is for the result
-    with redirect_stdout(sys.stderr), _errors("quarantine replay"):
+    with redirect_stdout(sys.stderr), told_errors("quarantine replay"):
         table, selection, catalog = qualified_table(args.table), _selection(args), open_catalog()
         waiting = quarantine.find(catalog, table, selection)
         if not waiting:

@@ -47,23 +47,12 @@ def fill(home: Path) -> None:
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     fill(tmp_path)
     monkeypatch.setenv("PHLO_HOME", str(tmp_path))
-    # the commands run in this process: let them see the embedded catalog, and no environment of another
-    monkeypatch.setattr(cli, "_enter_embedded_environment", lambda: None)
     return tmp_path
 
 
 @pytest.fixture
-def phlo(home: Path, capsys: pytest.CaptureFixture[str]) -> Any:
-    def run(*arguments: str) -> tuple[int, str, str]:
-        code = 0
-        try:
-            cli.main(arguments)
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        output = capsys.readouterr()
-        return code, output.out, output.err
-
-    return run
+def phlo(home: Path, run_phlo: Any) -> Any:
+    return run_phlo
 
 
 def listed(phlo: Any, *arguments: str) -> list[dict[str, Any]]:

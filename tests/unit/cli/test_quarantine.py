@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from airflow_provider_phlo.cli import main as cli
 from tests.unit.test_quarantine import House, records
 
 
 @pytest.fixture
-def phlo(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """Return a function that runs a command, and gives its exit code and output."""
-    # the commands run in this process: let them see the embedded catalog, and no environment of another
-    monkeypatch.setattr(cli, "_enter_embedded_environment", lambda: None)
+def phlo(home: Path, run_phlo: Any) -> Any:
+    """Return a function that runs a command of the group."""
     house = House(home)
     house.run("one", records((1, 1), (2, 200), ("secret", 1)))
     house.run("two", records((3, 300)))
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        code = 0
-        try:
-            cli.main(["quarantine", *arguments])
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        output = capsys.readouterr()
-        return code, output.out, output.err
-
-    return run
+    return partial(run_phlo, "quarantine")
 
 
 def listed(phlo: Any, *arguments: str) -> list[dict[str, Any]]:
