@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,22 +43,11 @@ def fill(home: Path) -> None:
 
 
 @pytest.fixture
-def phlo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+def phlo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_phlo: Any) -> Any:
     fill(tmp_path)
     monkeypatch.setenv("PHLO_HOME", str(tmp_path))
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(cli, "_enter_embedded_environment", lambda: None)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        code = 0
-        try:
-            cli.main(("schema", *arguments))
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        output = capsys.readouterr()
-        return code, output.out, output.err
-
-    return run
+    return partial(run_phlo, "schema")
 
 
 def listed(phlo: Any, *arguments: str, code: int = 0) -> list[dict[str, Any]]:
