@@ -8,6 +8,8 @@ from decimal import Decimal
 from numbers import Number
 from typing import Any
 
+# of a number, what arithmetic on doubles may be off: 0.29 * 100 is less than 29
+ROUNDING = 2.0**-50
 # every 64-bit integer is below
 _EXACT_INTEGERS = 2.0**63
 

@@ -63,7 +63,7 @@ def record(catalog: Catalog, occasion: Occasion, results: Sequence[QualityCheckR
     if not results:
         return
     token, rows = occasion.token(results), _rows(occasion, results)
-    tables.ensure_table(catalog, TABLE, arrow_to_iceberg(rows.schema), partition_by="at")
+    tables.ensure_table(catalog, TABLE, arrow_to_iceberg(rows.schema), partition_by="checked_at")
     table = tables.evolve(catalog, TABLE, rows.schema)
     for round_number in range(ATTEMPTS):
         if any(snapshot.summary and snapshot.summary["phlo.token"] == token for snapshot in table.snapshots()):
@@ -84,7 +84,7 @@ def _columns() -> pa.Schema:
     text, number = pa.string(), pa.int64()
     return pa.schema(
         {
-            "at": pa.timestamp("us", "UTC"),
+            "checked_at": pa.timestamp("us", "UTC"),
             "dag_id": text,
             "run_id": text,
             "task_id": text,
@@ -114,7 +114,7 @@ def _columns() -> pa.Schema:
 def _rows(occasion: Occasion, results: Sequence[QualityCheckResult]) -> pa.Table:
     import pyarrow as pa
 
-    shared: dict[str, Any] = {"at": datetime.now(UTC), **asdict(occasion), "branch": occasion.branch or "main"}
+    shared: dict[str, Any] = {"checked_at": datetime.now(UTC), **asdict(occasion), "branch": occasion.branch or "main"}
     rows = [
         {
             **{name: getattr(result, name, None) for name in _columns().names if name not in shared},

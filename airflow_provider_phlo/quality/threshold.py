@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.quality.base import Aggregate, RowCheck
+from airflow_provider_phlo.quality.bounds import ROUNDING
 from airflow_provider_phlo.quality.results import QualityCheckResult
 from airflow_provider_phlo.sql import quote_identifier
 
@@ -57,7 +58,7 @@ class ThresholdCheck(RowCheck):
         """Compare the share above the limit with the tolerance."""
         violations, total = values["violations"], values["total"]
         return QualityCheckResult(
-            passed=violations <= self.tolerance * total,
+            passed=violations <= self.tolerance * (1 + ROUNDING) * total,
             failed=violations,
             message=f"{violations} of {total} values are above {self.max_value} (a share of {self.tolerance} may be)",
             metrics={"violations": violations, "total": total},

@@ -51,14 +51,23 @@ class Constraints:
             return f"{'>' if self.low.exclusive else '≥'} {plain(self.low.value)}"
         return f"{'<' if self.high.exclusive else '≤'} {plain(self.high.value)}" if self.high else None
 
+    def whole_ends(self) -> tuple[Bound | None, Bound | None]:
+        """Return the ends as whole numbers that are within the range: ``> 1`` is ``≥ 2`` there."""
+        low, high = self.low, self.high
+        if low and math.isfinite(low.value):
+            low = Bound(math.floor(low.value) + 1 if low.exclusive else math.ceil(low.value))
+        if high and math.isfinite(high.value):
+            high = Bound(math.ceil(high.value) - 1 if high.exclusive else math.floor(high.value))
+        return low, high
+
     def contradiction(self, *, whole: bool = False) -> str | None:
         """
         Return why no value can satisfy the rules; None if some may.
 
         :param whole: whether values are whole numbers.
         """
-        ends = (self.low, self.high) if self.low and self.high else None
-        if ends and (_is_empty(*ends) or (whole and _holds_no_integer(*ends))):
+        low, high = self.whole_ends() if whole else (self.low, self.high)
+        if low and high and _is_empty(low, high):
             return f"no value is in the range {self.range()}"
         if self.allowed is None:
             return None
@@ -141,11 +150,6 @@ def _is_empty(low: Bound, high: Bound) -> bool:
         return bool(low.value > high.value) or (low.value == high.value and (low.exclusive or high.exclusive))
     except TypeError:
         return False
-
-
-def _holds_no_integer(low: Bound, high: Bound) -> bool:
-    least, most = math.ceil(low.value), math.floor(high.value)
-    return least + (low.exclusive and least == low.value) > most - (high.exclusive and most == high.value)
 
 
 def _words(check: Check) -> str:

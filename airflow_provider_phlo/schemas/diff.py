@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+import pyarrow as pa
 from pandera.pandas import DataFrameModel
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
@@ -202,7 +203,7 @@ def _constraint_changes(old: ModelColumns, new: ModelColumns) -> Iterator[Change
         path = (column.name,)
         yield from _column(path, old[column.name], column)
         before, after = (constraints(each.schema.columns[column.name].checks) for each in (old, new))
-        yield from _ranges(path, before, after)
+        yield from _ranges(path, before, after, whole=pa.types.is_integer(column.type))
         yield from _allowed_values(path, before, after)
         yield from _rules(path, before.rules, after.rules)
         yield from _warnings(path, before.warnings, after.warnings)
@@ -222,9 +223,10 @@ def _column(path: Path, old: Column, new: Column) -> Iterator[Change]:
         yield Change(path, "pii", old.pii, new.pii, None, f"{told} from now on")
 
 
-def _ranges(path: Path, old: Constraints, new: Constraints) -> Iterator[Change]:
-    if (old.low, old.high) != (new.low, new.high):
-        tighter = is_tighter("low", old.low, new.low) or is_tighter("high", old.high, new.high)
+def _ranges(path: Path, old: Constraints, new: Constraints, *, whole: bool) -> Iterator[Change]:
+    before, after = ((each.whole_ends() if whole else (each.low, each.high)) for each in (old, new))
+    if before != after:
+        tighter = is_tighter("low", before[0], after[0]) or is_tighter("high", before[1], after[1])
         yield _tightened(path, "range", old.range(), new.range(), tighter=tighter)
 
 
@@ -253,7 +255,9 @@ def _warnings(path: Path, old: Sequence[str], new: Sequence[str]) -> Iterator[Ch
 
 
 def _whole(old: ModelColumns, new: ModelColumns) -> Iterator[Change]:
-    before, after = ([f"unique together: {', '.join(each)}" for each in side.unique_together] for side in (old, new))
+    before, after = (
+        [f"unique together: {', '.join(sorted(each))}" for each in side.unique_together] for side in (old, new)
+    )
     yield from _rules((), before, after)
     before_checks, after_checks = (constraints(side.schema.checks) for side in (old, new))
     yield from _rules((), before_checks.rules, after_checks.rules)

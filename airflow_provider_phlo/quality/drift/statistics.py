@@ -57,8 +57,9 @@ class StatisticDriftCheck(HistoryCheck):
     quantile_bounds: tuple[float, float] | None = field(default=None, kw_only=True)
 
     needs_rows: ClassVar[bool] = True
-    # the least that the numbers can be, so that no band goes below
+    # the least and the most that the numbers can be, so that no band goes beyond
     lowest: ClassVar[float] = -math.inf
+    highest: ClassVar[float] = math.inf
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -132,7 +133,7 @@ class StatisticDriftCheck(HistoryCheck):
         tolerance = Tolerance(self.deviations, self.relative_tolerance, self.absolute_tolerance, self.quantile_bounds)
         band = tolerance.band([numbers[name] for numbers in past.days.values()])
         band = widened(band, [numbers[name] for numbers in past.alike.values()])
-        return band._replace(low=max(band.low, self.lowest))
+        return band._replace(low=max(band.low, self.lowest), high=min(band.high, self.highest))
 
     def _result(
         self, day: date, numbers: Numbers, now: Numbers, bands: Mapping[str, Band | None], compared: Mapping[str, Any]
@@ -265,6 +266,7 @@ class NullRateDriftCheck(StatisticDriftCheck):
 
     check_type: ClassVar[str] = "null_rate_drift"
     lowest: ClassVar[float] = 0.0
+    highest: ClassVar[float] = 1.0
 
     def statistics(self, rows: Rows) -> Mapping[str, Aggregate]:
         """Compute the share."""

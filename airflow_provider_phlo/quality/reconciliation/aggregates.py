@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.quality.bounds import ROUNDING
 from airflow_provider_phlo.quality.reconciliation.canonical import MAX_DIGITS, Type, common, parse
 from airflow_provider_phlo.quality.reconciliation.checksums import double
 from airflow_provider_phlo.quality.reconciliation.differences import (
@@ -196,12 +197,14 @@ def _within(place: int, kind: Type, measure: Measure) -> str:
     if not kind.numeric or not (measure.relative or measure.absolute):
         return "false"
     source, target = f"a{place}", f"b{place}"
+    absolute, relative = double(measure.absolute), double(measure.relative * (1 + ROUNDING))
     if kind.family == "float":
         finite = " AND ".join(f"abs({value}) <= 1.7976931348623157e308" for value in (source, target))
         apart, whole = f"abs({target} - {source})", f"abs({source})"
+        absolute = f"{absolute} + {double(ROUNDING)} * {whole}"
     else:
         finite, exact = "true", f"DECIMAL({MAX_DIGITS}, {kind.scale})"
         # subtracted exactly: doubles would take large numbers for equal
         apart = f"CAST(abs(CAST({target} AS {exact}) - CAST({source} AS {exact})) AS DOUBLE)"
         whole = f"abs(CAST({source} AS DOUBLE))"
-    return f"{finite} AND ({apart} <= {double(measure.absolute)} OR {apart} <= {double(measure.relative)} * {whole})"
+    return f"{finite} AND ({apart} <= {absolute} OR {apart} <= {relative} * {whole})"

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from airflow_provider_phlo.quality.bounds import ROUNDING
 from airflow_provider_phlo.quality.engines import Engine
 from airflow_provider_phlo.quality.reconciliation.canonical import PLACES, DuckDBForms, Forms, Type
 from airflow_provider_phlo.quality.reconciliation.differences import (
@@ -79,8 +80,9 @@ class ValueTolerance:
     def within(self, source: str, target: str) -> str:
         """Return the condition on two doubles that they are close enough."""
         apart = f"abs({target} - {source})"
-        bounds = [f"{apart} <= {double(self.absolute)}"] if self.absolute else []
-        bounds += [f"{apart} <= {double(self.relative)} * abs({source})"] if self.relative else []
+        rounding = f"{double(ROUNDING)} * abs({source})"
+        bounds = [f"{apart} <= {double(self.absolute)} + {rounding}"] if self.absolute else []
+        bounds += [f"{apart} <= {double(self.relative)} * abs({source}) + {rounding}"] if self.relative else []
         finite = " AND ".join(f"abs({value}) <= {double(sys.float_info.max)}" for value in (source, target))
         return f"({finite} AND ({' OR '.join(bounds)}))"
 

@@ -198,6 +198,11 @@ class ChecksumReconciliationCheck(_RowReconciliation):
         self.exclude_columns = names_of(self.exclude_columns)
         if self.columns == ():
             raise ConfigurationError("ChecksumReconciliationCheck: columns is empty; leave it out to compare all.")
+        if self.columns and set(self.columns) <= {*self.column_names(), *self.exclude_columns}:
+            raise ConfigurationError(
+                "ChecksumReconciliationCheck: columns names nothing but the key or what exclude_columns leaves out: "
+                "name what is to be compared, or use KeyParityCheck."
+            )
         if self.hash_algorithm not in HASHES:
             raise ConfigurationError(
                 f"ChecksumReconciliationCheck: hash_algorithm is {self.hash_algorithm!r}, use {' or '.join(HASHES)}."

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.quality.engines import EvaluationError
 from airflow_provider_phlo.quality.reconciliation.canonical import FORMS, Forms, Type, common, parse
 from airflow_provider_phlo.sql import quote_identifier
 
@@ -95,7 +97,8 @@ class Side:
         if _NAME.fullmatch(given):
             raise ConfigurationError(_no_column(part, given))
         sql = resolved(self.engine, given)
-        return sql, self.engine.columns(f"(SELECT {sql} AS c FROM {part.table} AS t) AS q")["c"]  # noqa: S608
+        with _author_of(given, part):
+            return sql, self.engine.columns(f"(SELECT {sql} AS c FROM {part.table} AS t) AS q")["c"]  # noqa: S608
 
     def shared_columns(self) -> list[str]:
         """Return the names, as the target has them, of the columns that every table of the side has."""
@@ -174,7 +177,7 @@ def target_side(rows: Rows, tables: Sequence[str], condition: str | None) -> Sid
     filters, _ = _partition(rows, rows.columns, rows.filtered[0] if rows.filtered else "")
     table = rows.source.removesuffix(filters)
     part = Part(rows.table or "the rows", Query(rows.source, rows.parameters), table, rows.columns)
-    return Side(rows.engine, (replace(part, rows=_where(rows.engine, part.rows, condition)),), {})
+    return Side(rows.engine, (replace(part, rows=_where(rows.engine, part, part.rows, condition)),), {})
 
 
 def _part(rows: Rows, table: str) -> Part:
@@ -186,7 +189,9 @@ def _filtered(rows: Rows, side: Side, condition: str | None) -> Side:
     """Leave the partition that is checked, and what meets the condition."""
     return replace(
         side,
-        parts=tuple(replace(part, rows=_where(rows.engine, _day(rows, side, part), condition)) for part in side.parts),
+        parts=tuple(
+            replace(part, rows=_where(rows.engine, part, _day(rows, side, part), condition)) for part in side.parts
+        ),
     )
 
 
@@ -205,11 +210,30 @@ def _partition(rows: Rows, columns: Mapping[str, str], column: str) -> tuple[str
     return partition_filter(rows.table or "", columns, column, rows.filtered[1]) if rows.filtered else ("", ())
 
 
-def _where(engine: Engine, source: Query, condition: str | None) -> Query:
+def _where(engine: Engine, part: Part, source: Query, condition: str | None) -> Query:
     rows = f"(SELECT * FROM {source.sql}) AS t"  # noqa: S608 - quoted
     if condition:
-        rows = f"(SELECT * FROM {rows} WHERE {resolved(engine, condition)}) AS t"  # noqa: S608 - quoted
+        meets = resolved(engine, condition)
+        with _author_of(condition, part):
+            engine.columns(f"(SELECT * FROM {part.table} AS t WHERE {meets}) AS q")  # noqa: S608 - quoted
+        rows = f"(SELECT * FROM {rows} WHERE {meets}) AS t"  # noqa: S608 - quoted
     return Query(rows, source.parameters)
+
+
+@contextmanager
+def _author_of(expression: str, part: Part) -> Iterator[None]:
+    """
+    Say which of the author's expressions an engine cannot evaluate, and on which table.
+
+    :raises ConfigurationError: it cannot.
+    """
+    try:
+        yield
+    except EvaluationError as error:
+        columns = ", ".join(f"{name} {kind}" for name, kind in part.columns.items())
+        raise ConfigurationError(
+            f"{expression!r} cannot be evaluated on {part.name} ({error}); its columns are: {columns}."
+        ) from error
 
 
 def resolved(engine: Engine, expression: str) -> str:
@@ -218,7 +242,8 @@ def resolved(engine: Engine, expression: str) -> str:
 
     :raises ConfigurationError: it is no expression that only reads.
     """
-    return engine.resolve(f"SELECT ({expression})").removeprefix("SELECT ")
+    # on lines of its own: it may end with a comment
+    return "(\n" + engine.resolve(f"SELECT {expression}").removeprefix("SELECT ") + "\n)"
 
 
 def _no_column(part: Part, name: str) -> str:

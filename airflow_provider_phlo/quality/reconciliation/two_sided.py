@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.quality.base import SQLCheck, names_of
+from airflow_provider_phlo.quality.bounds import ROUNDING
 from airflow_provider_phlo.quality.reconciliation.differences import EXTRA, MISSING, Differences, Naming
 
 if TYPE_CHECKING:
@@ -146,8 +147,9 @@ class Reconciliation(SQLCheck):
             raise ConfigurationError(f"{type(self).__name__}: source and target are the same tables.")
 
     def agrees(self, difference: float, source: float) -> bool:
-        """Return whether a difference is within a tolerance."""
-        return difference <= self.absolute_tolerance or difference <= self.tolerance * abs(source)
+        """Return whether a difference is within a tolerance, or just at it."""
+        share = self.tolerance * (1 + ROUNDING)
+        return difference <= self.absolute_tolerance or difference <= share * abs(source)
 
 
 def require_tolerances(what: str, **given: float) -> None:

@@ -16,6 +16,7 @@ from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.quality import (
     CountCheck,
+    CustomSQLCheck,
     FreshnessCheck,
     NullCheck,
     QualityCheck,
@@ -51,7 +52,7 @@ def test_every_result_is_a_row(catalog, results):
     rows = kept(catalog)
     assert [row["check_name"] for row in rows] == ["CountCheck()", "UniqueCheck(id)", "NullCheck(v)", "Own()"]
     row = rows[1]
-    assert row.pop("at") is not None
+    assert row.pop("checked_at") is not None
     assert row.pop("execution_time_seconds") > 0
     assert row == {
         **{"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1, "try_number": 2},
@@ -150,3 +151,10 @@ def test_checks_are_plugins():
     assert registry.check("threshold_check") is ThresholdCheck
     with pytest.raises(ConfigurationError, match="no check 'nope'; installed: threshold_check"):
         registry.check("nope")
+
+
+def test_every_column_can_be_named_without_quotes(catalog, results):
+    record(catalog, Occasion("d", "r", "t", -1, 1, "main", None), results)
+    names = ", ".join(item.name for item in catalog.load_table(TABLE).schema().fields)
+    (result,) = run_checks(catalog, TABLE, [CustomSQLCheck(f"SELECT {names} FROM {TABLE} WHERE false")])
+    assert result.passed, result.message

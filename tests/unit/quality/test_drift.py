@@ -195,6 +195,16 @@ def test_numbers_as_large_as_floats_can_be():
     assert QuantileDriftCheck("v", relative_tolerance=2.0).execute(frame).message.count("inf") > 0
 
 
+def test_a_share_of_nulls_is_expected_between_none_and_all():
+    frame = steady()
+    values = [None if number % 3 else 1.0 for number in range(len(frame))]
+    result = NullRateDriftCheck("v").execute(frame.set_column(1, "v", pa.array(values, pa.float64())))
+    assert result.metrics["statistics"]["null rate"]["expected_low"] >= 0
+    halves = [None if str(day) > "2024-02-14" else 1.0 for day in frame["_phlo_partition_date"].to_pylist()]
+    result = NullRateDriftCheck("v").execute(frame.set_column(1, "v", pa.array(halves, pa.float64())))
+    assert result.metrics["statistics"]["null rate"]["expected_high"] == 1.0
+
+
 def test_frames_of_pandas_and_their_own_partition_column():
     frame = steady().to_pandas()
     assert MeanDriftCheck("v").execute(frame).passed
@@ -443,8 +453,9 @@ def model(check: StatisticDriftCheck, days: dict[dt.date, list[Any]], gaps: str)
         low = band.low if isinstance(check, MeanDriftCheck | QuantileDriftCheck) else max(band.low, 0)
         if counts and min(before) > 0:
             low = max(low, 1)
-        ok = ok and value is not None and low <= value <= band.high
-        found[name] = [value, low, band.median, band.high]
+        high = min(band.high, 1) if isinstance(check, NullRateDriftCheck) else band.high
+        ok = ok and value is not None and low <= value <= high
+        found[name] = [value, low, band.median, high]
     return {"passed": ok, "statistics": found, "history_days": len(past)}
 
 

@@ -268,3 +268,46 @@ def test_frames_are_reconciled_without_a_catalog():
     assert [result.passed for result in results] == [True, True], [result.message for result in results]
     alone = KeyParityCheck("raw.events", "event").execute(EVENTS)
     assert "give its rows as context={'tables'" in alone.message
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "tolerance"), [(100, 71, 0.29), (200, 86, 0.57), (200, 84, 0.58), (100, 93, 0.07)]
+)
+def test_a_difference_just_at_a_tolerance_passes(source, target, tolerance):
+    theirs, ours = (pa.table({"id": range(count), "n": [1.0] * count}) for count in (source, target))
+    for check in (
+        ReconciliationCheck("raw.s", tolerance=tolerance),
+        KeyParityCheck("raw.s", key_columns="id", tolerance=tolerance),
+        AggregateConsistencyCheck("raw.s", "n", "sum(n)", tolerance=tolerance, target_expression="sum(n)"),
+    ):
+        assert check.execute(ours, {"tables": {"raw.s": theirs}}).passed
+        check.tolerance -= 1e-6
+        assert not check.execute(ours, {"tables": {"raw.s": theirs}}).passed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"source_columns": {"id": "nope / 100"}}, "'nope / 100' cannot be evaluated on raw.s "),
+        ({"source_filter": "nope > 1"}, "'nope > 1' cannot be evaluated on raw.s "),
+        ({"target_filter": "nope > 1"}, "'nope > 1' cannot be evaluated on the rows "),
+        ({"source_filter": "n > 1) OR (1 = 1"}, "syntax error"),
+    ],
+)
+def test_an_expression_that_cannot_be_evaluated_is_named(arguments, message):
+    rows = pa.table({"id": [1], "n": [1]})
+    result = KeyParityCheck("raw.s", key_columns="id", **arguments).execute(rows, {"tables": {"raw.s": rows}})
+    assert not result.passed
+    assert message in result.message
+
+
+def test_an_expression_may_end_with_a_comment():
+    rows = pa.table({"id": [1, 2], "n": [1, 2]})
+    given = {"source_filter": "n < 2 -- the first", "source_columns": {"id": "id + 0 -- itself"}}
+    check = KeyParityCheck("raw.s", key_columns="id", **given)
+    assert check.execute(rows.slice(0, 1), {"tables": {"raw.s": rows}}).passed
+
+
+def test_a_checksum_of_nothing_but_the_key_is_refused():
+    with pytest.raises(ConfigurationError, match="names nothing but the key"):
+        ChecksumReconciliationCheck("raw.s", key_columns=["id"], columns=["id"])

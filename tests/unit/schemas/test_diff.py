@@ -236,6 +236,11 @@ def test_the_order_of_allowed_values_is_no_difference() -> None:
     assert schema_diff(model(isin=[1, 2]), model(isin=[2, 1])) == ()
 
 
+def test_bounds_that_leave_the_same_whole_numbers_are_no_difference() -> None:
+    assert schema_diff(model(gt=1, le=5), model(ge=2, lt=6)) == ()
+    assert only(model(float, gt=1), model(float, ge=2))[-1] == "producers"
+
+
 def test_rules_about_the_whole_model() -> None:
     assert only(model(), model(config={"strict": True})) == ("", "strict", False, True, "producers")
     assert only(model(config={"strict": True}), model()) == ("", "strict", True, False, None)
