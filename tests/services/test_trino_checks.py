@@ -154,7 +154,7 @@ def wrong_checks(table: str) -> list[QualityCheck]:
         CustomSQLCheck("SELECT * FROM raw.nope"),
         CustomSQLCheck("DELETE FROM " + table),
         CustomSQLCheck("SELECT 1; SELECT 2"),
-        CustomSQLCheck(""),
+        CustomSQLCheck("SELECT"),
     ]
 
 
