@@ -39,7 +39,7 @@ from airflow_provider_phlo.rejects import (
 )
 from airflow_provider_phlo.row_hash import row_hashes
 from airflow_provider_phlo.schemas import conform
-from airflow_provider_phlo.schemas.columns import TIMESTAMP, ModelColumns
+from airflow_provider_phlo.schemas.columns import TIMESTAMP, ModelColumns, require_names
 from airflow_provider_phlo.schemas.iceberg import METADATA_COLUMNS
 from airflow_provider_phlo.schemas.names import Failure
 from airflow_provider_phlo.schemas.validation import (
@@ -114,6 +114,7 @@ def stage(
     :param replay: ``source`` yields records out of the quarantine: bad ones stay there, whatever ``plan.strict`` says.
     :param hard_delete: the column that marks deletions; the hint of the dlt resource when empty.
     :returns: the staged batch, or None when ``source`` returned None.
+    :raises SchemaError: if the schema names columns against dlt's naming convention; nothing is extracted.
     :raises ValidationError: if ``plan.strict`` and a row breaks the schema; always for a rule that names no rows.
     """
     started = time.monotonic()
@@ -122,13 +123,17 @@ def stage(
         log.info("%s: %d rows are staged already by this run, nothing is extracted", plan.table, found.rows)
         return found
     with dlt_state(plan.table, pipelines_dir, state) as managed:
+        normalize = dlt.Schema("phlo").naming.normalize_identifier
+        if plan.declared is not None:
+            require_names(plan.declared, normalize)
         with plain_errors(plan.table):
             yielded = source()
         if yielded is None:
             return None
         writer = staging.BatchWriter(root, plan.table, partition_date, token)
-        stager = _Stager(replace(plan, strict=False) if replay else plan, writer, run_id, partition_date, replay)
-        stager.rejects.hard_delete = hard_delete or hard_delete_column(yielded, stager.normalize)
+        plan = replace(plan, strict=False) if replay else plan
+        stager = _Stager(plan, writer, run_id, partition_date, normalize, replay)
+        stager.rejects.hard_delete = hard_delete or hard_delete_column(yielded, normalize)
         for chunk in chunks(yielded, plan.table, plan.batch_rows):
             stager.add(chunk)
         stager.close()
@@ -159,7 +164,13 @@ class _Stager:
     """Check and stage one attempt's chunks; count what was read and what becomes of it."""
 
     def __init__(
-        self, plan: StagingPlan, writer: staging.BatchWriter, run_id: str, partition_date: str, replay: bool
+        self,
+        plan: StagingPlan,
+        writer: staging.BatchWriter,
+        run_id: str,
+        partition_date: str,
+        normalize: Callable[[str], str],
+        replay: bool,
     ) -> None:
         self.plan = plan
         self.writer = writer
@@ -168,7 +179,7 @@ class _Stager:
         self.load_id = str(time.time())
         self.read = self.added = self.dropped = self.rows = self.bad = 0
         self.summary: list[FailureCount] = []
-        self.normalize = dlt.Schema("phlo").naming.normalize_identifier
+        self.normalize = normalize
         self.replay = replay
         self.rejects = Rejects(run_id, partition_date, datetime.datetime.now(datetime.UTC))
         # of each staged file, the positions in the source that its rows have, -1 for none

@@ -6,7 +6,7 @@ import datetime
 import decimal
 import typing
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -142,6 +142,22 @@ def require_key(declared: ModelColumns, key: tuple[str, ...]) -> None:
                 f"Key column {name!r} of {declared.model.__name__} is lost: Pandera drops names that start with an "
                 "underscore. Derive the schema from airflow_provider_phlo.schemas.PhloSchema, which keeps them."
             )
+
+
+def require_names(declared: ModelColumns, normalize: Callable[[str], str]) -> None:
+    """
+    Check that rows which come in can have the declared columns: their names are normalised.
+
+    :param normalize: dlt's naming convention.
+    :raises SchemaError: if a column has a name that the convention changes, so that it would never have a value.
+    """
+    renamed = {column.name: normalize(column.name) for column in declared.columns}
+    lost = [f"{new!r} instead of {name!r}" for name, new in renamed.items() if new != name]
+    if lost:
+        raise SchemaError(
+            f"{declared.model.__name__} names columns as no row that comes in does, because names follow dlt's "
+            f"convention: declare {', '.join(lost)}."
+        )
 
 
 def _column(model: type[DataFrameModel], name: str, declared: Any) -> Column:

@@ -174,6 +174,30 @@ def test_keys_that_are_not_in_the_data(run: Stage) -> None:
         run([{"id": 1}], StagingPlan("raw.things", key=("id", "nr")))
 
 
+class Renamed(PhloSchema):
+    _id: str
+    email: str = Field(alias="userEmail", metadata={"pii": True})
+    OrderId: int = Field(nullable=True)
+
+
+def test_a_schema_whose_names_no_row_has_is_refused_before_anything_is_read(run: Stage) -> None:
+    def source() -> Any:
+        raise AssertionError("nothing is extracted")
+
+    for replay in (False, True):
+        with pytest.raises(
+            SchemaError, match=r"Renamed names .*declare 'user_email' instead of 'userEmail', 'order_id' instead of 'Or"
+        ):
+            run(source, StagingPlan("raw.users", key=("_id",), declared=model_columns(Renamed)), replay=replay)
+
+
+def test_the_convention_is_what_dlt_is_told(run: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCHEMA__NAMING", "direct")
+    users = StagingPlan("raw.users", key=("_id",), declared=model_columns(Renamed))
+    batch = run([{"_id": "u", "userEmail": "a@b.org", "OrderId": 1}], users)
+    assert run.rows(batch) == [{"_id": "u", "userEmail": "a@b.org", "OrderId": 1}]
+
+
 # --- bad rows
 
 BAD = [
