@@ -42,20 +42,20 @@ _DTYPE_NAMES: dict[str, pa.DataType] = {
     "bool": pa.bool_(),
     "boolean": pa.bool_(),
     "date": pa.date32(),
-    "float16": pa.float32(),
+    "float16": pa.float16(),
     "float32": pa.float32(),
     "float64": pa.float64(),
-    "int8": pa.int32(),
-    "int16": pa.int32(),
+    "int8": pa.int8(),
+    "int16": pa.int16(),
     "int32": pa.int32(),
     "int64": pa.int64(),
     "object": pa.string(),
     "str": pa.string(),
     "category": pa.string(),
-    "uint8": pa.int32(),
-    "uint16": pa.int32(),
-    "uint32": pa.int64(),
-    "uint64": pa.decimal128(20, 0),
+    "uint8": pa.uint8(),
+    "uint16": pa.uint16(),
+    "uint32": pa.uint32(),
+    "uint64": pa.uint64(),
 }
 _SPELLED = {kind: python.__name__ for python, kind in _PYTHON_TYPES.items()}
 
@@ -65,6 +65,8 @@ class Column:
     """
     One declared column.
 
+    :param type: what the table has.
+    :param exact: the same, but integers as the model has them: the table of a ``uint8`` would hold -1 and 256.
     :param nullable: whether a row may lack a value (declared ``nullable``, or optional).
     :param default: the value of a row that lacks one; None for no default.
     :param pii: whether samples of it must be masked (``metadata={"pii": True}``).
@@ -72,6 +74,7 @@ class Column:
 
     name: str
     type: pa.DataType
+    exact: pa.DataType
     nullable: bool = False
     unique: bool = False
     default: Any = None
@@ -167,9 +170,11 @@ def _column(model: type[DataFrameModel], name: str, declared: Any) -> Column:
             f"{model.__name__}: the pattern {name!r} stands for columns that nobody knows yet: declare each column; "
             "those that are not declared are kept anyway."
         )
+    kind, exact = _declared_types(model, name, declared.dtype)
     return Column(
         name=name,
-        type=_declared_type(model, name, declared.dtype),
+        type=kind,
+        exact=exact,
         nullable=bool(declared.nullable or not declared.required),
         unique=bool(declared.unique),
         default=declared.default,
@@ -178,11 +183,14 @@ def _column(model: type[DataFrameModel], name: str, declared: Any) -> Column:
     )
 
 
-def _declared_type(model: type[DataFrameModel], name: str, dtype: Any) -> pa.DataType:
+def _declared_types(model: type[DataFrameModel], name: str, dtype: Any) -> tuple[pa.DataType, pa.DataType]:
+    """Return ``type`` and ``exact`` of a column."""
     info = model.__fields__[name][0]
     where = f"Column {name!r} of {model.__name__}"
     try:
-        return polars_type(dtype) if is_polars(model) else _arrow_type(info, dtype)
+        exact = polars_type(dtype) if is_polars(model) else _arrow_type(info, dtype)
+        kind = stored_as(exact)
+        return kind, exact if pa.types.is_integer(exact) else kind
     except (KeyError, SchemaError):
         raise SchemaError(
             f"{where} has type {_annotation(info)!r}, which has no Iceberg counterpart: use str, int, float, bool, "
@@ -208,7 +216,7 @@ def _arrow_type(info: Any, dtype: Any) -> pa.DataType:
     """Return the Arrow type of an annotation, or of Pandera's own dtype; KeyError if there is none."""
     exact = _exact(info.metadata or ()) or getattr(getattr(dtype, "type", None), "pyarrow_dtype", None)
     if exact is not None and not isinstance(dtype, (Time, UUID)):
-        return stored_as(exact)
+        return exact
     annotation = _annotation(info)
     precision, scale = getattr(dtype, "precision", None), getattr(dtype, "scale", None)
     if precision is not None and annotation is not decimal.Decimal:
@@ -217,7 +225,7 @@ def _arrow_type(info: Any, dtype: Any) -> pa.DataType:
         return _PYTHON_TYPES[annotation]
     nested = _nested_type(annotation)
     if nested is not None:
-        return stored_as(nested)
+        return nested
     name = str(dtype).lower()
     if name.startswith("datetime64"):
         return TIMESTAMP

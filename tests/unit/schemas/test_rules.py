@@ -195,7 +195,7 @@ def test_columns_of_a_polars_model() -> None:
     kinds = {column.name: str(column.type) for column in READING.columns}
     zoned = "timestamp[us, tz=UTC]"
     assert kinds == {
-        "id": "string", "sgv": "int64", "at": zoned, "zoned": zoned, "tags": "list<item: string>", "small": "int32"
+        "id": "string", "sgv": "int64", "at": zoned, "zoned": zoned, "tags": "list<element: string>", "small": "int32"
     }  # fmt: skip
     assert (READING["id"].unique, READING["id"].description, READING["id"].pii) == (True, "the id", True)
 
@@ -208,6 +208,7 @@ def test_rules_of_a_polars_model() -> None:
         {**GOOD, "at": "2023-01-01"},
         {**GOOD, "sgv": None},
         {**GOOD, "sgv": "many"},
+        {**GOOD, "small": 128},
     ]
     table, failures = conform(records, READING, str)
     _, failures = validate(table, READING, key=("id",), conversion_failures=failures)
@@ -219,6 +220,7 @@ def test_rules_of_a_polars_model() -> None:
         ("sgv", "greater_than_or_equal_to", (1,)),
         ("sgv", "is_integer", (5,)),
         ("sgv", "not_nullable", (4,)),
+        ("small", "is_integer", (6,)),
     ]
 
 
