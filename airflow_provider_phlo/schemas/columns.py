@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
 import decimal
+import enum
 import typing
 import uuid
 from collections.abc import Callable, Iterable
@@ -14,13 +16,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from pandera.errors import SchemaInitError
-from pandera.pandas import DataFrameModel, DataFrameSchema
+from pandera.pandas import Check, DataFrameModel, DataFrameSchema
 from pydantic.errors import PydanticUserError
 
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.schemas.dtypes import UUID, Time
 from airflow_provider_phlo.schemas.polars_models import is_polars, polars_type
 from airflow_provider_phlo.schemas.types import stored_as
+from airflow_provider_phlo.schemas.values import text
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 # Pandera's own default for a bare ``Decimal`` is scale 0, which would cut every fraction.
@@ -128,7 +131,18 @@ def _model_columns(model: Any) -> ModelColumns:
         raise SchemaError(f"{model.__name__} cannot be used as validation schema: {error}") from error
     columns = tuple(_column(model, name, declared) for name, declared in schema.columns.items())
     together = (tuple([schema.unique] if isinstance(schema.unique, str) else schema.unique),) if schema.unique else ()
-    return ModelColumns(model, columns, schema, schema.strict, together)
+    return ModelColumns(model, columns, _with_all_rules(schema), schema.strict, together)
+
+
+def _with_all_rules(schema: DataFrameSchema) -> DataFrameSchema:
+    """Return ``schema`` with the rules that types stand for: categories are the only values."""
+    schema = copy.copy(schema)  # Pandera keeps one schema a model, and gives that to everybody
+    schema.columns = {name: copy.copy(column) for name, column in schema.columns.items()}
+    for column in schema.columns.values():
+        categories = getattr(column.dtype, "categories", None)
+        if categories is not None:
+            column.checks = [*column.checks, Check.isin([text(each) for each in categories])]
+    return schema
 
 
 def require_key(declared: ModelColumns, key: tuple[str, ...]) -> None:
@@ -188,6 +202,8 @@ def _declared_types(model: type[DataFrameModel], name: str, dtype: Any) -> tuple
     info = model.__fields__[name][0]
     where = f"Column {name!r} of {model.__name__}"
     try:
+        if _is_enum(_annotation(info)):
+            raise KeyError(info)  # to Pandera a category, whose values are the members themselves
         exact = polars_type(dtype) if is_polars(model) else _arrow_type(info, dtype)
         kind = stored_as(exact)
         return kind, exact if pa.types.is_integer(exact) else kind
@@ -195,13 +211,17 @@ def _declared_types(model: type[DataFrameModel], name: str, dtype: Any) -> tuple
         raise SchemaError(
             f"{where} has type {_annotation(info)!r}, which has no Iceberg counterpart: use str, int, float, bool, "
             "datetime, date, time, Decimal, UUID, bytes, list[…], a TypedDict, or Annotated[pandas.ArrowDtype, …] with "
-            "an Arrow type that Iceberg has."
+            "an Arrow type that Iceberg has; for an enum, str or int with isin=[…]."
         ) from None
     except RecursionError:
         raise SchemaError(
             f"{where} has a type that contains itself, and Iceberg has no such type: declare it as dict, which is "
             "stored as JSON text."
         ) from None
+
+
+def _is_enum(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, enum.Enum)
 
 
 def _annotation(info: Any) -> Any:

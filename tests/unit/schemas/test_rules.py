@@ -6,8 +6,9 @@ import datetime
 import decimal
 import logging
 import re
-from typing import Any
+from typing import Annotated, Any
 
+import pandas as pd
 import pandera.pandas as pandera
 import pandera.polars as polars_pandera
 import polars as pl
@@ -160,6 +161,28 @@ def test_only_the_columns_that_are_needed_become_a_frame() -> None:
     table = pa.table({"x": [1, 2], "y": [1, 2]})
     assert [failure.rows for failure in validate(table, model_columns(Model))[1]] == [(0,)]
     assert seen == [[1, 2]]
+
+
+CATEGORIES = ["a", "1"]
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        type("Model", (PhloSchema,), {"__annotations__": {"x": Annotated[pd.CategoricalDtype, ["a", 1], False]}}),
+        type("Model", (polars_pandera.DataFrameModel,), {"__annotations__": {"x": pl.Enum(CATEGORIES)}}),
+        type("Model", (polars_pandera.DataFrameModel,), {"__annotations__": {"x": Annotated[pl.Enum, CATEGORIES]}}),
+    ],
+)
+def test_categories_are_the_only_values(made: Any) -> None:
+    declared = model_columns(made)
+    records = [{"x": "a"}, {"x": "z"}, {"x": 1}, {"x": ""}]
+    frame = pd.DataFrame({"x": pd.Categorical(["a", "z", "1", ""])})
+    for source in (records, pa.Table.from_pandas(frame), pa.table({"x": ["a", "z", "1", ""]})):
+        table, failures = conform(source, declared, str)
+        found = validate(table, declared, conversion_failures=failures)[1]
+        assert [(each.column, each.check, each.rows) for each in found] == [("x", "isin(['a', '1'])", (1, 3))]
+    assert not made.to_schema().columns["x"].checks  # what Pandera keeps is as it was
 
 
 # --- models of pandera.polars
