@@ -20,6 +20,7 @@ from pandera.pandas import Check, DataFrameModel, DataFrameSchema
 from pydantic.errors import PydanticUserError
 
 from airflow_provider_phlo.exceptions import SchemaError
+from airflow_provider_phlo.schemas.constraints import with_decimals
 from airflow_provider_phlo.schemas.dtypes import UUID, Time
 from airflow_provider_phlo.schemas.polars_models import is_polars, polars_type
 from airflow_provider_phlo.schemas.types import stored_as
@@ -131,17 +132,20 @@ def _model_columns(model: Any) -> ModelColumns:
         raise SchemaError(f"{model.__name__} cannot be used as validation schema: {error}") from error
     columns = tuple(_column(model, name, declared) for name, declared in schema.columns.items())
     together = (tuple([schema.unique] if isinstance(schema.unique, str) else schema.unique),) if schema.unique else ()
-    return ModelColumns(model, columns, _with_all_rules(schema), schema.strict, together)
+    return ModelColumns(model, columns, _with_exact_rules(schema, columns), schema.strict, together)
 
 
-def _with_all_rules(schema: DataFrameSchema) -> DataFrameSchema:
-    """Return ``schema`` with the rules that types stand for: categories are the only values."""
+def _with_exact_rules(schema: DataFrameSchema, columns: Iterable[Column]) -> DataFrameSchema:
+    """Return ``schema`` with what types add to rules: categories are the only values, decimals have decimal bounds."""
     schema = copy.copy(schema)  # Pandera keeps one schema a model, and gives that to everybody
     schema.columns = {name: copy.copy(column) for name, column in schema.columns.items()}
-    for column in schema.columns.values():
-        categories = getattr(column.dtype, "categories", None)
+    for column in columns:
+        declared = schema.columns[column.name]
+        categories = getattr(declared.dtype, "categories", None)
         if categories is not None:
-            column.checks = [*column.checks, Check.isin([text(each) for each in categories])]
+            declared.checks = [*declared.checks, Check.isin([text(each) for each in categories])]
+        if pa.types.is_decimal(column.type):
+            declared.checks = [with_decimals(check) for check in declared.checks]
     return schema
 
 

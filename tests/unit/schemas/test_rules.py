@@ -185,6 +185,61 @@ def test_categories_are_the_only_values(made: Any) -> None:
     assert not made.to_schema().columns["x"].checks  # what Pandera keeps is as it was
 
 
+@pytest.mark.parametrize("more", [{}, {"raise_warning": True}, {"ignore_na": False}])
+@pytest.mark.parametrize(
+    ("field", "good", "bad"),
+    [
+        ({"ge": 0.1, "le": 0.3}, ["0.10", "0.3"], ["0.09", "0.31"]),
+        ({"gt": 0.1, "lt": 0.3}, ["0.11", "0.29"], ["0.1", "0.3"]),
+        ({"in_range": {"min_value": 0.1, "max_value": 0.3}}, ["0.10", "0.30"], ["0.09", "0.31"]),
+        ({"in_range": {"min_value": 0.105, "max_value": float("inf")}}, ["0.11", "9"], ["0.1"]),
+        ({"isin": [0.1, 2]}, ["0.1", "2.0"], ["0.11"]),
+        ({"isin": {0.1, 0.105}}, ["0.1"], ["2"]),
+        ({"notin": (0.1, 2)}, ["0.11"], ["0.1", "2"]),
+        ({"eq": 0.1}, ["0.1"], ["0.2"]),
+        ({"ne": 0.1}, ["0.2"], ["0.1"]),
+    ],
+)
+@pytest.mark.parametrize(
+    ("base", "annotation"),
+    [
+        (PhloSchema, decimal.Decimal),
+        (PhloSchema, Annotated[pd.ArrowDtype, pa.decimal128(10, 2)]),
+        (polars_pandera.DataFrameModel, Annotated[pl.Decimal, 10, 2]),
+    ],
+)
+def test_to_a_decimal_a_float_is_what_is_written(
+    base: Any,
+    annotation: Any,
+    field: dict[str, Any],
+    good: list[str],
+    bad: list[str],
+    more: dict[str, Any],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    options = {**field, **more} if base is PhloSchema else field
+    declared = model_columns(
+        type("Model", (base,), {"__annotations__": {"x": annotation}, "x": pandera.Field(**options)})
+    )
+    table, _ = conform([{"x": value} for value in [*good, *bad]], declared, str)
+    assert validate(table.slice(0, len(good)), declared)[1] == []
+    assert "only warns" not in caplog.text
+    found = {row for failure in validate(table, declared)[1] for row in failure.rows or ()}
+    assert found == (set() if "raise_warning" in options else set(range(len(good), len(table))))
+
+
+def test_a_parser_s_decimals_have_such_bounds_too() -> None:
+    class Model(PhloSchema):
+        x: decimal.Decimal = Field(ge=0.1)
+
+        @pandera.parser("x")
+        def _half(cls, values: Any) -> Any:
+            return values / 2
+
+    table = pa.table({"x": pa.array([decimal.Decimal("0.2"), decimal.Decimal("0.1")], pa.decimal128(38, 9))})
+    assert [failure.rows for failure in validate(table, model_columns(Model))[1]] == [(1,)]
+
+
 # --- models of pandera.polars
 
 
