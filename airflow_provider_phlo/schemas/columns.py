@@ -208,7 +208,7 @@ def _declared_types(model: type[DataFrameModel], name: str, dtype: Any) -> tuple
     try:
         if _is_enum(_annotation(info)):
             raise KeyError(info)  # to Pandera a category, whose values are the members themselves
-        exact = polars_type(dtype) if is_polars(model) else _arrow_type(info, dtype)
+        exact = _polars_type(info, dtype) if is_polars(model) else _arrow_type(info, dtype)
         kind = stored_as(exact)
         return kind, exact if pa.types.is_integer(exact) else kind
     except (KeyError, SchemaError):
@@ -256,6 +256,13 @@ def _arrow_type(info: Any, dtype: Any) -> pa.DataType:
     if name == "object" and annotation not in (object, np.object_):
         raise KeyError(annotation)  # to pandas every class that it does not know is an object
     return pa.string() if name.startswith("string") else _DTYPE_NAMES[name]
+
+
+def _polars_type(info: Any, dtype: Any) -> pa.DataType:
+    """Return the Arrow type of a column of a ``pandera.polars`` model; KeyError if there is none."""
+    # Python's class or that of Polars, without digits
+    is_bare_decimal = getattr(_annotation(info), "__name__", "") == "Decimal" and not info.metadata
+    return DECIMAL if is_bare_decimal else polars_type(dtype)
 
 
 def _exact(metadata: Iterable[Any]) -> pa.DataType | None:

@@ -341,6 +341,34 @@ def test_both_backends_find_the_same_rows(values: list[Any]) -> None:
     assert validate(table, declared)[1] == one
 
 
+@pytest.mark.parametrize(
+    ("annotation", "kind"),
+    [
+        (decimal.Decimal, pa.decimal128(38, 9)),
+        (decimal.Decimal | None, pa.decimal128(38, 9)),
+        (pl.Decimal, pa.decimal128(38, 9)),
+        (pl.Decimal(10, 2), pa.decimal128(10, 2)),
+        (Annotated[pl.Decimal, 28, 0], pa.decimal128(28, 0)),
+    ],
+)
+def test_decimals_of_a_polars_model(annotation: Any, kind: pa.DataType) -> None:
+    model = type("Model", (polars_pandera.DataFrameModel,), {"__annotations__": {"x": annotation}})
+    assert model_columns(model)["x"].type == kind
+
+
+def test_rules_of_a_polars_model_see_the_whole_decimal() -> None:
+    class Model(polars_pandera.DataFrameModel):
+        x: decimal.Decimal
+
+        @polars_pandera.check("x", name="no_fraction")
+        def _whole(cls, data: Any) -> Any:
+            return data.lazyframe.select(pl.col("x") % 1 == 0)
+
+    declared = model_columns(Model)
+    table, _ = conform([{"x": "1.50"}, {"x": "2"}], declared, str)
+    assert [(each.check, each.rows) for each in validate(table, declared)[1]] == [("no_fraction", (0,))]
+
+
 def test_polars_types_without_a_counterpart() -> None:
     model = type("Model", (polars_pandera.DataFrameModel,), {"__annotations__": {"x": pl.Duration}})
     with pytest.raises(SchemaError, match="Column 'x' of Model has type"):
