@@ -116,7 +116,7 @@ def model_columns(model: type[DataFrameModel]) -> ModelColumns:
     """
     Return what ``model`` declares.
 
-    :raises SchemaError: if it is no Pandera model, or a type has no Iceberg counterpart.
+    :raises SchemaError: if it is no Pandera model or one with mistakes, or a type has no Iceberg counterpart.
     """
     if not (isinstance(model, type) and (issubclass(model, DataFrameModel) or is_polars(model))):
         raise SchemaError(f"A validation_schema must be a Pandera DataFrameModel class, not {model!r}.")
@@ -128,7 +128,7 @@ def model_columns(model: type[DataFrameModel]) -> ModelColumns:
 def _model_columns(model: Any) -> ModelColumns:
     try:
         schema = model.to_schema()
-    except (SchemaInitError, PydanticUserError, TypeError) as error:
+    except (SchemaInitError, PydanticUserError, TypeError, AttributeError) as error:
         raise SchemaError(f"{model.__name__} cannot be used as validation schema: {error}") from error
     columns = tuple(_column(model, name, declared) for name, declared in schema.columns.items())
     together = (tuple([schema.unique] if isinstance(schema.unique, str) else schema.unique),) if schema.unique else ()
@@ -183,6 +183,8 @@ def require_names(declared: ModelColumns, normalize: Callable[[str], str]) -> No
 
 def _column(model: type[DataFrameModel], name: str, declared: Any) -> Column:
     metadata = declared.metadata or {}
+    if not isinstance(name, str):
+        raise SchemaError(f"{model.__name__} names a column {name!r}: a name is text, write alias='…'.")
     if declared.regex:
         raise SchemaError(
             f"{model.__name__}: the pattern {name!r} stands for columns that nobody knows yet: declare each column; "

@@ -239,6 +239,23 @@ def test_patterns_are_refused() -> None:
         model_columns(model(int, regex=True, alias="col_.*"))
 
 
+def test_a_mistake_in_the_config_names_the_model() -> None:
+    class Model(PhloSchema):
+        x: int
+
+        class Config:
+            strickt = True
+
+    with pytest.raises(SchemaError, match=r"Model cannot be used as validation schema: .*'strickt'"):
+        model_columns(Model)
+
+
+@pytest.mark.parametrize("alias", [("a", "b"), 5])
+def test_a_name_is_text(alias: Any) -> None:
+    with pytest.raises(SchemaError, match=r"Model names a column .*: a name is text"):
+        model_columns(model(int, alias=alias))
+
+
 @pytest.mark.parametrize("wrong", [None, dict, "Model", Everything.to_schema()])
 def test_what_is_no_model_is_refused(wrong: Any) -> None:
     with pytest.raises(SchemaError, match="must be a Pandera DataFrameModel class"):
