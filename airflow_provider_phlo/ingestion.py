@@ -42,6 +42,7 @@ from airflow_provider_phlo.schemas import conform
 from airflow_provider_phlo.schemas.columns import TIMESTAMP, ModelColumns, require_names
 from airflow_provider_phlo.schemas.iceberg import METADATA_COLUMNS
 from airflow_provider_phlo.schemas.names import Failure
+from airflow_provider_phlo.schemas.types import stored_as
 from airflow_provider_phlo.schemas.validation import (
     FailureCount,
     bad_rows,
@@ -114,7 +115,8 @@ def stage(
     :param replay: ``source`` yields records out of the quarantine: bad ones stay there, whatever ``plan.strict`` says.
     :param hard_delete: the column that marks deletions; the hint of the dlt resource when empty.
     :returns: the staged batch, or None when ``source`` returned None.
-    :raises SchemaError: if the schema names columns against dlt's naming convention; nothing is extracted.
+    :raises SchemaError: if the schema names columns against dlt's naming convention (nothing is extracted then), or a
+        column has a type that Iceberg does not have.
     :raises ValidationError: if ``plan.strict`` and a row breaks the schema; always for a rule that names no rows.
     """
     started = time.monotonic()
@@ -209,6 +211,7 @@ class _Stager:
             rows, positions = rows.filter(pa.array(keep)), positions[keep]
         if len(rows):
             rows = _without_empty_columns(rows, self.plan)
+            _require_types(rows.schema, self.plan.table)
             self.writer.write(self._with_metadata(rows, positions))
             self.positions.append(positions)
             self.rows += len(rows)
@@ -377,6 +380,15 @@ def _without_empty_columns(rows: pa.Table, plan: StagingPlan) -> pa.Table:
     named = {*plan.key, *(column.name for column in (plan.declared.columns if plan.declared else ()))}
     empty = [name for name in rows.column_names if name not in named and rows[name].null_count == len(rows)]
     return rows.drop_columns(empty)
+
+
+def _require_types(schema: pa.Schema, table: str) -> None:
+    """Refuse types that a table cannot have before they are staged: Parquet has no words for some of them either."""
+    for item in schema:
+        try:
+            stored_as(item.type)
+        except SchemaError as error:
+            raise SchemaError(f"{table}: column {item.name!r}: {error}") from None
 
 
 def _all_but(rows: Sequence[int] | np.ndarray, count: int) -> np.ndarray:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -306,6 +307,31 @@ def test_undeclared_columns_that_are_forbidden(run: Stage) -> None:
     model = type("Model", (Reading,), {"Config": type("Config", (), {"strict": True})})
     with pytest.raises(ValidationError, match="column 'more': check column_in_schema fails for 2"):
         run([*readings(2, more=1), {"_id": "z", "sgv": 5}], plan(declared=model_columns(model)))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([1], pa.duration("s")),
+        pa.array([(1, 2, 3)], pa.month_day_nano_interval()),
+        pa.array([3], pa.decimal256(50, 0)),
+        [datetime.timedelta(1)],
+    ],
+)
+def test_types_that_no_table_has(run: Stage, values: Any) -> None:
+    source = [{"id": 1, "took": values[0]}] if isinstance(values, list) else pa.table({"id": [1], "took": values})
+    things = StagingPlan("raw.things", key=("id",))
+    with pytest.raises(
+        SchemaError, match=r"raw\.things: column 'took': Arrow type .* convert the column in a transform"
+    ):
+        run(source, things)
+    assert not [*run.root.rglob("*.parquet")]
+
+    def seconds(rows: pa.Table) -> pa.Table:
+        texts = pa.array(map(str, rows["took"].to_pylist()))
+        return rows.set_column(rows.schema.get_field_index("took"), "took", texts)
+
+    assert run(source, replace(things, transforms=(seconds,)), token="converted").rows == 1
 
 
 # --- uniqueness
