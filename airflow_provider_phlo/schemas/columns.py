@@ -176,8 +176,8 @@ def require_names(declared: ModelColumns, normalize: Callable[[str], str]) -> No
     lost = [f"{new!r} instead of {name!r}" for name, new in renamed.items() if new != name]
     if lost:
         raise SchemaError(
-            f"{declared.model.__name__} names columns as no row that comes in does, because names follow dlt's "
-            f"convention: declare {', '.join(lost)}."
+            f"{declared.model.__name__} declares columns that no row will have, because rows come in with names of "
+            f"dlt's convention: declare {', '.join(lost)}."
         )
 
 

@@ -187,7 +187,8 @@ def test_a_schema_whose_names_no_row_has_is_refused_before_anything_is_read(run:
 
     for replay in (False, True):
         with pytest.raises(
-            SchemaError, match=r"Renamed names .*declare 'user_email' instead of 'userEmail', 'order_id' instead of 'Or"
+            SchemaError,
+            match=r"Renamed declares columns .*: declare 'user_email' instead of 'userEmail', 'order_id' instead",
         ):
             run(source, StagingPlan("raw.users", key=("_id",), declared=model_columns(Renamed)), replay=replay)
 

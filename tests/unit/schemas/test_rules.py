@@ -8,6 +8,7 @@ import logging
 import re
 from typing import Annotated, Any
 
+import numpy as np
 import pandas as pd
 import pandera.pandas as pandera
 import pandera.polars as polars_pandera
@@ -238,6 +239,23 @@ def test_a_parser_s_decimals_have_such_bounds_too() -> None:
 
     table = pa.table({"x": pa.array([decimal.Decimal("0.2"), decimal.Decimal("0.1")], pa.decimal128(38, 9))})
     assert [failure.rows for failure in validate(table, model_columns(Model))[1]] == [(1,)]
+
+
+def test_a_parser_keeps_to_the_range_of_the_type() -> None:
+    class Model(PhloSchema):
+        x: np.uint8
+        y: np.uint64
+
+        @pandera.parser("x", "y")
+        def _more(cls, values: Any) -> Any:
+            return values + 1
+
+    declared = model_columns(Model)
+    good, _ = conform([{"x": 254, "y": 2**64 - 2}], declared, str)
+    assert validate(good, declared)[0].to_pylist() == [{"x": 255, "y": 2**64 - 1}]
+    for record in ({"x": 255, "y": 0}, {"x": 0, "y": 2**64 - 1}):
+        with pytest.raises(SchemaError, match=r"a parser gives column '[xy]' values that are no uint"):
+            validate(conform([record], declared, str)[0], declared)
 
 
 # --- models of pandera.polars
