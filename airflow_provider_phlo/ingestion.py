@@ -39,9 +39,10 @@ from airflow_provider_phlo.rejects import (
 )
 from airflow_provider_phlo.row_hash import row_hashes
 from airflow_provider_phlo.schemas import conform
-from airflow_provider_phlo.schemas.columns import TIMESTAMP, ModelColumns
+from airflow_provider_phlo.schemas.columns import TIMESTAMP, ModelColumns, require_names
 from airflow_provider_phlo.schemas.iceberg import METADATA_COLUMNS
 from airflow_provider_phlo.schemas.names import Failure
+from airflow_provider_phlo.schemas.types import stored_as
 from airflow_provider_phlo.schemas.validation import (
     FailureCount,
     bad_rows,
@@ -114,6 +115,8 @@ def stage(
     :param replay: ``source`` yields records out of the quarantine: bad ones stay there, whatever ``plan.strict`` says.
     :param hard_delete: the column that marks deletions; the hint of the dlt resource when empty.
     :returns: the staged batch, or None when ``source`` returned None.
+    :raises SchemaError: if the schema names columns against dlt's naming convention (nothing is extracted then), or a
+        column has a type that Iceberg does not have.
     :raises ValidationError: if ``plan.strict`` and a row breaks the schema; always for a rule that names no rows.
     """
     started = time.monotonic()
@@ -122,13 +125,17 @@ def stage(
         log.info("%s: %d rows are staged already by this run, nothing is extracted", plan.table, found.rows)
         return found
     with dlt_state(plan.table, pipelines_dir, state) as managed:
+        normalize = dlt.Schema("phlo").naming.normalize_identifier
+        if plan.declared is not None:
+            require_names(plan.declared, normalize)
         with plain_errors(plan.table):
             yielded = source()
         if yielded is None:
             return None
         writer = staging.BatchWriter(root, plan.table, partition_date, token)
-        stager = _Stager(replace(plan, strict=False) if replay else plan, writer, run_id, partition_date, replay)
-        stager.rejects.hard_delete = hard_delete or hard_delete_column(yielded, stager.normalize)
+        plan = replace(plan, strict=False) if replay else plan
+        stager = _Stager(plan, writer, run_id, partition_date, normalize, replay)
+        stager.rejects.hard_delete = hard_delete or hard_delete_column(yielded, normalize)
         for chunk in chunks(yielded, plan.table, plan.batch_rows):
             stager.add(chunk)
         stager.close()
@@ -159,7 +166,13 @@ class _Stager:
     """Check and stage one attempt's chunks; count what was read and what becomes of it."""
 
     def __init__(
-        self, plan: StagingPlan, writer: staging.BatchWriter, run_id: str, partition_date: str, replay: bool
+        self,
+        plan: StagingPlan,
+        writer: staging.BatchWriter,
+        run_id: str,
+        partition_date: str,
+        normalize: Callable[[str], str],
+        replay: bool,
     ) -> None:
         self.plan = plan
         self.writer = writer
@@ -168,7 +181,7 @@ class _Stager:
         self.load_id = str(time.time())
         self.read = self.added = self.dropped = self.rows = self.bad = 0
         self.summary: list[FailureCount] = []
-        self.normalize = dlt.Schema("phlo").naming.normalize_identifier
+        self.normalize = normalize
         self.replay = replay
         self.rejects = Rejects(run_id, partition_date, datetime.datetime.now(datetime.UTC))
         # of each staged file, the positions in the source that its rows have, -1 for none
@@ -198,6 +211,7 @@ class _Stager:
             rows, positions = rows.filter(pa.array(keep)), positions[keep]
         if len(rows):
             rows = _without_empty_columns(rows, self.plan)
+            _require_types(rows.schema, self.plan.table)
             self.writer.write(self._with_metadata(rows, positions))
             self.positions.append(positions)
             self.rows += len(rows)
@@ -366,6 +380,15 @@ def _without_empty_columns(rows: pa.Table, plan: StagingPlan) -> pa.Table:
     named = {*plan.key, *(column.name for column in (plan.declared.columns if plan.declared else ()))}
     empty = [name for name in rows.column_names if name not in named and rows[name].null_count == len(rows)]
     return rows.drop_columns(empty)
+
+
+def _require_types(schema: pa.Schema, table: str) -> None:
+    """Refuse types that a table cannot have before they are staged: Parquet has no words for some of them either."""
+    for item in schema:
+        try:
+            stored_as(item.type)
+        except SchemaError as error:
+            raise SchemaError(f"{table}: column {item.name!r}: {error}") from None
 
 
 def _all_but(rows: Sequence[int] | np.ndarray, count: int) -> np.ndarray:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
 import decimal
+import enum
 import typing
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -14,13 +16,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from pandera.errors import SchemaInitError
-from pandera.pandas import DataFrameModel, DataFrameSchema
+from pandera.pandas import Check, DataFrameModel, DataFrameSchema
 from pydantic.errors import PydanticUserError
 
 from airflow_provider_phlo.exceptions import SchemaError
+from airflow_provider_phlo.schemas.constraints import with_decimals
 from airflow_provider_phlo.schemas.dtypes import UUID, Time
 from airflow_provider_phlo.schemas.polars_models import is_polars, polars_type
 from airflow_provider_phlo.schemas.types import stored_as
+from airflow_provider_phlo.schemas.values import text
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 # Pandera's own default for a bare ``Decimal`` is scale 0, which would cut every fraction.
@@ -42,20 +46,20 @@ _DTYPE_NAMES: dict[str, pa.DataType] = {
     "bool": pa.bool_(),
     "boolean": pa.bool_(),
     "date": pa.date32(),
-    "float16": pa.float32(),
+    "float16": pa.float16(),
     "float32": pa.float32(),
     "float64": pa.float64(),
-    "int8": pa.int32(),
-    "int16": pa.int32(),
+    "int8": pa.int8(),
+    "int16": pa.int16(),
     "int32": pa.int32(),
     "int64": pa.int64(),
     "object": pa.string(),
     "str": pa.string(),
     "category": pa.string(),
-    "uint8": pa.int32(),
-    "uint16": pa.int32(),
-    "uint32": pa.int64(),
-    "uint64": pa.decimal128(20, 0),
+    "uint8": pa.uint8(),
+    "uint16": pa.uint16(),
+    "uint32": pa.uint32(),
+    "uint64": pa.uint64(),
 }
 _SPELLED = {kind: python.__name__ for python, kind in _PYTHON_TYPES.items()}
 
@@ -65,6 +69,8 @@ class Column:
     """
     One declared column.
 
+    :param type: what the table has.
+    :param exact: the same, but integers as the model has them: the table of a ``uint8`` would hold -1 and 256.
     :param nullable: whether a row may lack a value (declared ``nullable``, or optional).
     :param default: the value of a row that lacks one; None for no default.
     :param pii: whether samples of it must be masked (``metadata={"pii": True}``).
@@ -72,6 +78,7 @@ class Column:
 
     name: str
     type: pa.DataType
+    exact: pa.DataType
     nullable: bool = False
     unique: bool = False
     default: Any = None
@@ -109,7 +116,7 @@ def model_columns(model: type[DataFrameModel]) -> ModelColumns:
     """
     Return what ``model`` declares.
 
-    :raises SchemaError: if it is no Pandera model, or a type has no Iceberg counterpart.
+    :raises SchemaError: if it is no Pandera model or one with mistakes, or a type has no Iceberg counterpart.
     """
     if not (isinstance(model, type) and (issubclass(model, DataFrameModel) or is_polars(model))):
         raise SchemaError(f"A validation_schema must be a Pandera DataFrameModel class, not {model!r}.")
@@ -121,11 +128,25 @@ def model_columns(model: type[DataFrameModel]) -> ModelColumns:
 def _model_columns(model: Any) -> ModelColumns:
     try:
         schema = model.to_schema()
-    except (SchemaInitError, PydanticUserError, TypeError) as error:
+    except (SchemaInitError, PydanticUserError, TypeError, AttributeError) as error:
         raise SchemaError(f"{model.__name__} cannot be used as validation schema: {error}") from error
     columns = tuple(_column(model, name, declared) for name, declared in schema.columns.items())
     together = (tuple([schema.unique] if isinstance(schema.unique, str) else schema.unique),) if schema.unique else ()
-    return ModelColumns(model, columns, schema, schema.strict, together)
+    return ModelColumns(model, columns, _with_exact_rules(schema, columns), schema.strict, together)
+
+
+def _with_exact_rules(schema: DataFrameSchema, columns: Iterable[Column]) -> DataFrameSchema:
+    """Return ``schema`` with what types add to rules: categories are the only values, decimals have decimal bounds."""
+    schema = copy.copy(schema)  # Pandera keeps one schema a model, and gives that to everybody
+    schema.columns = {name: copy.copy(column) for name, column in schema.columns.items()}
+    for column in columns:
+        declared = schema.columns[column.name]
+        categories = getattr(declared.dtype, "categories", None)
+        if categories is not None:
+            declared.checks = [*declared.checks, Check.isin([text(each) for each in categories])]
+        if pa.types.is_decimal(column.type):
+            declared.checks = [with_decimals(check) for check in declared.checks]
+    return schema
 
 
 def require_key(declared: ModelColumns, key: tuple[str, ...]) -> None:
@@ -144,16 +165,36 @@ def require_key(declared: ModelColumns, key: tuple[str, ...]) -> None:
             )
 
 
+def require_names(declared: ModelColumns, normalize: Callable[[str], str]) -> None:
+    """
+    Check that rows which come in can have the declared columns: their names are normalised.
+
+    :param normalize: dlt's naming convention.
+    :raises SchemaError: if a column has a name that the convention changes, so that it would never have a value.
+    """
+    renamed = {column.name: normalize(column.name) for column in declared.columns}
+    lost = [f"{new!r} instead of {name!r}" for name, new in renamed.items() if new != name]
+    if lost:
+        raise SchemaError(
+            f"{declared.model.__name__} declares columns that no row will have, because rows come in with names of "
+            f"dlt's convention: declare {', '.join(lost)}."
+        )
+
+
 def _column(model: type[DataFrameModel], name: str, declared: Any) -> Column:
     metadata = declared.metadata or {}
+    if not isinstance(name, str):
+        raise SchemaError(f"{model.__name__} names a column {name!r}: a name is text, write alias='…'.")
     if declared.regex:
         raise SchemaError(
             f"{model.__name__}: the pattern {name!r} stands for columns that nobody knows yet: declare each column; "
             "those that are not declared are kept anyway."
         )
+    kind, exact = _declared_types(model, name, declared.dtype)
     return Column(
         name=name,
-        type=_declared_type(model, name, declared.dtype),
+        type=kind,
+        exact=exact,
         nullable=bool(declared.nullable or not declared.required),
         unique=bool(declared.unique),
         default=declared.default,
@@ -162,22 +203,31 @@ def _column(model: type[DataFrameModel], name: str, declared: Any) -> Column:
     )
 
 
-def _declared_type(model: type[DataFrameModel], name: str, dtype: Any) -> pa.DataType:
+def _declared_types(model: type[DataFrameModel], name: str, dtype: Any) -> tuple[pa.DataType, pa.DataType]:
+    """Return ``type`` and ``exact`` of a column."""
     info = model.__fields__[name][0]
     where = f"Column {name!r} of {model.__name__}"
     try:
-        return polars_type(dtype) if is_polars(model) else _arrow_type(info, dtype)
+        if _is_enum(_annotation(info)):
+            raise KeyError(info)  # to Pandera a category, whose values are the members themselves
+        exact = _polars_type(info, dtype) if is_polars(model) else _arrow_type(info, dtype)
+        kind = stored_as(exact)
+        return kind, exact if pa.types.is_integer(exact) else kind
     except (KeyError, SchemaError):
         raise SchemaError(
             f"{where} has type {_annotation(info)!r}, which has no Iceberg counterpart: use str, int, float, bool, "
             "datetime, date, time, Decimal, UUID, bytes, list[…], a TypedDict, or Annotated[pandas.ArrowDtype, …] with "
-            "an Arrow type that Iceberg has."
+            "an Arrow type that Iceberg has; for an enum, str or int with isin=[…]."
         ) from None
     except RecursionError:
         raise SchemaError(
             f"{where} has a type that contains itself, and Iceberg has no such type: declare it as dict, which is "
             "stored as JSON text."
         ) from None
+
+
+def _is_enum(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, enum.Enum)
 
 
 def _annotation(info: Any) -> Any:
@@ -192,7 +242,7 @@ def _arrow_type(info: Any, dtype: Any) -> pa.DataType:
     """Return the Arrow type of an annotation, or of Pandera's own dtype; KeyError if there is none."""
     exact = _exact(info.metadata or ()) or getattr(getattr(dtype, "type", None), "pyarrow_dtype", None)
     if exact is not None and not isinstance(dtype, (Time, UUID)):
-        return stored_as(exact)
+        return exact
     annotation = _annotation(info)
     precision, scale = getattr(dtype, "precision", None), getattr(dtype, "scale", None)
     if precision is not None and annotation is not decimal.Decimal:
@@ -201,13 +251,20 @@ def _arrow_type(info: Any, dtype: Any) -> pa.DataType:
         return _PYTHON_TYPES[annotation]
     nested = _nested_type(annotation)
     if nested is not None:
-        return stored_as(nested)
+        return nested
     name = str(dtype).lower()
     if name.startswith("datetime64"):
         return TIMESTAMP
     if name == "object" and annotation not in (object, np.object_):
         raise KeyError(annotation)  # to pandas every class that it does not know is an object
     return pa.string() if name.startswith("string") else _DTYPE_NAMES[name]
+
+
+def _polars_type(info: Any, dtype: Any) -> pa.DataType:
+    """Return the Arrow type of a column of a ``pandera.polars`` model; KeyError if there is none."""
+    # Python's class or that of Polars, without digits
+    is_bare_decimal = getattr(_annotation(info), "__name__", "") == "Decimal" and not info.metadata
+    return DECIMAL if is_bare_decimal else polars_type(dtype)
 
 
 def _exact(metadata: Iterable[Any]) -> pa.DataType | None:

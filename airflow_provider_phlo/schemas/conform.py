@@ -62,8 +62,8 @@ def conform(
         source = columns_of_records(chunk, normalize, failures)
     columns: dict[str, Array] = {}
     for name, values in source.items():
-        kind = declared[name].type if declared is not None and name in declared else None
-        array = _typed(name, values, kind, (known or {}).get(name), failures)
+        column = declared[name] if declared is not None and name in declared else None
+        array = _typed(name, values, column, (known or {}).get(name), failures)
         if not pa.types.is_null(array.type):
             columns[name] = _without_nan(array)
     for column in declared.columns if declared else ():
@@ -72,13 +72,13 @@ def conform(
 
 
 def _typed(
-    name: str, values: Values, kind: pa.DataType | None, known: pa.DataType | None, failures: list[Failure]
+    name: str, values: Values, column: Column | None, known: pa.DataType | None, failures: list[Failure]
 ) -> Array:
     """Return one column in its declared type, else in the table's or its own; add what is bad to ``failures``."""
-    if kind is not None:
-        array, bad = _converted(values, kind)
+    if column is not None:
+        array, bad = _declared(values, column)
         if bad:
-            failures.append(Failure(name, f"is_{type_name(kind)}", tuple(bad)))
+            failures.append(Failure(name, f"is_{type_name(column.exact)}", tuple(bad)))
         return array
     try:
         return _as_known(values, known)
@@ -88,6 +88,12 @@ def _typed(
         for position in error.positions:
             some[position] = None
         return _as_known(some, known)
+
+
+def _declared(values: Values, column: Column) -> tuple[Array, list[int]]:
+    """Return ``values`` in the type of a declared column and the positions of those that are not."""
+    array, bad = _converted(values, column.exact)
+    return array if column.exact == column.type else array.cast(column.type), bad
 
 
 def _without_nan(values: Array) -> Array:
@@ -104,9 +110,9 @@ def _complete(columns: dict[str, Any], column: Column, count: int, failures: lis
         if not column.nullable and column.default is None and count:
             failures.append(Failure(column.name, "column_in_data", tuple(range(count))))
     if column.default is not None and columns[column.name].null_count:
-        default, bad = _converted([column.default], column.type)
+        default, bad = _declared([column.default], column)
         if bad:
-            raise SchemaError(f"The default of column {column.name!r} is no {type_name(column.type)}.")
+            raise SchemaError(f"The default of column {column.name!r} is no {type_name(column.exact)}.")
         gaps = pc.is_null(columns[column.name])
         columns[column.name] = pc.if_else(gaps, default[0], columns[column.name])
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import decimal
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pandera.api.checks import Check
+from pandera.api.function_dispatch import Dispatcher
 
 # Pandera's checks of one bound: which end, and whether the bound itself is out
 _BOUNDS: dict[str, tuple[str, str, bool]] = {
@@ -106,6 +109,26 @@ def constraints(checks: Iterable[Check]) -> Constraints:
         if not bounds:
             rules.append(_words(check))
     return Constraints(ends.get("low"), ends.get("high"), allowed, tuple(rules), tuple(warnings))
+
+
+def with_decimals(check: Check) -> Check:
+    """
+    Return ``check`` for decimals: Pandera's own bounds and sets mean a float as it is written.
+
+    To Python 0.1 is a fraction of two, a little more than ``Decimal("0.1")``.
+    """
+    if not isinstance(check._check_fn, Dispatcher):
+        return check
+    check = copy.copy(check)
+    check.statistics = {name: _in_decimals(value) for name, value in (check.statistics or {}).items()}
+    check._check_kwargs = {name: _in_decimals(value) for name, value in check._check_kwargs.items()}
+    return check
+
+
+def _in_decimals(value: Any) -> Any:
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_in_decimals(each) for each in value]
+    return decimal.Decimal(str(value)) if isinstance(value, float) and math.isfinite(value) else value
 
 
 def is_tighter(end: str, old: Bound | None, new: Bound | None) -> bool:

@@ -187,9 +187,11 @@ def _parsed(table: pa.Table, frame: pd.DataFrame, declared: ModelColumns) -> pa.
         position = table.schema.get_field_index(column.name)
         try:
             values = pa.Array.from_pandas(frame[column.name], type=column.type)
+            if column.exact != column.type:
+                values.cast(column.exact)  # raises where the table's type holds more than the declared one
         except (pa.ArrowInvalid, pa.ArrowTypeError):
             raise SchemaError(
-                f"{declared.model.__name__}: a parser gives column {column.name!r} values that are no {column.type}."
+                f"{declared.model.__name__}: a parser gives column {column.name!r} values that are no {column.exact}."
             ) from None
         table = table.set_column(position, column.name, values.take(places))
     return table

@@ -24,32 +24,16 @@ def polars_type(dtype: Any) -> pa.DataType:
     if kind is None or kind == pl.Object or kind == pl.Duration:
         raise KeyError(dtype)
     try:
-        return _stored(pl.Series([], dtype=kind).to_arrow().type)
+        return _in_utc(pl.Series([], dtype=kind).to_arrow().type)
     except (TypeError, ValueError, pa.ArrowException):
         raise KeyError(dtype) from None
 
 
-def _stored(kind: pa.DataType) -> pa.DataType:
+def _in_utc(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_dictionary(kind):
-        return _stored(kind.value_type)
+        return _in_utc(kind.value_type)
     if pa.types.is_large_list(kind) or pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
-        return pa.list_(_stored(kind.value_type))
+        return pa.list_(_in_utc(kind.value_type))
     if pa.types.is_struct(kind):
-        return pa.struct([(item.name, _stored(item.type)) for item in kind])
-    for matches, stored in _STORED:
-        if matches(kind):
-            return stored
-    return kind
-
-
-_STORED = (
-    (pa.types.is_timestamp, pa.timestamp("us", tz="UTC")),
-    (pa.types.is_time, pa.time64("us")),
-    (pa.types.is_large_string, pa.string()),
-    (pa.types.is_string_view, pa.string()),
-    (pa.types.is_large_binary, pa.binary()),
-    (pa.types.is_binary_view, pa.binary()),
-    (pa.types.is_uint64, pa.decimal128(20, 0)),
-    (pa.types.is_uint32, pa.int64()),
-    (lambda kind: pa.types.is_integer(kind) and kind.bit_width < 32, pa.int32()),
-)
+        return pa.struct([(item.name, _in_utc(item.type)) for item in kind])
+    return pa.timestamp("us", tz="UTC") if pa.types.is_timestamp(kind) else kind

@@ -54,6 +54,8 @@ def _series(values: pa.ChunkedArray, dtype: Any) -> pl.Series:
     if isinstance(kind, pl.Datetime):
         zone = kind.time_zone
         series = series.dt.convert_time_zone(zone) if zone else series.dt.replace_time_zone(None)
+    if isinstance(kind, pl.Decimal):
+        return series  # as it is stored: to Pandera a decimal without digits has none after the point
     return series.cast(kind, strict=False)
 
 

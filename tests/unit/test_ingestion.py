@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,31 @@ def test_keys_that_are_not_in_the_data(run: Stage) -> None:
         run([{"id": 1}], StagingPlan("raw.things", key=("id", "nr")))
 
 
+class Renamed(PhloSchema):
+    _id: str
+    email: str = Field(alias="userEmail", metadata={"pii": True})
+    OrderId: int = Field(nullable=True)
+
+
+def test_a_schema_whose_names_no_row_has_is_refused_before_anything_is_read(run: Stage) -> None:
+    def source() -> Any:
+        raise AssertionError("nothing is extracted")
+
+    for replay in (False, True):
+        with pytest.raises(
+            SchemaError,
+            match=r"Renamed declares columns .*: declare 'user_email' instead of 'userEmail', 'order_id' instead",
+        ):
+            run(source, StagingPlan("raw.users", key=("_id",), declared=model_columns(Renamed)), replay=replay)
+
+
+def test_the_convention_is_what_dlt_is_told(run: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCHEMA__NAMING", "direct")
+    users = StagingPlan("raw.users", key=("_id",), declared=model_columns(Renamed))
+    batch = run([{"_id": "u", "userEmail": "a@b.org", "OrderId": 1}], users)
+    assert run.rows(batch) == [{"_id": "u", "userEmail": "a@b.org", "OrderId": 1}]
+
+
 # --- bad rows
 
 BAD = [
@@ -282,6 +308,31 @@ def test_undeclared_columns_that_are_forbidden(run: Stage) -> None:
     model = type("Model", (Reading,), {"Config": type("Config", (), {"strict": True})})
     with pytest.raises(ValidationError, match="column 'more': check column_in_schema fails for 2"):
         run([*readings(2, more=1), {"_id": "z", "sgv": 5}], plan(declared=model_columns(model)))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([1], pa.duration("s")),
+        pa.array([(1, 2, 3)], pa.month_day_nano_interval()),
+        pa.array([3], pa.decimal256(50, 0)),
+        [datetime.timedelta(1)],
+    ],
+)
+def test_types_that_no_table_has(run: Stage, values: Any) -> None:
+    source = [{"id": 1, "took": values[0]}] if isinstance(values, list) else pa.table({"id": [1], "took": values})
+    things = StagingPlan("raw.things", key=("id",))
+    with pytest.raises(
+        SchemaError, match=r"raw\.things: column 'took': Arrow type .* convert the column in a transform"
+    ):
+        run(source, things)
+    assert not [*run.root.rglob("*.parquet")]
+
+    def seconds(rows: pa.Table) -> pa.Table:
+        texts = pa.array(map(str, rows["took"].to_pylist()))
+        return rows.set_column(rows.schema.get_field_index("took"), "took", texts)
+
+    assert run(source, replace(things, transforms=(seconds,)), token="converted").rows == 1
 
 
 # --- uniqueness

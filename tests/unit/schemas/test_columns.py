@@ -10,6 +10,7 @@ from uuid import UUID
 
 import numpy as np
 import pandas as pd
+import pandera.polars as polars_pandera
 import pyarrow as pa
 import pytest
 from pandera import dtypes
@@ -38,6 +39,14 @@ class Parts(TypedDict, total=False):
 
 class Color(enum.Enum):
     red = "red"
+
+
+class Level(enum.IntEnum):
+    low = 1
+
+
+class Size(enum.StrEnum):
+    small = "s"
 
 
 class Itself(TypedDict):
@@ -212,9 +221,39 @@ def test_a_type_without_counterpart_is_named(annotation: Any) -> None:
         model_columns(model(annotation))
 
 
+POLARS = polars_pandera.DataFrameModel
+
+
+@pytest.mark.parametrize(
+    ("base", "annotation"),
+    [*((PhloSchema, each) for each in (Color, Level, Size, Color | None, Series[Size], list[Color])), (POLARS, Color)],
+)
+def test_an_enum_is_refused_with_what_to_write(base: Any, annotation: Any) -> None:
+    made = type("Model", (base,), {"__annotations__": {"x": annotation}})
+    with pytest.raises(SchemaError, match=r"Column 'x' of Model .* for an enum, str or int with isin=\[…\]"):
+        model_columns(made)
+
+
 def test_patterns_are_refused() -> None:
     with pytest.raises(SchemaError, match="declare each column"):
         model_columns(model(int, regex=True, alias="col_.*"))
+
+
+def test_a_mistake_in_the_config_names_the_model() -> None:
+    class Model(PhloSchema):
+        x: int
+
+        class Config:
+            strickt = True
+
+    with pytest.raises(SchemaError, match=r"Model cannot be used as validation schema: .*'strickt'"):
+        model_columns(Model)
+
+
+@pytest.mark.parametrize("alias", [("a", "b"), 5])
+def test_a_name_is_text(alias: Any) -> None:
+    with pytest.raises(SchemaError, match=r"Model names a column .*: a name is text"):
+        model_columns(model(int, alias=alias))
 
 
 @pytest.mark.parametrize("wrong", [None, dict, "Model", Everything.to_schema()])

@@ -386,6 +386,8 @@ def test_defaults(annotation: Any, default: Any, expected: Any) -> None:
 def test_a_default_of_another_type() -> None:
     with pytest.raises(SchemaError, match="default of column 'x' is no integer"):
         conform([{}], declare(int, default="soon"), normalize)
+    with pytest.raises(SchemaError, match="default of column 'x' is no integer"):
+        conform([{}], declare(np.uint8, default=256), normalize)
 
 
 # --- the same values, however they come

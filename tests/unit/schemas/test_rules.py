@@ -6,8 +6,10 @@ import datetime
 import decimal
 import logging
 import re
-from typing import Any
+from typing import Annotated, Any
 
+import numpy as np
+import pandas as pd
 import pandera.pandas as pandera
 import pandera.polars as polars_pandera
 import polars as pl
@@ -162,6 +164,100 @@ def test_only_the_columns_that_are_needed_become_a_frame() -> None:
     assert seen == [[1, 2]]
 
 
+CATEGORIES = ["a", "1"]
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        type("Model", (PhloSchema,), {"__annotations__": {"x": Annotated[pd.CategoricalDtype, ["a", 1], False]}}),
+        type("Model", (polars_pandera.DataFrameModel,), {"__annotations__": {"x": pl.Enum(CATEGORIES)}}),
+        type("Model", (polars_pandera.DataFrameModel,), {"__annotations__": {"x": Annotated[pl.Enum, CATEGORIES]}}),
+    ],
+)
+def test_categories_are_the_only_values(made: Any) -> None:
+    declared = model_columns(made)
+    records = [{"x": "a"}, {"x": "z"}, {"x": 1}, {"x": ""}]
+    frame = pd.DataFrame({"x": pd.Categorical(["a", "z", "1", ""])})
+    for source in (records, pa.Table.from_pandas(frame), pa.table({"x": ["a", "z", "1", ""]})):
+        table, failures = conform(source, declared, str)
+        found = validate(table, declared, conversion_failures=failures)[1]
+        assert [(each.column, each.check, each.rows) for each in found] == [("x", "isin(['a', '1'])", (1, 3))]
+    assert not made.to_schema().columns["x"].checks  # what Pandera keeps is as it was
+
+
+@pytest.mark.parametrize("more", [{}, {"raise_warning": True}, {"ignore_na": False}])
+@pytest.mark.parametrize(
+    ("field", "good", "bad"),
+    [
+        ({"ge": 0.1, "le": 0.3}, ["0.10", "0.3"], ["0.09", "0.31"]),
+        ({"gt": 0.1, "lt": 0.3}, ["0.11", "0.29"], ["0.1", "0.3"]),
+        ({"in_range": {"min_value": 0.1, "max_value": 0.3}}, ["0.10", "0.30"], ["0.09", "0.31"]),
+        ({"in_range": {"min_value": 0.105, "max_value": float("inf")}}, ["0.11", "9"], ["0.1"]),
+        ({"isin": [0.1, 2]}, ["0.1", "2.0"], ["0.11"]),
+        ({"isin": {0.1, 0.105}}, ["0.1"], ["2"]),
+        ({"notin": (0.1, 2)}, ["0.11"], ["0.1", "2"]),
+        ({"eq": 0.1}, ["0.1"], ["0.2"]),
+        ({"ne": 0.1}, ["0.2"], ["0.1"]),
+    ],
+)
+@pytest.mark.parametrize(
+    ("base", "annotation"),
+    [
+        (PhloSchema, decimal.Decimal),
+        (PhloSchema, Annotated[pd.ArrowDtype, pa.decimal128(10, 2)]),
+        (polars_pandera.DataFrameModel, Annotated[pl.Decimal, 10, 2]),
+    ],
+)
+def test_to_a_decimal_a_float_is_what_is_written(
+    base: Any,
+    annotation: Any,
+    field: dict[str, Any],
+    good: list[str],
+    bad: list[str],
+    more: dict[str, Any],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    options = {**field, **more} if base is PhloSchema else field
+    declared = model_columns(
+        type("Model", (base,), {"__annotations__": {"x": annotation}, "x": pandera.Field(**options)})
+    )
+    table, _ = conform([{"x": value} for value in [*good, *bad]], declared, str)
+    assert validate(table.slice(0, len(good)), declared)[1] == []
+    assert "only warns" not in caplog.text
+    found = {row for failure in validate(table, declared)[1] for row in failure.rows or ()}
+    assert found == (set() if "raise_warning" in options else set(range(len(good), len(table))))
+
+
+def test_a_parser_s_decimals_have_such_bounds_too() -> None:
+    class Model(PhloSchema):
+        x: decimal.Decimal = Field(ge=0.1)
+
+        @pandera.parser("x")
+        def _half(cls, values: Any) -> Any:
+            return values / 2
+
+    table = pa.table({"x": pa.array([decimal.Decimal("0.2"), decimal.Decimal("0.1")], pa.decimal128(38, 9))})
+    assert [failure.rows for failure in validate(table, model_columns(Model))[1]] == [(1,)]
+
+
+def test_a_parser_keeps_to_the_range_of_the_type() -> None:
+    class Model(PhloSchema):
+        x: np.uint8
+        y: np.uint64
+
+        @pandera.parser("x", "y")
+        def _more(cls, values: Any) -> Any:
+            return values + 1
+
+    declared = model_columns(Model)
+    good, _ = conform([{"x": 254, "y": 2**64 - 2}], declared, str)
+    assert validate(good, declared)[0].to_pylist() == [{"x": 255, "y": 2**64 - 1}]
+    for record in ({"x": 255, "y": 0}, {"x": 0, "y": 2**64 - 1}):
+        with pytest.raises(SchemaError, match=r"a parser gives column '[xy]' values that are no uint"):
+            validate(conform([record], declared, str)[0], declared)
+
+
 # --- models of pandera.polars
 
 
@@ -195,7 +291,7 @@ def test_columns_of_a_polars_model() -> None:
     kinds = {column.name: str(column.type) for column in READING.columns}
     zoned = "timestamp[us, tz=UTC]"
     assert kinds == {
-        "id": "string", "sgv": "int64", "at": zoned, "zoned": zoned, "tags": "list<item: string>", "small": "int32"
+        "id": "string", "sgv": "int64", "at": zoned, "zoned": zoned, "tags": "list<element: string>", "small": "int32"
     }  # fmt: skip
     assert (READING["id"].unique, READING["id"].description, READING["id"].pii) == (True, "the id", True)
 
@@ -208,6 +304,7 @@ def test_rules_of_a_polars_model() -> None:
         {**GOOD, "at": "2023-01-01"},
         {**GOOD, "sgv": None},
         {**GOOD, "sgv": "many"},
+        {**GOOD, "small": 128},
     ]
     table, failures = conform(records, READING, str)
     _, failures = validate(table, READING, key=("id",), conversion_failures=failures)
@@ -219,6 +316,7 @@ def test_rules_of_a_polars_model() -> None:
         ("sgv", "greater_than_or_equal_to", (1,)),
         ("sgv", "is_integer", (5,)),
         ("sgv", "not_nullable", (4,)),
+        ("small", "is_integer", (6,)),
     ]
 
 
@@ -259,6 +357,34 @@ def test_both_backends_find_the_same_rows(values: list[Any]) -> None:
     one, two = by_pandas(table, declared, rules[0]), by_polars(table, other, rules[1])
     assert {failure.rows for failure in one} == {failure.rows for failure in two}
     assert validate(table, declared)[1] == one
+
+
+@pytest.mark.parametrize(
+    ("annotation", "kind"),
+    [
+        (decimal.Decimal, pa.decimal128(38, 9)),
+        (decimal.Decimal | None, pa.decimal128(38, 9)),
+        (pl.Decimal, pa.decimal128(38, 9)),
+        (pl.Decimal(10, 2), pa.decimal128(10, 2)),
+        (Annotated[pl.Decimal, 28, 0], pa.decimal128(28, 0)),
+    ],
+)
+def test_decimals_of_a_polars_model(annotation: Any, kind: pa.DataType) -> None:
+    model = type("Model", (polars_pandera.DataFrameModel,), {"__annotations__": {"x": annotation}})
+    assert model_columns(model)["x"].type == kind
+
+
+def test_rules_of_a_polars_model_see_the_whole_decimal() -> None:
+    class Model(polars_pandera.DataFrameModel):
+        x: decimal.Decimal
+
+        @polars_pandera.check("x", name="no_fraction")
+        def _whole(cls, data: Any) -> Any:
+            return data.lazyframe.select(pl.col("x") % 1 == 0)
+
+    declared = model_columns(Model)
+    table, _ = conform([{"x": "1.50"}, {"x": "2"}], declared, str)
+    assert [(each.check, each.rows) for each in validate(table, declared)[1]] == [("no_fraction", (0,))]
 
 
 def test_polars_types_without_a_counterpart() -> None:

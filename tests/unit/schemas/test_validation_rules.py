@@ -9,9 +9,10 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import dlt
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -49,6 +50,10 @@ def deep(levels: int) -> Any:
 
 
 NAMES = {
+    "Annotated": Annotated,
+    "np": np,
+    "pa": pa,
+    "pd": pd,
     "Decimal": decimal.Decimal,
     "date": datetime.date,
     "datetime": datetime.datetime,
@@ -114,7 +119,9 @@ def test_what_a_value_becomes(annotation: str, value: str, becomes: str) -> None
 
 def test_the_page_has_every_type() -> None:
     assert {annotation for annotation, _, _ in conversions()} == {
-        "int", "float", "str", "bool", "datetime", "date", "Decimal", "bytes", "dict", "list[int]", "Point"
+        "int", "float", "str", "bool", "datetime", "date", "Decimal", "bytes", "dict", "list[int]", "Point",
+        "np.int8", "np.uint8", "np.int16", "np.uint16", "np.uint32", "np.uint64", "pd.UInt8Dtype",
+        "Annotated[pd.ArrowDtype, pa.uint8()]",
     }  # fmt: skip
     assert len(list(conversions())) > 70
 
