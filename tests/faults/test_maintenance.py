@@ -213,7 +213,7 @@ def test_what_killed_writers_leave_is_reclaimed(tmp_path: Path) -> None:
     codes = []
     for number in range(1, 4):
         for _ in range(4):
-            codes.append(joined(started(killed_after, chance.uniform(0.2, 1.0) * length, run, tmp_path, 0, number)))
+            codes.append(joined(started(killed_after, chance.uniform(0.02, 0.5) * length, run, tmp_path, 0, number)))
         assert joined(started(run, tmp_path, 0, number)) == 0
     assert codes.count(-signal.SIGKILL) >= 3
     # a run that dies with files written and nothing committed
