@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_provider_phlo.exceptions import ValidationError
+from airflow_provider_phlo.row_hash import float_bits
 from airflow_provider_phlo.schemas import pandas_rules
 from airflow_provider_phlo.schemas.columns import ModelColumns
 from airflow_provider_phlo.schemas.names import Failure
@@ -181,7 +182,7 @@ def duplicate_rows(table: pa.Table, columns: Sequence[str], identity: Sequence[s
     if identity and set(columns) >= set(identity):
         return []
     named = list(dict.fromkeys([*columns, *identity]))
-    table = _without_signed_zeros(table.select(named))
+    table = _with_float_bits(table.select(named))
     known = table
     if any(table[name].null_count for name in columns):
         known = known.filter(_all_valid(table, columns))
@@ -194,10 +195,10 @@ def duplicate_rows(table: pa.Table, columns: Sequence[str], identity: Sequence[s
     return sorted(found[_POSITION].to_pylist())
 
 
-def _without_signed_zeros(table: pa.Table) -> pa.Table:
+def _with_float_bits(table: pa.Table) -> pa.Table:
     for position, item in enumerate(table.schema):
         if pa.types.is_floating(item.type):
-            table = table.set_column(position, item.name, pc.add(table[item.name], pa.scalar(0.0, item.type)))
+            table = table.set_column(position, item.name, float_bits(table[item.name].combine_chunks()))
     return table
 
 

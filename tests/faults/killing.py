@@ -6,9 +6,11 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -91,6 +93,18 @@ def dying_after(calls: int, function: Callable[..., Any]) -> Callable[..., Any]:
         return result
 
     return wrapped
+
+
+def length_of(run: Callable[[Path], int], home: Path) -> float:
+    """
+    Return the seconds of a run in a process of its own, once the server of forks has imported its libraries.
+
+    :param run: gets a folder below ``home``, and returns the exit code.
+    """
+    assert run(home / "imported") == 0
+    started = time.monotonic()
+    assert run(home / "timed") == 0
+    return time.monotonic() - started
 
 
 def exit_code(target: Callable[..., None], *args: Any, seconds: float = 60) -> int:

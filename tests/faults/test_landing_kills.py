@@ -24,7 +24,7 @@ from airflow_provider_phlo.landing import TableDefinition
 from airflow_provider_phlo.quarantine import quarantine_table
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import model_columns
-from tests.faults.killing import Wrapper, die_after, dying_after, dying_before, exit_code
+from tests.faults.killing import Wrapper, die_after, dying_after, dying_before, exit_code, length_of
 
 TABLE = "raw.t"
 DAY = "2024-01-15"
@@ -154,11 +154,8 @@ def test_every_point_is_reached(tmp_path: Path, point: str) -> None:
 
 
 def test_killed_at_random_moments(tmp_path: Path) -> None:
-    # timed once the server of forks has imported its libraries
-    assert attempt(tmp_path / "elsewhere", 0) == 0
-    started = time.monotonic()
+    length = length_of(lambda home: attempt(home, 0), tmp_path / "elsewhere")
     assert attempt(tmp_path, 0) == 0
-    length = time.monotonic() - started
     chance = random.Random(7)
     codes = []
     with polled(tmp_path) as seen:

@@ -15,12 +15,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 from itertools import pairwise
-from statistics import median
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.quality.base import Aggregate
 from airflow_provider_phlo.quality.drift import distances
+from airflow_provider_phlo.quality.drift.bands import median
 from airflow_provider_phlo.quality.drift.history import DAY, HistoryCheck, daily_scan, nothing_to_compare
 from airflow_provider_phlo.quality.drift.statistics import finite, not_a_number
 from airflow_provider_phlo.quality.results import QualityCheckResult
@@ -322,7 +322,7 @@ def _usual(kind: Distance, days: Sequence[Counts], whole: Counts) -> float | Non
     if len(days) < 2:
         return None
     others = ([total - own for total, own in zip(whole, day, strict=True)] for day in days)
-    return median(_distance(kind, day, rest) for day, rest in zip(days, others, strict=True))
+    return median([_distance(kind, day, rest) for day, rest in zip(days, others, strict=True)])
 
 
 def _most_moved(now: Counts, before: Counts, names: Sequence[str]) -> tuple[str, float, float]:

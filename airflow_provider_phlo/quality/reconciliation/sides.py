@@ -97,7 +97,7 @@ class Side:
         if _NAME.fullmatch(given):
             raise ConfigurationError(_no_column(part, given))
         sql = resolved(self.engine, given)
-        with _author_of(given, part):
+        with _naming_expression(given, part):
             return sql, self.engine.columns(f"(SELECT {sql} AS c FROM {part.table} AS t) AS q")["c"]  # noqa: S608
 
     def shared_columns(self) -> list[str]:
@@ -214,14 +214,14 @@ def _where(engine: Engine, part: Part, source: Query, condition: str | None) -> 
     rows = f"(SELECT * FROM {source.sql}) AS t"  # noqa: S608 - quoted
     if condition:
         meets = resolved(engine, condition)
-        with _author_of(condition, part):
+        with _naming_expression(condition, part):
             engine.columns(f"(SELECT * FROM {part.table} AS t WHERE {meets}) AS q")  # noqa: S608 - quoted
         rows = f"(SELECT * FROM {rows} WHERE {meets}) AS t"  # noqa: S608 - quoted
     return Query(rows, source.parameters)
 
 
 @contextmanager
-def _author_of(expression: str, part: Part) -> Iterator[None]:
+def _naming_expression(expression: str, part: Part) -> Iterator[None]:
     """
     Say which of the author's expressions an engine cannot evaluate, and on which table.
 
