@@ -29,7 +29,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(STAMP)  ## Run the example pipelines under Airflow and stay up (DEMO_EXIT=1: leave when done)
-	@exec $(PY) -m airflow_provider_phlo.demo
+	@exec $(PY) -m airflow_provider_phlo.services.demo
 
 test: $(STAMP)  ## Run the unit and integration tests
 	@$(PY) -m pytest -n $(WORKERS) --dist loadgroup
@@ -60,13 +60,13 @@ typecheck: $(STAMP)  ## Check types
 	@$(VENV)/bin/mypy
 
 env: $(STAMP)  ## Print exports for a shell: eval "$(make -s env)"
-	@$(PY) -m airflow_provider_phlo.embedded env
+	@$(PY) -m airflow_provider_phlo.services.embedded env
 
 psql: $(STAMP)  ## Open psql on the published marts (SQL='…' runs one statement)
-	@exec $(PY) -m airflow_provider_phlo.embedded psql $(if $(SQL),-c "$(SQL)")
+	@exec $(PY) -m airflow_provider_phlo.services.embedded psql $(if $(SQL),-c "$(SQL)")
 
 stop:  ## End the demo and the bundled Postgres, also after a crash
-	@test ! -x $(PY) || $(PY) -m airflow_provider_phlo.embedded stop
+	@test ! -x $(PY) || $(PY) -m airflow_provider_phlo.services.embedded stop
 
 clean:  ## Stop, and remove all state of runs (PHLO_HOME)
-	@test ! -x $(PY) || $(PY) -m airflow_provider_phlo.embedded clean
+	@test ! -x $(PY) || $(PY) -m airflow_provider_phlo.services.embedded clean

@@ -16,8 +16,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_phlo import embedded, processes
-from airflow_provider_phlo.demo import Demo
+from airflow_provider_phlo.services import embedded, processes
+from airflow_provider_phlo.services.demo import Demo
 from benchmarks.report import versions, write_section
 
 DAG = "glucose_platform"

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from airflow_provider_phlo import embedded, processes
-from airflow_provider_phlo.airflow_api import AirflowApi
 from airflow_provider_phlo.exceptions import TransientError
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
+from airflow_provider_phlo.services import embedded, processes
+from airflow_provider_phlo.services.airflow_api import AirflowApi
 
 ROOT = Path(__file__).parents[1]
 COMPONENTS = {"api-server": (), "scheduler": ("--skip-serve-logs",), "dag-processor": ()}

@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _enter_embedded_environment() -> None:
     """Do what ``eval "$(make -s env)"`` does, unless this shell has an Airflow home or a catalog of its own."""
-    from airflow_provider_phlo import embedded
+    from airflow_provider_phlo.services import embedded
 
     if {"AIRFLOW_HOME", "AIRFLOW_CONN_ICEBERG_DEFAULT"} & os.environ.keys():
         return

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_phlo.embedded_postgres import ensure_postgres, stop_postgres
 from airflow_provider_phlo.iceberg.catalog import embedded_properties
+from airflow_provider_phlo.services.postgres import ensure_postgres, stop_postgres
 from tests.faults.killing import CatalogSettings
 
 

@@ -13,7 +13,6 @@ from typing import Any
 import pyarrow as pa
 
 from airflow_provider_phlo import landing, staging
-from airflow_provider_phlo.embedded_postgres import PostgresServer
 from airflow_provider_phlo.hooks.dlt import DltHook
 from airflow_provider_phlo.hooks.iceberg import PhloIcebergHook
 from airflow_provider_phlo.iceberg.duckdb import connect
@@ -22,6 +21,7 @@ from airflow_provider_phlo.ingestion import StagingPlan
 from airflow_provider_phlo.landing import TableDefinition
 from airflow_provider_phlo.quality import QualityCheck, raise_for_failures
 from airflow_provider_phlo.quality.scan import run_checks
+from airflow_provider_phlo.services.postgres import PostgresServer
 from airflow_provider_phlo.sql import quote
 from tests.services.nessie import NessieServer
 from tests.services.s3 import S3Server

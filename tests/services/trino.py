@@ -21,9 +21,9 @@ from typing import Any
 from pyiceberg.catalog import Catalog
 from trino import exceptions as trino_errors
 
-from airflow_provider_phlo import processes
-from airflow_provider_phlo.embedded_postgres import PostgresServer, ensure_postgres
 from airflow_provider_phlo.iceberg.catalog import open_catalog
+from airflow_provider_phlo.services import processes
+from airflow_provider_phlo.services.postgres import PostgresServer, ensure_postgres
 from tests.services import downloads
 
 VERSION = "476"  # the newest that is published as one archive; writes delete files that PyIceberg reads
@@ -44,7 +44,7 @@ JVM = [
 _GUARD = """
 import pathlib, shutil, sys
 sys.stdin.read()
-from airflow_provider_phlo import embedded_postgres, processes
+from airflow_provider_phlo.services import postgres, processes
 processes.stop(sys.argv[1], patience=1)
 embedded_postgres.stop_postgres(pathlib.Path(sys.argv[2]))
 shutil.rmtree(sys.argv[2], ignore_errors=True)

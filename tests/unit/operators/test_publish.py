@@ -9,12 +9,12 @@ import pyarrow as pa
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
-from airflow_provider_phlo.embedded_postgres import ensure_postgres, stop_postgres
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.hooks.postgres import postgres_coordinates
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, ensure_namespace, open_catalog
 from airflow_provider_phlo.operators.publish import PublishOperator
 from airflow_provider_phlo.publishing import publish_marts_to_postgres
+from airflow_provider_phlo.services.postgres import ensure_postgres, stop_postgres
 
 ROWS = pa.table({"day": ["2024-01-15", "2024-01-16"], "readings": [288, None]})
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from airflow_provider_phlo.embedded_postgres import ensure_postgres, stop_postgres
+from airflow_provider_phlo.services.postgres import ensure_postgres, stop_postgres
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from airflow_provider_phlo import embedded, processes
 from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.services import embedded, processes
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture

@@ -22,11 +22,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from airflow_provider_phlo import demo_report as report
-from airflow_provider_phlo import embedded, processes
-from airflow_provider_phlo.airflow_api import AirflowApi
-from airflow_provider_phlo.embedded_postgres import ensure_postgres, stop_postgres
 from airflow_provider_phlo.exceptions import PhloError
+from airflow_provider_phlo.services import demo_report as report
+from airflow_provider_phlo.services import embedded, processes
+from airflow_provider_phlo.services.airflow_api import AirflowApi
+from airflow_provider_phlo.services.postgres import ensure_postgres, stop_postgres
 
 GITHUB_LOGIN = "octo-phlo"
 READY_SECONDS = 120

@@ -8,9 +8,9 @@ import psycopg
 import pyarrow as pa
 import pytest
 
-from airflow_provider_phlo import demo_report as report
-from airflow_provider_phlo.embedded_postgres import PostgresServer, ensure_postgres, stop_postgres
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, ensure_namespace, open_catalog
+from airflow_provider_phlo.services import demo_report as report
+from airflow_provider_phlo.services.postgres import PostgresServer, ensure_postgres, stop_postgres
 
 
 def event(level: str, text: str, **more: object) -> str:

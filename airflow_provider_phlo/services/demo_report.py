@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_phlo.embedded_postgres import PostgresServer
+from airflow_provider_phlo.services.postgres import PostgresServer
 from airflow_provider_phlo.sql import quote
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
-from airflow_provider_phlo.processes import MARK
+from airflow_provider_phlo.services.processes import MARK
 
 HOST = "127.0.0.1"
 ROLE = DATABASE = "phlo"

@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from airflow_provider_phlo import processes
 from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.services import processes
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(300)"]
 DEAF = [
@@ -98,7 +98,7 @@ def test_finds_processes_that_rename_themselves(
 HOLDER = """
 import sys, time
 from pathlib import Path
-from airflow_provider_phlo import processes
+from airflow_provider_phlo.services import processes
 with processes.owned(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(300)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_phlo.airflow_api import AirflowApi
 from airflow_provider_phlo.exceptions import TransientError
+from airflow_provider_phlo.services.airflow_api import AirflowApi
 
 ANSWERS: dict[tuple[str, str], tuple[int, Any]] = {
     ("POST", "/auth/token"): (201, {"access_token": "t"}),

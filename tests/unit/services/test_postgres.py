@@ -13,14 +13,14 @@ import psutil
 import psycopg
 import pytest
 
-from airflow_provider_phlo.embedded_postgres import (
+from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.services.postgres import (
     PostgresServer,
     _server_pid,
     ensure_postgres,
     psql_path,
     stop_postgres,
 )
-from airflow_provider_phlo.exceptions import ConfigurationError
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def test_takes_another_port_when_its_own_is_gone(server: PostgresServer, home: P
 
 def test_two_processes_at_once_get_one_server(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from airflow_provider_phlo.embedded_postgres import *; "
+        "import sys; from pathlib import Path; from airflow_provider_phlo.services.postgres import *; "
         "print(ensure_postgres(Path(sys.argv[1])).uri)"
     )
     starters = [
@@ -176,7 +176,7 @@ def test_root_starts_it_from_folders_that_are_closed_to_others(tmp_path: Path) -
     for part in (wheel, wheel.with_name(wheel.name + ".libs")):
         shutil.copytree(part, closed / part.name, ignore=shutil.ignore_patterns("pginstall", "include"))
     code = (
-        "import sys; from pathlib import Path; from airflow_provider_phlo.embedded_postgres import *; "
+        "import sys; from pathlib import Path; from airflow_provider_phlo.services.postgres import *; "
         "print(psql_path()); print(ensure_postgres(Path(sys.argv[1])).uri)"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(closed), *sys.path])}

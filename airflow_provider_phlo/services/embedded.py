@@ -1,7 +1,7 @@
 """
 The embedded environment: one folder (``PHLO_HOME``) and the variables that point Airflow and the tools at it.
 
-``make`` calls this module: ``python -m airflow_provider_phlo.embedded env|stop|clean|psql``. Airflow is never
+``make`` calls this module: ``python -m airflow_provider_phlo.services.embedded env|stop|clean|psql``. Airflow is never
 imported here, only run.
 """
 
@@ -23,9 +23,9 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from airflow_provider_phlo import processes
-from airflow_provider_phlo.embedded_postgres import ensure_postgres, psql_path, stop_postgres
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
+from airflow_provider_phlo.services import processes
+from airflow_provider_phlo.services.postgres import ensure_postgres, psql_path, stop_postgres
 
 HOST = "127.0.0.1"
 UI_USER = "admin"
@@ -347,7 +347,7 @@ def resolve_home(root: Path, shell: Mapping[str, str]) -> Path:
 
 def main() -> None:
     """Run one of the commands ``make`` offers."""
-    parser = argparse.ArgumentParser(prog="python -m airflow_provider_phlo.embedded", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m airflow_provider_phlo.services.embedded", description=__doc__)
     parser.add_argument("command", choices=("env", "stop", "clean", "psql"))
     arguments, rest = parser.parse_known_args()
     root = Path.cwd()
