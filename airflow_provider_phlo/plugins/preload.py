@@ -35,16 +35,16 @@ TASK_MODULES = (
     "airflow_provider_phlo.ingestion",
     "airflow_provider_phlo.quality.scan",
     "airflow_provider_phlo.publishing.postgres",
-    "airflow_provider_phlo.dbt_plugin",
+    "airflow_provider_phlo.dbt.plugin",
     "dbt.cli.main",
     "dbt.task.build",
-    "airflow_provider_phlo.dbt_runner",
+    "airflow_provider_phlo.dbt.runner",
     "dbt.adapters.duckdb",
 )
 PARSE_MODULES = (
     "airflow_provider_phlo",
     "airflow_provider_phlo.decorators",
-    "airflow_provider_phlo.dbt",
+    "airflow_provider_phlo.dbt.task_group",
     "airflow_provider_phlo.quality",
     "cosmos",
     "cosmos.airflow.task_group",
@@ -88,7 +88,7 @@ def _command() -> str:
 
 def _warm_up_dbt() -> None:
     from airflow_provider_phlo import settings
-    from airflow_provider_phlo.dbt_runner import warm_up
+    from airflow_provider_phlo.dbt.runner import warm_up
 
     warm_up(settings.home())
 

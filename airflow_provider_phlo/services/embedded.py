@@ -273,7 +273,7 @@ def parse_models(environment: Mapping[str, str]) -> None:
 
     :raises ConfigurationError: dbt cannot; carries the end of what it printed.
     """
-    command = [sys.executable, "-m", "airflow_provider_phlo.dbt_manifest"]
+    command = [sys.executable, "-m", "airflow_provider_phlo.dbt.manifest"]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
         raise ConfigurationError("dbt cannot parse the project:\n" + "\n".join(done.stdout.splitlines()[-8:]))

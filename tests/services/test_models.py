@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from airflow_provider_phlo.dbt_runner import build_model
+from airflow_provider_phlo.dbt.runner import build_model
 from airflow_provider_phlo.exceptions import QualityCheckError
 from airflow_provider_phlo.hooks.iceberg import PhloIcebergHook
 from airflow_provider_phlo.iceberg import nessie

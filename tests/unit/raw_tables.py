@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
 
-from airflow_provider_phlo.dbt_manifest import ensure_manifest, target_path
+from airflow_provider_phlo.dbt.manifest import ensure_manifest, target_path
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, ensure_namespace, open_catalog
 
 PROJECT = Path(__file__).parents[2] / "include" / "dbt"

@@ -25,7 +25,7 @@ PARSED = [
         for path in sorted((PACKAGE / folder).glob("[a-z]*.py"))
     ),
     "airflow_provider_phlo.quality",
-    "airflow_provider_phlo.dbt",
+    "airflow_provider_phlo.dbt.task_group",
     "airflow_provider_phlo.cli.definition",
     "airflow_provider_phlo.schemas",
     "airflow_provider_phlo.publishing",

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from airflow.sdk import Param, dag, get_current_context
 
-from airflow_provider_phlo import dbt_plugin, landing, phlo_ingestion, staging
-from airflow_provider_phlo.dbt import phlo_dbt_task_group
+from airflow_provider_phlo import landing, phlo_ingestion, staging
+from airflow_provider_phlo.dbt import phlo_dbt_task_group, plugin
 from airflow_provider_phlo.iceberg import branches, commits, merge
 from airflow_provider_phlo.operators.publish import PublishOperator
 from airflow_provider_phlo.publishing import postgres
@@ -50,7 +50,7 @@ def dying(owner: object, name: str, step: str) -> None:
 dying(staging.BatchWriter, "finish", "staged")
 dying(merge, "commit_files", "commit")
 dying(landing.branches, "publish", "publish")
-dying(dbt_plugin, "overwrite_if_changed", "model")
+dying(plugin, "overwrite_if_changed", "model")
 dying(postgres, "publish", "mart")
 assert landing.branches is branches
 assert commits.commit_files is not merge.commit_files

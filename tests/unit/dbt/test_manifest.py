@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_phlo.dbt_manifest import ensure_manifest, fingerprint, read_manifest, rendered, target_path
+from airflow_provider_phlo.dbt.manifest import ensure_manifest, fingerprint, read_manifest, rendered, target_path
 from airflow_provider_phlo.exceptions import ConfigurationError
 
 PROFILE = """
@@ -80,7 +80,7 @@ def test_targets_are_kept_apart(tmp_path: Path) -> None:
 
 
 def test_the_command_says_what_is_wrong_without_a_traceback(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "airflow_provider_phlo.dbt_manifest", str(tmp_path / "nothing")]
+    command = [sys.executable, "-m", "airflow_provider_phlo.dbt.manifest", str(tmp_path / "nothing")]
     done = subprocess.run(command, env={**os.environ, "PHLO_HOME": str(tmp_path)}, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.startswith("phlo: ")

@@ -21,7 +21,7 @@ from dbt.cli.main import dbtRunner
 from dbt.contracts.graph.manifest import Manifest
 from dbt.contracts.project import Configuration, PackageConfig, ProfileConfig, Project, ProjectFlags
 
-from airflow_provider_phlo.dbt_manifest import DEFAULT_TARGET, PARSED, ensure_manifest, quiet_environment, target_path
+from airflow_provider_phlo.dbt.manifest import DEFAULT_TARGET, PARSED, ensure_manifest, quiet_environment, target_path
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError, QualityCheckError, TransientError
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def build_model(
     :param project_dir: the dbt project.
     :param unique_id: the model's id in the manifest, ``model.<project>.<name>``.
     :param home: ``PHLO_HOME``; dbt's own files go below it.
-    :param environment: variables for the time of the run, see :mod:`airflow_provider_phlo.dbt_plugin`.
+    :param environment: variables for the time of the run, see :mod:`airflow_provider_phlo.dbt.plugin`.
     :raises QualityCheckError: a test failed; main is as it was.
     :raises ConfigurationError: the SQL does not compile, or a table it reads does not exist.
     :raises TransientError: the engine failed while it ran, or another writer came first.
@@ -145,20 +145,20 @@ def _invoke(
 ) -> tuple[Sequence[NodeResult], OverwriteResult | None]:
     from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 
-    from airflow_provider_phlo import dbt_plugin
+    from airflow_provider_phlo.dbt import plugin
 
-    dbt_plugin.forget()
+    plugin.forget()
     # dbt-duckdb would go on with the database of an earlier run in this process
     DuckDBConnectionManager.close_all_connections()
     try:
         done = dbtRunner(manifest=manifest).invoke(list(command))
     finally:
         reset_adapters()
-    if dbt_plugin.failures:
-        raise next(iter(dbt_plugin.failures.values()))
+    if plugin.failures:
+        raise next(iter(plugin.failures.values()))
     if done.result is None:
         raise ConfigurationError(f"dbt cannot run {table}: {_masked(str(done.exception))}") from done.exception
-    return done.result.results, dbt_plugin.results.get(table)
+    return done.result.results, plugin.results.get(table)
 
 
 def _judge(table: str, results: Sequence[NodeResult]) -> tuple[int, tuple[str, ...]]:
@@ -188,13 +188,13 @@ def _masked(message: str) -> str:
 
 def _publish(written: OverwriteResult) -> int | None:
     """Make the tested branch main; drop the columns that only the old content had."""
-    from airflow_provider_phlo import dbt_plugin
+    from airflow_provider_phlo.dbt import plugin
     from airflow_provider_phlo.iceberg.overwrite import drop_columns
     from airflow_provider_phlo.iceberg.publication import Publication, run_branch
 
     snapshot_id = written.snapshot_id
     if written.branch is not None:
-        catalog = dbt_plugin.catalog_from_environment()
+        catalog = plugin.catalog_from_environment()
         if written.changed:
             publication = Publication(written.table, expected_head=written.snapshot_id)
             snapshot_id = run_branch(catalog, written.branch).publish(publication)

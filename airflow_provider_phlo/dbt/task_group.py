@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo import settings
 from airflow_provider_phlo.assets.iceberg import iceberg_asset, set_event
-from airflow_provider_phlo.dbt_manifest import (
+from airflow_provider_phlo.dbt.manifest import (
     DEFAULT_TARGET,
     ensure_manifest,
     quiet_environment,
@@ -74,7 +74,7 @@ class DbtModelOperator(PhloOperator):
 
     def run(self, context: Context) -> dict[str, Any]:
         from airflow_provider_phlo import runs
-        from airflow_provider_phlo.dbt_runner import build_model
+        from airflow_provider_phlo.dbt.runner import build_model
 
         day = runs.partition_date(context, self.partition_date)
         done = build_model(

@@ -14,9 +14,9 @@ from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.cli.main import dbtRunner
 from pyiceberg.catalog import Catalog
 
-from airflow_provider_phlo import dbt_plugin
-from airflow_provider_phlo.dbt_manifest import target_path
-from airflow_provider_phlo.dbt_runner import load_manifest
+from airflow_provider_phlo.dbt import plugin
+from airflow_provider_phlo.dbt.manifest import target_path
+from airflow_provider_phlo.dbt.runner import load_manifest
 from airflow_provider_phlo.iceberg.duckdb import all_tables, connect
 from tests.unit import raw_tables
 
@@ -45,7 +45,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def catalog(home: Path) -> Catalog:
-    return dbt_plugin.catalog_from_environment({"PHLO_HOME": str(home)})
+    return plugin.catalog_from_environment({"PHLO_HOME": str(home)})
 
 
 def table(catalog: Catalog, name: str, key: str) -> dict[object, dict[str, object]]:
@@ -297,7 +297,7 @@ def test_the_catalog_of_the_environment(tmp_path: Path) -> None:
     properties = (
         f'{{"type": "sql", "uri": "sqlite:///{tmp_path}/other.db", "warehouse": "file://{tmp_path}/elsewhere"}}'
     )
-    catalog = dbt_plugin.catalog_from_environment(
+    catalog = plugin.catalog_from_environment(
         {"PHLO_HOME": "/nowhere", "PHLO_CATALOG_NAME": "lake", "PHLO_CATALOG_PROPERTIES": properties}
     )
     assert (catalog.name, catalog.properties["warehouse"]) == ("lake", f"file://{tmp_path}/elsewhere")

@@ -8,7 +8,7 @@ import pytest
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException
 
-from airflow_provider_phlo.dbt import DbtModelOperator, phlo_dbt_task_group
+from airflow_provider_phlo.dbt.task_group import DbtModelOperator, phlo_dbt_task_group
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg.duckdb import connect
 from tests.unit import raw_tables
@@ -71,7 +71,7 @@ def test_two_groups_in_one_dag(parsed_home):
 
 
 def test_a_source_without_phlo_asset_is_the_ingestion_of_its_name():
-    from airflow_provider_phlo.dbt import _ingested
+    from airflow_provider_phlo.dbt.task_group import _ingested
 
     source = {"schema": "raw", "meta": {}, "config": {}}
     assert _ingested({**source, "identifier": "notes"}) == "raw.notes"
@@ -90,13 +90,13 @@ def test_a_source_without_phlo_asset_is_the_ingestion_of_its_name():
     ],
 )
 def test_the_group_is_named_after_the_folder(select, group_id):
-    from airflow_provider_phlo.dbt import _group_id, _listed
+    from airflow_provider_phlo.dbt.task_group import _group_id, _listed
 
     assert _group_id(_listed(select)) == group_id
 
 
 def test_the_project_is_found_from_the_dag_file(tmp_path, monkeypatch):
-    from airflow_provider_phlo.dbt import _project
+    from airflow_provider_phlo.dbt.task_group import _project
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "include" / "dbt").mkdir(parents=True)

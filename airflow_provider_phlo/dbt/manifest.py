@@ -2,7 +2,7 @@
 The dbt project, parsed once: ``manifest.json`` and what dbt itself reads back, kept below ``PHLO_HOME``.
 
 DAG files and tasks only read it. It is made again when a file of the project changed. ``make setup`` calls this
-module so that the first DAG parse finds it: ``python -m airflow_provider_phlo.dbt_manifest [PROJECT]``.
+module so that the first DAG parse finds it: ``python -m airflow_provider_phlo.dbt.manifest [PROJECT]``.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def _slim(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Parse the project that is named, ``include/dbt`` if none is."""
-    parser = argparse.ArgumentParser(prog="python -m airflow_provider_phlo.dbt_manifest", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m airflow_provider_phlo.dbt.manifest", description=main.__doc__)
     parser.add_argument("project", nargs="?", default=os.environ.get("PHLO_DBT_PROJECT") or "include/dbt", type=Path)
     parser.add_argument("--target", default=os.environ.get("PHLO_DBT_TARGET") or DEFAULT_TARGET)
     arguments = parser.parse_args()

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 from pyiceberg.catalog import Catalog
 
-from airflow_provider_phlo.dbt_runner import ModelRun, build_model
+from airflow_provider_phlo.dbt.runner import ModelRun, build_model
 from airflow_provider_phlo.exceptions import (
     CommitConflictError,
     ConfigurationError,
@@ -94,7 +94,7 @@ def test_without_a_token_main_is_written(catalog: Catalog, build: Build) -> None
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from airflow_provider_phlo import dbt_runner
+from airflow_provider_phlo.dbt import runner
 dbt_runner._publish = lambda written: os.kill(os.getpid(), signal.SIGKILL)
 project, home = map(Path, sys.argv[1:])
 dbt_runner.build_model(project, "model.phlo.stg_glucose_entries", home=home, environment={"PHLO_RUN_TOKEN": "run1"})

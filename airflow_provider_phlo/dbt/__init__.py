@@ -1,0 +1,23 @@
+"""
+dbt: a project's models and their tests as tasks of Airflow (:mod:`.task_group`), run in this process
+(:mod:`.runner`) as the parsed project says (:mod:`.manifest`), over the Iceberg catalog (:mod:`.plugin`, which dbt
+itself loads).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow_provider_phlo.dbt.task_group import phlo_dbt_task_group
+
+__all__ = ["phlo_dbt_task_group"]
+
+
+def __getattr__(name: str) -> Any:
+    # dbt loads .plugin, which must not bring Airflow along
+    if name in __all__:
+        from airflow_provider_phlo.dbt import task_group
+
+        return getattr(task_group, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
