@@ -24,7 +24,7 @@ from typing import Any
 import dlt
 import pyarrow as pa
 
-from airflow_provider_phlo.ingestion import StagingPlan, stage
+from airflow_provider_phlo.ingestion.staging import StagingPlan, stage
 from airflow_provider_phlo.row_hash import canonical_json
 from airflow_provider_phlo.schemas.columns import model_columns
 from benchmarks.report import versions, write_section

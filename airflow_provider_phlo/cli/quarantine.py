@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pyiceberg.catalog import Catalog
 
-    from airflow_provider_phlo.quarantine import Selection
+    from airflow_provider_phlo.ingestion.quarantine import Selection
 
 _COUNTS = ["table", "run_id", "partition_date", "reason", "records", "replayed", "waiting"]
 _WAITING = ["quarantine_id", "run_id", "partition_date", "source_position", "reason", "quarantined_at", "replay_run_id"]
@@ -27,7 +27,7 @@ _POLL_SECONDS = 1.0
 
 def list_records(args: argparse.Namespace) -> None:
     """Print how many records were set aside, by table, run, day and reason."""
-    from airflow_provider_phlo import quarantine
+    from airflow_provider_phlo.ingestion import quarantine
     from airflow_provider_phlo.naming import qualified_table
 
     with told_errors("quarantine list"):
@@ -40,7 +40,7 @@ def list_records(args: argparse.Namespace) -> None:
 
 def show_records(args: argparse.Namespace) -> None:
     """Print the records that wait; what is in them only if asked for, as it may be personal."""
-    from airflow_provider_phlo import quarantine
+    from airflow_provider_phlo.ingestion import quarantine
     from airflow_provider_phlo.naming import qualified_table
 
     with told_errors("quarantine show"):
@@ -53,7 +53,7 @@ def show_records(args: argparse.Namespace) -> None:
 
 def replay(args: argparse.Namespace) -> None:
     """Start the runs that read the records once more, one a partition date, and wait for them."""
-    from airflow_provider_phlo import quarantine
+    from airflow_provider_phlo.ingestion import quarantine
     from airflow_provider_phlo.naming import qualified_table
 
     # Airflow logs to stdout, which is for the result
@@ -75,7 +75,7 @@ def replay(args: argparse.Namespace) -> None:
 
 
 def _selection(args: argparse.Namespace) -> Selection:
-    from airflow_provider_phlo.quarantine import Selection
+    from airflow_provider_phlo.ingestion.quarantine import Selection
 
     return Selection(args.run, args.reason, args.date, tuple(args.id or ()))
 
@@ -149,7 +149,7 @@ def _state(dag_id: str, run_id: str) -> str:
 
 def _finished(catalog: Catalog, started: Sequence[Any], no_wait: bool) -> tuple[Any, ...]:
     """Return what became of a run and of its records, once it has ended."""
-    from airflow_provider_phlo import quarantine
+    from airflow_provider_phlo.ingestion import quarantine
 
     table, day, dag_id, run_id, ids = started
     state = _state(dag_id, run_id)

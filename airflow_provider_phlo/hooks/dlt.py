@@ -12,8 +12,8 @@ from airflow.sdk import BaseHook
 from airflow_provider_phlo import settings
 
 if TYPE_CHECKING:
-    from airflow_provider_phlo.ingestion import StagingPlan
-    from airflow_provider_phlo.staging import StagedBatch
+    from airflow_provider_phlo.ingestion.staged_batches import StagedBatch
+    from airflow_provider_phlo.ingestion.staging import StagingPlan
 
 
 class DltHook(BaseHook):
@@ -51,10 +51,10 @@ class DltHook(BaseHook):
         replay: bool = False,
         hard_delete: str = "",
     ) -> StagedBatch | None:
-        """Stage what ``source`` yields; see :func:`airflow_provider_phlo.ingestion.stage`."""
-        from airflow_provider_phlo import ingestion
+        """Stage what ``source`` yields; see :func:`airflow_provider_phlo.ingestion.staging.stage`."""
+        from airflow_provider_phlo.ingestion import staging
 
-        return ingestion.stage(
+        return staging.stage(
             source,
             plan,
             root=self.staging_root,

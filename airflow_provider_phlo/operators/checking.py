@@ -63,8 +63,8 @@ class CheckingOperator(PhloOperator):
         :param table: ``table`` or ``namespace.table``.
         :raises QualityCheckError: one failed that blocks; carries all results.
         """
-        from airflow_provider_phlo.audits import audit
         from airflow_provider_phlo.hooks.iceberg import PhloIcebergHook
+        from airflow_provider_phlo.operators.audits import audit
         from airflow_provider_phlo.quality.results import raise_for_failures
 
         table = self.qualified(table)

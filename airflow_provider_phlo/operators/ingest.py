@@ -87,7 +87,7 @@ class IngestOperator(PhloOperator):
         from airflow_provider_phlo.hooks.dlt import DltHook
         from airflow_provider_phlo.hooks.iceberg import PhloIcebergHook
         from airflow_provider_phlo.iceberg.tables import find_table
-        from airflow_provider_phlo.landing import table_state, table_types
+        from airflow_provider_phlo.ingestion.landing import table_state, table_types
 
         name = self.qualified(self.table)
         day = runs.partition_date(context, self.partition_date)
@@ -120,8 +120,8 @@ class IngestOperator(PhloOperator):
 
     def _stage_replay(self, catalog: Any, plan: Any, wanted: Mapping[str, Any], values: dict[str, Any]) -> Any:
         """Stage records out of the quarantine instead of what the source has."""
-        from airflow_provider_phlo import quarantine
         from airflow_provider_phlo.hooks.dlt import DltHook
+        from airflow_provider_phlo.ingestion import quarantine
 
         table, token, day = plan.table, values["token"], values["partition_date"]
         selection = quarantine.Selection(
@@ -138,7 +138,7 @@ class IngestOperator(PhloOperator):
         )
 
     def _plan(self, name: str, known_types: dict[str, Any]) -> Any:
-        from airflow_provider_phlo.ingestion import StagingPlan
+        from airflow_provider_phlo.ingestion.staging import StagingPlan
         from airflow_provider_phlo.registry import transform
         from airflow_provider_phlo.schemas.columns import load_model, model_columns, require_key
 

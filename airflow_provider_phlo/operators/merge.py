@@ -15,7 +15,7 @@ from airflow_provider_phlo.operators.base import PhloOperator, check_engine, cho
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_phlo.landing import Engine, TableDefinition
+    from airflow_provider_phlo.ingestion.landing import Engine, TableDefinition
 
 # where the audit looks when a run has read nothing of a table, because it replays records of another
 MAIN = "main"
@@ -65,7 +65,7 @@ class _LandingOperator(PhloOperator):
 
     def _engine(self) -> Engine:
         """Return the engine that merges: the task's own, else the one that is set for all."""
-        from airflow_provider_phlo import landing
+        from airflow_provider_phlo.ingestion import landing
 
         self._merging = landing.EMBEDDED
         if chosen_engine(self.engine) == "trino":
@@ -82,7 +82,7 @@ class _LandingOperator(PhloOperator):
 
     def _definition(self) -> TableDefinition:
         from airflow_provider_phlo.iceberg.merge import MergePlan
-        from airflow_provider_phlo.landing import TableDefinition, check_definition
+        from airflow_provider_phlo.ingestion.landing import TableDefinition, check_definition
         from airflow_provider_phlo.schemas.columns import load_model, model_columns
 
         model = self.validation_schema
@@ -105,14 +105,14 @@ class _LandingOperator(PhloOperator):
     def _publish(
         self, context: Context, catalog: Any, landed: Mapping[str, Any], audit: Callable[[Any, str], None]
     ) -> dict[str, Any]:
-        from airflow_provider_phlo import landing, staging
-        from airflow_provider_phlo.accounting import Accounting
         from airflow_provider_phlo.hooks.dlt import DltHook
+        from airflow_provider_phlo.ingestion import landing, staged_batches
+        from airflow_provider_phlo.ingestion.accounting import Accounting
 
         root, definition, engine = DltHook().staging_root, self._definition(), self._engine()
         result = landing.publish(catalog, root, landed, definition, lambda branch: audit(catalog, branch), engine)
         expired = time.time() - settings.staging_retention_days() * 86_400
-        staging.remove_expired(root, definition.table, expired)
+        staged_batches.remove_expired(root, definition.table, expired)
         engine.clean(catalog, definition.table, expired)
         event = {name: value for name, value in result.items() if name != "folder"}
         set_event(context, definition.table, {**event, **self._audited()})
@@ -155,13 +155,15 @@ class MergeOperator(_LandingOperator):
     def run(self, context: Context) -> dict[str, Any]:
         from airflow.sdk.exceptions import AirflowSkipException
 
-        from airflow_provider_phlo import landing, staging
         from airflow_provider_phlo.hooks.dlt import DltHook
+        from airflow_provider_phlo.ingestion import landing, staged_batches
 
         if self.staged["folder"] is None:
             return {**self.staged, "branch": MAIN}
         catalog, definition, root = self._catalog(), self._definition(), DltHook().staging_root
-        landed = landing.land(catalog, root, staging.load(root, self.staged["folder"]), definition, self._engine())
+        landed = landing.land(
+            catalog, root, staged_batches.load(root, self.staged["folder"]), definition, self._engine()
+        )
         if landed is None:
             raise AirflowSkipException(f"{definition.table}: no rows and no schema, so there is no table to make yet.")
         self.log.info("%s is merged on branch %s: %s", definition.table, landed["branch"], landed)
@@ -208,7 +210,7 @@ class PublishBranchOperator(_LandingOperator):
 
     def _audit(self, context: Context, catalog: Any, branch: str) -> None:
         """Audit the branch again, as it was merged on top of what main has become."""
-        from airflow_provider_phlo.audits import audit
+        from airflow_provider_phlo.operators.audits import audit
         from airflow_provider_phlo.quality import raise_for_failures
 
         column = self.partition_column
@@ -219,7 +221,7 @@ class PublishBranchOperator(_LandingOperator):
         raise_for_failures(results)
 
     def _audited(self) -> dict[str, Any]:
-        from airflow_provider_phlo.audits import summary
+        from airflow_provider_phlo.operators.audits import summary
 
         return summary(self.audited) if self.audited else {}
 
@@ -255,8 +257,8 @@ class PublishTogetherOperator(PhloOperator):
             raise ConfigurationError(f"{self.task_id}: audits of {', '.join(strangers)}, which no merge writes.")
 
     def run(self, context: Context) -> dict[str, Any]:
-        from airflow_provider_phlo import landing, staging
         from airflow_provider_phlo.hooks.dlt import DltHook
+        from airflow_provider_phlo.ingestion import landing, staged_batches
 
         catalog, root = self.merges[0]._catalog(), DltHook().staging_root
         landed = [
@@ -267,14 +269,14 @@ class PublishTogetherOperator(PhloOperator):
         results = landing.publish_together(catalog, root, landed)
         expired = time.time() - settings.staging_retention_days() * 86_400
         for result in results:
-            staging.remove_expired(root, result["table"], expired)
+            staged_batches.remove_expired(root, result["table"], expired)
             event = {name: value for name, value in result.items() if name != "folder"}
             set_event(context, result["table"], event)
         self.log.info("published in one commit: %s", ", ".join(result["table"] for result in results))
         return {"tables": results}
 
     def _audit(self, context: Context, catalog: Any, table: str) -> Callable[[str], None]:
-        from airflow_provider_phlo.audits import audit
+        from airflow_provider_phlo.operators.audits import audit
         from airflow_provider_phlo.quality import raise_for_failures
 
         checks, identifier = self.audits.get(table, ()), self.qualified(table)

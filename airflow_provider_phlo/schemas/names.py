@@ -6,11 +6,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from airflow_provider_phlo.records import Malformed
-
 Records: TypeAlias = Sequence[Mapping[str, Any]]
 # characters; catalogs keep names in columns of 255 and the like
 LONGEST_NAME = 255
+
+
+class Malformed(dict[str, Any]):
+    """
+    What came in place of a record; as a record it is empty.
+
+    :param raw: what the source yielded.
+    :param check: the rule that it breaks: ``is_json``, ``is_record`` or ``unique_names``.
+    """
+
+    def __init__(self, raw: Any, check: str) -> None:
+        super().__init__()
+        self.raw = raw
+        self.check = check
 
 
 @dataclass(frozen=True)

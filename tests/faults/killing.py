@@ -23,8 +23,8 @@ from airflow_provider_phlo.iceberg.catalog import open_catalog
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(
     [
-        "airflow_provider_phlo.ingestion",
-        "airflow_provider_phlo.landing",
+        "airflow_provider_phlo.ingestion.staging",
+        "airflow_provider_phlo.ingestion.landing",
         "airflow_provider_phlo.iceberg.duckdb",
         "airflow_provider_phlo.iceberg.maintenance",
         "pyiceberg.catalog.sql",

@@ -15,13 +15,13 @@ import pyarrow as pa
 import pytest
 from pandera.pandas import Field
 
-from airflow_provider_phlo import landing, quarantine
-from airflow_provider_phlo.accounting import Accounting
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.merge import MergePlan
-from airflow_provider_phlo.ingestion import StagingPlan, stage
-from airflow_provider_phlo.landing import TableDefinition
-from airflow_provider_phlo.records import raw_text
+from airflow_provider_phlo.ingestion import landing, quarantine
+from airflow_provider_phlo.ingestion.accounting import Accounting
+from airflow_provider_phlo.ingestion.landing import TableDefinition
+from airflow_provider_phlo.ingestion.records import raw_text
+from airflow_provider_phlo.ingestion.staging import StagingPlan, stage
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import model_columns
 from tests.faults.corpus import BAD, GOOD, MAKERS, corpus

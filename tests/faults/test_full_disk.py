@@ -14,11 +14,11 @@ import pyarrow as pa
 import pytest
 from pyiceberg.catalog import Catalog
 
-from airflow_provider_phlo import landing, staging
 from airflow_provider_phlo.exceptions import TransientError
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.merge import MergePlan
-from airflow_provider_phlo.landing import TableDefinition
+from airflow_provider_phlo.ingestion import landing, staged_batches
+from airflow_provider_phlo.ingestion.landing import TableDefinition
 
 TABLE, DAY = "raw.t", "2024-01-15"
 MERGE = TableDefinition(TABLE, MergePlan(key=("k",)), metadata_columns=False)
@@ -52,13 +52,13 @@ def noise(keys: range, size: int) -> pa.Table:
 
 def run(catalog: Catalog, root: Path, token: str, rows: pa.Table) -> dict[str, Any]:
     """Stage a run's rows once, then land and publish as often as a test wants."""
-    staged = staging.find(root, TABLE, DAY, token)
+    staged = staged_batches.find(root, TABLE, DAY, token)
     if staged is None:
-        writer = staging.BatchWriter(root, TABLE, DAY, token)
+        writer = staged_batches.BatchWriter(root, TABLE, DAY, token)
         writer.write(rows)
         facts = {"read": len(rows), "rows": len(rows)}
         staged = writer.finish(
-            staging.StagedBatch(TABLE, token, DAY, token, writer.attempt, tuple(writer.files), **facts)
+            staged_batches.StagedBatch(TABLE, token, DAY, token, writer.attempt, tuple(writer.files), **facts)
         )
     landed = landing.land(catalog, root, staged, MERGE)
     assert landed is not None

@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 from pandera.pandas import Field
 
-from airflow_provider_phlo import landing, staging
 from airflow_provider_phlo.iceberg import branches, merge, tables
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.merge import MergePlan
-from airflow_provider_phlo.ingestion import StagingPlan, stage
-from airflow_provider_phlo.landing import TableDefinition
-from airflow_provider_phlo.quarantine import quarantine_table
+from airflow_provider_phlo.ingestion import landing, staged_batches
+from airflow_provider_phlo.ingestion.landing import TableDefinition
+from airflow_provider_phlo.ingestion.quarantine import quarantine_table
+from airflow_provider_phlo.ingestion.staging import StagingPlan, stage
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import model_columns
 from tests.faults.killing import Wrapper, die_after, dying_after, dying_before, exit_code, length_of
@@ -55,15 +55,15 @@ def run(home: Path, token: str, version: int, definition: TableDefinition) -> di
         pipelines_dir=home / "dlt",
     )
     assert batch is not None
-    landed = landing.land(catalog, root, staging.load(root, batch.folder), definition)
+    landed = landing.land(catalog, root, staged_batches.load(root, batch.folder), definition)
     assert landed is not None
     return landing.publish(catalog, root, landed, definition, lambda branch: None)
 
 
 # where: the module, the function that is wrapped, how, and at which call
 POINTS: dict[str, tuple[Any, str, Wrapper, int]] = {
-    "before the manifest of the staged batch": (staging.BatchWriter, "finish", dying_before, 1),
-    "staged": (staging.BatchWriter, "finish", dying_after, 1),
+    "before the manifest of the staged batch": (staged_batches.BatchWriter, "finish", dying_before, 1),
+    "staged": (staged_batches.BatchWriter, "finish", dying_after, 1),
     "the table is there, its columns are not": (tables, "evolve", dying_before, 1),
     "data files written": (merge, "commit_files", dying_before, 1),
     "merged on the branch": (merge, "commit_files", dying_after, 1),

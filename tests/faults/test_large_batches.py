@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from airflow_provider_phlo import landing, staging
 from airflow_provider_phlo.iceberg.catalog import embedded_properties
 from airflow_provider_phlo.iceberg.merge import MergePlan
-from airflow_provider_phlo.landing import TableDefinition
+from airflow_provider_phlo.ingestion import landing, staged_batches
+from airflow_provider_phlo.ingestion.landing import TableDefinition
 from airflow_provider_phlo.row_hash import row_hashes
 from tests.faults.killing import PROCESSES, CatalogSettings
 from tests.faults.sizes import size
@@ -44,14 +44,16 @@ def parts(version: int, hashed: bool) -> Iterator[pa.Table]:
         yield rows.append_column("_phlo_row_hash", row_hashes(rows)) if hashed else rows
 
 
-def stage(root: Path, version: int, hashed: bool) -> staging.StagedBatch:
+def stage(root: Path, version: int, hashed: bool) -> staged_batches.StagedBatch:
     token = f"v{version}"
-    writer = staging.BatchWriter(root, TABLE, DAY, token)
+    writer = staged_batches.BatchWriter(root, TABLE, DAY, token)
     for part in parts(version, hashed):
         writer.write(part)
     rows = FILES * ROWS_A_FILE
     facts = {"read": rows, "rows": rows}
-    return writer.finish(staging.StagedBatch(TABLE, token, DAY, token, writer.attempt, tuple(writer.files), **facts))
+    return writer.finish(
+        staged_batches.StagedBatch(TABLE, token, DAY, token, writer.attempt, tuple(writer.files), **facts)
+    )
 
 
 def memory(name: str) -> int:

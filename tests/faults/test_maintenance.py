@@ -18,14 +18,14 @@ import pytest
 from pandera.pandas import Field
 from pyiceberg.catalog import Catalog
 
-from airflow_provider_phlo import landing, staging
 from airflow_provider_phlo.iceberg import branches, commits, compaction, maintenance
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.expiry import Retention
 from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.iceberg.orphans import normalized, referenced
-from airflow_provider_phlo.ingestion import StagingPlan, stage
-from airflow_provider_phlo.landing import TableDefinition
+from airflow_provider_phlo.ingestion import landing, staged_batches
+from airflow_provider_phlo.ingestion.landing import TableDefinition
+from airflow_provider_phlo.ingestion.staging import StagingPlan, stage
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import model_columns
 from tests.faults.killing import PROCESSES, die, die_after, length_of
@@ -69,7 +69,7 @@ def run(home: Path, writer: int, number: int) -> None:
         pipelines_dir=home / "dlt",
     )
     assert batch is not None
-    landed = landing.land(catalog, root, staging.load(root, batch.folder), DEFINITION)
+    landed = landing.land(catalog, root, staged_batches.load(root, batch.folder), DEFINITION)
     assert landed is not None
     landing.publish(catalog, root, landed, DEFINITION, lambda branch: None)
 

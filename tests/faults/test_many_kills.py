@@ -14,11 +14,11 @@ import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table
 
-from airflow_provider_phlo import landing, staging
 from airflow_provider_phlo.iceberg import branches, merge
 from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.iceberg.orphans import remove_orphans
-from airflow_provider_phlo.landing import TableDefinition
+from airflow_provider_phlo.ingestion import landing, staged_batches
+from airflow_provider_phlo.ingestion.landing import TableDefinition
 from tests.faults.killing import CatalogSettings, Wrapper, die_after, dying_after, dying_before, exit_code
 from tests.faults.sizes import size
 
@@ -31,7 +31,7 @@ MERGE = TableDefinition(TABLE, MergePlan(key=("k",)), metadata_columns=False)
 APPEND = TableDefinition(TABLE, MergePlan("append", key=("k",), deduplication=False), metadata_columns=False)
 
 STEPS: dict[str, tuple[Any, str, Wrapper, int]] = {
-    "staged": (staging.BatchWriter, "finish", dying_after, 1),
+    "staged": (staged_batches.BatchWriter, "finish", dying_after, 1),
     "files written": (merge, "commit_files", dying_before, 1),
     "metadata of the branch written, the catalog does not know": (SqlCatalog, "_write_metadata", dying_after, 1),
     "committed to the branch": (merge, "commit_files", dying_after, 1),
@@ -55,19 +55,19 @@ def batch(version: int) -> dict[int, int]:
 
 def run(root: Path, settings: CatalogSettings, version: int) -> dict[str, Any]:
     """Do what the tasks of one run do, one after the other: every one of them can be repeated."""
-    staged = staging.find(root, TABLE, DAY, f"v{version}") or stage(root, version)
+    staged = staged_batches.find(root, TABLE, DAY, f"v{version}") or stage(root, version)
     with settings.open() as catalog:
         landed = landing.land(catalog, root, staged, definition(version))
         assert landed is not None
         return landing.publish(catalog, root, landed, definition(version), lambda branch: None)
 
 
-def stage(root: Path, version: int) -> staging.StagedBatch:
+def stage(root: Path, version: int) -> staged_batches.StagedBatch:
     rows, token = batch(version), f"v{version}"
-    writer = staging.BatchWriter(root, TABLE, DAY, token)
+    writer = staged_batches.BatchWriter(root, TABLE, DAY, token)
     writer.write(pa.table({"k": list(rows), "v": list(rows.values())}))
     return writer.finish(
-        staging.StagedBatch(
+        staged_batches.StagedBatch(
             TABLE, token, DAY, f"run {token}", writer.attempt, tuple(writer.files), read=len(rows), rows=len(rows)
         )
     )

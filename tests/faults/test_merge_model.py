@@ -29,13 +29,13 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table
 
-from airflow_provider_phlo import landing, staging
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.iceberg import batch, branches, changes, commits, manifests, merge, rewrite, tables
 from airflow_provider_phlo.iceberg import duckdb as duckdb_views
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.merge import MergePlan
-from airflow_provider_phlo.landing import TableDefinition
+from airflow_provider_phlo.ingestion import landing, staged_batches
+from airflow_provider_phlo.ingestion.landing import TableDefinition
 from airflow_provider_phlo.row_hash import row_hashes
 from airflow_provider_phlo.schemas.iceberg import METADATA_FIELDS
 from tests.faults import merge_model
@@ -61,7 +61,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "commit to the catalog": (SqlCatalog, "commit_table"),
 }
 TUNINGS: dict[str, list[tuple[Any, str, int]]] = {
-    "small batch memory": [(batch, "BYTES_IN_MEMORY", 64), (staging, "BYTES_IN_MEMORY", 64)],
+    "small batch memory": [(batch, "BYTES_IN_MEMORY", 64), (staged_batches, "BYTES_IN_MEMORY", 64)],
     "few rows a group": [(WRITING, "ROW_GROUP_ROWS", 2), (changes, "LOOKUP_ROWS", 3), (rewrite, "BYTES_WAITING", 200)],
     "small files": [(WRITING, "TARGET_BYTES", 1), (WRITING, "ROW_GROUP_BYTES", 100)],
     "few small files": [(rewrite, "SMALL_FILES", 2)],
@@ -123,12 +123,12 @@ class Lake:
 
     def staged(self, run: Run) -> str:
         token = run.token
-        writer = staging.BatchWriter(self.root, self.table, str(run.day), token)
+        writer = staged_batches.BatchWriter(self.root, self.table, str(run.day), token)
         for part in run.parts:
             writer.write(as_table(part, run))
         number = sum(map(len, run.parts))
         facts = {"read": number, "rows": number, "state": f"state of {token}"}
-        staged = staging.StagedBatch(
+        staged = staged_batches.StagedBatch(
             self.table, token, str(run.day), f"run {token}", writer.attempt, tuple(writer.files), **facts
         )
         return writer.finish(staged).folder
@@ -142,7 +142,7 @@ class Lake:
         folder = self.staged(run)
 
         def land() -> Any:
-            return landing.land(self.catalog, self.root, staging.load(self.root, folder), definition)
+            return landing.land(self.catalog, self.root, staged_batches.load(self.root, folder), definition)
 
         try:
             self.expected(run)

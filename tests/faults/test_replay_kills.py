@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from pandera.pandas import Field
 
-from airflow_provider_phlo import landing, quarantine, staging
 from airflow_provider_phlo.iceberg import branches, merge
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.merge import MergePlan
-from airflow_provider_phlo.ingestion import StagingPlan, stage
-from airflow_provider_phlo.landing import TableDefinition
-from airflow_provider_phlo.quarantine import Selection
+from airflow_provider_phlo.ingestion import landing, quarantine, staged_batches
+from airflow_provider_phlo.ingestion.landing import TableDefinition
+from airflow_provider_phlo.ingestion.quarantine import Selection
+from airflow_provider_phlo.ingestion.staging import StagingPlan, stage
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import model_columns
 from tests.faults.killing import Wrapper, die_after, dying_after, dying_before, exit_code, length_of
@@ -55,7 +55,7 @@ def ingest(home: Path, token: str, source: Any, schema: type[PhloSchema], **valu
         **values,
     )
     assert batch is not None
-    landed = landing.land(catalog, root, staging.load(root, batch.folder), APPEND)
+    landed = landing.land(catalog, root, staged_batches.load(root, batch.folder), APPEND)
     assert landed is not None
     landing.publish(catalog, root, landed, APPEND, lambda branch: None)
 
@@ -75,7 +75,7 @@ def replay(home: Path, token: str) -> None:
 POINTS: dict[str, tuple[Any, str, Wrapper, int]] = {
     "claim written, not published": (merge, "commit_files", dying_after, 1),
     "claimed": (branches, "publish", dying_after, 1),
-    "staged": (staging.BatchWriter, "finish", dying_after, 1),
+    "staged": (staged_batches.BatchWriter, "finish", dying_after, 1),
     "merged on the branch": (merge, "commit_files", dying_after, 2),
     "what failed again is released": (branches, "publish", dying_after, 2),
     "before publication": (branches, "publish", dying_before, 3),

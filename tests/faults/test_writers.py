@@ -15,12 +15,12 @@ import pytest
 from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.table import Table
 
-from airflow_provider_phlo import landing, staging
 from airflow_provider_phlo.exceptions import TransientError
 from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg import duckdb as duckdb_views
 from airflow_provider_phlo.iceberg.merge import MergePlan
-from airflow_provider_phlo.landing import TableDefinition
+from airflow_provider_phlo.ingestion import landing, staged_batches
+from airflow_provider_phlo.ingestion.landing import TableDefinition
 from tests.faults.killing import PROCESSES, CatalogSettings
 from tests.faults.sizes import size
 
@@ -54,12 +54,12 @@ def land_and_publish(root: Path, settings: CatalogSettings, token: str) -> None:
     strategy = strategy_of(token)
     day = OTHER_DAY if strategy == "replace" else DAY
     rows = batch(token, strategy)
-    writer = staging.BatchWriter(root, TABLE, day, token)
+    writer = staged_batches.BatchWriter(root, TABLE, day, token)
     columns = {"k": list(rows), "v": list(rows.values())}
     days = pa.repeat(pa.scalar(day), len(rows)).cast(pa.date32())
     writer.write(pa.table({**columns, "_phlo_partition_date": days}))
     staged = writer.finish(
-        staging.StagedBatch(
+        staged_batches.StagedBatch(
             TABLE, token, day, token, writer.attempt, tuple(writer.files), read=len(rows), rows=len(rows)
         )
     )

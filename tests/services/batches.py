@@ -16,7 +16,7 @@ from airflow_provider_phlo.iceberg import tables
 from airflow_provider_phlo.iceberg.duckdb import connect
 from airflow_provider_phlo.iceberg.merge import MergePlan, MergeResult
 from airflow_provider_phlo.iceberg.publication import Publication, run_branch
-from airflow_provider_phlo.landing import Engine
+from airflow_provider_phlo.ingestion.landing import Engine
 from airflow_provider_phlo.schemas.iceberg import METADATA_COLUMNS, METADATA_FIELDS, arrow_to_iceberg
 
 DAY = "2024-01-15"

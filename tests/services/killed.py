@@ -7,11 +7,11 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from airflow_provider_phlo import landing
 from airflow_provider_phlo.hooks.dlt import DltHook
 from airflow_provider_phlo.iceberg import merge, nessie, publication
 from airflow_provider_phlo.iceberg.merge import MergePlan
-from airflow_provider_phlo.landing import LandedTable
+from airflow_provider_phlo.ingestion import landing
+from airflow_provider_phlo.ingestion.landing import LandedTable
 from tests.services.stores import Store
 
 # the module or class, its function, and which call of it is the last thing that the process does

@@ -12,13 +12,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from airflow_provider_phlo import landing, staging
 from airflow_provider_phlo.hooks.dlt import DltHook
 from airflow_provider_phlo.hooks.iceberg import PhloIcebergHook
 from airflow_provider_phlo.iceberg.duckdb import connect
 from airflow_provider_phlo.iceberg.merge import MergePlan
-from airflow_provider_phlo.ingestion import StagingPlan
-from airflow_provider_phlo.landing import TableDefinition
+from airflow_provider_phlo.ingestion import landing, staged_batches
+from airflow_provider_phlo.ingestion.landing import TableDefinition
+from airflow_provider_phlo.ingestion.staging import StagingPlan
 from airflow_provider_phlo.quality import QualityCheck, raise_for_failures
 from airflow_provider_phlo.quality.scan import run_checks
 from airflow_provider_phlo.services.postgres import PostgresServer
@@ -58,7 +58,7 @@ class Store:
 
     def stage(
         self, token: str, records: Sequence[Mapping[str, Any]], definition: TableDefinition, day: str = DAY
-    ) -> staging.StagedBatch:
+    ) -> staged_batches.StagedBatch:
         plan = StagingPlan(
             definition.table, key=definition.plan.key, declared=definition.declared, strict=False, identity=()
         )
@@ -66,9 +66,9 @@ class Store:
         assert batch is not None
         return batch
 
-    def land(self, batch: staging.StagedBatch, definition: TableDefinition) -> dict[str, Any]:
+    def land(self, batch: staged_batches.StagedBatch, definition: TableDefinition) -> dict[str, Any]:
         root = DltHook().staging_root
-        landed = landing.land(self.catalog, root, staging.load(root, batch.folder), definition)
+        landed = landing.land(self.catalog, root, staged_batches.load(root, batch.folder), definition)
         assert landed is not None
         return landed
 

@@ -13,13 +13,13 @@ import pytest
 import requests
 from airflow.sdk import DAG
 
-from airflow_provider_phlo import landing
 from airflow_provider_phlo.exceptions import ConfigurationError, QualityCheckError, TransientError
 from airflow_provider_phlo.hooks.dlt import DltHook
 from airflow_provider_phlo.iceberg import branches, merge, nessie, overwrite, publication
 from airflow_provider_phlo.iceberg.catalog import ensure_namespace
 from airflow_provider_phlo.iceberg.merge import MergePlan
-from airflow_provider_phlo.landing import LandedTable
+from airflow_provider_phlo.ingestion import landing
+from airflow_provider_phlo.ingestion.landing import LandedTable
 from airflow_provider_phlo.operators.ingest import IngestOperator
 from airflow_provider_phlo.operators.merge import MergeOperator, PublishTogetherOperator
 from airflow_provider_phlo.operators.quality import QualityCheckOperator
@@ -30,7 +30,9 @@ from tests.services.nessie import NessieServer
 from tests.services.stores import Store
 
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.services.stores", "airflow_provider_phlo.landing", "pyiceberg.catalog.rest"])
+PROCESSES.set_forkserver_preload(
+    ["tests.services.stores", "airflow_provider_phlo.ingestion.landing", "pyiceberg.catalog.rest"]
+)
 ONE, TWO = [{"k": 1, "v": 1.0}], [{"k": 2, "v": 2.0}]
 
 

@@ -22,15 +22,17 @@ from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.iceberg.overwrite import drop_columns, overwrite_if_changed
 from airflow_provider_phlo.iceberg.partitions import has_partition
 from airflow_provider_phlo.iceberg.publication import Publication, run_branch
+from airflow_provider_phlo.ingestion.quarantine import quarantine_table
+from airflow_provider_phlo.ingestion.staged_batches import BatchWriter, remove_expired
 from airflow_provider_phlo.quality import RangeCheck
-from airflow_provider_phlo.quarantine import quarantine_table
 from airflow_provider_phlo.schemas import PhloSchema
-from airflow_provider_phlo.staging import BatchWriter, remove_expired
 from tests.services.stores import DAY, Store
 
 # children are forked from a process that has imported the libraries and has no threads
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.services.stores", "airflow_provider_phlo.landing", "pyiceberg.catalog.sql"])
+PROCESSES.set_forkserver_preload(
+    ["tests.services.stores", "airflow_provider_phlo.ingestion.landing", "pyiceberg.catalog.sql"]
+)
 APPEND = MergePlan("append", deduplication=False)
 REPLACE = MergePlan("replace", key=("k",))
 

@@ -15,13 +15,13 @@ import pyarrow as pa
 import pytest
 from trino import exceptions as trino_errors
 
-from airflow_provider_phlo import landing, staging
 from airflow_provider_phlo.exceptions import CommitConflictError
 from airflow_provider_phlo.iceberg import branches, staged_merge, trino
 from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.iceberg.staged_merge import Claim, StagedMerge
 from airflow_provider_phlo.iceberg.trino import TrinoEngine
-from airflow_provider_phlo.landing import EMBEDDED, TableDefinition
+from airflow_provider_phlo.ingestion import landing, staged_batches
+from airflow_provider_phlo.ingestion.landing import EMBEDDED, TableDefinition
 from tests.faults.killing import PROCESSES, die, dying_after, dying_before
 from tests.services.batches import DAY, batch, content, create, publish
 from tests.services.trino import Trino
@@ -62,12 +62,12 @@ OFTEN = ("staged", "claimed, the MERGE has not begun", "committed, no mark", "ma
 def run(server: Trino, name: str, root: Path, token: str, rows: list[dict[str, Any]], plan: MergePlan) -> Any:
     """Do what the merge and publish tasks of one run do."""
     catalog, engine = server.catalog(), TrinoEngine(server.connect)
-    staged = staging.find(root, name, DAY, token)
+    staged = staged_batches.find(root, name, DAY, token)
     if staged is None:
-        writer = staging.BatchWriter(root, name, DAY, token)
+        writer = staged_batches.BatchWriter(root, name, DAY, token)
         writer.write(batch(rows, TYPES))
         staged = writer.finish(
-            staging.StagedBatch(
+            staged_batches.StagedBatch(
                 name,
                 token,
                 DAY,

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from airflow.sdk import Param, dag, get_current_context
 
-from airflow_provider_phlo import landing, phlo_ingestion, staging
+from airflow_provider_phlo import phlo_ingestion
 from airflow_provider_phlo.dbt import phlo_dbt_task_group, plugin
 from airflow_provider_phlo.iceberg import branches, commits, merge
+from airflow_provider_phlo.ingestion import landing, staged_batches
 from airflow_provider_phlo.operators.publish import PublishOperator
 from airflow_provider_phlo.publishing import postgres
 from airflow_provider_phlo.quality import NullCheck
@@ -47,7 +48,7 @@ def dying(owner: object, name: str, step: str) -> None:
     setattr(owner, name, wrapper)
 
 
-dying(staging.BatchWriter, "finish", "staged")
+dying(staged_batches.BatchWriter, "finish", "staged")
 dying(merge, "commit_files", "commit")
 dying(landing.branches, "publish", "publish")
 dying(plugin, "overwrite_if_changed", "model")

@@ -14,7 +14,7 @@ from airflow_provider_phlo.iceberg.catalog import embedded_properties, ensure_na
 
 # children are forked from a process that has imported the libraries and has no threads
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["airflow_provider_phlo.landing", "pyiceberg.catalog.sql", "pytest"])
+PROCESSES.set_forkserver_preload(["airflow_provider_phlo.ingestion.landing", "pyiceberg.catalog.sql", "pytest"])
 
 
 def test_the_embedded_catalog_needs_only_a_folder(tmp_path: Path) -> None:

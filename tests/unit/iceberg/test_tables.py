@@ -19,7 +19,7 @@ from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
 TABLE = "raw.t"
 # children are forked from a process that has imported the libraries and has no threads
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["airflow_provider_phlo.landing", "pyiceberg.catalog.sql", "pytest"])
+PROCESSES.set_forkserver_preload(["airflow_provider_phlo.ingestion.landing", "pyiceberg.catalog.sql", "pytest"])
 COLUMNS = pa.schema([("k", pa.int64()), ("name", pa.string()), ("at", pa.timestamp("us", "UTC")), ("day", pa.date32())])
 
 

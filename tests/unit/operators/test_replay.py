@@ -6,7 +6,8 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 from pandera.pandas import Field
 
-from airflow_provider_phlo import phlo_ingestion, quarantine
+from airflow_provider_phlo import phlo_ingestion
+from airflow_provider_phlo.ingestion import quarantine
 from airflow_provider_phlo.operators.ingest import IngestOperator
 from airflow_provider_phlo.operators.merge import MergeOperator
 from airflow_provider_phlo.quality import RangeCheck

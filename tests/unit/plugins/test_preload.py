@@ -48,7 +48,9 @@ def test_the_plugin_listens():
 
 def test_the_scheduler_gets_what_tasks_need(start, imported):
     start("scheduler --skip-serve-logs")
-    assert {"airflow_provider_phlo.ingestion", "pyiceberg.catalog.sql", "pandera.pandas", "duckdb"} <= set(imported)
+    assert {"airflow_provider_phlo.ingestion.staging", "pyiceberg.catalog.sql", "pandera.pandas", "duckdb"} <= set(
+        imported
+    )
     assert imported == [*preload.PARSE_MODULES, *preload.TASK_MODULES, "what Dag files do first", "dbt"]
 
 

@@ -22,11 +22,10 @@ from pandera.pandas import Field
 from typing_extensions import TypedDict
 
 from airflow_provider_phlo.exceptions import SchemaError
-from airflow_provider_phlo.records import Malformed
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import DECIMAL, TIMESTAMP, model_columns
 from airflow_provider_phlo.schemas.conform import common_type, conform, recast
-from airflow_provider_phlo.schemas.names import Failure
+from airflow_provider_phlo.schemas.names import Failure, Malformed
 
 UTC = datetime.UTC
 normalize = dlt.Schema("test").naming.normalize_identifier

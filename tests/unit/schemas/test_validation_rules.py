@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 from pandera.pandas import Field
 from typing_extensions import TypedDict
 
-from airflow_provider_phlo import staging
-from airflow_provider_phlo.extraction import chunks
-from airflow_provider_phlo.ingestion import StagingPlan, stage
+from airflow_provider_phlo.ingestion import staged_batches
+from airflow_provider_phlo.ingestion.extraction import chunks
+from airflow_provider_phlo.ingestion.staging import StagingPlan, stage
 from airflow_provider_phlo.row_hash import is_deep
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import ModelColumns, model_columns
@@ -209,8 +209,8 @@ def whole_outcome(source: Any, folder: Path) -> tuple[Any, ...]:
         pipelines_dir=folder / "dlt",
     )
     assert batch is not None
-    rejected = staging.read_rejected(folder / "staging", batch).to_pylist()
-    good = staging.read_rows(folder / "staging", batch)
+    rejected = staged_batches.read_rejected(folder / "staging", batch).to_pylist()
+    good = staged_batches.read_rows(folder / "staging", batch)
     names = sorted({*good.column_names} - {*METADATA_COLUMNS} | {"_phlo_row_hash"} & {*good.column_names})
     return (
         [(row["source_position"], sorted(row["reason"].split("; "))) for row in rejected],

@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_phlo.records import Malformed, raw_text, read_raw, record_of
+from airflow_provider_phlo.ingestion.records import raw_text, read_raw, record_of
+from airflow_provider_phlo.schemas.names import Malformed
 
 UTC = datetime.UTC
 SCALARS = st.one_of(

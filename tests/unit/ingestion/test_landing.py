@@ -15,7 +15,6 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.schema import Schema
 from pyiceberg.types import LongType, NestedField, StringType
 
-from airflow_provider_phlo import landing, staging
 from airflow_provider_phlo.exceptions import (
     CommitConflictError,
     ConfigurationError,
@@ -26,9 +25,10 @@ from airflow_provider_phlo.iceberg import branches, commits
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.declared import declared_columns
 from airflow_provider_phlo.iceberg.merge import MergePlan
-from airflow_provider_phlo.ingestion import QUARANTINE_SCHEMA, StagingPlan, stage
-from airflow_provider_phlo.landing import TableDefinition
-from airflow_provider_phlo.quarantine import quarantine_table
+from airflow_provider_phlo.ingestion import landing, staged_batches
+from airflow_provider_phlo.ingestion.landing import TableDefinition
+from airflow_provider_phlo.ingestion.quarantine import quarantine_table
+from airflow_provider_phlo.ingestion.staging import QUARANTINE_SCHEMA, StagingPlan, stage
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import model_columns
 
@@ -38,8 +38,8 @@ DAY = "2024-01-15"
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(
     [
-        "airflow_provider_phlo.ingestion",
-        "airflow_provider_phlo.landing",
+        "airflow_provider_phlo.ingestion.staging",
+        "airflow_provider_phlo.ingestion.landing",
         "pyiceberg.catalog.sql",
         "pytest",
         "hypothesis",
@@ -72,7 +72,7 @@ class House:
         definition: TableDefinition = MERGE,
         day: str = DAY,
         state: str = "",
-    ) -> staging.StagedBatch:
+    ) -> staged_batches.StagedBatch:
         plan = StagingPlan(
             definition.table,
             key=definition.plan.key,
@@ -92,12 +92,12 @@ class House:
         assert batch is not None
         if state:
             folder = self.root / batch.folder
-            batch = staging.StagedBatch(**{**batch.__dict__, "state": state})
-            (folder / staging.MANIFEST).unlink()
-            staging.BatchWriter(self.root, batch.table, day, token).finish(batch)
+            batch = staged_batches.StagedBatch(**{**batch.__dict__, "state": state})
+            (folder / staged_batches.MANIFEST).unlink()
+            staged_batches.BatchWriter(self.root, batch.table, day, token).finish(batch)
         return batch
 
-    def land(self, batch: staging.StagedBatch, definition: TableDefinition = MERGE) -> dict[str, Any]:
+    def land(self, batch: staged_batches.StagedBatch, definition: TableDefinition = MERGE) -> dict[str, Any]:
         landed = landing.land(self.catalog, self.root, batch, definition)
         assert landed is not None
         return landed
@@ -156,7 +156,7 @@ def test_retries_of_a_published_run_return_its_first_result(house: House) -> Non
     location = house.catalog.load_table(TABLE).metadata_location
     assert house.land(batch, APPEND) == first
     assert house.publish(landed, APPEND, pytest.fail) == first
-    staging.remove(house.root / batch.folder)
+    staged_batches.remove(house.root / batch.folder)
     assert house.publish(landed, APPEND, pytest.fail) == first
     assert house.catalog.load_table(TABLE).metadata_location == location
     assert house.rows() == [(1, 1.0), (2, 2.0)]

@@ -30,8 +30,8 @@ from airflow_provider_phlo.exceptions import (
     SourceRejectedError,
     SourceUnavailableError,
 )
-from airflow_provider_phlo.extraction import chunks, plain_errors
-from airflow_provider_phlo.records import Malformed
+from airflow_provider_phlo.ingestion.extraction import chunks, plain_errors
+from airflow_provider_phlo.schemas.names import Malformed
 
 ROWS = [{"id": number, "name": f"n{number}"} for number in range(7)]
 TABLE = pa.Table.from_pylist(ROWS)
@@ -198,8 +198,8 @@ def test_lines_of_json_are_records() -> None:
 
 
 def test_records_of_megabytes_make_small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_phlo.extraction.CHUNK_BYTES", 1000)
-    monkeypatch.setattr("airflow_provider_phlo.extraction.PIECE", 1)
+    monkeypatch.setattr("airflow_provider_phlo.ingestion.extraction.CHUNK_BYTES", 1000)
+    monkeypatch.setattr("airflow_provider_phlo.ingestion.extraction.PIECE", 1)
     rows = [{"x": "a" * 400}, {"x": {"y": "a" * 400}}, {"x": ["a" * 400]}, {"x": 1}, {"x": 2}]
     assert [len(chunk) for chunk in chunks(iter(rows), "raw.t", 50)] == [2, 3]
     lines = [b"a" * 600] * 5

@@ -26,15 +26,15 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, EqualTo, In, IsNull
 from pyiceberg.table import Table
 
-from airflow_provider_phlo import staging
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError, TransientError
 from airflow_provider_phlo.iceberg import branches, staged_merge, tables
 from airflow_provider_phlo.iceberg.commits import until_done
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
 from airflow_provider_phlo.iceberg.publication import Publication, run_branch
 from airflow_provider_phlo.iceberg.staged_merge import Claim
-from airflow_provider_phlo.records import Origin, replayed
-from airflow_provider_phlo.rejects import HASH, QUARANTINE_SCHEMA
+from airflow_provider_phlo.ingestion import staged_batches
+from airflow_provider_phlo.ingestion.records import Origin, replayed
+from airflow_provider_phlo.ingestion.rejects import HASH, QUARANTINE_SCHEMA
 from airflow_provider_phlo.schemas.columns import TIMESTAMP
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
 
@@ -85,18 +85,18 @@ class Selection:
 # --- a run sets records aside
 
 
-def add(catalog: Catalog, root: Any, batch: staging.StagedBatch) -> None:
+def add(catalog: Catalog, root: Any, batch: staged_batches.StagedBatch) -> None:
     """Publish the rejected rows of ``batch`` at once: they are there to be looked at, whatever becomes of the run."""
     if not batch.rejected_files:
         return
-    rows = staging.StagedRows(root, batch, batch.rejected_files)
+    rows = staged_batches.StagedRows(root, batch, batch.rejected_files)
     if batch.replay:
         _release(catalog, batch, rows)
         return
     _change(catalog, batch.table, batch.token, lambda table: rows)
 
 
-def _release(catalog: Catalog, batch: staging.StagedBatch, rejected: Iterable[pa.Table]) -> None:
+def _release(catalog: Catalog, batch: staged_batches.StagedBatch, rejected: Iterable[pa.Table]) -> None:
     """Give records that failed again back, with their new reason."""
     names = ["quarantine_id", "reason", "column_name", "check_name"]
     reasons = pa.concat_tables(part.select(names) for part in rejected)

@@ -20,7 +20,6 @@ from dlt.common.json import json as dlt_json
 from dlt.common.pipeline import TPipelineState
 from dlt.extract import DltResource, DltSource
 
-from airflow_provider_phlo import staging
 from airflow_provider_phlo.exceptions import (
     ConfigurationError,
     PhloError,
@@ -28,8 +27,10 @@ from airflow_provider_phlo.exceptions import (
     SourceRejectedError,
     SourceUnavailableError,
 )
-from airflow_provider_phlo.records import Malformed, record_of
+from airflow_provider_phlo.ingestion import staged_batches
+from airflow_provider_phlo.ingestion.records import record_of
 from airflow_provider_phlo.row_hash import is_deep
+from airflow_provider_phlo.schemas.names import Malformed
 from airflow_provider_phlo.schemas.values import ARROW_ERRORS
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ def dlt_state(table: str, pipelines_dir: Path, state: str) -> Iterator[TPipeline
     :param state: the state as :func:`state_text` returned it; empty for none.
     """
     folder = pipelines_dir / uuid.uuid4().hex  # two attempts of one run may meet here
-    with staging.disk_errors(folder):
+    with staged_batches.disk_errors(folder):
         pipeline = dlt.pipeline(
             pipeline_name=table.replace(".", "__"), pipelines_dir=str(folder), dataset_name="staged"
         )
@@ -62,7 +63,7 @@ def dlt_state(table: str, pipelines_dir: Path, state: str) -> Iterator[TPipeline
                 yield managed
         finally:
             pipeline.deactivate()
-            staging.remove(folder)
+            staged_batches.remove(folder)
 
 
 def state_text(managed: TPipelineState) -> str:
@@ -116,7 +117,7 @@ def chunks(yielded: Any, table: str, size: int) -> Iterator[Chunk]:
 
     :param yielded: a dlt source or resource, an iterable of records, lines of JSON, pages of them, Arrow tables or data
         frames, or one of these. What stands in place of a record (a number, a broken line) is a
-        :class:`~airflow_provider_phlo.records.Malformed` one.
+        :class:`~airflow_provider_phlo.ingestion.records.Malformed` one.
     :param table: the table it is for; named in errors.
     :raises ConfigurationError: if it is something else.
     """

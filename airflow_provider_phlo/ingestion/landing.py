@@ -14,8 +14,6 @@ from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 
-from airflow_provider_phlo import quarantine, staging
-from airflow_provider_phlo.accounting import Accounting, require_equal
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg import branches, publication, tables
 from airflow_provider_phlo.iceberg.batch import Rows
@@ -24,6 +22,8 @@ from airflow_provider_phlo.iceberg.commits import until_done
 from airflow_provider_phlo.iceberg.declared import declare_columns
 from airflow_provider_phlo.iceberg.merge import MergePlan, MergeResult, merge
 from airflow_provider_phlo.iceberg.publication import Publication, RunBranch, run_branch
+from airflow_provider_phlo.ingestion import quarantine, staged_batches
+from airflow_provider_phlo.ingestion.accounting import Accounting, require_equal
 from airflow_provider_phlo.schemas.columns import ModelColumns
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg, pandera_to_iceberg
 
@@ -118,7 +118,7 @@ def table_types(table: Table | None) -> dict[str, pa.DataType]:
 def land(
     catalog: Catalog,
     root: Any,
-    batch: staging.StagedBatch,
+    batch: staged_batches.StagedBatch,
     definition: TableDefinition,
     engine: Engine = EMBEDDED,
 ) -> dict[str, Any] | None:
@@ -136,7 +136,7 @@ def land(
     published = _published(catalog, definition.table, batch.token)
     if published is not None:
         return published
-    rows = staging.StagedRows(root, batch)
+    rows = staged_batches.StagedRows(root, batch)
     described = definition.declared is not None or rows.schema.names or catalog.table_exists(definition.table)
     landed = _merged(catalog, batch, rows, definition, engine) if described else None
     quarantine.add(catalog, root, batch)
@@ -156,7 +156,11 @@ def _published(catalog: Catalog, identifier: str, token: str) -> dict[str, Any] 
 
 
 def _merged(
-    catalog: Catalog, batch: staging.StagedBatch, rows: staging.StagedRows, definition: TableDefinition, engine: Engine
+    catalog: Catalog,
+    batch: staged_batches.StagedBatch,
+    rows: staged_batches.StagedRows,
+    definition: TableDefinition,
+    engine: Engine,
 ) -> dict[str, Any]:
     run = run_branch(catalog, branches.branch_name(batch.token))
     counted = {name: getattr(batch, name) for name in ("read", "added", "dropped", "quarantined")}
@@ -192,7 +196,7 @@ def _merged(
 
 
 def _require_accounted(
-    catalog: Catalog, batch: staging.StagedBatch, rows: staging.StagedRows, landed: Mapping[str, Any]
+    catalog: Catalog, batch: staged_batches.StagedBatch, rows: staged_batches.StagedRows, landed: Mapping[str, Any]
 ) -> None:
     """
     Check that what was read is what was merged, set aside or dropped, by files and snapshot too.
@@ -213,7 +217,7 @@ def _require_accounted(
     log.info("%s %s: %s", batch.table, batch.partition_date, found)
 
 
-def _plan(definition: TableDefinition, batch: staging.StagedBatch, columns: pa.Schema) -> MergePlan:
+def _plan(definition: TableDefinition, batch: staged_batches.StagedBatch, columns: pa.Schema) -> MergePlan:
     """Return the plan, with the hint of a dlt resource where the author says nothing else and rows have the column."""
     plan = definition.plan
     if batch.hard_delete in columns.names and plan.strategy == "merge" and plan.hard_delete is None:
@@ -290,7 +294,7 @@ def publish(
         run.drop(definition.table)
         _settle(catalog, landed)
         return published
-    batch = staging.load(root, landed["folder"])
+    batch = staged_batches.load(root, landed["folder"])
     rounds = count()
 
     def attempt() -> dict[str, Any]:
@@ -309,7 +313,7 @@ def _settle(catalog: Catalog, landed: Mapping[str, Any]) -> None:
         quarantine.settle(catalog, landed["table"], landed["token"])
 
 
-def _advanced_state(catalog: Catalog, batch: staging.StagedBatch, definition: TableDefinition) -> dict[str, str]:
+def _advanced_state(catalog: Catalog, batch: staged_batches.StagedBatch, definition: TableDefinition) -> dict[str, str]:
     """
     Return dlt's state as the table is to keep it; nothing leaves the table's as it is.
 
@@ -356,7 +360,7 @@ def publish_together(catalog: Catalog, root: Any, landed: Sequence[LandedTable])
     :raises ConfigurationError: if the catalog cannot commit several tables at once.
     :raises CommitConflictError: if main moved in every round.
     """
-    batches = [staging.load(root, each.landed["folder"]) for each in landed]
+    batches = [staged_batches.load(root, each.landed["folder"]) for each in landed]
     rounds = count()
 
     def attempt() -> list[dict[str, Any]]:
@@ -384,7 +388,7 @@ def publish_together(catalog: Catalog, root: Any, landed: Sequence[LandedTable])
 
 
 def _publication(
-    catalog: Catalog, batch: staging.StagedBatch, definition: TableDefinition, result: Mapping[str, Any]
+    catalog: Catalog, batch: staged_batches.StagedBatch, definition: TableDefinition, result: Mapping[str, Any]
 ) -> Publication:
     state = _advanced_state(catalog, batch, definition)
     return Publication(definition.table, batch.token, result, state, expected_head=result["head"])
@@ -393,7 +397,7 @@ def _publication(
 def _rebased(
     catalog: Catalog,
     root: Any,
-    batch: staging.StagedBatch,
+    batch: staged_batches.StagedBatch,
     definition: TableDefinition,
     audit: Callable[[str], None],
     engine: Engine,
@@ -402,7 +406,7 @@ def _rebased(
     published = _published(catalog, definition.table, batch.token)
     if published is not None:
         return published
-    result = _merged(catalog, batch, staging.StagedRows(root, batch), definition, engine)
+    result = _merged(catalog, batch, staged_batches.StagedRows(root, batch), definition, engine)
     audit(result["branch"])
     return result
 

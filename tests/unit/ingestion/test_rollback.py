@@ -10,14 +10,14 @@ import dlt
 import pytest
 from pyiceberg.catalog import Catalog
 
-from airflow_provider_phlo import landing, staging
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg import branches, maintenance, rollback
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.iceberg.tables import find_table
-from airflow_provider_phlo.ingestion import StagingPlan, stage
-from airflow_provider_phlo.landing import TableDefinition
+from airflow_provider_phlo.ingestion import landing, staged_batches
+from airflow_provider_phlo.ingestion.landing import TableDefinition
+from airflow_provider_phlo.ingestion.staging import StagingPlan, stage
 
 TABLE = "raw.n"
 DEFINITION = TableDefinition(TABLE, MergePlan(key=("n",)))
@@ -47,7 +47,7 @@ class Pipeline:
             state=landing.table_state(find_table(self.catalog, TABLE)),
         )
         assert batch is not None
-        landed = landing.land(self.catalog, self.root, staging.load(self.root, batch.folder), self.definition)
+        landed = landing.land(self.catalog, self.root, staged_batches.load(self.root, batch.folder), self.definition)
         assert landed is not None
         return landed
 

@@ -15,14 +15,14 @@ import pytest
 from pandera.pandas import Field
 from pyiceberg.catalog import Catalog
 
-from airflow_provider_phlo import landing, quarantine, staging
 from airflow_provider_phlo.exceptions import ConfigurationError, QualityCheckError, ValidationError
 from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.merge import MergePlan
-from airflow_provider_phlo.ingestion import StagingPlan, stage
-from airflow_provider_phlo.landing import TableDefinition
-from airflow_provider_phlo.quarantine import Selection
+from airflow_provider_phlo.ingestion import landing, quarantine, staged_batches
+from airflow_provider_phlo.ingestion.landing import TableDefinition
+from airflow_provider_phlo.ingestion.quarantine import Selection
+from airflow_provider_phlo.ingestion.staging import StagingPlan, stage
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import model_columns
 
@@ -58,7 +58,7 @@ class House:
 
     def stage(
         self, token: str, source: Any, definition: TableDefinition, declared: Any = None, **values: Any
-    ) -> staging.StagedBatch:
+    ) -> staged_batches.StagedBatch:
         options = {name: values.pop(name) for name in ("transforms", "strict") if name in values}
         options = {"strict": False, **options}
         plan = StagingPlan(
@@ -82,7 +82,9 @@ class House:
         assert batch is not None
         return batch
 
-    def finish(self, batch: staging.StagedBatch, definition: TableDefinition, audit: Any = None) -> dict[str, Any]:
+    def finish(
+        self, batch: staged_batches.StagedBatch, definition: TableDefinition, audit: Any = None
+    ) -> dict[str, Any]:
         landed = landing.land(self.catalog, self.root, batch, definition)
         assert landed is not None
         return landing.publish(self.catalog, self.root, landed, definition, audit or (lambda branch: None))
@@ -93,7 +95,7 @@ class House:
 
     def staged_replay(
         self, token: str, definition: TableDefinition = MERGE, selection: Selection = ALL, **values: Any
-    ) -> staging.StagedBatch:
+    ) -> staged_batches.StagedBatch:
         quarantine.claim(self.catalog, TABLE, selection, token, f"run {token}")
         return self.stage(
             token,

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from airflow_provider_phlo.extraction import Chunk
-from airflow_provider_phlo.records import Origin, raw_text
+from airflow_provider_phlo.ingestion.extraction import Chunk
+from airflow_provider_phlo.ingestion.records import Origin, raw_text
 from airflow_provider_phlo.schemas.columns import TIMESTAMP
 from airflow_provider_phlo.schemas.names import Failure
 

@@ -22,9 +22,9 @@ import pyarrow.compute as pc
 import pytest
 from pandera.pandas import Field
 
-from airflow_provider_phlo import staging
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError, TransientError, ValidationError
-from airflow_provider_phlo.ingestion import StagingPlan, stage
+from airflow_provider_phlo.ingestion import staged_batches
+from airflow_provider_phlo.ingestion.staging import StagingPlan, stage
 from airflow_provider_phlo.row_hash import row_hashes
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import model_columns
@@ -75,12 +75,12 @@ class Stage:
             **values,
         )
 
-    def rows(self, batch: staging.StagedBatch) -> list[dict[str, Any]]:
-        found = staging.read_rows(self.root, batch)
+    def rows(self, batch: staged_batches.StagedBatch) -> list[dict[str, Any]]:
+        found = staged_batches.read_rows(self.root, batch)
         return found.select([name for name in found.column_names if name not in METADATA_COLUMNS]).to_pylist()
 
-    def rejected(self, batch: staging.StagedBatch) -> list[dict[str, Any]]:
-        return staging.read_rejected(self.root, batch).to_pylist()
+    def rejected(self, batch: staged_batches.StagedBatch) -> list[dict[str, Any]]:
+        return staged_batches.read_rejected(self.root, batch).to_pylist()
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def run(tmp_path: Path) -> Stage:
 def test_rows_and_metadata(run: Stage) -> None:
     before = datetime.datetime.now(datetime.UTC)
     batch = run(readings(3))
-    table = staging.read_rows(run.root, batch)
+    table = staged_batches.read_rows(run.root, batch)
     assert (batch.read, batch.rows, batch.quarantined, batch.state) == (3, 3, 0, "")
     assert table.column_names == ["_id", "sgv", "date_string", *METADATA_COLUMNS]
     assert len(set(table["_dlt_load_id"].to_pylist())) == 1
@@ -110,12 +110,12 @@ def test_rows_and_metadata(run: Stage) -> None:
 
 def test_without_metadata_columns(run: Stage) -> None:
     batch = run(readings(2), plan(metadata_columns=False))
-    assert staging.read_rows(run.root, batch).column_names == ["_id", "sgv", "date_string"]
+    assert staged_batches.read_rows(run.root, batch).column_names == ["_id", "sgv", "date_string"]
 
 
 def test_metadata_of_another_load_is_replaced(run: Stage) -> None:
     batch = run(readings(1, _dlt_id="theirs", _dlt_load_id="theirs"))
-    assert staging.read_rows(run.root, batch)["_dlt_id"].to_pylist() != ["theirs"]
+    assert staged_batches.read_rows(run.root, batch)["_dlt_id"].to_pylist() != ["theirs"]
     assert run.rows(batch)[0].keys() == {"_id", "sgv", "date_string"}
 
 
@@ -127,7 +127,7 @@ def test_none_is_no_batch(run: Stage) -> None:
 def test_no_rows_are_a_batch(run: Stage) -> None:
     batch = run([])
     assert (batch.read, batch.rows, batch.files) == (0, 0, ())
-    assert staging.find(run.root, PLAN.table, DAY, "t") == batch
+    assert staged_batches.find(run.root, PLAN.table, DAY, "t") == batch
 
 
 def test_without_a_schema(run: Stage) -> None:
@@ -146,7 +146,7 @@ def test_chunk_sizes_change_nothing(run: Stage, size: int) -> None:
     assert len(batch.files) == -(-7 // size)
     whole = run(records, token="whole")
     assert run.rows(batch) == run.rows(whole)
-    first, second = (staging.read_rows(run.root, each)["_phlo_row_hash"] for each in (batch, whole))
+    first, second = (staged_batches.read_rows(run.root, each)["_phlo_row_hash"] for each in (batch, whole))
     assert first.to_pylist() == second.to_pylist()
 
 
@@ -158,15 +158,15 @@ def test_chunk_sizes_change_nothing(run: Stage, size: int) -> None:
 def test_rows_hash_the_same_however_their_chunks_were_typed(run: Stage, values: list[Any]) -> None:
     records = [{"id": number, "x": value} for number, value in enumerate(values)]
     things = StagingPlan("raw.things", key=("id",))
-    whole = staging.read_rows(run.root, run(records, things, token="whole"))
+    whole = staged_batches.read_rows(run.root, run(records, things, token="whole"))
     one_by_one = StagingPlan("raw.things", key=("id",), batch_rows=1)
-    apart = staging.read_rows(run.root, run(records, one_by_one, token="apart"))
+    apart = staged_batches.read_rows(run.root, run(records, one_by_one, token="apart"))
     for name in ("id", "x", "_phlo_row_hash"):
         assert apart[name].type == whole[name].type
         assert apart[name].to_pylist() == whole[name].to_pylist()
     known = dict(zip(whole.column_names, whole.schema.types, strict=True))
     later = StagingPlan("raw.things", key=("id",), batch_rows=1, known_types=known)
-    again = staging.read_rows(run.root, run(records, later, token="again"))
+    again = staged_batches.read_rows(run.root, run(records, later, token="again"))
     assert again["_phlo_row_hash"].to_pylist() == whole["_phlo_row_hash"].to_pylist()
 
 
@@ -224,7 +224,7 @@ def test_strict_names_column_check_count_and_positions_and_stages_nothing(run: S
     assert positions == {"_id": [2], "sgv": [1, 3, 6], "date_string": [4]}
     assert "raw.readings: 5 row(s) break the validation schema, nothing is merged." in str(caught.value)
     assert not re.search(r"5000|high|yesterday", str(caught.value))
-    assert staging.find(run.root, PLAN.table, DAY, "t") is None
+    assert staged_batches.find(run.root, PLAN.table, DAY, "t") is None
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 50])
@@ -357,7 +357,7 @@ def test_what_the_merge_makes_one_is_unique(run: Stage) -> None:
 def test_values_that_two_keys_share(run: Stage) -> None:
     with pytest.raises(ValidationError, match=r"'code': check unique fails for 3 row\(s\), at positions 0, 2, 4"):
         run(coded((1, "a"), (2, "b"), (3, "a"), (4, "c"), (3, "a")), CODED)
-    assert staging.find(run.root, "raw.coded", DAY, "t") is None
+    assert staged_batches.find(run.root, "raw.coded", DAY, "t") is None
 
 
 def test_values_that_two_keys_share_are_set_aside(run: Stage) -> None:
@@ -555,7 +555,7 @@ def test_a_failed_refresh_leaves_the_batch_that_was_there(run: Stage) -> None:
     run(readings(2))
     with pytest.raises(ValidationError):
         run(BAD, refresh=True)
-    found = staging.find(run.root, PLAN.table, DAY, "t")
+    found = staged_batches.find(run.root, PLAN.table, DAY, "t")
     assert found is not None
     assert len(run.rows(found)) == 2
 
@@ -567,11 +567,11 @@ def test_an_attempt_that_dies_half_way_is_not_seen(run: Stage) -> None:
 
     with pytest.raises(TransientError, match="connection lost"):
         run(dlt.resource(dying, name="r"), plan(batch_rows=2))
-    assert staging.find(run.root, PLAN.table, DAY, "t") is None
+    assert staged_batches.find(run.root, PLAN.table, DAY, "t") is None
     assert run(readings(4)).rows == 4
 
 
-def _attempt(folder: Path) -> staging.StagedBatch:
+def _attempt(folder: Path) -> staged_batches.StagedBatch:
     batch = stage(
         counter,
         StagingPlan("raw.n", key=("n",)),
@@ -591,7 +591,7 @@ def test_two_attempts_at_once(tmp_path: Path) -> None:
         attempts = list(pool.map(_attempt, [tmp_path] * 8))
     assert {batch.rows for batch in attempts} == {4}
     assert len({batch.attempt for batch in attempts}) == 8
-    assert staging.find(tmp_path / "staging", "raw.n", DAY, "t") in attempts
+    assert staged_batches.find(tmp_path / "staging", "raw.n", DAY, "t") in attempts
     assert not list((tmp_path / "dlt").iterdir())
 
 
@@ -693,7 +693,7 @@ def test_a_full_disk(run: Stage) -> None:
         records = [{"_id": f"{number:040d}{hash(number * 7.3):x}", "sgv": 5} for number in range(20_000)]
         with pytest.raises(TransientError, match="No space left while staging"):
             run(records)
-        assert staging.find(run.root, PLAN.table, DAY, "t") is None
+        assert staged_batches.find(run.root, PLAN.table, DAY, "t") is None
         assert run(readings(3)).rows == 3
     finally:
         subprocess.run(["umount", run.root], check=True)

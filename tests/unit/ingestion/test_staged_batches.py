@@ -19,15 +19,15 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from airflow_provider_phlo import staging
 from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
+from airflow_provider_phlo.ingestion import staged_batches
 
 TABLE, DAY, TOKEN = "raw.readings", "2024-01-15", "abc123"
 ROWS = pa.table({"id": [1, 2, 3], "name": ["a", None, "c"]})
 
 
-def batch(writer: staging.BatchWriter, **values: Any) -> staging.StagedBatch:
-    return staging.StagedBatch(
+def batch(writer: staged_batches.BatchWriter, **values: Any) -> staged_batches.StagedBatch:
+    return staged_batches.StagedBatch(
         table=TABLE,
         token=TOKEN,
         partition_date=DAY,
@@ -39,46 +39,46 @@ def batch(writer: staging.BatchWriter, **values: Any) -> staging.StagedBatch:
     )
 
 
-def staged(root: Path, rows: pa.Table = ROWS, **values: Any) -> staging.StagedBatch:
-    writer = staging.BatchWriter(root, TABLE, DAY, TOKEN)
+def staged(root: Path, rows: pa.Table = ROWS, **values: Any) -> staged_batches.StagedBatch:
+    writer = staged_batches.BatchWriter(root, TABLE, DAY, TOKEN)
     writer.write(rows)
     return writer.finish(batch(writer, read=len(rows), rows=len(rows), **values))
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
-    writer = staging.BatchWriter(tmp_path, TABLE, DAY, TOKEN)
+    writer = staged_batches.BatchWriter(tmp_path, TABLE, DAY, TOKEN)
     writer.write(ROWS)
     writer.write(ROWS.slice(1))
     writer.reject(pa.table({"record": ["{}"]}))
-    assert staging.find(tmp_path, TABLE, DAY, TOKEN) is None
+    assert staged_batches.find(tmp_path, TABLE, DAY, TOKEN) is None
     finished = writer.finish(batch(writer, read=6, rows=5, quarantined=1, state="{}"))
-    assert staging.find(tmp_path, TABLE, DAY, TOKEN) == finished
-    assert staging.load(tmp_path, finished.folder) == finished
-    assert staging.read_rows(tmp_path, finished).to_pydict() == {
+    assert staged_batches.find(tmp_path, TABLE, DAY, TOKEN) == finished
+    assert staged_batches.load(tmp_path, finished.folder) == finished
+    assert staged_batches.read_rows(tmp_path, finished).to_pydict() == {
         "id": [1, 2, 3, 2, 3],
         "name": ["a", None, "c", None, "c"],
     }
-    assert staging.read_rejected(tmp_path, finished).to_pydict() == {"record": ["{}"]}
+    assert staged_batches.read_rejected(tmp_path, finished).to_pydict() == {"record": ["{}"]}
     assert json.dumps(finished.folder) == '"raw.readings/2024-01-15/abc123"'
 
 
 def test_a_batch_without_rows(tmp_path: Path) -> None:
-    writer = staging.BatchWriter(tmp_path, TABLE, DAY, TOKEN)
+    writer = staged_batches.BatchWriter(tmp_path, TABLE, DAY, TOKEN)
     finished = writer.finish(batch(writer))
-    assert staging.find(tmp_path, TABLE, DAY, TOKEN) == finished
-    assert staging.read_rows(tmp_path, finished).num_columns == 0
+    assert staged_batches.find(tmp_path, TABLE, DAY, TOKEN) == finished
+    assert staged_batches.read_rows(tmp_path, finished).num_columns == 0
 
 
 def test_files_with_different_columns_and_types(tmp_path: Path) -> None:
-    writer = staging.BatchWriter(tmp_path, TABLE, DAY, TOKEN)
+    writer = staged_batches.BatchWriter(tmp_path, TABLE, DAY, TOKEN)
     for rows in ({"a": [1], "b": [True]}, {"c": ["x"], "a": [1.5]}, {"b": ["no"]}):
         writer.write(pa.table(rows))
-    found = staging.read_rows(tmp_path, writer.finish(batch(writer)))
+    found = staged_batches.read_rows(tmp_path, writer.finish(batch(writer)))
     assert found.to_pydict() == {"a": [1.0, 1.5, None], "b": ["true", None, "no"], "c": [None, "x", None]}
 
 
 def test_a_file_is_replaced(tmp_path: Path) -> None:
-    writer = staging.BatchWriter(tmp_path, TABLE, DAY, TOKEN)
+    writer = staged_batches.BatchWriter(tmp_path, TABLE, DAY, TOKEN)
     writer.write(ROWS)
     writer.write(ROWS)
     writer.rewrite(0, ROWS.slice(0, 1))
@@ -87,22 +87,22 @@ def test_a_file_is_replaced(tmp_path: Path) -> None:
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:
-    assert staging.find(tmp_path, TABLE, DAY, TOKEN) is None
+    assert staged_batches.find(tmp_path, TABLE, DAY, TOKEN) is None
     with pytest.raises(ConfigurationError, match="clear the ingest task too"):
-        staging.load(tmp_path, staging.batch_folder(TABLE, DAY, TOKEN))
+        staged_batches.load(tmp_path, staged_batches.batch_folder(TABLE, DAY, TOKEN))
 
 
 def test_the_last_of_two_attempts_counts_and_its_files_are_its_own(tmp_path: Path) -> None:
-    one = staging.BatchWriter(tmp_path, TABLE, DAY, TOKEN)
-    other = staging.BatchWriter(tmp_path, TABLE, DAY, TOKEN)
+    one = staged_batches.BatchWriter(tmp_path, TABLE, DAY, TOKEN)
+    other = staged_batches.BatchWriter(tmp_path, TABLE, DAY, TOKEN)
     one.write(ROWS)
     other.write(ROWS.slice(0, 1))
     assert not set(one.files) & set(other.files)
     one.finish(batch(one, rows=3))
     other.finish(batch(other, rows=1))
-    found = staging.find(tmp_path, TABLE, DAY, TOKEN)
+    found = staged_batches.find(tmp_path, TABLE, DAY, TOKEN)
     assert found is not None
-    assert (found.rows, len(staging.read_rows(tmp_path, found))) == (1, 1)
+    assert (found.rows, len(staged_batches.read_rows(tmp_path, found))) == (1, 1)
 
 
 def test_attempts_at_once_leave_one_whole_batch(tmp_path: Path) -> None:
@@ -114,15 +114,15 @@ def test_attempts_at_once_leave_one_whole_batch(tmp_path: Path) -> None:
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
-        found = staging.find(tmp_path, TABLE, DAY, TOKEN)
+        found = staged_batches.find(tmp_path, TABLE, DAY, TOKEN)
         if found:
-            assert len(staging.read_rows(tmp_path, found)) == found.rows == found.seconds
+            assert len(staged_batches.read_rows(tmp_path, found)) == found.rows == found.seconds
     for thread in threads:
         thread.join()
 
 
 def _stage_and_be_killed(root: Path, ready: Any) -> None:
-    writer = staging.BatchWriter(root, TABLE, DAY, TOKEN)
+    writer = staged_batches.BatchWriter(root, TABLE, DAY, TOKEN)
     writer.write(ROWS)
     ready.set()
     time.sleep(60)
@@ -137,9 +137,9 @@ def test_a_killed_attempt_leaves_no_batch_and_hinders_no_retry(tmp_path: Path) -
     os.kill(process.pid or 0, signal.SIGKILL)
     process.join()
     assert list(tmp_path.rglob("*.parquet"))
-    assert staging.find(tmp_path, TABLE, DAY, TOKEN) is None
+    assert staged_batches.find(tmp_path, TABLE, DAY, TOKEN) is None
     finished = staged(tmp_path)
-    assert staging.read_rows(tmp_path, finished).equals(ROWS)
+    assert staged_batches.read_rows(tmp_path, finished).equals(ROWS)
 
 
 # --- retention
@@ -147,27 +147,27 @@ def test_a_killed_attempt_leaves_no_batch_and_hinders_no_retry(tmp_path: Path) -
 
 def test_retention(tmp_path: Path) -> None:
     old = staged(tmp_path, staged_at=1_000.0)
-    killed = staging.BatchWriter(tmp_path, TABLE, "2024-01-16", "killed")
+    killed = staged_batches.BatchWriter(tmp_path, TABLE, "2024-01-16", "killed")
     killed.write(ROWS)
     os.utime(killed.folder, (2_000, 2_000))
-    recent = staging.BatchWriter(tmp_path, TABLE, "2024-01-16", "recent")
+    recent = staged_batches.BatchWriter(tmp_path, TABLE, "2024-01-16", "recent")
     recent.finish(batch(recent))
-    elsewhere = staging.BatchWriter(tmp_path, "raw.other", DAY, TOKEN)
-    assert staging.remove_expired(tmp_path, TABLE, 500) == 0
-    assert staging.remove_expired(tmp_path, TABLE, 3_000) == 2
+    elsewhere = staged_batches.BatchWriter(tmp_path, "raw.other", DAY, TOKEN)
+    assert staged_batches.remove_expired(tmp_path, TABLE, 500) == 0
+    assert staged_batches.remove_expired(tmp_path, TABLE, 3_000) == 2
     assert not (tmp_path / old.folder).exists()
     assert not killed.folder.exists()
     assert recent.folder.exists()
     assert elsewhere.folder.exists()
-    assert staging.remove_expired(tmp_path, "raw.unknown", 3_000) == 0
+    assert staged_batches.remove_expired(tmp_path, "raw.unknown", 3_000) == 0
 
 
 def test_processes_that_clean_up_together(tmp_path: Path) -> None:
     for number in range(30):
-        writer = staging.BatchWriter(tmp_path, TABLE, DAY, f"t{number}")
+        writer = staged_batches.BatchWriter(tmp_path, TABLE, DAY, f"t{number}")
         writer.write(ROWS)
     with ThreadPoolExecutor(4) as pool:
-        cleaning = [pool.submit(staging.remove_expired, tmp_path, TABLE, time.time() + 10) for _ in range(4)]
+        cleaning = [pool.submit(staged_batches.remove_expired, tmp_path, TABLE, time.time() + 10) for _ in range(4)]
     assert [future.exception() for future in cleaning] == [None] * 4
     assert not list(tmp_path.rglob("*.parquet"))
 
@@ -192,31 +192,31 @@ def noise(rows: int) -> pa.Table:
 
 def test_a_full_disk_is_said_and_room_is_made_for_the_retry(small_disk: Path) -> None:
     before = staged(small_disk, noise(100))
-    writer = staging.BatchWriter(small_disk, TABLE, "2024-01-16", TOKEN)
+    writer = staged_batches.BatchWriter(small_disk, TABLE, "2024-01-16", TOKEN)
     writer.write(noise(100))
     with pytest.raises(TransientError, match=r"No space left while staging .* free some"):
         writer.write(noise(5_000))
-    assert staging.find(small_disk, TABLE, "2024-01-16", TOKEN) is None
+    assert staged_batches.find(small_disk, TABLE, "2024-01-16", TOKEN) is None
     assert not list((small_disk / TABLE / "2024-01-16").rglob("*.parquet"))
-    assert len(staging.read_rows(small_disk, before)) == 100
-    retry = staging.BatchWriter(small_disk, TABLE, "2024-01-16", TOKEN)
+    assert len(staged_batches.read_rows(small_disk, before)) == 100
+    retry = staged_batches.BatchWriter(small_disk, TABLE, "2024-01-16", TOKEN)
     retry.write(noise(100))
     assert retry.finish(batch(retry)).files
 
 
 def test_a_disk_that_is_full_when_the_manifest_comes(small_disk: Path) -> None:
-    writer = staging.BatchWriter(small_disk, TABLE, DAY, TOKEN)
+    writer = staged_batches.BatchWriter(small_disk, TABLE, DAY, TOKEN)
     writer.write(noise(10))
     _fill(small_disk / "filler")
     with pytest.raises(TransientError, match="No space left"):
         writer.finish(batch(writer))
-    assert staging.find(small_disk, TABLE, DAY, TOKEN) is None
+    assert staged_batches.find(small_disk, TABLE, DAY, TOKEN) is None
 
 
 def test_a_disk_that_is_full_at_once(small_disk: Path) -> None:
     _fill(small_disk / "filler")
     with pytest.raises(TransientError, match="No space left"):
-        staging.BatchWriter(small_disk, TABLE, DAY, TOKEN).write(noise(10))
+        staged_batches.BatchWriter(small_disk, TABLE, DAY, TOKEN).write(noise(10))
 
 
 def _fill(path: Path) -> None:
@@ -226,5 +226,5 @@ def _fill(path: Path) -> None:
 
 
 def test_other_errors_of_the_system_stay_what_they_are(tmp_path: Path) -> None:
-    with pytest.raises(PermissionError), staging.disk_errors(tmp_path):
+    with pytest.raises(PermissionError), staged_batches.disk_errors(tmp_path):
         raise PermissionError(errno.EACCES, "no")

@@ -24,11 +24,18 @@ import dlt
 import numpy as np
 import pyarrow as pa
 
-from airflow_provider_phlo import staging, transforms
 from airflow_provider_phlo.exceptions import SchemaError
-from airflow_provider_phlo.extraction import Chunk, chunks, dlt_state, hard_delete_column, plain_errors, state_text
-from airflow_provider_phlo.records import Origin
-from airflow_provider_phlo.rejects import (
+from airflow_provider_phlo.ingestion import staged_batches, transforms
+from airflow_provider_phlo.ingestion.extraction import (
+    Chunk,
+    chunks,
+    dlt_state,
+    hard_delete_column,
+    plain_errors,
+    state_text,
+)
+from airflow_provider_phlo.ingestion.records import Origin
+from airflow_provider_phlo.ingestion.rejects import (
     HASH,
     QUARANTINE_SCHEMA,
     Part,
@@ -37,6 +44,7 @@ from airflow_provider_phlo.rejects import (
     first_of_each,
     rejected_records,
 )
+from airflow_provider_phlo.ingestion.transforms import Transform
 from airflow_provider_phlo.row_hash import row_hashes
 from airflow_provider_phlo.schemas import conform
 from airflow_provider_phlo.schemas.columns import TIMESTAMP, ModelColumns, require_names
@@ -52,7 +60,6 @@ from airflow_provider_phlo.schemas.validation import (
     raise_for,
     validate,
 )
-from airflow_provider_phlo.transforms import Transform
 
 __all__ = ["QUARANTINE_SCHEMA", "StagingPlan", "stage"]
 
@@ -101,7 +108,7 @@ def stage(
     refresh: bool = False,
     replay: bool = False,
     hard_delete: str = "",
-) -> staging.StagedBatch | None:
+) -> staged_batches.StagedBatch | None:
     """
     Stage what ``source`` yields, unless this run has staged it before.
 
@@ -120,7 +127,7 @@ def stage(
     :raises ValidationError: if ``plan.strict`` and a row breaks the schema; always for a rule that names no rows.
     """
     started = time.monotonic()
-    found = None if refresh else staging.find(root, plan.table, partition_date, token)
+    found = None if refresh else staged_batches.find(root, plan.table, partition_date, token)
     if found:
         log.info("%s: %d rows are staged already by this run, nothing is extracted", plan.table, found.rows)
         return found
@@ -132,7 +139,7 @@ def stage(
             yielded = source()
         if yielded is None:
             return None
-        writer = staging.BatchWriter(root, plan.table, partition_date, token)
+        writer = staged_batches.BatchWriter(root, plan.table, partition_date, token)
         plan = replace(plan, strict=False) if replay else plan
         stager = _Stager(plan, writer, run_id, partition_date, normalize, replay)
         stager.rejects.hard_delete = hard_delete or hard_delete_column(yielded, normalize)
@@ -141,7 +148,7 @@ def stage(
         stager.close()
         new_state = state_text(managed)
     return writer.finish(
-        staging.StagedBatch(
+        staged_batches.StagedBatch(
             table=plan.table,
             token=token,
             partition_date=partition_date,
@@ -168,7 +175,7 @@ class _Stager:
     def __init__(
         self,
         plan: StagingPlan,
-        writer: staging.BatchWriter,
+        writer: staged_batches.BatchWriter,
         run_id: str,
         partition_date: str,
         normalize: Callable[[str], str],
@@ -274,7 +281,7 @@ class _Stager:
     def _unify_types(self) -> None:
         """Give the columns of all files one type, and their rows the hashes that go with it."""
         schemas = self.writer.schemas
-        common = staging.common_schema(schemas)
+        common = staged_batches.common_schema(schemas)
         for number, schema in enumerate(schemas):
             if any(common.field(item.name).type != item.type for item in schema):
                 rows = self.writer.read(number)
@@ -295,7 +302,7 @@ class _Stager:
             return
         wanted = list(dict.fromkeys([*columns, *self.plan.identity]))
         tables = [self.writer.read(number, wanted) for number in range(len(self.writer.files))]
-        repeated = np.asarray(duplicate_rows(staging.concat(tables), columns, self.plan.identity), np.int64)
+        repeated = np.asarray(duplicate_rows(staged_batches.concat(tables), columns, self.plan.identity), np.int64)
         rule = Failure(", ".join(columns), "unique", None)
         start = 0
         for number, table in enumerate(tables):

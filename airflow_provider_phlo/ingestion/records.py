@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_provider_phlo.schemas.names import Malformed
+
 # Python neither reads nor writes integers of more than 4300 digits in decimal
 _LONG_INTEGER = 10**4000
 
@@ -35,21 +37,6 @@ class Origin:
     arrived_at: datetime.datetime
 
 
-class Malformed(dict[str, Any]):
-    """
-    What came in place of a record; as a record it is empty.
-
-    :param raw: what the source yielded.
-    :param check: the rule that it breaks: ``is_json``, ``is_record`` or ``unique_names``.
-    """
-
-    def __init__(self, raw: Any, check: str, origin: Origin | None = None) -> None:
-        super().__init__()
-        self.raw = raw
-        self.check = check
-        self.origin = origin
-
-
 class Replayed(dict[str, Any]):
     """A record out of the quarantine."""
 
@@ -58,15 +45,22 @@ class Replayed(dict[str, Any]):
         self.origin = origin
 
 
+class MalformedReplay(Malformed):
+    """What came in place of a record, out of the quarantine."""
+
+    def __init__(self, raw: Any, check: str, origin: Origin) -> None:
+        super().__init__(raw, check)
+        self.origin = origin
+
+
 def replayed(text: str, origin: Origin) -> Mapping[str, Any]:
     """Return the record of which :func:`raw_text` made ``text``."""
     try:
         record = record_of(read_raw(text))
     except ValueError:
-        return Malformed(text, "is_json", origin)
+        return MalformedReplay(text, "is_json", origin)
     if isinstance(record, Malformed):
-        record.origin = origin
-        return record
+        return MalformedReplay(record.raw, record.check, origin)
     return Replayed(record, origin)
 
 
