@@ -146,8 +146,8 @@ def create_branch_view(
     """
     if branch is not None and branch not in table.refs():
         # imported late: they import what a query of main does not need
-        from airflow_provider_phlo.iceberg.preview import create_preview
-        from airflow_provider_phlo.iceberg.staged_merge import find_by_branch
+        from airflow_provider_phlo.iceberg.trino.preview import create_preview
+        from airflow_provider_phlo.iceberg.trino.staged_merge import find_by_branch
 
         staged = find_by_branch(catalog, identifier, branch)
         if staged is not None:

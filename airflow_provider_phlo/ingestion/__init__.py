@@ -1,8 +1,8 @@
 """
 Ingestion: what a source yields becomes rows of a table, or goes to its quarantine; every record is accounted for.
 
-A run stages a batch (:mod:`.staging`; :mod:`.extraction`, :mod:`.transforms`, :mod:`.rejects`), lands it on a branch and
-publishes that (:mod:`.landing`, :mod:`.accounting`); what was set aside is replayed (:mod:`.quarantine`).
+A run stages a batch (:mod:`.staging`; :mod:`.extraction`, :mod:`.transforms`, :mod:`.rejects`), lands it on a branch
+and publishes that (:mod:`.landing`, :mod:`.accounting`); what was set aside is replayed (:mod:`.quarantine`).
 """
 
 from __future__ import annotations

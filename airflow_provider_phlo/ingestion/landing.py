@@ -16,11 +16,11 @@ from pyiceberg.table import Table
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg import branches, publication, tables
-from airflow_provider_phlo.iceberg.batch import Rows
 from airflow_provider_phlo.iceberg.branches import SET_BACK_PROPERTY, STATE_PROPERTY
 from airflow_provider_phlo.iceberg.commits import until_done
 from airflow_provider_phlo.iceberg.declared import declare_columns
 from airflow_provider_phlo.iceberg.merge import MergePlan, MergeResult, merge
+from airflow_provider_phlo.iceberg.merge.batch import Rows
 from airflow_provider_phlo.iceberg.publication import Publication, RunBranch, run_branch
 from airflow_provider_phlo.ingestion import quarantine, staged_batches
 from airflow_provider_phlo.ingestion.accounting import Accounting, require_equal

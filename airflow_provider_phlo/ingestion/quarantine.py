@@ -27,11 +27,12 @@ from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, EqualTo, I
 from pyiceberg.table import Table
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError, TransientError
-from airflow_provider_phlo.iceberg import branches, staged_merge, tables
+from airflow_provider_phlo.iceberg import branches, tables
 from airflow_provider_phlo.iceberg.commits import until_done
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
 from airflow_provider_phlo.iceberg.publication import Publication, run_branch
-from airflow_provider_phlo.iceberg.staged_merge import Claim
+from airflow_provider_phlo.iceberg.trino import staged_merge
+from airflow_provider_phlo.iceberg.trino.staged_merge import Claim
 from airflow_provider_phlo.ingestion import staged_batches
 from airflow_provider_phlo.ingestion.records import Origin, replayed
 from airflow_provider_phlo.ingestion.rejects import HASH, QUARANTINE_SCHEMA

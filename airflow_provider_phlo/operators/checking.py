@@ -13,7 +13,7 @@ from airflow_provider_phlo.operators.links import CheckResultsLink, TableLink
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_phlo.iceberg.trino_queries import Queries
+    from airflow_provider_phlo.iceberg.trino.queries import Queries
     from airflow_provider_phlo.quality import QualityCheck, QualityCheckResult
 
 
@@ -98,7 +98,7 @@ class CheckingOperator(PhloOperator):
         if chosen_engine(self.engine) != "trino":
             return None
         from airflow_provider_phlo.hooks.trino import connect_to
-        from airflow_provider_phlo.iceberg.trino_queries import Queries
+        from airflow_provider_phlo.iceberg.trino.queries import Queries
 
         self._trino = Queries(connect_to(self.trino_conn_id))
         return self._trino

@@ -89,8 +89,8 @@ class MaintenanceOperator(PhloOperator):
         return {"dry_run": self.dry_run_only, "tables": {report.table: report.jobs for report in reports}}
 
     def _options(self) -> MaintenanceOptions:
-        from airflow_provider_phlo.iceberg.expiry import Retention
         from airflow_provider_phlo.iceberg.maintenance import JOBS, MaintenanceOptions
+        from airflow_provider_phlo.iceberg.maintenance.expiry import Retention
 
         return MaintenanceOptions(
             jobs=tuple(self.jobs or JOBS),

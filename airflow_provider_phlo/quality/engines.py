@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
     from pyiceberg.table import Table
 
-    from airflow_provider_phlo.iceberg.trino_queries import Answer, Queries
+    from airflow_provider_phlo.iceberg.trino.queries import Answer, Queries
 
 FRAME = "df"
 MAIN = "main"
@@ -238,7 +238,7 @@ class TablesInTrino(CatalogTables):
         return trino_sql.with_sources(query, self.table)
 
     def _ask(self, sql: str, parameters: Sequence[Any] = ()) -> Answer:
-        from airflow_provider_phlo.iceberg.trino_queries import StatementError
+        from airflow_provider_phlo.iceberg.trino.queries import StatementError
 
         try:
             return self._trino.ask(sql, [_bound(value) for value in parameters])
@@ -363,7 +363,7 @@ def _trino_reads(catalog: Catalog, name: str, branch: str | None, table: Table |
     """Tell whether what ``branch`` shows of a table is a snapshot that Trino finds."""
     from airflow_provider_phlo.iceberg import nessie
     from airflow_provider_phlo.iceberg.catalog import existing_table
-    from airflow_provider_phlo.iceberg.staged_merge import find_by_branch
+    from airflow_provider_phlo.iceberg.trino.staged_merge import find_by_branch
 
     if branch is None:
         return True

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from pyiceberg.catalog import Catalog
 
-    from airflow_provider_phlo.iceberg.trino_queries import Queries
+    from airflow_provider_phlo.iceberg.trino.queries import Queries
     from airflow_provider_phlo.quality.drift.history import DailyScan
 
 log = logging.getLogger(__name__)

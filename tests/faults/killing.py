@@ -26,7 +26,7 @@ PROCESSES.set_forkserver_preload(
         "airflow_provider_phlo.ingestion.staging",
         "airflow_provider_phlo.ingestion.landing",
         "airflow_provider_phlo.iceberg.duckdb",
-        "airflow_provider_phlo.iceberg.maintenance",
+        "airflow_provider_phlo.iceberg.maintenance.planning",
         "pyiceberg.catalog.sql",
         "psycopg2",
         "pytest",

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from pandera.pandas import Field
 
-from airflow_provider_phlo.iceberg import branches, merge, tables
+from airflow_provider_phlo.iceberg import branches, tables
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
-from airflow_provider_phlo.iceberg.merge import MergePlan
+from airflow_provider_phlo.iceberg.merge import MergePlan, copy_on_write
 from airflow_provider_phlo.ingestion import landing, staged_batches
 from airflow_provider_phlo.ingestion.landing import TableDefinition
 from airflow_provider_phlo.ingestion.quarantine import quarantine_table
@@ -65,9 +65,9 @@ POINTS: dict[str, tuple[Any, str, Wrapper, int]] = {
     "before the manifest of the staged batch": (staged_batches.BatchWriter, "finish", dying_before, 1),
     "staged": (staged_batches.BatchWriter, "finish", dying_after, 1),
     "the table is there, its columns are not": (tables, "evolve", dying_before, 1),
-    "data files written": (merge, "commit_files", dying_before, 1),
-    "merged on the branch": (merge, "commit_files", dying_after, 1),
-    "quarantine written, not published": (merge, "commit_files", dying_after, 2),
+    "data files written": (copy_on_write, "commit_files", dying_before, 1),
+    "merged on the branch": (copy_on_write, "commit_files", dying_after, 1),
+    "quarantine written, not published": (copy_on_write, "commit_files", dying_after, 2),
     "quarantine published": (branches, "publish", dying_after, 1),
     "before publication": (branches, "publish", dying_before, 2),
     "published, the result not returned": (branches, "publish", dying_after, 2),

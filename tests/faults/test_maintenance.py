@@ -18,11 +18,12 @@ import pytest
 from pandera.pandas import Field
 from pyiceberg.catalog import Catalog
 
-from airflow_provider_phlo.iceberg import branches, commits, compaction, maintenance
+from airflow_provider_phlo.iceberg import branches, commits
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
-from airflow_provider_phlo.iceberg.expiry import Retention
+from airflow_provider_phlo.iceberg.maintenance import compaction, planning
+from airflow_provider_phlo.iceberg.maintenance.expiry import Retention
+from airflow_provider_phlo.iceberg.maintenance.orphans import normalized, referenced
 from airflow_provider_phlo.iceberg.merge import MergePlan
-from airflow_provider_phlo.iceberg.orphans import normalized, referenced
 from airflow_provider_phlo.ingestion import landing, staged_batches
 from airflow_provider_phlo.ingestion.landing import TableDefinition
 from airflow_provider_phlo.ingestion.staging import StagingPlan, stage
@@ -42,8 +43,8 @@ class Reading(PhloSchema):
 
 DEFINITION = TableDefinition(TABLE, MergePlan(key=("k",)), model_columns(Reading), sort_by=("k",))
 # everything that may go goes; only files that a writer has not committed yet are left alone
-EAGER = maintenance.MaintenanceOptions(retention=Retention(0, 2, 7), orphan_days=1 / 24, force=True)
-AT_REST = maintenance.MaintenanceOptions(retention=Retention(0, 1, 0), orphan_days=0, force=True)
+EAGER = planning.MaintenanceOptions(retention=Retention(0, 2, 7), orphan_days=1 / 24, force=True)
+AT_REST = planning.MaintenanceOptions(retention=Retention(0, 1, 0), orphan_days=0, force=True)
 
 
 def catalog_of(home: Path) -> Catalog:
@@ -82,7 +83,7 @@ def write_all(home: Path, writer: int) -> None:
 def maintain_until(home: Path, stop: Path, rounds: Path) -> None:
     done = 0
     while not stop.exists():
-        for report in maintenance.maintain(catalog_of(home), [TABLE], EAGER):
+        for report in planning.maintain(catalog_of(home), [TABLE], EAGER):
             done += not report.error
         rounds.write_text(str(done))
         time.sleep(0.05)
@@ -167,8 +168,8 @@ def check_at_rest(home: Path) -> None:
     """Every file that is left is needed."""
     before = rows(home)
     later = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
-    maintenance.run(catalog_of(home), TABLE, AT_REST, now=later)
-    maintenance.run(catalog_of(home), TABLE, AT_REST, now=later)
+    planning.run(catalog_of(home), TABLE, AT_REST, now=later)
+    planning.run(catalog_of(home), TABLE, AT_REST, now=later)
     table = catalog_of(home).load_table(TABLE)
     root = Path(table.location().removeprefix("file://"))
     assert {normalized(str(path)) for path in root.rglob("*") if path.is_file()} == referenced(table)
@@ -220,10 +221,10 @@ def test_what_killed_writers_leave_is_reclaimed(tmp_path: Path) -> None:
     root = Path(table.location().removeprefix("file://"))
     left = {normalized(str(path)) for path in root.rglob("*") if path.is_file()} - referenced(table)
     assert any(name.endswith(".parquet") for name in left)
-    assert maintenance.plan(catalog_of(tmp_path), TABLE).jobs["orphans"] == {"files": 0, "bytes": 0}  # too young
+    assert planning.plan(catalog_of(tmp_path), TABLE).jobs["orphans"] == {"files": 0, "bytes": 0}  # too young
     later = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=4)
-    only = maintenance.MaintenanceOptions(jobs=["orphans"])
-    removed = maintenance.run(catalog_of(tmp_path), TABLE, only, now=later).jobs["orphans"]
+    only = planning.MaintenanceOptions(jobs=["orphans"])
+    removed = planning.run(catalog_of(tmp_path), TABLE, only, now=later).jobs["orphans"]
     assert removed["files"] == len(left)
     assert not any(Path(name.removeprefix("file:")).exists() for name in left)
     check_end(tmp_path, [(0, number) for number in range(4)])
@@ -236,9 +237,9 @@ def test_what_killed_writers_leave_is_reclaimed(tmp_path: Path) -> None:
 def die_before(step: str, home: Path) -> None:
     """Do one run, or one maintenance, and die before what it has written is committed."""
     if step == "merge":
-        from airflow_provider_phlo.iceberg import merge
+        from airflow_provider_phlo.iceberg.merge import copy_on_write
 
-        merge.commit_files = lambda *_, **__: die()  # type: ignore[assignment]
+        copy_on_write.commit_files = lambda *_, **__: die()  # type: ignore[assignment]
         run(home, 0, 5)
         return
     places: dict[str, tuple[Any, str]] = {
@@ -248,7 +249,7 @@ def die_before(step: str, home: Path) -> None:
     }
     owner, name = places[step]
     setattr(owner, name, lambda *_, **__: die())
-    maintenance.run(catalog_of(home), TABLE, EAGER)
+    planning.run(catalog_of(home), TABLE, EAGER)
 
 
 @pytest.mark.parametrize("step", ["compaction written", "rewrite not committed", "expiry planned"])
@@ -265,7 +266,7 @@ def test_killed_maintenance_harms_nothing(tmp_path: Path, step: str) -> None:
 def test_orphans_are_looked_at_again_before_they_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A writer as old as the age guard commits between plan and removal: its files stay."""
     run(tmp_path, 0, 0)
-    from airflow_provider_phlo.iceberg import orphans
+    from airflow_provider_phlo.iceberg.maintenance import orphans
 
     planned = orphans.plan_orphans
 
@@ -276,10 +277,10 @@ def test_orphans_are_looked_at_again_before_they_go(tmp_path: Path, monkeypatch:
             found.append(planned(*args, **options))
             return merged(*arguments, **named)
 
-        from airflow_provider_phlo.iceberg import merge
+        from airflow_provider_phlo.iceberg.merge import copy_on_write
 
         with monkeypatch.context() as patch:
-            patch.setattr(merge, "commit_files", commit_files)
+            patch.setattr(copy_on_write, "commit_files", commit_files)
             run(tmp_path, 0, 1)
         return found[0]
 

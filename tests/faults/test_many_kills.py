@@ -14,9 +14,9 @@ import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table
 
-from airflow_provider_phlo.iceberg import branches, merge
-from airflow_provider_phlo.iceberg.merge import MergePlan
-from airflow_provider_phlo.iceberg.orphans import remove_orphans
+from airflow_provider_phlo.iceberg import branches
+from airflow_provider_phlo.iceberg.maintenance.orphans import remove_orphans
+from airflow_provider_phlo.iceberg.merge import MergePlan, copy_on_write
 from airflow_provider_phlo.ingestion import landing, staged_batches
 from airflow_provider_phlo.ingestion.landing import TableDefinition
 from tests.faults.killing import CatalogSettings, Wrapper, die_after, dying_after, dying_before, exit_code
@@ -32,9 +32,9 @@ APPEND = TableDefinition(TABLE, MergePlan("append", key=("k",), deduplication=Fa
 
 STEPS: dict[str, tuple[Any, str, Wrapper, int]] = {
     "staged": (staged_batches.BatchWriter, "finish", dying_after, 1),
-    "files written": (merge, "commit_files", dying_before, 1),
+    "files written": (copy_on_write, "commit_files", dying_before, 1),
     "metadata of the branch written, the catalog does not know": (SqlCatalog, "_write_metadata", dying_after, 1),
-    "committed to the branch": (merge, "commit_files", dying_after, 1),
+    "committed to the branch": (copy_on_write, "commit_files", dying_after, 1),
     "metadata of the publication written, the catalog does not know": (SqlCatalog, "_write_metadata", dying_after, 2),
     "branch published": (branches, "publish", dying_after, 1),
     "result not returned": (landing, "publish", dying_after, 1),

@@ -30,10 +30,10 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table
 
 from airflow_provider_phlo.exceptions import SchemaError
-from airflow_provider_phlo.iceberg import batch, branches, changes, commits, manifests, merge, rewrite, tables
+from airflow_provider_phlo.iceberg import branches, commits, manifests, tables
 from airflow_provider_phlo.iceberg import duckdb as duckdb_views
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
-from airflow_provider_phlo.iceberg.merge import MergePlan
+from airflow_provider_phlo.iceberg.merge import MergePlan, batch, changes, copy_on_write, rewrite
 from airflow_provider_phlo.ingestion import landing, staged_batches
 from airflow_provider_phlo.ingestion.landing import TableDefinition
 from airflow_provider_phlo.row_hash import row_hashes
@@ -54,7 +54,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "close a data file": (WRITING.OpenFile, "close"),
     "write a manifest": (manifests, "_write"),
     "write a manifest list": (commits, "_snapshot"),
-    "commit_files": (merge, "commit_files"),
+    "commit_files": (copy_on_write, "commit_files"),
     "create a branch": (branches, "create"),
     "publish": (branches, "publish"),
     "make the mark": (branches, "_property_updates"),

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from pandera.pandas import Field
 
-from airflow_provider_phlo.iceberg import branches, merge
+from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
-from airflow_provider_phlo.iceberg.merge import MergePlan
+from airflow_provider_phlo.iceberg.merge import MergePlan, copy_on_write
 from airflow_provider_phlo.ingestion import landing, quarantine, staged_batches
 from airflow_provider_phlo.ingestion.landing import TableDefinition
 from airflow_provider_phlo.ingestion.quarantine import Selection
@@ -73,10 +73,10 @@ def replay(home: Path, token: str) -> None:
 
 
 POINTS: dict[str, tuple[Any, str, Wrapper, int]] = {
-    "claim written, not published": (merge, "commit_files", dying_after, 1),
+    "claim written, not published": (copy_on_write, "commit_files", dying_after, 1),
     "claimed": (branches, "publish", dying_after, 1),
     "staged": (staged_batches.BatchWriter, "finish", dying_after, 1),
-    "merged on the branch": (merge, "commit_files", dying_after, 2),
+    "merged on the branch": (copy_on_write, "commit_files", dying_after, 2),
     "what failed again is released": (branches, "publish", dying_after, 2),
     "before publication": (branches, "publish", dying_before, 3),
     "published, not marked": (branches, "publish", dying_after, 3),

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from airflow_provider_phlo.hooks.dlt import DltHook
-from airflow_provider_phlo.iceberg import merge, nessie, publication
-from airflow_provider_phlo.iceberg.merge import MergePlan
+from airflow_provider_phlo.iceberg import nessie, publication
+from airflow_provider_phlo.iceberg.merge import MergePlan, copy_on_write
 from airflow_provider_phlo.ingestion import landing
 from airflow_provider_phlo.ingestion.landing import LandedTable
 from tests.services.stores import Store
@@ -17,7 +17,7 @@ from tests.services.stores import Store
 # the module or class, its function, and which call of it is the last thing that the process does
 POINTS = {
     "started": (nessie, "create", 1),
-    "merged": (merge, "commit_files", 1),
+    "merged": (copy_on_write, "commit_files", 1),
     "sealed": (publication.CatalogBranch, "seal", 1),
     "published": (nessie, "merge", 1),
     "collected": (nessie, "merge", 2),  # both branches are in the joint one, which is not published

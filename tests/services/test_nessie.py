@@ -15,9 +15,9 @@ from airflow.sdk import DAG
 
 from airflow_provider_phlo.exceptions import ConfigurationError, QualityCheckError, TransientError
 from airflow_provider_phlo.hooks.dlt import DltHook
-from airflow_provider_phlo.iceberg import branches, merge, nessie, overwrite, publication
+from airflow_provider_phlo.iceberg import branches, nessie, overwrite, publication
 from airflow_provider_phlo.iceberg.catalog import ensure_namespace
-from airflow_provider_phlo.iceberg.merge import MergePlan
+from airflow_provider_phlo.iceberg.merge import MergePlan, copy_on_write
 from airflow_provider_phlo.ingestion import landing
 from airflow_provider_phlo.ingestion.landing import LandedTable
 from airflow_provider_phlo.operators.ingest import IngestOperator
@@ -64,7 +64,7 @@ def test_a_branch_of_one_table_is_refused(store: Store) -> None:
     with pytest.raises(ConfigurationError, match="would replace main: use a branch of the whole catalog"):
         branches.create(catalog, definition.table, "phlo_x")
     with pytest.raises(ConfigurationError, match="would replace main"):
-        merge.merge(catalog, definition.table, pa.table({"k": [2]}), definition.plan, token="x")
+        copy_on_write.merge(catalog, definition.table, pa.table({"k": [2]}), definition.plan, token="x")
     assert store.rows() == [(1, 1.0)]
 
 

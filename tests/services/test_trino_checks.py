@@ -17,7 +17,7 @@ import pytest
 from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
 from airflow_provider_phlo.iceberg import tables
 from airflow_provider_phlo.iceberg.trino import TrinoEngine
-from airflow_provider_phlo.iceberg.trino_queries import Queries
+from airflow_provider_phlo.iceberg.trino.queries import Queries
 from airflow_provider_phlo.operators.quality import QualityCheckOperator
 from airflow_provider_phlo.quality import (
     CountCheck,

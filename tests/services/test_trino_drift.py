@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from airflow_provider_phlo.iceberg.trino_queries import Queries
+from airflow_provider_phlo.iceberg.trino.queries import Queries
 from airflow_provider_phlo.quality import (
     CategoryDriftCheck,
     DistinctCountDriftCheck,

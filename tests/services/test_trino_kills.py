@@ -16,10 +16,11 @@ import pytest
 from trino import exceptions as trino_errors
 
 from airflow_provider_phlo.exceptions import CommitConflictError
-from airflow_provider_phlo.iceberg import branches, staged_merge, trino
+from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.merge import MergePlan
-from airflow_provider_phlo.iceberg.staged_merge import Claim, StagedMerge
-from airflow_provider_phlo.iceberg.trino import TrinoEngine
+from airflow_provider_phlo.iceberg.trino import TrinoEngine, staged_merge
+from airflow_provider_phlo.iceberg.trino import engine as trino_engine
+from airflow_provider_phlo.iceberg.trino.staged_merge import Claim, StagedMerge
 from airflow_provider_phlo.ingestion import landing, staged_batches
 from airflow_provider_phlo.ingestion.landing import EMBEDDED, TableDefinition
 from tests.faults.killing import PROCESSES, die, dying_after, dying_before
@@ -52,7 +53,7 @@ POINTS: dict[str, tuple[Any, str, Callable[[int, Callable[..., Any]], Callable[.
     "claimed, the MERGE has not begun": (StagedMerge, "set_claim", dying_after, 1),
     "the MERGE runs": (StagedMerge, "set_claim", dying_while_it_runs, 1),
     "the MERGE runs or has committed": (StagedMerge, "set_claim", dying_while_it_runs, 4),
-    "committed, no mark": (trino, "_committed", dying_before, 1),
+    "committed, no mark": (trino_engine, "_committed", dying_before, 1),
     "marked, the staging table is there": (branches, "publish", dying_after, 1),
     "all done, the result not returned": (StagedMerge, "drop", dying_after, 1),
 }

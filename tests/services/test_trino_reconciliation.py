@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 from airflow_provider_phlo.iceberg.catalog import ensure_namespace
-from airflow_provider_phlo.iceberg.trino_queries import Queries
+from airflow_provider_phlo.iceberg.trino.queries import Queries
 from airflow_provider_phlo.operators.reconcile import ReconcileOperator
 from airflow_provider_phlo.quality import xxhash64
 from airflow_provider_phlo.quality.engines import Engine, reading

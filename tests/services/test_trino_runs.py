@@ -14,10 +14,10 @@ from pandera.pandas import Field
 from airflow_provider_phlo import phlo_ingestion
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError, TransientError
 from airflow_provider_phlo.hooks.trino import connect_to
-from airflow_provider_phlo.iceberg import branches, staged_merge
+from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.duckdb import all_tables
 from airflow_provider_phlo.iceberg.merge import MergePlan
-from airflow_provider_phlo.iceberg.trino import TrinoEngine
+from airflow_provider_phlo.iceberg.trino import TrinoEngine, staged_merge
 from airflow_provider_phlo.ingestion.landing import EMBEDDED
 from airflow_provider_phlo.operators.merge import MergeOperator
 from airflow_provider_phlo.quality import CountCheck, CustomSQLCheck, RangeCheck, UniqueCheck

@@ -152,12 +152,12 @@ def test_maintenance_plans_and_runs(phlo: Any) -> None:
 
 def test_busy_tables_are_told_with_1(phlo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow_provider_phlo.exceptions import CommitConflictError
-    from airflow_provider_phlo.iceberg import maintenance
+    from airflow_provider_phlo.iceberg.maintenance import planning
 
     def busy(*_: Any, **__: Any) -> None:
         raise CommitConflictError("other writers won")
 
-    monkeypatch.setattr(maintenance, "run", busy)
+    monkeypatch.setattr(planning, "run", busy)
     code, _, err = phlo("maintenance", "run", TABLE)
     assert code == FAILED
     assert "other writers won" in err

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.test_quarantine import House, records
+from tests.unit.ingestion.test_quarantine import House, records
 
 
 @pytest.fixture

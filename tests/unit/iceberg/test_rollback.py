@@ -16,9 +16,9 @@ from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationE
 from airflow_provider_phlo.iceberg import branches, rollback
 from airflow_provider_phlo.iceberg.branches import MARK_PREFIX, STATE_PROPERTY, branch_name
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
-from airflow_provider_phlo.iceberg.compaction import compact
-from airflow_provider_phlo.iceberg.expiry import Retention, expire
 from airflow_provider_phlo.iceberg.history import history, kept_branches, load
+from airflow_provider_phlo.iceberg.maintenance.compaction import compact
+from airflow_provider_phlo.iceberg.maintenance.expiry import Retention, expire
 from airflow_provider_phlo.iceberg.merge import MergePlan, MergeResult, merge
 from airflow_provider_phlo.iceberg.rollback import RollbackPlan, plan_rollback
 from airflow_provider_phlo.iceberg.tables import ensure_table

@@ -10,15 +10,15 @@ import pyarrow.compute as pc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.test_quarantine import MERGE, TABLE, House, records
 
 from airflow_provider_phlo.exceptions import AccountingError
 from airflow_provider_phlo.iceberg import branches
-from airflow_provider_phlo.iceberg import merge as merging
 from airflow_provider_phlo.iceberg.merge import MergePlan
+from airflow_provider_phlo.iceberg.merge import copy_on_write as merging
 from airflow_provider_phlo.ingestion import landing
 from airflow_provider_phlo.ingestion.accounting import Accounting
 from airflow_provider_phlo.ingestion.landing import TableDefinition
+from tests.unit.ingestion.test_quarantine import MERGE, TABLE, House, records
 
 GOOD = Accounting(
     read=10, added=1, dropped=2, inserted=3, updated=1, deleted=1, unchanged=1, duplicates=1, quarantined=2

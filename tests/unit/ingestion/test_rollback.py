@@ -11,8 +11,9 @@ import pytest
 from pyiceberg.catalog import Catalog
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.iceberg import branches, maintenance, rollback
+from airflow_provider_phlo.iceberg import branches, rollback
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
+from airflow_provider_phlo.iceberg.maintenance import planning
 from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.iceberg.tables import find_table
 from airflow_provider_phlo.ingestion import landing, staged_batches
@@ -78,7 +79,7 @@ def test_dlt_reads_again_what_was_undone(pipeline: Pipeline) -> None:
     pipeline.run("two")
     pipeline.run("three")
     assert pipeline.numbers() == [1, 2, 3, 4, 5, 6]
-    maintenance.run(pipeline.catalog, TABLE, maintenance.MaintenanceOptions(jobs=["compaction"]))
+    planning.run(pipeline.catalog, TABLE, planning.MaintenanceOptions(jobs=["compaction"]))
     pipeline.back(one)
     assert pipeline.numbers() == [1, 2]
     pipeline.run("four")

@@ -9,8 +9,8 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_phlo.exceptions import CommitConflictError
-from airflow_provider_phlo.iceberg import maintenance
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, ensure_namespace, open_catalog
+from airflow_provider_phlo.iceberg.maintenance import planning
 from airflow_provider_phlo.operators.maintenance import MaintenanceOperator
 
 ROWS = pa.table({"k": [1]})
@@ -77,14 +77,14 @@ def test_what_a_retry_cannot_cure_fails_at_once(catalog, make_context, arguments
 
 
 def test_busy_tables_are_retried_after_the_others_are_done(catalog, make_context, monkeypatch):
-    works = maintenance.run
+    works = planning.run
 
     def run(catalog, table, *args, **options):
         if table == "raw.other":
             raise CommitConflictError("raw.other is busy")
         return works(catalog, table, *args, **options)
 
-    monkeypatch.setattr(maintenance, "run", run)
+    monkeypatch.setattr(planning, "run", run)
     with pytest.raises(CommitConflictError, match=r"raw\.other is busy"):
         execute(make_context, tables=["raw.*"])
     assert files(catalog) == 1

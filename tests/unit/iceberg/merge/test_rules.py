@@ -24,7 +24,7 @@ from airflow_provider_phlo.operators.merge import merge_options
 from airflow_provider_phlo.row_hash import row_hashes
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
 
-PAGE = Path(__file__).parents[3] / "docs" / "merge.md"
+PAGE = Path(__file__).parents[4] / "docs" / "merge.md"
 TABLE = "raw.t"
 DAY = "2024-01-02"
 
@@ -146,7 +146,7 @@ def test_rule(found: Rule, parts_of_the_batch: str, tmp_path: Path, monkeypatch:
     snapshots = len(catalog.load_table(TABLE).snapshots())
     rows: Any = batch
     if parts_of_the_batch != "one table":
-        monkeypatch.setattr("airflow_provider_phlo.iceberg.batch.BYTES_IN_MEMORY", 0)
+        monkeypatch.setattr("airflow_provider_phlo.iceberg.merge.batch.BYTES_IN_MEMORY", 0)
         rows = [batch.slice(row, 1) for row in range(len(batch))]
 
     def run() -> Any:

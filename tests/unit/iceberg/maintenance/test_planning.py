@@ -16,13 +16,21 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
-from airflow_provider_phlo.iceberg import branches, expiry, maintenance, manifest_rewrite
+from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
-from airflow_provider_phlo.iceberg.expiry import Retention, expire
-from airflow_provider_phlo.iceberg.maintenance import MaintenanceOptions, maintain, plan, run
-from airflow_provider_phlo.iceberg.manifest_rewrite import rewrite_manifests
+from airflow_provider_phlo.iceberg.maintenance import (
+    MaintenanceOptions,
+    expiry,
+    maintain,
+    manifests,
+    plan,
+    planning,
+    run,
+)
+from airflow_provider_phlo.iceberg.maintenance.expiry import Retention, expire
+from airflow_provider_phlo.iceberg.maintenance.manifests import rewrite_manifests
+from airflow_provider_phlo.iceberg.maintenance.orphans import normalized, plan_orphans, referenced, remove_orphans
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
-from airflow_provider_phlo.iceberg.orphans import normalized, plan_orphans, referenced, remove_orphans
 from airflow_provider_phlo.iceberg.tables import ensure_table
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
 
@@ -184,7 +192,7 @@ def test_manifests_become_few_and_clustered(catalog: Catalog) -> None:
     assert all(old[e.data_file.file_path].sequence_number == e.sequence_number for e in entries)
     assert all(old[e.data_file.file_path].snapshot_id == e.snapshot_id for e in entries)
     assert content(catalog) == list(range(9))
-    assert rewrite_manifests(catalog, TABLE) == manifest_rewrite.ManifestPlan()
+    assert rewrite_manifests(catalog, TABLE) == manifests.ManifestPlan()
 
 
 def test_manifests_of_several_specs(catalog: Catalog) -> None:
@@ -201,15 +209,15 @@ def test_manifests_of_several_specs(catalog: Catalog) -> None:
 def test_main_that_moves_all_the_time_ends_with_an_error(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(3):
         write(catalog, f"t{number}", number)
-    monkeypatch.setattr(manifest_rewrite, "COMMITS", 2)
-    commit, numbers = manifest_rewrite.commit_changes, iter(range(100))
+    monkeypatch.setattr(manifests, "COMMITS", 2)
+    commit, numbers = manifests.commit_changes, iter(range(100))
 
     def commit_changes(*args: Any, **options: Any) -> Any:
         number = next(numbers)
         write(catalog, f"other{number}", 10 + number)
         return commit(*args, **options)
 
-    monkeypatch.setattr(manifest_rewrite, "commit_changes", commit_changes)
+    monkeypatch.setattr(manifests, "commit_changes", commit_changes)
     with pytest.raises(CommitConflictError, match="2 times in a row"):
         rewrite_manifests(catalog, TABLE)
     assert content(catalog) == [0, 1, 2, 10, 11]
@@ -270,7 +278,7 @@ def test_a_table_that_changes_while_it_is_listed_is_listed_again(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(catalog, "t0", 0)
-    from airflow_provider_phlo.iceberg import orphans
+    from airflow_provider_phlo.iceberg.maintenance import orphans
 
     listed, left = orphans._files, [1, 2]
 
@@ -461,14 +469,14 @@ def test_many_tables_by_pattern(catalog: Catalog, monkeypatch: pytest.MonkeyPatc
     assert [report.table for report in maintain(catalog, ["raw.t*"], dry_run=True)] == ["raw.t", "raw.t2"]
     with pytest.raises(ConfigurationError, match=r"No table is named raw\.x\*"):
         maintain(catalog, ["raw.t*", "raw.x*"])
-    works = maintenance.run
+    works = planning.run
 
     def busy(catalog: Catalog, table: str, *args: Any, **options: Any) -> Any:
         if table == "raw.t":
             raise CommitConflictError("busy")
         return works(catalog, table, *args, **options)
 
-    monkeypatch.setattr(maintenance, "run", busy)
+    monkeypatch.setattr(planning, "run", busy)
     assert [(report.table, report.error) for report in maintain(catalog, ["raw.t*"])] == [
         ("raw.t", "busy"),
         ("raw.t2", ""),

@@ -29,14 +29,15 @@ from airflow_provider_phlo.exceptions import (
     TerminalError,
     TransientError,
 )
-from airflow_provider_phlo.iceberg import branches, staged_merge
-from airflow_provider_phlo.iceberg.batch import Batch, MergePlan, Rows
+from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.merge import MergeResult
+from airflow_provider_phlo.iceberg.merge.batch import Batch, MergePlan, Rows
+from airflow_provider_phlo.iceberg.merge.rows import HASH
 from airflow_provider_phlo.iceberg.publication import Publication, RunBranch
-from airflow_provider_phlo.iceberg.rows import HASH
-from airflow_provider_phlo.iceberg.staged_merge import Claim, Intent, StagedMerge
-from airflow_provider_phlo.iceberg.staged_rows import to_stage, unhashed_files
-from airflow_provider_phlo.iceberg.trino_queries import Queries
+from airflow_provider_phlo.iceberg.trino import staged_merge
+from airflow_provider_phlo.iceberg.trino.queries import Queries
+from airflow_provider_phlo.iceberg.trino.staged_merge import Claim, Intent, StagedMerge
+from airflow_provider_phlo.iceberg.trino.staged_rows import to_stage, unhashed_files
 from airflow_provider_phlo.sql import quote, quote_identifier
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ class TrinoEngine:
         branch: str | None = None,
     ) -> MergeResult:
         """
-        Stage ``batch`` and count what its merge will do; see :func:`airflow_provider_phlo.iceberg.merge.merge`.
+        Stage ``batch`` and count what its merge will do; see :func:`~airflow_provider_phlo.iceberg.merge.merge`.
 
         :param summary: not used: Trino cannot put it into the snapshot. The run's mark carries the counts.
         :returns: the counts; ``snapshot_id`` is None until it is published, ``head`` the snapshot that the counts

@@ -39,9 +39,10 @@ from pyiceberg.types import (
 )
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
-from airflow_provider_phlo.iceberg import branches, compaction, rolling
+from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
-from airflow_provider_phlo.iceberg.compaction import compact, plan_compaction
+from airflow_provider_phlo.iceberg.maintenance import compaction, rolling
+from airflow_provider_phlo.iceberg.maintenance.compaction import compact, plan_compaction
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
 from airflow_provider_phlo.iceberg.tables import ensure_table
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg

@@ -14,8 +14,8 @@ from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.table import Table
 
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
-from airflow_provider_phlo.iceberg.keys import KeyIndex
-from airflow_provider_phlo.iceberg.rows import (
+from airflow_provider_phlo.iceberg.merge.keys import KeyIndex
+from airflow_provider_phlo.iceberg.merge.rows import (
     HASH,
     HASH_TYPE,
     Mask,

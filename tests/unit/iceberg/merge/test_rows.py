@@ -4,8 +4,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from airflow_provider_phlo.iceberg import rows
-from airflow_provider_phlo.iceberg.rows import HASH_TYPE, HashLookup, differs, first_of_each_hash, ranks, same_multiset
+from airflow_provider_phlo.iceberg.merge import rows
+from airflow_provider_phlo.iceberg.merge.rows import (
+    HASH_TYPE,
+    HashLookup,
+    differs,
+    first_of_each_hash,
+    ranks,
+    same_multiset,
+)
 
 
 @pytest.mark.parametrize("numbers", [rows._ODD_NUMBERS, np.zeros(4, np.uint64)], ids=["spread", "all collide"])

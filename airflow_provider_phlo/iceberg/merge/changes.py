@@ -20,11 +20,10 @@ import pyarrow.compute as pc
 from pyiceberg.table import FileScanTask
 
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
-from airflow_provider_phlo.iceberg.batch import PARTITION_DATE, Batch
-from airflow_provider_phlo.iceberg.keys import NONE, KeyBounds
 from airflow_provider_phlo.iceberg.manifests import SnapshotFiles
-from airflow_provider_phlo.iceberg.reading import read_file
-from airflow_provider_phlo.iceberg.rows import (
+from airflow_provider_phlo.iceberg.merge.batch import PARTITION_DATE, Batch
+from airflow_provider_phlo.iceberg.merge.keys import NONE, KeyBounds
+from airflow_provider_phlo.iceberg.merge.rows import (
     HASH,
     HASH_TYPE,
     HashLookup,
@@ -35,6 +34,7 @@ from airflow_provider_phlo.iceberg.rows import (
     ranks,
     same_multiset,
 )
+from airflow_provider_phlo.iceberg.reading import read_file
 from airflow_provider_phlo.iceberg.tables import column_names
 
 Item = TypeVar("Item")
@@ -62,7 +62,7 @@ class Change:
     """
     What a merge is to do.
 
-    :param counts: those of :class:`~airflow_provider_phlo.iceberg.merge.MergeResult`.
+    :param counts: those of :class:`~airflow_provider_phlo.iceberg.merge.copy_on_write.MergeResult`.
     :param new: a mask of the rows of the batch that are to be written.
     :param gone: the files that lose rows, each with a mask of these.
     :param files_read: how many files were looked into.

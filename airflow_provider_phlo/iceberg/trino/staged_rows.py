@@ -11,8 +11,8 @@ from pyiceberg.table import Table
 
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
 from airflow_provider_phlo.iceberg import branches
-from airflow_provider_phlo.iceberg.batch import PARTITION_DATE, Batch
-from airflow_provider_phlo.iceberg.rows import HASH, HASH_TYPE, content_hashes
+from airflow_provider_phlo.iceberg.merge.batch import PARTITION_DATE, Batch
+from airflow_provider_phlo.iceberg.merge.rows import HASH, HASH_TYPE, content_hashes
 from airflow_provider_phlo.iceberg.tables import fit
 
 

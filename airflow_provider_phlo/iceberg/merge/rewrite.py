@@ -16,11 +16,11 @@ from pyiceberg.manifest import DataFile
 from pyiceberg.table import FileScanTask
 from pyiceberg.typedef import Record
 
-from airflow_provider_phlo.iceberg.batch import Batch
-from airflow_provider_phlo.iceberg.changes import Change, in_threads
 from airflow_provider_phlo.iceberg.manifests import SnapshotFiles
+from airflow_provider_phlo.iceberg.merge.batch import Batch
+from airflow_provider_phlo.iceberg.merge.changes import Change, in_threads
+from airflow_provider_phlo.iceberg.merge.rows import Mask
 from airflow_provider_phlo.iceberg.reading import read_file
-from airflow_provider_phlo.iceberg.rows import Mask
 from airflow_provider_phlo.iceberg.tables import column_names
 from airflow_provider_phlo.iceberg.writing import FileLayout, Partition, PartitionWriter, split
 

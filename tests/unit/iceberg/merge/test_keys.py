@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_phlo.iceberg import keys
-from airflow_provider_phlo.iceberg.keys import NONE, KeyIndex
+from airflow_provider_phlo.iceberg.merge import keys
+from airflow_provider_phlo.iceberg.merge.keys import NONE, KeyIndex
 
 PARTS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(-3, 3), st.sampled_from([0.0, -0.0, float("nan"), 1.5])))
 

@@ -17,11 +17,16 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
-from airflow_provider_phlo.iceberg.compaction import check_compaction, compact, plan_compaction
 from airflow_provider_phlo.iceberg.duckdb import all_tables
-from airflow_provider_phlo.iceberg.expiry import ExpiryPlan, Retention, expire, held_by, plan_expiry
-from airflow_provider_phlo.iceberg.manifest_rewrite import plan_manifests, rewrite_manifests
-from airflow_provider_phlo.iceberg.orphans import MINIMUM_HOURS, check_orphan_removal, plan_orphans, remove_orphans
+from airflow_provider_phlo.iceberg.maintenance.compaction import check_compaction, compact, plan_compaction
+from airflow_provider_phlo.iceberg.maintenance.expiry import ExpiryPlan, Retention, expire, held_by, plan_expiry
+from airflow_provider_phlo.iceberg.maintenance.manifests import plan_manifests, rewrite_manifests
+from airflow_provider_phlo.iceberg.maintenance.orphans import (
+    MINIMUM_HOURS,
+    check_orphan_removal,
+    plan_orphans,
+    remove_orphans,
+)
 from airflow_provider_phlo.iceberg.tables import find_table
 
 _Steps = dict[str, Callable[[], dict[str, Any]]]

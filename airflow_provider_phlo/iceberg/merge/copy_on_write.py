@@ -19,11 +19,11 @@ from pyiceberg.table.refs import MAIN_BRANCH
 
 from airflow_provider_phlo.exceptions import CommitConflictError
 from airflow_provider_phlo.iceberg import branches
-from airflow_provider_phlo.iceberg.batch import METHODS, STRATEGIES, Batch, MergePlan, Rows
-from airflow_provider_phlo.iceberg.changes import decide
 from airflow_provider_phlo.iceberg.commits import commit_files
 from airflow_provider_phlo.iceberg.manifests import SnapshotFiles
-from airflow_provider_phlo.iceberg.rewrite import rewrite
+from airflow_provider_phlo.iceberg.merge.batch import METHODS, STRATEGIES, Batch, MergePlan, Rows
+from airflow_provider_phlo.iceberg.merge.changes import decide
+from airflow_provider_phlo.iceberg.merge.rewrite import rewrite
 from airflow_provider_phlo.iceberg.tables import require_writable
 from airflow_provider_phlo.iceberg.writing import FileLayout
 

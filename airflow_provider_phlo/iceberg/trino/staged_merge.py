@@ -3,7 +3,7 @@ A merge that is prepared and not yet done: its rows in a staging table, its plan
 
 An engine that cannot write branches (Trino) leaves one of these where the embedded engine leaves a branch. It is
 visible to nobody who reads the table itself; an audit reads the table as the merge would leave it (see
-:mod:`airflow_provider_phlo.iceberg.preview`).
+:mod:`airflow_provider_phlo.iceberg.trino.preview`).
 
 Whoever wants to run the merge, or to throw it away, claims it first: a tag of the staging table that only one can set.
 So what one attempt of a run has started, another cannot drop unseen.
@@ -30,8 +30,8 @@ from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.catalog import STAGING, TABLE_PROPERTIES, staging_name
 from airflow_provider_phlo.iceberg.commits import retried
 from airflow_provider_phlo.iceberg.merge import MergePlan
-from airflow_provider_phlo.iceberg.merge_sql import ROW, MergeSql
 from airflow_provider_phlo.iceberg.tables import find_table
+from airflow_provider_phlo.iceberg.trino.sql import ROW, MergeSql
 from airflow_provider_phlo.sql import quote
 
 INTENT, CLAIM, CLAIMED = "phlo.intent", "phlo.claim", "claimed"

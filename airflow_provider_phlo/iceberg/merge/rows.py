@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from airflow_provider_phlo.iceberg.keys import comparable
+from airflow_provider_phlo.iceberg.merge.keys import comparable
 from airflow_provider_phlo.row_hash import row_hashes
 from airflow_provider_phlo.schemas.iceberg import METADATA_COLUMNS
 

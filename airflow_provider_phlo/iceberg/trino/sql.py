@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from pyiceberg.table import Table
 from pyiceberg.types import BooleanType, DoubleType, FloatType
 
-from airflow_provider_phlo.iceberg.batch import PARTITION_DATE, MergePlan
-from airflow_provider_phlo.iceberg.rows import HASH
+from airflow_provider_phlo.iceberg.merge.batch import PARTITION_DATE, MergePlan
+from airflow_provider_phlo.iceberg.merge.rows import HASH
 from airflow_provider_phlo.schemas.iceberg import METADATA_COLUMNS
 from airflow_provider_phlo.sql import literal, quote_identifier
 

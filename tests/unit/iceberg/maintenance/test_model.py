@@ -15,11 +15,12 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from pyiceberg.transforms import BucketTransform
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
-from airflow_provider_phlo.iceberg import branches, maintenance
+from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
-from airflow_provider_phlo.iceberg.expiry import Retention
+from airflow_provider_phlo.iceberg.maintenance import planning
+from airflow_provider_phlo.iceberg.maintenance.expiry import Retention
+from airflow_provider_phlo.iceberg.maintenance.orphans import normalized, referenced
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
-from airflow_provider_phlo.iceberg.orphans import normalized, referenced
 from airflow_provider_phlo.iceberg.rollback import plan_rollback, rollback
 from airflow_provider_phlo.iceberg.tables import ensure_table
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
@@ -124,13 +125,11 @@ class Table(RuleBasedStateMachine):
                 update.remove_field(field.name)
             update.add_field("k", BucketTransform(buckets), f"b{buckets}_{len(table.specs())}")
 
-    @rule(jobs=st.lists(st.sampled_from(maintenance.JOBS), min_size=1, unique=True), keep=st.integers(1, 3))
+    @rule(jobs=st.lists(st.sampled_from(planning.JOBS), min_size=1, unique=True), keep=st.integers(1, 3))
     def maintain(self, jobs: list[str], keep: int) -> None:
-        options = maintenance.MaintenanceOptions(
-            jobs=jobs, retention=Retention(0, keep, 1000), orphan_days=0, force=True
-        )
+        options = planning.MaintenanceOptions(jobs=jobs, retention=Retention(0, keep, 1000), orphan_days=0, force=True)
         now = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
-        maintenance.run(self.catalog, TABLE, options, now=now)
+        planning.run(self.catalog, TABLE, options, now=now)
         self.note()
         if "orphans" in jobs:
             table = self.catalog.load_table(TABLE)

@@ -24,8 +24,8 @@ from pyiceberg.table.snapshots import Operation
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
 from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.commits import base_of, commit_changes, pause
+from airflow_provider_phlo.iceberg.maintenance.rolling import write_tasks
 from airflow_provider_phlo.iceberg.manifests import FileChanges
-from airflow_provider_phlo.iceberg.rolling import write_tasks
 
 log = logging.getLogger(__name__)
 

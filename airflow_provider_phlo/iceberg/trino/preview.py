@@ -11,7 +11,7 @@ import duckdb
 from pyiceberg.table import Table
 
 from airflow_provider_phlo.iceberg.duckdb import create_table_view
-from airflow_provider_phlo.iceberg.staged_merge import StagedMerge
+from airflow_provider_phlo.iceberg.trino.staged_merge import StagedMerge
 from airflow_provider_phlo.sql import quote, quote_identifier
 
 SCHEMA = "phlo staged"

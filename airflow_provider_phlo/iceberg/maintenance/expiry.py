@@ -1,7 +1,7 @@
 """
 Expire snapshots that nobody reads any more, and drop the branches of failed runs.
 
-Metadata only: files that expired snapshots alone have used are left to :mod:`~airflow_provider_phlo.iceberg.orphans`.
+Metadata only: files that expired snapshots alone have used are left to :mod:`.orphans`.
 """
 
 from __future__ import annotations
