@@ -16,12 +16,10 @@ from airflow_provider_phlo.operators.ingest import IngestOperator, check_paramet
 from airflow_provider_phlo.operators.merge import MergeOperator, PublishBranchOperator, merge_options
 from airflow_provider_phlo.operators.quality import QualityCheckOperator
 from airflow_provider_phlo.quality import FreshnessCheck, QualityCheck
+from airflow_provider_phlo.terms import DeduplicationMethod, Engine, MergeStrategy, MetadataColumn
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG, TaskGroup
-
-STRATEGIES = ("merge", "append", "replace")
-METHODS = ("last", "first", "hash")
 
 
 def phlo_ingestion(
@@ -144,7 +142,7 @@ class Ingestion:
             merge = MergeOperator(task_id="merge", staged=ingest.output, publish=False, **landing, **common)
             branch = f"{{{{ ti.xcom_pull(task_ids='{merge.task_id}')['branch'] }}}}"
             # what a merge by Trino has staged only DuckDB can read: so one engine, and one SQL, audits every run
-            common_audit = {"table": self.table, "branch": branch, "engine": "pyiceberg", **common}
+            common_audit = {"table": self.table, "branch": branch, "engine": Engine.PYICEBERG, **common}
             checks = [
                 QualityCheckOperator(task_id=name, **arguments, **common_audit) for name, arguments in audits.items()
             ]
@@ -294,8 +292,8 @@ def _freshness_checks(hours: tuple[float, float] | None) -> list[QualityCheck]:
         return []
     warn, error = hours
     return [
-        FreshnessCheck(column="_cascade_ingested_at", max_age_hours=warn, severity="warn"),
-        FreshnessCheck(column="_cascade_ingested_at", max_age_hours=error, severity="error"),
+        FreshnessCheck(column=MetadataColumn.INGESTED_AT, max_age_hours=warn, severity="warn"),
+        FreshnessCheck(column=MetadataColumn.INGESTED_AT, max_age_hours=error, severity="error"),
     ]
 
 
@@ -315,9 +313,9 @@ def _identity(declared: Mapping[str, Any]) -> tuple[str, ...]:
     options = merge_options(declared["merge_config"] or {}, declared["merge_strategy"])
     if not options["deduplication"]:
         return ()
-    by_hash = declared["merge_strategy"] == "append" and options["method"] == "hash"
+    by_hash = declared["merge_strategy"] == MergeStrategy.APPEND and options["method"] == DeduplicationMethod.HASH
     if by_hash:
-        return ("_phlo_row_hash",) if declared["add_metadata_columns"] else ()
+        return (MetadataColumn.ROW_HASH,) if declared["add_metadata_columns"] else ()
     return key_columns(declared["unique_key"])
 
 
@@ -327,16 +325,17 @@ def _check_declaration(name: str, declared: Mapping[str, Any]) -> None:
             raise ConfigurationError(f"@phlo_ingestion on {name}: {problem}")
 
     strategy, config = declared["merge_strategy"], declared["merge_config"] or {}
-    require(strategy in STRATEGIES, f"merge_strategy={strategy!r}: choose one of {', '.join(STRATEGIES)}.")
+    require(strategy in tuple(MergeStrategy), f"merge_strategy={strategy!r}: choose one of {', '.join(MergeStrategy)}.")
     method = merge_options(config, strategy)["method"]
-    require(method in METHODS, f"deduplication_method={method!r}: choose one of {', '.join(METHODS)}.")
+    methods = tuple(DeduplicationMethod)
+    require(method in methods, f"deduplication_method={method!r}: choose one of {', '.join(methods)}.")
     deletes = config.get("hard_delete")
-    require(not deletes or strategy == "merge", f"hard_delete={deletes!r} needs merge_strategy='merge'.")
+    require(not deletes or strategy == MergeStrategy.MERGE, f"hard_delete={deletes!r} needs merge_strategy='merge'.")
     require(bool(declared["unique_key"]), "unique_key is empty: name the key column or columns.")
     check_engine(declared["engine"])
     metadata = declared["add_metadata_columns"]
-    require(metadata or strategy != "replace", "merge_strategy='replace' needs add_metadata_columns=True.")
-    require(metadata or declared["engine"] != "trino", "engine='trino' needs add_metadata_columns=True.")
+    require(metadata or strategy != MergeStrategy.REPLACE, "merge_strategy='replace' needs add_metadata_columns=True.")
+    require(metadata or declared["engine"] != Engine.TRINO, "engine='trino' needs add_metadata_columns=True.")
     if declared["freshness_hours"] is not None:
         problem = _freshness_problem(declared["freshness_hours"])
         require(not problem, problem)

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.terms import Engine
 
 SECTION = "phlo"
 
@@ -59,7 +60,7 @@ def batch_rows() -> int:
 
 def engine() -> str:
     """Return the engine that merges and checks where a task names none: ``pyiceberg`` or ``trino``."""
-    return _get("engine", "pyiceberg").strip()
+    return _get("engine", Engine.PYICEBERG).strip()
 
 
 def preload() -> bool:

@@ -17,7 +17,6 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
-from pyiceberg.table.refs import MAIN_BRANCH
 from pyiceberg.table.update import (
     AssertRefSnapshotId,
     AssertTableUUID,
@@ -30,6 +29,7 @@ from pyiceberg.table.update import (
 
 from airflow_provider_phlo.exceptions import CommitConflictError
 from airflow_provider_phlo.iceberg.commits import require_table_branches, retried, set_ref
+from airflow_provider_phlo.terms import MAIN_BRANCH
 
 # the result of a run that may not publish any more
 WITHDRAWN: Mapping[str, Any] = {"withdrawn": True}

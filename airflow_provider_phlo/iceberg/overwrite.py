@@ -22,7 +22,6 @@ from pyiceberg.exceptions import (
 )
 from pyiceberg.io.pyarrow import _dataframe_to_data_files, _pyarrow_to_schema_without_ids, schema_to_pyarrow
 from pyiceberg.schema import Schema, assign_fresh_schema_ids, promote
-from pyiceberg.table.refs import MAIN_BRANCH
 from pyiceberg.table.update.snapshot import ManageSnapshots
 from pyiceberg.types import IcebergType, NestedField
 
@@ -33,6 +32,7 @@ from airflow_provider_phlo.iceberg.commits import commit_files
 from airflow_provider_phlo.iceberg.duckdb import create_table_view, duckdb_type
 from airflow_provider_phlo.iceberg.publication import run_branch
 from airflow_provider_phlo.sql import quote, quote_identifier
+from airflow_provider_phlo.terms import MAIN_BRANCH
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog

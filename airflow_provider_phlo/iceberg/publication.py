@@ -13,11 +13,11 @@ from typing import Any, Protocol
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchTableError
-from pyiceberg.table.refs import MAIN_BRANCH
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError, TransientError
 from airflow_provider_phlo.iceberg import branches, nessie
 from airflow_provider_phlo.iceberg.catalog import ensure_namespace
+from airflow_provider_phlo.terms import MAIN_BRANCH
 
 
 @dataclass(frozen=True)

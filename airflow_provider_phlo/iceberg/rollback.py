@@ -20,7 +20,6 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.serializers import FromInputFile
 from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
-from pyiceberg.table.refs import MAIN_BRANCH
 from pyiceberg.table.update import (
     AssertRefSnapshotId,
     RemovePropertiesUpdate,
@@ -38,6 +37,7 @@ from airflow_provider_phlo.iceberg.branches import (
 )
 from airflow_provider_phlo.iceberg.commits import retried, set_ref
 from airflow_provider_phlo.iceberg.history import HistoryEntry, entry_of, load, moment
+from airflow_provider_phlo.terms import MAIN_BRANCH
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import Any, Protocol
+from typing import Any
 
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
@@ -19,17 +19,16 @@ from airflow_provider_phlo.iceberg import branches, publication, tables
 from airflow_provider_phlo.iceberg.branches import SET_BACK_PROPERTY, STATE_PROPERTY
 from airflow_provider_phlo.iceberg.commits import until_done
 from airflow_provider_phlo.iceberg.declared import declare_columns
-from airflow_provider_phlo.iceberg.merge import MergePlan, MergeResult, merge
-from airflow_provider_phlo.iceberg.merge.batch import Rows
-from airflow_provider_phlo.iceberg.publication import Publication, RunBranch, run_branch
+from airflow_provider_phlo.iceberg.merge import MergePlan, MergeResult
+from airflow_provider_phlo.iceberg.merge.engine import EMBEDDED, MergeEngine
+from airflow_provider_phlo.iceberg.publication import Publication, run_branch
 from airflow_provider_phlo.ingestion import quarantine, staged_batches
 from airflow_provider_phlo.ingestion.accounting import Accounting, require_equal
 from airflow_provider_phlo.schemas.columns import ModelColumns
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg, pandera_to_iceberg
+from airflow_provider_phlo.terms import DeduplicationMethod, MergeStrategy, MetadataColumn
 
 log = logging.getLogger(__name__)
-
-ARRIVED_AT = "_cascade_ingested_at"
 
 
 @dataclass(frozen=True)
@@ -51,58 +50,6 @@ class TableDefinition:
     properties: Mapping[str, str] = field(default_factory=dict)
 
 
-class Engine(Protocol):
-    """What merges, and makes the merge visible. A run uses one engine from its first step to its last."""
-
-    def recover(self, catalog: Catalog, identifier: str, token: str) -> None:
-        """Finish what an attempt of this run that died has left half done."""
-
-    def merge(
-        self,
-        catalog: Catalog,
-        identifier: str,
-        batch: Rows,
-        plan: MergePlan,
-        *,
-        token: str,
-        partition_date: str | None = None,
-        summary: Mapping[str, str] | None = None,
-        branch: str | None = None,
-    ) -> MergeResult:
-        """Merge where readers do not see it."""
-
-    def publish(self, catalog: Catalog, run: RunBranch, publication: Publication) -> int | None:
-        """Make the merge main's, with the run's mark."""
-
-    def clean(self, catalog: Catalog, identifier: str, older_than: float) -> int:
-        """Remove what runs have left that were given up before ``older_than``."""
-
-    def cancel(self) -> None:
-        """End what runs outside of this process."""
-
-
-class EmbeddedEngine:
-    """PyIceberg: writes the run's branch, which then becomes main. Nothing is ever half done."""
-
-    def recover(self, catalog: Catalog, identifier: str, token: str) -> None:
-        return
-
-    def merge(self, *arguments: Any, **options: Any) -> MergeResult:
-        return merge(*arguments, **options)
-
-    def publish(self, catalog: Catalog, run: RunBranch, publication: Publication) -> int | None:
-        return run.publish(publication)
-
-    def clean(self, catalog: Catalog, identifier: str, older_than: float) -> int:
-        return 0
-
-    def cancel(self) -> None:
-        return
-
-
-EMBEDDED = EmbeddedEngine()
-
-
 def table_state(table: Table | None) -> str:
     """Return dlt's state as the last published run of ``table`` left it."""
     return table.properties.get(STATE_PROPERTY, "") if table is not None else ""
@@ -120,7 +67,7 @@ def land(
     root: Any,
     batch: staged_batches.StagedBatch,
     definition: TableDefinition,
-    engine: Engine = EMBEDDED,
+    engine: MergeEngine = EMBEDDED,
 ) -> dict[str, Any] | None:
     """
     Merge ``batch`` on its run's branch; rejected rows go to the quarantine table.
@@ -160,7 +107,7 @@ def _merged(
     batch: staged_batches.StagedBatch,
     rows: staged_batches.StagedRows,
     definition: TableDefinition,
-    engine: Engine,
+    engine: MergeEngine,
 ) -> dict[str, Any]:
     run = run_branch(catalog, branches.branch_name(batch.token))
     counted = {name: getattr(batch, name) for name in ("read", "added", "dropped", "quarantined")}
@@ -220,11 +167,11 @@ def _require_accounted(
 def _plan(definition: TableDefinition, batch: staged_batches.StagedBatch, columns: pa.Schema) -> MergePlan:
     """Return the plan, with the hint of a dlt resource where the author says nothing else and rows have the column."""
     plan = definition.plan
-    if batch.hard_delete in columns.names and plan.strategy == "merge" and plan.hard_delete is None:
+    if batch.hard_delete in columns.names and plan.strategy == MergeStrategy.MERGE and plan.hard_delete is None:
         plan = replace(plan, hard_delete=batch.hard_delete)
-    if batch.replay and plan.strategy == "merge" and plan.order_by is None:
+    if batch.replay and plan.strategy == MergeStrategy.MERGE and plan.order_by is None:
         # a record counts as having arrived when it did first: what came after it stays
-        return replace(plan, order_by=ARRIVED_AT)
+        return replace(plan, order_by=MetadataColumn.INGESTED_AT)
     return plan
 
 
@@ -238,7 +185,7 @@ def _prepare(catalog: Catalog, definition: TableDefinition, columns: pa.Schema, 
         tables.require_fit(part, schema, definition.table)
     partition_by = definition.partition_by
     if partition_by is None:
-        partition_by = ("_phlo_partition_date",) if definition.metadata_columns else ()
+        partition_by = (MetadataColumn.PARTITION_DATE,) if definition.metadata_columns else ()
     tables.ensure_table(
         catalog,
         definition.table,
@@ -276,7 +223,7 @@ def publish(
     landed: Mapping[str, Any],
     definition: TableDefinition,
     audit: Callable[[str], None],
-    engine: Engine = EMBEDDED,
+    engine: MergeEngine = EMBEDDED,
 ) -> dict[str, Any]:
     """
     Make the audited branch main. When main has moved meanwhile, merge again on top of it and audit that.
@@ -327,7 +274,7 @@ def _advanced_state(catalog: Catalog, batch: staged_batches.StagedBatch, definit
     plan, properties = definition.plan, catalog.load_table(definition.table).properties
     if batch.staged_at - batch.seconds >= float(properties.get(SET_BACK_PROPERTY, 0)):
         return {STATE_PROPERTY: batch.state}
-    if plan.strategy == "append" and not (plan.deduplication and plan.method == "hash"):
+    if plan.strategy == MergeStrategy.APPEND and not (plan.deduplication and plan.method == DeduplicationMethod.HASH):
         raise ConfigurationError(
             f"{definition.table} was set back while this run was under way, and what it appends would be read again "
             "by the next: clear the run, so that it goes on from where the table is now."
@@ -400,7 +347,7 @@ def _rebased(
     batch: staged_batches.StagedBatch,
     definition: TableDefinition,
     audit: Callable[[str], None],
-    engine: Engine,
+    engine: MergeEngine,
 ) -> Mapping[str, Any]:
     """Merge again on top of what others have published, and audit that, unless another attempt has published."""
     published = _published(catalog, definition.table, batch.token)
@@ -417,7 +364,7 @@ def check_definition(definition: TableDefinition) -> TableDefinition:
 
     :raises ConfigurationError: if ``replace`` has no partition to replace.
     """
-    if definition.plan.strategy == "replace" and not definition.metadata_columns:
+    if definition.plan.strategy == MergeStrategy.REPLACE and not definition.metadata_columns:
         raise ConfigurationError(
             f"{definition.table}: merge_strategy='replace' replaces the run's _phlo_partition_date, which "
             "add_metadata_columns=False leaves out: keep the metadata columns, or merge on a key."

@@ -35,9 +35,10 @@ from airflow_provider_phlo.iceberg.trino import staged_merge
 from airflow_provider_phlo.iceberg.trino.staged_merge import Claim
 from airflow_provider_phlo.ingestion import staged_batches
 from airflow_provider_phlo.ingestion.records import Origin, replayed
-from airflow_provider_phlo.ingestion.rejects import HASH, QUARANTINE_SCHEMA
+from airflow_provider_phlo.ingestion.rejects import QUARANTINE_SCHEMA
 from airflow_provider_phlo.schemas.columns import TIMESTAMP
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
+from airflow_provider_phlo.terms import MergeStrategy, MetadataColumn
 
 log = logging.getLogger(__name__)
 
@@ -122,12 +123,12 @@ def require_replayable(plan: MergePlan, table: str, metadata_columns: bool) -> N
     :param metadata_columns: whether rows say when they arrived.
     :raises ConfigurationError: if a partition would be replaced, or nothing tells which is newer.
     """
-    if plan.strategy == "replace":
+    if plan.strategy == MergeStrategy.REPLACE:
         raise ConfigurationError(
             f"{table}: merge_strategy='replace' takes a partition as a whole, a replay would leave nothing "
             "but its records there: run the partition date again, which reads them too."
         )
-    if plan.strategy == "merge" and plan.order_by is None and not metadata_columns:
+    if plan.strategy == MergeStrategy.MERGE and plan.order_by is None and not metadata_columns:
         raise ConfigurationError(
             f"{table}: nothing tells whether a record out of the quarantine is older than the table's row: "
             "name a column in merge_config={'order_by': …}, or keep the metadata columns."
@@ -250,7 +251,7 @@ def find(
     :param with_records: the records too, whose values may be personal.
     :raises ConfigurationError: if the table has no quarantine.
     """
-    names = [name for name in QUARANTINE_SCHEMA.names if name not in (HASH, "updated_at")]
+    names = [name for name in QUARANTINE_SCHEMA.names if name not in (MetadataColumn.ROW_HASH, "updated_at")]
     names = [name for name in names if with_records or name != "record"]
     rows = selection.matches(_read(_load(catalog, table), selection.row_filter(), names)).sort_by(_ORDER)
     return (rows if limit is None else rows.slice(0, limit)).to_pylist()
@@ -315,7 +316,8 @@ def _with(rows: pa.Table, now: pa.Scalar, state: str, **values: Any) -> pa.Table
     later = pc.add(rows["updated_at"], pa.scalar(datetime.timedelta(microseconds=1), pa.duration("us")))
     behind = pc.fill_null(pc.greater(later, now), False)
     values["updated_at"] = pc.if_else(behind, later, now)
-    values[HASH] = pc.binary_join_element_wise(rows["quarantine_id"], pc.cast(values["updated_at"], pa.string()), state)
+    version = pc.cast(values["updated_at"], pa.string())
+    values[MetadataColumn.ROW_HASH] = pc.binary_join_element_wise(rows["quarantine_id"], version, state)
     for name, value in values.items():
         column = pa.repeat(value, len(rows)) if isinstance(value, pa.Scalar) else value
         rows = rows.set_column(rows.schema.get_field_index(name), QUARANTINE_SCHEMA.field(name), column)

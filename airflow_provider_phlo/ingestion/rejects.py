@@ -15,8 +15,8 @@ from airflow_provider_phlo.ingestion.extraction import Chunk
 from airflow_provider_phlo.ingestion.records import Origin, raw_text
 from airflow_provider_phlo.schemas.columns import TIMESTAMP
 from airflow_provider_phlo.schemas.names import Failure
+from airflow_provider_phlo.terms import MetadataColumn
 
-HASH = "_phlo_row_hash"
 QUARANTINE_SCHEMA = pa.schema(
     [
         ("quarantine_id", pa.string()),
@@ -36,7 +36,7 @@ QUARANTINE_SCHEMA = pa.schema(
         ("replayed_at", TIMESTAMP),
         # of the last change by a replay; NULL is older than any
         ("updated_at", TIMESTAMP),
-        (HASH, pa.string()),
+        (MetadataColumn.ROW_HASH, pa.string()),
     ]
 )
 
@@ -104,7 +104,7 @@ class Rejects:
             "quarantined_at": self.read_at,
             "hard_delete": self.hard_delete or None,
             # the id is the content: a record that is there stays as it is
-            HASH: identity,
+            MetadataColumn.ROW_HASH: identity,
         }
 
     def _identity(self, text: str, reason: str) -> str:

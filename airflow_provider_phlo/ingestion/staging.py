@@ -36,7 +36,6 @@ from airflow_provider_phlo.ingestion.extraction import (
 )
 from airflow_provider_phlo.ingestion.records import Origin
 from airflow_provider_phlo.ingestion.rejects import (
-    HASH,
     QUARANTINE_SCHEMA,
     Part,
     Rejected,
@@ -48,7 +47,6 @@ from airflow_provider_phlo.ingestion.transforms import Transform
 from airflow_provider_phlo.row_hash import row_hashes
 from airflow_provider_phlo.schemas import conform
 from airflow_provider_phlo.schemas.columns import TIMESTAMP, ModelColumns, require_names
-from airflow_provider_phlo.schemas.iceberg import METADATA_COLUMNS
 from airflow_provider_phlo.schemas.names import Failure
 from airflow_provider_phlo.schemas.types import stored_as
 from airflow_provider_phlo.schemas.validation import (
@@ -60,6 +58,7 @@ from airflow_provider_phlo.schemas.validation import (
     raise_for,
     validate,
 )
+from airflow_provider_phlo.terms import METADATA_COLUMNS, MetadataColumn
 
 __all__ = ["QUARANTINE_SCHEMA", "StagingPlan", "stage"]
 
@@ -294,7 +293,7 @@ class _Stager:
         if not self.plan.metadata_columns:
             return rows
         hashes = row_hashes(rows, [name for name in rows.column_names if name not in METADATA_COLUMNS])
-        return rows.set_column(rows.schema.get_field_index(HASH), HASH, hashes)
+        return rows.set_column(rows.schema.get_field_index(MetadataColumn.ROW_HASH), MetadataColumn.ROW_HASH, hashes)
 
     def _check_unique(self, columns: tuple[str, ...]) -> None:
         """Set rows aside that share a value which must be unique, and which the merge would keep apart."""

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from airflow_provider_phlo.exceptions import ConfigurationError, TerminalError
+from airflow_provider_phlo.terms import Engine
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-ENGINES = ("pyiceberg", "trino")
 
 
 class PhloOperator(BaseOperator):
@@ -44,8 +43,8 @@ def check_engine(engine: str | None) -> None:
 
     :raises ConfigurationError: for another one.
     """
-    if engine is not None and engine not in ENGINES:
-        raise ConfigurationError(f"engine={engine!r} is not available: choose one of {', '.join(ENGINES)}.")
+    if engine is not None and engine not in tuple(Engine):
+        raise ConfigurationError(f"engine={engine!r} is not available: choose one of {', '.join(Engine)}.")
 
 
 def chosen_engine(engine: str | None) -> str:

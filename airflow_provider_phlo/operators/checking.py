@@ -9,6 +9,7 @@ from airflow_provider_phlo import runs
 from airflow_provider_phlo.exceptions import QualityCheckError
 from airflow_provider_phlo.operators.base import PhloOperator, check_engine, chosen_engine
 from airflow_provider_phlo.operators.links import CheckResultsLink, TableLink
+from airflow_provider_phlo.terms import MAIN_BRANCH, Engine
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -95,7 +96,7 @@ class CheckingOperator(PhloOperator):
             self._trino.cancel()
 
     def _queries(self) -> Queries | None:
-        if chosen_engine(self.engine) != "trino":
+        if chosen_engine(self.engine) != Engine.TRINO:
             return None
         from airflow_provider_phlo.hooks.trino import connect_to
         from airflow_provider_phlo.iceberg.trino.queries import Queries
@@ -106,7 +107,7 @@ class CheckingOperator(PhloOperator):
     def _report(self, table: str, results: Sequence[QualityCheckResult]) -> dict[str, Any]:
         return {
             "table": table,
-            "branch": self.branch or "main",
+            "branch": self.branch or MAIN_BRANCH,
             "passed": all(result.passed for result in results),
             "results": [result.to_dict() for result in results],
         }

@@ -11,14 +11,14 @@ from airflow_provider_phlo import settings
 from airflow_provider_phlo.assets.iceberg import outlets_of, set_event
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.operators.base import PhloOperator, check_engine, chosen_engine
+from airflow_provider_phlo.terms import MAIN_BRANCH, Engine, MergeStrategy
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_phlo.ingestion.landing import Engine, TableDefinition
+    from airflow_provider_phlo.iceberg.merge.engine import MergeEngine
+    from airflow_provider_phlo.ingestion.landing import TableDefinition
 
-# where the audit looks when a run has read nothing of a table, because it replays records of another
-MAIN = "main"
 MERGE_OPTIONS = ("deduplication", "deduplication_method", "order_by", "hard_delete")
 
 
@@ -56,19 +56,19 @@ class _LandingOperator(PhloOperator):
         self.engine = engine
         self.iceberg_conn_id = iceberg_conn_id
         self.trino_conn_id = trino_conn_id
-        self._merging: Engine | None = None
+        self._merging: MergeEngine | None = None
 
     def on_kill(self) -> None:
         """End the query that runs now."""
         if self._merging is not None:
             self._merging.cancel()
 
-    def _engine(self) -> Engine:
+    def _engine(self) -> MergeEngine:
         """Return the engine that merges: the task's own, else the one that is set for all."""
-        from airflow_provider_phlo.ingestion import landing
+        from airflow_provider_phlo.iceberg.merge.engine import EMBEDDED
 
-        self._merging = landing.EMBEDDED
-        if chosen_engine(self.engine) == "trino":
+        self._merging = EMBEDDED
+        if chosen_engine(self.engine) == Engine.TRINO:
             from airflow_provider_phlo.hooks.trino import connect_to
             from airflow_provider_phlo.iceberg.trino import TrinoEngine
 
@@ -159,7 +159,7 @@ class MergeOperator(_LandingOperator):
         from airflow_provider_phlo.ingestion import landing, staged_batches
 
         if self.staged["folder"] is None:
-            return {**self.staged, "branch": MAIN}
+            return {**self.staged, "branch": MAIN_BRANCH}
         catalog, definition, root = self._catalog(), self._definition(), DltHook().staging_root
         landed = landing.land(
             catalog, root, staged_batches.load(root, self.staged["folder"]), definition, self._engine()
@@ -302,7 +302,7 @@ def merge_options(config: Mapping[str, Any], strategy: str) -> dict[str, Any]:
             expected = "True or False" if kind is bool else "the name of one column"
             raise ConfigurationError(f"merge_config: {name}={value!r}, give {expected}.")
     return {
-        "deduplication": bool(config.get("deduplication", strategy != "append")),
+        "deduplication": bool(config.get("deduplication", strategy != MergeStrategy.APPEND)),
         "method": config.get("deduplication_method", "last"),
         "order_by": config.get("order_by"),
         "hard_delete": config.get("hard_delete"),

@@ -1,96 +1,22 @@
-"""Publishing: marts of the lakehouse as tables of a database that applications read."""
+"""
+Publishing: marts of the lakehouse (:mod:`.sources`) as tables of a database that applications read (:mod:`.postgres`,
+:mod:`.pgcopy`); :mod:`.marts` is what DAG authors call.
+"""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_phlo.exceptions import ConfigurationError
-
 if TYPE_CHECKING:
-    import psycopg
-    from pyiceberg.catalog import Catalog
-
-    from airflow_provider_phlo.publishing.postgres import PublishResult
+    from airflow_provider_phlo.publishing.marts import publish_marts_to_postgres
 
 __all__ = ["publish_marts_to_postgres"]
 
-log = logging.getLogger(__name__)
 
+def __getattr__(name: str) -> Any:
+    # .marts looks connections up, which the rest does not know of
+    if name in __all__:
+        from airflow_provider_phlo.publishing import marts
 
-def publish_marts_to_postgres(
-    context: Mapping[str, Any] | None,
-    trino: Any,
-    postgres: Any,
-    tables_to_publish: Mapping[str, str],
-    data_source: str | None = None,
-    *,
-    catalog: Catalog | None = None,
-    schema: str = "marts",
-) -> dict[str, PublishResult]:
-    """
-    Replace PostgreSQL tables by the content of lakehouse tables; readers see whole versions only.
-
-    Each table is swapped by itself. All sources are read as they are when this starts.
-
-    :param context: Airflow's, for the run id in the log; may be None.
-    :param trino: a Trino connection or hook to read through; None reads the tables' files.
-    :param postgres: where to write: a psycopg connection, a hook, a libpq URI, or its parameters as a mapping.
-    :param tables_to_publish: the source ``namespace.table`` of each PostgreSQL table.
-    :param data_source: what the log calls this set of marts.
-    :param catalog: the catalog of the sources, for ``trino=None``; the embedded one by default.
-    :param schema: the PostgreSQL schema.
-    :return: a result for each table.
-    :raises ConfigurationError: a source does not exist; nothing is written then.
-    """
-    from airflow_provider_phlo.publishing.postgres import publish
-    from airflow_provider_phlo.publishing.sources import open_catalog_sources, open_trino_sources
-
-    results = {}
-    with ExitStack() as stack:
-        sources = list(tables_to_publish.values())
-        if trino is None:
-            read = stack.enter_context(open_catalog_sources(catalog or _embedded_catalog(), sources))
-        else:
-            read = stack.enter_context(open_trino_sources(trino, sources))
-        connection = stack.enter_context(_connected(postgres))
-        for table, source in tables_to_publish.items():
-            results[table] = result = publish(read(source), connection, table, schema=schema)
-            log.info(
-                "Published %s from %s: %d rows in %.2f s (%s, run %s)",
-                result.table,
-                source,
-                result.rows,
-                result.seconds,
-                data_source or "marts",
-                (context or {}).get("run_id"),
-            )
-    return results
-
-
-def _embedded_catalog() -> Catalog:
-    from airflow_provider_phlo import settings
-    from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
-
-    return open_catalog(settings.catalog_name(), embedded_properties(settings.home()))
-
-
-def _connected(postgres: Any) -> AbstractContextManager[psycopg.Connection]:
-    """Return a connection: a given one is left open, one made here is closed."""
-    import psycopg
-
-    if isinstance(postgres, psycopg.Connection):
-        return nullcontext(postgres)
-    if isinstance(postgres, str):
-        return psycopg.connect(postgres, autocommit=True)
-    if isinstance(postgres, Mapping):
-        return psycopg.connect(**{**postgres, "autocommit": True})
-    connection = postgres.get_conn() if hasattr(postgres, "get_conn") else None
-    if not isinstance(connection, psycopg.Connection):
-        raise ConfigurationError(
-            f"postgres is a {type(postgres).__name__}: give a psycopg (version 3) connection, a hook that makes one, "
-            "a libpq URI, or its parameters as a mapping."
-        )
-    return connection
+        return getattr(marts, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

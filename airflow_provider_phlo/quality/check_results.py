@@ -16,6 +16,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo.quality.results import QualityCheckResult, plain
+from airflow_provider_phlo.terms import MAIN_BRANCH, MergeStrategy
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -69,7 +70,8 @@ def record(catalog: Catalog, occasion: Occasion, results: Sequence[QualityCheckR
         if any(snapshot.summary and snapshot.summary["phlo.token"] == token for snapshot in table.snapshots()):
             return
         try:
-            merge(catalog, TABLE, rows, MergePlan("append", deduplication=False), token=token, branch="main")
+            plan = MergePlan(MergeStrategy.APPEND, deduplication=False)
+            merge(catalog, TABLE, rows, plan, token=token, branch=MAIN_BRANCH)
             return
         except CommitConflictError:
             pause(round_number)
@@ -114,7 +116,11 @@ def _columns() -> pa.Schema:
 def _rows(occasion: Occasion, results: Sequence[QualityCheckResult]) -> pa.Table:
     import pyarrow as pa
 
-    shared: dict[str, Any] = {"checked_at": datetime.now(UTC), **asdict(occasion), "branch": occasion.branch or "main"}
+    shared: dict[str, Any] = {
+        "checked_at": datetime.now(UTC),
+        **asdict(occasion),
+        "branch": occasion.branch or MAIN_BRANCH,
+    }
     rows = [
         {
             **{name: getattr(result, name, None) for name in _columns().names if name not in shared},

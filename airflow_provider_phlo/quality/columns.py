@@ -42,7 +42,7 @@ def compare_columns(schema: Any, types: Mapping[str, str]) -> Difference:
     :raises SchemaError: if ``schema`` is neither.
     """
     from airflow_provider_phlo.schemas.columns import load_model, model_columns
-    from airflow_provider_phlo.schemas.iceberg import METADATA_COLUMNS
+    from airflow_provider_phlo.terms import METADATA_COLUMNS
 
     declared = model_columns(load_model(schema))
     missing, mistyped = [], []

@@ -17,6 +17,7 @@ from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
 from airflow_provider_phlo.quality import trino_sql, xxhash64
 from airflow_provider_phlo.quality.dialects import DUCKDB, TRINO, Dialect
 from airflow_provider_phlo.sql import literal, quote, quote_identifier
+from airflow_provider_phlo.terms import MAIN_BRANCH
 
 if TYPE_CHECKING:
     import duckdb
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from airflow_provider_phlo.iceberg.trino.queries import Answer, Queries
 
 FRAME = "df"
-MAIN = "main"
 # what Trino calls it; it says nothing about the data
 ENDED_BY_OTHERS = ("ADMINISTRATIVELY_KILLED", "USER_CANCELED")
 
@@ -155,7 +155,7 @@ class CatalogTables:
 
     def snapshot_id(self, name: str) -> int | None:
         refs = self._tables[name].refs()
-        ref = refs.get(self._branch or MAIN) or refs.get(MAIN)
+        ref = refs.get(self._branch or MAIN_BRANCH) or refs.get(MAIN_BRANCH)
         return ref.snapshot_id if ref else None
 
 

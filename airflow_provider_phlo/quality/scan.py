@@ -23,6 +23,7 @@ from airflow_provider_phlo.quality.engines import FRAME, Engine, EvaluationError
 from airflow_provider_phlo.quality.results import QualityCheckResult
 from airflow_provider_phlo.quality.samples import with_samples
 from airflow_provider_phlo.sql import quote_identifier
+from airflow_provider_phlo.terms import MetadataColumn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from airflow_provider_phlo.quality.drift.history import DailyScan
 
 log = logging.getLogger(__name__)
-
-PARTITION_COLUMN = "_phlo_partition_date"
 
 
 @dataclass(frozen=True)
@@ -124,11 +123,11 @@ def run_checks(
         context = {
             "table": table,
             "branch": branch,
-            "partition_column": partition_column or (PARTITION_COLUMN if partition else None),
+            "partition_column": partition_column or (MetadataColumn.PARTITION_DATE if partition else None),
             "partition": partition,
         }
         key, pii = declared_columns(engine.loaded(table))
-        filtered = None if partition is None else (partition_column or PARTITION_COLUMN, partition)
+        filtered = None if partition is None else (partition_column or MetadataColumn.PARTITION_DATE, partition)
         rows = Rows(
             engine,
             table,
@@ -315,7 +314,7 @@ def partition_filter(
     """
     if partition is None:
         return "", ()
-    column = column or PARTITION_COLUMN
+    column = column or MetadataColumn.PARTITION_DATE
     if column not in columns:
         raise ConfigurationError(
             f"Table {table} has no partition column {column}. Set partition_column to one of: {', '.join(columns)}."

@@ -20,8 +20,9 @@ from pyiceberg.types import IcebergType, ListType, MapType, NestedField, StructT
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.schemas.columns import Column, ModelColumns, model_columns
 from airflow_provider_phlo.schemas.constraints import Constraints, constraints, is_tighter, plain, words
-from airflow_provider_phlo.schemas.iceberg import METADATA_COLUMNS, pandera_to_iceberg
+from airflow_provider_phlo.schemas.iceberg import pandera_to_iceberg
 from airflow_provider_phlo.schemas.types import Path, holds, promotes, without_ids
+from airflow_provider_phlo.terms import METADATA_COLUMNS
 
 Described: TypeAlias = "type[DataFrameModel] | Schema | Table"
 Broken = Literal["table", "producers", "consumers"]

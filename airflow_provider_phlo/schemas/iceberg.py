@@ -17,17 +17,17 @@ from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.schemas.base import PhloSchema, make_model
 from airflow_provider_phlo.schemas.columns import TIMESTAMP, model_columns
 from airflow_provider_phlo.schemas.types import arrow_type, iceberg_field, iceberg_type
+from airflow_provider_phlo.terms import METADATA_COLUMNS, MetadataColumn
 
 FIRST_METADATA_ID = 100
 METADATA_FIELDS: tuple[tuple[str, pa.DataType, str], ...] = (
-    ("_dlt_load_id", pa.string(), "load that staged the row"),
-    ("_dlt_id", pa.string(), "id of the staged row"),
-    ("_cascade_ingested_at", TIMESTAMP, "when the row was staged"),
-    ("_phlo_run_id", pa.string(), "Airflow run that last changed the row"),
-    ("_phlo_partition_date", pa.date32(), "partition date of the run that last changed the row"),
-    ("_phlo_row_hash", pa.string(), "content hash over the source columns"),
+    (MetadataColumn.DLT_LOAD_ID, pa.string(), "load that staged the row"),
+    (MetadataColumn.DLT_ID, pa.string(), "id of the staged row"),
+    (MetadataColumn.INGESTED_AT, TIMESTAMP, "when the row was staged"),
+    (MetadataColumn.RUN_ID, pa.string(), "Airflow run that last changed the row"),
+    (MetadataColumn.PARTITION_DATE, pa.date32(), "partition date of the run that last changed the row"),
+    (MetadataColumn.ROW_HASH, pa.string(), "content hash over the source columns"),
 )
-METADATA_COLUMNS = tuple(name for name, _, _ in METADATA_FIELDS)
 
 
 def pandera_to_iceberg(model: type[DataFrameModel], *, metadata_columns: bool = True) -> Schema:

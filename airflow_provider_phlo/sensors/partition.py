@@ -11,6 +11,7 @@ from airflow.sdk.configuration import conf
 
 from airflow_provider_phlo import runs
 from airflow_provider_phlo.exceptions import TerminalError
+from airflow_provider_phlo.terms import MetadataColumn
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -41,7 +42,7 @@ class PhloPartitionSensor(BaseSensorOperator):
         *,
         table: str,
         partition_date: str | None = None,
-        partition_column: str = "_phlo_partition_date",
+        partition_column: str = MetadataColumn.PARTITION_DATE,
         iceberg_conn_id: str = "iceberg_default",
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,

@@ -15,9 +15,10 @@ from pyiceberg.catalog import Catalog
 from airflow_provider_phlo.iceberg import tables
 from airflow_provider_phlo.iceberg.duckdb import connect
 from airflow_provider_phlo.iceberg.merge import MergePlan, MergeResult
+from airflow_provider_phlo.iceberg.merge.engine import MergeEngine
 from airflow_provider_phlo.iceberg.publication import Publication, run_branch
-from airflow_provider_phlo.ingestion.landing import Engine
-from airflow_provider_phlo.schemas.iceberg import METADATA_COLUMNS, METADATA_FIELDS, arrow_to_iceberg
+from airflow_provider_phlo.schemas.iceberg import METADATA_FIELDS, arrow_to_iceberg
+from airflow_provider_phlo.terms import METADATA_COLUMNS
 
 DAY = "2024-01-15"
 Row = dict[str, Any]
@@ -45,7 +46,7 @@ def create(catalog: Catalog, name: str, types: Mapping[str, pa.DataType]) -> Non
 
 
 def run(
-    engine: Engine, catalog: Catalog, name: str, rows: pa.Table, plan: MergePlan, day: str = DAY, token: str = ""
+    engine: MergeEngine, catalog: Catalog, name: str, rows: pa.Table, plan: MergePlan, day: str = DAY, token: str = ""
 ) -> tuple[MergeResult, list[tuple[Any, ...]]]:
     """Merge and publish a batch as a run does; return the counts and what the audit saw."""
     token = token or uuid.uuid4().hex[:16]
@@ -57,7 +58,7 @@ def run(
     return result, audited
 
 
-def publish(engine: Engine, catalog: Catalog, name: str, token: str, result: MergeResult) -> None:
+def publish(engine: MergeEngine, catalog: Catalog, name: str, token: str, result: MergeResult) -> None:
     """Publish what the run with ``token`` has merged."""
     publication = Publication(name, token, result.to_dict(), expected_head=result.head)
     engine.publish(catalog, run_branch(catalog, f"phlo_{token}"), publication)

@@ -9,10 +9,10 @@ import pytest
 
 from airflow_provider_phlo.iceberg.duckdb import connect
 from airflow_provider_phlo.iceberg.merge import MergePlan
+from airflow_provider_phlo.iceberg.merge.engine import EMBEDDED
 from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
 from airflow_provider_phlo.iceberg.partitions import has_partition
 from airflow_provider_phlo.iceberg.trino import TrinoEngine
-from airflow_provider_phlo.ingestion.landing import EMBEDDED
 from airflow_provider_phlo.sql import quote
 from tests.services.batches import DAY, batch, content, create, run
 

@@ -18,11 +18,12 @@ from trino import exceptions as trino_errors
 from airflow_provider_phlo.exceptions import CommitConflictError
 from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.merge import MergePlan
+from airflow_provider_phlo.iceberg.merge.engine import EMBEDDED
 from airflow_provider_phlo.iceberg.trino import TrinoEngine, staged_merge
 from airflow_provider_phlo.iceberg.trino import engine as trino_engine
 from airflow_provider_phlo.iceberg.trino.staged_merge import Claim, StagedMerge
 from airflow_provider_phlo.ingestion import landing, staged_batches
-from airflow_provider_phlo.ingestion.landing import EMBEDDED, TableDefinition
+from airflow_provider_phlo.ingestion.landing import TableDefinition
 from tests.faults.killing import PROCESSES, die, dying_after, dying_before
 from tests.services.batches import DAY, batch, content, create, publish
 from tests.services.trino import Trino

@@ -14,8 +14,8 @@ import pytest
 
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
 from airflow_provider_phlo.iceberg.merge import MergePlan
+from airflow_provider_phlo.iceberg.merge.engine import EMBEDDED
 from airflow_provider_phlo.iceberg.trino import TrinoEngine
-from airflow_provider_phlo.ingestion.landing import EMBEDDED
 from tests.services.batches import batch, comparable, content, create, run
 from tests.services.model import Model
 

@@ -17,8 +17,8 @@ from airflow_provider_phlo.hooks.trino import connect_to
 from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.duckdb import all_tables
 from airflow_provider_phlo.iceberg.merge import MergePlan
+from airflow_provider_phlo.iceberg.merge.engine import EMBEDDED
 from airflow_provider_phlo.iceberg.trino import TrinoEngine, staged_merge
-from airflow_provider_phlo.ingestion.landing import EMBEDDED
 from airflow_provider_phlo.operators.merge import MergeOperator
 from airflow_provider_phlo.quality import CountCheck, CustomSQLCheck, RangeCheck, UniqueCheck
 from airflow_provider_phlo.schemas import PhloSchema

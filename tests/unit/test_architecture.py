@@ -1,113 +1,113 @@
-"""Who may import whom: the layers of the design, held by a walk over the syntax trees."""
+"""The order of the house: who may import whom, that nobody goes in a circle, and that every module has its line."""
 
 from __future__ import annotations
 
 import ast
-from pathlib import Path
+import re
 
 import pytest
 
-PACKAGE = "airflow_provider_phlo"
-ROOT = Path(__file__).parents[2] / PACKAGE
+from tests.import_graph import ROOT, circles, folder_graph, import_graph, imports, internal, longest_chain, modules
 
-# A module belongs to the layer that names it, else to that of its folder ("name."). It may import what lies in lower
-# layers, and in its own where the second column says so. (publishing's root is what DAG authors call; see its folder.)
-LAYERS = [
-    (0, True, '"" exceptions sql registry services'),
-    (1, True, "schemas. accounting records row_hash staging processes"),
-    (2, True, "iceberg."),
-    (3, True, "quality."),
-    (
-        4,
-        True,
-        "sources. extraction ingestion landing quarantine rejects transforms publishing. "
-        "embedded_postgres dbt_manifest dbt_plugin dbt_runner",
-    ),
-    (5, True, "airflow_api embedded demo demo_report"),
-    # from here on Airflow-facing; what reads its configuration is below everything that uses it
-    (6, True, "get_provider_info settings naming runs audits assets. publishing connections object_store"),
-    (7, False, "hooks."),
-    (8, False, "operators.base operators.links triggers."),
-    (9, False, "operators.checking"),
-    (10, False, "operators. sensors. notifications. dbt"),
-    (10, True, "cli. plugins. ui."),
-    (11, False, "decorators"),
-]
-AIRFLOW_FACING = 6
+MODULES = modules()
+GRAPH = import_graph()
 
-
-def layer(module: str) -> tuple[int, bool]:
-    for fits in (str.__eq__, lambda name, pattern: pattern.endswith(".") and f"{name}.".startswith(pattern)):
-        for number, own, patterns in LAYERS:
-            if any(fits(module or '""', pattern) for pattern in patterns.split()):
-                return number, own
-    raise AssertionError(f"{module} has no layer: give it one, in DESIGN.md and here")
+# From the top: a module imports what lies on lower floors. "name." is a folder with all that is in it; a module that
+# is named by itself belongs where it is named. Modules of one floor import each other unless they stand apart.
+# (settings and naming stand above the work, which takes plain values: a table's full name, a catalog, a path.)
+FLOORS = (
+    ("3c decorators", "apart", "decorators"),
+    ("3b command line and plugins", "", "cli. plugins. ui."),
+    ("3a operators", "apart", "operators. sensors. notifications. dbt.task_group publishing.marts"),
+    ("3a what operators share", "apart", "operators.checking"),
+    ("3a what operators share", "apart", "operators.base operators.links operators.audits triggers."),
+    ("3a assets", "", "assets."),
+    ("2 hooks", "apart", "hooks."),
+    ("1c what reads Airflow", "", "get_provider_info settings naming connections object_store"),
+    ("1b the work", "", "ingestion. dbt. publishing. sources. services."),
+    ("1a quality", "", "quality."),
+    ("1a iceberg", "", "iceberg."),
+    ("1a schemas", "", "schemas."),
+    ("0 small things", "", "exceptions registry runs sql row_hash terms"),
+)
+AIRFLOW_FREE = [name for name, _, _ in FLOORS].index("1b the work")
+# a wing's face names what others use of it, lazily where it lies higher
+FACES = {"": set(), "dbt": {"dbt.task_group"}, "publishing": {"publishing.marts"}}
 
 
-def imports(path: Path) -> set[str]:
-    """Return every module that a file imports, at whatever depth; type checking's imports bind nothing."""
-    tree = ast.parse(path.read_text())
-    typing_only = {id(node) for guard in ast.walk(tree) if is_typing_guard(guard) for node in ast.walk(guard)}
-    found = set()
-    for node in ast.walk(tree):
-        if id(node) in typing_only:
-            continue
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: write absolute imports"
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
-
-
-def is_typing_guard(node: ast.AST) -> bool:
-    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-
-
-def module_of(path: Path) -> str:
-    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("__init__").removesuffix(".")
-
-
-MODULES = {module_of(path): path for path in sorted(ROOT.rglob("*.py"))}
-
-
-def internal(path: Path) -> set[str]:
-    """Return the modules of the package that a file imports: ``package.module.name`` means ``module``."""
-    names = {name.removeprefix(f"{PACKAGE}.") for name in imports(path) if name.startswith(f"{PACKAGE}.")}
-    return {name if name in MODULES else name.rpartition(".")[0] for name in names}
+def floor(module: str) -> int:
+    """Return the number of a module's floor, counted from the top."""
+    for number, (_, _, rooms) in enumerate(FLOORS):
+        if module in rooms.split():
+            return number
+    for number, (_, _, rooms) in enumerate(FLOORS):
+        if any(f"{module}.".startswith(room) for room in rooms.split() if room.endswith(".")):
+            return number
+    raise AssertionError(f"{module} has no floor: give it one, here and in docs/architecture.md")
 
 
 def test_the_walk_sees_the_package():
-    assert {"", "decorators", "operators.merge", "iceberg.merge", "landing"} <= MODULES.keys()
-    assert "ingestion" in internal(MODULES["hooks.dlt"])
+    assert {"decorators", "operators.merge", "iceberg.merge.changes", "ingestion.landing"} <= MODULES.keys()
+    assert "ingestion.staging" in internal(MODULES["hooks.dlt"], MODULES)
 
 
-@pytest.mark.parametrize("module", MODULES)
+def test_every_name_in_the_order_exists():
+    folders = {f"{module.rpartition('.')[0]}." for module in MODULES}
+    # the wings that are still to come keep their place in the order
+    coming = {"ui.", "notifications."}
+    named = {room for _, _, rooms in FLOORS for room in rooms.split()}
+    assert named - coming <= {*MODULES, *folders}
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module])
 def test_modules_import_only_what_lies_below(module):
-    if module == "":
-        return  # the package root is lazy, see below
-    number, own = layer(module)
-    for target in internal(MODULES[module]):
-        below, _ = layer(target)
-        assert target != "decorators", f"{module} imports decorators: nothing does"
-        assert below < number or (below == number and own), f"{module} (layer {number}) imports {target} ({below})"
-        if number < AIRFLOW_FACING:
-            assert below < AIRFLOW_FACING, f"{module} works without Airflow, and {target} does not"
+    number = floor(module)
+    for target in internal(MODULES[module], MODULES) - {module, ""} - FACES.get(module, set()):
+        below = floor(target)
+        beside = below == number and FLOORS[number][1] != "apart"
+        assert below > number or beside, f"{module} ({FLOORS[number][0]}) imports {target} ({FLOORS[below][0]})"
 
 
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("module", [module for module in MODULES if module and floor(module) >= AIRFLOW_FREE])
 def test_the_work_imports_no_airflow(module):
-    airflow = {name for name in imports(MODULES[module]) if name.partition(".")[0] == "airflow"}
-    assert layer(module)[0] >= AIRFLOW_FACING or not airflow
+    assert not {name for name in imports(MODULES[module]) if name.partition(".")[0] == "airflow"}
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith(("cli", "plugins", "ui"))])
+def test_nobody_goes_in_a_circle():
+    """Neither modules nor rooms: the folders, and the modules that lie beside them."""
+    assert circles(GRAPH) == []
+    assert circles(folder_graph(GRAPH)) == []
+
+
+def test_circles_are_seen():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": {"e"}, "e": set()}) == [["a", "b", "c"]]
+    assert circles({"a": {"b", "c"}, "b": {"d"}, "c": {"d"}, "d": set()}) == []
+    assert folder_graph({"x.a": {"y.b"}, "y.c": {"x.d"}, "x": {"x.a"}}) == {"x": {"y"}, "y": {"x"}}
+    assert longest_chain({"a": {"b", "c"}, "b": {"c"}, "c": {"b", "d"}, "d": set()}) == ["a", "b", "d"]
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module.startswith(("cli", "plugins", "ui"))])
 def test_command_line_and_pages_use_no_operators(module):
-    assert not {name for name in internal(MODULES[module]) if name.startswith("operators")}
+    assert not {name for name in internal(MODULES[module], MODULES) if name.startswith("operators")}
 
 
 def test_only_the_lazy_root_imports_decorators():
+    assert not [module for module, targets in GRAPH.items() if module and "decorators" in targets]
     tree = ast.parse(MODULES[""].read_text())
     at_module_level = {node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))}
-    assert "decorators" in internal(MODULES[""])
+    assert "decorators" in internal(MODULES[""], MODULES)
     assert all(getattr(node, "module", "") in ("__future__", "typing") for node in at_module_level)
+
+
+def test_every_module_has_one_line_in_the_docs():
+    """``docs/architecture.md`` lists each module once, as ``| `iceberg.merge.keys` | subject |``, and no other."""
+    page = (ROOT.parent / "docs" / "architecture.md").read_text()
+    listed = re.findall(r"^\| `([a-z_.0-9]+)` \| \S", page, re.MULTILINE)
+    faces = {module.rpartition(".")[0] for module in MODULES}
+    assert sorted(listed) == sorted(set(MODULES) - faces)
+
+
+def test_every_face_says_what_its_wing_is_for():
+    faces = {module.rpartition(".")[0] for module in MODULES} - {""}
+    silent = [face for face in faces if not ast.get_docstring(ast.parse(MODULES[face].read_text()))]
+    assert silent == []

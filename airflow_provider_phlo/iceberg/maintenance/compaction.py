@@ -18,7 +18,6 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.io import FileIO
 from pyiceberg.manifest import DataFile, DataFileContent, ManifestContent
 from pyiceberg.table import FileScanTask, Table
-from pyiceberg.table.refs import MAIN_BRANCH
 from pyiceberg.table.snapshots import Operation
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
@@ -26,6 +25,7 @@ from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.commits import base_of, commit_changes, pause
 from airflow_provider_phlo.iceberg.maintenance.rolling import write_tasks
 from airflow_provider_phlo.iceberg.manifests import FileChanges
+from airflow_provider_phlo.terms import MAIN_BRANCH
 
 log = logging.getLogger(__name__)
 

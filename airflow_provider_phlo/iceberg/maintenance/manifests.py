@@ -9,12 +9,12 @@ from typing import Any
 from pyiceberg.catalog import Catalog
 from pyiceberg.manifest import ManifestContent, ManifestFile
 from pyiceberg.table import Table
-from pyiceberg.table.refs import MAIN_BRANCH
 from pyiceberg.table.snapshots import Operation
 
 from airflow_provider_phlo.exceptions import CommitConflictError
 from airflow_provider_phlo.iceberg.commits import commit_changes, pause
 from airflow_provider_phlo.iceberg.manifests import FileChanges, manifest_files
+from airflow_provider_phlo.terms import MAIN_BRANCH
 
 COMMITS = 50
 # one manifest less is not worth a snapshot: a compaction leaves two, of what it added and of what it removed

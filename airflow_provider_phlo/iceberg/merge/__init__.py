@@ -5,7 +5,7 @@ Read the batch (:mod:`.batch`), decide what comes and goes (:mod:`.changes`, by 
 write the files that change (:mod:`.rewrite`).
 """
 
-from airflow_provider_phlo.iceberg.merge.batch import METHODS, STRATEGIES, MergePlan
+from airflow_provider_phlo.iceberg.merge.batch import MergePlan
 from airflow_provider_phlo.iceberg.merge.copy_on_write import MergeResult, merge
 
-__all__ = ["METHODS", "STRATEGIES", "MergePlan", "MergeResult", "merge"]
+__all__ = ["MergePlan", "MergeResult", "merge"]

@@ -16,7 +16,6 @@ from pyiceberg.table import Table
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
 from airflow_provider_phlo.iceberg.merge.keys import KeyIndex
 from airflow_provider_phlo.iceberg.merge.rows import (
-    HASH,
     HASH_TYPE,
     Mask,
     content_hashes,
@@ -25,10 +24,8 @@ from airflow_provider_phlo.iceberg.merge.rows import (
     with_hashes,
 )
 from airflow_provider_phlo.iceberg.tables import column_names, fit
+from airflow_provider_phlo.terms import DeduplicationMethod, MergeStrategy, MetadataColumn
 
-PARTITION_DATE = "_phlo_partition_date"
-STRATEGIES = ("merge", "append", "replace")
-METHODS = ("last", "first", "hash")
 # Arrow bytes of a batch that are kept in memory; of a larger one, key, hash and order of every row are
 BYTES_IN_MEMORY = 256 * 1024 * 1024
 
@@ -53,21 +50,22 @@ class MergePlan:
     :param hard_delete: the column that marks rows whose key is to be removed: true, or not NULL if it is no boolean.
     """
 
-    strategy: str = "merge"
+    strategy: str = MergeStrategy.MERGE
     key: tuple[str, ...] = ()
     deduplication: bool = True
-    method: str = "last"
+    method: str = DeduplicationMethod.LAST
     order_by: str | None = None
     hard_delete: str | None = None
 
     def __post_init__(self) -> None:
-        if self.strategy not in STRATEGIES:
-            raise ConfigurationError(f"merge_strategy={self.strategy!r}: choose one of {', '.join(STRATEGIES)}.")
-        if self.method not in METHODS:
-            raise ConfigurationError(f"deduplication_method={self.method!r}: choose one of {', '.join(METHODS)}.")
-        if self.strategy == "merge" and not self.key:
+        if self.strategy not in tuple(MergeStrategy):
+            raise ConfigurationError(f"merge_strategy={self.strategy!r}: choose one of {', '.join(MergeStrategy)}.")
+        methods = tuple(DeduplicationMethod)
+        if self.method not in methods:
+            raise ConfigurationError(f"deduplication_method={self.method!r}: choose one of {', '.join(methods)}.")
+        if self.strategy == MergeStrategy.MERGE and not self.key:
             raise ConfigurationError("merge_strategy='merge' needs a unique_key.")
-        if self.hard_delete and self.strategy != "merge":
+        if self.hard_delete and self.strategy != MergeStrategy.MERGE:
             raise ConfigurationError(
                 f"hard_delete={self.hard_delete!r} removes keys, which merge_strategy={self.strategy!r} does not look "
                 "at: use merge_strategy='merge'."
@@ -83,17 +81,17 @@ class MergePlan:
     @property
     def compares_keys(self) -> bool:
         """Return whether one row is chosen of those that share a key."""
-        by_content = self.strategy == "append" and self.method == "hash"
-        return self.strategy == "merge" or (self.deduplication and bool(self.key) and not by_content)
+        by_content = self.strategy == MergeStrategy.APPEND and self.method == DeduplicationMethod.HASH
+        return self.strategy == MergeStrategy.MERGE or (self.deduplication and bool(self.key) and not by_content)
 
     @property
     def by_hash(self) -> bool:
         """Return whether rows are duplicates by their content."""
-        return self.deduplication and self.method == "hash"
+        return self.deduplication and self.method == DeduplicationMethod.HASH
 
     def columns(self) -> tuple[str, ...]:
         """Return the columns that decide what becomes of a row."""
-        day = PARTITION_DATE if self.strategy == "replace" else None
+        day = MetadataColumn.PARTITION_DATE if self.strategy == MergeStrategy.REPLACE else None
         return tuple(dict.fromkeys([*self.key, *filter(None, (self.order_by, self.hard_delete, day))]))
 
 
@@ -113,7 +111,7 @@ class Batch:
         self._rows: Iterable[pa.Table] = [rows] if isinstance(rows, pa.Table) else rows
         self.narrow, self._kept = self._read()
         self.kept = np.ones(len(self), bool)
-        if plan.strategy != "append" or (plan.deduplication and plan.method != "hash"):
+        if plan.strategy != MergeStrategy.APPEND or (plan.deduplication and plan.method != DeduplicationMethod.HASH):
             self.kept = self._one_of_each()
         elif plan.by_hash:
             self.kept = first_of_each_hash(self.hashes)
@@ -124,7 +122,8 @@ class Batch:
     def _read(self) -> tuple[pa.Table, list[pa.Table] | None]:
         """Return key, order and hash of all rows, and all of them if they are few."""
         names = column_names(self.table)
-        wanted = [name for name in names if name in (*self.plan.columns(), HASH)] or names[:1]  # something to count
+        compared = (*self.plan.columns(), MetadataColumn.ROW_HASH)
+        wanted = [name for name in names if name in compared] or names[:1]  # something to count
         narrow = []
         kept: list[pa.Table] | None = []
         size = 0
@@ -151,8 +150,8 @@ class Batch:
     @cached_property
     def hashes(self) -> pa.Array:
         """Return the content hash of every row."""
-        if HASH in self.narrow.column_names:
-            return content_hashes(self.narrow.select([HASH]))
+        if MetadataColumn.ROW_HASH in self.narrow.column_names:
+            return content_hashes(self.narrow.select([MetadataColumn.ROW_HASH]))
         parts = [content_hashes(part) for part in self._kept or self._fitted()]
         return pa.concat_arrays([pa.array([], HASH_TYPE), *parts])
 
@@ -210,7 +209,7 @@ class Batch:
         last = np.append(numbers[order][1:] != numbers[order][:-1], True)
         first = np.append(True, last[:-1])
         kept = np.zeros(len(self), bool)
-        kept[order[first if self.plan.method == "first" else last]] = True
+        kept[order[first if self.plan.method == DeduplicationMethod.FIRST else last]] = True
         return kept
 
 

@@ -21,10 +21,9 @@ from pyiceberg.table import FileScanTask
 
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
 from airflow_provider_phlo.iceberg.manifests import SnapshotFiles
-from airflow_provider_phlo.iceberg.merge.batch import PARTITION_DATE, Batch
+from airflow_provider_phlo.iceberg.merge.batch import Batch
 from airflow_provider_phlo.iceberg.merge.keys import NONE, KeyBounds
 from airflow_provider_phlo.iceberg.merge.rows import (
-    HASH,
     HASH_TYPE,
     HashLookup,
     Mask,
@@ -36,6 +35,7 @@ from airflow_provider_phlo.iceberg.merge.rows import (
 )
 from airflow_provider_phlo.iceberg.reading import read_file
 from airflow_provider_phlo.iceberg.tables import column_names
+from airflow_provider_phlo.terms import MergeStrategy, MetadataColumn
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -83,9 +83,9 @@ def decide(files: SnapshotFiles, batch: Batch, partition_date: str | None) -> Ch
     :raises SchemaError: if ``replace`` gets rows of another partition.
     :raises ConfigurationError: if ``replace`` has no partition.
     """
-    if batch.plan.strategy == "append":
+    if batch.plan.strategy == MergeStrategy.APPEND:
         return _append(files, batch)
-    if batch.plan.strategy == "replace":
+    if batch.plan.strategy == MergeStrategy.REPLACE:
         return _replace(files, batch, partition_date)
     return _upsert(files, batch)
 
@@ -115,8 +115,9 @@ def _hashes(files: SnapshotFiles, task: FileScanTask) -> Iterator[pa.Array]:
 def _hashed(files: SnapshotFiles, task: FileScanTask, columns: Sequence[str] = ()) -> list[str]:
     """Return ``columns`` and those that the content hash of a file's rows needs."""
     names, gaps = column_names(files.table), task.file.null_value_counts or {}
-    if HASH in names and gaps.get(files.table.schema().find_field(HASH).field_id) == 0:
-        return [*columns, HASH]
+    stored = MetadataColumn.ROW_HASH
+    if stored in names and gaps.get(files.table.schema().find_field(stored).field_id) == 0:
+        return [*columns, stored]
     return names
 
 
@@ -134,7 +135,7 @@ def _grouped(tasks: Iterable[FileScanTask]) -> Iterator[list[FileScanTask]]:
 
 def _replace(files: SnapshotFiles, batch: Batch, partition_date: str | None) -> Change:
     """Replace the run's partition; the same content again changes nothing."""
-    if PARTITION_DATE not in column_names(files.table) or partition_date is None:
+    if MetadataColumn.PARTITION_DATE not in column_names(files.table) or partition_date is None:
         raise ConfigurationError(
             "merge_strategy='replace' needs the metadata column _phlo_partition_date and a partition."
         )
@@ -142,11 +143,11 @@ def _replace(files: SnapshotFiles, batch: Batch, partition_date: str | None) -> 
     strangers = len(batch) - int(_on_day(batch.narrow, day).sum())
     if strangers:
         raise SchemaError(f"{strangers} row(s) of the batch are not of {partition_date}, the partition to be replaced.")
-    tasks = _within(files, pa.table({PARTITION_DATE: pa.array([day])}), [PARTITION_DATE])
+    tasks = _within(files, pa.table({MetadataColumn.PARTITION_DATE: pa.array([day])}), [MetadataColumn.PARTITION_DATE])
 
     def inside(task: FileScanTask) -> tuple[Mask, list[pa.Array]]:
         masks, hashes = [np.zeros(0, bool)], []
-        for rows in read_file(files.table, task, _hashed(files, task, [PARTITION_DATE])):
+        for rows in read_file(files.table, task, _hashed(files, task, [MetadataColumn.PARTITION_DATE])):
             masks.append(_on_day(rows, day))
             hashes.append(content_hashes(rows.filter(pa.array(masks[-1]))))
         return np.concatenate(masks), hashes
@@ -161,7 +162,7 @@ def _replace(files: SnapshotFiles, batch: Batch, partition_date: str | None) -> 
 
 
 def _on_day(rows: pa.Table, day: datetime.date) -> Mask:
-    on_day = pc.fill_null(pc.equal(rows[PARTITION_DATE], pa.scalar(day)), False)
+    on_day = pc.fill_null(pc.equal(rows[MetadataColumn.PARTITION_DATE], pa.scalar(day)), False)
     return on_day.to_numpy()
 
 
@@ -246,7 +247,7 @@ class _Finder:
 
     def _differs(self, task: FileScanTask, hits: Numbers, at: Numbers) -> Mask:
         batch, columns = self.batch, _hashed(self.files, task)
-        by_column = HASH not in column_names(self.files.table) and batch.is_small
+        by_column = MetadataColumn.ROW_HASH not in column_names(self.files.table) and batch.is_small
         found = np.zeros(len(hits), bool)
         for which, present in self._hit_rows(task, columns, hits):
             rows = pa.array(at[which])

@@ -15,19 +15,19 @@ from typing import Any
 
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
-from pyiceberg.table.refs import MAIN_BRANCH
 
 from airflow_provider_phlo.exceptions import CommitConflictError
 from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.commits import commit_files
 from airflow_provider_phlo.iceberg.manifests import SnapshotFiles
-from airflow_provider_phlo.iceberg.merge.batch import METHODS, STRATEGIES, Batch, MergePlan, Rows
+from airflow_provider_phlo.iceberg.merge.batch import Batch, MergePlan, Rows
 from airflow_provider_phlo.iceberg.merge.changes import decide
 from airflow_provider_phlo.iceberg.merge.rewrite import rewrite
 from airflow_provider_phlo.iceberg.tables import require_writable
 from airflow_provider_phlo.iceberg.writing import FileLayout
+from airflow_provider_phlo.terms import MAIN_BRANCH
 
-__all__ = ["METHODS", "STRATEGIES", "MergePlan", "MergeResult", "merge"]
+__all__ = ["MergePlan", "MergeResult", "merge"]
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,8 @@ import pyarrow.compute as pc
 
 from airflow_provider_phlo.iceberg.merge.keys import comparable
 from airflow_provider_phlo.row_hash import row_hashes
-from airflow_provider_phlo.schemas.iceberg import METADATA_COLUMNS
+from airflow_provider_phlo.terms import METADATA_COLUMNS, MetadataColumn
 
-HASH = "_phlo_row_hash"
 HASH_LENGTH = 32
 HASH_TYPE = pa.large_string()
 # multipliers that spread the digits of a hash over 64 bits; any odd numbers without a pattern will do
@@ -28,7 +27,7 @@ def source_columns(names: list[str]) -> list[str]:
 
 def content_hashes(rows: pa.Table) -> pa.Array:
     """Return the content hashes: those stored with the rows; computed where another writer has stored none."""
-    stored = rows[HASH].combine_chunks() if HASH in rows.column_names else None
+    stored = rows[MetadataColumn.ROW_HASH].combine_chunks() if MetadataColumn.ROW_HASH in rows.column_names else None
     if stored is not None and not stored.null_count:
         return stored.cast(HASH_TYPE)
     computed = row_hashes(rows, source_columns(rows.column_names)).cast(HASH_TYPE)
@@ -37,10 +36,10 @@ def content_hashes(rows: pa.Table) -> pa.Array:
 
 def with_hashes(rows: pa.Table) -> pa.Table:
     """Return ``rows`` with their hashes, if the table stores them and the batch came without."""
-    if HASH not in rows.column_names or not rows[HASH].null_count:
+    if MetadataColumn.ROW_HASH not in rows.column_names or not rows[MetadataColumn.ROW_HASH].null_count:
         return rows
-    at = rows.column_names.index(HASH)
-    return rows.set_column(at, HASH, content_hashes(rows).cast(rows.schema.field(at).type))
+    at = rows.column_names.index(MetadataColumn.ROW_HASH)
+    return rows.set_column(at, MetadataColumn.ROW_HASH, content_hashes(rows).cast(rows.schema.field(at).type))
 
 
 def differs(one: pa.Table, other: pa.Table) -> Mask:

@@ -23,26 +23,21 @@ import pyarrow as pa
 from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
 
-from airflow_provider_phlo.exceptions import (
-    CommitConflictError,
-    ConfigurationError,
-    TerminalError,
-    TransientError,
-)
+from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError, TerminalError, TransientError
 from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.merge import MergeResult
 from airflow_provider_phlo.iceberg.merge.batch import Batch, MergePlan, Rows
-from airflow_provider_phlo.iceberg.merge.rows import HASH
 from airflow_provider_phlo.iceberg.publication import Publication, RunBranch
 from airflow_provider_phlo.iceberg.trino import staged_merge
 from airflow_provider_phlo.iceberg.trino.queries import Queries
 from airflow_provider_phlo.iceberg.trino.staged_merge import Claim, Intent, StagedMerge
 from airflow_provider_phlo.iceberg.trino.staged_rows import to_stage, unhashed_files
 from airflow_provider_phlo.sql import quote, quote_identifier
+from airflow_provider_phlo.terms import MergeStrategy, MetadataColumn
 
 log = logging.getLogger(__name__)
 
-REQUIRED = ("_dlt_id", HASH)
+REQUIRED = (MetadataColumn.DLT_ID, MetadataColumn.ROW_HASH)
 QUERY_ID = "trino_query_id"  # what Trino calls it in a snapshot's summary
 
 
@@ -253,7 +248,7 @@ def _counted(plan: MergePlan, found: Mapping[tuple[str, bool], int], rows: int, 
     counts = dict.fromkeys(("inserted", "updated", "unchanged", "deleted", "outdated", "replaced"), 0)
     counts["deleted_duplicates"] = sum(number for (_, kept), number in found.items() if not kept)
     first = {what: number for (what, kept), number in found.items() if kept}
-    if plan.strategy == "replace":
+    if plan.strategy == MergeStrategy.REPLACE:
         staged = _summary(staging, branches.head(staging), "added-records")
         same = not first.get("different", 0)
         counts["unchanged" if same else "inserted"] = staged

@@ -13,6 +13,7 @@ from pyiceberg.table import Table
 from airflow_provider_phlo.iceberg.duckdb import create_table_view
 from airflow_provider_phlo.iceberg.trino.staged_merge import StagedMerge
 from airflow_provider_phlo.sql import quote, quote_identifier
+from airflow_provider_phlo.terms import MergeStrategy
 
 SCHEMA = "phlo staged"
 
@@ -31,7 +32,7 @@ def create_preview(
     places |= create_table_view(connection, staged.table, rows)
     sql = staged.sql(table).for_duckdb(_view(base), _view(rows))
     decisions = _view(f"{SCHEMA}.{staged.name} decisions")
-    if sql.plan.strategy == "merge":
+    if sql.plan.strategy == MergeStrategy.MERGE:
         connection.execute(f"CREATE OR REPLACE TABLE {decisions} AS {sql.decisions()}")
     namespace = identifier.rpartition(".")[0]
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(namespace)}")

@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 from pyiceberg.table import Table
 from pyiceberg.types import BooleanType, DoubleType, FloatType
 
-from airflow_provider_phlo.iceberg.merge.batch import PARTITION_DATE, MergePlan
-from airflow_provider_phlo.iceberg.merge.rows import HASH
-from airflow_provider_phlo.schemas.iceberg import METADATA_COLUMNS
+from airflow_provider_phlo.iceberg.merge.batch import MergePlan
 from airflow_provider_phlo.sql import literal, quote_identifier
+from airflow_provider_phlo.terms import METADATA_COLUMNS, DeduplicationMethod, MergeStrategy, MetadataColumn
 
+PARTITION_DATE, ROW_HASH = MetadataColumn.PARTITION_DATE, MetadataColumn.ROW_HASH
 ROW = "_phlo_row"  # numbers the staged rows
 ACTION, PLACE, HITS, AGAIN = "_phlo_action", "_phlo_place", "_phlo_hits", "_phlo_again"
 
@@ -95,13 +95,13 @@ class MergeSql:
     @property
     def counts(self) -> str:
         """Return the query of ``(what, whether it is the row that is kept, how many)``."""
-        if self.plan.strategy == "replace":
+        if self.plan.strategy == MergeStrategy.REPLACE:
             return (
                 f"SELECT 'different', true, count(*) FROM ({self._hashes(self.target, self._on_day(''))}) t "
                 f"FULL JOIN ({self._hashes(self.staging)}) s ON t.hash = s.hash WHERE t.n IS DISTINCT FROM s.n "
                 f"UNION ALL SELECT 'replaced', true, count(*) FROM {self.target} WHERE {self._on_day('')}"
             )
-        if self.plan.strategy == "append":
+        if self.plan.strategy == MergeStrategy.APPEND:
             return f"SELECT 'insert', true, count(*) FROM {self.staging} s{self._new_only}"
         return f"SELECT {ACTION}, {PLACE} = 1, count(*) FROM ({self.decisions()}) d GROUP BY 1, 2"
 
@@ -124,12 +124,12 @@ class MergeSql:
         :param guard: a condition; where it does not hold, the statement changes nothing.
         :param duplicates: whether rows of the table share a key of the batch.
         """
-        if self.plan.strategy == "append":
+        if self.plan.strategy == MergeStrategy.APPEND:
             clauses, source, matches = [], self._guarded(guard), "false"
             if self._by_hash:
-                matches = f"t.{HASH} = s.{HASH}"
+                matches = f"t.{ROW_HASH} = s.{ROW_HASH}"
             clauses.append(self._insert())
-        elif self.plan.strategy == "replace":
+        elif self.plan.strategy == MergeStrategy.REPLACE:
             source, matches = self._replacing(guard), f"s.{AGAIN} AND {self._on_day('t.')}"
             clauses = ["WHEN MATCHED THEN DELETE", self._insert(f"NOT s.{AGAIN}")]
         elif duplicates:
@@ -201,10 +201,10 @@ class MergeSql:
         :param decisions: a table with the result of :meth:`decisions`, of ``merge`` only.
         """
         columns = self._list(self.columns)
-        if self.plan.strategy == "append":
+        if self.plan.strategy == MergeStrategy.APPEND:
             added = f"SELECT {columns} FROM {self.staging} s{self._new_only}"
             return f"SELECT {columns} FROM {self.target} UNION ALL {added}"
-        if self.plan.strategy == "replace":
+        if self.plan.strategy == MergeStrategy.REPLACE:
             kept = f"SELECT {columns} FROM {self.target} WHERE ({self._on_day('')}) IS NOT TRUE"
             return f"{kept} UNION ALL SELECT {columns} FROM {self.staging}"
         staged = f"FROM {self.staging} s JOIN {decisions} d ON s.{ROW} = d.{ROW} WHERE d.{PLACE} = 1"
@@ -219,13 +219,13 @@ class MergeSql:
 
     @property
     def _by_hash(self) -> bool:
-        return self.plan.deduplication and self.plan.method == "hash"
+        return self.plan.deduplication and self.plan.method == DeduplicationMethod.HASH
 
     @property
     def _new_only(self) -> str:
         if not self._by_hash:
             return ""
-        return f" WHERE NOT EXISTS (SELECT 1 FROM {self.target} t WHERE t.{HASH} = s.{HASH})"
+        return f" WHERE NOT EXISTS (SELECT 1 FROM {self.target} t WHERE t.{ROW_HASH} = s.{ROW_HASH})"
 
     @property
     def _matches(self) -> str:
@@ -242,12 +242,12 @@ class MergeSql:
 
     @property
     def _differs(self) -> str:
-        stored = f"t.{HASH} IS DISTINCT FROM s.{HASH}"
+        stored = f"t.{ROW_HASH} IS DISTINCT FROM s.{ROW_HASH}"
         if not self.compare_columns:
             return f"({stored})"
         names = [quote_identifier(name) for name in self.columns if name not in METADATA_COLUMNS]
         compared = " OR ".join(f"t.{name} IS DISTINCT FROM s.{name}" for name in names) or "false"
-        return f"(CASE WHEN t.{HASH} IS NULL THEN {compared} ELSE {stored} END)"
+        return f"(CASE WHEN t.{ROW_HASH} IS NULL THEN {compared} ELSE {stored} END)"
 
     @property
     def _older(self) -> str:
@@ -270,7 +270,7 @@ class MergeSql:
         return f"{prefix}{PARTITION_DATE} = DATE {literal(str(self.day))}"
 
     def _hashes(self, source: str, condition: str = "true") -> str:
-        return f"SELECT {HASH} AS hash, count(*) AS n FROM {source} WHERE {condition} GROUP BY {HASH}"
+        return f"SELECT {ROW_HASH} AS hash, count(*) AS n FROM {source} WHERE {condition} GROUP BY {ROW_HASH}"
 
     @staticmethod
     def _list(names: Iterable[str], prefix: str = "") -> str:

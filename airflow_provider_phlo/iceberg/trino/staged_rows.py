@@ -11,9 +11,10 @@ from pyiceberg.table import Table
 
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
 from airflow_provider_phlo.iceberg import branches
-from airflow_provider_phlo.iceberg.merge.batch import PARTITION_DATE, Batch
-from airflow_provider_phlo.iceberg.merge.rows import HASH, HASH_TYPE, content_hashes
+from airflow_provider_phlo.iceberg.merge.batch import Batch
+from airflow_provider_phlo.iceberg.merge.rows import HASH_TYPE, content_hashes
 from airflow_provider_phlo.iceberg.tables import fit
+from airflow_provider_phlo.terms import MergeStrategy, MetadataColumn
 
 
 def to_stage(batch: Batch, partition_date: str | None, unhashed: Table | None) -> pa.Table:
@@ -23,10 +24,10 @@ def to_stage(batch: Batch, partition_date: str | None, unhashed: Table | None) -
     :param unhashed: the table, if it may have rows without a stored hash.
     :raises SchemaError: if a row is not of the partition that is to be replaced.
     """
-    if batch.plan.strategy == "replace":
+    if batch.plan.strategy == MergeStrategy.REPLACE:
         _require_day(batch.narrow, partition_date)
     rows = pa.concat_tables([fit(pa.table({}), batch.table), *batch.chosen(batch.kept)])
-    if batch.plan.strategy == "append" and batch.plan.by_hash:
+    if batch.plan.strategy == MergeStrategy.APPEND and batch.plan.by_hash:
         return rows.filter(pc.invert(_among_unhashed(content_hashes(rows), unhashed)))
     return rows
 
@@ -36,7 +37,7 @@ def _among_unhashed(hashes: pa.Array, table: Table | None) -> pa.Array:
     found = pa.array([False] * len(hashes))
     if table is None or not len(hashes):
         return found
-    scan = table.scan(row_filter=f"{HASH} IS NULL", snapshot_id=branches.head(table))
+    scan = table.scan(row_filter=f"{MetadataColumn.ROW_HASH} IS NULL", snapshot_id=branches.head(table))
     for record_batch in scan.to_arrow_batch_reader():
         present = content_hashes(pa.Table.from_batches([record_batch]))
         found = pc.or_(found, pc.is_in(hashes, value_set=present.cast(HASH_TYPE)))
@@ -44,11 +45,11 @@ def _among_unhashed(hashes: pa.Array, table: Table | None) -> pa.Array:
 
 
 def _require_day(rows: pa.Table, partition_date: str | None) -> None:
-    if PARTITION_DATE not in rows.column_names or partition_date is None:
+    if MetadataColumn.PARTITION_DATE not in rows.column_names or partition_date is None:
         raise ConfigurationError(
             "merge_strategy='replace' needs the metadata column _phlo_partition_date and a partition."
         )
-    same = pc.fill_null(pc.equal(rows[PARTITION_DATE].cast(pa.string()), partition_date), False)
+    same = pc.fill_null(pc.equal(rows[MetadataColumn.PARTITION_DATE].cast(pa.string()), partition_date), False)
     strangers = len(rows) - (pc.sum(same).as_py() or 0)
     if strangers:
         raise SchemaError(f"{strangers} row(s) of the batch are not of {partition_date}, the partition to be replaced.")
@@ -58,4 +59,4 @@ def unhashed_files(table: Table, snapshot_id: int | None) -> Sequence[Any]:
     """Return the files that may hold rows without a stored hash: others have written them."""
     if snapshot_id is None:
         return ()
-    return list(table.scan(row_filter=f"{HASH} IS NULL", snapshot_id=snapshot_id).plan_files())
+    return list(table.scan(row_filter=f"{MetadataColumn.ROW_HASH} IS NULL", snapshot_id=snapshot_id).plan_files())

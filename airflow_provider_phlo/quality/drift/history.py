@@ -17,8 +17,9 @@ from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.quality.base import Aggregate, SQLCheck
 from airflow_provider_phlo.quality.engines import EvaluationError, TableEngine
 from airflow_provider_phlo.quality.results import QualityCheckResult
-from airflow_provider_phlo.quality.scan import PARTITION_COLUMN, Rows
+from airflow_provider_phlo.quality.scan import Rows
 from airflow_provider_phlo.sql import quote_identifier
+from airflow_provider_phlo.terms import MetadataColumn
 
 # A clock that runs ahead makes no newer day.
 CLOCK_SKEW = timedelta(hours=1)
@@ -107,7 +108,7 @@ def daily_scan(rows: Rows, column: str | None) -> DailyScan:
     :param column: the check's own column of days; None for that of the run.
     :raises ConfigurationError: there is no such column, or no day in it.
     """
-    name = column or rows.partition_column or PARTITION_COLUMN
+    name = column or rows.partition_column or MetadataColumn.PARTITION_DATE
     if name not in rows.daily:
         rows.daily[name] = DailyScan(rows, name)
     return rows.daily[name]

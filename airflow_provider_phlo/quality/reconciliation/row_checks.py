@@ -259,7 +259,7 @@ class ChecksumReconciliationCheck(_RowReconciliation):
 
     def _compared(self, sides: tuple[Side, Side]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the columns that are compared, and those that only one side has."""
-        from airflow_provider_phlo.schemas.iceberg import METADATA_COLUMNS
+        from airflow_provider_phlo.terms import METADATA_COLUMNS
 
         left_out = {*self.column_names(), *self.exclude_columns}
         if self.columns is not None:

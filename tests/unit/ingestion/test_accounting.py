@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_phlo.exceptions import AccountingError
 from airflow_provider_phlo.iceberg import branches
-from airflow_provider_phlo.iceberg.merge import MergePlan
+from airflow_provider_phlo.iceberg.merge import MergePlan, engine
 from airflow_provider_phlo.iceberg.merge import copy_on_write as merging
 from airflow_provider_phlo.ingestion import landing
 from airflow_provider_phlo.ingestion.accounting import Accounting
@@ -93,7 +93,7 @@ def tampered(monkeypatch: pytest.MonkeyPatch, **changes: int) -> None:
         result = merge(*arguments, **options)
         return replace(result, **{name: getattr(result, name) + by for name, by in changes.items()})
 
-    monkeypatch.setattr(landing, "merge", lying)
+    monkeypatch.setattr(engine, "merge", lying)
 
 
 @pytest.mark.parametrize(

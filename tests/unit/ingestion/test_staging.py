@@ -28,7 +28,7 @@ from airflow_provider_phlo.ingestion.staging import StagingPlan, stage
 from airflow_provider_phlo.row_hash import row_hashes
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import model_columns
-from airflow_provider_phlo.schemas.iceberg import METADATA_COLUMNS
+from airflow_provider_phlo.terms import METADATA_COLUMNS
 
 DAY = "2024-01-15"
 

@@ -38,7 +38,7 @@ from pyiceberg.types import (
 from typing_extensions import TypedDict
 
 from airflow_provider_phlo.schemas.base import PhloSchema, make_model
-from airflow_provider_phlo.schemas.iceberg import METADATA_COLUMNS
+from airflow_provider_phlo.terms import METADATA_COLUMNS
 
 NAMES = st.text(
     st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=1, max_size=8

@@ -44,12 +44,12 @@ from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_cata
 from airflow_provider_phlo.schemas import PhloSchema, schema_diff
 from airflow_provider_phlo.schemas.columns import model_columns
 from airflow_provider_phlo.schemas.iceberg import (
-    METADATA_COLUMNS,
     arrow_to_iceberg,
     iceberg_to_pandera,
     pandera_to_iceberg,
 )
 from airflow_provider_phlo.schemas.types import iceberg_type
+from airflow_provider_phlo.terms import METADATA_COLUMNS
 from tests.unit.schemas.strategies import MODELS, schemas
 
 

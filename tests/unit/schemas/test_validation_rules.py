@@ -29,8 +29,8 @@ from airflow_provider_phlo.row_hash import is_deep
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import ModelColumns, model_columns
 from airflow_provider_phlo.schemas.conform import conform
-from airflow_provider_phlo.schemas.iceberg import METADATA_COLUMNS
 from airflow_provider_phlo.schemas.validation import validate
+from airflow_provider_phlo.terms import METADATA_COLUMNS
 
 PAGE = Path(__file__).parents[3] / "docs" / "validation.md"
 UTC = datetime.UTC

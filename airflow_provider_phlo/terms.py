@@ -1,0 +1,44 @@
+"""The terms that many modules share, under one name each: metadata columns, strategies, methods, engines, main."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+MAIN_BRANCH = "main"
+
+
+class MetadataColumn(StrEnum):
+    """The columns that every table has beside those of its source, unless ``add_metadata_columns=False``."""
+
+    DLT_LOAD_ID = "_dlt_load_id"
+    DLT_ID = "_dlt_id"
+    INGESTED_AT = "_cascade_ingested_at"
+    RUN_ID = "_phlo_run_id"
+    PARTITION_DATE = "_phlo_partition_date"
+    ROW_HASH = "_phlo_row_hash"
+
+
+METADATA_COLUMNS = tuple(MetadataColumn)
+
+
+class MergeStrategy(StrEnum):
+    """What becomes of a batch in its table: upsert on the key, insert only, or replace the run's partition."""
+
+    MERGE = "merge"
+    APPEND = "append"
+    REPLACE = "replace"
+
+
+class DeduplicationMethod(StrEnum):
+    """Which of several rows of a batch stays: the last or first arrival of a key, or one of exact copies."""
+
+    LAST = "last"
+    FIRST = "first"
+    HASH = "hash"
+
+
+class Engine(StrEnum):
+    """What merges and checks: PyIceberg with DuckDB in the task's process, or Trino."""
+
+    PYICEBERG = "pyiceberg"
+    TRINO = "trino"
