@@ -95,9 +95,9 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from airflow_provider_phlo.dbt import runner
-dbt_runner._publish = lambda written: os.kill(os.getpid(), signal.SIGKILL)
+runner._publish = lambda written: os.kill(os.getpid(), signal.SIGKILL)
 project, home = map(Path, sys.argv[1:])
-dbt_runner.build_model(project, "model.phlo.stg_glucose_entries", home=home, environment={"PHLO_RUN_TOKEN": "run1"})
+runner.build_model(project, "model.phlo.stg_glucose_entries", home=home, environment={"PHLO_RUN_TOKEN": "run1"})
 """
 
 
