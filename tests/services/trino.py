@@ -46,7 +46,7 @@ import pathlib, shutil, sys
 sys.stdin.read()
 from airflow_provider_phlo.services import postgres, processes
 processes.stop(sys.argv[1], patience=1)
-embedded_postgres.stop_postgres(pathlib.Path(sys.argv[2]))
+postgres.stop_postgres(pathlib.Path(sys.argv[2]))
 shutil.rmtree(sys.argv[2], ignore_errors=True)
 """
 
