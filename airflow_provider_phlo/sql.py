@@ -1,6 +1,22 @@
-"""The one place that quotes SQL identifiers and text; DuckDB, Trino and PostgreSQL agree on both."""
+"""SQL as text: queries with their values, and the one place that quotes; DuckDB, Trino and PostgreSQL agree on it."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Query:
+    """
+    SQL with the values of its ``?`` markers: a statement, or a part of one that other SQL is built around.
+
+    :param sql: the text; identifiers in it are quoted.
+    :param parameters: a value for each marker, in their order.
+    """
+
+    sql: str
+    parameters: tuple[Any, ...] = ()
 
 
 def quote_identifier(name: str) -> str:
