@@ -30,7 +30,7 @@ from dbt.adapters.duckdb.plugins import BasePlugin
 from airflow_provider_phlo.exceptions import PhloError
 from airflow_provider_phlo.iceberg.branches import branch_name
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
-from airflow_provider_phlo.iceberg.duckdb import all_tables, connect, create_view
+from airflow_provider_phlo.iceberg.duckdb import CreateStagedView, all_tables, connect, create_view
 from airflow_provider_phlo.iceberg.overwrite import OverwriteResult, overwrite_if_changed
 from airflow_provider_phlo.sql import quote_identifier
 
@@ -78,7 +78,15 @@ class Plugin(BasePlugin):
         if wanted:
             tables = [table for table in tables if table in wanted.split(",")]
         conn.execute(f"CREATE SCHEMA IF NOT EXISTS {SCRATCH_SCHEMA}")
-        connect(self._catalog, tables=tables, branch=self._branch, connection=conn)
+        connect(self._catalog, tables=tables, branch=self._branch, staged=self._staged_views(), connection=conn)
+
+    def _staged_views(self) -> CreateStagedView | None:
+        """Return what shows models the merges that Trino has yet to run; imported for a run's branch only."""
+        if self._branch is None:
+            return None
+        from airflow_provider_phlo.iceberg.trino.preview import create_staged_view
+
+        return create_staged_view
 
     def configure_cursor(self, cursor: duckdb.DuckDBPyConnection) -> None:
         """Give every connection the same clock."""

@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
+from pyiceberg.catalog import Catalog
 from pyiceberg.io.pyarrow import _read_all_delete_files
 from pyiceberg.manifest import DataFileContent, FileFormat
+from pyiceberg.table import Table
 from pyiceberg.types import (
     BinaryType,
     BooleanType,
@@ -51,9 +53,12 @@ from airflow_provider_phlo.iceberg.reading import read_file
 from airflow_provider_phlo.sql import literal, quote_identifier
 
 if TYPE_CHECKING:
-    from pyiceberg.catalog import Catalog
-    from pyiceberg.table import FileScanTask, Table
+    from pyiceberg.table import FileScanTask
     from pyiceberg.table.snapshots import Snapshot
+
+# creates the view of what is staged under a branch that a table lacks, and returns where its files are; None if nothing
+# is staged there (``trino.preview.create_staged_view``)
+CreateStagedView = Callable[[duckdb.DuckDBPyConnection, Catalog, Table, str, str], "set[str] | None"]
 
 _TYPES: dict[type[IcebergType], str] = {
     BooleanType: "BOOLEAN",
@@ -85,15 +90,17 @@ def connect(
     *,
     tables: Iterable[str] | None = None,
     branch: str | None = None,
+    staged: CreateStagedView | None = None,
     connection: duckdb.DuckDBPyConnection | None = None,
     locked: bool = False,
 ) -> duckdb.DuckDBPyConnection:
     """
-    Return an in-memory DuckDB with a schema a namespace and a view a table.
+    Return an in-memory DuckDB with one schema per namespace and one view per table.
 
     :param tables: only these, as ``namespace.table``; all tables of the catalog when None.
-    :param branch: read this branch of each table that has it, and ``main`` of the others. What a merge by Trino has
-        staged under the branch's name is read as if it were merged.
+    :param branch: read this branch of each table that has it, and ``main`` of the others.
+    :param staged: shows what is staged under the branch's name instead of a table's ``main``; see
+        :func:`create_branch_view`.
     :param connection: add the views to this connection instead of a new one.
     :param locked: let the connection reach nothing but these tables' files, see :func:`read_only`.
     :raises ConfigurationError: a table named in ``tables`` does not exist.
@@ -109,7 +116,7 @@ def connect(
             if tables is None:  # dropped since it was listed
                 continue
             raise
-        directories |= create_branch_view(connection, catalog, table, identifier, branch)
+        directories |= create_branch_view(connection, catalog, table, identifier, branch, staged=staged)
     if locked:
         read_only(connection, directories)
     return connection
@@ -125,7 +132,7 @@ def create_view(
     connection: duckdb.DuckDBPyConnection, catalog: Catalog, identifier: str, *, branch: str | None = None
 ) -> None:
     """
-    Create, or renew, the view of one table; it shows the snapshot that is current now.
+    Create or replace the view of one table; it shows the snapshot that is current now.
 
     :param identifier: ``namespace.table``, also the view's schema and name.
     :param branch: read this branch if the table has it, else ``main``.
@@ -136,22 +143,26 @@ def create_view(
 
 
 def create_branch_view(
-    connection: duckdb.DuckDBPyConnection, catalog: Catalog, table: Table, identifier: str, branch: str | None
+    connection: duckdb.DuckDBPyConnection,
+    catalog: Catalog,
+    table: Table,
+    identifier: str,
+    branch: str | None,
+    *,
+    staged: CreateStagedView | None = None,
 ) -> set[str]:
     """
-    Create, or renew, the view of a table's branch, of what a merge has staged under its name, or else of main.
+    Create or replace the view of a table's branch; of ``main`` where the table lacks it.
 
-    :param catalog: and ``branch`` as :func:`branch_of` gives them.
-    :returns: where its files are, for :func:`read_only`.
+    :param catalog: and ``branch`` as :func:`branch_of` returns them.
+    :param staged: is asked first for a branch that the table lacks: an engine that cannot write branches stages what
+        others would find there. This module knows no such engine, so who reads a run's branch hands this in.
+    :returns: where the files of the view are, for :func:`read_only`.
     """
-    if branch is not None and branch not in table.refs():
-        # imported late: they import what a query of main does not need
-        from airflow_provider_phlo.iceberg.trino.preview import create_preview
-        from airflow_provider_phlo.iceberg.trino.staged_merge import find_by_branch
-
-        staged = find_by_branch(catalog, identifier, branch)
-        if staged is not None:
-            return create_preview(connection, table, identifier, staged)
+    if staged is not None and branch is not None and branch not in table.refs():
+        locations = staged(connection, catalog, table, identifier, branch)
+        if locations is not None:
+            return locations
     return create_table_view(connection, table, identifier, branch=branch)
 
 
@@ -194,7 +205,7 @@ def create_table_view(
         selects.append(_select_nothing(table.schema().fields))
     namespace = identifier.rpartition(".")[0]
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(namespace)}")
-    connection.execute(f"CREATE OR REPLACE VIEW {_view_name(identifier)} AS {' UNION ALL '.join(selects)}")
+    connection.execute(f"CREATE OR REPLACE VIEW {view_name(identifier)} AS {' UNION ALL '.join(selects)}")
     return directories
 
 
@@ -360,7 +371,8 @@ def _cast_columns(fields: Sequence[NestedField]) -> str:
     )
 
 
-def _view_name(identifier: str) -> str:
+def view_name(identifier: str) -> str:
+    """Return the quoted name of a table's view; the namespace is its schema, dots included."""
     namespace, _, name = identifier.rpartition(".")
     return f"{quote_identifier(namespace)}.{quote_identifier(name)}"
 

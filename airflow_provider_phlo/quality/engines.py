@@ -193,10 +193,12 @@ class TablesInDuckDB(CatalogTables, _DuckDBEngine):
         """Make tables readable."""
         from airflow_provider_phlo.iceberg.catalog import existing_table
         from airflow_provider_phlo.iceberg.duckdb import create_branch_view
+        from airflow_provider_phlo.iceberg.trino.preview import create_staged_view
 
+        staged = create_staged_view
         for name in sorted(names - self._tables.keys()):
             table = existing_table(self._catalog, name)
-            create_branch_view(self._connection, self._catalog, table, name, self._branch)
+            create_branch_view(self._connection, self._catalog, table, name, self._branch, staged=staged)
             self._tables[name] = table
 
 

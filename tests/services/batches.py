@@ -17,6 +17,7 @@ from airflow_provider_phlo.iceberg.duckdb import connect
 from airflow_provider_phlo.iceberg.merge import MergePlan, MergeResult
 from airflow_provider_phlo.iceberg.merge.engine import MergeEngine
 from airflow_provider_phlo.iceberg.publication import Publication, run_branch
+from airflow_provider_phlo.iceberg.trino.preview import create_staged_view
 from airflow_provider_phlo.schemas.iceberg import METADATA_FIELDS, arrow_to_iceberg
 from airflow_provider_phlo.terms import METADATA_COLUMNS
 
@@ -66,7 +67,7 @@ def publish(engine: MergeEngine, catalog: Catalog, name: str, token: str, result
 
 def content(catalog: Catalog, name: str, branch: str | None = None) -> list[tuple[Any, ...]]:
     """Return the rows that DuckDB reads: source columns and hash, sorted and comparable."""
-    with connect(catalog, tables=[name], branch=branch) as connection:
+    with connect(catalog, tables=[name], branch=branch, staged=create_staged_view) as connection:
         return comparable(connection.sql(f"SELECT * FROM {name}").to_arrow_table().to_pylist())
 
 

@@ -8,38 +8,46 @@ engine will run. The rows stay in their files: only what was decided of each sta
 from __future__ import annotations
 
 import duckdb
+from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
 
-from airflow_provider_phlo.iceberg.duckdb import create_table_view
-from airflow_provider_phlo.iceberg.trino.staged_merge import StagedMerge
-from airflow_provider_phlo.sql import quote, quote_identifier
+from airflow_provider_phlo.iceberg.duckdb import create_table_view, view_name
+from airflow_provider_phlo.iceberg.trino.staged_merge import StagedMerge, find_by_branch
+from airflow_provider_phlo.sql import quote_identifier
 from airflow_provider_phlo.terms import MergeStrategy
 
 SCHEMA = "phlo staged"
+
+
+def create_staged_view(
+    connection: duckdb.DuckDBPyConnection, catalog: Catalog, table: Table, identifier: str, branch: str
+) -> set[str] | None:
+    """
+    Create or replace the view of what a merge has staged under the name of ``branch``.
+
+    :returns: where the files are that the view reads; None if nothing is staged.
+    """
+    staged = find_by_branch(catalog, identifier, branch)
+    return None if staged is None else create_preview(connection, table, identifier, staged)
 
 
 def create_preview(
     connection: duckdb.DuckDBPyConnection, table: Table, identifier: str, staged: StagedMerge
 ) -> set[str]:
     """
-    Create, or renew, the view ``identifier`` of ``table`` as ``staged`` would leave it.
+    Create or replace the view ``identifier``, which shows ``table`` as ``staged`` would leave it.
 
     :param table: the table, loaded after its columns were made to fit the batch.
-    :returns: where the files are that it reads.
+    :returns: where the files are that the view reads.
     """
     base, rows = f"{SCHEMA}.{identifier}", f"{SCHEMA}.{staged.name}"
-    places = create_table_view(connection, table, base, snapshot_id=staged.intent.head)
-    places |= create_table_view(connection, staged.table, rows)
-    sql = staged.sql(table).for_duckdb(_view(base), _view(rows))
-    decisions = _view(f"{SCHEMA}.{staged.name} decisions")
+    locations = create_table_view(connection, table, base, snapshot_id=staged.intent.head)
+    locations |= create_table_view(connection, staged.table, rows)
+    sql = staged.sql(table).for_duckdb(view_name(base), view_name(rows))
+    decisions = view_name(f"{SCHEMA}.{staged.name} decisions")
     if sql.plan.strategy == MergeStrategy.MERGE:
         connection.execute(f"CREATE OR REPLACE TABLE {decisions} AS {sql.decisions()}")
     namespace = identifier.rpartition(".")[0]
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(namespace)}")
-    connection.execute(f"CREATE OR REPLACE VIEW {quote(identifier)} AS {sql.preview(decisions)}")
-    return places
-
-
-def _view(name: str) -> str:
-    namespace, _, table = name.rpartition(".")
-    return f"{quote_identifier(namespace)}.{quote_identifier(table)}"
+    connection.execute(f"CREATE OR REPLACE VIEW {view_name(identifier)} AS {sql.preview(decisions)}")
+    return locations
