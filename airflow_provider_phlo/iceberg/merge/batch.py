@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -15,6 +14,7 @@ from pyiceberg.table import Table
 
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
 from airflow_provider_phlo.iceberg.merge.keys import KeyIndex
+from airflow_provider_phlo.iceberg.merge.plan import MergePlan
 from airflow_provider_phlo.iceberg.merge.rows import (
     HASH_TYPE,
     Mask,
@@ -35,64 +35,6 @@ class Rows(Protocol):
 
     def __iter__(self) -> Iterator[pa.Table]:
         """Yield the tables; columns and types may differ from one to the next."""
-
-
-@dataclass(frozen=True)
-class MergePlan:
-    """
-    How a batch goes into a table.
-
-    :param strategy: ``merge`` (upsert on the key), ``append``, or ``replace`` (the run's partition).
-    :param key: the key columns.
-    :param deduplication: whether the batch is deduplicated.
-    :param method: ``last`` or ``first`` arrival of a key, or ``hash``: exact copies.
-    :param order_by: the column that says which version of a row is newer; None means arrival.
-    :param hard_delete: the column that marks rows whose key is to be removed: true, or not NULL if it is no boolean.
-    """
-
-    strategy: str = MergeStrategy.MERGE
-    key: tuple[str, ...] = ()
-    deduplication: bool = True
-    method: str = DeduplicationMethod.LAST
-    order_by: str | None = None
-    hard_delete: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.strategy not in tuple(MergeStrategy):
-            raise ConfigurationError(f"merge_strategy={self.strategy!r}: choose one of {', '.join(MergeStrategy)}.")
-        methods = tuple(DeduplicationMethod)
-        if self.method not in methods:
-            raise ConfigurationError(f"deduplication_method={self.method!r}: choose one of {', '.join(methods)}.")
-        if self.strategy == MergeStrategy.MERGE and not self.key:
-            raise ConfigurationError("merge_strategy='merge' needs a unique_key.")
-        if self.hard_delete and self.strategy != MergeStrategy.MERGE:
-            raise ConfigurationError(
-                f"hard_delete={self.hard_delete!r} removes keys, which merge_strategy={self.strategy!r} does not look "
-                "at: use merge_strategy='merge'."
-            )
-        if self.hard_delete in self.key:
-            raise ConfigurationError(f"hard_delete={self.hard_delete!r} is a key column, and each row has a key.")
-        if self.order_by and not self.compares_keys:
-            raise ConfigurationError(
-                f"order_by={self.order_by!r} has nothing to decide: merge_strategy={self.strategy!r} compares rows by "
-                "it only where they share a key: give a unique_key and switch deduplication on, by 'last' or 'first'."
-            )
-
-    @property
-    def compares_keys(self) -> bool:
-        """Return whether one row is chosen of those that share a key."""
-        by_content = self.strategy == MergeStrategy.APPEND and self.method == DeduplicationMethod.HASH
-        return self.strategy == MergeStrategy.MERGE or (self.deduplication and bool(self.key) and not by_content)
-
-    @property
-    def by_hash(self) -> bool:
-        """Return whether rows are duplicates by their content."""
-        return self.deduplication and self.method == DeduplicationMethod.HASH
-
-    def columns(self) -> tuple[str, ...]:
-        """Return the columns that decide what becomes of a row."""
-        day = MetadataColumn.PARTITION_DATE if self.strategy == MergeStrategy.REPLACE else None
-        return tuple(dict.fromkeys([*self.key, *filter(None, (self.order_by, self.hard_delete, day))]))
 
 
 class Batch:

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.table import FileScanTask
 
-from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
+from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.iceberg.manifests import SnapshotFiles
 from airflow_provider_phlo.iceberg.merge.batch import Batch
 from airflow_provider_phlo.iceberg.merge.keys import NONE, KeyBounds
@@ -135,10 +135,7 @@ def _grouped(tasks: Iterable[FileScanTask]) -> Iterator[list[FileScanTask]]:
 
 def _replace(files: SnapshotFiles, batch: Batch, partition_date: str | None) -> Change:
     """Replace the run's partition; the same content again changes nothing."""
-    if MetadataColumn.PARTITION_DATE not in column_names(files.table) or partition_date is None:
-        raise ConfigurationError(
-            "merge_strategy='replace' needs the metadata column _phlo_partition_date and a partition."
-        )
+    partition_date = batch.plan.partition_to_replace(column_names(files.table), partition_date)
     day = datetime.date.fromisoformat(partition_date)
     strangers = len(batch) - int(_on_day(batch.narrow, day).sum())
     if strangers:

@@ -10,8 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
@@ -20,54 +18,13 @@ from airflow_provider_phlo.exceptions import CommitConflictError
 from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.commits import commit_files
 from airflow_provider_phlo.iceberg.manifests import SnapshotFiles
-from airflow_provider_phlo.iceberg.merge.batch import Batch, MergePlan, Rows
+from airflow_provider_phlo.iceberg.merge.batch import Batch, Rows
 from airflow_provider_phlo.iceberg.merge.changes import decide
+from airflow_provider_phlo.iceberg.merge.plan import MergePlan, MergeResult
 from airflow_provider_phlo.iceberg.merge.rewrite import rewrite
 from airflow_provider_phlo.iceberg.tables import require_writable
 from airflow_provider_phlo.iceberg.writing import FileLayout
 from airflow_provider_phlo.terms import MAIN_BRANCH
-
-__all__ = ["MergePlan", "MergeResult", "merge"]
-
-
-@dataclass(frozen=True)
-class MergeResult:
-    """
-    What one merge did: ``rows == inserted + updated + unchanged + duplicates + deleted``.
-
-    :param unchanged: rows of the batch that changed nothing: the table has the same content, or a newer version, or
-        not the key that was to be deleted.
-    :param duplicates: rows of the batch that another row of the batch (or, appending by hash, of the table) stands for.
-    :param deleted: rows of the batch that removed their key from the table (``hard_delete``).
-    :param outdated: of the unchanged rows, those that are older than the table's (``order_by``).
-    :param replaced: rows of the table that are gone with the partition that was replaced.
-    :param deleted_duplicates: rows of the table that shared a key with another and are gone.
-    :param files_read: data files of which key and hash were read.
-    :param files_rewritten: data files that were replaced.
-    :param bytes_written: size of the new data files.
-    :param snapshot_id: the new snapshot, None when nothing changed.
-    :param head: what the branch points to: the new snapshot, else main's; None for a table without any.
-    """
-
-    rows: int = 0
-    inserted: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    duplicates: int = 0
-    deleted: int = 0
-    outdated: int = 0
-    replaced: int = 0
-    deleted_duplicates: int = 0
-    files_read: int = 0
-    files_rewritten: int = 0
-    bytes_written: int = 0
-    seconds: float = 0.0
-    snapshot_id: int | None = None
-    head: int | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the result as a JSON object."""
-        return asdict(self)
 
 
 def merge(

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 from pyiceberg.catalog import Catalog
 
 from airflow_provider_phlo.iceberg.merge.batch import Rows
-from airflow_provider_phlo.iceberg.merge.copy_on_write import MergePlan, MergeResult, merge
+from airflow_provider_phlo.iceberg.merge.copy_on_write import merge
+from airflow_provider_phlo.iceberg.merge.plan import MergePlan, MergeResult
 from airflow_provider_phlo.iceberg.publication import Publication, RunBranch
 
 

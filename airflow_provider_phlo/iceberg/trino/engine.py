@@ -25,8 +25,8 @@ from pyiceberg.table import Table
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError, TerminalError, TransientError
 from airflow_provider_phlo.iceberg import branches
-from airflow_provider_phlo.iceberg.merge import MergeResult
-from airflow_provider_phlo.iceberg.merge.batch import Batch, MergePlan, Rows
+from airflow_provider_phlo.iceberg.merge.batch import Batch, Rows
+from airflow_provider_phlo.iceberg.merge.plan import MergePlan, MergeResult
 from airflow_provider_phlo.iceberg.publication import Publication, RunBranch
 from airflow_provider_phlo.iceberg.trino import staged_merge
 from airflow_provider_phlo.iceberg.trino.queries import Queries
@@ -80,7 +80,7 @@ class TrinoEngine:
         table = catalog.load_table(identifier)
         published = branches.published_result(table, token)
         if published is not None:
-            return _result_of(published)
+            return MergeResult.from_json(published)
         _require(table, plan)
         former, since = _abandon(catalog, identifier, token)
         branches.drop(catalog, identifier, branches.branch_name(token))
@@ -263,10 +263,6 @@ def _counted(plan: MergePlan, found: Mapping[tuple[str, bool], int], rows: int, 
 
 def _changes(counts: Mapping[str, Any]) -> bool:
     return any(counts.get(name) for name in ("inserted", "updated", "deleted", "replaced", "deleted_duplicates"))
-
-
-def _result_of(published: Mapping[str, Any]) -> MergeResult:
-    return MergeResult(**{name: published[name] for name in MergeResult.__dataclass_fields__ if name in published})
 
 
 # --- what attempts leave ----------------------------------------------------------------------------------------

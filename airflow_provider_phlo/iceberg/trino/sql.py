@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pyiceberg.table import Table
 from pyiceberg.types import BooleanType, DoubleType, FloatType
 
-from airflow_provider_phlo.iceberg.merge.batch import MergePlan
+from airflow_provider_phlo.iceberg.merge.plan import MergePlan
 from airflow_provider_phlo.sql import literal, quote_identifier
 from airflow_provider_phlo.terms import METADATA_COLUMNS, DeduplicationMethod, MergeStrategy, MetadataColumn
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.table import Table
 
-from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
+from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.merge.batch import Batch
 from airflow_provider_phlo.iceberg.merge.rows import HASH_TYPE, content_hashes
@@ -25,7 +25,7 @@ def to_stage(batch: Batch, partition_date: str | None, unhashed: Table | None) -
     :raises SchemaError: if a row is not of the partition that is to be replaced.
     """
     if batch.plan.strategy == MergeStrategy.REPLACE:
-        _require_day(batch.narrow, partition_date)
+        _require_day(batch.narrow, batch.plan.partition_to_replace(batch.narrow.column_names, partition_date))
     rows = pa.concat_tables([fit(pa.table({}), batch.table), *batch.chosen(batch.kept)])
     if batch.plan.strategy == MergeStrategy.APPEND and batch.plan.by_hash:
         return rows.filter(pc.invert(_among_unhashed(content_hashes(rows), unhashed)))
@@ -44,11 +44,7 @@ def _among_unhashed(hashes: pa.Array, table: Table | None) -> pa.Array:
     return found
 
 
-def _require_day(rows: pa.Table, partition_date: str | None) -> None:
-    if MetadataColumn.PARTITION_DATE not in rows.column_names or partition_date is None:
-        raise ConfigurationError(
-            "merge_strategy='replace' needs the metadata column _phlo_partition_date and a partition."
-        )
+def _require_day(rows: pa.Table, partition_date: str) -> None:
     same = pc.fill_null(pc.equal(rows[MetadataColumn.PARTITION_DATE].cast(pa.string()), partition_date), False)
     strangers = len(rows) - (pc.sum(same).as_py() or 0)
     if strangers:

@@ -234,7 +234,7 @@ def test_replace_refuses_rows_of_another_day(lake: Lake) -> None:
     stranger = with_metadata(pa.table({"k": [1], "v": ["b"]}), DAYS[1], "x")
     with pytest.raises(SchemaError, match=r"1 row\(s\) of the batch are not of 2024-01-01"):
         merge(lake.catalog, TABLE, stranger, MergePlan("replace"), token="x", partition_date=DAYS[0])
-    with pytest.raises(ConfigurationError, match="needs the metadata column"):
+    with pytest.raises(ConfigurationError, match="needs a partition_date"):
         merge(lake.catalog, TABLE, stranger, MergePlan("replace"), token="x")
 
 
