@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import TypeAlias
+
+# names a run: one attempt's rows are told from another run's by it; letters, digits, "_" and "-"
+Token: TypeAlias = str
+# the day that a run is for, ``YYYY-MM-DD``
+PartitionDate: TypeAlias = str
+# Iceberg's id of a snapshot of one table
+SnapshotId: TypeAlias = int
 
 MAIN_BRANCH = "main"
 

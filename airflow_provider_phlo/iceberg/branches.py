@@ -16,7 +16,6 @@ from typing import Any
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
-from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.update import (
     AssertRefSnapshotId,
     AssertTableUUID,
@@ -28,7 +27,9 @@ from pyiceberg.table.update import (
 )
 
 from airflow_provider_phlo.exceptions import CommitConflictError
-from airflow_provider_phlo.iceberg.commits import require_table_branches, retried, set_ref
+from airflow_provider_phlo.iceberg.commits import require_table_branches
+from airflow_provider_phlo.iceberg.refs import branch_head, is_ancestor, lineage, point_branch
+from airflow_provider_phlo.iceberg.retries import retry_commit
 from airflow_provider_phlo.terms import MAIN_BRANCH
 
 # the result of a run that may not publish any more
@@ -53,13 +54,7 @@ def branch_name(token: str) -> str:
     return BRANCH_PREFIX + token
 
 
-def head(table: Table, branch: str = MAIN_BRANCH) -> int | None:
-    """Return the snapshot id that ``branch`` points to, or None where it does not exist."""
-    ref = table.metadata.refs.get(branch)
-    return ref.snapshot_id if ref else None
-
-
-def published_result(table: Table, token: str) -> dict[str, Any] | None:
+def find_published_result(table: Table, token: str) -> dict[str, Any] | None:
     """Return what the run with ``token`` published into ``table``, or None if it has not."""
     mark = table.properties.get(MARK_PREFIX + token)
     return json.loads(mark)["result"] if mark else None
@@ -79,17 +74,17 @@ def create(catalog: Catalog, identifier: str, branch: str, *, at: int | None = N
 
     def attempt() -> Table:
         table = catalog.load_table(identifier)
-        wanted, old = head(table) if at == NOT_GIVEN else at, head(table, branch)
+        wanted, old = branch_head(table) if at == NOT_GIVEN else at, branch_head(table, branch)
         if wanted == old:
             return table
-        update = RemoveSnapshotRefUpdate(ref_name=branch) if wanted is None else set_ref(branch, wanted)
+        update = RemoveSnapshotRefUpdate(ref_name=branch) if wanted is None else point_branch(branch, wanted)
         # a head that main has just left may be about to expire
         heads = {branch: old, **({MAIN_BRANCH: wanted} if at == NOT_GIVEN else {})}
         unmoved = [AssertRefSnapshotId(ref=name, snapshot_id=snapshot_id) for name, snapshot_id in heads.items()]
         commit(catalog, table, unmoved, [update])
         return catalog.load_table(identifier)
 
-    return retried(attempt, identifier)
+    return retry_commit(attempt, identifier)
 
 
 def drop(catalog: Catalog, identifier: str, branch: str) -> None:
@@ -97,10 +92,10 @@ def drop(catalog: Catalog, identifier: str, branch: str) -> None:
 
     def attempt() -> None:
         table = catalog.load_table(identifier)
-        if head(table, branch) is not None:
+        if branch_head(table, branch) is not None:
             commit(catalog, table, [], [RemoveSnapshotRefUpdate(ref_name=branch)])
 
-    retried(attempt, identifier)
+    retry_commit(attempt, identifier)
 
 
 def publish(
@@ -129,21 +124,21 @@ def publish(
 
     def attempt() -> int | None:
         table = catalog.load_table(identifier)
-        main, tip = head(table), head(table, branch)
+        main, tip = branch_head(table), branch_head(table, branch)
         unmoved = [AssertRefSnapshotId(ref=MAIN_BRANCH, snapshot_id=main)]
         removal: list[TableUpdate] = []
         if tip is not None:
             unmoved.append(AssertRefSnapshotId(ref=branch, snapshot_id=tip))
             removal.append(RemoveSnapshotRefUpdate(ref_name=branch))
-        if token and published_result(table, token) is not None:
+        if token and find_published_result(table, token) is not None:
             commit(catalog, table, unmoved, removal)  # what a slower attempt of the same run has left
             return main
         _require_audited(table, branch, expected_head)
-        moved = [set_ref(MAIN_BRANCH, tip)] if tip is not None and tip != main else []
+        moved = [point_branch(MAIN_BRANCH, tip)] if tip is not None and tip != main else []
         commit(catalog, table, unmoved, [*moved, *removal, *_property_updates(table, token, result, properties)])
         return main if tip is None else tip
 
-    return retried(attempt, identifier)
+    return retry_commit(attempt, identifier)
 
 
 def withdraw(catalog: Catalog, identifier: str, token: str) -> dict[str, Any]:
@@ -156,51 +151,40 @@ def withdraw(catalog: Catalog, identifier: str, token: str) -> dict[str, Any]:
 
     def attempt() -> dict[str, Any]:
         table = catalog.load_table(identifier)
-        found = published_result(table, token)
+        found = find_published_result(table, token)
         if found is not None:
             return found
-        tip = head(table, branch)
+        tip = branch_head(table, branch)
         # what publishes moves main, and asserts that its branch is there
-        unmoved = [AssertRefSnapshotId(ref=name, snapshot_id=head(table, name)) for name in (MAIN_BRANCH, branch)]
+        unmoved = [
+            AssertRefSnapshotId(ref=name, snapshot_id=branch_head(table, name)) for name in (MAIN_BRANCH, branch)
+        ]
         removal = [RemoveSnapshotRefUpdate(ref_name=branch)] if tip is not None else []
         commit(catalog, table, unmoved, [*removal, *_property_updates(table, token, WITHDRAWN, None)])
         return dict(WITHDRAWN)
 
-    return retried(attempt, identifier)
+    return retry_commit(attempt, identifier)
 
 
 def _require_audited(table: Table, branch: str, expected_head: int | None) -> None:
-    identifier, main, tip = ".".join(table.name()), head(table), head(table, branch)
+    identifier, main, tip = ".".join(table.name()), branch_head(table), branch_head(table, branch)
     if expected_head != NOT_GIVEN and tip != expected_head:
         raise CommitConflictError(f"Branch {branch} of {identifier} no longer points to the audited snapshot.")
     if expected_head is None and main is not None:
         raise CommitConflictError(f"{identifier} was empty when it was audited, and is not any more.")
     if tip is not None and not is_ancestor(table.metadata, main, of=tip):
         raise CommitConflictError(f"main of {identifier} moved since branch {branch} was made.")
-    if tip is not None and undone(table).intersection(_until(lineage(table.metadata, tip), main)):
+    if tip is not None and undone_snapshots(table).intersection(_until(lineage(table.metadata, tip), main)):
         raise CommitConflictError(f"main of {identifier} was set back since branch {branch} was made.")
 
 
-def undone(table: Table) -> set[int]:
+def undone_snapshots(table: Table) -> set[int]:
     """Return the snapshots that main was set back from."""
     return {int(snapshot_id) for snapshot_id in table.properties.get(UNDONE_PROPERTY, "").split(",") if snapshot_id}
 
 
 def _until(snapshot_ids: Iterator[int], last: int | None) -> Iterator[int]:
     return itertools.takewhile(lambda snapshot_id: snapshot_id != last, snapshot_ids)
-
-
-def is_ancestor(metadata: TableMetadata, snapshot_id: int | None, *, of: int) -> bool:
-    """Return whether ``snapshot_id`` is ``of`` or one of its ancestors; the empty table (None) is everyone's."""
-    return snapshot_id is None or snapshot_id in lineage(metadata, of)
-
-
-def lineage(metadata: TableMetadata, snapshot_id: int | None) -> Iterator[int]:
-    """Return the ids of a snapshot and of its ancestors, newest first; an expired one is the last."""
-    while snapshot_id is not None:
-        yield snapshot_id
-        snapshot = metadata.snapshot_by_id(snapshot_id)
-        snapshot_id = snapshot.parent_snapshot_id if snapshot else None
 
 
 def _property_updates(

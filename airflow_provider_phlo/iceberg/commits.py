@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import errno
-import logging
-import random
-import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import TypeVar
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import CommitFailedException
@@ -18,83 +12,14 @@ from pyiceberg.manifest import DataFile, ManifestFile, write_manifest_list
 from pyiceberg.table import Table
 from pyiceberg.table.refs import SnapshotRefType
 from pyiceberg.table.snapshots import Operation, Snapshot, SnapshotSummaryCollector, Summary, update_snapshot_summaries
-from pyiceberg.table.update import AddSnapshotUpdate, AssertRefSnapshotId, AssertTableUUID, SetSnapshotRefUpdate
-from sqlalchemy.exc import OperationalError
+from pyiceberg.table.update import AddSnapshotUpdate, AssertRefSnapshotId, AssertTableUUID
 
-from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError, TransientError
+from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
 from airflow_provider_phlo.iceberg.catalog import is_nessie
 from airflow_provider_phlo.iceberg.manifests import FileChanges, SnapshotFiles, next_manifests
+from airflow_provider_phlo.iceberg.refs import branch_head, point_branch
+from airflow_provider_phlo.iceberg.retries import disk_errors, retry_commit
 from airflow_provider_phlo.terms import MAIN_BRANCH
-
-log = logging.getLogger(__name__)
-Result = TypeVar("Result")
-
-ATTEMPTS = 50
-PUBLISH_ATTEMPTS = 20
-
-
-@contextmanager
-def disk_errors(what: str) -> Iterator[None]:
-    """Say where the disk is full and what to do; a later attempt may find room."""
-    try:
-        yield
-    except (OSError, OperationalError) as error:
-        number = error.errno if isinstance(error, OSError) else None
-        if number not in (errno.ENOSPC, errno.EDQUOT) and "disk is full" not in str(error):
-            raise
-        raise TransientError(
-            f"No space left while writing {what}: free some (airflow phlo maintenance plan says how much old snapshots "
-            "hold). Nothing was committed; a retry writes it again."
-        ) from error
-
-
-def pause(round_number: int) -> None:
-    """Wait a random moment, a longer one in later rounds, so that writers that raced do not race again."""
-    time.sleep(random.uniform(0, 0.02 * min(round_number + 1, 25)))  # noqa: S311  # spreads writers, no secret
-
-
-def retried(attempt: Callable[[], Result], identifier: str) -> Result:
-    """
-    Run ``attempt`` until it does not lose the race for the table's one current metadata file.
-
-    :param attempt: loads the table, decides and commits; a conflict that it finds itself ends the matter.
-    :raises CommitConflictError: if other writers won every round.
-    """
-    for round_number in range(ATTEMPTS):
-        try:
-            with disk_errors(identifier):
-                return attempt()
-        except CommitFailedException:
-            pause(round_number)
-    raise CommitConflictError(f"{identifier}: other writers committed first {ATTEMPTS} times in a row; retry.")
-
-
-def until_done(attempt: Callable[[], Result], what: str) -> Result:
-    """
-    Repeat ``attempt`` while other writers win; one of them wins every round, so all get through.
-
-    :param attempt: computes and publishes anew each time.
-    :raises CommitConflictError: if others won every round.
-    """
-    for round_number in range(PUBLISH_ATTEMPTS):
-        try:
-            return attempt()
-        except CommitConflictError as conflict:
-            log.info("%s: another writer was faster (%s), merging again on top of it", what, conflict)
-            pause(round_number)
-    raise CommitConflictError(f"{what}: other writers won {PUBLISH_ATTEMPTS} rounds; nothing was published, retry.")
-
-
-def set_ref(branch: str, snapshot_id: int) -> SetSnapshotRefUpdate:
-    """Return the update that makes ``branch`` point to a snapshot."""
-    return SetSnapshotRefUpdate(
-        ref_name=branch,
-        type=SnapshotRefType.BRANCH,
-        snapshot_id=snapshot_id,
-        max_ref_age_ms=None,
-        max_snapshot_age_ms=None,
-        min_snapshots_to_keep=None,
-    )
 
 
 def commit_files(
@@ -145,7 +70,7 @@ def commit_changes(
     ref = table.metadata.refs.get(branch)
     if ref is not None and ref.snapshot_ref_type != SnapshotRefType.BRANCH:
         raise ValueError(f"{branch} of {identifier} is a tag, not a branch.")
-    files = files or SnapshotFiles(table, branch_head(table, branch) or branch_head(table, MAIN_BRANCH))
+    files = files or SnapshotFiles(table, branch_head(table, branch) or branch_head(table))
     snapshot_id, parent = table.metadata.new_snapshot_id(), files.snapshot_id
     with disk_errors(identifier):
         manifests = next_manifests(files, changes, snapshot_id)
@@ -160,7 +85,7 @@ def commit_changes(
         _commit_snapshot(catalog, current, branch, _snapshot(current, snapshot_id, parent, manifests, facts))
         return snapshot_id
 
-    return retried(attempt, identifier)
+    return retry_commit(attempt, identifier)
 
 
 def require_table_branches(catalog: Catalog, branch: str | None) -> None:
@@ -176,15 +101,9 @@ def require_table_branches(catalog: Catalog, branch: str | None) -> None:
         )
 
 
-def branch_head(table: Table, branch: str) -> int | None:
-    """Return the snapshot id that ``branch`` points to, or None where it does not exist."""
-    ref = table.metadata.refs.get(branch)
-    return ref.snapshot_id if ref else None
-
-
 def base_of(table: Table, branch: str = MAIN_BRANCH) -> tuple[object, ...]:
     """Return what written files depend on: they cannot be committed once it has changed."""
-    head = branch_head(table, branch) or branch_head(table, MAIN_BRANCH)
+    head = branch_head(table, branch) or branch_head(table)
     return table.metadata.table_uuid, table.metadata.default_spec_id, head
 
 
@@ -228,7 +147,7 @@ def _commit_snapshot(catalog: Catalog, table: Table, branch: str, snapshot: Snap
     )
     try:
         catalog.commit_table(
-            table, requirements, (AddSnapshotUpdate(snapshot=snapshot), set_ref(branch, snapshot.snapshot_id))
+            table, requirements, (AddSnapshotUpdate(snapshot=snapshot), point_branch(branch, snapshot.snapshot_id))
         )
     except ValueError as error:
         # PyIceberg reports a sequence number that another commit has taken as a plain ValueError

@@ -10,7 +10,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.update import SetPropertiesUpdate
 
 from airflow_provider_phlo.iceberg import branches
-from airflow_provider_phlo.iceberg.commits import retried
+from airflow_provider_phlo.iceberg.retries import retry_commit
 
 # lists of columns as JSON, in the table's properties
 KEY_PROPERTY, PII_PROPERTY = "phlo.key", "phlo.pii"
@@ -32,7 +32,7 @@ def declare_columns(catalog: Catalog, table: Table, key: Iterable[str], pii: Ite
     def attempt() -> None:
         branches.commit(catalog, catalog.load_table(identifier), [], [SetPropertiesUpdate(updates=wanted)])
 
-    retried(attempt, identifier)
+    retry_commit(attempt, identifier)
 
 
 def declared_columns(table: Table) -> tuple[tuple[str, ...], frozenset[str]]:

@@ -280,7 +280,7 @@ def branch_of(catalog: Catalog, branch: str | None) -> tuple[Catalog, str | None
     """
     if branch is None or not nessie.is_nessie(catalog):
         return catalog, branch
-    return (catalog if nessie.head(catalog, branch) is None else nessie.at(catalog, branch)), None
+    return (catalog if nessie.head_commit(catalog, branch) is None else nessie.at(catalog, branch)), None
 
 
 def _snapshot(table: Table, branch: str | None) -> Snapshot | None:

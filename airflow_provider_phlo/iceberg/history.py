@@ -16,6 +16,7 @@ from pyiceberg.table.snapshots import Snapshot
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg import branches
+from airflow_provider_phlo.iceberg.refs import branch_head, lineage
 from airflow_provider_phlo.iceberg.tables import find_table
 from airflow_provider_phlo.terms import MAIN_BRANCH
 
@@ -86,12 +87,12 @@ def history(table: Table, *, branch: str = MAIN_BRANCH, limit: int | None = None
 
     :raises ConfigurationError: if the table has no such branch.
     """
-    metadata, head = table.metadata, branches.head(table, branch)
+    metadata, head = table.metadata, branch_head(table, branch)
     if head is None and branch != MAIN_BRANCH:
         raise ConfigurationError(
             f"{'.'.join(table.name())} has no branch {branch}: it has {', '.join(sorted(metadata.refs)) or 'none'}."
         )
-    own = list(branches.lineage(metadata, head))
+    own = list(lineage(metadata, head))
     undone = {entry.snapshot_id for entry in metadata.snapshot_log} - set(own) if branch == MAIN_BRANCH else set()
     snapshots = [found for item in (*own, *undone) if (found := metadata.snapshot_by_id(item))]
     entries = _entries(metadata, snapshots, head, undone)
@@ -102,7 +103,7 @@ def history(table: Table, *, branch: str = MAIN_BRANCH, limit: int | None = None
 def entry_of(table: Table, snapshot_id: int) -> HistoryEntry | None:
     """Return what is known of one snapshot, None if it has expired."""
     snapshot = table.metadata.snapshot_by_id(snapshot_id)
-    return next(_entries(table.metadata, [snapshot], branches.head(table), set())) if snapshot else None
+    return next(_entries(table.metadata, [snapshot], branch_head(table), set())) if snapshot else None
 
 
 def _entries(
@@ -137,14 +138,14 @@ def kept_branches(table: Table, now: datetime.datetime | None = None) -> list[Ke
     """Return the branches of runs that have not published, oldest first."""
     now = now or datetime.datetime.now(datetime.UTC)
     metadata = table.metadata
-    published = set(branches.lineage(metadata, branches.head(table)))
+    published = set(lineage(metadata, branch_head(table)))
     found = []
     for name, ref in metadata.refs.items():
         snapshot = metadata.snapshot_by_id(ref.snapshot_id)
         own = name.startswith(branches.BRANCH_PREFIX) and ref.snapshot_ref_type == SnapshotRefType.BRANCH
         if not own or snapshot is None:
             continue
-        ahead = [item for item in branches.lineage(metadata, ref.snapshot_id) if item not in published]
+        ahead = [item for item in lineage(metadata, ref.snapshot_id) if item not in published]
         summary: dict[str, Any] = _summary(snapshot) if ahead else {}
         at = moment(snapshot.timestamp_ms)
         found.append(

@@ -43,7 +43,7 @@ def commit_of(table: Table) -> str:
     return table.properties[COMMIT]
 
 
-def head(catalog: Catalog, branch: str) -> str | None:
+def head_commit(catalog: Catalog, branch: str) -> str | None:
     """Return the commit that ``branch`` points to, or None where it does not exist."""
     response = _call(catalog, "GET", f"trees/{quote(branch, safe='')}", accepted=(NOT_FOUND,))
     return None if response.status_code == NOT_FOUND else str(response.json()["reference"]["hash"])
@@ -58,14 +58,14 @@ def create(catalog: Catalog, branch: str) -> str:
     main = _call(catalog, "GET", f"trees/{quote(_main(catalog), safe='')}").json()["reference"]
     made = _call(catalog, "POST", "trees", params={"name": branch, "type": "BRANCH"}, json=main, accepted=(CONFLICT,))
     if made.status_code == CONFLICT:
-        old = head(catalog, branch)
+        old = head_commit(catalog, branch)
         _call(catalog, "PUT", f"trees/{_at_commit(branch, old)}", params={"type": "BRANCH"}, json=main)
     return str(main["hash"])
 
 
 def drop(catalog: Catalog, branch: str) -> None:
     """Remove ``branch``; one that does not exist is fine."""
-    commit = head(catalog, branch)
+    commit = head_commit(catalog, branch)
     if commit is not None:
         path = f"trees/{_at_commit(branch, commit)}"
         _call(catalog, "DELETE", path, params={"type": "BRANCH"}, accepted=(NOT_FOUND,))
@@ -81,7 +81,7 @@ def merge(catalog: Catalog, branch: str, commit: str, *, message: str, into: str
     :raises TransientError: Nessie did not answer; whether it merged is not known.
     """
     target = into or _main(catalog)
-    commit_there = head(catalog, target)
+    commit_there = head_commit(catalog, target)
     # the default mode: a key that changed on both sides is a conflict, never forced
     body = {"fromRefName": branch, "fromHash": commit, "message": message, "defaultKeyMergeMode": "NORMAL"}
     path = f"trees/{_at_commit(target, commit_there)}/history/merge"

@@ -31,6 +31,7 @@ from airflow_provider_phlo.iceberg.catalog import TABLE_PROPERTIES, ensure_names
 from airflow_provider_phlo.iceberg.commits import commit_files
 from airflow_provider_phlo.iceberg.duckdb import create_table_view, duckdb_type
 from airflow_provider_phlo.iceberg.publication import run_branch
+from airflow_provider_phlo.iceberg.refs import branch_head
 from airflow_provider_phlo.sql import quote, quote_identifier
 from airflow_provider_phlo.terms import MAIN_BRANCH
 
@@ -116,7 +117,7 @@ def overwrite_if_changed(
         if branch is not None:
             branches.drop(catalog, identifier, branch)
         return OverwriteResult(
-            identifier, False, len(data), branches.head(table), branch, difference.stale if branch else ()
+            identifier, False, len(data), branch_head(table), branch, difference.stale if branch else ()
         )
     with _conflicts(identifier):
         if branch is not None:
@@ -184,7 +185,7 @@ def _replace_files(catalog: Catalog, table: Table, data: pa.Table, branch: str, 
 
 
 def _files(table: Table, branch: str) -> list[DataFile]:
-    head = branches.head(table, branch)
+    head = branch_head(table, branch)
     return [task.file for task in table.scan(snapshot_id=head).plan_files()] if head is not None else []
 
 
@@ -198,7 +199,7 @@ def _overwrite(
     """Commit columns and rows together; return the new snapshot."""
     old = _files(table, branch or MAIN_BRANCH)
     # PyIceberg writes a table's first snapshot to main or nowhere: for a branch, to nowhere, and name it then
-    nameless = branch is not None and branches.head(table, branch) is None
+    nameless = branch is not None and branch_head(table, branch) is None
     with table.transaction() as transaction:
         _evolve(transaction, difference, keep_stale=branch is not None)
         snapshot_id = _write(transaction, data, old, None if nameless else branch or MAIN_BRANCH, summary)

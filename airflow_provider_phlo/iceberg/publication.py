@@ -17,6 +17,7 @@ from pyiceberg.exceptions import NoSuchTableError
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError, TransientError
 from airflow_provider_phlo.iceberg import branches, nessie
 from airflow_provider_phlo.iceberg.catalog import ensure_namespace
+from airflow_provider_phlo.iceberg.refs import branch_head
 from airflow_provider_phlo.terms import MAIN_BRANCH
 
 
@@ -128,14 +129,14 @@ class CatalogBranch:
 
     def publish(self, publication: Publication) -> int | None:
         publish_together(self.catalog, [(self.name, publication)])
-        return branches.head(self.catalog.load_table(publication.identifier))
+        return branch_head(self.catalog.load_table(publication.identifier))
 
     def drop(self, identifier: str) -> None:
         nessie.drop(self.catalog, self.name)
 
     def seal(self, publication: Publication) -> str:
         """Store mark and properties beside the data, and return the commit that holds all of it."""
-        if nessie.head(self.catalog, self.name) is None:
+        if nessie.head_commit(self.catalog, self.name) is None:
             raise CommitConflictError(f"There is no branch {self.name} of {publication.identifier} any more.")
         branches.publish(
             self.target,
@@ -146,7 +147,7 @@ class CatalogBranch:
             properties=publication.properties,
         )
         table = self.target.load_table(publication.identifier)
-        if branches.head(table) != publication.expected_head:
+        if branch_head(table) != publication.expected_head:
             raise CommitConflictError(
                 f"Branch {self.name} no longer shows the audited snapshot of {publication.identifier}."
             )
@@ -186,7 +187,7 @@ def is_published(catalog: Catalog, publication: Publication) -> bool:
         table = catalog.load_table(publication.identifier)
     except NoSuchTableError:
         return False
-    return branches.published_result(table, publication.token) is not None
+    return branches.find_published_result(table, publication.token) is not None
 
 
 def _merge(catalog: Catalog, publications: Sequence[tuple[str, Publication]]) -> None:
@@ -200,6 +201,6 @@ def _merge(catalog: Catalog, publications: Sequence[tuple[str, Publication]]) ->
     nessie.create(catalog, joint)
     for name, commit in commits.items():
         nessie.merge(catalog, name, commit, message=f"phlo: collect {name}", into=joint)
-    collected = nessie.head(catalog, joint)
+    collected = nessie.head_commit(catalog, joint)
     nessie.merge(catalog, joint, str(collected), message=message)
     nessie.drop(catalog, joint)

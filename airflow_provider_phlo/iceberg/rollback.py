@@ -35,8 +35,9 @@ from airflow_provider_phlo.iceberg.branches import (
     STATE_PROPERTY,
     UNDONE_PROPERTY,
 )
-from airflow_provider_phlo.iceberg.commits import retried, set_ref
 from airflow_provider_phlo.iceberg.history import HistoryEntry, entry_of, load, moment
+from airflow_provider_phlo.iceberg.refs import branch_head, lineage, point_branch
+from airflow_provider_phlo.iceberg.retries import retry_commit
 from airflow_provider_phlo.terms import MAIN_BRANCH
 
 
@@ -83,7 +84,7 @@ def plan_rollback(
     :raises ConfigurationError: if there is no such snapshot in main's history, or nothing to undo.
     """
     table = load(catalog, identifier)
-    current = branches.head(table)
+    current = branch_head(table)
     if current is None:
         raise ConfigurationError(f"{identifier} is empty: there is nothing to set back.")
     if (to_snapshot is None) == (to_time is None):
@@ -117,15 +118,15 @@ def rollback(catalog: Catalog, plan: RollbackPlan) -> None:
 
     def attempt() -> None:
         table = catalog.load_table(plan.table)
-        if branches.head(table) != plan.current:
+        if branch_head(table) != plan.current:
             raise CommitConflictError(f"main of {plan.table} has moved since the rollback was planned: plan it again.")
         # a run that changed no row has moved nothing, and left its mark
         fresh = _planned(table, plan.current, plan.target)
         unmoved = AssertRefSnapshotId(ref=MAIN_BRANCH, snapshot_id=plan.current)
-        moved = set_ref(MAIN_BRANCH, plan.target.snapshot_id)
+        moved = point_branch(MAIN_BRANCH, plan.target.snapshot_id)
         branches.commit(catalog, table, [unmoved], [moved, *_updates(table, fresh)])
 
-    retried(attempt, plan.table)
+    retry_commit(attempt, plan.table)
 
 
 def _updates(table: Table, plan: RollbackPlan) -> Iterator[TableUpdate]:
@@ -162,7 +163,7 @@ def _path(table: Table, current: int, target: int) -> tuple[list[int], list[int]
     identifier, metadata = ".".join(table.name()), table.metadata
     if target == current:
         raise ConfigurationError(f"main of {identifier} is at snapshot {target} already: there is nothing to undo.")
-    back, forth = list(branches.lineage(metadata, current)), list(branches.lineage(metadata, target))
+    back, forth = list(lineage(metadata, current)), list(lineage(metadata, target))
     if target in back:
         return back[: back.index(target)], []
     if current in forth and target in {entry.snapshot_id for entry in metadata.snapshot_log}:
@@ -188,7 +189,7 @@ def _properties(table: Table, target: int, undone: list[int]) -> tuple[dict[str,
         wanted[STATE_PROPERTY] = then.get(STATE_PROPERTY)
     else:
         wanted.update(_marks_before(table, marks, target, undone))
-    guard = (branches.undone(table) | set(undone)) - set(branches.lineage(table.metadata, target))
+    guard = (branches.undone_snapshots(table) | set(undone)) - set(lineage(table.metadata, target))
     wanted[UNDONE_PROPERTY] = ",".join(map(str, sorted(guard))) or None
     changed = {name: value for name, value in wanted.items() if now.get(name) != value}
     if STATE_PROPERTY not in changed:

@@ -36,7 +36,7 @@ from pyiceberg.types import (
 
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
 from airflow_provider_phlo.iceberg.catalog import TABLE_PROPERTIES, ensure_namespace
-from airflow_provider_phlo.iceberg.commits import disk_errors, retried
+from airflow_provider_phlo.iceberg.retries import disk_errors, retry_commit
 from airflow_provider_phlo.schemas.types import Path, differences, iceberg_type, promotes, without_ids
 
 _NOT_UNDERSTOOD = (
@@ -248,7 +248,7 @@ def evolve(catalog: Catalog, identifier: str, batch: pa.Schema) -> Table:
                     update.update_column(path, wider)
         return table
 
-    return retried(attempt, identifier)
+    return retry_commit(attempt, identifier)
 
 
 def _changes(

@@ -31,7 +31,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.sorting import NullOrder, SortDirection
 from pyiceberg.typedef import Record
 
-from airflow_provider_phlo.iceberg.commits import disk_errors
+from airflow_provider_phlo.iceberg.retries import disk_errors
 
 TARGET_BYTES = 128 * 1024 * 1024
 ROW_GROUP_ROWS = 1_048_576

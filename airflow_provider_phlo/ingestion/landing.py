@@ -17,11 +17,11 @@ from pyiceberg.table import Table
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg import branches, publication, tables
 from airflow_provider_phlo.iceberg.branches import SET_BACK_PROPERTY, STATE_PROPERTY
-from airflow_provider_phlo.iceberg.commits import until_done
 from airflow_provider_phlo.iceberg.declared import declare_columns
 from airflow_provider_phlo.iceberg.merge import MergePlan, MergeResult
 from airflow_provider_phlo.iceberg.merge.engine import EMBEDDED, MergeEngine
 from airflow_provider_phlo.iceberg.publication import Publication, run_branch
+from airflow_provider_phlo.iceberg.retries import retry_conflicts
 from airflow_provider_phlo.ingestion import quarantine, staged_batches
 from airflow_provider_phlo.ingestion.accounting import Accounting, require_equal
 from airflow_provider_phlo.schemas.columns import ModelColumns
@@ -92,7 +92,7 @@ def land(
 
 def _published(catalog: Catalog, identifier: str, token: str) -> dict[str, Any] | None:
     table = tables.find_table(catalog, identifier)
-    result = branches.published_result(table, token) if table else None
+    result = branches.find_published_result(table, token) if table else None
     if result == branches.WITHDRAWN:
         raise ConfigurationError(
             f"{identifier}: another replay has taken over the records of run {token}: there is nothing left to do."
@@ -127,7 +127,7 @@ def _merged(
             branch=run.ref,
         )
 
-    merged = until_done(attempt, definition.table)
+    merged = retry_conflicts(attempt, definition.table)
     landed = {
         "table": batch.table,
         "partition_date": batch.partition_date,
@@ -247,9 +247,9 @@ def publish(
     def attempt() -> dict[str, Any]:
         result = landed if next(rounds) == 0 else _rebased(catalog, root, batch, definition, audit, engine)
         engine.publish(catalog, run, _publication(catalog, batch, definition, result))
-        return branches.published_result(catalog.load_table(definition.table), batch.token) or dict(result)
+        return branches.find_published_result(catalog.load_table(definition.table), batch.token) or dict(result)
 
-    result = until_done(attempt, definition.table)
+    result = retry_conflicts(attempt, definition.table)
     _settle(catalog, landed)
     return result
 
@@ -324,11 +324,11 @@ def publish_together(catalog: Catalog, root: Any, landed: Sequence[LandedTable])
             ],
         )
         return [
-            branches.published_result(catalog.load_table(each.definition.table), batch.token) or dict(result)
+            branches.find_published_result(catalog.load_table(each.definition.table), batch.token) or dict(result)
             for batch, each, result in zip(batches, landed, results, strict=True)
         ]
 
-    results = until_done(attempt, ", ".join(each.definition.table for each in landed))
+    results = retry_conflicts(attempt, ", ".join(each.definition.table for each in landed))
     for each in landed:
         _settle(catalog, each.landed)
     return results

@@ -28,9 +28,10 @@ from pyiceberg.table import Table
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError, TransientError
 from airflow_provider_phlo.iceberg import branches, tables
-from airflow_provider_phlo.iceberg.commits import until_done
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
 from airflow_provider_phlo.iceberg.publication import Publication, run_branch
+from airflow_provider_phlo.iceberg.refs import branch_head
+from airflow_provider_phlo.iceberg.retries import retry_conflicts
 from airflow_provider_phlo.iceberg.trino import staged_merge
 from airflow_provider_phlo.iceberg.trino.staged_merge import Claim
 from airflow_provider_phlo.ingestion import staged_batches
@@ -188,7 +189,7 @@ def _resolve(catalog: Catalog, table: str, token: str) -> None:
 
 def _published(catalog: Catalog, table: str, token: str) -> bool:
     loaded = tables.find_table(catalog, table)
-    return loaded is not None and branches.published_result(loaded, token) is not None
+    return loaded is not None and branches.find_published_result(loaded, token) is not None
 
 
 def records(catalog: Catalog, table: str, token: str) -> Iterator[Mapping[str, Any]]:
@@ -337,8 +338,8 @@ def _change(catalog: Catalog, table: str, token: str, rows: Callable[[Table], It
         seen = run.target.load_table(identifier)
         merged = merge(run.target, identifier, rows(seen), PLAN, token=token, branch=run.ref)
         snapshot = run.target.load_table(identifier).snapshot_by_id(merged.snapshot_id) if merged.snapshot_id else None
-        if snapshot is not None and snapshot.parent_snapshot_id != branches.head(seen):
+        if snapshot is not None and snapshot.parent_snapshot_id != branch_head(seen):
             raise CommitConflictError(f"{identifier} has changed since it was read.")
         run.publish(Publication(identifier, expected_head=merged.head))
 
-    until_done(attempt, identifier)
+    retry_conflicts(attempt, identifier)

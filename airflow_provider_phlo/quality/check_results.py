@@ -55,28 +55,24 @@ def record(catalog: Catalog, occasion: Occasion, results: Sequence[QualityCheckR
 
     :raises CommitConflictError: if other writers won every round.
     """
-    from airflow_provider_phlo.exceptions import CommitConflictError
     from airflow_provider_phlo.iceberg import tables
-    from airflow_provider_phlo.iceberg.commits import ATTEMPTS, pause
     from airflow_provider_phlo.iceberg.merge import MergePlan, merge
+    from airflow_provider_phlo.iceberg.retries import COMMIT_ROUNDS, retry_conflicts
     from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
 
     if not results:
         return
     token, rows = occasion.token(results), _rows(occasion, results)
     tables.ensure_table(catalog, TABLE, arrow_to_iceberg(rows.schema), partition_by="checked_at")
-    table = tables.evolve(catalog, TABLE, rows.schema)
-    for round_number in range(ATTEMPTS):
-        if any(snapshot.summary and snapshot.summary["phlo.token"] == token for snapshot in table.snapshots()):
-            return
-        try:
+    tables.evolve(catalog, TABLE, rows.schema)
+
+    def attempt() -> None:
+        table = catalog.load_table(TABLE)
+        if not any(snapshot.summary and snapshot.summary["phlo.token"] == token for snapshot in table.snapshots()):
             plan = MergePlan(MergeStrategy.APPEND, deduplication=False)
             merge(catalog, TABLE, rows, plan, token=token, branch=MAIN_BRANCH)
-            return
-        except CommitConflictError:
-            pause(round_number)
-            table = catalog.load_table(TABLE)
-    raise CommitConflictError(f"{TABLE}: other writers committed first {ATTEMPTS} times in a row.")
+
+    retry_conflicts(attempt, TABLE, COMMIT_ROUNDS)
 
 
 @cache

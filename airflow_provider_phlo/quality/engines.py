@@ -370,7 +370,7 @@ def _trino_reads(catalog: Catalog, name: str, branch: str | None, table: Table |
     if branch is None:
         return True
     if nessie.is_nessie(catalog):
-        return nessie.head(catalog, branch) is None
+        return nessie.head_commit(catalog, branch) is None
     table = table or existing_table(catalog, name)
     return branch in table.refs() or find_by_branch(catalog, name, branch) is None
 

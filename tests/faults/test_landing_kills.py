@@ -122,7 +122,7 @@ def check_end(home: Path, tokens: list[str]) -> None:
     published = [table.snapshot_by_id(entry.snapshot_id) for entry in table.history()]
     assert [snapshot.summary["phlo.token"] for snapshot in published if snapshot and snapshot.summary] == tokens
     for token, snapshot in zip(tokens, published, strict=True):
-        result = branches.published_result(table, token)
+        result = branches.find_published_result(table, token)
         assert result is not None
         assert snapshot is not None
         assert (result["snapshot_id"], result["read"], result["quarantined"]) == (snapshot.snapshot_id, KEYS + 1, 1)

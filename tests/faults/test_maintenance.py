@@ -161,7 +161,7 @@ def check_end(home: Path, done: list[tuple[int, int]]) -> None:
     assert {key: value for key, value in state.items() if key >= SHARED} == expected
     table = catalog_of(home).load_table(TABLE)
     for writer, number in done:
-        assert branches.published_result(table, f"w{version_of(writer, number)}") is not None
+        assert branches.find_published_result(table, f"w{version_of(writer, number)}") is not None
 
 
 def check_at_rest(home: Path) -> None:

@@ -74,7 +74,7 @@ def test_nothing_of_a_run_shows_before_it_is_published(store: Store) -> None:
     landed = store.land(store.stage("first", ONE, definition), definition)
     assert not store.catalog.table_exists(definition.table)
     assert store.rows(branch=landed["branch"]) == [(1, 1.0)]
-    assert nessie.run_branches(store.catalog)["phlo_first"] == nessie.head(store.catalog, "phlo_first")
+    assert nessie.run_branches(store.catalog)["phlo_first"] == nessie.head_commit(store.catalog, "phlo_first")
     store.publish(landed, definition)
     assert "phlo_first" not in nessie.run_branches(store.catalog)
     wider = store.land(store.stage("wider", [{"k": 1, "v": 1.0, "w": "new"}], definition), definition)
@@ -93,7 +93,7 @@ def test_mark_and_state_come_with_the_rows(store: Store) -> None:
     branch = publication.run_branch(store.catalog, landed["branch"])
     assert branch.publish(with_state) == landed["head"]
     table = store.catalog.load_table(definition.table)
-    assert branches.published_result(table, "stateful") == landed
+    assert branches.find_published_result(table, "stateful") == landed
     assert landing.table_state(table) == "state"
     assert branch.publish(with_state) == landed["head"]  # a retry
     assert store.rows() == [(1, 1.0)]
@@ -210,7 +210,7 @@ def test_killed_and_retried(store: Store, point: str) -> None:
     for table in ("t", "u") if pair else ("t",):
         assert store.rows(table) == [(1, 1.0)]
         loaded = store.catalog.load_table(f"{store.namespace}.{table}")
-        result = branches.published_result(loaded, f"{store.namespace}{table}")
+        result = branches.find_published_result(loaded, f"{store.namespace}{table}")
         assert result is not None
         assert result["snapshot_id"] == loaded.current_snapshot().snapshot_id
     assert not [name for name in nessie.run_branches(store.catalog) if store.namespace in name]
@@ -237,7 +237,7 @@ def test_a_server_that_is_gone_is_a_reason_to_retry(store: Store, monkeypatch: p
     catalog = store.catalog
     catalog.properties["nessie.core-base-uri"] = "http://127.0.0.1:9/api/"
     with pytest.raises(TransientError, match="Nessie does not answer"):
-        nessie.head(catalog, "main")
+        nessie.head_commit(catalog, "main")
 
 
 def test_two_attempts_of_one_run_publish_once(store: Store) -> None:
@@ -253,7 +253,7 @@ def test_two_attempts_of_one_run_publish_once(store: Store) -> None:
     assert store.rows() == [(1, 1.0)]
     assert store.publish(second, definition) == first
     assert store.rows() == [(1, 1.0)]
-    assert nessie.head(store.catalog, first["branch"]) is None
+    assert nessie.head_commit(store.catalog, first["branch"]) is None
 
 
 def test_another_branch_may_be_the_main_of_a_connection(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,4 +285,4 @@ def test_a_model_leaves_no_branch_when_nothing_changed(store: Store) -> None:
     run = publication.run_branch(store.catalog, branch)
     run.publish(publication.Publication(table, expected_head=written.snapshot_id))
     assert not overwrite.overwrite_if_changed(store.catalog, table, pa.table({"k": [1]}), branch=branch).changed
-    assert nessie.head(store.catalog, branch) is None
+    assert nessie.head_commit(store.catalog, branch) is None

@@ -14,10 +14,10 @@ from pandera.pandas import Field
 from airflow_provider_phlo import phlo_ingestion
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError, TransientError
 from airflow_provider_phlo.hooks.trino import connect_to
-from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.duckdb import all_tables
 from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.iceberg.merge.engine import EMBEDDED
+from airflow_provider_phlo.iceberg.refs import branch_head
 from airflow_provider_phlo.iceberg.trino import TrinoEngine, staged_merge
 from airflow_provider_phlo.operators.merge import MergeOperator
 from airflow_provider_phlo.quality import CountCheck, CustomSQLCheck, RangeCheck, UniqueCheck
@@ -128,7 +128,7 @@ def test_a_snapshot_that_never_was_main_is_not_merged_into(trino, lake, table_na
     result, _ = run(TrinoEngine(trino.connect), lake, table_name, batch([{"id": 1, "value": 1.0}], TYPES), PLAN)
     assert result.inserted == 1
     assert values(lake, table_name) == {1: 1.0}
-    assert branches.head(lake.load_table(table_name), "phlo_open") is not None
+    assert branch_head(lake.load_table(table_name), "phlo_open") is not None
 
 
 def write(server: Trino, name: str, writer: int) -> None:

@@ -21,10 +21,11 @@ from pyiceberg.table import FileScanTask, Table
 from pyiceberg.table.snapshots import Operation
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
-from airflow_provider_phlo.iceberg import branches
-from airflow_provider_phlo.iceberg.commits import base_of, commit_changes, pause
+from airflow_provider_phlo.iceberg.commits import base_of, commit_changes
 from airflow_provider_phlo.iceberg.maintenance.rolling import write_tasks
 from airflow_provider_phlo.iceberg.manifests import FileChanges
+from airflow_provider_phlo.iceberg.refs import branch_head
+from airflow_provider_phlo.iceberg.retries import pause
 from airflow_provider_phlo.terms import MAIN_BRANCH
 
 log = logging.getLogger(__name__)
@@ -245,7 +246,7 @@ def check_compaction(table: Table) -> None:
 def _tasks(table: Table) -> list[FileScanTask]:
     """Return the live files of main, with what is deleted of them."""
     check_compaction(table)
-    head = branches.head(table)
+    head = branch_head(table)
     return list(table.scan(snapshot_id=head).plan_files()) if head is not None else []
 
 

@@ -28,7 +28,8 @@ from pyiceberg.table.update import (
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg import branches
-from airflow_provider_phlo.iceberg.commits import retried
+from airflow_provider_phlo.iceberg.refs import branch_head, lineage
+from airflow_provider_phlo.iceberg.retries import retry_commit
 from airflow_provider_phlo.terms import MAIN_BRANCH
 
 DAY_MS = 86_400_000
@@ -75,7 +76,7 @@ def plan_expiry(table: Table, retention: Retention, now: datetime.datetime) -> E
     left = _left_main(metadata)
     dropped = tuple(sorted(_old_branches(metadata, left, moment - int(retention.branch_days * DAY_MS))))
     keep = _needed(metadata, dropped)
-    keep.update(islice(branches.lineage(metadata, branches.head(table)), retention.keep_last))
+    keep.update(islice(lineage(metadata, branch_head(table)), retention.keep_last))
     oldest = moment - int(retention.snapshot_days * DAY_MS)
     expired = (
         item.snapshot_id
@@ -124,7 +125,7 @@ def expire(catalog: Catalog, identifier: str, retention: Retention, now: datetim
         branches.commit(catalog, table, unmoved, list(_updates(table, plan)))
         return plan
 
-    return retried(attempt, identifier)
+    return retry_commit(attempt, identifier)
 
 
 def _updates(table: Table, plan: ExpiryPlan) -> Iterator[TableUpdate]:
@@ -133,7 +134,7 @@ def _updates(table: Table, plan: ExpiryPlan) -> Iterator[TableUpdate]:
     if not plan.snapshots:
         return
     yield RemoveSnapshotsUpdate(snapshot_ids=list(plan.snapshots))
-    undone = branches.undone(table)
+    undone = branches.undone_snapshots(table)
     known = undone - set(plan.snapshots)
     if known:
         yield SetPropertiesUpdate(updates={branches.UNDONE_PROPERTY: ",".join(map(str, sorted(known)))})
@@ -161,12 +162,12 @@ def _old_branches(metadata: TableMetadata, left: Mapping[int, int], oldest: int)
 def _needed(metadata: TableMetadata, dropped: tuple[str, ...]) -> set[int]:
     """Return the heads of what stays, and what lies between them and main."""
     main = metadata.refs.get(MAIN_BRANCH)
-    published = set(branches.lineage(metadata, main.snapshot_id if main else None))
+    published = set(lineage(metadata, main.snapshot_id if main else None))
     needed = set()
     for name, ref in metadata.refs.items():
         if name in dropped:
             continue
-        for snapshot_id in branches.lineage(metadata, ref.snapshot_id):
+        for snapshot_id in lineage(metadata, ref.snapshot_id):
             needed.add(snapshot_id)
             if snapshot_id in published:
                 break

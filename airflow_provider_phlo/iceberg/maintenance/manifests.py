@@ -12,8 +12,9 @@ from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Operation
 
 from airflow_provider_phlo.exceptions import CommitConflictError
-from airflow_provider_phlo.iceberg.commits import commit_changes, pause
+from airflow_provider_phlo.iceberg.commits import commit_changes
 from airflow_provider_phlo.iceberg.manifests import FileChanges, manifest_files
+from airflow_provider_phlo.iceberg.retries import pause
 from airflow_provider_phlo.terms import MAIN_BRANCH
 
 COMMITS = 50

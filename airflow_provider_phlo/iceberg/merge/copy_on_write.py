@@ -22,6 +22,7 @@ from airflow_provider_phlo.iceberg.merge.batch import Batch, Rows
 from airflow_provider_phlo.iceberg.merge.changes import decide
 from airflow_provider_phlo.iceberg.merge.plan import MergePlan, MergeResult
 from airflow_provider_phlo.iceberg.merge.rewrite import rewrite
+from airflow_provider_phlo.iceberg.refs import branch_head
 from airflow_provider_phlo.iceberg.tables import require_writable
 from airflow_provider_phlo.iceberg.writing import FileLayout
 from airflow_provider_phlo.terms import MAIN_BRANCH
@@ -57,7 +58,7 @@ def merge(
     branch = branch or branches.branch_name(token)
     table = catalog.load_table(identifier)
     require_writable(table)
-    files, rows, layout = SnapshotFiles(table, branches.head(table)), Batch(batch, table, plan), FileLayout(table)
+    files, rows, layout = SnapshotFiles(table, branch_head(table)), Batch(batch, table, plan), FileLayout(table)
     change = decide(files, rows, partition_date)
     counts = _with_duplicates(change.counts, len(rows))
     facts = {"phlo.token": token, "phlo.strategy": plan.strategy, "phlo.partition-date": partition_date or ""}

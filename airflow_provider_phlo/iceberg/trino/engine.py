@@ -28,6 +28,7 @@ from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.merge.batch import Batch, Rows
 from airflow_provider_phlo.iceberg.merge.plan import MergePlan, MergeResult
 from airflow_provider_phlo.iceberg.publication import Publication, RunBranch
+from airflow_provider_phlo.iceberg.refs import branch_head, lineage
 from airflow_provider_phlo.iceberg.trino import staged_merge
 from airflow_provider_phlo.iceberg.trino.queries import Queries
 from airflow_provider_phlo.iceberg.trino.staged_merge import Claim, Intent, StagedMerge
@@ -78,13 +79,13 @@ class TrinoEngine:
         started = time.monotonic()
         self.recover(catalog, identifier, token)
         table = catalog.load_table(identifier)
-        published = branches.published_result(table, token)
+        published = branches.find_published_result(table, token)
         if published is not None:
             return MergeResult.from_json(published)
         _require(table, plan)
         former, since = _abandon(catalog, identifier, token)
         branches.drop(catalog, identifier, branches.branch_name(token))
-        head = branches.head(table)
+        head = branch_head(table)
         files = unhashed_files(table, head)
         rows = Batch(batch, table, plan)
         staged = staged_merge.stage(
@@ -110,7 +111,7 @@ class TrinoEngine:
         identifier, token, result = publication.identifier, publication.token or "", publication.result
         staged = staged_merge.find(catalog, identifier, token)
         table = catalog.load_table(identifier)
-        if branches.published_result(table, token) is not None or not _changes(result):
+        if branches.find_published_result(table, token) is not None or not _changes(result):
             return run.publish(publication)
         if staged is None or staged.claim is not None or staged.intent.head != publication.expected_head:
             raise CommitConflictError(f"{identifier}: what was audited of run {token} is no longer staged.")
@@ -127,7 +128,7 @@ class TrinoEngine:
         staged = staged_merge.find(catalog, identifier, token)
         if staged is None:
             return
-        if branches.published_result(catalog.load_table(identifier), token) is not None:
+        if branches.find_published_result(catalog.load_table(identifier), token) is not None:
             staged.drop(catalog)
             return
         if not staged.claims:
@@ -249,7 +250,7 @@ def _counted(plan: MergePlan, found: Mapping[tuple[str, bool], int], rows: int, 
     counts["deleted_duplicates"] = sum(number for (_, kept), number in found.items() if not kept)
     first = {what: number for (what, kept), number in found.items() if kept}
     if plan.strategy == MergeStrategy.REPLACE:
-        staged = _summary(staging, branches.head(staging), "added-records")
+        staged = _summary(staging, branch_head(staging), "added-records")
         same = not first.get("different", 0)
         counts["unchanged" if same else "inserted"] = staged
         counts["replaced"] = 0 if same else first.get("replaced", 0)
@@ -282,7 +283,7 @@ def _abandon(catalog: Catalog, identifier: str, token: str) -> tuple[tuple[Claim
 def _pin(catalog: Catalog, staged: StagedMerge) -> None:
     """Leave a branch in place of a merge that changes nothing: it is audited and published as any other."""
     table = branches.create(catalog, staged.identifier, branches.branch_name(staged.intent.token))
-    if branches.head(table) != staged.intent.head:
+    if branch_head(table) != staged.intent.head:
         raise CommitConflictError(f"{staged.identifier}: another writer committed while the merge was planned.")
     staged.drop(catalog)
 
@@ -295,7 +296,7 @@ def _committed(catalog: Catalog, staged: StagedMerge) -> tuple[Claim, int] | Non
     """
     table, intent = catalog.load_table(staged.identifier), staged.intent
     claims = {claim.query: claim for claim in staged.claims}
-    for snapshot_id in branches.lineage(table.metadata, branches.head(table)):
+    for snapshot_id in lineage(table.metadata, branch_head(table)):
         if snapshot_id == intent.since:
             return None
         snapshot = table.snapshot_by_id(snapshot_id)

@@ -28,8 +28,8 @@ from pyiceberg.table.update import AssertRefSnapshotId, AssertTableUUID, SetProp
 from airflow_provider_phlo.exceptions import CommitConflictError
 from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.catalog import STAGING, TABLE_PROPERTIES, staging_name
-from airflow_provider_phlo.iceberg.commits import retried
 from airflow_provider_phlo.iceberg.merge import MergePlan
+from airflow_provider_phlo.iceberg.retries import retry_commit
 from airflow_provider_phlo.iceberg.tables import find_table
 from airflow_provider_phlo.iceberg.trino.sql import ROW, MergeSql
 from airflow_provider_phlo.sql import quote
@@ -215,4 +215,4 @@ def with_duplicates(catalog: Catalog, staged: StagedMerge) -> StagedMerge:
         catalog.commit_table(staged.table, (AssertTableUUID(uuid=staged.table.metadata.table_uuid),), updates)
         return StagedMerge(staged.identifier, catalog.load_table(staged.name))
 
-    return retried(attempt, staged.name)
+    return retry_commit(attempt, staged.name)

@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 from pyiceberg.table import Table
 
 from airflow_provider_phlo.exceptions import SchemaError
-from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.merge.batch import Batch
 from airflow_provider_phlo.iceberg.merge.rows import HASH_TYPE, content_hashes
+from airflow_provider_phlo.iceberg.refs import branch_head
 from airflow_provider_phlo.iceberg.tables import fit
 from airflow_provider_phlo.terms import MergeStrategy, MetadataColumn
 
@@ -37,7 +37,7 @@ def _among_unhashed(hashes: pa.Array, table: Table | None) -> pa.Array:
     found = pa.array([False] * len(hashes))
     if table is None or not len(hashes):
         return found
-    scan = table.scan(row_filter=f"{MetadataColumn.ROW_HASH} IS NULL", snapshot_id=branches.head(table))
+    scan = table.scan(row_filter=f"{MetadataColumn.ROW_HASH} IS NULL", snapshot_id=branch_head(table))
     for record_batch in scan.to_arrow_batch_reader():
         present = content_hashes(pa.Table.from_batches([record_batch]))
         found = pc.or_(found, pc.is_in(hashes, value_set=present.cast(HASH_TYPE)))

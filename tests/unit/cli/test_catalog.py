@@ -18,6 +18,7 @@ from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.branches import STATE_PROPERTY
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
+from airflow_provider_phlo.iceberg.refs import branch_head
 from airflow_provider_phlo.iceberg.tables import ensure_table
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
 
@@ -107,7 +108,7 @@ def test_rollback_says_first_and_does_then(phlo: Any, home: Path) -> None:
     assert [row["run_id"] for row in json.loads(out)] == ["manual__three", "manual__two"]
     assert "count as not done: three, two" in err
     table = open_catalog("phlo", embedded_properties(home)).load_table(TABLE)
-    assert (branches.head(table), table.properties[STATE_PROPERTY]) == (int(one), "one")
+    assert (branch_head(table), table.properties[STATE_PROPERTY]) == (int(one), "one")
     states = {row["run_id"]: row["state"] for row in listed(phlo, "catalog", "history", TABLE)}
     assert states == {"manual__three": "undone", "manual__two": "undone", "manual__one": "current"}
 

@@ -12,6 +12,7 @@ from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.branches import MARK_PREFIX, branch_name
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.merge import MergePlan, MergeResult, merge
+from airflow_provider_phlo.iceberg.refs import branch_head, is_ancestor
 
 TABLE = "raw.t"
 APPEND = MergePlan("append", deduplication=False)
@@ -36,7 +37,7 @@ def publish(catalog: Catalog, token: str, **options: object) -> int | None:
 
 def content(catalog: Catalog, branch: str = "main") -> list[int]:
     table = catalog.load_table(TABLE)
-    head = branches.head(table, branch)
+    head = branch_head(table, branch)
     return sorted(table.scan(snapshot_id=head).to_arrow()["a"].to_pylist()) if head else []
 
 
@@ -54,8 +55,8 @@ def test_main_changes_on_publication_only_and_in_one_commit(catalog: Catalog) ->
     table = catalog.load_table(TABLE)
     assert (content(catalog), refs(catalog), head) == ([1, 2], {"main"}, result.snapshot_id)
     assert len(table.metadata.metadata_log) == len(before) + 1
-    assert branches.published_result(table, "two") == {"inserted": 1}
-    assert branches.published_result(table, "three") is None
+    assert branches.find_published_result(table, "two") == {"inserted": 1}
+    assert branches.find_published_result(table, "three") is None
     assert table.properties["x"] == "y"
     assert table.history()[-1].snapshot_id == head
 
@@ -67,7 +68,7 @@ def test_a_second_publication_is_a_no_op_with_the_first_result(catalog: Catalog)
     assert publish(catalog, "one", result={"n": 2}, properties={"state": "2"}) == head
     table = catalog.load_table(TABLE)
     assert table.metadata_location == location
-    assert (branches.published_result(table, "one"), table.properties["state"]) == ({"n": 1}, "1")
+    assert (branches.find_published_result(table, "one"), table.properties["state"]) == ({"n": 1}, "1")
 
 
 def test_what_a_slower_attempt_of_a_published_run_left_never_shows(catalog: Catalog) -> None:
@@ -86,7 +87,7 @@ def test_the_mark_outlives_its_snapshot(catalog: Catalog) -> None:
     table.maintenance.expire_snapshots().by_id(table.history()[0].snapshot_id).commit()
     table = catalog.load_table(TABLE)
     assert len(table.metadata.snapshots) == 1
-    assert branches.published_result(table, "one") == {"n": 0}
+    assert branches.find_published_result(table, "one") == {"n": 0}
 
 
 def test_main_moved_is_a_conflict_that_changes_nothing(catalog: Catalog) -> None:
@@ -99,7 +100,7 @@ def test_main_moved_is_a_conflict_that_changes_nothing(catalog: Catalog) -> None
         publish(catalog, "one", result={}, properties={"state": "1"})
     table = catalog.load_table(TABLE)
     assert (content(catalog), content(catalog, "phlo_one")) == ([0, 2], [0, 1])
-    assert branches.published_result(table, "one") is None
+    assert branches.find_published_result(table, "one") is None
     assert "state" not in table.properties
 
 
@@ -131,7 +132,7 @@ def test_an_audit_of_no_change_covers_no_later_change(catalog: Catalog) -> None:
     write(catalog, "zero", 0)
     publish(catalog, "zero")
     nothing = write(catalog, "one")
-    assert (nothing.snapshot_id, nothing.head) == (None, branches.head(catalog.load_table(TABLE)))
+    assert (nothing.snapshot_id, nothing.head) == (None, branch_head(catalog.load_table(TABLE)))
     write(catalog, "one", 666)
     with pytest.raises(CommitConflictError):
         publish(catalog, "one", expected_head=nothing.head)
@@ -148,18 +149,18 @@ def test_a_run_that_changed_nothing_leaves_its_mark(catalog: Catalog) -> None:
     table = catalog.load_table(TABLE)
     assert len(table.metadata.snapshots) == 1
     assert refs(catalog) == {"main"}
-    assert branches.published_result(table, "one") == branches.published_result(table, "three") == {"rows": 0}
+    assert branches.find_published_result(table, "one") == branches.find_published_result(table, "three") == {"rows": 0}
 
 
 def test_a_branch_starts_at_main_whatever_was_left_there(catalog: Catalog) -> None:
     write(catalog, "one", 666)
     table = branches.create(catalog, TABLE, "phlo_one")
-    assert branches.head(table, "phlo_one") is None
+    assert branch_head(table, "phlo_one") is None
     write(catalog, "two", 1)
     publish(catalog, "two")
     write(catalog, "one", 667)
     table = branches.create(catalog, TABLE, "phlo_one")
-    assert branches.head(table, "phlo_one") == branches.head(table)
+    assert branch_head(table, "phlo_one") == branch_head(table)
     location = table.metadata_location
     assert branches.create(catalog, TABLE, "phlo_one").metadata_location == location
 
@@ -226,5 +227,5 @@ def test_ancestry(catalog: Catalog) -> None:
         write(catalog, str(value), value)
         heads.append(publish(catalog, str(value)))
     metadata = catalog.load_table(TABLE).metadata
-    assert all(branches.is_ancestor(metadata, head, of=heads[-1]) for head in [None, *heads])
-    assert not branches.is_ancestor(metadata, heads[2], of=heads[1])
+    assert all(is_ancestor(metadata, head, of=heads[-1]) for head in [None, *heads])
+    assert not is_ancestor(metadata, heads[2], of=heads[1])

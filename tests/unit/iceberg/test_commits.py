@@ -16,9 +16,11 @@ from pyiceberg.table import Table
 from pyiceberg.transforms import IdentityTransform
 
 from airflow_provider_phlo.exceptions import CommitConflictError
-from airflow_provider_phlo.iceberg import branches, commits
+from airflow_provider_phlo.iceberg import branches, retries
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
-from airflow_provider_phlo.iceberg.commits import commit_files, retried
+from airflow_provider_phlo.iceberg.commits import commit_files
+from airflow_provider_phlo.iceberg.refs import branch_head
+from airflow_provider_phlo.iceberg.retries import retry_commit
 
 TABLE = "raw.t"
 
@@ -38,7 +40,7 @@ def written(table: Table, *values: int) -> list[DataFile]:
 
 def content(catalog: Catalog, branch: str = "main") -> list[int]:
     table = catalog.load_table(TABLE)
-    head = branches.head(table, branch)
+    head = branch_head(table, branch)
     return sorted(table.scan(snapshot_id=head).to_arrow()["a"].to_pylist()) if head else []
 
 
@@ -54,7 +56,7 @@ def test_the_first_snapshot_is_born_on_its_branch_in_one_commit(catalog: Catalog
     snapshot = commit_files(catalog, before, "b", added=written(before, 1, 2), summary={"phlo.x": "y"})
     table = catalog.load_table(TABLE)
     assert [entry.metadata_file for entry in table.metadata.metadata_log] == [location]
-    assert (branches.head(table), branches.head(table, "b")) == (None, snapshot)
+    assert (branch_head(table), branch_head(table, "b")) == (None, snapshot)
     assert table.snapshot_by_id(snapshot).summary["phlo.x"] == "y"
     assert "commit.retry.num-retries" not in table.properties
 
@@ -163,13 +165,13 @@ def test_races_are_run_again_and_other_errors_are_not(monkeypatch: pytest.Monkey
     def broken() -> None:
         raise ValueError("broken")
 
-    assert retried(third_time_lucky, TABLE) == "done"
+    assert retry_commit(third_time_lucky, TABLE) == "done"
     with pytest.raises(ValueError, match="broken"):
-        retried(broken, TABLE)
+        retry_commit(broken, TABLE)
     start = next(rounds)
     with pytest.raises(CommitConflictError, match=r"raw\.t: other writers committed first"):
-        retried(always, TABLE)
-    assert next(rounds) - start - 1 == commits.ATTEMPTS
+        retry_commit(always, TABLE)
+    assert next(rounds) - start - 1 == retries.COMMIT_ROUNDS
 
 
 def test_an_error_that_is_no_race_is_raised_as_it_is(catalog: Catalog) -> None:

@@ -10,6 +10,7 @@ from airflow_provider_phlo.iceberg import branches, manifests, tables
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.manifests import SMALL_MANIFESTS, SnapshotFiles, manifest_files
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
+from airflow_provider_phlo.iceberg.refs import branch_head
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
 
 TABLE = "raw.t"
@@ -39,7 +40,7 @@ def sizes(catalog: Catalog) -> list[int]:
 
 def paths(catalog: Catalog) -> set[str]:
     table = catalog.load_table(TABLE)
-    return {each.manifest_path for each in SnapshotFiles(table, branches.head(table)).manifests}
+    return {each.manifest_path for each in SnapshotFiles(table, branch_head(table)).manifests}
 
 
 def test_manifests_of_small_runs_are_folded(catalog: Catalog) -> None:
@@ -68,8 +69,8 @@ def test_the_size_of_a_manifest_goes_with_the_table() -> None:
 def test_a_file_that_is_not_there_cannot_be_removed(catalog: Catalog) -> None:
     run(catalog, "one", [1])
     table = catalog.load_table(TABLE)
-    gone = [task.file for task in SnapshotFiles(table, branches.head(table)).tasks()]
+    gone = [task.file for task in SnapshotFiles(table, branch_head(table)).tasks()]
     run(catalog, "two", [1], MergePlan(key=("k",)), 1)
     table = catalog.load_table(TABLE)
     with pytest.raises(ValueError, match=r"1 file.s. to remove are not in snapshot"):
-        manifests.next_manifests(SnapshotFiles(table, branches.head(table)), manifests.FileChanges(removed=gone), 1)
+        manifests.next_manifests(SnapshotFiles(table, branch_head(table)), manifests.FileChanges(removed=gone), 1)

@@ -20,6 +20,7 @@ from airflow_provider_phlo.iceberg.history import history, kept_branches, load
 from airflow_provider_phlo.iceberg.maintenance.compaction import compact
 from airflow_provider_phlo.iceberg.maintenance.expiry import Retention, expire
 from airflow_provider_phlo.iceberg.merge import MergePlan, MergeResult, merge
+from airflow_provider_phlo.iceberg.refs import branch_head
 from airflow_provider_phlo.iceberg.rollback import RollbackPlan, plan_rollback
 from airflow_provider_phlo.iceberg.tables import ensure_table
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
@@ -56,7 +57,7 @@ def publish(catalog: Catalog, token: str, result: MergeResult) -> None:
 
 def run(catalog: Catalog, token: str, rows: dict[int, str]) -> int:
     publish(catalog, token, land(catalog, token, rows))
-    head = branches.head(catalog.load_table(TABLE))
+    head = branch_head(catalog.load_table(TABLE))
     assert head is not None
     return head
 
@@ -91,7 +92,7 @@ def test_rows_marks_and_state_go_back_together_in_one_commit(catalog: Catalog) -
     rollback.rollback(catalog, plan)
     table = catalog.load_table(TABLE)
     assert table.metadata.metadata_log[-1].metadata_file == location
-    assert branches.head(table) == one
+    assert branch_head(table) == one
     assert content(catalog) == {1: "a"}
     assert known(catalog) == ({"one"}, "state of one")
     # so the same run can be done again
@@ -120,7 +121,7 @@ def test_a_rollback_can_be_rolled_back(catalog: Catalog) -> None:
     assert (content(catalog), known(catalog)) == ({1: "a", 2: "b"}, ({"one", "two"}, "state of two"))
     back(catalog, three)
     assert (content(catalog), known(catalog)) == ({1: "a", 2: "b", 3: "c"}, ({"one", "two", "three"}, "state of three"))
-    assert branches.undone(catalog.load_table(TABLE)) == set()
+    assert branches.undone_snapshots(catalog.load_table(TABLE)) == set()
 
 
 def test_by_time(catalog: Catalog) -> None:
@@ -295,7 +296,7 @@ def test_branches_of_failed_runs_are_listed(catalog: Catalog) -> None:
     land(catalog, "failed", {1: "b", 2: "b", 3: "b"})
     branches.create(catalog, TABLE, "phlo_begun")
     catalog.load_table(TABLE).manage_snapshots().create_branch(
-        branches.head(catalog.load_table(TABLE)) or 0, "mine"
+        branch_head(catalog.load_table(TABLE)) or 0, "mine"
     ).commit()
     now = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=2)
     begun, failed = kept_branches(load(catalog, TABLE), now)

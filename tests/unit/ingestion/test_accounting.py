@@ -79,7 +79,7 @@ def test_the_sum_holds_for_every_strategy_and_is_stored(
         if summary["phlo.token"] == token:
             stored = {item: int(summary.get(f"phlo.{item}", 0)) for item in asdict(counts)}
             assert stored == asdict(counts)
-        mark = branches.published_result(house.catalog.load_table(TABLE), token)
+        mark = branches.find_published_result(house.catalog.load_table(TABLE), token)
         assert mark is not None
         assert Accounting.of(mark) == counts
     assert counts.dropped == 1

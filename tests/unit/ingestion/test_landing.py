@@ -21,10 +21,11 @@ from airflow_provider_phlo.exceptions import (
     QualityCheckError,
     SchemaError,
 )
-from airflow_provider_phlo.iceberg import branches, commits
+from airflow_provider_phlo.iceberg import branches, retries
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.declared import declared_columns
 from airflow_provider_phlo.iceberg.merge import MergePlan
+from airflow_provider_phlo.iceberg.refs import branch_head
 from airflow_provider_phlo.ingestion import landing, staged_batches
 from airflow_provider_phlo.ingestion.landing import TableDefinition
 from airflow_provider_phlo.ingestion.quarantine import quarantine_table
@@ -112,7 +113,7 @@ class House:
 
     def rows(self, *columns: str, table: str = TABLE, branch: str = "main") -> list[tuple[Any, ...]]:
         loaded = self.catalog.load_table(table)
-        head = branches.head(loaded, branch)
+        head = branch_head(loaded, branch)
         if head is None:
             return []
         names = columns or ("k", "v")
@@ -195,7 +196,7 @@ def test_an_audit_after_main_moved_can_veto(house: House) -> None:
         house.publish(slow, audit=veto)
     assert house.rows() == [(2, 2.0)]
     assert house.rows(branch="phlo_slow") == [(1, 1.0), (2, 2.0)]
-    assert branches.published_result(house.catalog.load_table(TABLE), "slow") is None
+    assert branches.find_published_result(house.catalog.load_table(TABLE), "slow") is None
 
 
 def test_unchanged_rows_are_compared_again_when_main_moved(house: House) -> None:
@@ -340,7 +341,7 @@ def test_replace_needs_the_partition_column() -> None:
 
 
 def test_main_that_never_stands_still_is_a_retryable_error(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commits, "PUBLISH_ATTEMPTS", 3)
+    monkeypatch.setattr(retries, "PUBLISH_ROUNDS", 3)
     house.run("zero", [{"k": 0, "v": 0.0}])
     slow = house.land(house.stage("slow", [{"k": 1, "v": 1.0}]))
     house.run("fast", [{"k": 2, "v": 0.0}])
@@ -405,7 +406,7 @@ def test_concurrent_runs_all_land_as_if_one_after_the_other(outcomes: list[str],
     table = house.catalog.load_table(TABLE)
     assert set(table.refs()) == {"main"}
     for token, snapshot in zip(tokens, table.history(), strict=True):
-        result = branches.published_result(table, token)
+        result = branches.find_published_result(table, token)
         assert result is not None
         assert result["snapshot_id"] == snapshot.snapshot_id
         assert result["rows"] == result["inserted"] + result["updated"] + result["unchanged"] + result["duplicates"]

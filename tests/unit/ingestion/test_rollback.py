@@ -11,10 +11,11 @@ import pytest
 from pyiceberg.catalog import Catalog
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.iceberg import branches, rollback
+from airflow_provider_phlo.iceberg import rollback
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.maintenance import planning
 from airflow_provider_phlo.iceberg.merge import MergePlan
+from airflow_provider_phlo.iceberg.refs import branch_head
 from airflow_provider_phlo.iceberg.tables import find_table
 from airflow_provider_phlo.ingestion import landing, staged_batches
 from airflow_provider_phlo.ingestion.landing import TableDefinition
@@ -58,7 +59,7 @@ class Pipeline:
 
     def run(self, token: str) -> int:
         self.publish(self.land(token))
-        head = branches.head(self.catalog.load_table(TABLE))
+        head = branch_head(self.catalog.load_table(TABLE))
         assert head is not None
         return head
 
@@ -92,7 +93,7 @@ def test_a_cleared_run_does_its_work_again(pipeline: Pipeline) -> None:
     pipeline.back(one)
     again = pipeline.land("two")  # staged before: nothing is extracted again
     assert again["inserted"] == 2
-    assert pipeline.publish(again)["snapshot_id"] == branches.head(pipeline.catalog.load_table(TABLE))
+    assert pipeline.publish(again)["snapshot_id"] == branch_head(pipeline.catalog.load_table(TABLE))
     assert pipeline.numbers() == [1, 2, 3, 4]
 
 

@@ -44,6 +44,7 @@ from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_cata
 from airflow_provider_phlo.iceberg.maintenance import compaction, rolling
 from airflow_provider_phlo.iceberg.maintenance.compaction import compact, plan_compaction
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
+from airflow_provider_phlo.iceberg.refs import branch_head
 from airflow_provider_phlo.iceberg.tables import ensure_table
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
 from tests.unit.position_deletes import commit_deletes, delete_file
@@ -120,12 +121,12 @@ def test_small_files_of_each_partition_become_one_in_one_replace_snapshot(catalo
     snapshot = after.current_snapshot()
     assert snapshot is not None
     assert snapshot.summary is not None
-    assert (snapshot.snapshot_id, snapshot.parent_snapshot_id) == (result.snapshot_id, branches.head(table))
+    assert (snapshot.snapshot_id, snapshot.parent_snapshot_id) == (result.snapshot_id, branch_head(table))
     assert snapshot.summary.operation == Operation.REPLACE
     assert snapshot.summary["phlo.strategy"] == "compaction"
     assert (snapshot.summary["total-records"], snapshot.summary["total-data-files"]) == ("10", "2")
     assert after.properties == table.properties  # marks and dlt's state among them
-    assert branches.published_result(after, "t4") == {}
+    assert branches.find_published_result(after, "t4") == {}
 
 
 def test_nothing_to_do_leaves_no_trace(catalog: Catalog) -> None:

@@ -21,6 +21,7 @@ from airflow_provider_phlo.iceberg.maintenance import planning
 from airflow_provider_phlo.iceberg.maintenance.expiry import Retention
 from airflow_provider_phlo.iceberg.maintenance.orphans import normalized, referenced
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
+from airflow_provider_phlo.iceberg.refs import branch_head
 from airflow_provider_phlo.iceberg.rollback import plan_rollback, rollback
 from airflow_provider_phlo.iceberg.tables import ensure_table
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
@@ -55,13 +56,13 @@ class Table(RuleBasedStateMachine):
         return token, merge(self.catalog, TABLE, batch, MergePlan(key=("k",)), token=token).head
 
     def note(self) -> None:
-        head = branches.head(self.catalog.load_table(TABLE))
+        head = branch_head(self.catalog.load_table(TABLE))
         if head is not None:
             self.known[head] = dict(self.main)
 
     def content(self, branch: str = "main") -> list[tuple[int, int]]:
         table = self.catalog.load_table(TABLE)
-        head = branches.head(table, branch)
+        head = branch_head(table, branch)
         rows = table.scan(snapshot_id=head).to_arrow().to_pylist() if head else []
         return sorted((row["k"], row["v"]) for row in rows)
 

@@ -31,6 +31,7 @@ from airflow_provider_phlo.iceberg.maintenance.expiry import Retention, expire
 from airflow_provider_phlo.iceberg.maintenance.manifests import rewrite_manifests
 from airflow_provider_phlo.iceberg.maintenance.orphans import normalized, plan_orphans, referenced, remove_orphans
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
+from airflow_provider_phlo.iceberg.refs import branch_head, lineage
 from airflow_provider_phlo.iceberg.tables import ensure_table
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
 
@@ -60,7 +61,7 @@ def write(catalog: Catalog, token: str, *keys: int, publish: bool = True, table:
 
 def content(catalog: Catalog, branch: str = "main", table: str = TABLE) -> list[int]:
     loaded = catalog.load_table(table)
-    return sorted(loaded.scan(snapshot_id=branches.head(loaded, branch)).to_arrow()["k"].to_pylist())
+    return sorted(loaded.scan(snapshot_id=branch_head(loaded, branch)).to_arrow()["k"].to_pylist())
 
 
 def ids(table: Table) -> set[int]:
@@ -86,7 +87,7 @@ def test_old_snapshots_expire_the_last_ones_stay(catalog: Catalog) -> None:
     after = catalog.load_table(TABLE)
     assert ids(after) == set(order[3:])
     assert content(catalog) == list(range(6))
-    assert branches.published_result(after, "t0") == {}  # the mark outlives the snapshot
+    assert branches.find_published_result(after, "t0") == {}  # the mark outlives the snapshot
 
 
 def test_age_counts_from_when_main_moved_on(catalog: Catalog) -> None:
@@ -104,7 +105,7 @@ def test_branches_of_failed_runs_go_with_time(catalog: Catalog) -> None:
     write(catalog, "t0", 0)
     write(catalog, "failed", 1, publish=False)
     catalog.load_table(TABLE).manage_snapshots().create_branch(
-        branches.head(catalog.load_table(TABLE)) or 0, "mine"
+        branch_head(catalog.load_table(TABLE)) or 0, "mine"
     ).commit()
     write(catalog, "t1", 2)
     assert expire(catalog, TABLE, Retention(0, 1, 7), later(days=6)).branches == ()
@@ -127,18 +128,18 @@ def test_what_lies_between_a_branch_and_main_stays(catalog: Catalog) -> None:
     table = catalog.load_table(TABLE)
     rows = pa.table({"k": [2], "p": ["p 2"]}, schema=SCHEMA)
     table.append(rows, branch="phlo_failed")
-    between = set(branches.lineage(catalog.load_table(TABLE).metadata, branches.head(table.refresh(), "phlo_failed")))
+    between = set(lineage(catalog.load_table(TABLE).metadata, branch_head(table.refresh(), "phlo_failed")))
     write(catalog, "t1", 3)
     expire(catalog, TABLE, Retention(0, 1, 1000), later(days=100))
     table = catalog.load_table(TABLE)
-    assert ids(table) == between | {branches.head(table)}
-    assert set(branches.lineage(table.metadata, branches.head(table, "phlo_failed"))) == between
+    assert ids(table) == between | {branch_head(table)}
+    assert set(lineage(table.metadata, branch_head(table, "phlo_failed"))) == between
 
 
 def test_tags_stay(catalog: Catalog) -> None:
     write(catalog, "t0", 0)
     table = catalog.load_table(TABLE)
-    table.manage_snapshots().create_tag(branches.head(table) or 0, "phlo_audit").commit()
+    table.manage_snapshots().create_tag(branch_head(table) or 0, "phlo_audit").commit()
     write(catalog, "t1", 1)
     assert expire(catalog, TABLE, EAGER, later(days=100)) == expiry.ExpiryPlan()
     assert content(catalog, "phlo_audit") == [0]

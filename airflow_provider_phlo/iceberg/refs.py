@@ -1,0 +1,43 @@
+"""The branches of one table and their histories: what a branch points to, what came before it, and how it is moved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pyiceberg.table import Table
+from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.refs import SnapshotRefType
+from pyiceberg.table.update import SetSnapshotRefUpdate
+
+from airflow_provider_phlo.terms import MAIN_BRANCH, SnapshotId
+
+
+def branch_head(table: Table, branch: str = MAIN_BRANCH) -> SnapshotId | None:
+    """Return the snapshot that ``branch`` points to, or None where it does not exist."""
+    ref = table.metadata.refs.get(branch)
+    return ref.snapshot_id if ref else None
+
+
+def lineage(metadata: TableMetadata, snapshot_id: SnapshotId | None) -> Iterator[SnapshotId]:
+    """Return the ids of a snapshot and of its ancestors, newest first; an expired one is the last."""
+    while snapshot_id is not None:
+        yield snapshot_id
+        snapshot = metadata.snapshot_by_id(snapshot_id)
+        snapshot_id = snapshot.parent_snapshot_id if snapshot else None
+
+
+def is_ancestor(metadata: TableMetadata, snapshot_id: SnapshotId | None, *, of: SnapshotId) -> bool:
+    """Return whether ``snapshot_id`` is ``of`` or one of its ancestors; the empty table (None) precedes everything."""
+    return snapshot_id is None or snapshot_id in lineage(metadata, of)
+
+
+def point_branch(branch: str, snapshot_id: SnapshotId) -> SetSnapshotRefUpdate:
+    """Return the update that makes ``branch`` point to a snapshot, once it is committed."""
+    return SetSnapshotRefUpdate(
+        ref_name=branch,
+        type=SnapshotRefType.BRANCH,
+        snapshot_id=snapshot_id,
+        max_ref_age_ms=None,
+        max_snapshot_age_ms=None,
+        min_snapshots_to_keep=None,
+    )
