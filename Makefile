@@ -41,7 +41,7 @@ test-faults: $(STAMP)  ## Run the fault tests: kill -9 at every step, full disks
 	@$(PY) -m pytest tests/faults --timeout=900 -n $(WORKERS) --dist loadgroup --ignore tests/faults/test_task_kills.py
 	@$(PY) -m pytest tests/faults/test_task_kills.py --timeout=900
 
-soak: $(STAMP)  ## Run the fault tests in their long sizes: 20,000 random sequences, 500 kills a step (hours)
+soak: $(STAMP)  ## Run the fault tests in their long sizes: 20,000 random sequences, 500 kills per step (hours)
 	@PHLO_SOAK=1 $(PY) -m pytest tests/faults --timeout=0 -n $(WORKERS) --dist loadgroup
 
 integration: $(STAMP)  ## Run the tests on real servers: Trino, Nessie, S3 (downloads them once; PHLO_SKIP_SERVICES=1 skips)

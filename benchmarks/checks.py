@@ -2,8 +2,8 @@
 12 checks on an Iceberg table of 10M rows and 10 columns (zstd Parquet), uniqueness among them.
 
 Against hand-written DuckDB SQL over the table's own files, which knows everything beforehand: all 12 as aggregates of
-one scan, and one query a check. The checks plan the table from its catalog, see which columns there are, and say which
-rows fail; nothing fails here. Ways run in turn after one run that warms up; medians count, and
+one scan, and one query per check. The checks plan the table from its catalog, see which columns there are, and say
+which rows fail; nothing fails here. Ways run in turn after one run that warms up; medians count, and
 ratios are of one run. Beside them Airflow's common-sql check operators on a DuckDB with the same files, and Great
 Expectations in an environment of its own, by pandas, on the first million rows.
 """
@@ -47,7 +47,7 @@ FILE_ROWS = 1_000_000
 KINDS = ("alpha", "beta", "gamma", "delta")
 LIMIT = 1.2
 GX, GX_ROWS = "great-expectations==1.24.1", 1_000_000
-HAND_WRITTEN = ("one scan by hand", "a query a check by hand")
+HAND_WRITTEN = ("one scan by hand", "one query per check by hand")
 
 CHECKS: dict[str, QualityCheck] = {
     "count": CountCheck(min_count=1),
@@ -141,7 +141,7 @@ def case(catalog: Catalog, repeat: int) -> dict[str, float]:
     ways: dict[str, Way] = {
         "phlo": partial(checks, catalog),
         "one scan by hand": partial(by_hand, paths, [single]),
-        "a query a check by hand": partial(by_hand, paths, [[each] for each in single]),
+        "one query per check by hand": partial(by_hand, paths, [[each] for each in single]),
         "common-sql": partial(by_common_sql, paths),
     }
     return medians(ways, repeat)
@@ -151,7 +151,7 @@ def by_common_sql(paths: list[str]) -> float:
     """
     Run the 12 checks by the check operators of Airflow's common-sql provider, on a DuckDB that has the files as a view.
 
-    They know no row-wise patterns: what is no null, unique, min or max check is SQL of our own in the table check.
+    They know no row-wise patterns: what is not a null, unique, min or max check is SQL of our own in the table check.
     """
     from airflow.providers.common.sql.hooks.sql import DbApiHook
     from airflow.providers.common.sql.operators.sql import SQLColumnCheckOperator, SQLTableCheckOperator

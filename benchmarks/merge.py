@@ -84,7 +84,7 @@ class Lake:
         self.home, self.size, self.days = home, size, round(size / PER_DAY)
         self.catalog: Catalog = open_catalog("phlo", embedded_properties(home))
         self._versions = count()
-        for first in range(0, self.days, 30):  # a month a commit
+        for first in range(0, self.days, 30):  # one month per commit
             part = np.arange(first * PER_DAY, min(self.days, first + 30) * PER_DAY)
             content = rows(part, part // PER_DAY, seed=first)
             schema = arrow_to_iceberg(content.schema)

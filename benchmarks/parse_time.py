@@ -1,8 +1,8 @@
 """
 What parsing a Dag file costs over a bare one: in a fresh interpreter, and in a fork of a process that is warm.
 
-The dag-processor imports what Dag files need once (``[phlo] preload``) and forks a process a file; the fresh figures
-are those without that. Importing Cosmos is given apart: it belongs to Cosmos.
+The dag-processor imports what Dag files need once (``[phlo] preload``) and forks one process per file; the fresh
+figures are those without that. Importing Cosmos is given apart: it belongs to Cosmos.
 
     python -m benchmarks.parse_time [--rounds N] [--output table|json]
 """

@@ -82,7 +82,7 @@ DECLARED = model_columns(Reading)
 
 
 def rows(count: int, bad: float = 0.0, seed: int = 1) -> pa.Table:
-    """Return rows of which the share ``bad`` has a value that is too large."""
+    """Return rows; a share ``bad`` of them has a value that is too large."""
     chance, ids = np.random.default_rng(seed), np.arange(count)
     value = np.where(chance.random(count) < bad, 5000.0, chance.uniform(0, 600, count))
     return pa.table(

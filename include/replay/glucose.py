@@ -66,7 +66,7 @@ def advance(entries: list[Entry], day: date, seed: int, step: int) -> tuple[list
 def _entry(seed: int, second: int, level: int) -> Entry:
     delta = level - _level(seed, second - SLOT_SECONDS)
     moment = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
-    # like MongoDB's: the time, then what tells documents of that time apart
+    # like MongoDB's: the time, then what makes documents of that time differ
     tail = hashlib.sha256(f"{seed}/{second}".encode()).hexdigest()[:16]
     return {
         "_id": f"{second:08x}{tail}",

@@ -52,7 +52,7 @@ class ReplayServer(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def opens(self, header: str) -> bool:
-        """Tell whether ``header`` is the SHA-1 of the API secret."""
+        """Return whether ``header`` is the SHA-1 of the API secret."""
         return self._digest is not None and hmac.compare_digest(header.lower().encode(), self._digest.encode())
 
     def rate_limit(self) -> tuple[bool, dict[str, str]]:
@@ -156,7 +156,7 @@ class Handler(BaseHTTPRequestHandler):
         for operator, holds in COMPARISONS.items():
             bound = query.get(f"find[date][{operator}]")
             if bound is not None and not bound.isdigit():
-                return 400, {"status": 400, "message": "find[date] is no number"}, {}
+                return 400, {"status": 400, "message": "find[date] is not a number"}, {}
             if bound is not None:
                 found = [entry for entry in found if holds(entry["date"], int(bound))]
         count = min(_positive(query.get("count"), NIGHTSCOUT_DEFAULT), NIGHTSCOUT_LIMIT)

@@ -1,4 +1,4 @@
--- One row a day that has events.
+-- One row per day that has events.
 select
   activity_date,
   count(*) as total_events,

@@ -1,4 +1,4 @@
--- One row a day for dashboards; 7-day sums cover the trailing seven calendar days, this one included.
+-- One row per day for dashboards; 7-day sums cover the trailing seven calendar days, this one included.
 select
   activity_date,
   total_events,

@@ -1,4 +1,4 @@
--- One row a day that has readings.
+-- One row per day that has readings.
 with daily as (
   select
     reading_date,

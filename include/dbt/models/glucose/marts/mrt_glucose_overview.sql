@@ -1,4 +1,4 @@
--- One row a day for dashboards; the 7-day average covers the trailing seven calendar days, this one included,
+-- One row per day for dashboards; the 7-day average covers the trailing seven calendar days, this one included,
 -- and those of them that have readings.
 select
   reading_date,
