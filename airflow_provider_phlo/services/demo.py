@@ -8,6 +8,7 @@ Airflow's API, shows what they built, and stays up or (``DEMO_EXIT=1``) leaves. 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import signal
@@ -169,7 +170,11 @@ class Demo:
 
     def _replay(self, method: str, path: str) -> Any:
         data = b"" if method == "POST" else None
-        request = urllib.request.Request(self.replay_url + path, method=method, data=data)  # noqa: S310 - our own
+        # as Nightscout asks for it
+        secret = hashlib.sha1(embedded.secret(self.home, "replay_secret").encode()).hexdigest()  # noqa: S324
+        request = urllib.request.Request(  # noqa: S310 - our own
+            self.replay_url + path, method=method, data=data, headers={"api-secret": secret}
+        )
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
             return json.load(answer)
 

@@ -20,7 +20,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     secret = os.environ.get("REPLAY_API_SECRET")
     if not secret:
-        print("REPLAY_API_SECRET is not set: the Nightscout site refuses every request.", file=sys.stderr)
+        print(
+            "REPLAY_API_SECRET is not set: Nightscout and /replay/advance refuse every request.",
+            file=sys.stderr,
+        )
     recordings = Recordings.open(options.home, options.days, options.seed, options.end, options.login)
     try:
         with ReplayServer(recordings, secret, options.port) as server:

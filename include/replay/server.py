@@ -29,13 +29,14 @@ COMPARISONS: dict[str, Callable[[int, int], bool]] = {
     "$lte": lambda value, bound: value <= bound,
     "$lt": lambda value, bound: value < bound,
 }
+UNAUTHORIZED = {"status": 401, "message": "Unauthorized", "description": "Invalid/Missing"}
 
 
 class ReplayServer(ThreadingHTTPServer):
     """
     One server for both sites.
 
-    :param secret: Nightscout's API secret; without one its entries are closed to everybody.
+    :param secret: Nightscout's API secret; without one nobody reads its entries, or advances the recordings.
     """
 
     daemon_threads = True
@@ -91,6 +92,9 @@ class Handler(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if urlsplit(self.path).path != "/replay/advance":
             self._answer(404, {"message": "Not Found"}, {})
+            return
+        if not self.server.opens(self.headers.get("api-secret", "")):
+            self._answer(401, UNAUTHORIZED, {})
             return
         with self.server.lock:
             counts = self.server.recordings.advance()
@@ -149,7 +153,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _nightscout(self, query: Query) -> Response:
         if not self.server.opens(self.headers.get("api-secret", "")):
-            return 401, {"status": 401, "message": "Unauthorized", "description": "Invalid/Missing"}, {}
+            return 401, UNAUTHORIZED, {}
         found = self.server.recordings.entries
         if "find[type]" in query:
             found = [entry for entry in found if entry["type"] == query["find[type]"]]

@@ -130,7 +130,7 @@ def test_an_advance_reaches_conditional_readers(replay, tmp_path):
 
     assert len(read("user_repos")) == 8
     assert read("user_repos") == []
-    counts = requests.post(f"{replay.url}/replay/advance", timeout=5).json()
+    counts = requests.post(f"{replay.url}/replay/advance", headers=HEADER, timeout=5).json()
     assert counts["corrected_entries"] == 5
     assert len(read("user_repos")) == 8
 
@@ -157,3 +157,23 @@ def test_the_program_starts_prints_its_url_and_ends_on_a_signal(tmp_path):
         out, err = process.communicate(timeout=10)
     assert (process.returncode, out, err) == (0, "", "")
     assert json.loads((tmp_path / "home" / "manifest.json").read_text())["days"] == 2
+
+
+@pytest.mark.parametrize("header", [{}, {"api-secret": SECRET}, {"api-secret": "0" * 40}, {"api-secret": "é"}])
+def test_case_38_nobody_advances_the_recordings_without_the_secret(replay, header):
+    before = replay.recordings.entries
+    headers = {name: value.encode() for name, value in header.items()}
+    answer = requests.post(f"{replay.url}/replay/advance", headers=headers, timeout=5)
+    assert answer.status_code == 401
+    assert replay.recordings.entries == before
+    assert requests.get(f"{replay.url}/replay/health", timeout=5).json()["advances"] == 0
+
+
+def test_case_38_a_server_without_a_secret_never_advances(tmp_path):
+    recordings = Recordings.open(tmp_path / "replay", 2, 7, END, "octo-phlo")
+    with ReplayServer(recordings, None) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        for headers in ({}, {"api-secret": hashlib.sha1(b"").hexdigest()}):
+            assert requests.post(f"{server.url}/replay/advance", headers=headers, timeout=5).status_code == 401
+        server.shutdown()
+    assert recordings.advances == []
