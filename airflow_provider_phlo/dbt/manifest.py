@@ -24,6 +24,7 @@ from tempfile import mkdtemp
 from typing import Any
 
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
+from airflow_provider_phlo.private_files import protect
 
 MANIFEST = "manifest.json"
 PARSED = "partial_parse.msgpack"
@@ -60,6 +61,7 @@ def ensure_manifest(project_dir: Path, home: Path, target: str = DEFAULT_TARGET)
     folder, wanted = target_path(home, target), fingerprint(project_dir)
     if _stamp(folder) == wanted:
         return folder / MANIFEST
+    protect(home)
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
         if _stamp(folder) != wanted:

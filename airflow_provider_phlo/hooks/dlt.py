@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseHook
 
 from airflow_provider_phlo import settings
+from airflow_provider_phlo.private_files import protect
 
 if TYPE_CHECKING:
     from airflow_provider_phlo.ingestion.staged_batches import StagedBatch
@@ -54,6 +55,7 @@ class DltHook(BaseHook):
         """Stage what ``source`` yields; see :func:`airflow_provider_phlo.ingestion.staging.stage`."""
         from airflow_provider_phlo.ingestion import staging
 
+        protect(settings.home())
         return staging.stage(
             source,
             plan,

@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
 from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
 from airflow_provider_phlo.iceberg.rest import LastColumnIds
+from airflow_provider_phlo.private_files import protect
 
 # a SQL catalog has two tables; each may have been created by somebody else in between
 _OPENINGS = 5
@@ -35,9 +36,10 @@ def embedded_properties(home: Path) -> dict[str, str]:
     """
     Return the properties of the embedded catalog: SQLite and local files below ``home``.
 
-    :param home: the folder of all local state; created when missing.
+    :param home: the folder of all local state; created when missing, and closed to other users.
     """
     home = home.resolve()
+    protect(home)
     (home / "warehouse").mkdir(parents=True, exist_ok=True)
     return {
         "type": "sql",

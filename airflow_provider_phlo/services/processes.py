@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 
 from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.private_files import UMASK
 
 MARK = "PHLO_PROCESS_MARK"
 
@@ -41,6 +42,7 @@ def start(command: Sequence[str], *, mark: str, environment: Mapping[str, str], 
             stdout=out,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            umask=UMASK,
         )
 
 

@@ -17,6 +17,8 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.other_user import open_to_others
+
 ROOT = Path(__file__).parents[2]
 LAYERS = {"raw", "bronze", "silver", "gold", "marts"}
 
@@ -116,6 +118,10 @@ def test_no_secret_is_in_a_log(demo: Any, clone: Path) -> None:
     for log in (clone / ".phlo" / "logs").rglob("*.log"):
         text = log.read_text(errors="replace")
         assert not [secret for secret in secrets if secret in text], log
+
+
+def test_case_33_all_that_the_demo_wrote_is_its_owners_only(demo: Any, clone: Path) -> None:
+    assert open_to_others(clone / ".phlo") == {}
 
 
 def test_every_layer_has_rows(demo: Any, clone: Path) -> None:

@@ -87,11 +87,57 @@ def test_a_missing_file_sets_nothing(tmp_path: Path) -> None:
     assert embedded.read_env_file(tmp_path / ".env") == {}
 
 
-@pytest.mark.parametrize("line", ["TOKEN", "TOKEN=ghp secret", "TOKEN='ghp_secret", "a b=ghp_secret", "=ghp_secret"])
+@pytest.mark.parametrize("line", ["TOKEN", "TOKEN='ghp_secret", "a b=ghp_secret", "=ghp_secret"])
 def test_a_bad_line_is_named_without_its_text(tmp_path: Path, line: str) -> None:
     (tmp_path / ".env").write_text(f"A=1\n{line}\n")
     with pytest.raises(ConfigurationError, match="line 2") as raised:
         embedded.read_env_file(tmp_path / ".env")
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "value"),
+    [
+        ("SECRET=pass#word", "pass#word"),
+        ("SECRET=#word", "#word"),
+        ("SECRET=pass#word # a comment", "pass#word"),
+        ("SECRET=pass word", "pass word"),
+        ("SECRET=pa\\ss\\word", "pa\\ss\\word"),
+        ("SECRET=it's\"one", "it's\"one"),
+        ("SECRET='a\u2028b\u0085c'", "a\u2028b\u0085c"),
+        ("SECRET=a\u2028b\x0cc", "a\u2028b\x0cc"),
+        ("SECRET='two\nlines'", "two\nlines"),
+        ("SECRET=$HOME/${HOME}/`id`/$(id)", "$HOME/${HOME}/`id`/$(id)"),
+        ("SECRET='ü€'", "ü€"),
+        ("\ufeffSECRET=after a mark", "after a mark"),
+        ("SECRET=windows\r\nOTHER=1\r\n", "windows"),
+    ],
+)
+def test_case_37_the_whole_value_is_read(home: Path, tmp_path: Path, content: str, value: str) -> None:
+    (tmp_path / ".env").write_bytes(content.encode())
+    assert embedded.read_env_file(tmp_path / ".env")["SECRET"] == value
+    # and a shell gets it back
+    script = f'unset SECRET; export SECRET={shlex.quote(value)}; printf %s "$SECRET"'
+    assert subprocess.run(["bash", "-c", script], capture_output=True, text=True).stdout == value
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("A=1\né=ghp_secret\n".encode(), "line 2: a name has only letters A to Z"),
+        (b"A=1\nA-B=ghp_secret\n", "line 2: a name has only letters"),
+        ("A=1\nÄ=ghp_secret\n".encode("latin-1"), "line 2: this is not UTF-8. Save the file as UTF-8."),
+        ("A=1\n".encode("utf-16"), "line 1: this is not UTF-8"),
+        (b"A=1\n\nTOKEN=ghp_secret\0x\n", "line 3: a value cannot hold a NUL"),
+        (b"A='ghp_secret'x\n", "line 1: write KEY=VALUE"),
+        (b"A=1\nB='ghp_secret\n\n", "line 2: write KEY=VALUE, and close every quote"),
+    ],
+)
+def test_case_37_a_bad_file_is_a_clear_message(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / ".env").write_bytes(content)
+    with pytest.raises(ConfigurationError) as raised:
+        embedded.read_env_file(tmp_path / ".env")
+    assert message in str(raised.value)
     assert "secret" not in str(raised.value)
 
 
@@ -219,8 +265,10 @@ def test_make_env_prints_exports_that_airflow_works_with(tmp_path: Path) -> None
     home = tmp_path / "a folder"
     first = make(home, "env", GITHUB_USERNAME="o'neil $x")
     assert first.returncode == 0, first.stderr
-    assert all(line.startswith("export ") for line in first.stdout.splitlines())
-    exported = dict(shlex.split(line)[1].split("=", 1) for line in first.stdout.splitlines())
+    umask, *exports = first.stdout.splitlines()
+    assert umask == "umask 077"
+    assert all(line.startswith("export ") for line in exports)
+    exported = dict(shlex.split(line)[1].split("=", 1) for line in exports)
     assert json.loads(exported["AIRFLOW_CONN_GITHUB_DEFAULT"])["login"] == "o'neil $x"
     # a shell that evaluates them finds a migrated database
     check = f"{first.stdout}\nairflow db check-migrations -t 0 && airflow config get-value core executor"

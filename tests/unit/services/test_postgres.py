@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -15,12 +16,14 @@ import pytest
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.services.postgres import (
+    _ENVIRONMENT,
     PostgresServer,
     _server_pid,
     ensure_postgres,
     psql_path,
     stop_postgres,
 )
+from tests.other_user import readable_by
 
 
 @pytest.fixture(scope="module")
@@ -189,6 +192,81 @@ def test_root_starts_it_from_folders_that_are_closed_to_others(tmp_path: Path) -
         with psycopg.connect(uri) as connection:
             assert connection.execute("select 1").fetchone() == (1,)
         assert closed.stat().st_mode & 0o777 == 0o700
-        assert psutil.Process(pid_of(closed / "home")).username() == "nobody"
+        with pytest.raises(KeyError):  # no account has its user id
+            pwd.getpwuid(psutil.Process(pid_of(closed / "home")).uids().real)
     finally:
         stop_postgres(closed / "home")
+
+
+# --- what it keeps to itself --------------------------------------------------------------------------------
+
+
+def fails(server: PostgresServer, sql: str) -> str:
+    with pytest.raises(psycopg.Error) as raised:
+        rows(server, sql)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "insert into canary values (5, 'O''Brien 77')",  # DETAIL: Failing row contains (…)
+        "insert into canary values (1, 'O''Brien 77'), (1, 'O''Brien 77')",  # DETAIL: Key (…)=(…) already exists
+        "select cast(note as int) from (values ('O''Brien 77')) as t(note)",  # the message itself
+        "select to_date(note, 'YYYY') from (values ('O''Brien 77')) as t(note)",
+        "select note::json from (values ('{\"name\": O''Brien 77}')) as t(note)",  # CONTEXT: JSON data, line 1: …
+        "do $$ begin raise exception '%', 'O''Brien 77'; end $$",
+        "do $$ begin raise warning '%', 'O''Brien 77'; end $$; select 1/0",
+        "selec 'O''Brien 77'",  # STATEMENT: …
+        "select xmlparse(document 'O''Brien 77')",
+        "select pg_input_is_valid('O''Brien 77', 'no_such_type')",
+    ],
+)
+def test_case_35_no_row_reaches_the_log_of_the_bundled_postgres(server: PostgresServer, home: Path, sql: str) -> None:
+    rows(server, "create table if not exists canary (n int primary key check (n < 5), note varchar(20))")
+    fails(server, sql)
+    log = (home / "postgres" / "log").read_text()
+    assert "Brien" not in log
+    assert "database system is ready" in log  # it is not silent
+
+
+def test_case_35_a_bound_value_does_not_reach_the_log(server: PostgresServer, home: Path) -> None:
+    with psycopg.connect(server.uri) as connection, pytest.raises(psycopg.Error):
+        connection.execute("select cast(%s::text as int)", ["O'Brien 77"])
+    assert "Brien" not in (home / "postgres" / "log").read_text()
+
+
+def test_case_36_its_processes_get_no_secret_of_the_environment(
+    home: Path, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_postgres(home)
+    for name in ("GITHUB_TOKEN", "NIGHTSCOUT_API_SECRET", "AIRFLOW_CONN_X", "AWS_SECRET_ACCESS_KEY", "PGPASSWORD"):
+        monkeypatch.setenv(name, "canary-77")
+    ensure_postgres(home)
+    main = psutil.Process(pid_of(home))
+    workers = [child for child in main.children() if child.is_running()]
+    assert len(workers) > 2
+    for process in (main, *workers[:3]):
+        environment = Path(f"/proc/{process.pid}/environ").read_bytes()
+        assert b"canary-77" not in environment
+        # pg_ctl's shell adds some of its own, Postgres PG_GRANDPARENT_PID and the like
+        added = {"PWD", "OLDPWD", "SHLVL", "_"}
+        assert {name for name in process.environ() if not name.startswith("PG")} <= {*_ENVIRONMENT} | added
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_case_36_nobody_can_read_neither_its_environment_nor_its_files(home: Path, server: PostgresServer) -> None:
+    secrets = [f"/proc/{pid_of(home)}/environ", *map(str, (home / "postgres").rglob("*"))]
+    assert readable_by(65534, secrets) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="others run the server as themselves")
+def test_case_36_a_server_that_ran_as_nobody_is_handed_over(home: Path, server: PostgresServer) -> None:
+    rows(server, "create table before as select 7 as n")
+    stop_postgres(home)
+    nobody = pwd.getpwnam("nobody")
+    data = home / "postgres" / "data"
+    for path in (data, *data.rglob("*")):
+        os.chown(path, nobody.pw_uid, nobody.pw_gid)
+    assert rows(ensure_postgres(home), "select n from before") == [(7,)]
+    assert psutil.Process(pid_of(home)).uids().real not in (0, nobody.pw_uid)
