@@ -118,7 +118,7 @@ ALLOWED = (
     r"\bthere (?:is|are|was|were|will be|would be|can be|may be|must be) (?:no|none)\b",
     r"\b(?:is|are|was|were) there (?:no|none)\b",
     r"\b(?:is|are|was|were|be) no (?:longer|more|less|fewer|different|better|worse|exception|use|need|one)\b",
-    r"\btell (?:\w+ ){0,4}apart\b",
+    r"\b(?:tells?|told) (?:\w+ ){0,4}apart\b",
     r"\b(?:some|all|most|none|one|both|each|many|half|part|any|neither|either|first|last) of (?:which|whom|whose)\b",
 )
 

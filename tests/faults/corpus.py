@@ -56,7 +56,7 @@ MAKERS: dict[str, tuple[str, Maker]] = {
     "bytes line": (GOOD, lambda chance, n: json.dumps(record(n)).encode()),
     "numbers as text": (GOOD, lambda chance, n: record(n, n=str(n % 1000), x=f"{n}.5")),
     "text of a number": (GOOD, lambda chance, n: record(n, note=n)),
-    "NaN is no value": (GOOD, lambda chance, n: record(n, x=float("nan"))),
+    "NaN is NULL": (GOOD, lambda chance, n: record(n, x=float("nan"))),
     "infinite": (GOOD, lambda chance, n: record(n, x=chance.choice([float("inf"), float("-inf")]))),
     "NUL bytes": (GOOD, lambda chance, n: record(n, note="a\x00b\x00")),
     "half a surrogate pair": (GOOD, lambda chance, n: record(n, note=f"\ud83d {n} \udc00")),
@@ -93,7 +93,7 @@ MAKERS: dict[str, tuple[str, Maker]] = {
     "thousands of digits undeclared": (BAD, lambda chance, n: record(n, any=10**5000)),
     "beyond floats": (BAD, lambda chance, n: record(n, x=10**400)),
     "huge decimals": (BAD, lambda chance, n: record(n, n=decimal.Decimal("1e400"))),
-    "decimals that are none": (
+    "NaN and infinite decimals": (
         BAD,
         lambda chance, n: record(n, n=decimal.Decimal(chance.choice(["NaN", "sNaN", "Infinity"]))),
     ),
@@ -109,8 +109,8 @@ MAKERS: dict[str, tuple[str, Maker]] = {
     # --- names
     "an empty name": (BAD, lambda chance, n: record(n, **{chance.choice(["", "  ", "\t"]): 1})),
     "a very long name": (BAD, lambda chance, n: record(n, **{"k" * chance.randrange(300, 30_000): 1})),
-    "a name that is no text": (BAD, lambda chance, n: {**record(n), chance.choice([1, None, (1, 2), True]): 1}),
-    "a name that is no Unicode": (BAD, lambda chance, n: record(n, **{"\ud800": 1})),
+    "a name that is not text": (BAD, lambda chance, n: {**record(n), chance.choice([1, None, (1, 2), True]): 1}),
+    "a name that is not Unicode": (BAD, lambda chance, n: record(n, **{"\ud800": 1})),
     "two names that are one": (BAD, lambda chance, n: record(n, ID=f"r{n}")),
     # --- lines of JSON
     "no JSON": (BAD, lambda chance, n: json.dumps(record(n))[: chance.randrange(1, 40)]),

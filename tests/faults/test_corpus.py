@@ -30,7 +30,7 @@ from tests.faults.sizes import size
 
 TABLE = "raw.t"
 COUNT = size(10_000, 1_000_000)
-# of the process, all libraries and 10 MB records included
+# for the process, with all libraries and 10 MB records included
 LIMIT_BYTES = 3 * 1024**3
 
 

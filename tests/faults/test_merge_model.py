@@ -250,7 +250,7 @@ def observed(table: Table) -> list[Row]:
 
 
 def chosen(expected: Expected, rows: list[Row]) -> list[Row]:
-    """Return which row of each ambiguous key the table has kept; the first if it is none of them."""
+    """Return which row of each ambiguous key the table has kept; the first if it is not one of them."""
     present: set[Hashable] = set(map(whole, rows))
     return [next((row for row in each if whole(row) in present), each[0]) for each in expected.choices]
 

@@ -57,7 +57,7 @@ def all_are(state):
     return dict.fromkeys(GROUP, state)
 
 
-def test_a_run_publishes_and_tells_what_it_did(airflow, source, run):
+def test_a_run_publishes_and_reports_what_it_did(airflow, source, run):
     source([("a", 100.0), ("b", 120.0)])
     run_id, found = run()
     assert found == all_are("success")

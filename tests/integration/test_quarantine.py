@@ -58,7 +58,7 @@ def test_a_replay_after_a_schema_fix(airflow, phlo):
         ("2024-01-16", "value: less_than_or_equal_to(100.0)", 2),
     ]
     code, out, _ = phlo("quarantine", "show", "replayed")
-    assert (code, '"value":' in out) == (0, False)  # which is how records are told
+    assert (code, '"value":' in out) == (0, False)  # which is how records are shown
 
     offer(airflow, "not to be read", limit=1000)
     code, out, err = phlo("quarantine", "replay", "replayed", "--output", "json")

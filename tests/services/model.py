@@ -75,7 +75,7 @@ def decided(kept: Row | None, new: Row, plan: MergePlan) -> tuple[str, Row | Non
 
 
 def deduplicated(batch: Sequence[Row], plan: MergePlan) -> list[Row]:
-    """Return one row a key: the newest version, for ``first`` the oldest; arrival decides among equals."""
+    """Return one row per key: the newest version, for ``first`` the oldest; arrival decides among equals."""
     chosen: dict[Any, Row] = {}
     for row in batch:
         key = key_of(row, plan)

@@ -329,7 +329,7 @@ def test_a_table_that_trino_does_not_see_is_named(trino, lake):
         run_checks(lake, "raw.Upper", [CountCheck(1)], trino=Queries(trino.connect))
 
 
-def test_a_trino_that_does_not_answer_is_no_failed_check(lake, table_name):
+def test_a_trino_that_does_not_answer_is_not_a_failed_check(lake, table_name):
     from trino.dbapi import connect
 
     create(lake, table_name, [])

@@ -95,7 +95,7 @@ def test_a_partition_is_replaced(lake, holed):
     assert versions(lake, holed) == kept | dict.fromkeys(range(200, 203), 2)
 
 
-def test_a_partition_without_a_live_row_is_none(trino, lake, holed):
+def test_a_partition_without_a_live_row_does_not_exist(trino, lake, holed):
     assert has_partition(lake, holed, "_phlo_partition_date", OTHER_DAY)
     gone = batch(rows(range(60, 100), 9, gone=True), TYPES)
     run(TrinoEngine(trino.connect), lake, holed, gone, PLAN)

@@ -93,7 +93,7 @@ def facts(result: QualityCheckResult) -> dict[str, Any]:
 
 
 def near(one: Any, other: Any) -> bool:
-    """Compare what results tell: numbers but for their last digits, all else exactly."""
+    """Compare what results say: numbers but for their last digits, all else exactly."""
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(near(one[key], other[key]) for key in one)
     if isinstance(one, float) and isinstance(other, float):

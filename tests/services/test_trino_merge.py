@@ -151,7 +151,7 @@ def test_engines_take_turns_on_one_table(trino, lake, table_name):
 SMALL = {"id": pa.int64(), "x": pa.float64()}
 
 
-def test_one_snapshot_a_run_and_none_without_change(trino, lake, table_name):
+def test_one_snapshot_per_run_and_none_without_change(trino, lake, table_name):
     create(lake, table_name, SMALL)
     engine, plan = TrinoEngine(trino.connect), MergePlan(key=("id",))
     rows = [{"id": number, "x": float(number)} for number in range(20)]

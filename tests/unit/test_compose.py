@@ -54,7 +54,7 @@ def test_no_port_is_published_twice() -> None:
 
 
 @pytest.mark.parametrize("name", LONG_RUNNING)
-def test_tells_its_health_and_comes_back(name: str) -> None:
+def test_reports_its_health_and_comes_back(name: str) -> None:
     assert SERVICES[name]["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL")
     assert SERVICES[name]["restart"] == "unless-stopped"
 

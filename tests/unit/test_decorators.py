@@ -226,7 +226,7 @@ def test_a_parameter_that_nothing_fills_is_refused_when_the_file_is_parsed(funct
         declare(function)
 
 
-def test_checks_that_are_none_are_refused():
+def test_checks_that_are_not_checks_are_refused():
     with pytest.raises(ConfigurationError, match="@phlo_quality on others_quality: 'x' is not a QualityCheck"):
         phlo_quality("others", ["x"])(others_quality.function)
 
@@ -508,7 +508,7 @@ def test_a_check_on_main_may_be_trinos_an_audit_is_not():
         phlo_quality("readings", [CountCheck(1)], engine="spark")(lambda: None)
 
 
-def test_the_asset_event_tells_of_the_audit(run_ingestion, make_context):
+def test_the_asset_event_reports_the_audit(run_ingestion, make_context):
     checks = [CountCheck(1), RangeCheck("value", max_value=1, severity="warn")]
     ingestion = declare(lambda: [{"id": "a", "value": 2.0}], audit=checks, freshness_hours=(24, 48))
     publish = {task.task_id: task for task in ingestion.dag().tasks}["readings.publish"]

@@ -1,4 +1,4 @@
-"""What Airflow imports all day stays light, and the wheel tells Airflow where to find it."""
+"""What Airflow imports all day stays light, and the wheel says where Airflow finds it."""
 
 from __future__ import annotations
 

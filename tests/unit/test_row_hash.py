@@ -1,4 +1,4 @@
-"""The content hash: stable over everything that is no content, different for different rows, the same for ever."""
+"""The content hash: stable over everything that is not content, different for different rows, the same for ever."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_golden_row() -> None:
     ],
     ids=lambda columns: str(columns[0].type),
 )
-def test_width_and_encoding_of_a_type_are_no_content(columns: list[pa.Array]) -> None:
+def test_width_and_encoding_of_a_type_are_not_content(columns: list[pa.Array]) -> None:
     assert len({tuple(hashes(x=column)) for column in columns}) == 1
 
 
@@ -116,7 +116,7 @@ SCHEMA = pa.schema(
 
 @settings(max_examples=60, deadline=None)
 @given(rows=ROWS, order=st.permutations(SCHEMA.names), cut=st.integers(0, 8))
-def test_order_chunks_and_empty_columns_are_no_content(rows: list[dict[str, Any]], order: list[str], cut: int) -> None:
+def test_order_chunks_and_empty_columns_are_not_content(rows: list[dict[str, Any]], order: list[str], cut: int) -> None:
     table = pa.Table.from_pylist(rows, SCHEMA)
     expected = row_hashes(table)
     assert row_hashes(table.select(order)).equals(expected)

@@ -68,7 +68,7 @@ def test_conf_comes_first(day_of):
 
 
 @pytest.mark.parametrize("conf", [None, {}, {"partition_date": None}, {"other": "2024-01-15"}])
-def test_a_conf_without_a_date_is_no_conf(day_of, conf):
+def test_a_conf_without_a_date_does_not_count(day_of, conf):
     assert day_of(conf=conf) == "2025-03-04"
 
 
@@ -93,7 +93,7 @@ def test_a_day_in_the_future_is_refused(day_of):
     assert day_of(conf={"partition_date": today}) in (today, tomorrow)
 
 
-def test_what_the_task_is_told_comes_before_the_conf(day_of):
+def test_what_the_task_is_given_comes_before_the_conf(day_of):
     assert day_of("2024-02-29", conf={"partition_date": "2024-01-15"}) == "2024-02-29"
     with pytest.raises(ConfigurationError, match="'None' in the task's arguments is not a date"):
         day_of("None")

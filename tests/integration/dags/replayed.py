@@ -1,4 +1,4 @@
-"""Two tables of one Dag, of which one has bad records until the test raises the limit in a file."""
+"""Two tables of one Dag; one of them has bad records until the test raises the limit in a file."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ def test_maintenance_plans_and_runs(phlo: Any) -> None:
     assert listed(phlo, "catalog", "tables", "--schema", "raw")[0]["files"] == 1
 
 
-def test_busy_tables_are_told_with_1(phlo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_busy_tables_are_reported_with_1(phlo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow_provider_phlo.exceptions import CommitConflictError
     from airflow_provider_phlo.iceberg.maintenance import planning
 

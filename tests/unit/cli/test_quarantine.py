@@ -37,7 +37,7 @@ def test_list(phlo: Any) -> None:
     assert listed(phlo, "list", "t") == found
 
 
-def test_show_tells_no_value_unless_asked(phlo: Any) -> None:
+def test_show_prints_no_value_unless_asked(phlo: Any) -> None:
     for output in ("json", "table"):
         _, out, _ = phlo("show", "t", "--output", output)
         assert "is_integer" in out

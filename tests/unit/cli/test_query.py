@@ -223,7 +223,7 @@ def test_program_prints_json_alone(home: Path) -> None:
     assert not (home / "nobody").exists()  # no Airflow home was made on the way
 
 
-def test_program_tells_an_unknown_table_with_1(home: Path) -> None:
+def test_program_reports_an_unknown_table_with_1(home: Path) -> None:
     done = phlo(home, "SELECT * FROM raw.reading")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.strip().endswith("Table raw.reading does not exist. Did you mean raw.readings?")

@@ -203,7 +203,7 @@ def test_errors_end_with_2(phlo: Any, arguments: tuple[str, ...], message: str) 
     assert message in err
 
 
-def test_a_file_that_fails_is_told(phlo: Any, tmp_path: Path) -> None:
+def test_a_file_that_fails_is_reported(phlo: Any, tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("1 / 0")
     code, _, err = phlo("show", f"{tmp_path}/broken.py:X")
     assert code == REFUSED

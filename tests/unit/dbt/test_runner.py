@@ -129,7 +129,7 @@ def test_a_type_that_cannot_change_keeps_its_own_error(catalog: Catalog, build: 
         build()
 
 
-def test_a_missing_source_is_no_matter_of_retrying(tmp_path: Path, build: Build) -> None:
+def test_a_missing_source_is_not_retried(tmp_path: Path, build: Build) -> None:
     raw_tables.make_home(tmp_path)
     with pytest.raises(ConfigurationError, match=r"raw\.glucose_entries does not exist.*ingestion"):
         build()

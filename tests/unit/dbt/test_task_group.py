@@ -29,7 +29,7 @@ def render(**arguments):
     return dag, group
 
 
-def test_one_task_a_model_grouped_by_layer_in_order(parsed_home):
+def test_one_task_per_model_grouped_by_layer_in_order(parsed_home):
     dag, group = render()
     assert group.group_id == "glucose_models"
     assert {task.task_id: task.upstream_task_ids for task in dag.tasks} == {

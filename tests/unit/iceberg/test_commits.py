@@ -44,7 +44,7 @@ def content(catalog: Catalog, branch: str = "main") -> list[int]:
     return sorted(table.scan(snapshot_id=head).to_arrow()["a"].to_pylist()) if head else []
 
 
-def test_nothing_to_do_is_no_commit(catalog: Catalog) -> None:
+def test_nothing_to_do_makes_no_commit(catalog: Catalog) -> None:
     table = catalog.load_table(TABLE)
     assert commit_files(catalog, table, "b", added=[], summary={}) is None
     assert catalog.load_table(TABLE).metadata_location == table.metadata_location
@@ -118,7 +118,7 @@ def test_new_partitioning_meanwhile_is_a_conflict(catalog: Catalog) -> None:
         commit_files(catalog, slow, "main", added=files, summary={})
 
 
-def test_a_new_column_meanwhile_is_none(catalog: Catalog) -> None:
+def test_a_column_added_meanwhile_is_null(catalog: Catalog) -> None:
     catalog.load_table(TABLE).append(pa.table({"a": [0]}))
     slow = branches.create(catalog, TABLE, "b")
     with catalog.load_table(TABLE).update_schema() as update:
@@ -174,7 +174,7 @@ def test_races_are_run_again_and_other_errors_are_not(monkeypatch: pytest.Monkey
     assert next(rounds) - start - 1 == retries.COMMIT_ROUNDS
 
 
-def test_an_error_that_is_no_race_is_raised_as_it_is(catalog: Catalog) -> None:
+def test_an_error_that_is_not_a_race_is_raised_as_it_is(catalog: Catalog) -> None:
     table = catalog.load_table(TABLE)
     files = written(table, 1)
     catalog.load_table(TABLE).append(pa.table({"a": [0]}))

@@ -97,7 +97,7 @@ def test_renamed_added_and_widened_columns_read_from_old_files(catalog: Catalog)
     assert result == [(1, "it's", Decimal("1.20"), None, None, 1.5), (2**40, "new", None, "e", None, None)]
 
 
-def test_partition_folders_are_no_columns(catalog: Catalog) -> None:
+def test_partition_folders_are_not_columns(catalog: Catalog) -> None:
     table = catalog.create_table("raw.t", ARROW)
     with table.update_spec() as update:
         update.add_identity("day")

@@ -144,7 +144,7 @@ def test_new_columns_are_added_and_types_widened(catalog: Catalog) -> None:
     schema = catalog.load_table(TABLE).schema()
     assert (schema.find_field("a").field_id, str(schema.find_field("a").field_type)) == (before, "long")
     assert content(catalog) == [{"a": 2**40, "b": "x"}]
-    # a narrower type later is no change
+    # a narrower type later is not a change
     again = overwrite_if_changed(catalog, TABLE, pa.table({"b": ["x"], "a": pa.array([2**40], pa.int64())}))
     assert again.changed is False
 

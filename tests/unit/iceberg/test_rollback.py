@@ -165,7 +165,7 @@ def test_snapshots_that_main_never_had_are_refused(catalog: Catalog) -> None:
     two = run(catalog, "two", {2: "b"})
     back(catalog, one)
     run(catalog, "three", {3: "c"})
-    with pytest.raises(ConfigurationError, match="neither an ancestor"):  # it would undo three without a word
+    with pytest.raises(ConfigurationError, match="neither an ancestor"):  # it would undo three silently
         plan_rollback(catalog, TABLE, to_snapshot=two)
     with pytest.raises(ConfigurationError, match="does not exist"):
         plan_rollback(catalog, "raw.nope", to_snapshot=two)
@@ -257,7 +257,7 @@ def test_expiry_forgets_what_was_undone(catalog: Catalog) -> None:
 # --- history -------------------------------------------------------------------------------------------------------
 
 
-def test_history_tells_runs_counts_and_what_was_undone(catalog: Catalog) -> None:
+def test_history_shows_runs_counts_and_what_was_undone(catalog: Catalog) -> None:
     assert history(catalog.load_table(TABLE)) == []
     one = run(catalog, "one", {1: "a"})
     run(catalog, "two", {1: "b", 2: "b"})

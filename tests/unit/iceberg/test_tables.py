@@ -36,7 +36,7 @@ def kinds(catalog: Catalog) -> dict[str, str]:
     return {item.name: str(item.field_type) for item in catalog.load_table(TABLE).schema().fields}
 
 
-def test_a_new_table_has_our_properties_unless_told_otherwise(catalog: Catalog) -> None:
+def test_a_new_table_has_our_properties_unless_others_are_given(catalog: Catalog) -> None:
     table = create(catalog, properties={"write.parquet.compression-codec": "snappy", "owner": "me"})
     assert table.format_version == 2
     assert table.properties["owner"] == "me"

@@ -169,13 +169,13 @@ def test_frames_with_repeated_columns() -> None:
 
 
 @pytest.mark.parametrize("wrong", [5, "text", b"text", generator, object(), _later(), Data])
-def test_what_is_no_source(wrong: Any) -> None:
+def test_what_is_not_a_source(wrong: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"raw\.t: the source returned a .*: return a dlt source"):
         drawn(wrong)
 
 
 @pytest.mark.parametrize("wrong", [[object()], [pd.Series([1])], [Data], np.arange(3)])
-def test_what_is_no_row(wrong: Any) -> None:
+def test_what_is_not_a_row(wrong: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"raw\.t: the source yielded a .*: yield records"):
         drawn(wrong)
 
@@ -222,7 +222,7 @@ def several() -> Any:
     return numbers, squares
 
 
-def test_a_source_of_several_resources_is_told_how_to_choose() -> None:
+def test_a_source_of_several_resources_is_refused_with_how_to_choose() -> None:
     with pytest.raises(
         ConfigurationError, match=r"'several' has the resources numbers, squares; .*with_resources\('numbers'\)"
     ):

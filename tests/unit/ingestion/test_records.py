@@ -120,7 +120,7 @@ def test_lines_are_records(line: Any) -> None:
         ([{"a": 1}], "is_record"),
     ],
 )
-def test_lines_that_are_none(line: Any, check: str) -> None:
+def test_lines_that_are_not_records(line: Any, check: str) -> None:
     found = record_of(line)
     assert isinstance(found, Malformed)
     assert (found.check, found.raw, dict(found)) == (check, line, {})

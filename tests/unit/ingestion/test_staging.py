@@ -119,7 +119,7 @@ def test_metadata_of_another_load_is_replaced(run: Stage) -> None:
     assert run.rows(batch)[0].keys() == {"_id", "sgv", "date_string"}
 
 
-def test_none_is_no_batch(run: Stage) -> None:
+def test_none_makes_no_batch(run: Stage) -> None:
     assert run(None) is None
     assert not run.root.exists()
 
@@ -193,7 +193,7 @@ def test_a_schema_whose_names_no_row_has_is_refused_before_anything_is_read(run:
             run(source, StagingPlan("raw.users", key=("_id",), declared=model_columns(Renamed)), replay=replay)
 
 
-def test_the_convention_is_what_dlt_is_told(run: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_convention_is_the_one_set_in_dlt(run: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCHEMA__NAMING", "direct")
     users = StagingPlan("raw.users", key=("_id",), declared=model_columns(Renamed))
     batch = run([{"_id": "u", "userEmail": "a@b.org", "OrderId": 1}], users)
@@ -469,7 +469,7 @@ def test_what_cannot_be_read_does_not_reach_a_transform(run: Stage) -> None:
     assert (rejected["reason"], rejected["record"], rejected["source_position"]) == ("row: is_record", '"[1]"', 0)
 
 
-def test_columns_that_only_bad_rows_have_are_none(run: Stage) -> None:
+def test_columns_that_only_bad_rows_have_are_left_out(run: Stage) -> None:
     batch = run([*readings(1), {"_id": "x", "sgv": "high", "junk": 1}], plan(strict=False))
     assert run.rows(batch)[0].keys() == {"_id", "sgv", "date_string"}
     assert json.loads(run.rejected(batch)[0]["record"])["junk"] == 1

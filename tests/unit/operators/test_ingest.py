@@ -98,7 +98,7 @@ def test_the_partition_date_can_be_given(home, make_context, source, calls, give
     assert calls == ["2024-02-29"]
 
 
-def test_a_given_partition_date_that_is_none_is_refused_before_extraction(home, make_context, source, calls):
+def test_a_given_partition_date_that_is_not_a_date_is_refused_before_extraction(home, make_context, source, calls):
     ingest = operator(source, partition_date="29.2.2024")
     with pytest.raises(AirflowFailException, match=r"'29\.2\.2024' in the task's arguments is not a date"):
         ingest.execute(make_context(ingest))

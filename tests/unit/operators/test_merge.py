@@ -45,7 +45,7 @@ def rows_of(catalog):
     return sorted(map(tuple, (row.values() for row in rows.to_pylist())))
 
 
-def test_alone_it_publishes_and_tells_in_the_asset_event(stage, execute, catalog):
+def test_alone_it_publishes_and_reports_in_the_asset_event(stage, execute, catalog):
     staged = stage([{"id": "a", "value": 1}, {"id": "a", "value": 2}])
     result, (event,) = execute(MergeOperator, staged=staged)
     assert rows_of(catalog) == [("a", 2)]

@@ -67,7 +67,7 @@ def test_returns_what_was_found(context):
     assert found["results"][0]["row_count"] == 3
 
 
-def test_a_blocking_failure_fails_the_task_for_good_and_is_told(context):
+def test_a_blocking_failure_fails_the_task_for_good_and_is_reported(context):
     with pytest.raises(AirflowFailException, match=r"1 of 2 checks failed on raw.readings: NullCheck\(id\)"):
         operator(CountCheck(3), NullCheck("id")).execute(context)
     report = context["ti"].pushed["return_value"]

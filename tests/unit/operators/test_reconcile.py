@@ -42,7 +42,7 @@ def test_row_counts_are_the_default(tables, make_context):
     assert (found["results"][0]["source_count"], found["results"][0]["target_count"]) == (3, 2)
 
 
-def test_a_difference_fails_the_task_for_good_and_is_told(tables, make_context, caplog):
+def test_a_difference_fails_the_task_for_good_and_is_reported(tables, make_context, caplog):
     task = operator(source="raw.readings", checks=[KeyParityCheck(key_columns="id"), ChecksumReconciliationCheck()])
     context = make_context(task)
     with pytest.raises(AirflowFailException, match=r"2 of 2 checks failed .* 1 missing \(id=c\)"):

@@ -82,7 +82,7 @@ def test_the_table_follows_its_source(connection):
         'ALTER COLUMN "a" TYPE bigint USING NULL',
     )
     assert content(connection, "a, c, new") == [(2**40, None, 1.5), (1, "y", None)]
-    # the order of columns is no change
+    # the order of columns is not a change
     assert publish(pa.table({"new": [2.5], "a": [1], "c": ["z"]}), connection, "daily").altered == ()
 
 
@@ -95,7 +95,7 @@ def test_a_view_on_a_column_that_has_to_go_is_a_clear_error(connection, change):
     assert content(connection) == [(1, 0), (1, 1)]
 
 
-def test_a_constraint_that_the_rows_break_leaves_the_old_content_and_tells_no_value(connection):
+def test_a_constraint_that_the_rows_break_leaves_the_old_content_and_shows_no_value(connection):
     publish(version(1, 2), connection, "daily")
     connection.execute("ALTER TABLE marts.daily ADD CONSTRAINT one_each UNIQUE (n) DEFERRABLE INITIALLY DEFERRED")
     with pytest.raises(SchemaError, match="UniqueViolation: one_each") as caught:

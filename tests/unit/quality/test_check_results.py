@@ -131,7 +131,7 @@ def test_people_read_an_aligned_table(results):
     assert places == {lines[0].index("message")}
 
 
-def test_what_was_found_is_told_beside_what_was_wanted():
+def test_what_was_found_is_shown_beside_what_was_wanted():
     assert CountCheck(1, 2).execute(ROWS).actual == "3 rows"
     fresh = FreshnessCheck("at", 5).execute(pa.table({"at": ["2024-01-01"]}))
     assert fresh.actual == f"{fresh.age_hours} h old"

@@ -294,7 +294,7 @@ def test_a_frame_without_columns_is_refused(frame):
         CountCheck(0).execute(frame)
 
 
-def test_what_is_no_check_is_refused():
+def test_what_is_not_a_check_is_refused():
     with pytest.raises(ConfigurationError, match=r"checks\[1\] is 'not_null'"):
         run_checks_on_frame(pa.table({"v": [1]}), [CountCheck(1), "not_null"])
 
@@ -323,7 +323,7 @@ def test_a_range_of_lists_and_an_unreadable_pattern_are_said():
     assert PatternCheck("t", "[(?=a]").execute(rows).passed
 
 
-def test_metrics_of_any_kind_are_told():
+def test_metrics_of_any_kind_are_reported():
     endless = {}
     endless["self"] = endless
     metrics = {"series": pd.Series([1, 2]), "array": np.arange(2), "number": np.int64(3), "endless": endless}

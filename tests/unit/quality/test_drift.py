@@ -1,4 +1,4 @@
-"""Drift checks on tables and data frames: which days count, one scan, branches, what results tell."""
+"""Drift checks on tables and data frames: which days count, one scan, branches, what results say."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ ALL = (
 
 
 def steady(days: int = 40, last: dt.date = LAST, shift: float = 0.0) -> pa.Table:
-    """Return 50 rows a day, alike on all days but for ``shift``."""
+    """Return 50 rows per day, alike on all days but for ``shift``."""
     every = [last - dt.timedelta(days=back) for back in range(days)]
     rows = [(day, place) for day in every for place in range(50)]
     return pa.table(
@@ -80,7 +80,7 @@ def test_a_steady_table_passes_and_a_shift_does_not(catalog):
     assert passed(catalog) == [True] * 7
     catalog.load_table("raw.t").append(steady(1, LAST + dt.timedelta(days=1), shift=30))
     assert passed(catalog) == [True, False, False, True, True, False, True]
-    # the newest day is no part of what an older one is compared with
+    # the newest day is not part of what an older one is compared with
     assert passed(catalog, partition=LAST) == [True] * 7
 
 
@@ -94,7 +94,7 @@ def test_a_branch_is_compared_with_its_own_history(catalog):
     assert passed(catalog, MeanDriftCheck("v")) == [True]
 
 
-def test_results_tell_the_day_the_band_and_the_history(catalog):
+def test_results_name_the_day_the_band_and_the_history(catalog):
     (result,) = run_checks(catalog, "raw.t", [MeanDriftCheck("v", history=10)], partition="2024-02-20")
     assert result.row_count == 50
     assert result.metrics == {
@@ -152,7 +152,7 @@ def test_your_own_statistic(catalog):
     assert result.message.startswith("spread of v on 2024-03-01 is 5.91608, 14.4316 to 14.7232 is expected")
 
 
-def test_days_are_told_in_utc_by_a_column_of_choice():
+def test_days_are_those_of_utc_by_a_column_of_choice():
     days = [LAST - dt.timedelta(days=back) for back in range(10)]
     locals_ = [dt.datetime.combine(day, dt.time(hour)) for day in days for hour in (1, 20)]
     # five hours west of Greenwich, the evening is the next day in UTC
@@ -237,7 +237,7 @@ def test_without_days_a_check_fails_and_says_what_to_do(check, frame, context, m
     assert message in results[0].message
 
 
-def test_a_partition_that_is_no_day_is_no_day_of_another_column(catalog):
+def test_a_partition_that_is_not_a_day_selects_no_day_of_another_column(catalog):
     results = run_checks(
         catalog, "raw.t", [MeanDriftCheck("v", partition_column="at")], partition_column="kind", partition="a"
     )
@@ -295,7 +295,7 @@ def test_wrong_arguments_are_refused_when_a_dag_is_parsed(make, message):
         make()
 
 
-def test_values_of_persons_are_not_told():
+def test_values_of_persons_are_not_shown():
     frame = steady()
     last = [day == LAST for day in frame["_phlo_partition_date"].to_pylist()]
     kinds = [f"{kind} 4711" if is_last else kind for kind, is_last in zip(frame["kind"].to_pylist(), last, strict=True)]

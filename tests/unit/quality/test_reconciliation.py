@@ -94,7 +94,7 @@ def test_partitions_that_differ_are_named(catalog):
     assert rows.metrics["missing"] == ["day=2024-01-17, id=d"]
 
 
-def test_aggregates_beside_a_table_of_one_row_a_group(catalog):
+def test_aggregates_beside_a_table_of_one_row_per_group(catalog):
     specs = [AggregateSpec("events", "count(*)"), AggregateSpec("sum", "sum(n)", "total")]
     check = MultiAggregateConsistencyCheck("raw.events", specs, {"day": "CAST(taken AS DATE)"})
     assert run(catalog, check, "gold.daily").message == "0 of 3 groups differ in events, sum"

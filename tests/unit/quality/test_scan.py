@@ -221,7 +221,7 @@ class Says(QualityCheck):
 
 
 class Broken(SQLCheck):
-    """An own check whose verdict raises, or is none."""
+    """A check of one's own whose verdict raises, or is missing."""
 
     def __init__(self, verdict):
         super().__init__()
@@ -248,7 +248,7 @@ def test_numpy_has_truths_of_its_own():
 
 
 @pytest.mark.parametrize("verdict", [None, TypeError("secret")])
-def test_a_verdict_that_is_none_hides_no_other_result(verdict):
+def test_a_verdict_that_is_missing_hides_no_other_result(verdict):
     broken, counted = run_checks_on_frame([{"x": 1}], [Broken(verdict), CountCheck(min_count=1)])
     assert (broken.passed, counted.passed) == (False, True)
     assert "secret" not in broken.message

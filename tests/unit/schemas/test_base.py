@@ -99,7 +99,7 @@ def test_config_is_merged_with_ours() -> None:
     assert Filtered.to_schema().unique == ["_id", "value"]
 
 
-def test_a_value_that_is_no_field_is_refused_as_for_any_name() -> None:
+def test_a_value_that_is_not_a_field_is_refused_as_for_any_name() -> None:
     class Wrong(PhloSchema):
         _id: int = 5  # type: ignore[assignment]
 

@@ -257,7 +257,7 @@ def test_a_name_is_text(alias: Any) -> None:
 
 
 @pytest.mark.parametrize("wrong", [None, dict, "Model", Everything.to_schema()])
-def test_what_is_no_model_is_refused(wrong: Any) -> None:
+def test_what_is_not_a_model_is_refused(wrong: Any) -> None:
     with pytest.raises(SchemaError, match="must be a Pandera DataFrameModel class"):
         model_columns(wrong)
 

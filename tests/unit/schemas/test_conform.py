@@ -89,7 +89,7 @@ def test_a_record_in_which_two_names_become_one() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "  ", 1, None, ("a", "b"), "x" * 256, "\ud800"])
-def test_names_that_are_none(name: Any) -> None:
+def test_names_that_are_not_names(name: Any) -> None:
     table, failures = conform([{"a": 1}, {name: 1, "a": 2}], None, normalize)
     assert table.to_pydict() == {"a": [1, None]}
     assert failures == [Failure("", "column_names", (1,))]
@@ -101,7 +101,7 @@ def test_columns_of_a_table_without_a_name(name: str) -> None:
         conform(pa.table({name: [1]}), None, normalize)
 
 
-def test_what_is_no_record() -> None:
+def test_what_is_not_a_record() -> None:
     records = [{"x": 1}, Malformed("{", "is_json"), {}, Malformed(5, "is_record"), Malformed("[", "is_json")]
     table, failures = conform(records, declare(int), normalize)
     assert table.to_pydict() == {"x": [1, None, None, None, None]}
@@ -195,7 +195,7 @@ def test_date_times_with_and_without_zone_mean_utc_together() -> None:
     assert found.to_pylist() == [datetime.datetime(2024, 1, 1, tzinfo=UTC)] * 2
 
 
-def test_a_column_without_values_is_no_column_and_its_rows_stay() -> None:
+def test_a_column_without_values_is_left_out_and_its_rows_stay() -> None:
     for chunk in ([{"a": None}, {}], pa.table({"a": pa.nulls(2)})):
         table, failures = conform(chunk, None, normalize)
         assert (table.column_names, len(table), failures) == ([], 2, [])

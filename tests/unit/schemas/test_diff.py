@@ -232,11 +232,11 @@ def test_constraints(old: dict[str, Any], new: dict[str, Any], expected: tuple[A
     assert only(model(**old), model(**new)) == ("x", *expected)
 
 
-def test_the_order_of_allowed_values_is_no_difference() -> None:
+def test_the_order_of_allowed_values_is_not_a_difference() -> None:
     assert schema_diff(model(isin=[1, 2]), model(isin=[2, 1])) == ()
 
 
-def test_bounds_that_leave_the_same_whole_numbers_are_no_difference() -> None:
+def test_bounds_that_leave_the_same_whole_numbers_are_not_a_difference() -> None:
     assert schema_diff(model(gt=1, le=5), model(ge=2, lt=6)) == ()
     assert only(model(float, gt=1), model(float, ge=2))[-1] == "producers"
 
@@ -262,7 +262,7 @@ def test_members_of_nested_columns_have_a_path() -> None:
     assert only(model(large), model(small)) == ("x.value", "type", "long", "int", "producers")
 
 
-def test_a_required_member_is_told(catalog: Catalog) -> None:
+def test_a_required_member_is_reported(catalog: Catalog) -> None:
     def with_member(required: bool) -> Schema:
         member = NestedField(0, "a", LongType(), required)
         return numbered([("s", StructType(member), False, None)])

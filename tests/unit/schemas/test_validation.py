@@ -377,7 +377,7 @@ def test_zeros_of_both_signs_are_one_value() -> None:
     assert duplicate_rows(table, ["f"], ["id"]) == duplicate_rows(table, ["f"], []) == [0, 2]
 
 
-def test_copies_of_one_row_are_no_duplicates_when_the_merge_keeps_one() -> None:
+def test_copies_of_one_row_are_not_duplicates_when_the_merge_keeps_one() -> None:
     table = pa.table({"id": [1, 1, 2], "k": ["a", "a", "b"]})
     assert duplicate_rows(table, ["k"], ["id"]) == []
     assert duplicate_rows(table, ["k"], []) == [0, 1]

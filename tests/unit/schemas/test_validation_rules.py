@@ -191,7 +191,7 @@ def in_forms(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "records": rows,
         "arrow": table,
-        "one batch a row": iter(table.to_batches(max_chunksize=1)),
+        "one batch per row": iter(table.to_batches(max_chunksize=1)),
         "pandas, typed by arrow": table.to_pandas(types_mapper=pd.ArrowDtype),
         "polars": pl.DataFrame(table),
     }

@@ -51,7 +51,7 @@ def pid_of(home: Path) -> int:
     return pid
 
 
-def test_role_owns_the_database_and_is_no_superuser(server: PostgresServer) -> None:
+def test_role_owns_the_database_and_is_not_a_superuser(server: PostgresServer) -> None:
     role = "select rolsuper, rolcreaterole, rolcreatedb from pg_roles where rolname = current_user"
     assert rows(server, role) == [(False, False, False)]
     rows(server, "create schema marts; create table marts.t as select 1 as one")

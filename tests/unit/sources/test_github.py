@@ -152,12 +152,12 @@ def test_json_of_another_shape_is_rejected(server, reply, make, body):
     assert isinstance(cause(read, make(), "user_events"), SourceRejectedError)
 
 
-def test_a_profile_that_is_no_object_is_rejected(server, reply, make):
+def test_a_profile_that_is_not_an_object_is_rejected(server, reply, make):
     server.replies(reply([]))
     assert "not an object" in str(cause(read, make(), "user_profile"))
 
 
-def test_a_user_without_events_is_no_error(server, reply, make):
+def test_a_user_without_events_is_not_an_error(server, reply, make):
     server.replies(reply([]))
     assert read(make(), "user_events") == []
 
@@ -195,7 +195,7 @@ def test_a_reading_that_broke_off_is_read_again(server, reply, make, pipeline):
     assert extract(pipeline, make()) == ["1", "2"]
 
 
-def test_a_304_that_nobody_asked_for_is_no_answer(server, reply, make):
+def test_a_304_that_nobody_asked_for_is_not_an_answer(server, reply, make):
     server.replies(reply(status=304))
     assert isinstance(cause(read, make(), "user_events"), SourceRejectedError)
 

@@ -261,14 +261,14 @@ def test_base_url_without_host_or_default(connection):
         {"host": "example.org", "schema": "s3cret"},
     ],
 )
-def test_base_url_refuses_what_is_no_site_without_repeating_it(connection, fields):
+def test_base_url_refuses_what_is_not_a_site_without_repeating_it(connection, fields):
     with pytest.raises(ConfigurationError, match="some_api: host has to be") as caught:
         base_url(connection(**fields))
     assert "s3cret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("root", ["", "example.org", "file:///etc/passwd", "http://"])
-def test_a_root_that_is_no_url_is_a_configuration_error(root):
+def test_a_root_that_is_not_a_url_is_a_configuration_error(root):
     with pytest.raises(ConfigurationError, match="not an http"):
         JsonClient(root, "some_api")
 

@@ -27,7 +27,7 @@ def day(count: int = 288) -> list[dict[str, object]]:
 
 
 class Site:
-    """A little Nightscout: newest first, at most ``cap`` entries, with the filters it is told to obey."""
+    """A little Nightscout: newest first, at most ``cap`` entries, with the filters it is asked for."""
 
     def __init__(self, server, reply, entries, *, cap=1000, obeys=("$gte", "$lt", "type", "count")):
         self.reply, self.entries, self.cap, self.obeys = reply, entries, cap, obeys
@@ -189,7 +189,7 @@ def test_a_wrong_secret_names_the_connection_and_not_the_secret(server, reply, r
         ([1, 2], SourceRejectedError),
     ],
 )
-def test_a_body_that_is_no_list_of_objects(server, reply, read, body, kind):
+def test_a_body_that_is_not_a_list_of_objects(server, reply, read, body, kind):
     server.replies(reply(body))
     assert isinstance(cause(read), kind)
 

@@ -310,7 +310,7 @@ def test_rows_with_null_keys_that_others_wrote_stay(lake: Lake) -> None:
     assert lake.rows() == [(1, "('k', 'd')"), (None, "a")]
 
 
-def test_a_key_that_is_no_column_is_named(lake: Lake) -> None:
+def test_a_key_that_is_not_a_column_is_named(lake: Lake) -> None:
     with pytest.raises(ConfigurationError, match=r"raw\.t has no key column\(s\) Id: .*the table has k, v"):
         lake.run({"k": [1], "v": ["a"]}, MergePlan(key=("k", "Id")))
 

@@ -43,7 +43,7 @@ def test_keys_are_found_as_a_dict_finds_them(key: tuple[str, ...], limit: int, b
     assert found.tolist() == [number.get(pick(row), NONE) for row in present]
 
 
-def test_rows_without_a_key_are_none_of_the_batch() -> None:
+def test_rows_without_a_key_do_not_match_the_batch() -> None:
     index = KeyIndex(pa.table({"k": [1, 2]}), ["k"])
     assert index.locate(pa.table({"k": [None, 2, 3]})).tolist() == [NONE, 1, NONE]
     assert np.array_equal(index.numbers, [0, 1])

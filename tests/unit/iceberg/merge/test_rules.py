@@ -135,7 +135,7 @@ def parts(found: Rule, kind: str) -> tuple[pa.Table, list[str]]:
 
 
 @pytest.mark.parametrize("found", rules(), ids=lambda found: found.title)
-@pytest.mark.parametrize("parts_of_the_batch", ["one table", "a table a row, read again"])
+@pytest.mark.parametrize("parts_of_the_batch", ["one table", "one table per row, read again"])
 def test_rule(found: Rule, parts_of_the_batch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     catalog = open_catalog("phlo", embedded_properties(tmp_path))
     before, days = parts(found, "table")
