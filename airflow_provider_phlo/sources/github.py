@@ -18,22 +18,14 @@ from dlt.extract.resource import DltResource
 from dlt.extract.source import DltSource
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.sources.http import (
-    Answer,
-    ConnectionLike,
-    JsonClient,
-    RetryPolicy,
-    hint,
-    records,
-)
-from airflow_provider_phlo.sources.http import base_url as connection_url
+from airflow_provider_phlo.sources.address import ConnectionLike, hint
+from airflow_provider_phlo.sources.address import base_url as connection_url
+from airflow_provider_phlo.sources.http import Answer, JsonClient, Limits, RetryPolicy, records
 
 log = logging.getLogger(__name__)
 
 API_ROOT = "https://api.github.com"
 API_VERSION = "2022-11-28"
-# One page has at most 100 items: far beyond any user, and the end of a server that never ends.
-MAX_PAGES = 10_000
 ADVICE = {
     401: "password (a GitHub token, GITHUB_TOKEN)",
     403: "password (a GitHub token that may read this, GITHUB_TOKEN)",
@@ -54,24 +46,27 @@ def github(
     max_wait_seconds: float = 240,
     conditional: bool = True,
     retry: RetryPolicy | None = None,
+    limits: Limits | None = None,
 ) -> DltSource:
     """
     Return the resources ``user_profile``, ``user_repos`` and ``user_events`` of one user.
 
-    A page that is unchanged since the last published run (ETag, kept in the resource's dlt state) yields nothing.
+    A page that is unchanged since the last published run (ETag, kept in the resource's dlt state) yields nothing. A
+    last page that may be full is read anew every time: it stays as it is when the next one begins.
 
     :param base_url: the root of the API.
     :param login: the user watched.
     :param token: optional; raises GitHub's limit from 60 to 5,000 requests an hour.
     :param conn_id: the connection to name in messages.
-    :param per_page: items asked for a page, at most 100.
+    :param per_page: items that a page may have, at most 100.
     :param max_wait_seconds: all that one run may spend waiting for rate limits.
     :param conditional: False reads every page anew, for a table that lost its rows.
     :param retry: attempts, pauses and timeouts.
-    :raises ConfigurationError: ``login`` is empty or ``base_url`` is no URL.
+    :param limits: sizes and numbers beyond which a server is broken.
+    :raises ConfigurationError: ``login`` is empty, ``base_url`` is not a URL, or ``token`` cannot be one.
     """
     login = login.strip()
-    if not login:
+    if not login or not login.isprintable():
         raise ConfigurationError(_login_missing(conn_id))
     client = JsonClient(
         base_url,
@@ -79,6 +74,7 @@ def github(
         headers=_headers(token),
         advice=ADVICE,
         retry=replace(retry or RetryPolicy(), max_wait_seconds=max_wait_seconds),
+        limits=limits or Limits(),
     )
     user = f"{client.root}/users/{quote(login, safe='')}"
     account = f"{client.root} {login.lower()}"
@@ -87,7 +83,7 @@ def github(
     def resource(name: str, url: str, read: Callable[[JsonClient, str, Answer], Page]) -> DltResource:
         def pages() -> Iterator[Page]:
             memory = _Memory(dlt.current.resource_state(name), account, conditional)
-            yield from _pages(client, url, read, memory)
+            yield from _pages(client, url, read, memory, per_page)
 
         return dlt.resource(pages, name=name)
 
@@ -106,7 +102,7 @@ def connection_arguments(connection: ConnectionLike) -> dict[str, Any]:
     """
     Return ``base_url, login, token, conn_id`` of :func:`github` for an Airflow connection.
 
-    :raises ConfigurationError: the connection has no login, or its host is no URL.
+    :raises ConfigurationError: the connection has no login, or its host is not a URL.
     """
     conn_id = str(connection.conn_id)
     login = (connection.login or "").strip()
@@ -136,7 +132,7 @@ class _Memory:
         if not self.use or self.state.get("account") != self.account:
             return {}
         known: dict[str, Any] = self.state.get("pages", {}).get(url, {})
-        return known
+        return known if "items" in known else {}
 
     def keep(self, pages: dict[str, dict[str, Any]]) -> None:
         self.state["account"] = self.account
@@ -144,7 +140,11 @@ class _Memory:
 
 
 def _pages(
-    client: JsonClient, first: str, read: Callable[[JsonClient, str, Answer], Page], memory: _Memory
+    client: JsonClient,
+    first: str,
+    read: Callable[[JsonClient, str, Answer], Page],
+    memory: _Memory,
+    per_page: int,
 ) -> Iterator[Page]:
     url: str | None = first
     seen: dict[str, dict[str, Any]] = {}
@@ -152,23 +152,37 @@ def _pages(
         if url in seen:
             log.warning("%s: a next link leads back to a page already read; paging ends", client.conn_id)
             break
-        if len(seen) == MAX_PAGES:
-            raise client.rejected(first, f"leads to more than {MAX_PAGES} pages")
+        if len(seen) == client.limits.pages:
+            raise client.rejected(first, f"leads to more than {client.limits.pages} pages")
         known = memory.recall(url)
         answer = client.get(url, headers={"If-None-Match": known["etag"]} if known else None)
         if answer.status == 304 and known:
             # A 304 need not repeat the Link header.
-            following = answer.next_url or known.get("next")
-            etag = known["etag"]
+            seen[url] = {**known, "next": answer.next_url or known.get("next")}
         else:
             page = read(client, url, answer)
-            following, etag = answer.next_url, answer.headers.get("ETag")
+            seen[url] = {"etag": answer.headers.get("ETag"), "next": answer.next_url, "items": len(page)}
             if page:
                 yield page
-        seen[url] = {"etag": etag, "next": following}
-        url = following
+        url = seen[url]["next"]
     # Only now: a reading that was broken off must not make its unread pages look known.
-    memory.keep(seen)
+    memory.keep(_certain(seen, per_page))
+
+
+def _certain(pages: dict[str, dict[str, Any]], per_page: int) -> dict[str, dict[str, Any]]:
+    """
+    Return the pages of which "not modified" says enough.
+
+    A last page that is full stays as it is, ETag included, when another begins after it, and a 304 need not say so
+    (https://github.com/app-sre/github-mirror/pull/113). What is full is for the server to say: as many items as a page
+    before it, or, with none before it, as many as were asked for, or one of the round numbers that servers cap at.
+    """
+    before = [page["items"] for page in pages.values() if page["next"] is not None]
+
+    def may_be_full(items: int) -> bool:
+        return items >= min(before) if before else items >= per_page or (items > 0 and items % 5 == 0)
+
+    return {url: page for url, page in pages.items() if page["next"] is not None or not may_be_full(page["items"])}
 
 
 def _profile(client: JsonClient, url: str, answer: Answer) -> Page:

@@ -1,24 +1,26 @@
 """
-A small JSON-over-HTTP client that the sources share.
+The HTTP client of all sources: JSON from one host.
 
 It retries what may pass (no connection, 5xx, a truncated answer, a page where JSON was promised), waits for rate
-limits, refuses what needs a person, and never sends credentials to another host. Its messages carry no query
-string, no header and no body: none can hold a secret or a health value.
+limits, refuses what needs a person, never sends credentials to another host, and takes no more than its limits allow.
+Its messages carry no query string, no header and no body: none can hold a secret or a health value.
+
+requests sends, tenacity repeats; docs/decisions/0005-one-http-client.md says why the rest is here.
 """
 
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import Any, Protocol
-from urllib.parse import SplitResult, urljoin, urlsplit
+from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 import requests
+from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt, stop_any
+from tenacity.stop import stop_base
+from tenacity.wait import wait_base, wait_exponential, wait_random_exponential
 
 from airflow_provider_phlo import __version__
 from airflow_provider_phlo.exceptions import (
@@ -26,31 +28,22 @@ from airflow_provider_phlo.exceptions import (
     SourceRejectedError,
     SourceUnavailableError,
 )
+from airflow_provider_phlo.sources.address import LOOPBACK, bare, hint, origin, stays_on_host
+from airflow_provider_phlo.sources.body import BodyLostError, BodyRefusedError, parse_json, read_body
+from airflow_provider_phlo.sources.headers import (
+    limit_seconds,
+    moment_text,
+    next_link,
+    reset_moment,
+    retry_after,
+)
 
 log = logging.getLogger(__name__)
 
-DEFAULT_PORTS = {"http": 80, "https": 443}
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-MAX_REDIRECTS = 5
 # Statuses of requests that were fine but came at a bad moment.
 TRANSIENT_STATUSES = frozenset({408, 425})
-# What GitHub asks for when a limit names no time.
-UNSTATED_LIMIT_SECONDS = 60.0
-
-
-class ConnectionLike(Protocol):
-    """The fields of an Airflow connection that sources read."""
-
-    conn_id: Any
-    host: Any
-    schema: Any
-    login: Any
-    password: Any
-    port: Any
-
-    @property
-    def extra_dejson(self) -> dict[str, Any]:
-        """The connection's extra, as a dict."""
+# Enough to see why a request was refused.
+REFUSAL_BYTES = 65536
 
 
 @dataclass(frozen=True)
@@ -74,10 +67,28 @@ class RetryPolicy:
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.time
 
-    def backoff(self, failures: int) -> float:
-        """Return the pause after that many failures in a row."""
-        pause = min(self.backoff_seconds * 2.0 ** (failures - 1), self.max_backoff_seconds)
-        return pause * random.uniform(0.5, 1.0)  # noqa: S311  # spreads clients out, guards nothing
+    @property
+    def backoff(self) -> wait_base:
+        """Return the pauses between attempts."""
+        half, most = self.backoff_seconds / 2, self.max_backoff_seconds / 2
+        return wait_exponential(half, most) + wait_random_exponential(half, most)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """
+    What a client takes from a server that is broken or hostile.
+
+    :param response_bytes: of one answer, as sent and unpacked; 100 events of GitHub have 0.3 MB.
+    :param response_seconds: for the body of one answer.
+    :param redirects: of one request.
+    :param pages: of one resource.
+    """
+
+    response_bytes: int = 32 * 1024 * 1024
+    response_seconds: float = 300.0
+    redirects: int = 5
+    pages: int = 10_000
 
 
 @dataclass(frozen=True)
@@ -95,7 +106,7 @@ class _Setback:
     """Why a request has to be made again, and when the server asked for it (seconds from now)."""
 
     reason: str
-    wait: float | None = None
+    wait: float = 0.0
     limited: bool = False
 
 
@@ -108,6 +119,7 @@ class JsonClient:
     :param conn_id: the connection to name in messages.
     :param headers: sent with every request; credentials belong here.
     :param advice: status → the part of the connection to set when the server answers so.
+    :raises ConfigurationError: ``root`` is not an http(s) URL, or a header has characters that no header can carry.
     """
 
     root: str
@@ -115,23 +127,32 @@ class JsonClient:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     advice: Mapping[int, str] = field(default_factory=dict)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    limits: Limits = field(default_factory=Limits)
     _waited: float = field(default=0.0, init=False)
     _closed_until: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
         self.root = self.root.rstrip("/")
-        if _origin(self.root) is None:
-            raise ConfigurationError(
-                f"{self.conn_id}: the base URL is not an http(s) URL. {hint(self.conn_id, 'host')}"
-            )
-        self._session = requests.Session()
+        self._check_headers()
+        self._session = _Session()
         # Without a callable, requests would put a password of ~/.netrc in the place of our own header.
         self._session.auth = _leave_request_alone
-        # A proxy for the outside world cannot reach this machine's own loopback.
-        self._session.trust_env = urlsplit(self.root).hostname not in LOOPBACK
         self._session.headers.update(
-            {"Accept": "application/json", "User-Agent": f"airflow-provider-phlo/{__version__}", **self.headers}
+            {
+                "Accept": "application/json",
+                "Accept-Encoding": "gzip",
+                "User-Agent": f"airflow-provider-phlo/{__version__}",
+                **self.headers,
+            }
         )
+        prepared = self._prepare(self.root, None, None)
+        self._home = self.root if prepared is None else prepared.url or ""
+        if origin(self._home) is None:
+            raise ConfigurationError(
+                f"{self.conn_id}: the base URL is not an http(s) URL without credentials. {hint(self.conn_id, 'host')}"
+            )
+        # A proxy for the outside world cannot reach this machine's own loopback.
+        self._session.trust_env = urlsplit(self._home).hostname not in LOOPBACK
 
     def get(
         self,
@@ -144,76 +165,142 @@ class JsonClient:
         Get ``url``, a path below the root or a full URL of the same host.
 
         :raises SourceUnavailableError: every attempt failed, or a rate limit outlasts the patience.
-        :raises SourceRejectedError: the server refuses the request, or it would leave the host.
+        :raises SourceRejectedError: the server refuses the request, it would leave the host, or the answer is beyond
+            a limit.
         """
         url = self.root + url if url.startswith("/") else url
-        failures = limits = 0
+        limits = 0
         while True:
             self._wait_until_open(url)
-            outcome = self._try(url, params, headers)
+            outcome = self._attempts(url)(self._try, url, params, headers)
             if isinstance(outcome, Answer):
                 return outcome
-            if outcome.limited:
-                limits += 1
-                self._wait_for_limit(url, outcome, limits)
-                continue
-            failures += 1
-            self._pause(url, outcome, failures)
+            limits += 1
+            self._wait_for_limit(url, outcome, limits)
 
     def rejected(self, url: str, problem: str, setting: str = "host") -> SourceRejectedError:
-        """Return the error that says ``problem`` and which part of the connection to set."""
+        """Return the error that says why ``url`` is of no use, and which part of the connection to look at."""
         return SourceRejectedError(f"{self.conn_id}: GET {bare(url)} {problem}. {hint(self.conn_id, setting)}")
 
+    def _check_headers(self) -> None:
+        for name, value in self.headers.items():
+            if not (value.isascii() and value.isprintable()):
+                raise ConfigurationError(
+                    f"{self.conn_id}: the header {name} cannot be sent: what it is made of has a character that is not "
+                    f"printable ASCII (a line break, a typographic quote, a letter such as ž). "
+                    f"{hint(self.conn_id, 'password')}"
+                )
+
+    def _attempts(self, url: str) -> Retrying:
+        """Return what repeats a request after setbacks; a rate limit ends it too, but is not a failure."""
+        backoff = self.retry.backoff
+
+        def pause(state: RetryCallState) -> float:
+            return max(backoff(state), _setback(state).wait)
+
+        def announce(state: RetryCallState) -> None:
+            seconds = state.next_action.sleep if state.next_action else 0.0
+            log.info("%s: GET %s %s, again in %.1f s", self.conn_id, bare(url), _setback(state).reason, seconds)
+
+        def give_up(state: RetryCallState) -> Any:
+            raise SourceUnavailableError(
+                f"{self.conn_id}: GET {bare(url)} {_setback(state).reason}, after {state.attempt_number} attempts. "
+                f"Check that the server is up and that this is its address: {hint(self.conn_id, 'host')}"
+            )
+
+        return Retrying(
+            retry=retry_if_result(lambda outcome: isinstance(outcome, _Setback) and not outcome.limited),
+            wait=pause,
+            stop=stop_any(stop_after_attempt(self.retry.attempts), _AskedTooLong(self.retry.max_wait_seconds)),
+            sleep=self.retry.sleep,
+            before_sleep=announce,
+            retry_error_callback=give_up,
+        )
+
     def _try(self, url: str, params: Mapping[str, str] | None, headers: Mapping[str, str] | None) -> Answer | _Setback:
+        problem = "is not a request that can be sent"
         try:
-            response = self._send(url, params, headers)
+            with self._send(url, params, headers) as response:
+                return self._judge(url, response)
+        except BodyRefusedError as error:
+            problem = str(error)
+        except BodyLostError as error:
+            return _Setback(str(error))
         except requests.RequestException as error:
             # The error's own text holds the full URL, and a URL may hold a token: only its kind goes on.
             setback = _connection_setback(error)
-        else:
-            return self._judge(url, response)
-        if setback is None:
-            raise self.rejected(url, "is not a request that can be sent")
-        return setback
+            if setback is not None:
+                return setback
+        except UnicodeError:  # a host name that cannot be one
+            pass
+        raise self.rejected(url, problem)
+
+    def _prepare(
+        self, url: str, params: Mapping[str, str] | None, headers: Mapping[str, str] | None
+    ) -> requests.PreparedRequest | None:
+        try:
+            return self._session.prepare_request(requests.Request("GET", url, params=params, headers=headers))
+        except ValueError:  # of requests, urllib3 and of text that is not Unicode
+            return None
 
     def _send(self, url: str, params: Mapping[str, str] | None, headers: Mapping[str, str] | None) -> requests.Response:
-        timeouts = (self.retry.connect_timeout_seconds, self.retry.read_timeout_seconds)
-        for _ in range(MAX_REDIRECTS):
-            if not self._stays_on_host(url):
+        timeout = (self.retry.connect_timeout_seconds, self.retry.read_timeout_seconds)
+        for _ in range(self.limits.redirects + 1):
+            request = self._prepare(url, params, headers)
+            if request is None:
+                raise self.rejected(url, "is not a request that can be sent")
+            if not stays_on_host(self._home, request.url or ""):
                 raise self.rejected(url, "would leave the host of the connection and was not sent")
-            response = self._session.get(url, params=params, headers=headers, timeout=timeouts, allow_redirects=False)
-            if not response.is_redirect:
+            settings = self._session.merge_environment_settings(request.url, {}, True, None, None)
+            response = self._session.send(request, timeout=timeout, allow_redirects=False, **settings)
+            target = self._session.redirect_target(response)
+            if target is None:
                 return response
-            url, params = urljoin(url, response.headers["Location"]), None
-        raise self.rejected(url, f"is redirected more than {MAX_REDIRECTS} times")
+            response.close()
+            url, params = _joined(request.url or "", target), None
+        raise self.rejected(url, f"is redirected more than {self.limits.redirects} times")
 
     def _judge(self, url: str, response: requests.Response) -> Answer | _Setback:
-        status = response.status_code
+        status, now = response.status_code, self.retry.clock()
         if status == 304:
             return self._answer(response, None)
         if status >= 500 or status in TRANSIENT_STATUSES:
-            return _Setback(f"answered {status}", _retry_after(response, self.retry.clock()))
-        if is_rate_limit(response):
-            wait = limit_seconds(response, self.retry.clock())
-            return _Setback(f"answered {status} (rate limit)", wait, limited=True)
+            return _Setback(f"answered {status}", retry_after(response.headers, now) or 0.0)
+        if self._is_rate_limit(response):
+            return _Setback(f"answered {status} (rate limit)", limit_seconds(response.headers, now), limited=True)
         if not response.ok or status >= 300:
             raise self.rejected(url, f"answered {status}", self.advice.get(status, "host"))
-        return self._parse(response)
-
-    def _parse(self, response: requests.Response) -> Answer | _Setback:
+        body = read_body(response, self.limits.response_bytes, self.limits.response_seconds)
+        kind = response.headers.get("Content-Type", "no content type")
         try:
-            body = response.json()
+            return self._answer(response, parse_json(body, kind))
         except ValueError:
-            kind = response.headers.get("Content-Type", "no content type").split(";")[0].strip()
-            return _Setback(f"answered {response.status_code} with a body that is not JSON ({kind})")
-        return self._answer(response, body)
+            kind = kind.split(";")[0].strip()[:100]
+            return _Setback(f"answered {status} with a body that is not JSON ({kind})")
+
+    def _is_rate_limit(self, response: requests.Response) -> bool:
+        """Return whether this is a rate limit, primary or secondary, and not a refusal."""
+        if response.status_code != 403:
+            return response.status_code == 429
+        if "Retry-After" in response.headers or response.headers.get("X-RateLimit-Remaining", "").strip() == "0":
+            return True
+        try:
+            text = read_body(response, REFUSAL_BYTES, self.limits.response_seconds)[:2000].lower()
+        except (BodyLostError, BodyRefusedError):
+            return False
+        # Some secondary limits carry no header at all, only this text.
+        return b"rate limit" in text or b"abuse detection" in text
 
     def _answer(self, response: requests.Response, body: Any) -> Answer:
-        if response.headers.get("X-RateLimit-Remaining") == "0":
-            self._closed_until = _number(response.headers.get("X-RateLimit-Reset")) or 0.0
-        link = response.links.get("next", {}).get("url")
-        next_url = urljoin(response.url, link) if link else None
-        return Answer(response.status_code, body, response.headers, next_url)
+        headers = response.headers
+        if headers.get("X-RateLimit-Remaining", "").strip() == "0":
+            self._closed_until = reset_moment(headers, self.retry.clock()) or 0.0
+        try:
+            link = next_link(headers.get("Link", ""))
+        except ValueError:
+            raise BodyRefusedError("answered with a Link header that cannot be read: pages could be missed") from None
+        next_url = None if link is None else _joined(response.url, link)
+        return Answer(response.status_code, body, headers, next_url)
 
     def _wait_until_open(self, url: str) -> None:
         """Wait when the answer before used the last request of the limit's window."""
@@ -224,79 +311,18 @@ class JsonClient:
 
     def _wait_for_limit(self, url: str, setback: _Setback, limits: int) -> None:
         # A limit that lifts at once, again and again, must not become a busy loop.
-        wait = max(setback.wait or 0.0, 2.0 ** (limits - 1))
+        wait = max(setback.wait, 2.0 ** (limits - 1))
         if self._waited + wait > self.retry.max_wait_seconds:
-            lifts = datetime.fromtimestamp(self.retry.clock() + wait, UTC)
+            setting = self.advice.get(429)
             raise SourceUnavailableError(
-                f"{self.conn_id}: GET {bare(url)} {setback.reason}. The limit resets at "
-                f"{lifts:%Y-%m-%dT%H:%M:%SZ}, in {wait:.0f} s; "
-                f"a run waits {self.retry.max_wait_seconds:.0f} s in all. Run again after that.{self._higher_limit()}"
+                f"{self.conn_id}: GET {bare(url)} {setback.reason}. The limit resets "
+                f"{moment_text(self.retry.clock(), wait)}; "
+                f"a run waits {self.retry.max_wait_seconds:.0f} s in all. Run again after that."
+                + (f" {hint(self.conn_id, setting)}" if setting else "")
             )
         log.info("%s: GET %s %s, waiting %.0f s", self.conn_id, bare(url), setback.reason, wait)
         self._waited += wait
         self.retry.sleep(wait)
-
-    def _higher_limit(self) -> str:
-        setting = self.advice.get(429)
-        return f" {hint(self.conn_id, setting)}" if setting else ""
-
-    def _pause(self, url: str, setback: _Setback, failures: int) -> None:
-        pause = max(self.retry.backoff(failures), setback.wait or 0.0)
-        if failures >= self.retry.attempts or pause > self.retry.max_wait_seconds:
-            raise SourceUnavailableError(
-                f"{self.conn_id}: GET {bare(url)} {setback.reason}, after {failures} attempts. "
-                f"Check that the server is up and that this is its address: {hint(self.conn_id, 'host')}"
-            )
-        log.info("%s: GET %s %s, again in %.1f s", self.conn_id, bare(url), setback.reason, pause)
-        self.retry.sleep(pause)
-
-    def _stays_on_host(self, url: str) -> bool:
-        here, there = _origin(self.root), _origin(url)
-        if here is None or there is None:
-            return False
-        # http → https on the standard ports is the same site, only safer
-        return here == there or (here == ("http", there[1], 80) and there[::2] == ("https", 443))
-
-
-def base_url(connection: ConnectionLike, default: str | None = None) -> str:
-    """
-    Return the root URL that an Airflow-like connection names, without a slash at its end.
-
-    ``host`` is a full URL (``http://127.0.0.1:8080/path``), or a host name beside ``schema`` and ``port``. The schema
-    is https unless said otherwise; http for this machine itself, where nobody keeps certificates.
-
-    :param default: the root URL of a connection without a host.
-    :raises ConfigurationError: there is no host, or it is not part of a URL.
-    """
-    host = (connection.host or "").strip()
-    conn_id = str(connection.conn_id)
-    if not host:
-        if default is None:
-            raise ConfigurationError(f"{conn_id}: the connection has no host. {hint(conn_id, 'host')}")
-        return default.rstrip("/")
-    if "://" not in host:
-        host = f"{_schema(connection, host)}://{host}"
-    parts = urlsplit(host)
-    origin = _origin(host)
-    if origin is None or parts.query or parts.fragment or "@" in parts.netloc:
-        # not repeated here: what is wrong with it may be a secret in it
-        raise ConfigurationError(
-            f"{conn_id}: host has to be a host name (schema: http or https), or an http(s) URL, "
-            f"without credentials and query. "
-            f"{hint(conn_id, 'host, and the secret as password,')}"
-        )
-    return f"{_with_port(parts, connection.port)}{parts.path.rstrip('/')}"
-
-
-def hint(conn_id: str, setting: str) -> str:
-    """Return the sentence that says where ``setting`` of a connection is set."""
-    return f"Set {setting} of the connection {conn_id} (AIRFLOW_CONN_{conn_id.upper()}, or Admin > Connections)."
-
-
-def bare(url: str) -> str:
-    """Return ``url`` without query, fragment and credentials: fit for messages."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def records(client: JsonClient, url: str, body: Any) -> list[dict[str, Any]]:
@@ -310,43 +336,37 @@ def records(client: JsonClient, url: str, body: Any) -> list[dict[str, Any]]:
     return body
 
 
-def is_rate_limit(response: requests.Response) -> bool:
-    """Tell a rate limit, primary or secondary, from a refusal."""
-    if response.status_code == 429:
-        return True
-    if response.status_code != 403:
-        return False
-    if "Retry-After" in response.headers or response.headers.get("X-RateLimit-Remaining") == "0":
-        return True
-    # Some secondary limits carry no header at all, only this text.
-    text = response.text[:2000].lower()
-    return "rate limit" in text or "abuse detection" in text
+class _Session(requests.Session):
+    """Follows no redirect: requests, even when told not to, reads the whole body of one, however long it is."""
 
-
-def limit_seconds(response: requests.Response, now: float) -> float:
-    """Return for how long a rate-limited client has to wait."""
-    wait = _retry_after(response, now)
-    if wait is not None:
-        return wait
-    reset = _number(response.headers.get("X-RateLimit-Reset"))
-    if reset is not None and response.headers.get("X-RateLimit-Remaining", "0") == "0":
-        return max(reset - now, 0.0)
-    return UNSTATED_LIMIT_SECONDS
-
-
-def _retry_after(response: requests.Response, now: float) -> float | None:
-    value = response.headers.get("Retry-After", "").strip()
-    seconds = _number(value)
-    if seconds is not None:
-        return max(seconds, 0.0)
-    try:
-        return max(parsedate_to_datetime(value).timestamp() - now, 0.0)
-    except ValueError:
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
         return None
 
+    def redirect_target(self, response: requests.Response) -> str | None:
+        """Return where ``response`` redirects to, None when it is not a redirect."""
+        return super().get_redirect_target(response)
 
-def _number(value: str | None) -> float | None:
-    return float(value) if value is not None and value.isascii() and value.isdigit() else None
+
+def _joined(base: str, target: str) -> str:
+    try:
+        return urljoin(base, target)
+    except ValueError:  # refused where it is sent
+        return target
+
+
+class _AskedTooLong(stop_base):
+    """Stops when the server asks for a longer pause than a run waits."""
+
+    def __init__(self, most: float) -> None:
+        self._most = most
+
+    def __call__(self, retry_state: RetryCallState) -> bool:
+        return _setback(retry_state).wait > self._most
+
+
+def _setback(state: RetryCallState) -> _Setback:
+    outcome = state.outcome.result() if state.outcome else None
+    return outcome if isinstance(outcome, _Setback) else _Setback("was not made")
 
 
 def _connection_setback(error: requests.RequestException) -> _Setback | None:
@@ -355,8 +375,6 @@ def _connection_setback(error: requests.RequestException) -> _Setback | None:
         (requests.exceptions.ProxyError, "did not get through the proxy"),
         (requests.exceptions.ConnectTimeout, "found no connection in time"),
         (requests.exceptions.ReadTimeout, "got no answer in time"),
-        (requests.exceptions.ChunkedEncodingError, "got a truncated answer"),
-        (requests.exceptions.ContentDecodingError, "got an answer that cannot be decompressed"),
         (requests.exceptions.ConnectionError, "found no connection, or lost it"),
     )
     return next((_Setback(reason) for kind, reason in reasons if isinstance(error, kind)), None)
@@ -364,28 +382,3 @@ def _connection_setback(error: requests.RequestException) -> _Setback | None:
 
 def _leave_request_alone(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
-
-
-def _schema(connection: ConnectionLike, host: str) -> str:
-    if connection.schema:
-        return str(connection.schema).strip().lower()
-    name = urlsplit(f"//{host}").hostname
-    return "http" if name in LOOPBACK else "https"
-
-
-def _with_port(parts: SplitResult, port: Any) -> str:
-    suffix = f":{int(port)}" if port and parts.port is None else ""
-    return f"{parts.scheme}://{parts.netloc}{suffix}"
-
-
-def _origin(url: str) -> tuple[str, str, int] | None:
-    """Return scheme, host and port; None when ``url`` is no http(s) URL. All names of loopback are one host."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return None
-    if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
-        return None
-    host = "localhost" if parts.hostname in LOOPBACK else parts.hostname
-    return parts.scheme, host, port or DEFAULT_PORTS[parts.scheme]

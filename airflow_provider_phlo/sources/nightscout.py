@@ -3,13 +3,16 @@ Continuous glucose readings of a Nightscout site, as a dlt source.
 
 The API (v1) has no cursor: it answers the newest ``count`` entries of a window, or fewer, newest first.
 https://github.com/nightscout/cgm-remote-monitor
+
+``date`` is an entry's instant, in milliseconds. Some uploaders write fractions of them
+(https://github.com/LoopKit/Loop/issues/2308, https://github.com/nightscout/Trio/issues/1478): they are cut.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
-import math
 import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
@@ -20,14 +23,9 @@ from dlt.extract.resource import DltResource
 from dlt.extract.source import DltSource
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.sources.http import (
-    ConnectionLike,
-    JsonClient,
-    RetryPolicy,
-    hint,
-    records,
-)
-from airflow_provider_phlo.sources.http import base_url as connection_url
+from airflow_provider_phlo.sources.address import ConnectionLike, hint
+from airflow_provider_phlo.sources.address import base_url as connection_url
+from airflow_provider_phlo.sources.http import JsonClient, Limits, RetryPolicy, records
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +36,10 @@ SHA1_HEX = re.compile(r"[0-9a-fA-F]{40}")
 CREDENTIAL = "password (the site's API secret or an access token that may read)"
 ADVICE = {401: CREDENTIAL, 403: CREDENTIAL, 404: "host (the site's address)"}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# A number in text, as some uploaders write dates; longer ones are beyond every calendar.
+NUMBER = re.compile(r"[0-9]{1,16}(?:\.[0-9]{0,100})?", re.ASCII)
+# JavaScript's last date
+LATEST = 8_640_000_000_000_000
 
 Page = list[dict[str, Any]]
 
@@ -52,11 +54,13 @@ def nightscout(
     page_size: int = 1000,
     auth: str | None = None,
     retry: RetryPolicy | None = None,
+    limits: Limits | None = None,
 ) -> DltSource:
     """
-    Return the resource ``entries``: the ``sgv`` entries with ``start <= date < end``.
+    Return the resource ``entries``: the ``sgv`` entries with ``start <= date < end``, each once.
 
-    An entry may come more than once, where two pages meet. One without a usable date is kept, for validation to judge.
+    An entry that is edited while its window is read comes again, after its older form. One without a usable date is
+    kept, for validation to judge.
 
     :param base_url: the site.
     :param secret: the API secret, its SHA-1 in hex, or an access token; None for a site that anyone may read.
@@ -66,6 +70,7 @@ def nightscout(
     :param page_size: entries asked for at once; the site may answer fewer.
     :param auth: ``secret`` or ``token`` says what ``secret`` is; by default its form does.
     :param retry: attempts, pauses and timeouts.
+    :param limits: sizes and numbers beyond which a server is broken.
     :raises ConfigurationError: an argument is wrong.
     """
     window = _milliseconds(start), _milliseconds(end)
@@ -75,7 +80,9 @@ def nightscout(
         raise ConfigurationError(f"nightscout: page_size has to be at least 1, not {page_size}.")
     headers, params = credentials(secret, auth, conn_id)
     root = base_url.rstrip("/").removesuffix("/api/v1")
-    client = JsonClient(root, conn_id, headers=headers, advice=ADVICE, retry=retry or RetryPolicy())
+    client = JsonClient(
+        root, conn_id, headers=headers, advice=ADVICE, retry=retry or RetryPolicy(), limits=limits or Limits()
+    )
 
     def entries() -> Iterator[Page]:
         yield from _pages(client, params, window, page_size)
@@ -93,7 +100,7 @@ def connection_arguments(connection: ConnectionLike) -> dict[str, Any]:
 
     The extra ``auth`` (``secret`` or ``token``) says what the password is, where its form misleads.
 
-    :raises ConfigurationError: the connection has no host, or it is no URL.
+    :raises ConfigurationError: the connection has no host, or it is not a URL.
     """
     return {
         "base_url": connection_url(connection),
@@ -116,11 +123,11 @@ def credentials(secret: str | None, auth: str | None, conn_id: str) -> tuple[dic
     """
     Return the headers and the query parameters that open the site.
 
-    :raises ConfigurationError: ``auth`` is neither ``secret`` nor ``token``.
+    :raises ConfigurationError: ``auth`` is neither ``secret`` nor ``token``, or the secret is not text.
     """
     if auth not in (None, "", "secret", "token"):
         raise ConfigurationError(f"{conn_id}: auth is neither 'secret' nor 'token'. {hint(conn_id, 'the extra auth')}")
-    secret = (secret or "").strip()
+    secret = _text((secret or "").strip(), conn_id)
     if not secret:
         return {}, {}
     if auth == "token" or (not auth and ACCESS_TOKEN.fullmatch(secret)):
@@ -130,19 +137,32 @@ def credentials(secret: str | None, auth: str | None, conn_id: str) -> tuple[dic
     return {"api-secret": hashlib.sha1(secret.encode()).hexdigest()}, {}  # noqa: S324  # Nightscout's protocol
 
 
+def _text(secret: str, conn_id: str) -> str:
+    try:
+        secret.encode()
+    except UnicodeEncodeError:
+        raise ConfigurationError(
+            f"{conn_id}: the password has characters that UTF-8 lacks (bytes of another encoding in .env?). "
+            f"{hint(conn_id, CREDENTIAL)}"
+        ) from None
+    return secret
+
+
 def _pages(client: JsonClient, params: dict[str, str], window: tuple[int, int], count: int) -> Iterator[Page]:
-    """Yield the window's pages, the newest first, until nothing is left."""
+    """Yield the window's pages, the newest first, until nothing is left; what a page before had is left out."""
     start, before = window
-    largest = 0
-    while before > start:
+    largest, seen = 0, _Seen()
+    for _ in range(client.limits.pages):
+        if before <= start:
+            return
         page = _get(client, params, start, before, count)
-        kept = [entry for entry in page if _wanted(entry, window)]
+        kept = seen.new([_cut(entry) for entry in page if _wanted(entry, window)])
         if kept:
             yield kept
         dates = [moment for moment in map(_date, page) if moment is not None and moment < before]
         if not dates:
             _warn_of_ignored(client, len(page))
-            break
+            return
         oldest, largest = min(dates), max(largest, len(page))
         if oldest + 1 < before:
             # Not `before = oldest`: entries of that millisecond may lie beyond the page's border.
@@ -153,6 +173,28 @@ def _pages(client: JsonClient, params: dict[str, str], window: tuple[int, int], 
         else:
             _warn_of_hidden(client, len(page), largest)
             before = oldest
+    raise client.rejected(client.root + ENTRIES, f"leads to more than {client.limits.pages} pages: ask for fewer days")
+
+
+class _Seen:
+    """The contents of all entries of the pages before: pages overlap by the millisecond at their border."""
+
+    def __init__(self) -> None:
+        self._digests: set[bytes] = set()
+
+    def new(self, entries: Page) -> Page:
+        """Return those of a page's entries that no page before had; two of one page may be equal."""
+        digests = [_digest(entry) for entry in entries]
+        kept = [entry for entry, digest in zip(entries, digests, strict=True) if digest not in self._digests]
+        self._digests.update(digest for digest in digests if digest)
+        return kept
+
+
+def _digest(entry: dict[str, Any]) -> bytes:
+    try:
+        return hashlib.blake2b(json.dumps(entry, sort_keys=True).encode(), digest_size=16).digest()
+    except RecursionError:  # nested too deeply, for validation to judge
+        return b""
 
 
 def _get(client: JsonClient, params: dict[str, str], start: int, before: int, count: int) -> Page:
@@ -189,16 +231,21 @@ def _wanted(entry: dict[str, Any], window: tuple[int, int]) -> bool:
     return moment is None or window[0] <= moment < window[1]
 
 
+def _cut(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return ``entry`` with a whole ``date``."""
+    value, moment = entry.get("date"), _date(entry)
+    fractional = (isinstance(value, float) and value != moment) or (isinstance(value, str) and "." in value)
+    return {**entry, "date": moment} if moment is not None and fractional else entry
+
+
 def _date(entry: dict[str, Any]) -> int | None:
     """Return the entry's epoch milliseconds, None when it has no usable date."""
     value = entry.get("date")
-    if isinstance(value, bool):
+    if isinstance(value, str):
+        value = int(value.partition(".")[0]) if NUMBER.fullmatch(value) else None
+    if value is None or isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    if isinstance(value, str) and value.isascii() and value.isdigit():
-        return int(value)
-    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
-        return int(value)
-    return None
+    return int(value) if abs(value) <= LATEST else None  # NaN and infinities are not
 
 
 def _milliseconds(moment: datetime | date | str) -> int:

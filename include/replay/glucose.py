@@ -22,7 +22,7 @@ FAULTS: tuple[tuple[str, Any], ...] = (
     ("sgv", None),
     ("sgv", "HIGH"),
     ("sgv", -1),
-    ("dateString", "yesterday noon"),
+    ("sgv", 0),
     ("utcOffset", "UTC+1"),
 )
 

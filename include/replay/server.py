@@ -143,13 +143,18 @@ class Handler(BaseHTTPRequestHandler):
         targets = {"prev": page - 1, "first": 1} if page > 1 else {}
         if page < last:
             targets |= {"next": page + 1, "last": last}
-        # GitHub's own links name the user by number
-        path = f"{self.server.url}/github/user/{self.server.recordings.profile['id']}/{name}"
+        # GitHub's own links name the user by number; they lead back to the name by which the server was asked
+        path = f"{self._asked_at()}/github/user/{self.server.recordings.profile['id']}/{name}"
         links = [
             f'<{path}?{urlencode({**query, "page": target})}>; rel="{relation}"' for relation, target in targets.items()
         ]
         first = (page - 1) * step
         return items[first : first + size] if page <= last else [], {"Link": ", ".join(links)} if links else {}
+
+    def _asked_at(self) -> str:
+        host = self.headers.get("Host", "")
+        known = {f"{name}:{self.server.server_port}" for name in ("localhost", "127.0.0.1")}
+        return f"http://{host}" if host in known else self.server.url
 
     def _nightscout(self, query: Query) -> Response:
         if not self.server.opens(self.headers.get("api-secret", "")):

@@ -163,15 +163,15 @@ def test_a_user_without_events_is_not_an_error(server, reply, make):
 
 
 def test_an_unchanged_page_is_asked_for_and_not_read_again(server, reply, make, pipeline):
-    api = Api(server, reply, [[{"id": "1"}], [{"id": "2"}], [{"id": "3"}]])
-    assert extract(pipeline, make()) == ["1", "2", "3"]
+    api = Api(server, reply, [[{"id": "1"}, {"id": "1b"}], [{"id": "2"}, {"id": "2b"}], [{"id": "3"}]])
+    assert extract(pipeline, make()) == ["1", "1b", "2", "2b", "3"]
     assert [request.headers.get("if-none-match") for request in server.requests] == [None] * 3
     server.requests.clear()
     assert extract(pipeline, make()) == []
     assert len([request for request in server.requests if request.headers.get("if-none-match")]) == 3
-    api.pages[1] = [{"id": "2"}, {"id": "2b"}]
-    assert extract(pipeline, make()) == ["2", "2b"]
-    assert extract(pipeline, make(conditional=False)) == ["1", "2", "2b", "3"]
+    api.pages[1] = [{"id": "2"}, {"id": "2c"}]
+    assert extract(pipeline, make()) == ["2", "2c"]
+    assert extract(pipeline, make(conditional=False)) == ["1", "1b", "2", "2c", "3"]
 
 
 def test_another_account_starts_without_memory_and_nothing_piles_up(server, reply, make, pipeline):

@@ -8,7 +8,8 @@ from email.utils import formatdate
 import pytest
 
 from airflow_provider_phlo.exceptions import ConfigurationError, SourceRejectedError, SourceUnavailableError
-from airflow_provider_phlo.sources.http import JsonClient, RetryPolicy, base_url, records
+from airflow_provider_phlo.sources.address import base_url
+from airflow_provider_phlo.sources.http import JsonClient, records
 
 
 def client(url, patience, **settings):
@@ -48,10 +49,17 @@ def test_a_server_that_never_answers_is_unavailable(patience):
             client(url, patience, attempts=2, read_timeout_seconds=0.1).get("/x")
 
 
-def test_the_default_policy_gives_up_in_seconds():
-    policy = RetryPolicy()
-    assert sum(policy.backoff(failures) for failures in range(1, policy.attempts)) < 10
-    assert policy.backoff(50) <= policy.max_backoff_seconds
+def test_the_default_policy_gives_up_in_seconds(patience):
+    with pytest.raises(SourceUnavailableError):
+        client(f"http://127.0.0.1:{closed_port()}", patience).get("/x")
+    assert sum(patience.slept) < 10
+
+
+def test_no_pause_is_longer_than_the_policy_allows(patience):
+    with pytest.raises(SourceUnavailableError, match="after 12 attempts"):
+        client(f"http://127.0.0.1:{closed_port()}", patience, attempts=12, max_backoff_seconds=3).get("/x")
+    assert max(patience.slept) <= 3
+    assert len(patience.slept) == 11
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 408])
