@@ -46,7 +46,7 @@ def row_hashes(table: pa.Table, columns: Iterable[str] | None = None) -> pa.Arra
 
     :param table: any Arrow table.
     :param columns: the source columns; all when None.
-    :returns: strings of 32 hexadecimal digits, one a row.
+    :returns: strings of 32 hexadecimal digits, one per row.
     """
     names = sorted(table.column_names if columns is None else columns)
     if not names:
@@ -56,7 +56,7 @@ def row_hashes(table: pa.Table, columns: Iterable[str] | None = None) -> pa.Arra
 
 
 def encoded_rows(table: pa.Table, names: Iterable[str]) -> pa.ChunkedArray:
-    """Return the bytes that the definition above hashes, one a row: equal bytes mean equal rows."""
+    """Return the bytes that the definition above hashes, one per row: equal bytes mean equal rows."""
     parts = [_encoded(name, table[name]) for name in names]
     empty = pa.scalar(b"", pa.large_binary())
     return pc.binary_join_element_wise(*parts, empty) if len(parts) > 1 else parts[0]
@@ -117,7 +117,7 @@ def _has_floats(kind: pa.DataType) -> bool:
 
 
 def _nested_text(value: Any) -> str:
-    """Return JSON text in which NaN and the infinities, which JSON lacks, are told from each other and from NULL."""
+    """Return JSON text in which NaN and the infinities, which JSON lacks, differ from each other and from NULL."""
     plain, finite = _plain_floats(value)
     if finite:
         return canonical_json(plain)

@@ -18,12 +18,12 @@ def partition_date(context: Mapping[str, Any], given: Any = None) -> str:
     """
     Return the run's partition date, ``YYYY-MM-DD``.
 
-    The first that there is of: ``given``; ``partition_date`` in the run's conf; the partition key; the partition of
+    The first of these that is set: ``given``; ``partition_date`` in the run's conf; the partition key; the partition of
     the asset event that triggered the run; the UTC day on which the interval that a scheduled run covers starts; the
     day of the logical date of a manual run; today.
 
     :param context: Airflow's task context.
-    :param given: what the task itself was told, if anything.
+    :param given: what the task's own arguments say, if anything.
     :raises ConfigurationError: if it is not a date, or lies in the future.
     """
     run = context["dag_run"]

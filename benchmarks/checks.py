@@ -100,7 +100,7 @@ def rows(first: int, number: int) -> pa.Table:
 
 
 def create(home: Path, size: int) -> Catalog:
-    """Return a catalog with a table of so many rows."""
+    """Return a catalog with a table of this many rows."""
     catalog = open_catalog("phlo", embedded_properties(home))
     ensure_namespace(catalog, "raw")
     properties = {"write.parquet.compression-codec": "zstd"}

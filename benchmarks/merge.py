@@ -196,7 +196,7 @@ def _merge_and_measure(home: Path, batch: Path, sender: Any) -> None:
 
 
 def publication(home: Path, files: int, repeat: int) -> float:
-    """Return the median seconds of making a branch main that has so many files more."""
+    """Return the median seconds of making a branch main that has this many files more."""
     catalog = open_catalog("phlo", embedded_properties(home))
     schema = pa.schema([("id", pa.int64()), ("part", pa.int64())])
     tables.ensure_table(catalog, TABLE, arrow_to_iceberg(schema), partition_by="part")

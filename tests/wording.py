@@ -62,7 +62,7 @@ RULES = (
     ),
     Rule(r"\b(?:is|are) none\b", "is not one; there are none", "the day is none", "the day is not a date"),
     Rule(
-        r"\b(?:tells?|told|telling)\b",
+        r"\b(?:tells?|told)\b",
         "says, reports, shows, names, returns, decides",
         "the message tells the first keys",
         "the message names the first keys",

@@ -1,7 +1,7 @@
 """
 Warm tasks: import the heavy libraries once, in the processes that fork tasks and parse DAG files.
 
-The scheduler forks the workers of the LocalExecutor, and they fork tasks; the dag-processor forks a process a file.
+The scheduler forks the workers of the LocalExecutor, and they fork tasks; the dag-processor forks one per file.
 What is imported before the fork costs nothing after it. Only imports happen here: no connection, no query, no thread.
 """
 
