@@ -30,8 +30,8 @@ from airflow_provider_phlo.terms import DeduplicationMethod, MergeStrategy, Meta
 BYTES_IN_MEMORY = 256 * 1024 * 1024
 
 
-class Rows(Protocol):
-    """Arrow tables in arrival order, which can be read again; a ``pyarrow.Table`` will do as well."""
+class ArrowBatches(Protocol):
+    """Arrow tables in arrival order that can be iterated over several times, such as a run's staged files."""
 
     def __iter__(self) -> Iterator[pa.Table]:
         """Yield the tables; columns and types may differ from one to the next."""
@@ -46,7 +46,7 @@ class Batch:
     :raises ConfigurationError: if the table has not the columns that the plan names.
     """
 
-    def __init__(self, rows: Rows | pa.Table, table: Table, plan: MergePlan) -> None:
+    def __init__(self, rows: ArrowBatches | pa.Table, table: Table, plan: MergePlan) -> None:
         _require_columns(table, plan)
         self.table = table
         self.plan = plan

@@ -18,7 +18,7 @@ from airflow_provider_phlo.exceptions import CommitConflictError
 from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.commits import commit_files
 from airflow_provider_phlo.iceberg.manifests import SnapshotFiles
-from airflow_provider_phlo.iceberg.merge.batch import Batch, Rows
+from airflow_provider_phlo.iceberg.merge.batch import ArrowBatches, Batch
 from airflow_provider_phlo.iceberg.merge.changes import decide
 from airflow_provider_phlo.iceberg.merge.plan import MergePlan, MergeResult
 from airflow_provider_phlo.iceberg.merge.rewrite import rewrite
@@ -31,7 +31,7 @@ from airflow_provider_phlo.terms import MAIN_BRANCH
 def merge(
     catalog: Catalog,
     identifier: str,
-    batch: Rows | pa.Table,
+    batch: ArrowBatches | pa.Table,
     plan: MergePlan,
     *,
     token: str,

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from pyiceberg.catalog import Catalog
 
-from airflow_provider_phlo.iceberg.merge.batch import Rows
+from airflow_provider_phlo.iceberg.merge.batch import ArrowBatches
 from airflow_provider_phlo.iceberg.merge.copy_on_write import merge
 from airflow_provider_phlo.iceberg.merge.plan import MergePlan, MergeResult
 from airflow_provider_phlo.iceberg.publication import Publication, RunBranch
@@ -23,7 +23,7 @@ class MergeEngine(Protocol):
         self,
         catalog: Catalog,
         identifier: str,
-        batch: Rows,
+        batch: ArrowBatches,
         plan: MergePlan,
         *,
         token: str,

@@ -25,7 +25,7 @@ from pyiceberg.table import Table
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError, TerminalError, TransientError
 from airflow_provider_phlo.iceberg import branches
-from airflow_provider_phlo.iceberg.merge.batch import Batch, Rows
+from airflow_provider_phlo.iceberg.merge.batch import ArrowBatches, Batch
 from airflow_provider_phlo.iceberg.merge.plan import MergePlan, MergeResult
 from airflow_provider_phlo.iceberg.publication import Publication, RunBranch
 from airflow_provider_phlo.iceberg.refs import branch_head, lineage
@@ -58,7 +58,7 @@ class TrinoEngine:
         self,
         catalog: Catalog,
         identifier: str,
-        batch: Rows | pa.Table,
+        batch: ArrowBatches | pa.Table,
         plan: MergePlan,
         *,
         token: str,
