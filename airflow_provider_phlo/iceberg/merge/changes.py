@@ -58,23 +58,23 @@ def in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> lis
 
 
 @dataclass(frozen=True)
-class Change:
+class MergeDecision:
     """
-    What a merge is to do.
+    What a merge is going to do.
 
     :param counts: those of :class:`~airflow_provider_phlo.iceberg.merge.copy_on_write.MergeResult`.
-    :param new: a mask of the rows of the batch that are to be written.
-    :param gone: the files that lose rows, each with a mask of these.
-    :param files_read: how many files were looked into.
+    :param to_write: a mask of the rows of the batch that are written.
+    :param to_remove: the files that lose rows, each with a mask of those rows.
+    :param files_read: how many files were opened.
     """
 
     counts: dict[str, int]
-    new: Mask
-    gone: list[tuple[FileScanTask, Mask]] = field(default_factory=list)
+    to_write: Mask
+    to_remove: list[tuple[FileScanTask, Mask]] = field(default_factory=list)
     files_read: int = 0
 
 
-def decide(files: SnapshotFiles, batch: Batch, partition_date: str | None) -> Change:
+def decide(files: SnapshotFiles, batch: Batch, partition_date: str | None) -> MergeDecision:
     """
     Return what is to be done; nothing is written.
 
@@ -90,7 +90,7 @@ def decide(files: SnapshotFiles, batch: Batch, partition_date: str | None) -> Ch
     return _upsert(files, batch)
 
 
-def _append(files: SnapshotFiles, batch: Batch) -> Change:
+def _append(files: SnapshotFiles, batch: Batch) -> MergeDecision:
     """Append; by hash, without the rows that batch or table hold already."""
     new, tasks = batch.kept, []
     if batch.plan.by_hash and len(batch):
@@ -104,7 +104,7 @@ def _append(files: SnapshotFiles, batch: Batch) -> Change:
 
         for found in in_threads(seen, list(_grouped(tasks))):
             new[rows[found]] = False
-    return Change({"inserted": int(new.sum())}, new, files_read=len(tasks))
+    return MergeDecision({"inserted": int(new.sum())}, new, files_read=len(tasks))
 
 
 def _hashes(files: SnapshotFiles, task: FileScanTask) -> Iterator[pa.Array]:
@@ -133,7 +133,7 @@ def _grouped(tasks: Iterable[FileScanTask]) -> Iterator[list[FileScanTask]]:
         yield group
 
 
-def _replace(files: SnapshotFiles, batch: Batch, partition_date: str | None) -> Change:
+def _replace(files: SnapshotFiles, batch: Batch, partition_date: str | None) -> MergeDecision:
     """Replace the run's partition; the same content again changes nothing."""
     partition_date = batch.plan.partition_to_replace(column_names(files.table), partition_date)
     day = datetime.date.fromisoformat(partition_date)
@@ -153,9 +153,11 @@ def _replace(files: SnapshotFiles, batch: Batch, partition_date: str | None) -> 
     before = pa.concat_arrays([pa.array([], HASH_TYPE), *(each for _, hashes in old for each in hashes)])
     after = batch.hashes.filter(pa.array(batch.kept))
     if same_multiset(before, after):
-        return Change({"inserted": 0, "unchanged": len(after)}, np.zeros(len(batch), bool), files_read=len(tasks))
+        return MergeDecision(
+            {"inserted": 0, "unchanged": len(after)}, np.zeros(len(batch), bool), files_read=len(tasks)
+        )
     gone = [(task, mask) for task, (mask, _) in zip(tasks, old, strict=True) if mask.any()]
-    return Change({"inserted": len(after), "replaced": len(before)}, batch.kept, gone, len(tasks))
+    return MergeDecision({"inserted": len(after), "replaced": len(before)}, batch.kept, gone, len(tasks))
 
 
 def _on_day(rows: pa.Table, day: datetime.date) -> Mask:
@@ -189,7 +191,7 @@ class _Hits:
     order: pa.Array | None
 
 
-def _upsert(files: SnapshotFiles, batch: Batch) -> Change:
+def _upsert(files: SnapshotFiles, batch: Batch) -> MergeDecision:
     """Insert rows of new keys, replace rows whose content differs, remove what is deleted, leave the rest alone."""
     tasks = _within(files, batch.narrow, batch.plan.key) if len(batch) else []
     hits = [each for each in in_threads(_Finder(files, batch), tasks) if each is not None]
@@ -210,7 +212,7 @@ def _upsert(files: SnapshotFiles, batch: Batch) -> Change:
         "deleted_duplicates": int((~winner).sum()),
     }
     new[at[updated]] = True
-    return Change(counts, new, list(_gone(hits, ~winner | deleted | updated)), len(tasks))
+    return MergeDecision(counts, new, list(_gone(hits, ~winner | deleted | updated)), len(tasks))
 
 
 class _Finder:

@@ -59,12 +59,12 @@ def merge(
     table = catalog.load_table(identifier)
     require_writable(table)
     files, rows, layout = SnapshotFiles(table, branch_head(table)), Batch(batch, table, plan), FileLayout(table)
-    change = decide(files, rows, partition_date)
-    counts = _with_duplicates(change.counts, len(rows))
+    decision = decide(files, rows, partition_date)
+    counts = _with_duplicates(decision.counts, len(rows))
     facts = {"phlo.token": token, "phlo.strategy": plan.strategy, "phlo.partition-date": partition_date or ""}
     facts |= {**(summary or {}), **{f"phlo.{name.replace('_', '-')}": str(value) for name, value in counts.items()}}
     with _removed_again(layout, Exception):
-        added, removed = rewrite(files, rows, change, layout)
+        added, removed = rewrite(files, rows, decision, layout)
     # any other error may hide a commit that was made: what nobody refers to is left to the maintenance
     with _removed_again(layout, CommitConflictError):
         snapshot_id = commit_files(catalog, table, branch, added=added, removed=removed, summary=facts, files=files)
@@ -73,7 +73,7 @@ def merge(
     return MergeResult(
         rows=len(rows),
         **counts,
-        files_read=change.files_read,
+        files_read=decision.files_read,
         files_rewritten=len(removed),
         bytes_written=sum(file.file_size_in_bytes for file in added),
         seconds=round(time.monotonic() - started, 3),

@@ -1,5 +1,5 @@
 """
-Write the files of a change: what is left of the files that lose rows, joined by the rows that come to their partition.
+Write the files that a merge changes: what is left of the files that lose rows, joined by the rows that come to their partition.
 
 Partitions are written side by side, and what is in memory of one is a row group. Small files of a partition that is
 written anyway join in when they have become many, so that small runs leave few files behind.
@@ -18,7 +18,7 @@ from pyiceberg.typedef import Record
 
 from airflow_provider_phlo.iceberg.manifests import SnapshotFiles
 from airflow_provider_phlo.iceberg.merge.batch import Batch
-from airflow_provider_phlo.iceberg.merge.changes import Change, in_threads
+from airflow_provider_phlo.iceberg.merge.changes import MergeDecision, in_threads
 from airflow_provider_phlo.iceberg.merge.rows import Mask
 from airflow_provider_phlo.iceberg.reading import read_file
 from airflow_provider_phlo.iceberg.tables import column_names
@@ -46,18 +46,18 @@ class _Unit:
 
 
 def rewrite(
-    files: SnapshotFiles, batch: Batch, change: Change, layout: FileLayout
+    files: SnapshotFiles, batch: Batch, decision: MergeDecision, layout: FileLayout
 ) -> tuple[list[DataFile], list[DataFile]]:
     """
-    Write the files that ``change`` asks for.
+    Write the files that ``decision`` names.
 
     :param files: those of the snapshot that changes.
     :returns: the new files, and those that they replace.
     :raises TransientError: if the disk is full.
     """
-    units = _units(batch, change, layout)
+    units = _units(batch, decision, layout)
     for unit in units:
-        _join_small_files(unit, files, change, layout)
+        _join_small_files(unit, files, decision, layout)
 
     def write(unit: _Unit) -> list[DataFile]:
         writers = _Writers(layout)
@@ -71,29 +71,29 @@ def rewrite(
     added = [file for written in in_threads(write, units) for file in written]
     if not batch.is_small:
         writers = _Writers(layout)
-        for rows in batch.chosen(change.new):
+        for rows in batch.chosen(decision.to_write):
             writers.write(rows, None)
         added += writers.close()
     return added, [task.file for unit in units for task, _ in unit.files]
 
 
-def _units(batch: Batch, change: Change, layout: FileLayout) -> list[_Unit]:
+def _units(batch: Batch, decision: MergeDecision, layout: FileLayout) -> list[_Unit]:
     current = layout.table.spec().spec_id
     units: dict[Record, _Unit] = {}
     strangers: list[_Unit] = []
-    for task, gone in change.gone:
+    for task, gone in decision.to_remove:
         if task.file.spec_id == current:
             partition = layout.partition(task.file.partition)
             units.setdefault(partition.record, _Unit(partition)).files.append((task, gone))
         else:
             strangers.append(_Unit(None, [(task, gone)]))
-    if batch.is_small and change.new.any():
-        for partition, rows in split(batch.whole.filter(pa.array(change.new)), layout):
+    if batch.is_small and decision.to_write.any():
+        for partition, rows in split(batch.whole.filter(pa.array(decision.to_write)), layout):
             units.setdefault(partition.record, _Unit(partition)).rows.append(rows)
     return [*units.values(), *strangers]
 
 
-def _join_small_files(unit: _Unit, files: SnapshotFiles, change: Change, layout: FileLayout) -> None:
+def _join_small_files(unit: _Unit, files: SnapshotFiles, decision: MergeDecision, layout: FileLayout) -> None:
     """Let the small files of a partition join in, if they have become many."""
     if unit.partition is None:
         return
