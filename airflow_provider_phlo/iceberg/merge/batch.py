@@ -39,7 +39,10 @@ class ArrowBatches(Protocol):
 
 class Batch:
     """
-    The rows of a run, fitted to a table, with a mask of those that stand for their key.
+    The rows of a run, fitted to a table.
+
+    ``decision_columns`` holds what decides what becomes of each row (key, order, deletion mark, hash), ``kept`` a mask
+    of the rows that are left after deduplication.
 
     :param rows: the rows as they were staged.
     :raises SchemaError: if rows do not fit the table, a key is NULL, or keys are shared and are not to be.
@@ -51,7 +54,7 @@ class Batch:
         self.table = table
         self.plan = plan
         self._rows: Iterable[pa.Table] = [rows] if isinstance(rows, pa.Table) else rows
-        self.narrow, self._kept = self._read()
+        self.decision_columns, self._in_memory = self._read()
         self.kept = np.ones(len(self), bool)
         if plan.strategy != MergeStrategy.APPEND or (plan.deduplication and plan.method != DeduplicationMethod.HASH):
             self.kept = self._one_of_each()
@@ -59,23 +62,23 @@ class Batch:
             self.kept = first_of_each_hash(self.hashes)
 
     def __len__(self) -> int:
-        return len(self.narrow)
+        return len(self.decision_columns)
 
     def _read(self) -> tuple[pa.Table, list[pa.Table] | None]:
-        """Return key, order and hash of all rows, and all of them if they are few."""
+        """Return the columns that decide (key, order, hash) of all rows, and whole rows if they are few."""
         names = column_names(self.table)
-        compared = (*self.plan.columns(), MetadataColumn.ROW_HASH)
+        compared = (*self.plan.decision_columns(), MetadataColumn.ROW_HASH)
         wanted = [name for name in names if name in compared] or names[:1]  # something to count
-        narrow = []
-        kept: list[pa.Table] | None = []
+        deciding = []
+        in_memory: list[pa.Table] | None = []
         size = 0
         for part in self._fitted():
-            narrow.append(part.select(wanted))
+            deciding.append(part.select(wanted))
             size += part.nbytes
-            if kept is not None:
-                kept.append(part)
-                kept = kept if size <= BYTES_IN_MEMORY else None
-        return self._one_table(narrow).select(wanted), kept
+            if in_memory is not None:
+                in_memory.append(part)
+                in_memory = in_memory if size <= BYTES_IN_MEMORY else None
+        return self._one_table(deciding).select(wanted), in_memory
 
     def _one_table(self, parts: list[pa.Table]) -> pa.Table:
         """Return all rows in one chunk a column; nothing is copied if they are in one already."""
@@ -87,44 +90,44 @@ class Batch:
     @property
     def is_small(self) -> bool:
         """Return whether all rows are in memory."""
-        return self._kept is not None
+        return self._in_memory is not None
 
     @cached_property
     def hashes(self) -> pa.Array:
         """Return the content hash of every row."""
-        if MetadataColumn.ROW_HASH in self.narrow.column_names:
-            return content_hashes(self.narrow.select([MetadataColumn.ROW_HASH]))
-        parts = [content_hashes(part) for part in self._kept or self._fitted()]
+        if MetadataColumn.ROW_HASH in self.decision_columns.column_names:
+            return content_hashes(self.decision_columns.select([MetadataColumn.ROW_HASH]))
+        parts = [content_hashes(part) for part in self._in_memory or self._fitted()]
         return pa.concat_arrays([pa.array([], HASH_TYPE), *parts])
 
     @cached_property
     def key_index(self) -> KeyIndex:
         """Return the keys of the batch, numbered."""
-        return KeyIndex(self.narrow, self.plan.key)
+        return KeyIndex(self.decision_columns, self.plan.key)
 
     @cached_property
-    def whole(self) -> pa.Table:
+    def all_rows(self) -> pa.Table:
         """Return all rows of a small batch as one table."""
-        return self._one_table(self._kept or [])
+        return self._one_table(self._in_memory or [])
 
     @cached_property
     def order(self) -> pa.Array | None:
         """Return what says which version of a row is newer."""
-        return self.narrow[self.plan.order_by].combine_chunks() if self.plan.order_by else None
+        return self.decision_columns[self.plan.order_by].combine_chunks() if self.plan.order_by else None
 
     @cached_property
     def deletes(self) -> Mask:
         """Return a mask of the rows whose key is to be removed."""
         if not self.plan.hard_delete:
             return np.zeros(len(self), bool)
-        values = self.narrow[self.plan.hard_delete].combine_chunks()
+        values = self.decision_columns[self.plan.hard_delete].combine_chunks()
         marked = pc.fill_null(values, False) if pa.types.is_boolean(values.type) else pc.is_valid(values)
         return marked.to_numpy(zero_copy_only=False)
 
     def chosen(self, mask: Mask) -> Iterator[pa.Table]:
         """Yield the rows that ``mask`` says, in arrival order."""
         start = 0
-        for part in self._kept if self._kept is not None else self._fitted():
+        for part in self._in_memory if self._in_memory is not None else self._fitted():
             yield part.filter(pa.array(mask[start : start + len(part)]))
             start += len(part)
 
@@ -133,7 +136,7 @@ class Batch:
         if not plan.key:
             return first_of_each_hash(self.hashes) if plan.by_hash else np.ones(len(self), bool)
         for name in plan.key:
-            gaps = self.narrow[name].null_count
+            gaps = self.decision_columns[name].null_count
             if gaps:
                 raise SchemaError(f"Key column {name!r} has {gaps} NULL(s): a row without key cannot be merged.")
         shared = len(self) - self.key_index.count

@@ -137,7 +137,7 @@ def _replace(files: SnapshotFiles, batch: Batch, partition_date: str | None) -> 
     """Replace the run's partition; the same content again changes nothing."""
     partition_date = batch.plan.partition_to_replace(column_names(files.table), partition_date)
     day = datetime.date.fromisoformat(partition_date)
-    strangers = len(batch) - int(_on_day(batch.narrow, day).sum())
+    strangers = len(batch) - int(_on_day(batch.decision_columns, day).sum())
     if strangers:
         raise SchemaError(f"{strangers} row(s) of the batch are not of {partition_date}, the partition to be replaced.")
     tasks = _within(files, pa.table({MetadataColumn.PARTITION_DATE: pa.array([day])}), [MetadataColumn.PARTITION_DATE])
@@ -193,7 +193,7 @@ class _Hits:
 
 def _upsert(files: SnapshotFiles, batch: Batch) -> MergeDecision:
     """Insert rows of new keys, replace rows whose content differs, remove what is deleted, leave the rest alone."""
-    tasks = _within(files, batch.narrow, batch.plan.key) if len(batch) else []
+    tasks = _within(files, batch.decision_columns, batch.plan.key) if len(batch) else []
     hits = [each for each in in_threads(_Finder(files, batch), tasks) if each is not None]
     at = np.concatenate([np.zeros(0, np.int64), *(each.at for each in hits)])
     winner, outdated = _winners(batch, at, [each.order for each in hits])
@@ -251,7 +251,7 @@ class _Finder:
         for which, present in self._hit_rows(task, columns, hits):
             rows = pa.array(at[which])
             if by_column:
-                found[which] = differs(present, batch.whole.take(rows))
+                found[which] = differs(present, batch.all_rows.take(rows))
             else:
                 hashes = batch.hashes.take(rows)
                 found[which] = pc.not_equal(content_hashes(present), hashes).to_numpy(zero_copy_only=False)

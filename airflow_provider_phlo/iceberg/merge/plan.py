@@ -62,7 +62,7 @@ class MergePlan:
         """Return whether rows are duplicates by their content."""
         return self.deduplication and self.method == DeduplicationMethod.HASH
 
-    def columns(self) -> tuple[str, ...]:
+    def decision_columns(self) -> tuple[str, ...]:
         """Return the columns that decide what becomes of a row."""
         day = MetadataColumn.PARTITION_DATE if self.strategy == MergeStrategy.REPLACE else None
         return tuple(dict.fromkeys([*self.key, *filter(None, (self.order_by, self.hard_delete, day))]))

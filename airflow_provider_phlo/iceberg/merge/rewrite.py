@@ -88,7 +88,7 @@ def _units(batch: Batch, decision: MergeDecision, layout: FileLayout) -> list[_U
         else:
             strangers.append(_Unit(None, [(task, gone)]))
     if batch.is_small and decision.to_write.any():
-        for partition, rows in split(batch.whole.filter(pa.array(decision.to_write)), layout):
+        for partition, rows in split(batch.all_rows.filter(pa.array(decision.to_write)), layout):
             units.setdefault(partition.record, _Unit(partition)).rows.append(rows)
     return [*units.values(), *strangers]
 

@@ -25,7 +25,9 @@ def to_stage(batch: Batch, partition_date: str | None, unhashed: Table | None) -
     :raises SchemaError: if a row is not of the partition that is to be replaced.
     """
     if batch.plan.strategy == MergeStrategy.REPLACE:
-        _require_day(batch.narrow, batch.plan.partition_to_replace(batch.narrow.column_names, partition_date))
+        _require_day(
+            batch.decision_columns, batch.plan.partition_to_replace(batch.decision_columns.column_names, partition_date)
+        )
     rows = pa.concat_tables([fit(pa.table({}), batch.table), *batch.chosen(batch.kept)])
     if batch.plan.strategy == MergeStrategy.APPEND and batch.plan.by_hash:
         return rows.filter(pc.invert(_among_unhashed(content_hashes(rows), unhashed)))
