@@ -79,7 +79,7 @@ _TYPES: dict[type[IcebergType], str] = {
 }
 # what DuckDB calls a row's file and its number in it
 _FILE, _POSITION = "phlo file", "file_row_number"
-_PLACE = frozenset({_FILE, _POSITION})
+_POSITION_COLUMNS = frozenset({_FILE, _POSITION})
 # functions that run SQL out of a string, or write outside the database
 _REFUSED_FUNCTIONS = frozenset({"query", "json_execute_serialized_sql", "enable_logging", "enable_profiling"})
 _EXPLAIN = re.compile(r"^\s*EXPLAIN\s+(ANALYZE\b|\([^)]*\))?", re.IGNORECASE)
@@ -186,7 +186,7 @@ def create_table_view(
     native = [task for task in tasks if not by_arrow(task)]
     others = [task for task in tasks if by_arrow(task)]
     whole = [task for task in native if not task.delete_files]
-    holed = [task for task in native if task.delete_files]
+    with_deletes = [task for task in native if task.delete_files]
     selects = []
     paths = {task.file.file_path: _path(task.file.file_path) for task in native}
     directories = {_path(table.location()), _path(table.location()) + "/"}
@@ -197,8 +197,8 @@ def create_table_view(
     if whole:
         files = [paths[task.file.file_path] for task in whole]
         selects.append(f"SELECT * FROM {_parquet(table.schema().fields, files)}")  # noqa: S608 - quoted
-    if holed:
-        selects.append(_select_undeleted(connection, table, identifier, holed, paths))
+    if with_deletes:
+        selects.append(_select_undeleted(connection, table, identifier, with_deletes, paths))
     if others:
         selects.append(_select_arrow(connection, table, identifier, others))
     if not selects:
@@ -299,7 +299,7 @@ def _needs_arrow(task: FileScanTask, *, whole_table: bool) -> bool:
 
 def _needs_arrow_wholly(table: Table) -> bool:
     """Tell whether files may lack field ids (adopted as they were), or a nested type changed its shape."""
-    if table.name_mapping() is not None or not _PLACE.isdisjoint(table.schema().column_names):
+    if table.name_mapping() is not None or not _POSITION_COLUMNS.isdisjoint(table.schema().column_names):
         return True
     nested = [
         (field.field_id, field.field_type)
@@ -325,12 +325,12 @@ def _select_undeleted(
     table: Table,
     identifier: str,
     tasks: Sequence[FileScanTask],
-    places: Mapping[str, str],
+    readable_paths: Mapping[str, str],
 ) -> str:
-    """Read the files of ``tasks``, which DuckDB finds at ``places``, without the rows that position deletes name."""
+    """Read the files of ``tasks``, which DuckDB finds at ``readable_paths``, without the rows that position deletes name."""
     fields, name = table.schema().fields, f"phlo deletes {identifier}"
     deleted = _read_all_delete_files(table.io, tasks)
-    paths = {task.file.file_path: places[task.file.file_path] for task in tasks}
+    paths = {task.file.file_path: readable_paths[task.file.file_path] for task in tasks}
     positions = [
         pa.table({"file": pa.repeat(pa.scalar(paths[path]), len(rows)).dictionary_encode(), "pos": rows})
         for path, parts in deleted.items()

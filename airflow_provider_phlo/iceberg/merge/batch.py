@@ -18,10 +18,10 @@ from airflow_provider_phlo.iceberg.merge.plan import MergePlan
 from airflow_provider_phlo.iceberg.merge.rows import (
     HASH_TYPE,
     Mask,
-    content_hashes,
+    fill_missing_hashes,
     first_of_each_hash,
     ranks,
-    with_hashes,
+    stored_or_computed_hashes,
 )
 from airflow_provider_phlo.iceberg.tables import column_names, fit
 from airflow_provider_phlo.terms import DeduplicationMethod, MergeStrategy, MetadataColumn
@@ -85,7 +85,7 @@ class Batch:
         return pa.concat_tables(parts).combine_chunks() if parts else fit(pa.table({}), self.table)
 
     def _fitted(self) -> Iterator[pa.Table]:
-        return (with_hashes(fit(part, self.table)) for part in self._rows if len(part))
+        return (fill_missing_hashes(fit(part, self.table)) for part in self._rows if len(part))
 
     @property
     def is_small(self) -> bool:
@@ -96,8 +96,8 @@ class Batch:
     def hashes(self) -> pa.Array:
         """Return the content hash of every row."""
         if MetadataColumn.ROW_HASH in self.decision_columns.column_names:
-            return content_hashes(self.decision_columns.select([MetadataColumn.ROW_HASH]))
-        parts = [content_hashes(part) for part in self._in_memory or self._fitted()]
+            return stored_or_computed_hashes(self.decision_columns.select([MetadataColumn.ROW_HASH]))
+        parts = [stored_or_computed_hashes(part) for part in self._in_memory or self._fitted()]
         return pa.concat_arrays([pa.array([], HASH_TYPE), *parts])
 
     @cached_property

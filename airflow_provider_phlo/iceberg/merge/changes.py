@@ -27,11 +27,11 @@ from airflow_provider_phlo.iceberg.merge.rows import (
     HASH_TYPE,
     HashLookup,
     Mask,
-    content_hashes,
     differs,
     first_of_each_number,
     ranks,
     same_multiset,
+    stored_or_computed_hashes,
 )
 from airflow_provider_phlo.iceberg.reading import read_file
 from airflow_provider_phlo.iceberg.tables import column_names
@@ -99,7 +99,7 @@ def _append(files: SnapshotFiles, batch: Batch) -> MergeDecision:
         lookup = HashLookup(batch.hashes.filter(pa.array(new)))
 
         def seen(group: Sequence[FileScanTask]) -> Mask:
-            present = [each for task in group for each in _hashes(files, task)]
+            present = [each for task in group for each in _read_hashes(files, task)]
             return lookup.among(pa.concat_arrays([pa.array([], HASH_TYPE), *present]))
 
         for found in in_threads(seen, list(_grouped(tasks))):
@@ -107,12 +107,12 @@ def _append(files: SnapshotFiles, batch: Batch) -> MergeDecision:
     return MergeDecision({"inserted": int(new.sum())}, new, files_read=len(tasks))
 
 
-def _hashes(files: SnapshotFiles, task: FileScanTask) -> Iterator[pa.Array]:
-    for rows in read_file(files.table, task, _hashed(files, task)):
-        yield content_hashes(rows)
+def _read_hashes(files: SnapshotFiles, task: FileScanTask) -> Iterator[pa.Array]:
+    for rows in read_file(files.table, task, _columns_for_hashes(files, task)):
+        yield stored_or_computed_hashes(rows)
 
 
-def _hashed(files: SnapshotFiles, task: FileScanTask, columns: Sequence[str] = ()) -> list[str]:
+def _columns_for_hashes(files: SnapshotFiles, task: FileScanTask, columns: Sequence[str] = ()) -> list[str]:
     """Return ``columns`` and those that the content hash of a file's rows needs."""
     names, gaps = column_names(files.table), task.file.null_value_counts or {}
     stored = MetadataColumn.ROW_HASH
@@ -144,9 +144,9 @@ def _replace(files: SnapshotFiles, batch: Batch, partition_date: str | None) -> 
 
     def inside(task: FileScanTask) -> tuple[Mask, list[pa.Array]]:
         masks, hashes = [np.zeros(0, bool)], []
-        for rows in read_file(files.table, task, _hashed(files, task, [MetadataColumn.PARTITION_DATE])):
+        for rows in read_file(files.table, task, _columns_for_hashes(files, task, [MetadataColumn.PARTITION_DATE])):
             masks.append(_on_day(rows, day))
-            hashes.append(content_hashes(rows.filter(pa.array(masks[-1]))))
+            hashes.append(stored_or_computed_hashes(rows.filter(pa.array(masks[-1]))))
         return np.concatenate(masks), hashes
 
     old = in_threads(inside, tasks)
@@ -245,7 +245,7 @@ class _Finder:
         return _Hits(task, start, hits, at, self._differs(task, hits, at), order)
 
     def _differs(self, task: FileScanTask, hits: Numbers, at: Numbers) -> Mask:
-        batch, columns = self.batch, _hashed(self.files, task)
+        batch, columns = self.batch, _columns_for_hashes(self.files, task)
         by_column = MetadataColumn.ROW_HASH not in column_names(self.files.table) and batch.is_small
         found = np.zeros(len(hits), bool)
         for which, present in self._hit_rows(task, columns, hits):
@@ -254,7 +254,7 @@ class _Finder:
                 found[which] = differs(present, batch.all_rows.take(rows))
             else:
                 hashes = batch.hashes.take(rows)
-                found[which] = pc.not_equal(content_hashes(present), hashes).to_numpy(zero_copy_only=False)
+                found[which] = pc.not_equal(stored_or_computed_hashes(present), hashes).to_numpy(zero_copy_only=False)
         return found
 
     def _hit_rows(self, task: FileScanTask, columns: Sequence[str], hits: Numbers) -> Iterator[tuple[slice, pa.Table]]:

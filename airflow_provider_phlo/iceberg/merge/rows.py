@@ -25,7 +25,7 @@ def source_columns(names: list[str]) -> list[str]:
     return [name for name in names if name not in METADATA_COLUMNS]
 
 
-def content_hashes(rows: pa.Table) -> pa.Array:
+def stored_or_computed_hashes(rows: pa.Table) -> pa.Array:
     """Return the content hashes: those stored with the rows; computed where another writer has stored none."""
     stored = rows[MetadataColumn.ROW_HASH].combine_chunks() if MetadataColumn.ROW_HASH in rows.column_names else None
     if stored is not None and not stored.null_count:
@@ -34,12 +34,14 @@ def content_hashes(rows: pa.Table) -> pa.Array:
     return computed if stored is None else pc.coalesce(stored.cast(HASH_TYPE), computed)
 
 
-def with_hashes(rows: pa.Table) -> pa.Table:
+def fill_missing_hashes(rows: pa.Table) -> pa.Table:
     """Return ``rows`` with their hashes, if the table stores them and the batch came without."""
     if MetadataColumn.ROW_HASH not in rows.column_names or not rows[MetadataColumn.ROW_HASH].null_count:
         return rows
     at = rows.column_names.index(MetadataColumn.ROW_HASH)
-    return rows.set_column(at, MetadataColumn.ROW_HASH, content_hashes(rows).cast(rows.schema.field(at).type))
+    return rows.set_column(
+        at, MetadataColumn.ROW_HASH, stored_or_computed_hashes(rows).cast(rows.schema.field(at).type)
+    )
 
 
 def differs(one: pa.Table, other: pa.Table) -> Mask:

@@ -22,7 +22,7 @@ from airflow_provider_phlo.terms import METADATA_COLUMNS, DeduplicationMethod, M
 
 PARTITION_DATE, ROW_HASH = MetadataColumn.PARTITION_DATE, MetadataColumn.ROW_HASH
 ROW = "_phlo_row"  # numbers the staged rows
-ACTION, PLACE, HITS, AGAIN = "_phlo_action", "_phlo_place", "_phlo_hits", "_phlo_again"
+ACTION, RANK, HITS, AGAIN = "_phlo_action", "_phlo_rank", "_phlo_hits", "_phlo_again"
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class MergeSql:
         """
         Return a query with a row for each staged row and each row of the table that has its key.
 
-        ``_phlo_place`` 1 is the row of the table that is kept, of ``_phlo_hits`` with that key.
+        ``_phlo_rank`` 1 is the row of the table that is kept, of ``_phlo_hits`` with that key.
 
         :param with_target: add the columns of the table's row.
         """
@@ -87,7 +87,7 @@ class MergeSql:
         carried = f", {self._list(self.columns, 't')}" if with_target else ""
         return (
             f"SELECT s.{ROW}, {self._action} AS {ACTION}, "
-            f"row_number() OVER ({window} ORDER BY {best}) AS {PLACE}, count(*) OVER ({window}) AS {HITS}{carried} "
+            f"row_number() OVER ({window} ORDER BY {best}) AS {RANK}, count(*) OVER ({window}) AS {HITS}{carried} "
             f"FROM (SELECT true AS {AGAIN}, {self._list(self.columns)} FROM {self.target}) t "
             f"RIGHT JOIN {self.staging} s ON {self._matches}"
         )
@@ -97,13 +97,13 @@ class MergeSql:
         """Return the query of ``(what, whether it is the row that is kept, how many)``."""
         if self.plan.strategy == MergeStrategy.REPLACE:
             return (
-                f"SELECT 'different', true, count(*) FROM ({self._hashes(self.target, self._on_day(''))}) t "
-                f"FULL JOIN ({self._hashes(self.staging)}) s ON t.hash = s.hash WHERE t.n IS DISTINCT FROM s.n "
+                f"SELECT 'different', true, count(*) FROM ({self._hash_counts(self.target, self._on_day(''))}) t "
+                f"FULL JOIN ({self._hash_counts(self.staging)}) s ON t.hash = s.hash WHERE t.n IS DISTINCT FROM s.n "
                 f"UNION ALL SELECT 'replaced', true, count(*) FROM {self.target} WHERE {self._on_day('')}"
             )
         if self.plan.strategy == MergeStrategy.APPEND:
             return f"SELECT 'insert', true, count(*) FROM {self.staging} s{self._new_only}"
-        return f"SELECT {ACTION}, {PLACE} = 1, count(*) FROM ({self.decisions()}) d GROUP BY 1, 2"
+        return f"SELECT {ACTION}, {RANK} = 1, count(*) FROM ({self.decisions()}) d GROUP BY 1, 2"
 
     @property
     def _action(self) -> str:
@@ -166,7 +166,7 @@ class MergeSql:
         """The staged rows with what was decided; where keys are shared all rows go, and one comes again."""
         decided = f"({self.decisions()})"
         staged = self._list(self.columns, "s")
-        joined = f"FROM {self.staging} s JOIN {decided} d ON s.{ROW} = d.{ROW} WHERE d.{PLACE} = 1 AND {guard}"
+        joined = f"FROM {self.staging} s JOIN {decided} d ON s.{ROW} = d.{ROW} WHERE d.{RANK} = 1 AND {guard}"
         return (
             f"SELECT false AS {AGAIN}, d.{ACTION}, d.{HITS}, {staged} {joined} "
             f"UNION ALL SELECT true, d.{ACTION}, d.{HITS}, {staged} {joined} "
@@ -179,7 +179,7 @@ class MergeSql:
         """The rows of the table that stay of those that share a key."""
         return (
             f"(SELECT * FROM ({self.decisions(with_target=True)}) d "
-            f"WHERE {PLACE} = 1 AND {HITS} > 1 AND {ACTION} IN ('unchanged', 'outdated')) kept"
+            f"WHERE {RANK} = 1 AND {HITS} > 1 AND {ACTION} IN ('unchanged', 'outdated')) kept"
         )
 
     def _insert(self, condition: str = "") -> str:
@@ -207,7 +207,7 @@ class MergeSql:
         if self.plan.strategy == MergeStrategy.REPLACE:
             kept = f"SELECT {columns} FROM {self.target} WHERE ({self._on_day('')}) IS NOT TRUE"
             return f"{kept} UNION ALL SELECT {columns} FROM {self.staging}"
-        staged = f"FROM {self.staging} s JOIN {decisions} d ON s.{ROW} = d.{ROW} WHERE d.{PLACE} = 1"
+        staged = f"FROM {self.staging} s JOIN {decisions} d ON s.{ROW} = d.{ROW} WHERE d.{RANK} = 1"
         gone = f"SELECT 1 {staged} AND (d.{ACTION} IN ('update', 'delete') OR d.{HITS} > 1) AND {self._matches}"
         return (
             f"SELECT {self._list(self.columns, 't')} FROM {self.target} t WHERE NOT EXISTS ({gone}) "
@@ -269,7 +269,7 @@ class MergeSql:
     def _on_day(self, prefix: str) -> str:
         return f"{prefix}{PARTITION_DATE} = DATE {literal(str(self.day))}"
 
-    def _hashes(self, source: str, condition: str = "true") -> str:
+    def _hash_counts(self, source: str, condition: str = "true") -> str:
         return f"SELECT {ROW_HASH} AS hash, count(*) AS n FROM {source} WHERE {condition} GROUP BY {ROW_HASH}"
 
     @staticmethod

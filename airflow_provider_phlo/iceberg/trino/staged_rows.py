@@ -11,7 +11,7 @@ from pyiceberg.table import Table
 
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.iceberg.merge.batch import Batch
-from airflow_provider_phlo.iceberg.merge.rows import HASH_TYPE, content_hashes
+from airflow_provider_phlo.iceberg.merge.rows import HASH_TYPE, stored_or_computed_hashes
 from airflow_provider_phlo.iceberg.refs import branch_head
 from airflow_provider_phlo.iceberg.tables import fit
 from airflow_provider_phlo.terms import MergeStrategy, MetadataColumn
@@ -30,7 +30,7 @@ def to_stage(batch: Batch, partition_date: str | None, unhashed: Table | None) -
         )
     rows = pa.concat_tables([fit(pa.table({}), batch.table), *batch.chosen(batch.kept)])
     if batch.plan.strategy == MergeStrategy.APPEND and batch.plan.by_hash:
-        return rows.filter(pc.invert(_among_unhashed(content_hashes(rows), unhashed)))
+        return rows.filter(pc.invert(_among_unhashed(stored_or_computed_hashes(rows), unhashed)))
     return rows
 
 
@@ -41,7 +41,7 @@ def _among_unhashed(hashes: pa.Array, table: Table | None) -> pa.Array:
         return found
     scan = table.scan(row_filter=f"{MetadataColumn.ROW_HASH} IS NULL", snapshot_id=branch_head(table))
     for record_batch in scan.to_arrow_batch_reader():
-        present = content_hashes(pa.Table.from_batches([record_batch]))
+        present = stored_or_computed_hashes(pa.Table.from_batches([record_batch]))
         found = pc.or_(found, pc.is_in(hashes, value_set=present.cast(HASH_TYPE)))
     return found
 
