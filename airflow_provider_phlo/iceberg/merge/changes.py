@@ -22,7 +22,7 @@ from pyiceberg.table import FileScanTask
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.iceberg.manifests import SnapshotFiles
 from airflow_provider_phlo.iceberg.merge.batch import Batch
-from airflow_provider_phlo.iceberg.merge.keys import NONE, KeyBounds
+from airflow_provider_phlo.iceberg.merge.keys import NOT_IN_BATCH, KeyBounds
 from airflow_provider_phlo.iceberg.merge.rows import (
     HASH_TYPE,
     HashLookup,
@@ -137,9 +137,11 @@ def _replace(files: SnapshotFiles, batch: Batch, partition_date: str | None) -> 
     """Replace the run's partition; the same content again changes nothing."""
     partition_date = batch.plan.partition_to_replace(column_names(files.table), partition_date)
     day = datetime.date.fromisoformat(partition_date)
-    strangers = len(batch) - int(_on_day(batch.decision_columns, day).sum())
-    if strangers:
-        raise SchemaError(f"{strangers} row(s) of the batch are not of {partition_date}, the partition to be replaced.")
+    of_other_days = len(batch) - int(_on_day(batch.decision_columns, day).sum())
+    if of_other_days:
+        raise SchemaError(
+            f"{of_other_days} row(s) of the batch are not of {partition_date}, the partition to be replaced."
+        )
     tasks = _within(files, pa.table({MetadataColumn.PARTITION_DATE: pa.array([day])}), [MetadataColumn.PARTITION_DATE])
 
     def inside(task: FileScanTask) -> tuple[Mask, list[pa.Array]]:
@@ -172,21 +174,21 @@ def _within(files: SnapshotFiles, rows: pa.Table, columns: Sequence[str]) -> lis
 
 
 @dataclass(frozen=True)
-class _Hits:
+class _KeyMatches:
     """
     The rows of a file whose keys the batch has.
 
     :param length: how many live rows the file has.
-    :param rows: the positions of the hits.
-    :param at: the rows of the batch that stand for their keys.
-    :param differs: whether their content is another.
-    :param order: their values of ``order_by``.
+    :param file_rows: the positions of the matching rows among them.
+    :param batch_rows: for each of them, the row of the batch that is kept for its key.
+    :param differs: whether the contents of the two differ.
+    :param order: the file's values of ``order_by``.
     """
 
     task: FileScanTask
     length: int
-    rows: Numbers
-    at: Numbers
+    file_rows: Numbers
+    batch_rows: Numbers
     differs: Mask
     order: pa.Array | None
 
@@ -195,7 +197,7 @@ def _upsert(files: SnapshotFiles, batch: Batch) -> MergeDecision:
     """Insert rows of new keys, replace rows whose content differs, remove what is deleted, leave the rest alone."""
     tasks = _within(files, batch.decision_columns, batch.plan.key) if len(batch) else []
     hits = [each for each in in_threads(_Finder(files, batch), tasks) if each is not None]
-    at = np.concatenate([np.zeros(0, np.int64), *(each.at for each in hits)])
+    at = np.concatenate([np.zeros(0, np.int64), *(each.batch_rows for each in hits)])
     winner, outdated = _winners(batch, at, [each.order for each in hits])
     deleted = winner & ~outdated & batch.deletes[at]
     differing = np.concatenate([np.zeros(0, bool), *(each.differs for each in hits)])
@@ -226,13 +228,13 @@ class _Finder:
         self.row_of = np.zeros(self.index.count, np.int64)
         self.row_of[self.index.numbers[rows]] = rows
 
-    def __call__(self, task: FileScanTask) -> _Hits | None:
+    def __call__(self, task: FileScanTask) -> _KeyMatches | None:
         plan = self.batch.plan
         start, rows, numbers, orders = 0, [], [], []
         columns = list(dict.fromkeys([*plan.key, *([plan.order_by] if plan.order_by else [])]))
         for part in read_file(self.files.table, task, columns):
             found = self.index.locate(part)
-            hit = np.flatnonzero(found != NONE)
+            hit = np.flatnonzero(found != NOT_IN_BATCH)
             rows.append(hit + start)
             numbers.append(found[hit])
             if plan.order_by:
@@ -242,7 +244,7 @@ class _Finder:
             return None
         hits, at = np.concatenate(rows), self.row_of[np.concatenate(numbers)]
         order = pa.concat_arrays(orders) if orders else None
-        return _Hits(task, start, hits, at, self._differs(task, hits, at), order)
+        return _KeyMatches(task, start, hits, at, self._differs(task, hits, at), order)
 
     def _differs(self, task: FileScanTask, hits: Numbers, at: Numbers) -> Mask:
         batch, columns = self.batch, _columns_for_hashes(self.files, task)
@@ -287,12 +289,12 @@ def _winners(batch: Batch, at: Numbers, orders: Sequence[pa.Array | None]) -> tu
     return winner, ours < theirs
 
 
-def _gone(hits: Sequence[_Hits], remove: Mask) -> Iterator[tuple[FileScanTask, Mask]]:
+def _gone(hits: Sequence[_KeyMatches], remove: Mask) -> Iterator[tuple[FileScanTask, Mask]]:
     start = 0
     for each in hits:
-        of_file = remove[start : start + len(each.rows)]
-        start += len(each.rows)
+        of_file = remove[start : start + len(each.file_rows)]
+        start += len(each.file_rows)
         if of_file.any():
             mask = np.zeros(each.length, bool)
-            mask[each.rows[of_file]] = True
+            mask[each.file_rows[of_file]] = True
             yield each.task, mask

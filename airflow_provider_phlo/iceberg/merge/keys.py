@@ -16,7 +16,8 @@ from pyiceberg.schema import Schema
 
 from airflow_provider_phlo.row_hash import encoded_rows, float_bits
 
-NONE = -1
+# the number of a key that the batch does not have
+NOT_IN_BATCH = -1
 _TOO_MANY = 2**62
 
 
@@ -52,14 +53,14 @@ class KeyIndex:
         return codes * width + column, dense
 
     def locate(self, rows: pa.Table) -> np.ndarray[Any, Any]:
-        """Return the number of each row's key, -1 where the batch does not have it."""
+        """Return the number of each row's key, :data:`NOT_IN_BATCH` where the batch does not have it."""
         if not self.count or not len(rows):
-            return np.full(len(rows), NONE, np.int64)
+            return np.full(len(rows), NOT_IN_BATCH, np.int64)
         codes = np.zeros(len(rows), np.int64)
         known = np.ones(len(rows), bool)
         for name, distinct, dense in zip(self.key, self.distinct, self._steps, strict=True):
             found = pc.index_in(comparable(rows, name), value_set=distinct, skip_nulls=True)
-            column = pc.fill_null(found, NONE).to_numpy(zero_copy_only=False)
+            column = pc.fill_null(found, NOT_IN_BATCH).to_numpy(zero_copy_only=False)
             known &= column >= 0
             if dense is not None:
                 at = np.minimum(np.searchsorted(dense, codes), len(dense) - 1)
@@ -67,9 +68,9 @@ class KeyIndex:
                 codes = at
             codes = codes * len(distinct) + np.maximum(column, 0)
         if len(self.key) == 1:
-            return np.where(known, codes, NONE)
-        numbers = pc.fill_null(pc.index_in(pa.array(codes), value_set=self._codes.dictionary), NONE)
-        return np.where(known, numbers.to_numpy(zero_copy_only=False), NONE)
+            return np.where(known, codes, NOT_IN_BATCH)
+        numbers = pc.fill_null(pc.index_in(pa.array(codes), value_set=self._codes.dictionary), NOT_IN_BATCH)
+        return np.where(known, numbers.to_numpy(zero_copy_only=False), NOT_IN_BATCH)
 
 
 def comparable(rows: pa.Table, name: str) -> pa.Array:

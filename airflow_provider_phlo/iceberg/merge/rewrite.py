@@ -80,17 +80,17 @@ def rewrite(
 def _units(batch: Batch, decision: MergeDecision, layout: FileLayout) -> list[_Unit]:
     current = layout.table.spec().spec_id
     units: dict[Record, _Unit] = {}
-    strangers: list[_Unit] = []
+    of_old_specs: list[_Unit] = []
     for task, gone in decision.to_remove:
         if task.file.spec_id == current:
             partition = layout.partition(task.file.partition)
             units.setdefault(partition.record, _Unit(partition)).files.append((task, gone))
         else:
-            strangers.append(_Unit(None, [(task, gone)]))
+            of_old_specs.append(_Unit(None, [(task, gone)]))
     if batch.is_small and decision.to_write.any():
         for partition, rows in split(batch.all_rows.filter(pa.array(decision.to_write)), layout):
             units.setdefault(partition.record, _Unit(partition)).rows.append(rows)
-    return [*units.values(), *strangers]
+    return [*units.values(), *of_old_specs]
 
 
 def _join_small_files(unit: _Unit, files: SnapshotFiles, decision: MergeDecision, layout: FileLayout) -> None:

@@ -48,9 +48,11 @@ def _among_unhashed(hashes: pa.Array, table: Table | None) -> pa.Array:
 
 def _require_day(rows: pa.Table, partition_date: str) -> None:
     same = pc.fill_null(pc.equal(rows[MetadataColumn.PARTITION_DATE].cast(pa.string()), partition_date), False)
-    strangers = len(rows) - (pc.sum(same).as_py() or 0)
-    if strangers:
-        raise SchemaError(f"{strangers} row(s) of the batch are not of {partition_date}, the partition to be replaced.")
+    of_other_days = len(rows) - (pc.sum(same).as_py() or 0)
+    if of_other_days:
+        raise SchemaError(
+            f"{of_other_days} row(s) of the batch are not of {partition_date}, the partition to be replaced."
+        )
 
 
 def unhashed_files(table: Table, snapshot_id: int | None) -> Sequence[Any]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_phlo.iceberg.merge import keys
-from airflow_provider_phlo.iceberg.merge.keys import NONE, KeyIndex
+from airflow_provider_phlo.iceberg.merge.keys import NOT_IN_BATCH, KeyIndex
 
 PARTS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(-3, 3), st.sampled_from([0.0, -0.0, float("nan"), 1.5])))
 
@@ -40,10 +40,10 @@ def test_keys_are_found_as_a_dict_finds_them(key: tuple[str, ...], limit: int, b
     number = {pick(row): index.numbers[position] for position, row in enumerate(batch)}
     assert index.count == len(number)
     assert sorted(set(index.numbers.tolist())) == list(range(index.count))
-    assert found.tolist() == [number.get(pick(row), NONE) for row in present]
+    assert found.tolist() == [number.get(pick(row), NOT_IN_BATCH) for row in present]
 
 
 def test_rows_without_a_key_do_not_match_the_batch() -> None:
     index = KeyIndex(pa.table({"k": [1, 2]}), ["k"])
-    assert index.locate(pa.table({"k": [None, 2, 3]})).tolist() == [NONE, 1, NONE]
+    assert index.locate(pa.table({"k": [None, 2, 3]})).tolist() == [NOT_IN_BATCH, 1, NOT_IN_BATCH]
     assert np.array_equal(index.numbers, [0, 1])
