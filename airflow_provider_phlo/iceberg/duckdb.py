@@ -185,7 +185,7 @@ def create_table_view(
     by_arrow = partial(_needs_arrow, whole_table=_needs_arrow_wholly(table))
     native = [task for task in tasks if not by_arrow(task)]
     others = [task for task in tasks if by_arrow(task)]
-    whole = [task for task in native if not task.delete_files]
+    without_deletes = [task for task in native if not task.delete_files]
     with_deletes = [task for task in native if task.delete_files]
     selects = []
     paths = {task.file.file_path: _path(task.file.file_path) for task in native}
@@ -194,8 +194,8 @@ def create_table_view(
         mounted = remote_files.mount(connection, table.io, remote)
         paths |= mounted.urls
         directories = {mounted.root}
-    if whole:
-        files = [paths[task.file.file_path] for task in whole]
+    if without_deletes:
+        files = [paths[task.file.file_path] for task in without_deletes]
         selects.append(f"SELECT * FROM {_parquet(table.schema().fields, files)}")  # noqa: S608 - quoted
     if with_deletes:
         selects.append(_select_undeleted(connection, table, identifier, with_deletes, paths))
@@ -327,7 +327,11 @@ def _select_undeleted(
     tasks: Sequence[FileScanTask],
     readable_paths: Mapping[str, str],
 ) -> str:
-    """Read the files of ``tasks``, which DuckDB finds at ``readable_paths``, without the rows that position deletes name."""
+    """
+    Return a SELECT of the files of ``tasks``, without the rows that position deletes name.
+
+    :param readable_paths: where DuckDB finds each file.
+    """
     fields, name = table.schema().fields, f"phlo deletes {identifier}"
     deleted = _read_all_delete_files(table.io, tasks)
     paths = {task.file.file_path: readable_paths[task.file.file_path] for task in tasks}

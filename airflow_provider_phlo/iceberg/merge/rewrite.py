@@ -1,5 +1,5 @@
 """
-Write the files that a merge changes: what is left of the files that lose rows, joined by the rows that come to their partition.
+Write the files that a merge changes: the rows that remain of files that lose some, with the new rows of the partition.
 
 Partitions are written side by side, and what is in memory of one is a row group. Small files of a partition that is
 written anyway join in when they have become many, so that small runs leave few files behind.
