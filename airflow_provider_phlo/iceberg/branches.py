@@ -8,7 +8,6 @@ a no-op, and outlives the expiry of the snapshot it speaks of.
 from __future__ import annotations
 
 import itertools
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -28,6 +27,7 @@ from pyiceberg.table.update import (
 
 from airflow_provider_phlo.exceptions import CommitConflictError
 from airflow_provider_phlo.iceberg.commits import require_table_branches
+from airflow_provider_phlo.iceberg.marks import MARK_PREFIX, Mark, find_published_result, stale_marks
 from airflow_provider_phlo.iceberg.refs import branch_head, is_ancestor, lineage, point_branch
 from airflow_provider_phlo.iceberg.retries import retry_commit
 from airflow_provider_phlo.terms import MAIN_BRANCH
@@ -37,27 +37,17 @@ WITHDRAWN: Mapping[str, Any] = {"withdrawn": True}
 # no snapshot has this id; None is the head of an empty table
 NOT_GIVEN = -1
 BRANCH_PREFIX = "phlo_"
-MARK_PREFIX = "phlo.run."
 # dlt's state as the last published run left it
 STATE_PROPERTY = "phlo.dlt-state"
 # snapshots that main was set back from: a branch made on top of one must not bring it back
 UNDONE_PROPERTY = "phlo.undone-snapshots"
 # when that was, in seconds: what was extracted before goes on from a state that is not the table's any more
 SET_BACK_PROPERTY = "phlo.set-back-at"
-# A retry comes within days; marks beyond both limits only make the metadata larger.
-MARKS_KEPT = 100
-MARK_DAYS = 7
 
 
 def branch_name(token: str) -> str:
     """Return the branch of the run with ``token``."""
     return BRANCH_PREFIX + token
-
-
-def find_published_result(table: Table, token: str) -> dict[str, Any] | None:
-    """Return what the run with ``token`` published into ``table``, or None if it has not."""
-    mark = table.properties.get(MARK_PREFIX + token)
-    return json.loads(mark)["result"] if mark else None
 
 
 def create(catalog: Catalog, identifier: str, branch: str, *, at: int | None = NOT_GIVEN) -> Table:
@@ -194,21 +184,13 @@ def _property_updates(
     updates: list[TableUpdate] = []
     if token:
         now = int(time.time() * 1000)
-        changed[MARK_PREFIX + token] = json.dumps({"at": now, "result": dict(result or {})}, sort_keys=True)
-        stale = _stale_marks(table.properties, now)
+        changed[MARK_PREFIX + token] = Mark(now, result or {}).to_json()
+        stale = stale_marks(table.properties, now)
         if stale:
             updates.append(RemovePropertiesUpdate(removals=stale))
     if changed:
         updates.append(SetPropertiesUpdate(updates=changed))
     return updates
-
-
-def _stale_marks(properties: Mapping[str, str], now: int) -> list[str]:
-    marks = sorted(
-        ((json.loads(value)["at"], name) for name, value in properties.items() if name.startswith(MARK_PREFIX)),
-        reverse=True,
-    )
-    return [name for at, name in marks[MARKS_KEPT:] if now - at > MARK_DAYS * 86_400_000]
 
 
 def commit(

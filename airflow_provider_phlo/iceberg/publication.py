@@ -17,6 +17,7 @@ from pyiceberg.exceptions import NoSuchTableError
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError, TransientError
 from airflow_provider_phlo.iceberg import branches, nessie
 from airflow_provider_phlo.iceberg.catalog import ensure_namespace
+from airflow_provider_phlo.iceberg.marks import find_published_result
 from airflow_provider_phlo.iceberg.refs import branch_head
 from airflow_provider_phlo.terms import MAIN_BRANCH
 
@@ -187,7 +188,7 @@ def is_published(catalog: Catalog, publication: Publication) -> bool:
         table = catalog.load_table(publication.identifier)
     except NoSuchTableError:
         return False
-    return branches.find_published_result(table, publication.token) is not None
+    return find_published_result(table, publication.token) is not None
 
 
 def _merge(catalog: Catalog, publications: Sequence[tuple[str, Publication]]) -> None:

@@ -10,11 +10,9 @@ they expire, and main can be set forward to them again.
 from __future__ import annotations
 
 import datetime
-import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.serializers import FromInputFile
@@ -30,12 +28,12 @@ from pyiceberg.table.update import (
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
 from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.branches import (
-    MARK_PREFIX,
     SET_BACK_PROPERTY,
     STATE_PROPERTY,
     UNDONE_PROPERTY,
 )
 from airflow_provider_phlo.iceberg.history import HistoryEntry, entry_of, load, moment
+from airflow_provider_phlo.iceberg.marks import MARK_PREFIX, Mark
 from airflow_provider_phlo.iceberg.refs import branch_head, lineage, point_branch
 from airflow_provider_phlo.iceberg.retries import retry_commit
 from airflow_provider_phlo.terms import MAIN_BRANCH
@@ -224,10 +222,5 @@ def _marks_before(table: Table, marks: Mapping[str, str], target: int, undone: l
     return {
         name: value
         for name, value in marks.items()
-        if name.removeprefix(MARK_PREFIX) not in tokens and not (left and _marked_at(value) >= left[-1])
+        if name.removeprefix(MARK_PREFIX) not in tokens and not (left and Mark.from_json(value).at >= left[-1])
     }
-
-
-def _marked_at(mark: str) -> int:
-    content: dict[str, Any] = json.loads(mark)
-    return int(content["at"])

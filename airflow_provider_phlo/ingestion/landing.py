@@ -18,6 +18,7 @@ from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg import branches, publication, tables
 from airflow_provider_phlo.iceberg.branches import SET_BACK_PROPERTY, STATE_PROPERTY
 from airflow_provider_phlo.iceberg.declared import declare_columns
+from airflow_provider_phlo.iceberg.marks import find_published_result
 from airflow_provider_phlo.iceberg.merge import MergePlan, MergeResult
 from airflow_provider_phlo.iceberg.merge.engine import EMBEDDED, MergeEngine
 from airflow_provider_phlo.iceberg.publication import Publication, run_branch
@@ -92,7 +93,7 @@ def land(
 
 def _published(catalog: Catalog, identifier: str, token: str) -> dict[str, Any] | None:
     table = tables.find_table(catalog, identifier)
-    result = branches.find_published_result(table, token) if table else None
+    result = find_published_result(table, token) if table else None
     if result == branches.WITHDRAWN:
         raise ConfigurationError(
             f"{identifier}: another replay has taken over the records of run {token}: there is nothing left to do."
@@ -247,7 +248,7 @@ def publish(
     def attempt() -> dict[str, Any]:
         result = landed if next(rounds) == 0 else _rebased(catalog, root, batch, definition, audit, engine)
         engine.publish(catalog, run, _publication(catalog, batch, definition, result))
-        return branches.find_published_result(catalog.load_table(definition.table), batch.token) or dict(result)
+        return find_published_result(catalog.load_table(definition.table), batch.token) or dict(result)
 
     result = retry_conflicts(attempt, definition.table)
     _settle(catalog, landed)
@@ -324,7 +325,7 @@ def publish_together(catalog: Catalog, root: Any, landed: Sequence[LandedTable])
             ],
         )
         return [
-            branches.find_published_result(catalog.load_table(each.definition.table), batch.token) or dict(result)
+            find_published_result(catalog.load_table(each.definition.table), batch.token) or dict(result)
             for batch, each, result in zip(batches, landed, results, strict=True)
         ]
 

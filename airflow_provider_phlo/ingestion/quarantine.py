@@ -28,6 +28,7 @@ from pyiceberg.table import Table
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError, TransientError
 from airflow_provider_phlo.iceberg import branches, tables
+from airflow_provider_phlo.iceberg.marks import find_published_result
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
 from airflow_provider_phlo.iceberg.publication import Publication, run_branch
 from airflow_provider_phlo.iceberg.refs import branch_head
@@ -189,7 +190,7 @@ def _resolve(catalog: Catalog, table: str, token: str) -> None:
 
 def _published(catalog: Catalog, table: str, token: str) -> bool:
     loaded = tables.find_table(catalog, table)
-    return loaded is not None and branches.find_published_result(loaded, token) is not None
+    return loaded is not None and find_published_result(loaded, token) is not None
 
 
 def records(catalog: Catalog, table: str, token: str) -> Iterator[Mapping[str, Any]]:

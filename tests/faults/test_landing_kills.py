@@ -17,6 +17,7 @@ from pandera.pandas import Field
 
 from airflow_provider_phlo.iceberg import branches, tables
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
+from airflow_provider_phlo.iceberg.marks import find_published_result
 from airflow_provider_phlo.iceberg.merge import MergePlan, copy_on_write
 from airflow_provider_phlo.ingestion import landing, staged_batches
 from airflow_provider_phlo.ingestion.landing import TableDefinition
@@ -122,7 +123,7 @@ def check_end(home: Path, tokens: list[str]) -> None:
     published = [table.snapshot_by_id(entry.snapshot_id) for entry in table.history()]
     assert [snapshot.summary["phlo.token"] for snapshot in published if snapshot and snapshot.summary] == tokens
     for token, snapshot in zip(tokens, published, strict=True):
-        result = branches.find_published_result(table, token)
+        result = find_published_result(table, token)
         assert result is not None
         assert snapshot is not None
         assert (result["snapshot_id"], result["read"], result["quarantined"]) == (snapshot.snapshot_id, KEYS + 1, 1)

@@ -23,6 +23,7 @@ from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_cata
 from airflow_provider_phlo.iceberg.maintenance import compaction, planning
 from airflow_provider_phlo.iceberg.maintenance.expiry import Retention
 from airflow_provider_phlo.iceberg.maintenance.orphans import normalized, referenced
+from airflow_provider_phlo.iceberg.marks import find_published_result
 from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.ingestion import landing, staged_batches
 from airflow_provider_phlo.ingestion.landing import TableDefinition
@@ -161,7 +162,7 @@ def check_end(home: Path, done: list[tuple[int, int]]) -> None:
     assert {key: value for key, value in state.items() if key >= SHARED} == expected
     table = catalog_of(home).load_table(TABLE)
     for writer, number in done:
-        assert branches.find_published_result(table, f"w{version_of(writer, number)}") is not None
+        assert find_published_result(table, f"w{version_of(writer, number)}") is not None
 
 
 def check_at_rest(home: Path) -> None:

@@ -33,6 +33,7 @@ from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.iceberg import branches, commits, manifests, tables
 from airflow_provider_phlo.iceberg import duckdb as duckdb_views
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
+from airflow_provider_phlo.iceberg.marks import MARK_PREFIX
 from airflow_provider_phlo.iceberg.merge import MergePlan, batch, changes, copy_on_write, rewrite
 from airflow_provider_phlo.ingestion import landing, staged_batches
 from airflow_provider_phlo.ingestion.landing import TableDefinition
@@ -188,8 +189,8 @@ class Lake:
         published = [table.snapshot_by_id(entry.snapshot_id) for entry in table.history()]
         tokens = [each.summary["phlo.token"] for each in published if each and each.summary]
         assert tokens == self.changed, "snapshots of main"
-        marks = {name for name in table.properties if name.startswith(branches.MARK_PREFIX)}
-        assert marks == {branches.MARK_PREFIX + token for token in self.tokens}, "marks"
+        marks = {name for name in table.properties if name.startswith(MARK_PREFIX)}
+        assert marks == {MARK_PREFIX + token for token in self.tokens}, "marks"
         if self.tokens:
             assert landing.table_state(table) == f"state of {self.tokens[-1]}"
             assert set(table.metadata.refs) <= {"main", *self.pending}, "branches"

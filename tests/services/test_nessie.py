@@ -17,6 +17,7 @@ from airflow_provider_phlo.exceptions import ConfigurationError, QualityCheckErr
 from airflow_provider_phlo.hooks.dlt import DltHook
 from airflow_provider_phlo.iceberg import branches, nessie, overwrite, publication
 from airflow_provider_phlo.iceberg.catalog import ensure_namespace
+from airflow_provider_phlo.iceberg.marks import find_published_result
 from airflow_provider_phlo.iceberg.merge import MergePlan, copy_on_write
 from airflow_provider_phlo.ingestion import landing
 from airflow_provider_phlo.ingestion.landing import LandedTable
@@ -93,7 +94,7 @@ def test_mark_and_state_come_with_the_rows(store: Store) -> None:
     branch = publication.run_branch(store.catalog, landed["branch"])
     assert branch.publish(with_state) == landed["head"]
     table = store.catalog.load_table(definition.table)
-    assert branches.find_published_result(table, "stateful") == landed
+    assert find_published_result(table, "stateful") == landed
     assert landing.table_state(table) == "state"
     assert branch.publish(with_state) == landed["head"]  # a retry
     assert store.rows() == [(1, 1.0)]
@@ -210,7 +211,7 @@ def test_killed_and_retried(store: Store, point: str) -> None:
     for table in ("t", "u") if pair else ("t",):
         assert store.rows(table) == [(1, 1.0)]
         loaded = store.catalog.load_table(f"{store.namespace}.{table}")
-        result = branches.find_published_result(loaded, f"{store.namespace}{table}")
+        result = find_published_result(loaded, f"{store.namespace}{table}")
         assert result is not None
         assert result["snapshot_id"] == loaded.current_snapshot().snapshot_id
     assert not [name for name in nessie.run_branches(store.catalog) if store.namespace in name]

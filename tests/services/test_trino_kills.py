@@ -17,6 +17,7 @@ from trino import exceptions as trino_errors
 
 from airflow_provider_phlo.exceptions import CommitConflictError
 from airflow_provider_phlo.iceberg import branches
+from airflow_provider_phlo.iceberg.marks import find_published_result
 from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.iceberg.merge.engine import EMBEDDED
 from airflow_provider_phlo.iceberg.trino import TrinoEngine, staged_merge
@@ -116,7 +117,7 @@ def versions(lake: Any, name: str) -> Counter[int]:
 def check_clean(lake: Any, name: str, tokens: list[str]) -> None:
     """Each run has its mark, with its own snapshot, and nothing is left of any."""
     table = lake.load_table(name)
-    results = [branches.find_published_result(table, token) for token in tokens]
+    results = [find_published_result(table, token) for token in tokens]
     assert all(result is not None and result["rows"] == KEYS for result in results)
     snapshots = [result["snapshot_id"] for result in results if result]
     assert snapshots == [entry.snapshot_id for entry in table.history()]
@@ -163,7 +164,7 @@ def test_a_late_retry_leaves_alone_what_another_run_has_done_since(trino, lake, 
     publish(EMBEDDED, lake, table_name, "newer", merged)
     assert attempt(arguments) == 0
     assert versions(lake, table_name) == Counter({0: KEYS - 2, 2: 2})
-    result = branches.find_published_result(lake.load_table(table_name), "killed")
+    result = find_published_result(lake.load_table(table_name), "killed")
     assert result is not None
     assert (result["updated"], result["deleted"]) == (1, 1)
 
@@ -211,7 +212,7 @@ def test_a_query_that_still_runs_is_ended_first(trino, lake, table_name):
     engine.recover(lake, table_name, token)
     assert trino.query(f"SELECT state FROM system.runtime.queries WHERE query_id = '{known[0]}'") == [["FAILED"]]
     thread.join(30)
-    assert branches.find_published_result(lake.load_table(table_name), token) is None
+    assert find_published_result(lake.load_table(table_name), token) is None
 
 
 def run_until_killed(server: Trino, sql: str, known: list[str]) -> None:
@@ -231,6 +232,6 @@ def test_what_dead_runs_have_staged_is_dropped_after_a_while(trino, lake, table_
     assert engine.clean(lake, table_name, time.time()) == 2
     assert not list(staged_merge.find_all(lake, table_name))
     table = lake.load_table(table_name)
-    assert branches.find_published_result(table, "done") is not None
-    assert branches.find_published_result(table, "dead") is None
+    assert find_published_result(table, "done") is not None
+    assert find_published_result(table, "dead") is None
     assert versions(lake, table_name) == Counter({1: KEYS})

@@ -25,6 +25,7 @@ from pyiceberg.table import Table
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError, TerminalError, TransientError
 from airflow_provider_phlo.iceberg import branches
+from airflow_provider_phlo.iceberg.marks import find_published_result
 from airflow_provider_phlo.iceberg.merge.batch import ArrowBatches, Batch
 from airflow_provider_phlo.iceberg.merge.plan import MergePlan, MergeResult
 from airflow_provider_phlo.iceberg.publication import Publication, RunBranch
@@ -79,7 +80,7 @@ class TrinoEngine:
         started = time.monotonic()
         self.recover(catalog, identifier, token)
         table = catalog.load_table(identifier)
-        published = branches.find_published_result(table, token)
+        published = find_published_result(table, token)
         if published is not None:
             return MergeResult.from_json(published)
         _require(table, plan)
@@ -96,7 +97,7 @@ class TrinoEngine:
         )
         counts = self._counts(staged, table, len(rows))
         if counts["deleted_duplicates"]:
-            staged = staged_merge.with_duplicates(catalog, staged)
+            staged = staged_merge.note_duplicates(catalog, staged)
         if not _changes(counts):
             _pin(catalog, staged)
         return MergeResult(rows=len(rows), **counts, seconds=round(time.monotonic() - started, 3), head=head)
@@ -111,7 +112,7 @@ class TrinoEngine:
         identifier, token, result = publication.identifier, publication.token or "", publication.result
         staged = staged_merge.find(catalog, identifier, token)
         table = catalog.load_table(identifier)
-        if branches.find_published_result(table, token) is not None or not _changes(result):
+        if find_published_result(table, token) is not None or not _changes(result):
             return run.publish(publication)
         if staged is None or staged.claim is not None or staged.intent.head != publication.expected_head:
             raise CommitConflictError(f"{identifier}: what was audited of run {token} is no longer staged.")
@@ -128,7 +129,7 @@ class TrinoEngine:
         staged = staged_merge.find(catalog, identifier, token)
         if staged is None:
             return
-        if branches.find_published_result(catalog.load_table(identifier), token) is not None:
+        if find_published_result(catalog.load_table(identifier), token) is not None:
             staged.drop(catalog)
             return
         if not staged.claims:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -28,13 +28,16 @@ from pyiceberg.table.update import AssertRefSnapshotId, AssertTableUUID, SetProp
 from airflow_provider_phlo.exceptions import CommitConflictError
 from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.catalog import STAGING, TABLE_PROPERTIES, staging_name
+from airflow_provider_phlo.iceberg.formats import VERSION_FIELD, require_known_version
 from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.iceberg.retries import retry_commit
 from airflow_provider_phlo.iceberg.tables import find_table
 from airflow_provider_phlo.iceberg.trino.sql import ROW, MergeSql
 from airflow_provider_phlo.sql import quote
 
+# properties of the staging table, and the tag that only one attempt can set
 INTENT, CLAIM, CLAIMED = "phlo.intent", "phlo.claim", "claimed"
+INTENT_VERSION, CLAIM_VERSION = 1, 1
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,22 @@ class Claim:
     query: str | None = None
     result: Mapping[str, Any] = field(default_factory=dict)
     properties: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """Return the claim as JSON text."""
+        return json.dumps({**asdict(self), VERSION_FIELD: CLAIM_VERSION}, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Claim:
+        """
+        Return the claim that :meth:`to_json` wrote.
+
+        :raises ConfigurationError: if a newer release wrote it.
+        """
+        content = json.loads(text)
+        require_known_version(content, CLAIM_VERSION, "The claim of a staged merge")
+        content.pop(VERSION_FIELD, None)
+        return cls(**content)
 
 
 @dataclass(frozen=True)
@@ -76,12 +95,18 @@ class Intent:
 
     def to_json(self) -> str:
         """Return the intent as JSON text."""
-        return json.dumps(asdict(self), sort_keys=True)
+        return json.dumps({**asdict(self), VERSION_FIELD: INTENT_VERSION}, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> Intent:
-        """Return the intent that :meth:`to_json` wrote."""
+        """
+        Return the intent that :meth:`to_json` wrote.
+
+        :raises ConfigurationError: if a newer release wrote it.
+        """
         content = json.loads(text)
+        require_known_version(content, INTENT_VERSION, "The intent of a staged merge")
+        content.pop(VERSION_FIELD, None)
         plan = {**content["plan"], "key": tuple(content["plan"]["key"])}
         former = tuple(Claim(**claim) for claim in content["former"])
         return cls(**{**content, "plan": MergePlan(**plan), "former": former})
@@ -108,7 +133,7 @@ class StagedMerge:
     def claim(self) -> Claim | None:
         """Who has claimed it, as of when it was loaded."""
         text = self.table.properties.get(CLAIM)
-        return Claim(**json.loads(text)) if text else None
+        return Claim.from_json(text) if text else None
 
     @property
     def claims(self) -> tuple[Claim, ...]:
@@ -144,13 +169,12 @@ class StagedMerge:
             max_snapshot_age_ms=None,
             min_snapshots_to_keep=None,
         )
-        text = json.dumps(asdict(claim), sort_keys=True)
         only_one = (
             AssertTableUUID(uuid=self.table.metadata.table_uuid),
             AssertRefSnapshotId(ref=CLAIMED, snapshot_id=None),
         )
         try:
-            catalog.commit_table(self.table, only_one, (tag, SetPropertiesUpdate(updates={CLAIM: text})))
+            catalog.commit_table(self.table, only_one, (tag, SetPropertiesUpdate(updates={CLAIM: claim.to_json()})))
         except (CommitFailedException, NoSuchTableError) as error:
             raise CommitConflictError(
                 f"{self.identifier}: another attempt of run {self.intent.token} has taken over."
@@ -206,10 +230,9 @@ def stage(catalog: Catalog, target: Table, rows: pa.Table, intent: Intent) -> St
     return StagedMerge(identifier, catalog.load_table(name))
 
 
-def with_duplicates(catalog: Catalog, staged: StagedMerge) -> StagedMerge:
-    """Note that rows of the table share a key of the batch."""
-    content = {**asdict(staged.intent), "duplicates": True}
-    updates = (SetPropertiesUpdate(updates={INTENT: json.dumps(content, sort_keys=True)}),)
+def note_duplicates(catalog: Catalog, staged: StagedMerge) -> StagedMerge:
+    """Store with the staged rows that rows of the table share a key of the batch; return them loaded again."""
+    updates = (SetPropertiesUpdate(updates={INTENT: replace(staged.intent, duplicates=True).to_json()}),)
 
     def attempt() -> StagedMerge:
         catalog.commit_table(staged.table, (AssertTableUUID(uuid=staged.table.metadata.table_uuid),), updates)

@@ -9,8 +9,10 @@ from pyiceberg.catalog import Catalog
 
 from airflow_provider_phlo.exceptions import CommitConflictError
 from airflow_provider_phlo.iceberg import branches
-from airflow_provider_phlo.iceberg.branches import MARK_PREFIX, branch_name
+from airflow_provider_phlo.iceberg import marks as run_marks
+from airflow_provider_phlo.iceberg.branches import branch_name
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
+from airflow_provider_phlo.iceberg.marks import MARK_PREFIX, find_published_result
 from airflow_provider_phlo.iceberg.merge import MergePlan, MergeResult, merge
 from airflow_provider_phlo.iceberg.refs import branch_head, is_ancestor
 
@@ -55,8 +57,8 @@ def test_main_changes_on_publication_only_and_in_one_commit(catalog: Catalog) ->
     table = catalog.load_table(TABLE)
     assert (content(catalog), refs(catalog), head) == ([1, 2], {"main"}, result.snapshot_id)
     assert len(table.metadata.metadata_log) == len(before) + 1
-    assert branches.find_published_result(table, "two") == {"inserted": 1}
-    assert branches.find_published_result(table, "three") is None
+    assert find_published_result(table, "two") == {"inserted": 1}
+    assert find_published_result(table, "three") is None
     assert table.properties["x"] == "y"
     assert table.history()[-1].snapshot_id == head
 
@@ -68,7 +70,7 @@ def test_a_second_publication_is_a_no_op_with_the_first_result(catalog: Catalog)
     assert publish(catalog, "one", result={"n": 2}, properties={"state": "2"}) == head
     table = catalog.load_table(TABLE)
     assert table.metadata_location == location
-    assert (branches.find_published_result(table, "one"), table.properties["state"]) == ({"n": 1}, "1")
+    assert (find_published_result(table, "one"), table.properties["state"]) == ({"n": 1}, "1")
 
 
 def test_what_a_slower_attempt_of_a_published_run_left_never_shows(catalog: Catalog) -> None:
@@ -87,7 +89,7 @@ def test_the_mark_outlives_its_snapshot(catalog: Catalog) -> None:
     table.maintenance.expire_snapshots().by_id(table.history()[0].snapshot_id).commit()
     table = catalog.load_table(TABLE)
     assert len(table.metadata.snapshots) == 1
-    assert branches.find_published_result(table, "one") == {"n": 0}
+    assert find_published_result(table, "one") == {"n": 0}
 
 
 def test_main_moved_is_a_conflict_that_changes_nothing(catalog: Catalog) -> None:
@@ -100,7 +102,7 @@ def test_main_moved_is_a_conflict_that_changes_nothing(catalog: Catalog) -> None
         publish(catalog, "one", result={}, properties={"state": "1"})
     table = catalog.load_table(TABLE)
     assert (content(catalog), content(catalog, "phlo_one")) == ([0, 2], [0, 1])
-    assert branches.find_published_result(table, "one") is None
+    assert find_published_result(table, "one") is None
     assert "state" not in table.properties
 
 
@@ -149,7 +151,7 @@ def test_a_run_that_changed_nothing_leaves_its_mark(catalog: Catalog) -> None:
     table = catalog.load_table(TABLE)
     assert len(table.metadata.snapshots) == 1
     assert refs(catalog) == {"main"}
-    assert branches.find_published_result(table, "one") == branches.find_published_result(table, "three") == {"rows": 0}
+    assert find_published_result(table, "one") == find_published_result(table, "three") == {"rows": 0}
 
 
 def test_a_branch_starts_at_main_whatever_was_left_there(catalog: Catalog) -> None:
@@ -192,7 +194,7 @@ def marks(catalog: Catalog) -> set[str]:
 
 
 def test_marks_go_when_they_are_many_and_old(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(branches, "MARKS_KEPT", 3)
+    monkeypatch.setattr(run_marks, "MARKS_KEPT", 3)
     now = 1_700_000_000_000
     monkeypatch.setattr(branches.time, "time", lambda: now / 1000)
     set_marks(catalog, {"a": 0, "b": DAY, "c": 2 * DAY, "d": 3 * DAY, "e": 8 * DAY, "f": 9 * DAY}, now)
@@ -209,7 +211,7 @@ def test_few_marks_stay_however_old(catalog: Catalog) -> None:
 
 
 def test_another_run_may_prune_the_same_marks_at_once(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(branches, "MARKS_KEPT", 0)
+    monkeypatch.setattr(run_marks, "MARKS_KEPT", 0)
     set_marks(catalog, {"old": 30 * DAY}, 1_700_000_000_000)
     slow = open_catalog("phlo", dict(catalog.properties))
     stale = slow.load_table(TABLE)

@@ -14,11 +14,12 @@ from pyiceberg.types import StringType
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
 from airflow_provider_phlo.iceberg import branches, rollback
-from airflow_provider_phlo.iceberg.branches import MARK_PREFIX, STATE_PROPERTY, branch_name
+from airflow_provider_phlo.iceberg.branches import STATE_PROPERTY, branch_name
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.history import history, kept_branches, load
 from airflow_provider_phlo.iceberg.maintenance.compaction import compact
 from airflow_provider_phlo.iceberg.maintenance.expiry import Retention, expire
+from airflow_provider_phlo.iceberg.marks import MARK_PREFIX
 from airflow_provider_phlo.iceberg.merge import MergePlan, MergeResult, merge
 from airflow_provider_phlo.iceberg.refs import branch_head
 from airflow_provider_phlo.iceberg.rollback import RollbackPlan, plan_rollback

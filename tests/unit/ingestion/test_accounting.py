@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_phlo.exceptions import AccountingError
-from airflow_provider_phlo.iceberg import branches
+from airflow_provider_phlo.iceberg.marks import find_published_result
 from airflow_provider_phlo.iceberg.merge import MergePlan, engine
 from airflow_provider_phlo.iceberg.merge import copy_on_write as merging
 from airflow_provider_phlo.ingestion import landing
@@ -79,7 +79,7 @@ def test_the_sum_holds_for_every_strategy_and_is_stored(
         if summary["phlo.token"] == token:
             stored = {item: int(summary.get(f"phlo.{item}", 0)) for item in asdict(counts)}
             assert stored == asdict(counts)
-        mark = branches.find_published_result(house.catalog.load_table(TABLE), token)
+        mark = find_published_result(house.catalog.load_table(TABLE), token)
         assert mark is not None
         assert Accounting.of(mark) == counts
     assert counts.dropped == 1

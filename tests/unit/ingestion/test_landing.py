@@ -21,9 +21,10 @@ from airflow_provider_phlo.exceptions import (
     QualityCheckError,
     SchemaError,
 )
-from airflow_provider_phlo.iceberg import branches, retries
+from airflow_provider_phlo.iceberg import retries
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.declared import declared_columns
+from airflow_provider_phlo.iceberg.marks import find_published_result
 from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.iceberg.refs import branch_head
 from airflow_provider_phlo.ingestion import landing, staged_batches
@@ -196,7 +197,7 @@ def test_an_audit_after_main_moved_can_veto(house: House) -> None:
         house.publish(slow, audit=veto)
     assert house.rows() == [(2, 2.0)]
     assert house.rows(branch="phlo_slow") == [(1, 1.0), (2, 2.0)]
-    assert branches.find_published_result(house.catalog.load_table(TABLE), "slow") is None
+    assert find_published_result(house.catalog.load_table(TABLE), "slow") is None
 
 
 def test_unchanged_rows_are_compared_again_when_main_moved(house: House) -> None:
@@ -406,7 +407,7 @@ def test_concurrent_runs_all_land_as_if_one_after_the_other(outcomes: list[str],
     table = house.catalog.load_table(TABLE)
     assert set(table.refs()) == {"main"}
     for token, snapshot in zip(tokens, table.history(), strict=True):
-        result = branches.find_published_result(table, token)
+        result = find_published_result(table, token)
         assert result is not None
         assert result["snapshot_id"] == snapshot.snapshot_id
         assert result["rows"] == result["inserted"] + result["updated"] + result["unchanged"] + result["duplicates"]

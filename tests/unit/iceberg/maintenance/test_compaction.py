@@ -43,6 +43,7 @@ from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.maintenance import compaction, rolling
 from airflow_provider_phlo.iceberg.maintenance.compaction import compact, plan_compaction
+from airflow_provider_phlo.iceberg.marks import find_published_result
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
 from airflow_provider_phlo.iceberg.refs import branch_head
 from airflow_provider_phlo.iceberg.tables import ensure_table
@@ -126,7 +127,7 @@ def test_small_files_of_each_partition_become_one_in_one_replace_snapshot(catalo
     assert snapshot.summary["phlo.strategy"] == "compaction"
     assert (snapshot.summary["total-records"], snapshot.summary["total-data-files"]) == ("10", "2")
     assert after.properties == table.properties  # marks and dlt's state among them
-    assert branches.find_published_result(after, "t4") == {}
+    assert find_published_result(after, "t4") == {}
 
 
 def test_nothing_to_do_leaves_no_trace(catalog: Catalog) -> None:

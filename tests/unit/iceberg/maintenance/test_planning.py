@@ -30,6 +30,7 @@ from airflow_provider_phlo.iceberg.maintenance import (
 from airflow_provider_phlo.iceberg.maintenance.expiry import Retention, expire
 from airflow_provider_phlo.iceberg.maintenance.manifests import rewrite_manifests
 from airflow_provider_phlo.iceberg.maintenance.orphans import normalized, plan_orphans, referenced, remove_orphans
+from airflow_provider_phlo.iceberg.marks import find_published_result
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
 from airflow_provider_phlo.iceberg.refs import branch_head, lineage
 from airflow_provider_phlo.iceberg.tables import ensure_table
@@ -87,7 +88,7 @@ def test_old_snapshots_expire_the_last_ones_stay(catalog: Catalog) -> None:
     after = catalog.load_table(TABLE)
     assert ids(after) == set(order[3:])
     assert content(catalog) == list(range(6))
-    assert branches.find_published_result(after, "t0") == {}  # the mark outlives the snapshot
+    assert find_published_result(after, "t0") == {}  # the mark outlives the snapshot
 
 
 def test_age_counts_from_when_main_moved_on(catalog: Catalog) -> None:
