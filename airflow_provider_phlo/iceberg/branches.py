@@ -10,7 +10,8 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from enum import Enum
+from typing import Any, Literal
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import CommitFailedException
@@ -30,12 +31,10 @@ from airflow_provider_phlo.iceberg.commits import require_table_branches
 from airflow_provider_phlo.iceberg.marks import MARK_PREFIX, Mark, find_published_result, stale_marks
 from airflow_provider_phlo.iceberg.refs import branch_head, is_ancestor, lineage, point_branch
 from airflow_provider_phlo.iceberg.retries import retry_commit
-from airflow_provider_phlo.terms import MAIN_BRANCH
+from airflow_provider_phlo.terms import MAIN_BRANCH, SnapshotId, Token
 
 # the result of a run that may not publish any more
 WITHDRAWN: Mapping[str, Any] = {"withdrawn": True}
-# no snapshot has this id; None is the head of an empty table
-NOT_GIVEN = -1
 BRANCH_PREFIX = "phlo_"
 # dlt's state as the last published run left it
 STATE_PROPERTY = "phlo.dlt-state"
@@ -45,12 +44,21 @@ UNDONE_PROPERTY = "phlo.undone-snapshots"
 SET_BACK_PROPERTY = "phlo.set-back-at"
 
 
-def branch_name(token: str) -> str:
+class Head(Enum):
+    """What stands where a snapshot id could: None is taken, it means the head of an empty table."""
+
+    OF_MAIN = "main's head at the time of the commit"
+    ANY = "whichever it is"
+
+
+def branch_name(token: Token) -> str:
     """Return the branch of the run with ``token``."""
     return BRANCH_PREFIX + token
 
 
-def create(catalog: Catalog, identifier: str, branch: str, *, at: int | None = NOT_GIVEN) -> Table:
+def create(
+    catalog: Catalog, identifier: str, branch: str, *, at: SnapshotId | Literal[Head.OF_MAIN] | None = Head.OF_MAIN
+) -> Table:
     """
     Point ``branch`` at main's head, dropping what an earlier attempt left there.
 
@@ -64,12 +72,12 @@ def create(catalog: Catalog, identifier: str, branch: str, *, at: int | None = N
 
     def attempt() -> Table:
         table = catalog.load_table(identifier)
-        wanted, old = branch_head(table) if at == NOT_GIVEN else at, branch_head(table, branch)
+        wanted, old = branch_head(table) if at is Head.OF_MAIN else at, branch_head(table, branch)
         if wanted == old:
             return table
         update = RemoveSnapshotRefUpdate(ref_name=branch) if wanted is None else point_branch(branch, wanted)
         # a head that main has just left may be about to expire
-        heads = {branch: old, **({MAIN_BRANCH: wanted} if at == NOT_GIVEN else {})}
+        heads = {branch: old, **({MAIN_BRANCH: wanted} if at is Head.OF_MAIN else {})}
         unmoved = [AssertRefSnapshotId(ref=name, snapshot_id=snapshot_id) for name, snapshot_id in heads.items()]
         commit(catalog, table, unmoved, [update])
         return catalog.load_table(identifier)
@@ -93,11 +101,11 @@ def publish(
     identifier: str,
     branch: str,
     *,
-    token: str | None = None,
+    token: Token | None = None,
     result: Mapping[str, Any] | None = None,
     properties: Mapping[str, str] | None = None,
-    expected_head: int | None = NOT_GIVEN,
-) -> int | None:
+    expected_head: SnapshotId | Literal[Head.ANY] | None = Head.ANY,
+) -> SnapshotId | None:
     """
     Move main to the head of ``branch`` and remove the branch, in one atomic commit.
 
@@ -112,7 +120,7 @@ def publish(
     :raises CommitConflictError: if main is no longer an ancestor of the branch, or another attempt moved the branch.
     """
 
-    def attempt() -> int | None:
+    def attempt() -> SnapshotId | None:
         table = catalog.load_table(identifier)
         main, tip = branch_head(table), branch_head(table, branch)
         unmoved = [AssertRefSnapshotId(ref=MAIN_BRANCH, snapshot_id=main)]
@@ -131,7 +139,7 @@ def publish(
     return retry_commit(attempt, identifier)
 
 
-def withdraw(catalog: Catalog, identifier: str, token: str) -> dict[str, Any]:
+def withdraw(catalog: Catalog, identifier: str, token: Token) -> dict[str, Any]:
     """
     See to it that the run with ``token`` does not publish any more, unless it has.
 
@@ -156,9 +164,9 @@ def withdraw(catalog: Catalog, identifier: str, token: str) -> dict[str, Any]:
     return retry_commit(attempt, identifier)
 
 
-def _require_audited(table: Table, branch: str, expected_head: int | None) -> None:
+def _require_audited(table: Table, branch: str, expected_head: SnapshotId | Literal[Head.ANY] | None) -> None:
     identifier, main, tip = ".".join(table.name()), branch_head(table), branch_head(table, branch)
-    if expected_head != NOT_GIVEN and tip != expected_head:
+    if expected_head is not Head.ANY and tip != expected_head:
         raise CommitConflictError(f"Branch {branch} of {identifier} no longer points to the audited snapshot.")
     if expected_head is None and main is not None:
         raise CommitConflictError(f"{identifier} was empty when it was audited, and is not any more.")
@@ -168,7 +176,7 @@ def _require_audited(table: Table, branch: str, expected_head: int | None) -> No
         raise CommitConflictError(f"main of {identifier} was set back since branch {branch} was made.")
 
 
-def undone_snapshots(table: Table) -> set[int]:
+def undone_snapshots(table: Table) -> set[SnapshotId]:
     """Return the snapshots that main was set back from."""
     return {int(snapshot_id) for snapshot_id in table.properties.get(UNDONE_PROPERTY, "").split(",") if snapshot_id}
 
@@ -178,7 +186,7 @@ def _until(snapshot_ids: Iterator[int], last: int | None) -> Iterator[int]:
 
 
 def _property_updates(
-    table: Table, token: str | None, result: Mapping[str, Any] | None, properties: Mapping[str, str] | None
+    table: Table, token: Token | None, result: Mapping[str, Any] | None, properties: Mapping[str, str] | None
 ) -> list[TableUpdate]:
     changed = {name: value for name, value in (properties or {}).items() if table.properties.get(name) != value}
     updates: list[TableUpdate] = []

@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchTableError
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError, TransientError
 from airflow_provider_phlo.iceberg import branches, nessie
+from airflow_provider_phlo.iceberg.branches import Head
 from airflow_provider_phlo.iceberg.catalog import ensure_namespace
 from airflow_provider_phlo.iceberg.marks import find_published_result
 from airflow_provider_phlo.iceberg.refs import branch_head
-from airflow_provider_phlo.terms import MAIN_BRANCH
+from airflow_provider_phlo.terms import MAIN_BRANCH, SnapshotId, Token
 
 
 @dataclass(frozen=True)
@@ -31,14 +32,15 @@ class Publication:
     :param token: the run's token; stored with ``result`` as the mark that makes a retry a no-op.
     :param result: what the run returns, a small JSON object.
     :param properties: table properties to set in the same commit (the dlt state).
-    :param expected_head: the snapshot that was audited; the branch must still point there.
+    :param expected_head: the snapshot that was audited; the branch must still point there. None: that of an
+        empty table.
     """
 
     identifier: str
-    token: str | None = None
+    token: Token | None = None
     result: Mapping[str, Any] = field(default_factory=dict)
     properties: Mapping[str, str] = field(default_factory=dict)
-    expected_head: int | None = branches.NOT_GIVEN
+    expected_head: SnapshotId | Literal[Head.ANY] | None = Head.ANY
 
 
 class RunBranch(Protocol):
@@ -61,7 +63,7 @@ class RunBranch(Protocol):
     def start(self, identifier: str) -> None:
         """Start from main to write a table, dropping what an earlier attempt left."""
 
-    def publish(self, publication: Publication) -> int | None:
+    def publish(self, publication: Publication) -> SnapshotId | None:
         """
         Make the branch main and remove it; again, for a run that has published already, only remove it.
 
@@ -96,7 +98,7 @@ class TableBranch:
     def start(self, identifier: str) -> None:
         """Leave it to the first write: there may be no table yet."""
 
-    def publish(self, publication: Publication) -> int | None:
+    def publish(self, publication: Publication) -> SnapshotId | None:
         return branches.publish(
             self.catalog,
             publication.identifier,
@@ -128,7 +130,7 @@ class CatalogBranch:
         ensure_namespace(self.catalog, identifier.rpartition(".")[0])
         nessie.create(self.catalog, self.name)
 
-    def publish(self, publication: Publication) -> int | None:
+    def publish(self, publication: Publication) -> SnapshotId | None:
         publish_together(self.catalog, [(self.name, publication)])
         return branch_head(self.catalog.load_table(publication.identifier))
 
