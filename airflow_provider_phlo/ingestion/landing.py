@@ -137,7 +137,7 @@ def _merged(
         "folder": batch.folder,
         **({"replay": True} if batch.replay else {}),
         **counted,
-        **merged.to_dict(),
+        **merged.to_json(),
     }
     _require_accounted(run.target, batch, rows, landed)
     return landed

@@ -61,7 +61,7 @@ def run(
 
 def publish(engine: MergeEngine, catalog: Catalog, name: str, token: str, result: MergeResult) -> None:
     """Publish what the run with ``token`` has merged."""
-    publication = Publication(name, token, result.to_dict(), expected_head=result.head)
+    publication = Publication(name, token, result.to_json(), expected_head=result.head)
     engine.publish(catalog, run_branch(catalog, f"phlo_{token}"), publication)
 
 

@@ -112,10 +112,10 @@ def test_random_sequences_leave_the_rows_that_the_contract_says(trino, lake, tab
         after = content(lake, table_name)
         assert audited == after, f"the audit saw another table in step {step}, {plan}"
         assert without_hash(after) == model_rows(model), f"step {step}, {plan}"
-        assert counts(result.to_dict(), duplicates) == counts({**expected, "rows": len(rows)}, duplicates), f"{plan}"
+        assert counts(result.to_json(), duplicates) == counts({**expected, "rows": len(rows)}, duplicates), f"{plan}"
         same, _ = run(EMBEDDED, lake, twin, staged, plan, day)
         assert content(lake, twin) == after, f"the engines differ in step {step}, {plan}"
-        assert counts(same.to_dict(), duplicates) == counts(result.to_dict(), duplicates), f"{plan}"
+        assert counts(same.to_json(), duplicates) == counts(result.to_json(), duplicates), f"{plan}"
 
 
 def model_rows(model: Model) -> list[tuple[Any, ...]]:
@@ -145,7 +145,7 @@ def test_engines_take_turns_on_one_table(trino, lake, table_name):
         expected = model.merge(rows, plan, DAYS[0])
         result, audited = run(engines[step % 2], lake, table_name, batch(rows, types), plan)
         assert without_hash(content(lake, table_name)) == model_rows(model) == without_hash(audited), f"step {step}"
-        assert counts(result.to_dict(), False) == counts({**expected, "rows": len(rows)}, False), f"step {step}"
+        assert counts(result.to_json(), False) == counts({**expected, "rows": len(rows)}, False), f"step {step}"
 
 
 SMALL = {"id": pa.int64(), "x": pa.float64()}

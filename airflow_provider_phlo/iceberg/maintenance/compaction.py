@@ -74,8 +74,8 @@ class CompactionPlan:
     bins: tuple[Bin, ...] = ()
     dropped: tuple[DataFile, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return how much it is."""
+    def totals(self) -> dict[str, Any]:
+        """Return how much it is, as a JSON object."""
         return {
             "files": sum(len(item.tasks) for item in self.bins),
             "bytes": sum(item.bytes for item in self.bins),

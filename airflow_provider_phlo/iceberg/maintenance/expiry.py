@@ -65,8 +65,8 @@ class ExpiryPlan:
     snapshots: tuple[int, ...] = ()
     branches: tuple[str, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return how much it is."""
+    def totals(self) -> dict[str, Any]:
+        """Return how much it is, as a JSON object."""
         return {"snapshots": len(self.snapshots), "branches": list(self.branches)}
 
 

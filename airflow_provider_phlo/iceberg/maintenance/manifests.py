@@ -35,8 +35,8 @@ class ManifestPlan:
     bytes: int = 0
     snapshot_id: int | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return how much it is."""
+    def totals(self) -> dict[str, Any]:
+        """Return how much it is, as a JSON object."""
         return {"manifests": self.manifests, "bytes": self.bytes, "manifests_after": self.manifests_after}
 
 

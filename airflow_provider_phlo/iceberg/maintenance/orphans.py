@@ -44,8 +44,8 @@ class OrphanPlan:
 
     files: tuple[Orphan, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return how much it is."""
+    def totals(self) -> dict[str, Any]:
+        """Return how much it is, as a JSON object."""
         return {"files": len(self.files), "bytes": sum(file.bytes for file in self.files)}
 
 

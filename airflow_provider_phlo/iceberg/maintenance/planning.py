@@ -74,7 +74,7 @@ class MaintenanceReport:
     jobs: dict[str, dict[str, Any]]
     error: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Return the report as a JSON object."""
         return asdict(self)
 
@@ -141,10 +141,10 @@ def plan(
     planned: _Steps = {
         "compaction": lambda: plan_compaction(
             table, target_bytes=options.target_file_bytes, min_files=options.min_files
-        ).to_dict(),
-        "manifests": lambda: plan_manifests(table).to_dict(),
+        ).totals(),
+        "manifests": lambda: plan_manifests(table).totals(),
         "expiry": lambda: _planned_expiry(table, plan_expiry(table, options.retention, now)),
-        "orphans": lambda: plan_orphans(catalog, identifier, days=options.orphan_days, now=now).to_dict(),
+        "orphans": lambda: plan_orphans(catalog, identifier, days=options.orphan_days, now=now).totals(),
     }
     return MaintenanceReport(identifier, {job: planned[job]() for job in JOBS if job in options.jobs})
 
@@ -170,15 +170,15 @@ def run(
             compact(catalog, identifier, target_bytes=options.target_file_bytes, min_files=options.min_files)
         ),
         "manifests": lambda: asdict(rewrite_manifests(catalog, identifier)),
-        "expiry": lambda: expire(catalog, identifier, options.retention, now).to_dict(),
-        "orphans": lambda: remove_orphans(catalog, identifier, days=options.orphan_days, now=now).to_dict(),
+        "expiry": lambda: expire(catalog, identifier, options.retention, now).totals(),
+        "orphans": lambda: remove_orphans(catalog, identifier, days=options.orphan_days, now=now).totals(),
     }
     return MaintenanceReport(identifier, {job: steps[job]() for job in JOBS if job in options.jobs})
 
 
 def _planned_expiry(table: Table, expiring: ExpiryPlan) -> dict[str, Any]:
     files, size = held_by(table, expiring.snapshots)
-    return {**expiring.to_dict(), "files": files, "bytes": size}
+    return {**expiring.totals(), "files": files, "bytes": size}
 
 
 def _check(catalog: Catalog, identifier: str, options: MaintenanceOptions) -> None:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.terms import DeduplicationMethod, MergeStrategy, MetadataColumn
+from airflow_provider_phlo.terms import DeduplicationMethod, MergeStrategy, MetadataColumn, PartitionDate, SnapshotId
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class MergePlan:
                 "add_metadata_columns=True, or merge on a key."
             )
 
-    def partition_to_replace(self, columns: Collection[str], partition_date: str | None) -> str:
+    def partition_to_replace(self, columns: Collection[str], partition_date: PartitionDate | None) -> PartitionDate:
         """
         Return the partition that ``replace`` replaces, ``YYYY-MM-DD``.
 
@@ -124,11 +124,11 @@ class MergeResult:
     files_rewritten: int = 0
     bytes_written: int = 0
     seconds: float = 0.0
-    snapshot_id: int | None = None
-    head: int | None = None
+    snapshot_id: SnapshotId | None = None
+    head: SnapshotId | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the result as a JSON object."""
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as a JSON object, as tasks hand it on."""
         return asdict(self)
 
     @classmethod

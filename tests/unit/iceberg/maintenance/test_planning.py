@@ -240,7 +240,7 @@ def test_unknown_old_files_go_and_nothing_else(catalog: Catalog) -> None:
         path.write_bytes(b"12345")
     assert plan_orphans(catalog, TABLE, days=3, now=later(days=2)).files == ()
     removed = remove_orphans(catalog, TABLE, days=3, now=later(days=4))
-    assert removed.to_dict() == {"files": 3, "bytes": 15}
+    assert removed.totals() == {"files": 3, "bytes": 15}
     assert files(catalog) == known
     assert (content(catalog), content(catalog, "phlo_failed")) == ([0, 1, 2], [0, 1, 2, 7])
 

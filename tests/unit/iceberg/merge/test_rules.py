@@ -162,7 +162,7 @@ def test_rule(found: Rule, parts_of_the_batch: str, tmp_path: Path, monkeypatch:
     branches.publish(catalog, TABLE, branches.branch_name("r"), expected_head=result.head)
     expected = {name: int(value) for name, value in found.expected.items()}
     assert len(catalog.load_table(TABLE).snapshots()) - snapshots == expected.pop("snapshots", 1)
-    counts = result.to_dict()
+    counts = result.to_json()
     names = ("inserted", "updated", "unchanged", "duplicates", "deleted", "outdated", "replaced", "deleted_duplicates")
     assert {name: counts[name] for name in names if counts[name]} == expected
     after, days = parts(found, "after")
