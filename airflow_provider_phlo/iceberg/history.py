@@ -18,7 +18,7 @@ from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.refs import branch_head, lineage
 from airflow_provider_phlo.iceberg.tables import find_table
-from airflow_provider_phlo.terms import MAIN_BRANCH
+from airflow_provider_phlo.terms import MAIN_BRANCH, Token
 
 COUNTS = ("inserted", "updated", "deleted", "unchanged", "duplicates", "replaced", "quarantined")
 CURRENT = "current"
@@ -43,7 +43,7 @@ class HistoryEntry:
     state: str = ""
     strategy: str = ""
     run_id: str = ""
-    token: str = ""
+    token: Token = ""
     partition_date: str = ""
     counts: dict[str, int] = field(default_factory=dict)
     total_rows: int | None = None

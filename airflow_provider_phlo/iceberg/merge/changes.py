@@ -35,7 +35,7 @@ from airflow_provider_phlo.iceberg.merge.rows import (
 )
 from airflow_provider_phlo.iceberg.reading import read_file
 from airflow_provider_phlo.iceberg.tables import column_names
-from airflow_provider_phlo.terms import MergeStrategy, MetadataColumn
+from airflow_provider_phlo.terms import MergeStrategy, MetadataColumn, PartitionDate
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -74,7 +74,7 @@ class MergeDecision:
     files_read: int = 0
 
 
-def decide(files: SnapshotFiles, batch: Batch, partition_date: str | None) -> MergeDecision:
+def decide(files: SnapshotFiles, batch: Batch, partition_date: PartitionDate | None) -> MergeDecision:
     """
     Return what is to be done; nothing is written.
 
@@ -133,7 +133,7 @@ def _grouped(tasks: Iterable[FileScanTask]) -> Iterator[list[FileScanTask]]:
         yield group
 
 
-def _replace(files: SnapshotFiles, batch: Batch, partition_date: str | None) -> MergeDecision:
+def _replace(files: SnapshotFiles, batch: Batch, partition_date: PartitionDate | None) -> MergeDecision:
     """Replace the run's partition; the same content again changes nothing."""
     partition_date = batch.plan.partition_to_replace(column_names(files.table), partition_date)
     day = datetime.date.fromisoformat(partition_date)

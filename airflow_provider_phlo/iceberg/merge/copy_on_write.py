@@ -25,7 +25,7 @@ from airflow_provider_phlo.iceberg.merge.rewrite import rewrite
 from airflow_provider_phlo.iceberg.refs import branch_head
 from airflow_provider_phlo.iceberg.tables import require_writable
 from airflow_provider_phlo.iceberg.writing import FileLayout
-from airflow_provider_phlo.terms import MAIN_BRANCH
+from airflow_provider_phlo.terms import MAIN_BRANCH, PartitionDate, Token
 
 
 def merge(
@@ -34,8 +34,8 @@ def merge(
     batch: ArrowBatches | pa.Table,
     plan: MergePlan,
     *,
-    token: str,
-    partition_date: str | None = None,
+    token: Token,
+    partition_date: PartitionDate | None = None,
     summary: Mapping[str, str] | None = None,
     branch: str | None = None,
 ) -> MergeResult:

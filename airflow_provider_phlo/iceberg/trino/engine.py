@@ -35,7 +35,7 @@ from airflow_provider_phlo.iceberg.trino.queries import Queries
 from airflow_provider_phlo.iceberg.trino.staged_merge import Claim, Intent, StagedMerge
 from airflow_provider_phlo.iceberg.trino.staged_rows import to_stage, unhashed_files
 from airflow_provider_phlo.sql import quote, quote_identifier
-from airflow_provider_phlo.terms import MergeStrategy, MetadataColumn
+from airflow_provider_phlo.terms import MergeStrategy, MetadataColumn, PartitionDate, Token
 
 log = logging.getLogger(__name__)
 
@@ -62,8 +62,8 @@ class TrinoEngine:
         batch: ArrowBatches | pa.Table,
         plan: MergePlan,
         *,
-        token: str,
-        partition_date: str | None = None,
+        token: Token,
+        partition_date: PartitionDate | None = None,
         summary: Mapping[str, str] | None = None,
         branch: str | None = None,
     ) -> MergeResult:
@@ -120,7 +120,7 @@ class TrinoEngine:
         claim, snapshot_id = self._run(catalog, staged, table, claim)
         return self._mark(catalog, staged, claim, snapshot_id)
 
-    def recover(self, catalog: Catalog, identifier: str, token: str) -> None:
+    def recover(self, catalog: Catalog, identifier: str, token: Token) -> None:
         """
         Finish what an attempt of this run has left: mark it as published if its MERGE was committed.
 
@@ -270,7 +270,7 @@ def _changes(counts: Mapping[str, Any]) -> bool:
 # --- what attempts leave ----------------------------------------------------------------------------------------
 
 
-def _abandon(catalog: Catalog, identifier: str, token: str) -> tuple[tuple[Claim, ...], int | None]:
+def _abandon(catalog: Catalog, identifier: str, token: Token) -> tuple[tuple[Claim, ...], int | None]:
     """Drop what this run has staged; return whose queries ran it, and the snapshot from which to look for theirs."""
     staged = staged_merge.find(catalog, identifier, token)
     if staged is None:

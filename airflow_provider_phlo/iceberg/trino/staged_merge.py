@@ -34,6 +34,7 @@ from airflow_provider_phlo.iceberg.retries import retry_commit
 from airflow_provider_phlo.iceberg.tables import find_table
 from airflow_provider_phlo.iceberg.trino.sql import ROW, MergeSql
 from airflow_provider_phlo.sql import quote
+from airflow_provider_phlo.terms import PartitionDate, SnapshotId, Token
 
 # properties of the staging table, and the tag that only one attempt can set
 INTENT, CLAIM, CLAIMED = "phlo.intent", "phlo.claim", "claimed"
@@ -83,11 +84,11 @@ class Intent:
     :param duplicates: whether rows of the table share a key of the batch.
     """
 
-    token: str
+    token: Token
     plan: MergePlan
-    head: int | None
-    since: int | None
-    partition_date: str | None = None
+    head: SnapshotId | None
+    since: SnapshotId | None
+    partition_date: PartitionDate | None = None
     former: tuple[Claim, ...] = ()
     compare_columns: bool = False
     duplicates: bool = False
@@ -188,7 +189,7 @@ class StagedMerge:
             return
 
 
-def find(catalog: Catalog, identifier: str, token: str) -> StagedMerge | None:
+def find(catalog: Catalog, identifier: str, token: Token) -> StagedMerge | None:
     """Return what the run with ``token`` has staged for a table, or None."""
     table = find_table(catalog, staging_name(identifier, token))
     return StagedMerge(identifier, table) if table is not None and INTENT in table.properties else None

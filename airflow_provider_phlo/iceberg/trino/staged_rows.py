@@ -14,10 +14,10 @@ from airflow_provider_phlo.iceberg.merge.batch import Batch
 from airflow_provider_phlo.iceberg.merge.rows import HASH_TYPE, stored_or_computed_hashes
 from airflow_provider_phlo.iceberg.refs import branch_head
 from airflow_provider_phlo.iceberg.tables import fit
-from airflow_provider_phlo.terms import MergeStrategy, MetadataColumn
+from airflow_provider_phlo.terms import MergeStrategy, MetadataColumn, PartitionDate
 
 
-def to_stage(batch: Batch, partition_date: str | None, unhashed: Table | None) -> pa.Table:
+def to_stage(batch: Batch, partition_date: PartitionDate | None, unhashed: Table | None) -> pa.Table:
     """
     Return the rows that go into the staging table, deduplicated as the embedded engine does it.
 
