@@ -119,7 +119,7 @@ def overwrite_if_changed(
         return OverwriteResult(
             identifier, False, len(data), branch_head(table), branch, difference.stale if branch else ()
         )
-    with _conflicts(identifier):
+    with _raise_conflicts(identifier):
         if branch is not None:
             table = branches.create(catalog, identifier, branch)
         if same_columns:
@@ -151,7 +151,7 @@ def drop_columns(catalog: Catalog, identifier: str, columns: Collection[str]) ->
     present = [name for name in columns if name in table.schema().column_names]
     if not present:
         return
-    with _conflicts(identifier), table.update_schema(allow_incompatible_changes=True) as update:
+    with _raise_conflicts(identifier), table.update_schema(allow_incompatible_changes=True) as update:
         for name in present:
             update.delete_column((name,))
 
@@ -166,7 +166,7 @@ def _create(
 ) -> OverwriteResult:
     """Create the table and its first snapshot in one commit: no reader meets a table that is half there."""
     ensure_namespace(catalog, identifier.rpartition(".")[0])
-    with _conflicts(identifier):
+    with _raise_conflicts(identifier):
         transaction = catalog.create_table_transaction(
             identifier, data.schema, properties={**TABLE_PROPERTIES, **properties}
         )
@@ -179,7 +179,7 @@ def _create(
 def _replace_files(catalog: Catalog, table: Table, data: pa.Table, branch: str, summary: dict[str, str]) -> int | None:
     """Replace all files of the branch; commits to other branches meanwhile do not matter."""
     old = _files(table, branch)
-    fitted = _fitted(data, table.metadata.schema())
+    fitted = _fit_columns(data, table.metadata.schema())
     new = list(_dataframe_to_data_files(table.metadata, fitted, table.io)) if len(data) else []
     return commit_files(catalog, table, branch, added=new, removed=old, summary=summary)
 
@@ -216,7 +216,7 @@ def _write(
     for file in old:
         producer.delete_data_file(file)
     if len(data):
-        fitted = _fitted(data, metadata.schema())
+        fitted = _fit_columns(data, metadata.schema())
         for file in _dataframe_to_data_files(metadata, fitted, transaction._table.io):
             producer.append_data_file(file)
     producer.commit()
@@ -287,12 +287,12 @@ def _holds_already(table: Table, identifier: str, data: pa.Table, volatile_colum
         connection.execute("SET TimeZone = 'UTC'")
         create_table_view(connection, table, identifier)
         # a column that left the SQL is NULL here: it makes no difference once all its old values are gone
-        connection.register("new content", _fitted(data, table.schema()))
+        connection.register("new content", _fit_columns(data, table.schema()))
         old = connection.execute(f"{sums} {quote(identifier)}").fetchall()
         return bool(old == connection.execute(f'{sums} "new content"').fetchall())
 
 
-def _fitted(data: pa.Table, schema: Schema) -> pa.Table:
+def _fit_columns(data: pa.Table, schema: Schema) -> pa.Table:
     """Return the data with all columns of the table, in its order and types."""
     target = schema_to_pyarrow(schema, include_field_ids=False)
     columns = [
@@ -388,7 +388,7 @@ def _type_change(identifier: str, current: Schema, replaced: Sequence[NestedFiel
 
 
 @contextmanager
-def _conflicts(identifier: str) -> Iterator[None]:
+def _raise_conflicts(identifier: str) -> Iterator[None]:
     try:
         yield
     except (CommitFailedException, TableAlreadyExistsError, ValidationException) as error:

@@ -94,10 +94,10 @@ def plan_rollback(
             f"{identifier} has no snapshot {target}: it never had, or it has expired. `catalog history {identifier}` "
             "lists those there are."
         )
-    return _planned(table, current, entry)
+    return _plan(table, current, entry)
 
 
-def _planned(table: Table, current: int, target: HistoryEntry) -> RollbackPlan:
+def _plan(table: Table, current: int, target: HistoryEntry) -> RollbackPlan:
     undone, redone = _path(table, current, target.snapshot_id)
     properties, state = _properties(table, target.snapshot_id, undone)
     identifier = ".".join(table.name())
@@ -119,7 +119,7 @@ def rollback(catalog: Catalog, plan: RollbackPlan) -> None:
         if branch_head(table) != plan.current:
             raise CommitConflictError(f"main of {plan.table} has moved since the rollback was planned: plan it again.")
         # a run that changed no row has moved nothing, and left its mark
-        fresh = _planned(table, plan.current, plan.target)
+        fresh = _plan(table, plan.current, plan.target)
         unmoved = AssertRefSnapshotId(ref=MAIN_BRANCH, snapshot_id=plan.current)
         moved = point_branch(MAIN_BRANCH, plan.target.snapshot_id)
         branches.commit(catalog, table, [unmoved], [moved, *_updates(table, fresh)])

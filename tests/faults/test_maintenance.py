@@ -244,7 +244,7 @@ def die_before(step: str, home: Path) -> None:
         run(home, 0, 5)
         return
     places: dict[str, tuple[Any, str]] = {
-        "compaction written": (compaction, "_committed"),
+        "compaction written": (compaction, "_commit"),
         "rewrite not committed": (commits, "_commit_snapshot"),
         "expiry planned": (branches, "commit"),
     }

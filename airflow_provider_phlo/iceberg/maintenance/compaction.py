@@ -145,10 +145,10 @@ def compact(
     except Exception:
         _discard(table.io, written)
         raise
-    return _committed(catalog, table, written)
+    return _commit(catalog, table, written)
 
 
-def _committed(catalog: Catalog, table: Table, written: list[_Written]) -> CompactionResult:
+def _commit(catalog: Catalog, table: Table, written: list[_Written]) -> CompactionResult:
     """
     Commit what is written; bins that another writer took a file of are given up.
 

@@ -66,17 +66,17 @@ def check_orphan_removal(catalog: Catalog, table: Table, *, days: float, force: 
             f"{identifier} is in a Nessie catalog: files that only its other branches need look like orphans here. "
             "Use Nessie's own garbage collector (nessie-gc)."
         )
-    place = normalized(table.location())
+    location = normalized(table.location())
     warehouse = catalog.properties.get("warehouse", "")
-    if warehouse and _within(normalized(warehouse), place):
+    if warehouse and _within(normalized(warehouse), location):
         raise ConfigurationError(
             f"{identifier} lies at the warehouse's root, where any table's files may be: move it to a folder of its "
             "own (create it anew with a location, and copy it)."
         )
-    _check_neighbours(catalog, identifier, place)
+    _check_neighbours(catalog, identifier, location)
 
 
-def _check_neighbours(catalog: Catalog, identifier: str, place: str) -> None:
+def _check_neighbours(catalog: Catalog, identifier: str, location: str) -> None:
     for other in all_tables(catalog):
         if other == identifier:
             continue
@@ -84,7 +84,7 @@ def _check_neighbours(catalog: Catalog, identifier: str, place: str) -> None:
             location = normalized(catalog.load_table(other).location())
         except NoSuchTableError:  # dropped since it was listed
             continue
-        if _within(location, place) or _within(place, location):
+        if _within(location, location) or _within(location, location):
             raise ConfigurationError(
                 f"{identifier} and {other} share a location: what is unknown to one may be the other's. Give one of "
                 "them a location of its own."

@@ -98,7 +98,7 @@ def maintain(
     tables = _matching(all_tables(catalog), patterns)
     for table in tables:
         _check(catalog, table, options)
-    return [_attempted(plan if dry_run else run, catalog, table, options, now) for table in tables]
+    return [_attempt(plan if dry_run else run, catalog, table, options, now) for table in tables]
 
 
 def _matching(tables: Sequence[str], patterns: Collection[str]) -> list[str]:
@@ -110,7 +110,7 @@ def _matching(tables: Sequence[str], patterns: Collection[str]) -> list[str]:
     return [table for table in tables if any(fnmatchcase(table, pattern) for pattern in patterns)]
 
 
-def _attempted(
+def _attempt(
     work: Callable[..., MaintenanceReport],
     catalog: Catalog,
     table: str,

@@ -60,13 +60,13 @@ def merge(
     require_writable(table)
     files, rows, layout = SnapshotFiles(table, branch_head(table)), Batch(batch, table, plan), FileLayout(table)
     decision = decide(files, rows, partition_date)
-    counts = _with_duplicates(decision.counts, len(rows))
+    counts = _add_duplicates(decision.counts, len(rows))
     facts = {"phlo.token": token, "phlo.strategy": plan.strategy, "phlo.partition-date": partition_date or ""}
     facts |= {**(summary or {}), **{f"phlo.{name.replace('_', '-')}": str(value) for name, value in counts.items()}}
-    with _removed_again(layout, Exception):
+    with _remove_written_on(layout, Exception):
         added, removed = rewrite(files, rows, decision, layout)
     # any other error may hide a commit that was made: what nobody refers to is left to the maintenance
-    with _removed_again(layout, CommitConflictError):
+    with _remove_written_on(layout, CommitConflictError):
         snapshot_id = commit_files(catalog, table, branch, added=added, removed=removed, summary=facts, files=files)
     if snapshot_id is None and branch != MAIN_BRANCH:
         branches.create(catalog, identifier, branch, at=files.snapshot_id)
@@ -83,7 +83,7 @@ def merge(
 
 
 @contextmanager
-def _removed_again(layout: FileLayout, kind: type[Exception]) -> Iterator[None]:
+def _remove_written_on(layout: FileLayout, kind: type[Exception]) -> Iterator[None]:
     """Remove the files that were written when there is an error of this kind."""
     try:
         yield
@@ -92,7 +92,7 @@ def _removed_again(layout: FileLayout, kind: type[Exception]) -> Iterator[None]:
         raise
 
 
-def _with_duplicates(counts: Mapping[str, int], rows: int) -> dict[str, int]:
+def _add_duplicates(counts: Mapping[str, int], rows: int) -> dict[str, int]:
     """Add the rows that others of the batch stand for: all that did nothing else."""
     return {**counts, "duplicates": rows - sum(counts.get(name, 0) for name in _ACCOUNTED)}
 

@@ -135,7 +135,7 @@ class TrinoEngine:
         if not staged.claims:
             return
         self._trino.settle(staged.claims[0].query or "")
-        committed = _committed(catalog, staged)
+        committed = _find_committed(catalog, staged)
         if committed is not None:
             log.info("%s: an attempt of run %s committed its MERGE and died: it is marked now", identifier, token)
             self._mark(catalog, staged, *committed)
@@ -175,7 +175,7 @@ class TrinoEngine:
             if not current:
                 raise CommitConflictError(f"{staged.identifier}: another writer committed while the merge was planned.")
             found[what, kept] = number
-        return _counted(staged.intent.plan, found, rows, staged.table)
+        return _merge_counts(staged.intent.plan, found, rows, staged.table)
 
     def _run(self, catalog: Catalog, staged: StagedMerge, table: Table, claim: Claim) -> tuple[Claim, int]:
         """Run the MERGE and return its snapshot, with the claim of the attempt that has made it."""
@@ -196,7 +196,7 @@ class TrinoEngine:
             raise failure or CommitConflictError(f"{staged.identifier}: Trino did not run the MERGE.")
         if failure is not None:
             self._trino.settle(claimed[0])
-        committed = _committed(catalog, StagedMerge(staged.identifier, catalog.load_table(staged.name)))
+        committed = _find_committed(catalog, StagedMerge(staged.identifier, catalog.load_table(staged.name)))
         if committed is None:
             raise failure or CommitConflictError(f"{staged.identifier}: main moved since the merge was audited.")
         return committed
@@ -245,7 +245,7 @@ def _require(table: Table, plan: MergePlan) -> None:
             )
 
 
-def _counted(plan: MergePlan, found: Mapping[tuple[str, bool], int], rows: int, staging: Table) -> dict[str, int]:
+def _merge_counts(plan: MergePlan, found: Mapping[tuple[str, bool], int], rows: int, staging: Table) -> dict[str, int]:
     """Return the counts of a :class:`MergeResult`."""
     counts = dict.fromkeys(("inserted", "updated", "unchanged", "deleted", "outdated", "replaced"), 0)
     counts["deleted_duplicates"] = sum(number for (_, kept), number in found.items() if not kept)
@@ -289,7 +289,7 @@ def _pin(catalog: Catalog, staged: StagedMerge) -> None:
     staged.drop(catalog)
 
 
-def _committed(catalog: Catalog, staged: StagedMerge) -> tuple[Claim, int] | None:
+def _find_committed(catalog: Catalog, staged: StagedMerge) -> tuple[Claim, int] | None:
     """
     Return main's snapshot that a query of this run has committed, with its claim, or None.
 

@@ -114,13 +114,13 @@ class Queries:
             rows = cursor.execute(sql, list(parameters)).fetchall()
             return Answer(rows, [(column[0], column[1]) for column in cursor.description or ()])
         except (trino_errors.Error, trino_errors.TrinoQueryError, trino_errors.HttpError, OSError) as error:
-            raise _translated(error) from error
+            raise _translate(error) from error
         finally:
             self._running = None
             connection.close()
 
 
-def _translated(error: Exception) -> Exception:
+def _translate(error: Exception) -> Exception:
     """Return the error of this package that says whether a retry can help; Trino's own text may hold values."""
     name, query = getattr(error, "error_name", None), getattr(error, "query_id", None)
     if name is None:
