@@ -8,10 +8,10 @@ are all still there are committed on top of it; the others are given up.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 from pyiceberg.catalog import Catalog
@@ -25,16 +25,13 @@ from airflow_provider_phlo.iceberg.commits import base_of, commit_changes
 from airflow_provider_phlo.iceberg.maintenance.rolling import write_tasks
 from airflow_provider_phlo.iceberg.manifests import FileChanges
 from airflow_provider_phlo.iceberg.refs import branch_head
-from airflow_provider_phlo.iceberg.retries import pause
+from airflow_provider_phlo.iceberg.retries import COMMIT_ROUNDS, retry_conflicts
 from airflow_provider_phlo.terms import MAIN_BRANCH
-
-log = logging.getLogger(__name__)
 
 TARGET_PROPERTY = "write.target-file-size-bytes"
 TARGET_BYTES = 128 * 1024 * 1024
 # below this part of the target a file is small: those just under it are not written again for every new row
 SMALL = 0.75
-COMMITS = 50
 
 
 @dataclass(frozen=True)
@@ -155,30 +152,35 @@ def _commit(catalog: Catalog, table: Table, written: list[_Written]) -> Compacti
     After an error that does not say whether the commit was made, nothing is removed: orphan removal will know.
     """
     identifier, base, total = ".".join(table.name()), base_of(table), _count(written)
-    for round_number in range(COMMITS):
-        tasks = _tasks(table)
-        _give_up_stale(table, tasks, written)
-        dropped = _unneeded(table, tasks, [item for item, _ in written])
+    loaded = chain([table], iter(lambda: catalog.load_table(identifier), None))
+
+    def attempt() -> CompactionResult | None:
+        current = next(loaded)
+        if base_of(current)[:2] != base[:2]:
+            return None
+        tasks = _tasks(current)
+        _give_up_stale(current, tasks, written)
+        dropped = _unneeded(current, tasks, [item for item, _ in written])
         if not written and not dropped:
             return CompactionResult(skipped=total)
         result = _result(written, dropped, total)
-        try:
-            changes = FileChanges(_files(written), [task.file for item, _ in written for task in item.tasks], dropped)
-            snapshot_id = commit_changes(
-                catalog, table, MAIN_BRANCH, changes, Operation.REPLACE, summary=_summary(result)
-            )
-            return replace(result, snapshot_id=snapshot_id)
-        except CommitConflictError as conflict:
-            log.info("%s: %s; compacting what is still there", identifier, conflict)
-            pause(round_number)
-            table = catalog.load_table(identifier)
-            if base_of(table)[:2] != base[:2]:
-                break
-    _discard(table.io, written)
-    raise CommitConflictError(
-        f"{identifier}: nothing was compacted, main was moved {round_number + 1} times in a row, or partitioned "
-        "it anew; retry later."
-    )
+        changes = FileChanges(_files(written), [task.file for item, _ in written for task in item.tasks], dropped)
+        snapshot_id = commit_changes(
+            catalog, current, MAIN_BRANCH, changes, Operation.REPLACE, summary=_summary(result)
+        )
+        return replace(result, snapshot_id=snapshot_id)
+
+    try:
+        result = retry_conflicts(attempt, identifier, COMMIT_ROUNDS)
+    except CommitConflictError:
+        _discard(table.io, written)
+        raise
+    if result is None:
+        _discard(table.io, written)
+        raise CommitConflictError(
+            f"{identifier}: nothing was compacted, the table was replaced or partitioned anew meanwhile; retry later."
+        )
+    return result
 
 
 def _give_up_stale(table: Table, tasks: Iterable[FileScanTask], written: list[_Written]) -> None:

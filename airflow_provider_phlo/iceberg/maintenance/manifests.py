@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pyiceberg.catalog import Catalog
@@ -11,13 +11,11 @@ from pyiceberg.manifest import ManifestContent, ManifestFile
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Operation
 
-from airflow_provider_phlo.exceptions import CommitConflictError
 from airflow_provider_phlo.iceberg.commits import commit_changes
 from airflow_provider_phlo.iceberg.manifests import FileChanges, manifest_files
-from airflow_provider_phlo.iceberg.retries import pause
+from airflow_provider_phlo.iceberg.retries import COMMIT_ROUNDS, retry_conflicts
 from airflow_provider_phlo.terms import MAIN_BRANCH
 
-COMMITS = 50
 # one manifest less is not worth a snapshot: a compaction leaves two, of what it added and of what it removed
 WORTH = 2
 
@@ -59,23 +57,19 @@ def rewrite_manifests(catalog: Catalog, identifier: str) -> ManifestPlan:
     :returns: what was done.
     :raises CommitConflictError: if others changed main in every round; nothing was changed.
     """
-    for round_number in range(COMMITS):
+
+    def attempt() -> ManifestPlan:
         table = catalog.load_table(identifier)
         plan = plan_manifests(table)
         if not plan.manifests:
             return plan
         summary = {"phlo.strategy": "manifests", "phlo.manifests": str(plan.manifests)}
-        try:
-            snapshot_id = commit_changes(
-                catalog, table, MAIN_BRANCH, FileChanges(clustered=True), Operation.REPLACE, summary=summary
-            )
-        except CommitConflictError:
-            pause(round_number)
-            continue
-        return ManifestPlan(**{**vars(plan), "snapshot_id": snapshot_id})
-    raise CommitConflictError(
-        f"{identifier}: other writers moved main {COMMITS} times in a row; retry at a calmer time."
-    )
+        snapshot_id = commit_changes(
+            catalog, table, MAIN_BRANCH, FileChanges(clustered=True), Operation.REPLACE, summary=summary
+        )
+        return replace(plan, snapshot_id=snapshot_id)
+
+    return retry_conflicts(attempt, identifier, COMMIT_ROUNDS)
 
 
 def _sizes(manifests: list[ManifestFile]) -> Iterator[int]:

@@ -449,12 +449,12 @@ def test_a_full_disk_leaves_nothing(catalog: Catalog, monkeypatch: pytest.Monkey
 
 
 def test_main_that_never_rests_ends_with_an_error(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compaction, "COMMITS", 3)
+    monkeypatch.setattr(compaction, "COMMIT_ROUNDS", 3)
     make(catalog)
     for number in range(2):
         run(catalog, f"t{number}", rows_of(number))
     meanwhile(monkeypatch, *[lambda n=n: run(catalog, f"a{n}", rows_of(100 + n)) for n in range(3)])
-    with pytest.raises(CommitConflictError, match="moved 3 times in a row"):
+    with pytest.raises(CommitConflictError, match="other writers won 3 rounds"):
         compact(catalog, TABLE)
     assert sum(content(catalog).values()) == 5
     assert not any("compacted" in name for name in data_on_disk(catalog))
