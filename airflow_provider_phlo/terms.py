@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TypeAlias
 
-# names a run, and so whose rows, branch and folder something is; letters, digits, "_" and "-"
+# names a run in branches, marks and folders; letters, digits, "_" and "-"
 Token: TypeAlias = str
 # the day that a run is for, ``YYYY-MM-DD``
 PartitionDate: TypeAlias = str
