@@ -24,8 +24,7 @@ from types import FrameType
 from typing import Any
 
 from airflow_provider_phlo.exceptions import PhloError
-from airflow_provider_phlo.services import demo_report as report
-from airflow_provider_phlo.services import embedded, processes
+from airflow_provider_phlo.services import embedded, processes, report
 from airflow_provider_phlo.services.airflow_api import AirflowApi
 from airflow_provider_phlo.services.postgres import ensure_postgres, stop_postgres
 

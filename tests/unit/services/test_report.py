@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, ensure_namespace, open_catalog
-from airflow_provider_phlo.services import demo_report as report
+from airflow_provider_phlo.services import report
 from airflow_provider_phlo.services.postgres import PostgresServer, ensure_postgres, stop_postgres
 
 
