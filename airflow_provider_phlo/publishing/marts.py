@@ -46,8 +46,8 @@ def publish_marts_to_postgres(
     :return: a result for each table.
     :raises ConfigurationError: a source does not exist; nothing is written then.
     """
+    from airflow_provider_phlo.publishing.lakehouse import open_catalog_sources, open_trino_sources
     from airflow_provider_phlo.publishing.postgres import publish
-    from airflow_provider_phlo.publishing.sources import open_catalog_sources, open_trino_sources
 
     results = {}
     with ExitStack() as stack:

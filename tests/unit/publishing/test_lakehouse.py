@@ -7,7 +7,7 @@ import pytest
 
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, ensure_namespace, open_catalog
-from airflow_provider_phlo.publishing.sources import open_catalog_sources, trino_type
+from airflow_provider_phlo.publishing.lakehouse import open_catalog_sources, trino_type
 
 
 def test_all_sources_are_read_as_they_were_at_the_start(tmp_path):
