@@ -206,7 +206,7 @@ def _notes(reference: str, model: type[DataFrameModel]) -> Iterator[str]:
     """Yield what a model says beyond its columns."""
     from airflow_provider_phlo.schemas.columns import model_columns
     from airflow_provider_phlo.schemas.constraints import constraints
-    from airflow_provider_phlo.schemas.dbt import skipped_tests
+    from airflow_provider_phlo.schemas.dbt_yaml import skipped_tests
 
     declared = model_columns(model)
     if ":" not in reference:

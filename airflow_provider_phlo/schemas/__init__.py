@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_provider_phlo.schemas.base import PhloSchema
-    from airflow_provider_phlo.schemas.dbt import dbt_model_to_pandera
+    from airflow_provider_phlo.schemas.dbt_yaml import dbt_model_to_pandera
     from airflow_provider_phlo.schemas.diff import schema_diff
     from airflow_provider_phlo.schemas.iceberg import iceberg_to_pandera, pandera_to_iceberg
 
@@ -15,7 +15,7 @@ __all__ = ["PhloSchema", "dbt_model_to_pandera", "iceberg_to_pandera", "pandera_
 
 _MODULES = {
     "PhloSchema": "base",
-    "dbt_model_to_pandera": "dbt",
+    "dbt_model_to_pandera": "dbt_yaml",
     "iceberg_to_pandera": "iceberg",
     "pandera_to_iceberg": "iceberg",
     "schema_diff": "diff",

@@ -15,7 +15,7 @@ from typing import Any
 from pandera.pandas import DataFrameModel
 
 from airflow_provider_phlo.exceptions import PhloError, SchemaError
-from airflow_provider_phlo.schemas import dbt
+from airflow_provider_phlo.schemas import dbt_yaml
 from airflow_provider_phlo.schemas.columns import load_model
 
 _YAML = (".yml", ".yaml")
@@ -46,7 +46,7 @@ def load_reference(reference: str, root: Path) -> type[DataFrameModel]:
     """
     place, _, name = reference.rpartition(":")
     if place.endswith(_YAML):
-        return dbt.dbt_model_to_pandera(root / place, name)
+        return dbt_yaml.dbt_model_to_pandera(root / place, name)
     if place.endswith(".py"):
         found = getattr(_module_of_file(root / place), name, None)
     else:
@@ -108,13 +108,13 @@ def _of_modules(root: Path, problems: list[str]) -> Iterator[KnownModel]:
 
 
 def _is_made_in(model: type, module: str) -> bool:
-    return model.__module__ in (module, dbt.__name__)
+    return model.__module__ in (module, dbt_yaml.__name__)
 
 
 def _of_dbt(root: Path, problems: list[str]) -> Iterator[KnownModel]:
     for path in sorted((root / "include" / "dbt").rglob("models/**/*.y*ml")):
         try:
-            names = dbt.model_names(path)
+            names = dbt_yaml.model_names(path)
         except PhloError as error:
             problems.append(str(error))
             continue

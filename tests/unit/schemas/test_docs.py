@@ -49,7 +49,7 @@ from typing_extensions import TypedDict
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.schemas import PhloSchema, dbt_model_to_pandera, pandera_to_iceberg, schema_diff
 from airflow_provider_phlo.schemas.columns import model_columns, spelled
-from airflow_provider_phlo.schemas.dbt import _DATA_TYPES
+from airflow_provider_phlo.schemas.dbt_yaml import _DATA_TYPES
 from airflow_provider_phlo.schemas.iceberg import iceberg_to_pandera
 from airflow_provider_phlo.schemas.types import arrow_type, iceberg_type, without_ids
 

@@ -17,10 +17,10 @@ from pandera.errors import SchemaErrors, SchemaWarning
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.schemas import PhloSchema, dbt_model_to_pandera
 from airflow_provider_phlo.schemas.columns import model_columns
-from airflow_provider_phlo.schemas.conform import conform
 from airflow_provider_phlo.schemas.constraints import constraints
-from airflow_provider_phlo.schemas.dbt import skipped_tests
-from airflow_provider_phlo.schemas.validation import validate
+from airflow_provider_phlo.schemas.conversion.conform import conform
+from airflow_provider_phlo.schemas.dbt_yaml import skipped_tests
+from airflow_provider_phlo.schemas.validation.batch import validate
 from include.schemas import glucose
 
 DBT = Path(__file__).parents[3] / "include" / "dbt" / "models"
