@@ -20,8 +20,8 @@ from pandera.pandas import Column as PanderaColumn
 
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.schemas.columns import ModelColumns
-from airflow_provider_phlo.schemas.names import Failure
-from airflow_provider_phlo.schemas.rules import Rules
+from airflow_provider_phlo.schemas.failures import Failure
+from airflow_provider_phlo.schemas.validation.arrow_rules import Rules
 
 log = logging.getLogger(__name__)
 

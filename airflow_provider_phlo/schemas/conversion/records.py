@@ -1,12 +1,14 @@
-"""Records as columns, and which of them cannot be: a name is text, not empty, and of one value a record."""
+"""Records as columns, and which of them cannot be: a name is text, not empty, and has one value per record."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from airflow_provider_phlo.schemas.failures import Failure
+
 Records: TypeAlias = Sequence[Mapping[str, Any]]
+
 # characters; catalogs keep names in columns of 255 and the like
 LONGEST_NAME = 255
 
@@ -23,20 +25,6 @@ class Malformed(dict[str, Any]):
         super().__init__()
         self.raw = raw
         self.check = check
-
-
-@dataclass(frozen=True)
-class Failure:
-    """
-    Rows that break one rule.
-
-    :param column: empty when the rule is about whole rows.
-    :param rows: their positions, ascending; None when the rule is about the batch as a whole.
-    """
-
-    column: str
-    check: str
-    rows: tuple[int, ...] | None
 
 
 def is_name(name: Any) -> bool:

@@ -24,8 +24,11 @@ from typing_extensions import TypedDict
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import DECIMAL, TIMESTAMP, model_columns
-from airflow_provider_phlo.schemas.conform import common_type, conform, recast
-from airflow_provider_phlo.schemas.names import Failure, Malformed
+from airflow_provider_phlo.schemas.conversion.casts import recast
+from airflow_provider_phlo.schemas.conversion.conform import conform
+from airflow_provider_phlo.schemas.conversion.records import Malformed
+from airflow_provider_phlo.schemas.conversion.undeclared import common_type
+from airflow_provider_phlo.schemas.failures import Failure
 
 UTC = datetime.UTC
 normalize = dlt.Schema("test").naming.normalize_identifier

@@ -12,9 +12,9 @@ import pyarrow as pa
 from pandera.errors import SchemaErrorReason, SchemaErrors, SchemaWarning
 
 from airflow_provider_phlo.schemas.columns import ModelColumns
-from airflow_provider_phlo.schemas.names import Failure
-from airflow_provider_phlo.schemas.pandas_rules import uncut
-from airflow_provider_phlo.schemas.rules import Rules
+from airflow_provider_phlo.schemas.failures import Failure
+from airflow_provider_phlo.schemas.validation.arrow_rules import Rules
+from airflow_provider_phlo.schemas.validation.pandas_rules import uncut
 
 log = logging.getLogger(__name__)
 

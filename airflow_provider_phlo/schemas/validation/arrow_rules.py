@@ -23,7 +23,7 @@ from pandera.api.function_dispatch import Dispatcher
 from pandera.pandas import Check
 
 from airflow_provider_phlo.schemas.columns import ModelColumns
-from airflow_provider_phlo.schemas.names import Failure
+from airflow_provider_phlo.schemas.failures import Failure
 
 # True: all rows hold; else row by row, where NULL counts for nothing
 Answer: TypeAlias = "pa.ChunkedArray | bool"
@@ -50,13 +50,13 @@ class Rules:
         return bool(self.frame) or any(check.groupby for checks in self.columns.values() for check in checks)
 
 
-def answered(table: pa.Table, declared: ModelColumns) -> tuple[list[Failure], Rules]:
+def check_with_arrow(table: pa.Table, declared: ModelColumns) -> tuple[list[Failure], Rules]:
     """Return what Arrow finds, and the checks of which it cannot say."""
     failures: list[Failure] = []
     columns: dict[str, list[Check]] = {}
     for name, column in declared.schema.columns.items():
         for check in column.checks:
-            held = answer(check, table[name])
+            held = evaluate(check, table[name])
             if held is None or (held is not True and check.raise_warning):
                 columns.setdefault(name, []).append(check)
             elif held is not True:
@@ -65,7 +65,7 @@ def answered(table: pa.Table, declared: ModelColumns) -> tuple[list[Failure], Ru
     return failures, Rules(columns, list(declared.schema.checks))
 
 
-def answer(check: Check, values: pa.ChunkedArray) -> pa.ChunkedArray | bool | None:
+def evaluate(check: Check, values: pa.ChunkedArray) -> pa.ChunkedArray | bool | None:
     """Return what Pandera's own ``check`` says of ``values``: True of all, or row by row; None if Arrow cannot tell."""
     ask = _ANSWERS.get(check.name or "") if isinstance(check._check_fn, Dispatcher) else None
     if ask is None or check.groupby or not check.ignore_na:
