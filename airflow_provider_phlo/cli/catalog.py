@@ -7,8 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_phlo.cli.output import FAILED, Result, leave, open_catalog, show, told_errors
-from airflow_provider_phlo.exceptions import PhloError
+from airflow_provider_phlo.cli.output import FAILED, Result, exit_on_error, open_catalog, show
 
 if TYPE_CHECKING:
     import argparse
@@ -28,11 +27,9 @@ def _load(command: str, args: argparse.Namespace) -> tuple[Catalog, Table]:
     from airflow_provider_phlo.iceberg.history import load
     from airflow_provider_phlo.naming import qualified_table
 
-    try:
+    with exit_on_error(command, refused=FAILED):
         catalog = open_catalog()
         return catalog, load(catalog, qualified_table(args.table))
-    except PhloError as error:
-        leave(command, str(error), FAILED)
 
 
 def tables(args: argparse.Namespace) -> None:
@@ -40,7 +37,7 @@ def tables(args: argparse.Namespace) -> None:
     from airflow_provider_phlo.iceberg.duckdb import all_tables
     from airflow_provider_phlo.iceberg.tables import find_table
 
-    with told_errors("catalog tables"):
+    with exit_on_error("catalog tables"):
         catalog = open_catalog()
         rows = []
         for name in all_tables(catalog):
@@ -87,7 +84,7 @@ def history(args: argparse.Namespace) -> None:
 
     command = "catalog history"
     _, table = _load(command, args)
-    with told_errors(command):
+    with exit_on_error(command):
         entries = work.history(table, branch=args.branch, limit=args.limit)
     show(_history(entries), args.output)
     if args.output == "table" and work.kept_branches(table):
@@ -136,16 +133,16 @@ def rollback(args: argparse.Namespace) -> None:
 
     command = "catalog rollback"
     catalog, table = _load(command, args)
-    with told_errors(command):
+    with exit_on_error(command):
         plan = work.plan_rollback(catalog, ".".join(table.name()), to_snapshot=args.to_snapshot, to_time=args.to_time)
         if args.yes:
             work.rollback(catalog, plan)
     show(_history([*plan.undone, *plan.redone]), args.output)
     # programs read the rows alone
-    print("\n".join(_explained(plan, done=args.yes)), file=sys.stdout if args.output == "table" else sys.stderr)
+    print("\n".join(_explanation(plan, done=args.yes)), file=sys.stdout if args.output == "table" else sys.stderr)
 
 
-def _explained(plan: RollbackPlan, *, done: bool) -> Iterator[str]:
+def _explanation(plan: RollbackPlan, *, done: bool) -> Iterator[str]:
     target, verb = plan.target, "is" if done else "would be"
     direction = "set back" if plan.undone else "set forward"
     yield f"main of {plan.table} {verb} {direction} to snapshot {target.snapshot_id} of {target.at.isoformat()}."

@@ -38,21 +38,26 @@ def open_catalog(iceberg_conn_id: str = "iceberg_default") -> Catalog:
     return PhloIcebergHook(iceberg_conn_id).catalog
 
 
-def leave(command: str, message: str, code: int) -> NoReturn:
+def exit_with(command: str, message: str, code: int) -> NoReturn:
     """End the process with ``code``, and say why on stderr."""
     print(f"phlo {command}: {message}", file=sys.stderr)
     raise SystemExit(code)
 
 
 @contextmanager
-def told_errors(command: str) -> Iterator[None]:
-    """End the process on errors of ours: with code 2 if what was asked for is refused, with 1 if it went wrong."""
+def exit_on_error(command: str, *, refused: int = REFUSED, failed: int = FAILED) -> Iterator[None]:
+    """
+    End the process on an error of this package, with its message on stderr.
+
+    :param refused: the exit code when what was asked for cannot be done (``ConfigurationError``).
+    :param failed: the exit code when it went wrong (any other ``PhloError``).
+    """
     try:
         yield
     except ConfigurationError as error:
-        leave(command, str(error), REFUSED)
+        exit_with(command, str(error), refused)
     except PhloError as error:
-        leave(command, str(error), FAILED)
+        exit_with(command, str(error), failed)
 
 
 def show(result: Result, output: str) -> None:

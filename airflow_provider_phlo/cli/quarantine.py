@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_phlo.cli.output import FAILED, REFUSED, Result, leave, open_catalog, show, told_errors
+from airflow_provider_phlo.cli.output import FAILED, REFUSED, Result, exit_on_error, exit_with, open_catalog, show
 from airflow_provider_phlo.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def list_records(args: argparse.Namespace) -> None:
     from airflow_provider_phlo.ingestion import quarantine
     from airflow_provider_phlo.naming import qualified_table
 
-    with told_errors("quarantine list"):
+    with exit_on_error("quarantine list"):
         catalog = open_catalog()
         names = [qualified_table(args.table)] if args.table else quarantine.quarantines(catalog)
         found = [{"table": name, **row} for name in names for row in quarantine.counts(catalog, name)]
@@ -43,7 +43,7 @@ def show_records(args: argparse.Namespace) -> None:
     from airflow_provider_phlo.ingestion import quarantine
     from airflow_provider_phlo.naming import qualified_table
 
-    with told_errors("quarantine show"):
+    with exit_on_error("quarantine show"):
         found = quarantine.find(
             open_catalog(), qualified_table(args.table), _selection(args), limit=args.limit, with_records=args.records
         )
@@ -57,21 +57,23 @@ def replay(args: argparse.Namespace) -> None:
     from airflow_provider_phlo.naming import qualified_table
 
     # Airflow logs to stdout, which is for the result
-    with redirect_stdout(sys.stderr), told_errors("quarantine replay"):
+    with redirect_stdout(sys.stderr), exit_on_error("quarantine replay"):
         table, selection, catalog = qualified_table(args.table), _selection(args), open_catalog()
         waiting = quarantine.find(catalog, table, selection)
         if not waiting:
-            leave("quarantine replay", f"no such record of {table} waits: see phlo quarantine list {table}.", REFUSED)
+            exit_with(
+                "quarantine replay", f"no such record of {table} waits: see phlo quarantine list {table}.", REFUSED
+            )
         dag_id, group = _dag_of(table, args.dag)
         rows = []
         for day in sorted({str(row["partition_date"]) for row in waiting}):
             ids = [row["quarantine_id"] for row in waiting if str(row["partition_date"]) == day]
             run_id = _trigger(dag_id, {"table": table, "group": group, **_conf(args)}, day)
             rows.append((table, day, dag_id, run_id, ids))
-        done = [_finished(catalog, row, args.no_wait) for row in rows]
+        done = [_await_run(catalog, row, args.no_wait) for row in rows]
     show(Result(_REPLAYS, done), args.output)
     if not all(row[4] == "success" for row in done) and not args.no_wait:
-        leave("quarantine replay", "a run failed: its log says why; the records wait for another replay.", FAILED)
+        exit_with("quarantine replay", "a run failed: its log says why; the records wait for another replay.", FAILED)
 
 
 def _selection(args: argparse.Namespace) -> Selection:
@@ -147,7 +149,7 @@ def _state(dag_id: str, run_id: str) -> str:
         return str(session.scalar(select(DagRun.state).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)))
 
 
-def _finished(catalog: Catalog, started: Sequence[Any], no_wait: bool) -> tuple[Any, ...]:
+def _await_run(catalog: Catalog, started: Sequence[Any], no_wait: bool) -> tuple[Any, ...]:
     """Return what became of a run and of its records, once it has ended."""
     from airflow_provider_phlo.ingestion import quarantine
 

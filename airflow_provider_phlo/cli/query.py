@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from airflow_provider_phlo.cli.output import FAILED, REFUSED, Result, leave, open_catalog, show
+from airflow_provider_phlo.cli.output import FAILED, REFUSED, Result, exit_with, open_catalog, show
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
 
 if TYPE_CHECKING:
@@ -32,11 +32,11 @@ def query(args: argparse.Namespace) -> None:
     try:
         assert_read_only(args.sql)
     except ConfigurationError as error:
-        leave("query", str(error), REFUSED)
+        exit_with("query", str(error), REFUSED)
     try:
         result = run(open_catalog(), args.sql)
     except (PhloError, duckdb.Error) as error:
-        leave("query", str(error), FAILED)
+        exit_with("query", str(error), FAILED)
     show(result, args.output)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_phlo.cli.output import FAILED, REFUSED, Result, leave, open_catalog, show
+from airflow_provider_phlo.cli.output import FAILED, REFUSED, Result, exit_on_error, open_catalog, show
 from airflow_provider_phlo.exceptions import PhloError
 
 if TYPE_CHECKING:
@@ -31,12 +31,9 @@ _LONG = 40
 _DIFF = ["column", "change", "old", "new", "breaks", "reason"]
 
 
-@contextmanager
-def _errors(command: str) -> Iterator[None]:
-    try:
-        yield
-    except PhloError as error:
-        leave(command, str(error), REFUSED)
+def _exit_on_error(command: str) -> AbstractContextManager[None]:
+    """End with 2 on every error: 1 is what ``diff`` says of a change that breaks somebody."""
+    return exit_on_error(command, failed=REFUSED)
 
 
 # --- list ---------------------------------------------------------------------------------------------------
@@ -48,7 +45,7 @@ def tables(args: argparse.Namespace) -> None:
     from airflow_provider_phlo.iceberg.tables import find_table
     from airflow_provider_phlo.schemas.project import known_models
 
-    with _errors("schema list"):
+    with _exit_on_error("schema list"):
         catalog, root = open_catalog(), Path.cwd()
         models, problems = known_models(root)
         names = [name for name in all_tables(catalog) if args.schema in (None, name.partition(".")[0])]
@@ -97,7 +94,7 @@ def _difference(table: Table, model: KnownModel, root: Path, problems: list[str]
 
 def columns(args: argparse.Namespace) -> None:
     """Print the columns of a table or model; for people also what is said about the whole."""
-    with _errors("schema show"):
+    with _exit_on_error("schema show"):
         table, model = _described(args.schema, with_model=True)
         rows = list(_column_rows(table, model))
         notes = list(_notes(args.schema, model)) if model is not None else []
@@ -148,11 +145,11 @@ def _column_rows(table: Table | None, model: type[DataFrameModel] | None) -> Ite
 def _types(kind: IcebergType) -> tuple[str, str | None]:
     """Return the Iceberg type, and what to write in a model for it."""
     from airflow_provider_phlo.exceptions import SchemaError
-    from airflow_provider_phlo.schemas.columns import spelled
+    from airflow_provider_phlo.schemas.columns import spelling
     from airflow_provider_phlo.schemas.types import arrow_type, without_ids
 
     try:
-        return without_ids(kind), spelled(arrow_type(kind))
+        return without_ids(kind), spelling(arrow_type(kind))
     except SchemaError:
         return without_ids(kind), None
 
@@ -243,7 +240,7 @@ def differences(args: argparse.Namespace) -> None:
     """Print what differs; end with 1 if any of it breaks somebody."""
     from airflow_provider_phlo.schemas.diff import schema_diff
 
-    with _errors("schema diff"):
+    with _exit_on_error("schema diff"):
         old, new = (_either(reference) for reference in (args.old, args.new))
         changes = schema_diff(old, new)
     rows = [
