@@ -303,12 +303,12 @@ def _required(found: pa.DataType | None, annotation: Any) -> pa.DataType:
     return found
 
 
-def spelled(kind: pa.DataType) -> str:
+def spelling(kind: pa.DataType) -> str:
     """Return what an author writes for a column of type ``kind``: ``str``, ``list[int]``, ``Annotated[…]``."""
     if kind in _SPELLED:
         return _SPELLED[kind]
     if pa.types.is_list(kind) and kind.value_field.nullable:
-        element = spelled(kind.value_type)
+        element = spelling(kind.value_type)
         if not element.startswith("Annotated"):
             return f"list[{element}]"
     if pa.types.is_struct(kind) and all(item.nullable and not item.metadata for item in kind):

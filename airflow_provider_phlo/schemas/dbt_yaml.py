@@ -213,9 +213,9 @@ def _text(item: Mapping[str, Any]) -> str | None:
 
 def _is_pii(column: Mapping[str, Any]) -> bool:
     """Values of such columns never appear in messages; dbt takes tags and meta at the top or below ``config``."""
-    places = [column, column.get("config") or {}]
-    tags = [place.get("tags") or () for place in places]
-    return any((place.get("meta") or {}).get("pii") for place in places) or any(
+    levels = [column, column.get("config") or {}]
+    tags = [level.get("tags") or () for level in levels]
+    return any((level.get("meta") or {}).get("pii") for level in levels) or any(
         "pii" in ([each] if isinstance(each, str) else each) for each in tags
     )
 

@@ -44,27 +44,27 @@ def load_reference(reference: str, root: Path) -> type[DataFrameModel]:
     :param root: the project: paths start there, and its packages can be imported.
     :raises SchemaError: if there is none.
     """
-    place, _, name = reference.rpartition(":")
-    if place.endswith(_YAML):
-        return dbt_yaml.dbt_model_to_pandera(root / place, name)
-    if place.endswith(".py"):
-        found = getattr(_module_of_file(root / place), name, None)
+    location, _, name = reference.rpartition(":")
+    if location.endswith(_YAML):
+        return dbt_yaml.dbt_model_to_pandera(root / location, name)
+    if location.endswith(".py"):
+        found = getattr(_module_of_file(root / location), name, None)
     else:
-        with_root(root)
+        add_to_import_path(root)
         found = load_model(reference)
     if not (isinstance(found, type) and issubclass(found, DataFrameModel)):
         raise SchemaError(f"{reference} is no Pandera model: name a class that derives from PhloSchema.")
     return found
 
 
-def with_root(root: Path) -> None:
+def add_to_import_path(root: Path) -> None:
     """Let the packages of the project be imported: a program in ``bin`` does not look into the current folder."""
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
 
 
 def _module_of_file(path: Path) -> ModuleType:
-    with_root(path.parent)
+    add_to_import_path(path.parent)
     spec = importlib.util.spec_from_file_location(f"phlo_file_{path.stem}", path)
     if spec is None or spec.loader is None or not path.is_file():
         raise SchemaError(f"There is no file {path}: write path.py:Class.")
@@ -94,7 +94,7 @@ def known_models(root: Path) -> tuple[list[KnownModel], list[str]]:
 
 
 def _of_modules(root: Path, problems: list[str]) -> Iterator[KnownModel]:
-    with_root(root)
+    add_to_import_path(root)
     for path in sorted((root / "include" / "schemas").rglob("*.py")):
         name = ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
         try:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_provider_phlo.exceptions import SchemaError
-from airflow_provider_phlo.schemas.conversion.storable import Array, Values, decoded, json_of_nested
+from airflow_provider_phlo.schemas.conversion.storable import Array, Values, decode, nested_as_json
 from airflow_provider_phlo.schemas.values import ARROW_ERRORS, CONVERSION_ERRORS, converter, is_missing
 
 _SAME_KIND: tuple[Callable[[pa.DataType], bool], ...] = (
@@ -45,11 +45,11 @@ def convert_column(values: Values, kind: pa.DataType) -> tuple[Array, list[int]]
 
 def _convert_array(values: pa.ChunkedArray, kind: pa.DataType) -> tuple[Array, list[int]]:
     if pa.types.is_dictionary(values.type):
-        values = decoded(values)
+        values = decode(values)
     if values.type == kind:
         return values, []
     if pa.types.is_nested(values.type) and pa.types.is_string(kind):
-        return json_of_nested(values), []
+        return nested_as_json(values), []
     if _casts_alike(values.type, kind):
         try:
             return _cast(values, kind), []

@@ -22,7 +22,7 @@ def storable(values: Array) -> Array:
     """Drop what Iceberg has no type for: dictionaries, nanoseconds, half floats, large and view types."""
     kind = values.type
     if pa.types.is_dictionary(kind):
-        return decoded(values)
+        return decode(values)
     if isinstance(kind, pa.BaseExtensionType):
         return as_text(values.to_pylist())
     wanted = pa.binary() if pa.types.is_fixed_size_binary(kind) else storable_type(kind)
@@ -31,7 +31,7 @@ def storable(values: Array) -> Array:
     return pc.cast(values, wanted, safe=not pa.types.is_temporal(kind))
 
 
-def decoded(values: Array) -> Array:
+def decode(values: Array) -> Array:
     """Return the values of a dictionary-encoded column; Arrow's cast knows fewer types."""
     chunks = values.chunks if isinstance(values, pa.ChunkedArray) else [values]
     if not chunks:
@@ -81,7 +81,7 @@ def _has_text(value: Any) -> bool:
     return True
 
 
-def json_of_nested(values: pa.ChunkedArray) -> pa.ChunkedArray:
+def nested_as_json(values: pa.ChunkedArray) -> pa.ChunkedArray:
     parts = [
         as_text(values.slice(start, NESTED_AT_A_TIME).to_pylist()) for start in range(0, len(values), NESTED_AT_A_TIME)
     ]

@@ -15,7 +15,7 @@ from airflow_provider_phlo.schemas.conversion.storable import (
     Array,
     Values,
     as_text,
-    json_of_nested,
+    nested_as_json,
     storable,
     storable_type,
 )
@@ -42,7 +42,7 @@ def type_undeclared(values: Values, known: pa.DataType | None) -> Array:
 def _infer(values: Values) -> Array:
     """Return ``values`` in a type of their own; nested ones as JSON text, a mixture as text."""
     if isinstance(values, pa.ChunkedArray):
-        return json_of_nested(values) if pa.types.is_nested(values.type) else storable(values)
+        return nested_as_json(values) if pa.types.is_nested(values.type) else storable(values)
     kinds = {type(value) for value in values}
     if any(issubclass(kind, NESTED) for kind in kinds):
         return as_text(values)

@@ -32,11 +32,11 @@ def run(table: pa.Table, declared: ModelColumns, rules: Rules) -> list[Failure]:
     """Return the rows that break ``rules``."""
     names = [column.name for column in declared.columns if rules.need_all_columns or column.name in rules.columns]
     columns = {
-        name: PanderaColumn(checks=_decided(rules.columns.get(name, ())), nullable=True, required=True)
+        name: PanderaColumn(checks=_decisive(rules.columns.get(name, ())), nullable=True, required=True)
         for name in names
     }
-    schema = DataFrameSchema(columns, checks=_decided(rules.frame), name=declared.model.__name__)
-    return _checked(schema, _frame(table, declared, names))[1]
+    schema = DataFrameSchema(columns, checks=_decisive(rules.frame), name=declared.model.__name__)
+    return _run_schema(schema, _frame(table, declared, names))[1]
 
 
 def has_parsers(declared: ModelColumns) -> bool:
@@ -49,16 +49,16 @@ def run_with_parsers(table: pa.Table, declared: ModelColumns) -> tuple[pa.Table,
     """Return the rows as the parsers leave them, and those that break a rule then."""
     schema = _row_rules(declared)
     frame = _frame(table, declared, [column.name for column in declared.columns])
-    checked, failures = _checked(schema, frame)
+    checked, failures = _run_schema(schema, frame)
     if checked is None:
         # parsers ran on rows that are out: once more for those that go on
         bad = {row for failure in failures for row in failure.rows or ()}
-        checked, more = _checked(schema, frame.drop(index=sorted(bad)))
+        checked, more = _run_schema(schema, frame.drop(index=sorted(bad)))
         failures += more
-    return (table if checked is None else _parsed(table, checked, declared)), failures
+    return (table if checked is None else _with_parsed_values(table, checked, declared)), failures
 
 
-def _checked(schema: DataFrameSchema, frame: pd.DataFrame) -> tuple[pd.DataFrame | None, list[Failure]]:
+def _run_schema(schema: DataFrameSchema, frame: pd.DataFrame) -> tuple[pd.DataFrame | None, list[Failure]]:
     """Return the frame as parsers leave it, None if a rule is broken, and the broken rules."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", SchemaWarning)
@@ -84,31 +84,31 @@ def _row_rules(declared: ModelColumns) -> DataFrameSchema:
                 "required": True,
                 "default": None,
                 "drop_invalid_rows": False,
-                "checks": _decided(declared.schema.columns[column.name].checks),
+                "checks": _decisive(declared.schema.columns[column.name].checks),
             }
             for column in declared.columns
         }
     )
     schema.strict, schema.unique, schema.coerce, schema.dtype, schema.index = False, None, False, None, None
-    schema.drop_invalid_rows, schema.checks = False, _decided(schema.checks)
+    schema.drop_invalid_rows, schema.checks = False, _decisive(schema.checks)
     return schema
 
 
-def _decided(checks: Iterable[Check]) -> list[Check]:
+def _decisive(checks: Iterable[Check]) -> list[Check]:
     """
     Return ``checks`` so that they report every row, and say True or False of it.
 
     A comparison with a NULL of pandas' own types is neither, which Pandera cannot count; it does not hold then, as one
     with NaN does not.
     """
-    copies = uncut(checks)
+    copies = without_limit(checks)
     for check in copies:
         if not isinstance(check._check_fn, Dispatcher):  # Pandera's own checks leave NULL out
-            check._check_fn = _two_valued(check._check_fn)
+            check._check_fn = _decide(check._check_fn)
     return copies
 
 
-def _two_valued(check: Callable[..., Any]) -> Callable[..., Any]:
+def _decide(check: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(check)
     def decided(*arguments: Any, **options: Any) -> Any:
         output = check(*arguments, **options)
@@ -122,7 +122,7 @@ def _two_valued(check: Callable[..., Any]) -> Callable[..., Any]:
     return decided
 
 
-def uncut(checks: Iterable[Check]) -> list[Check]:
+def without_limit(checks: Iterable[Check]) -> list[Check]:
     """Return ``checks`` so that they report every row, whatever their ``n_failure_cases``: each has to go."""
     copies = [copy.copy(check) for check in checks]
     for check in copies:
@@ -179,10 +179,10 @@ def _failures(errors: SchemaErrors) -> list[Failure]:
     return found
 
 
-def _parsed(table: pa.Table, frame: pd.DataFrame, declared: ModelColumns) -> pa.Table:
+def _with_parsed_values(table: pa.Table, frame: pd.DataFrame, declared: ModelColumns) -> pa.Table:
     """Return ``table`` with the values of ``frame``; rows that the frame lacks hold NULL."""
     rows = pa.array(frame.index, pa.int64())
-    places = pc.index_in(pa.array(range(len(table)), pa.int64()), rows)
+    indices = pc.index_in(pa.array(range(len(table)), pa.int64()), rows)
     for column in declared.columns:
         position = table.schema.get_field_index(column.name)
         try:
@@ -193,5 +193,5 @@ def _parsed(table: pa.Table, frame: pd.DataFrame, declared: ModelColumns) -> pa.
             raise SchemaError(
                 f"{declared.model.__name__}: a parser gives column {column.name!r} values that are no {column.exact}."
             ) from None
-        table = table.set_column(position, column.name, values.take(places))
+        table = table.set_column(position, column.name, values.take(indices))
     return table

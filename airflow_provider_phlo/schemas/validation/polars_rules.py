@@ -14,7 +14,7 @@ from pandera.errors import SchemaErrorReason, SchemaErrors, SchemaWarning
 from airflow_provider_phlo.schemas.columns import ModelColumns
 from airflow_provider_phlo.schemas.failures import Failure
 from airflow_provider_phlo.schemas.validation.arrow_rules import Rules
-from airflow_provider_phlo.schemas.validation.pandas_rules import uncut
+from airflow_provider_phlo.schemas.validation.pandas_rules import without_limit
 
 log = logging.getLogger(__name__)
 
@@ -26,9 +26,9 @@ def run(table: pa.Table, declared: ModelColumns, rules: Rules) -> list[Failure]:
     schemas = [
         pandera.DataFrameSchema({name: pandera.Column(checks=[check], nullable=True)})
         for name, checks in rules.columns.items()
-        for check in uncut(checks)
+        for check in without_limit(checks)
     ]
-    schemas += [pandera.DataFrameSchema(checks=[check]) for check in uncut(rules.frame)]
+    schemas += [pandera.DataFrameSchema(checks=[check]) for check in without_limit(rules.frame)]
     # one by one: Pandera cannot put the values that break rules of different types into one frame
     return [failure for schema in schemas for failure in _broken(schema, frame, declared.model.__name__)]
 
