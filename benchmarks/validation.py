@@ -40,7 +40,7 @@ from airflow_provider_phlo.schemas.failures import bad_rows
 from airflow_provider_phlo.schemas.validation.batch import validate
 from airflow_provider_phlo.schemas.validation.duplicates import duplicate_rows
 from benchmarks.measuring import medians, timed
-from benchmarks.report import Part
+from benchmarks.report import Section
 
 CHUNK = 50_000
 TABLE = "raw.t"
@@ -251,7 +251,7 @@ def table(found: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-PART = Part(
+SECTION = Section(
     "Validation",
     1_000_000,
     measure,
