@@ -1,4 +1,4 @@
-"""``phlo catalog``: the tables, their history, and the way back."""
+"""``phlo catalog``: the tables, their history, and rollback."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def tables(args: argparse.Namespace) -> None:
 
 
 def describe(args: argparse.Namespace) -> None:
-    """Print where and how a table is stored."""
+    """Print how and where a table is stored."""
     _, table = _load("catalog describe", args)
     show(Result(["property", "value"], list(_facts(table).items())), args.output)
 
@@ -79,7 +79,7 @@ def _facts(table: Table) -> dict[str, Any]:
 
 
 def history(args: argparse.Namespace) -> None:
-    """Print the snapshots of a table; for people also the branches that were kept."""
+    """Print the snapshots of a table; for people, also the branches that were kept."""
     from airflow_provider_phlo.iceberg import history as work
 
     command = "catalog history"
@@ -88,12 +88,12 @@ def history(args: argparse.Namespace) -> None:
         entries = work.history(table, branch=args.branch, limit=args.limit)
     show(_history(entries), args.output)
     if args.output == "table" and work.kept_branches(table):
-        print("\nBranches of runs that have not published:")
+        print("\nBranches of runs that did not publish:")
         show(_branches(table), args.output)
 
 
 def kept_branches(args: argparse.Namespace) -> None:
-    """Print the branches of runs that have not published."""
+    """Print the branches of runs that did not publish."""
     _, table = _load("catalog branches", args)
     show(_branches(table), args.output)
 
@@ -128,7 +128,7 @@ def _branches(table: Table) -> Result:
 
 
 def rollback(args: argparse.Namespace) -> None:
-    """Print what a rollback undoes, and do it if it was confirmed."""
+    """Print what a rollback undoes, and do it if that is confirmed."""
     from airflow_provider_phlo.iceberg import rollback as work
 
     command = "catalog rollback"
@@ -138,7 +138,7 @@ def rollback(args: argparse.Namespace) -> None:
         if args.yes:
             work.rollback(catalog, plan)
     show(_history([*plan.undone, *plan.redone]), args.output)
-    # programs read the rows alone
+    # programs read only the rows
     print("\n".join(_explanation(plan, done=args.yes)), file=sys.stdout if args.output == "table" else sys.stderr)
 
 
@@ -149,10 +149,10 @@ def _explanation(plan: RollbackPlan, *, done: bool) -> Iterator[str]:
     if plan.unmarked:
         yield f"These runs {'count' if done else 'would count'} as not done: {', '.join(plan.unmarked)}."
     yield {
-        "unchanged": "The state of the source is the same.",
-        "restored": f"The state of the source {verb} what it was then: the next run reads what was undone again.",
-        "cleared": f"What the state of the source was then is not known any more: it {verb} cleared, and the next run "
-        "reads everything again.",
+        "unchanged": "The state of the source does not change.",
+        "restored": f"The state of the source {verb} set back too: the next run reads again what was undone.",
+        "cleared": f"The state that the source had then is no longer known: it {verb} cleared, and the next run reads "
+        "everything again.",
     }[plan.state]
     if not done:
-        yield "Nothing has changed yet: add --yes."
+        yield "Nothing has been changed: add --yes to do it."

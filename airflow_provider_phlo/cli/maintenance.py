@@ -21,7 +21,7 @@ def plan(args: argparse.Namespace) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Do the maintenance and print what was done."""
+    """Run maintenance and print what was done."""
     _maintain(args, "maintenance run", dry_run=False)
 
 

@@ -1,4 +1,4 @@
-"""What commands share: the catalog they look at, how they print, and how they end."""
+"""What commands share: the catalog they read, how they print, and how they end."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ def show(result: Result, output: str) -> None:
     try:
         WRITERS[output](result, sys.stdout)
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader (head, less) has seen enough
+    except BrokenPipeError:  # the reader (head, less) has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def plain(value: Any) -> Any:
-    """Return ``value`` as JSON can say it: ISO 8601 times, exact decimals as text, NaN and infinity as null."""
+    """Return ``value`` in a form that JSON has: ISO 8601 times, exact decimals as text, NaN and infinity as null."""
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
@@ -90,7 +90,7 @@ def _text(value: Any) -> str:
 
 
 def write_json(result: Result, out: TextIO) -> None:
-    """Write a list of objects, one a line."""
+    """Write a list of objects, one per line."""
     lines = (
         json.dumps(dict(zip(result.columns, map(plain, row), strict=True)), ensure_ascii=False) for row in result.rows
     )
@@ -126,7 +126,7 @@ def write_table(result: Result, out: TextIO) -> None:
 
 def _cell(value: Any) -> str:
     text = f"{value:.10g}" if isinstance(value, float) else "NULL" if value is None else _text(value)
-    # a value must not be able to steer the terminal
+    # a value must not be able to send control sequences to the terminal
     text = "".join(character if character.isprintable() else "·" for character in text)
     return text if len(text) <= _CELL_WIDTH else text[: _CELL_WIDTH - 1] + "…"
 

@@ -1,4 +1,4 @@
-"""``phlo quarantine``: the records that broke a rule, and reading them once more after a fix."""
+"""``phlo quarantine``: list and show the records that broke a rule, and replay them after a fix."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def list_records(args: argparse.Namespace) -> None:
 
 
 def show_records(args: argparse.Namespace) -> None:
-    """Print the records that wait; what is in them only if asked for, as it may be personal."""
+    """Print the records that have not been replayed; their values only if asked for, as these may be personal."""
     from airflow_provider_phlo.ingestion import quarantine
     from airflow_provider_phlo.naming import qualified_table
 
@@ -52,7 +52,7 @@ def show_records(args: argparse.Namespace) -> None:
 
 
 def replay(args: argparse.Namespace) -> None:
-    """Start the runs that read the records once more, one a partition date, and wait for them."""
+    """Start the runs that ingest the records again, one per partition date, and wait for them."""
     from airflow_provider_phlo.ingestion import quarantine
     from airflow_provider_phlo.naming import qualified_table
 
@@ -73,7 +73,9 @@ def replay(args: argparse.Namespace) -> None:
         done = [_await_run(catalog, row, args.no_wait) for row in rows]
     show(Result(_REPLAYS, done), args.output)
     if not all(row[4] == "success" for row in done) and not args.no_wait:
-        exit_with("quarantine replay", "a run failed: its log says why; the records wait for another replay.", FAILED)
+        exit_with(
+            "quarantine replay", "a run failed: see its log for the reason. Its records stay in the quarantine.", FAILED
+        )
 
 
 def _selection(args: argparse.Namespace) -> Selection:
@@ -87,7 +89,7 @@ def _conf(args: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in chosen.items() if value}
 
 
-# --- what Airflow knows; as the commands of Airflow itself, this needs its metadata database
+# --- what Airflow knows: like Airflow's own commands, this needs its metadata database
 
 
 def _dag_of(table: str, wanted: str | None) -> tuple[str, str]:
@@ -99,15 +101,15 @@ def _dag_of(table: str, wanted: str | None) -> tuple[str, str]:
     producers = [each for each in _producers(table) if wanted in (None, each[0])]
     if not producers:
         raise ConfigurationError(
-            f"No DAG that Airflow knows fills {table}{f' and is called {wanted}' if wanted else ''}: replays are runs "
-            "of the DAG that declares the table, with its schema, key and checks."
+            f"Airflow knows no DAG {f'{wanted} ' if wanted else ''}that fills {table}: a replay is a run of the DAG "
+            "that declares the table, with its schema, key and checks."
         )
     dags = sorted({dag_id for dag_id, _, _ in producers})
     if len(dags) > 1:
-        raise ConfigurationError(f"{', '.join(dags)} fill {table}: say which is to replay by --dag.")
+        raise ConfigurationError(f"{', '.join(dags)} fill {table}: choose one with --dag.")
     dag_id, task_id, paused = min(producers)
     if paused:
-        raise ConfigurationError(f"DAG {dag_id} is paused: airflow dags unpause {dag_id}, then replay.")
+        raise ConfigurationError(f"DAG {dag_id} is paused: run `airflow dags unpause {dag_id}`, then replay.")
     return dag_id, task_id.rpartition(".")[0]
 
 
@@ -150,7 +152,7 @@ def _state(dag_id: str, run_id: str) -> str:
 
 
 def _await_run(catalog: Catalog, started: Sequence[Any], no_wait: bool) -> tuple[Any, ...]:
-    """Return what became of a run and of its records, once it has ended."""
+    """Wait for a run to end, and return what became of it and its records."""
     from airflow_provider_phlo.ingestion import quarantine
 
     table, day, dag_id, run_id, ids = started

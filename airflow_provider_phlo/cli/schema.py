@@ -1,4 +1,4 @@
-"""``phlo schema``: what tables and models say about their columns, and what differs between two of them."""
+"""``phlo schema``: the columns of tables and models, and what differs between two of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SHOW = [
     "column", "type", "pandera", "nullable", "unique", "range", "allowed", "rules", "warnings", "default", "pii",
     "description",
 ]  # fmt: skip
-# what may be cut in a table is said again below it
+# texts longer than this may be cut in a printed table, and are repeated below it
 _LONG = 40
 _DIFF = ["column", "change", "old", "new", "breaks", "reason"]
 
@@ -66,7 +66,7 @@ def tables(args: argparse.Namespace) -> None:
 
 
 def _model_of(table: str, models: list[KnownModel]) -> KnownModel | None:
-    """Return the model that a DAG file names for the table, else the dbt model of its name."""
+    """Return the model that a DAG file declares for the table, else the dbt model with its name."""
     from airflow_provider_phlo.naming import qualified_table
 
     declared = (model for model in models if model.table and qualified_table(model.table) == table)
@@ -85,7 +85,7 @@ def _difference(table: Table, model: KnownModel, root: Path, problems: list[str]
         return None
     if not changes:
         return "same"
-    # a table may well allow more, or have more, than its model says: what counts here is whether the model's rows go in
+    # a table may allow or have more than its model declares: what counts is whether it takes the model's rows
     return "breaking" if any(change.breaks == "table" for change in changes) else "compatible"
 
 
@@ -93,7 +93,7 @@ def _difference(table: Table, model: KnownModel, root: Path, problems: list[str]
 
 
 def columns(args: argparse.Namespace) -> None:
-    """Print the columns of a table or model; for people also what is said about the whole."""
+    """Print the columns of a table or model; for people, also the rules about whole rows."""
     with _exit_on_error("schema show"):
         table, model = _described(args.schema, with_model=True)
         rows = list(_column_rows(table, model))
@@ -105,7 +105,7 @@ def columns(args: argparse.Namespace) -> None:
 
 
 def _described(reference: str, *, with_model: bool = False) -> tuple[Table | None, type[DataFrameModel] | None]:
-    """Return the table or the model that ``reference`` names, and the model of the table if it is asked for."""
+    """Return the table or the model that ``reference`` names, and the table's model if it is asked for."""
     from airflow_provider_phlo.iceberg.history import load
     from airflow_provider_phlo.naming import qualified_table
     from airflow_provider_phlo.schemas.project import known_models, load_reference
@@ -143,7 +143,7 @@ def _column_rows(table: Table | None, model: type[DataFrameModel] | None) -> Ite
 
 
 def _types(kind: IcebergType) -> tuple[str, str | None]:
-    """Return the Iceberg type, and what to write in a model for it."""
+    """Return the Iceberg type, and what an author writes for it in a model."""
     from airflow_provider_phlo.exceptions import SchemaError
     from airflow_provider_phlo.schemas.columns import spelling
     from airflow_provider_phlo.schemas.types import arrow_type, without_ids
@@ -155,7 +155,7 @@ def _types(kind: IcebergType) -> tuple[str, str | None]:
 
 
 def _rules(declared: ModelColumns | None, name: str) -> tuple[Any, ...]:
-    """Return what a model says of a column: unique, range, allowed, rules, warnings, default, pii, description."""
+    """Return what a model declares for a column: unique, range, allowed, rules, warnings, default, pii, description."""
     from airflow_provider_phlo.schemas.constraints import constraints, words
 
     if declared is None or name not in declared:
@@ -175,7 +175,7 @@ def _rules(declared: ModelColumns | None, name: str) -> tuple[Any, ...]:
 
 
 def _members(path: str, kind: IcebergType) -> Iterator[tuple[str, IcebergType, bool, str | None]]:
-    """Yield what is inside of a nested type, with its path."""
+    """Yield the members of a nested type, with their paths."""
     from pyiceberg.types import ListType, MapType, StructType
 
     inside: tuple[NestedField, ...] = ()
@@ -192,7 +192,7 @@ def _members(path: str, kind: IcebergType) -> Iterator[tuple[str, IcebergType, b
 
 
 def _without_empty(result: Result) -> Result:
-    """Leave out the columns in which no row says anything."""
+    """Leave out the columns that are empty in every row."""
     kept = [
         at for at, _ in enumerate(result.columns) if at < 4 or any(row[at] not in (None, False) for row in result.rows)
     ]
@@ -200,7 +200,7 @@ def _without_empty(result: Result) -> Result:
 
 
 def _notes(reference: str, model: type[DataFrameModel]) -> Iterator[str]:
-    """Yield what a model says beyond its columns."""
+    """Yield what a model declares beyond its columns."""
     from airflow_provider_phlo.schemas.columns import model_columns
     from airflow_provider_phlo.schemas.constraints import constraints
     from airflow_provider_phlo.schemas.dbt_yaml import skipped_tests
@@ -220,7 +220,7 @@ def _notes(reference: str, model: type[DataFrameModel]) -> Iterator[str]:
         False: "Undeclared columns are kept.",
     }[declared.strict]
     for skipped in skipped_tests(model):
-        yield f"Constrains nothing: {skipped}."
+        yield f"Not turned into a constraint: {skipped}."
 
 
 def _long_texts(declared: ModelColumns) -> Iterator[str]:
@@ -237,7 +237,7 @@ def _long_texts(declared: ModelColumns) -> Iterator[str]:
 
 
 def differences(args: argparse.Namespace) -> None:
-    """Print what differs; end with 1 if any of it breaks somebody."""
+    """Print what differs; end with 1 if any difference breaks somebody."""
     from airflow_provider_phlo.schemas.diff import schema_diff
 
     with _exit_on_error("schema diff"):

@@ -157,7 +157,7 @@ def test_show_what_warns_and_what_constrains_nothing(phlo: Any, files: Path) -> 
     (_, value) = listed(phlo, "show", f"{files}/models.yml:readings")
     assert (value["range"], value["warnings"]) == (None, ["greater_than_or_equal_to(1)"])
     _, out, _ = phlo("show", f"{files}/models.yml:readings")
-    assert "Constrains nothing: id: is_nice (unknown test)." in out
+    assert "Not turned into a constraint: id: is_nice (unknown test)." in out
 
 
 def test_diff(phlo: Any, files: Path) -> None:
