@@ -260,9 +260,9 @@ COMMANDS: tuple[Command | Group, ...] = (
                 name="replay",
                 help="Ingest records again, after the schema or a transform was fixed",
                 description="Ingest records again through runs of the DAG that declares the table, one run per "
-                "partition date, with the schema, transforms, key, audit and engine as they are now. Records that go in "
-                "are marked; those that fail again stay. A record never overwrites a row that came after it. Exit code 1: "
-                "a run failed, 2: it was refused.",
+                "partition date, with the schema, transforms, key, audit and engine as they are now. Records that go "
+                "in are marked; those that fail again stay. A record never overwrites a row that came after it. Exit "
+                "code 1: a run failed, 2: it was refused.",
                 path=f"{_QUARANTINE}.replay",
                 arguments=(
                     _TABLE,
