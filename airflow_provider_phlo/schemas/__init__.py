@@ -1,4 +1,10 @@
-"""Schemas: what a table's rows look like, as Pandera models, Iceberg schemas and dbt YAML."""
+"""
+Schemas: what a table's rows look like.
+
+A model (:mod:`.base`, read by :mod:`.columns`) becomes an Iceberg schema and back (:mod:`.iceberg`), can be made from a
+dbt model's YAML (:mod:`.dbt_yaml`), and is compared with others (:mod:`.diff`). What a source yields is converted to it
+(:mod:`.conversion`) and checked against it (:mod:`.validation`).
+"""
 
 from __future__ import annotations
 

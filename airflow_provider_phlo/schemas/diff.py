@@ -1,8 +1,8 @@
 """
 What differs between two schemas, and whom it breaks.
 
-The old one is how a table (or the model that made it) is now, the new one what comes to it. Whether a merge takes that
-is decided by the functions that the merge itself uses (:mod:`airflow_provider_phlo.schemas.types`).
+The old schema is that of a table (or of the model that made it), the new one that of rows to come. Whether a merge
+would accept them is decided by the functions that the merge itself uses (:mod:`airflow_provider_phlo.schemas.types`).
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from airflow_provider_phlo.terms import METADATA_COLUMNS
 Described: TypeAlias = "type[DataFrameModel] | Schema | Table"
 Broken = Literal["table", "producers", "consumers"]
 
-# what undeclared columns meet from now on
+# what happens to undeclared columns from now on
 _STRICT: dict[bool | str, tuple[Broken | None, str]] = {
-    True: ("producers", "rows with a value in an undeclared column are bad now"),
+    True: ("producers", "rows with a value in an undeclared column are bad from now on"),
     "filter": ("consumers", "undeclared columns are dropped from now on"),
     False: (None, "undeclared columns are kept from now on"),
 }
@@ -40,14 +40,14 @@ class SchemaChange:
     """
     One difference.
 
-    :param path: the column; of a nested one the way to it (``("actor", "login")``, ``("tags", "element")``); empty for
+    :param path: the column, or the way to a nested member (``("actor", "login")``, ``("tags", "element")``); empty for
         the schema as a whole.
     :param kind: ``added``, ``removed``, ``type``, ``nullability``, ``doc``, ``order``; between models also ``default``,
         ``unique``, ``range``, ``allowed_values``, ``rule``, ``pii``, ``strict``.
-    :param old: what it was; None for nothing.
-    :param new: what it is.
+    :param old: what it was; None if there was nothing.
+    :param new: what it is; None if there is nothing.
     :param breaks: whom it breaks: the ``table`` (a merge of such rows is refused), ``producers`` (rows that were good
-        are bad now), ``consumers`` (readers lose values that they had); None: it is compatible.
+        are now bad) or ``consumers`` (readers lose values that they had); None if it is compatible.
     :param reason: why, in words.
     """
 
@@ -60,12 +60,12 @@ class SchemaChange:
 
     @property
     def compatible(self) -> bool:
-        """Whether nobody has to change anything."""
+        """Return whether nobody has to change anything."""
         return self.breaks is None
 
     @property
     def name(self) -> str:
-        """The path in one word: ``actor.login``."""
+        """Return the path with dots: ``actor.login``."""
         return ".".join(self.path)
 
 
@@ -73,11 +73,16 @@ def schema_diff(old: Described, new: Described) -> tuple[SchemaChange, ...]:
     """
     Return what differs, in the order of the columns.
 
-    Constraints are compared if both are models: a table knows none. Metadata columns do not count.
+    Constraints are compared only if both are models, because a table has none. Metadata columns are ignored.
 
-    :param old: a Pandera model, an Iceberg schema or a table: what is there.
-    :param new: likewise: what comes.
-    :raises SchemaError: if one of them is neither, or cannot be an Iceberg table.
+    :param old: what is there: a Pandera model, an Iceberg schema or a table.
+    :param new: what comes, likewise.
+    :raises SchemaError: if one of them is none of these, or cannot be an Iceberg table.
+
+    ::
+
+        for change in schema_diff(catalog.load_table("raw.readings"), Reading):
+            print(change.name, change.kind, change.old, change.new, change.breaks, change.reason)
     """
     before, after = _fields(old), _fields(new)
     declared = _model_of(new)
@@ -124,16 +129,16 @@ def _removed(path: Path, item: NestedField) -> SchemaChange:
     if item.required:
         reason = "the table requires it: a merge without it is refused"
         return SchemaChange(path, "removed", was, None, "table", reason)
-    reason = "new rows hold NULL there: readers lose the values"
+    reason = "new rows are NULL there: readers lose the values"
     return SchemaChange(path, "removed", was, None, "consumers", reason)
 
 
 def _added(path: Path, item: NestedField, column: Column | None) -> SchemaChange:
     kind = without_ids(item.field_type)
     if item.required and (column is None or column.default is None):
-        reason = "optional in the table, but rows without a value are bad now"
+        reason = "optional in the table, but rows without a value are now bad"
         return SchemaChange(path, "added", None, kind, "producers", reason)
-    return SchemaChange(path, "added", None, kind, None, "optional in the table, NULL in the rows that it has")
+    return SchemaChange(path, "added", None, kind, None, "optional in the table, NULL in its existing rows")
 
 
 def _field(path: Path, old: NestedField, new: NestedField) -> Iterator[SchemaChange]:
@@ -142,9 +147,9 @@ def _field(path: Path, old: NestedField, new: NestedField) -> Iterator[SchemaCha
         reason = "the table requires it: a merge with a NULL is refused"
         yield SchemaChange(path, "nullability", "required", "optional", "table", reason)
     elif new.required and not old.required:
-        yield SchemaChange(path, "nullability", "optional", "required", "producers", "rows without a value are bad now")
+        yield SchemaChange(path, "nullability", "optional", "required", "producers", "rows without a value are now bad")
     if old.doc != new.doc:
-        yield SchemaChange(path, "doc", old.doc, new.doc, None, "words only; a table that exists keeps its own")
+        yield SchemaChange(path, "doc", old.doc, new.doc, None, "only the text; an existing table keeps its own")
 
 
 def _types(path: Path, old: IcebergType, new: IcebergType) -> Iterator[SchemaChange]:
@@ -160,7 +165,7 @@ def _types(path: Path, old: IcebergType, new: IcebergType) -> Iterator[SchemaCha
 
 
 def _map_key(path: Path, old: IcebergType, new: IcebergType) -> Iterator[SchemaChange]:
-    """Compare what a table cannot change: its map's keys stay what they are."""
+    """Compare the keys of a map, whose type a table cannot change."""
     if holds(old, new):
         yield from _types(path, old, new)
     else:
@@ -171,18 +176,18 @@ def _type_change(path: Path, old: IcebergType, new: IcebergType) -> SchemaChange
     names = without_ids(old), without_ids(new)
     texts = {"string", "binary"}
     if names == ("binary", "string"):
-        return SchemaChange(path, "type", *names, None, "the table keeps binary, and the UTF-8 of the text in it")
+        return SchemaChange(path, "type", *names, None, "the table keeps binary, and stores the text as UTF-8")
     if set(names) == texts or not (holds(old, new) or promotes(old, new)):
         return _refused(path, old, new)
     if holds(old, new):
-        reason = f"the table keeps {names[0]}; what {names[1]} cannot hold is bad or rounded"
+        reason = f"the table keeps {names[0]}; values that {names[1]} cannot hold are bad or rounded"
         return SchemaChange(path, "type", *names, "producers", reason)
     return SchemaChange(path, "type", *names, None, f"the table's column is widened to {names[1]}")
 
 
 def _refused(path: Path, old: IcebergType, new: IcebergType) -> SchemaChange:
     names = without_ids(old), without_ids(new)
-    reason = f"Iceberg does not turn {names[0]} into {names[1]}: the merge is refused"
+    reason = f"Iceberg cannot turn {names[0]} into {names[1]}: the merge is refused"
     return SchemaChange(path, "type", *names, "table", reason)
 
 
@@ -193,7 +198,7 @@ def _order(old: Sequence[NestedField], new: Sequence[NestedField]) -> Iterator[S
     now = [item.name for item in new if item.name in common]
     if now != before:
         yield SchemaChange(
-            (), "order", tuple(before), tuple(now), None, "columns are found by their names; a table keeps its order"
+            (), "order", tuple(before), tuple(now), None, "columns are found by name; a table keeps its order"
         )
 
 
@@ -217,7 +222,7 @@ def _column(path: Path, old: Column, new: Column) -> Iterator[SchemaChange]:
     if old.default != new.default:
         lost = new.default is None and not new.nullable
         was, now = (None if value is None else plain(value) for value in (old.default, new.default))
-        reason = "rows without a value are bad now" if lost else "it fills in for a missing value from now on"
+        reason = "rows without a value are now bad" if lost else "it fills in for a missing value from now on"
         yield SchemaChange(path, "default", was, now, "producers" if lost else None, reason)
     if old.pii != new.pii:
         reason = "its values are kept out of messages" if new.pii else "its values may appear in messages"
@@ -252,7 +257,7 @@ def _warnings(path: Path, old: Sequence[str], new: Sequence[str]) -> Iterator[Sc
     for rule in [*old, *new]:
         if (rule in old) != (rule in new):
             was, now = (f"{rule} (warns)" if rule in side else None for side in (old, new))
-            yield SchemaChange(path, "rule", was, now, None, "a rule that only warns keeps no row out")
+            yield SchemaChange(path, "rule", was, now, None, "a rule that only warns rejects no row")
 
 
 def _whole(old: ModelColumns, new: ModelColumns) -> Iterator[SchemaChange]:
@@ -270,5 +275,5 @@ def _whole(old: ModelColumns, new: ModelColumns) -> Iterator[SchemaChange]:
 
 def _tightened(path: Path, kind: str, old: Any, new: Any, *, tighter: bool) -> SchemaChange:
     if tighter:
-        return SchemaChange(path, kind, old, new, "producers", "rows that were good can be bad now")
-    return SchemaChange(path, kind, old, new, None, "what was good still is; readers may meet new values")
+        return SchemaChange(path, kind, old, new, "producers", "rows that were good may now be bad")
+    return SchemaChange(path, kind, old, new, None, "rows that were good still are; readers may see new values")

@@ -15,8 +15,8 @@ class Failure:
     """
     Rows that break one rule.
 
-    :param column: empty when the rule is about whole rows.
-    :param rows: their positions, ascending; None when the rule is about the batch as a whole.
+    :param column: empty if the rule is about whole rows.
+    :param rows: their positions in the batch, ascending; None if the rule is about the batch as a whole.
     """
 
     column: str
@@ -29,8 +29,8 @@ class FailureCount:
     """
     How many rows of all batches break one rule.
 
-    :param count: rows; None when the rule is about a batch as a whole.
-    :param positions: the first few, count_failures from the first row that the source yielded.
+    :param count: how many rows; None if the rule is about a batch as a whole.
+    :param positions: of the first few of them, counted from the first row that the source yielded.
     """
 
     column: str
@@ -56,7 +56,7 @@ def count_failures(failures: Iterable[tuple[int, Failure]], known: Iterable[Fail
     Add up the failures of several batches.
 
     :param failures: each with the position of its batch's first row.
-    :param known: the sums so far.
+    :param known: the counts so far.
     """
     totals = {(each.column, each.check): each for each in known}
     for offset, failure in failures:
@@ -72,17 +72,18 @@ def count_failures(failures: Iterable[tuple[int, Failure]], known: Iterable[Fail
 
 def raise_for_failures(failures: Sequence[FailureCount], table: str, bad: int) -> None:
     """
-    Raise one error that names column, check, count and sample positions of every failure; none for no failure.
+    Raise one error that names column, check, count and sample positions of every failure; do nothing without one.
 
-    :param bad: how many rows are concerned.
+    :param bad: how many rows are bad.
+    :raises ValidationError: if there are failures.
     """
     if not failures:
         return
-    # a rule about the batch as a whole names no row to set aside
+    # a rule about the batch as a whole does not say which rows to set aside
     can_go_on = all(failure.count is not None for failure in failures)
     quarantine = ", or set strict_validation=False to quarantine such rows" if can_go_on else ""
     raise ValidationError(
-        f"{table}: {bad} row(s) break the validation schema, nothing is merged.\n  "
+        f"{table}: {bad} row(s) break the validation schema; nothing was merged.\n  "
         + "\n  ".join(map(str, failures))
         + f"\nFix the source or the schema{quarantine}.",
         failures,

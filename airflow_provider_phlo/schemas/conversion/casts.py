@@ -32,12 +32,12 @@ _EXACT_TYPES: tuple[tuple[Callable[[pa.DataType], bool], set[type]], ...] = (
 
 
 def convert_column(values: Values, kind: pa.DataType) -> tuple[Array, list[int]]:
-    """Return ``values`` as ``kind`` and the positions of those that are not."""
+    """Return ``values`` as ``kind``, and the positions of those that cannot be converted."""
     if isinstance(values, pa.ChunkedArray):
         return _convert_array(values, kind)
     if _holds_only(values, kind):
         try:
-            return pa.array(values, kind, from_pandas=True), []  # NaN is how pandas writes a gap
+            return pa.array(values, kind, from_pandas=True), []  # pandas writes NaN for a gap
         except ARROW_ERRORS:
             pass
     return _convert_one_by_one(values, kind)
@@ -59,7 +59,7 @@ def _convert_array(values: pa.ChunkedArray, kind: pa.DataType) -> tuple[Array, l
 
 
 def _casts_alike(source: pa.DataType, kind: pa.DataType) -> bool:
-    """Return whether Arrow's own cast means what :mod:`airflow_provider_phlo.schemas.values` means."""
+    """Return whether Arrow's own cast gives what :mod:`airflow_provider_phlo.schemas.values` gives."""
     if pa.types.is_null(source) or (pa.types.is_integer(source) and pa.types.is_string(kind)):
         return True
     return any(matches(source) and matches(kind) for matches in _SAME_KIND)
@@ -74,7 +74,7 @@ def _cast(values: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
 
 
 def _holds_only(values: Sequence[Any], kind: pa.DataType) -> bool:
-    """Return whether every value already is of the Python type that ``kind`` stands for."""
+    """Return whether every value already has the Python type of ``kind``."""
     kinds = {type(value) for value in values}
     kinds.discard(type(None))
     return any(matches(kind) and kinds <= allowed for matches, allowed in _EXACT_TYPES)
@@ -108,8 +108,14 @@ def _fit_one_by_one(values: list[Any], kind: pa.DataType, bad: list[int]) -> tup
 
 
 def recast(values: pa.ChunkedArray, kind: pa.DataType) -> Array:
-    """Return ``values``, whose type has ``kind`` as :func:`common_type`, as ``kind``."""
+    """
+    Return ``values`` as ``kind``, which is the common type of theirs and another.
+
+    :raises SchemaError: if a value does not fit.
+    """
     array, bad = convert_column(values, kind)
     if bad:
-        raise SchemaError(f"{len(bad)} value(s) of type {values.type} are no {kind}: declare the column in the schema.")
+        raise SchemaError(
+            f"{len(bad)} value(s) of type {values.type} cannot become {kind}: declare the column in the schema."
+        )
     return array

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.schemas.columns import Column, ModelColumns
 from airflow_provider_phlo.schemas.conversion.casts import convert_column
-from airflow_provider_phlo.schemas.conversion.records import Records, columns_of_records, is_name
+from airflow_provider_phlo.schemas.conversion.records import LONGEST_NAME, Records, columns_of_records, is_name
 from airflow_provider_phlo.schemas.conversion.storable import Array, NoText, Values
 from airflow_provider_phlo.schemas.conversion.undeclared import type_undeclared
 from airflow_provider_phlo.schemas.failures import Failure
@@ -36,10 +36,10 @@ def conform(
     :param chunk: records, or an Arrow table.
     :param declared: the columns of the validation schema; None declares nothing.
     :param normalize: dlt's naming convention.
-    :param known: types that undeclared columns already have in the table; kept where the values allow it.
-    :returns: the table, and the values that could not be converted; such rows hold NULL there. A failure without a
-        column is about a record that cannot be read at all; its row holds nothing.
-    :raises SchemaError: if two columns of an Arrow table get one name, or one has none.
+    :param known: the types that undeclared columns already have in the table; kept where the values fit.
+    :returns: the table, and failures for the values that could not be converted, which are NULL in the table. A failure
+        without a column is about a record that cannot be read at all; its row is empty.
+    :raises SchemaError: if two columns of an Arrow table get the same name, or a name cannot be a column's.
     """
     count = len(chunk)
     failures: list[Failure] = []
@@ -61,7 +61,7 @@ def conform(
 def _type_column(
     name: str, values: Values, column: Column | None, known: pa.DataType | None, failures: list[Failure]
 ) -> Array:
-    """Return one column in its declared type, else in the table's or its own; add what is bad to ``failures``."""
+    """Return one column in its declared type, else in the table's or its own; add bad values to ``failures``."""
     if column is not None:
         array, bad = _convert_declared(values, column)
         if bad:
@@ -78,13 +78,13 @@ def _type_column(
 
 
 def _convert_declared(values: Values, column: Column) -> tuple[Array, list[int]]:
-    """Return ``values`` in the type of a declared column and the positions of those that are not."""
+    """Return ``values`` in the type of a declared column, and the positions of those that cannot be converted."""
     array, bad = convert_column(values, column.exact)
     return array if column.exact == column.type else array.cast(column.type), bad
 
 
 def _without_nan(values: Array) -> Array:
-    """Return NULL for NaN, which is how data frames write a gap: a row means the same in whatever form it comes."""
+    """Turn NaN, with which data frames mark a gap, into NULL: a row means the same in whatever form it comes."""
     if not pa.types.is_floating(values.type) or not pc.any(pc.is_nan(values)).as_py():
         return values
     return pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
@@ -99,7 +99,7 @@ def _add_declared(columns: dict[str, Any], column: Column, count: int, failures:
     if column.default is not None and columns[column.name].null_count:
         default, bad = _convert_declared([column.default], column)
         if bad:
-            raise SchemaError(f"The default of column {column.name!r} is no {type_name(column.exact)}.")
+            raise SchemaError(f"The default of column {column.name!r} is not of type {type_name(column.exact)}.")
         gaps = pc.is_null(columns[column.name])
         columns[column.name] = pc.if_else(gaps, default[0], columns[column.name])
 
@@ -108,11 +108,14 @@ def _table_columns(table: pa.Table, normalize: Callable[[str], str]) -> dict[str
     names = table.column_names
     if len(set(names)) < len(names):
         repeated = sorted({name for name in names if names.count(name) > 1})
-        raise SchemaError(f"The source has several columns of one name: {', '.join(repeated)}. Rename them.")
+        raise SchemaError(f"The source has several columns with the same name: {', '.join(repeated)}. Rename them.")
     originals: dict[str, str] = {}
     for original in names:
         if not is_name(original):
-            raise SchemaError(f"The source has a column named {original!r:.80}: a name is text, not empty, not long.")
+            raise SchemaError(
+                f"The source has a column named {original!r:.80}: a name must be text, not empty, and at most "
+                f"{LONGEST_NAME} characters long."
+            )
         name = normalize(original)
         if name in originals:
             raise SchemaError(

@@ -14,12 +14,12 @@ Values: TypeAlias = "Sequence[Any] | pa.ChunkedArray"
 
 Array: TypeAlias = "pa.Array | pa.ChunkedArray"
 
-# Python objects of so many nested values exist at a time: more keep the garbage collector busy.
+# so many nested values are Python objects at a time: more would keep the garbage collector busy
 NESTED_AT_A_TIME = 512
 
 
 def storable(values: Array) -> Array:
-    """Drop what Iceberg has no type for: dictionaries, nanoseconds, half floats, large and view types."""
+    """Convert what Iceberg has no type for: dictionaries, nanoseconds, half floats, large and view types."""
     kind = values.type
     if pa.types.is_dictionary(kind):
         return decode(values)
@@ -32,7 +32,7 @@ def storable(values: Array) -> Array:
 
 
 def decode(values: Array) -> Array:
-    """Return the values of a dictionary-encoded column; Arrow's cast knows fewer types."""
+    """Return the values of a dictionary-encoded column; Arrow's own cast supports fewer types."""
     chunks = values.chunks if isinstance(values, pa.ChunkedArray) else [values]
     if not chunks:
         return pa.chunked_array([], storable_type(values.type.value_type))
@@ -54,7 +54,7 @@ def storable_type(kind: pa.DataType) -> pa.DataType:
 
 
 class NoText(Exception):
-    """Values that no text can be made of: nested too deeply, integers of thousands of digits."""
+    """Values that cannot be written as text: nested too deeply, or integers with thousands of digits."""
 
     def __init__(self, positions: list[int]) -> None:
         super().__init__(positions)

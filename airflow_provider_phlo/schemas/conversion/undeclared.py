@@ -1,4 +1,4 @@
-"""The type of a column that no schema declares: the one it has in the table where its values fit, else their own."""
+"""The type of a column that no schema declares: the one it has in the table if its values fit, else their own."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ INTEGER_BEYOND_LONG = pa.decimal128(38, 0)
 
 
 def type_undeclared(values: Values, known: pa.DataType | None) -> Array:
-    """Return ``values`` in the type of the table's column if all of them fit, else in their own."""
+    """Return ``values`` in the type of the table's column if all fit, else in their own."""
     inferred = _infer(values)
     if known is None or pa.types.is_null(inferred.type) or pa.types.is_nested(known):
         return inferred
@@ -34,13 +34,13 @@ def type_undeclared(values: Values, known: pa.DataType | None) -> Array:
         return inferred
     try:
         converted, bad = convert_column(values, known)
-    except KeyError:  # a type of other programs: uuid, fixed-length bytes
+    except KeyError:  # a type that only other programs write: uuid, fixed-length bytes
         return inferred
     return inferred if bad else converted
 
 
 def _infer(values: Values) -> Array:
-    """Return ``values`` in a type of their own; nested ones as JSON text, a mixture as text."""
+    """Return ``values`` in a type of their own: nested ones as JSON text, mixed ones as text."""
     if isinstance(values, pa.ChunkedArray):
         return nested_as_json(values) if pa.types.is_nested(values.type) else storable(values)
     kinds = {type(value) for value in values}
@@ -53,14 +53,14 @@ def _infer(values: Values) -> Array:
 
 
 def _family(kind: type) -> type:
-    """Return the basic type that ``kind`` is one of: a library's own date-time is a date-time."""
+    """Return the basic type that ``kind`` derives from: a library's own date-time is a date-time."""
     families = (bool, int, float, str, bytes, decimal.Decimal, datetime.datetime, datetime.date)
     return next((family for family in families if issubclass(kind, family)), kind)
 
 
 def _of_one_family(values: Sequence[Any], families: set[type]) -> Array:
     if len(families) > 1 and not families <= {int, float}:
-        # NaN, NaT and NA among other things are how pandas writes a gap
+        # pandas writes NaN, NaT or NA for a gap among other values
         values = [None if is_missing(value) else value for value in values]
         families = {_family(type(value)) for value in values if value is not None}
     if families == {int}:
@@ -93,7 +93,7 @@ def _timestamps(values: Sequence[Any]) -> pa.Array:
 
 
 def _decimals(values: pa.Array) -> pa.Array:
-    """Give decimals one type, whatever the digits of a batch; more digits than Iceberg has become text."""
+    """Give decimals the same type whatever the digits in a batch; more digits than Iceberg has become text."""
     try:
         return values.cast(DECIMAL)
     except pa.ArrowInvalid:
@@ -107,7 +107,7 @@ def _storable_or_json(array: pa.Array, values: Sequence[Any]) -> Array:
 
 
 def common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType:
-    """Return the type that holds the values of both: the wider number, a time with zone, else text."""
+    """Return the type that holds the values of both: the wider number, a timestamp with time zone, else text."""
     if one == other:
         return one
     if pa.types.is_timestamp(one) and pa.types.is_timestamp(other):

@@ -19,12 +19,12 @@ def validate(
     table: pa.Table, declared: ModelColumns, *, key: Sequence[str] = (), conversion_failures: Iterable[Failure] = ()
 ) -> tuple[pa.Table, list[Failure]]:
     """
-    Check every rule of the model that looks at rows; uniqueness is the whole run's affair (:func:`duplicate_rows`).
+    Check every rule of the model about rows; uniqueness is checked over the whole run (:mod:`.duplicates`).
 
-    :param table: a batch out of :func:`airflow_provider_phlo.schemas.conform.conform`.
-    :param key: the key columns; a NULL there breaks a rule.
-    :param conversion_failures: what ``conform`` found; a value that failed there is not reported a second time.
-    :returns: the batch (changed only where the model has parsers), and all failures.
+    :param table: a batch from :func:`airflow_provider_phlo.schemas.conversion.conform`.
+    :param key: the key columns; NULL in one of them is a failure.
+    :param conversion_failures: what ``conform`` found; a value that failed there is not reported again.
+    :returns: the batch (changed only if the model has parsers), and all failures.
     """
     failures = [*conversion_failures]
     known = {(failure.column, row) for failure in failures for row in failure.rows or ()}
@@ -42,7 +42,7 @@ def missing_values(
     key: Sequence[str] = (),
     conversion_failures: Iterable[Failure] = (),
 ) -> list[Failure]:
-    """Return the failures that no table can hold even when rules are not checked: bad types, NULL where required."""
+    """Return what no table can hold, even if rules are not checked: bad types, NULL in a required column."""
     failures = [*conversion_failures]
     known = {(failure.column, row) for failure in failures for row in failure.rows or ()}
     required = [column.name for column in declared.columns if not column.nullable] if declared else []
@@ -50,7 +50,7 @@ def missing_values(
 
 
 def _without(found: Iterable[Failure], known: set[tuple[str, int]]) -> list[Failure]:
-    """Return ``found`` less the values, and the whole rows, that are known to be bad, and less what is empty then."""
+    """Return ``found`` without the values and whole rows already known to be bad, and without failures left empty."""
     failures = []
     for failure in found:
         rows = failure.rows
@@ -62,7 +62,7 @@ def _without(found: Iterable[Failure], known: set[tuple[str, int]]) -> list[Fail
 
 
 def _undeclared(table: pa.Table, declared: ModelColumns) -> tuple[pa.Table, list[Failure]]:
-    """Apply ``strict``: an undeclared column with values is a failure of those rows, ``"filter"`` drops it."""
+    """Apply ``strict``: True makes rows with a value in an undeclared column fail, ``"filter"`` drops such columns."""
     extra = [name for name in table.column_names if name not in declared]
     if not extra or not declared.strict:
         return table, []
@@ -83,7 +83,7 @@ def _nulls(table: pa.Table, column: str) -> Failure:
 
 
 def _row_failures(table: pa.Table, declared: ModelColumns) -> tuple[pa.Table, list[Failure]]:
-    """Run the rules about rows: what Arrow can answer at once first, the rest by the model's own backend."""
+    """Check the rules about rows: by Arrow where it can, the rest by the model's own backend."""
     if len(table) == 0:
         return table, []
     if pandas_rules.has_parsers(declared):

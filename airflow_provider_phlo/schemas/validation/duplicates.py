@@ -16,11 +16,12 @@ _POSITION = "__position"
 
 def duplicate_rows(table: pa.Table, columns: Sequence[str], identity: Sequence[str]) -> list[int]:
     """
-    Return the positions of the rows whose value of ``columns`` belongs to another row too, ascending.
+    Return the positions of the rows that share their value of ``columns`` with another row, ascending.
 
-    A row with a NULL there is like no other. 0.0 and -0.0 are one value, as in a key.
+    A row with a NULL in ``columns`` equals no other. 0.0 and -0.0 are the same value, as in a key.
 
-    :param identity: rows that are equal there are one row, of which the merge keeps one; empty: every row counts.
+    :param identity: rows that are equal in these columns count once, because the merge keeps one of them; empty: every
+        row counts.
     """
     if identity and set(columns) >= set(identity):
         return []
@@ -46,7 +47,7 @@ def _with_float_bits(table: pa.Table) -> pa.Table:
 
 
 def _groups(table: pa.Table, columns: Sequence[str]) -> pa.TableGroupBy:
-    return table.group_by(list(columns), use_threads=False)  # on two cores half the time of several threads
+    return table.group_by(list(columns), use_threads=False)  # on two cores, one thread takes half the time
 
 
 def _with_positions(table: pa.Table, columns: Iterable[str]) -> pa.Table:

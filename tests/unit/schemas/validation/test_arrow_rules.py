@@ -254,7 +254,7 @@ def test_a_parser_keeps_to_the_range_of_the_type() -> None:
     good, _ = conform([{"x": 254, "y": 2**64 - 2}], declared, str)
     assert validate(good, declared)[0].to_pylist() == [{"x": 255, "y": 2**64 - 1}]
     for record in ({"x": 255, "y": 0}, {"x": 0, "y": 2**64 - 1}):
-        with pytest.raises(SchemaError, match=r"a parser gives column '[xy]' values that are no uint"):
+        with pytest.raises(SchemaError, match=r"a parser gives column '[xy]' values that are not uint"):
             validate(conform([record], declared, str)[0], declared)
 
 

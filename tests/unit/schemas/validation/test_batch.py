@@ -231,7 +231,7 @@ def test_a_parser_that_makes_other_types() -> None:
         def _worded(cls, numbers: Any) -> Any:
             return numbers.map({42: "secret"})
 
-    with pytest.raises(SchemaError, match="'n' values that are no int64") as caught:
+    with pytest.raises(SchemaError, match="'n' values that are not int64") as caught:
         validate(pa.table({"n": [42]}), model_columns(Model))
     assert "secret" not in str(caught.value)
 
