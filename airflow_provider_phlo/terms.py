@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -50,3 +51,8 @@ class Engine(StrEnum):
 
     PYICEBERG = "pyiceberg"
     TRINO = "trino"
+
+
+def names_of(names: str | Iterable[str] | None) -> tuple[str, ...]:
+    """Return what may be given as one name, as several, or not at all."""
+    return (names,) if isinstance(names, str) else tuple(names or ())
