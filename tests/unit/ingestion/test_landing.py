@@ -339,7 +339,9 @@ def test_bad_rows_are_set_aside_once(house: House) -> None:
 def test_replace_needs_the_partition_column() -> None:
     plan = MergePlan("replace")
     assert TableDefinition(TABLE, plan).plan is plan
-    with pytest.raises(ConfigurationError, match="merge_strategy='replace' replaces the run's _phlo_partition_date"):
+    with pytest.raises(
+        ConfigurationError, match="merge_strategy='replace' needs the metadata column _phlo_partition_date"
+    ):
         TableDefinition(TABLE, plan, metadata_columns=False)
 
 

@@ -19,6 +19,7 @@ from airflow_provider_phlo.iceberg.refs import branch_head
 from airflow_provider_phlo.iceberg.tables import find_table
 from airflow_provider_phlo.ingestion import landing, preparation, publication, staged_batches
 from airflow_provider_phlo.ingestion.definition import TableDefinition
+from airflow_provider_phlo.ingestion.results import LandedBatch
 from airflow_provider_phlo.ingestion.staging import StagingPlan, stage
 
 TABLE = "raw.n"
@@ -51,11 +52,12 @@ class Pipeline:
         assert batch is not None
         landed = landing.land(self.catalog, self.root, staged_batches.load(self.root, batch.folder), self.definition)
         assert landed is not None
-        return landed
+        return landed.to_json()
 
     def publish(self, landed: dict[str, Any], audited: list[str] | None = None) -> dict[str, Any]:
         seen = [] if audited is None else audited
-        return publication.publish(self.catalog, self.root, landed, self.definition, seen.append).to_json()
+        batch = LandedBatch.from_json(landed)
+        return publication.publish(self.catalog, self.root, batch, self.definition, seen.append).to_json()
 
     def run(self, token: str) -> int:
         self.publish(self.land(token))
