@@ -6,7 +6,7 @@ The whole error tree. A class says whether a retry can help.
     PhloError
     ├── TransientError             a later attempt may succeed: Airflow retries the task
     │   ├── SourceUnavailableError   no connection, 5xx, rate limit, truncated or non-JSON answer
-    │   └── CommitConflictError      another writer won every round
+    │   └── CommitConflictError      other writers won in every attempt
     └── TerminalError              the same input fails again: the task fails at once
         ├── ConfigurationError       a setting, connection, argument or partition date is wrong
         ├── SourceRejectedError      401, 404 and other answers that need a person
@@ -14,6 +14,9 @@ The whole error tree. A class says whether a retry can help.
         ├── ValidationError          rows break the validation schema (carries the failures)
         ├── AccountingError          what was read is not what was merged, set aside or dropped
         └── QualityCheckError        blocking checks failed (carries all results)
+
+``docs/errors.md`` is made from the docstrings of these classes (``python -m tests.error_page``): the first sentence
+says what happened, ``Cause:`` why, ``Cure:`` what to do.
 """
 
 from __future__ import annotations
@@ -23,43 +26,92 @@ from typing import Any
 
 
 class PhloError(Exception):
-    """Root of every error this package raises on purpose."""
+    """An error that this package raises on purpose; catch it to catch them all."""
 
 
 class TransientError(PhloError):
-    """A later attempt may succeed."""
+    """
+    A later attempt may succeed.
+
+    Cause: a server or process that the task needs did not answer in time, or broke off: Trino, Postgres, the object
+    store, dbt's engine.
+
+    Cure: none is needed if a retry succeeds. If all retries fail, the message names the server and where its log is.
+    """
 
 
 class SourceUnavailableError(TransientError):
-    """The source did not answer, or not with what it promised."""
+    """
+    The source did not answer, or not with what it promised.
+
+    Cause: no connection, a timeout, an answer 5xx, a rate limit, or an answer that is truncated or not JSON.
+
+    Cure: none is needed if a retry succeeds. Otherwise check the host in the connection; against a rate limit, set a
+    token, raise ``retry_delay_seconds``, or give the tasks a pool with fewer slots.
+    """
 
 
 class CommitConflictError(TransientError):
-    """Other writers moved the table in every round; nothing was written."""
+    """
+    Other writers changed the table during every attempt; nothing was written.
+
+    Cause: many runs publish to one table at the same time; or sessions hold a Postgres table whose columns have to
+    change.
+
+    Cure: clear the task when less is going on, or give the writers of the table a pool with one slot. In Postgres, end
+    the sessions that are idle in a transaction.
+    """
 
 
 class TerminalError(PhloError):
-    """The same input fails again; somebody has to change something."""
+    """The same input fails again: somebody has to change something."""
 
 
 class ConfigurationError(TerminalError):
-    """A setting, connection, argument or partition date is wrong."""
+    """
+    A setting, connection, argument or partition date is wrong.
+
+    Cause: what the message names: an option that does not exist, a connection without a needed field, a table that does
+    not exist, a date that is not ``YYYY-MM-DD``, SQL that does not compile.
+
+    Cure: correct it where the message says, then clear the task. Errors in a DAG file show when Airflow parses it.
+    """
 
 
 class SourceRejectedError(TerminalError):
-    """The source refused the request: credentials, permissions or an unknown object."""
+    """
+    The source refused the request.
+
+    Cause: credentials that are missing, wrong or expired (401, 403), or an object that does not exist (404).
+
+    Cure: correct the login, password or token of the connection that the message names, or the name of the object; then
+    clear the task.
+    """
 
 
 class SchemaError(TerminalError):
-    """The batch does not fit the table, or a schema cannot be used."""
+    """
+    The batch does not fit the table, or a schema cannot be used.
+
+    Cause: a type that Iceberg (or Postgres) does not have, a change of type that a table cannot follow, a model with
+    mistakes in its declarations.
+
+    Cure: correct the model; ``phlo schema diff`` shows beforehand what a changed model breaks. To change a type that
+    cannot be widened, add a column with another name, or write to a new table.
+    """
 
 
 class ValidationError(TerminalError):
     """
-    Rows of a batch break its validation schema.
+    Rows of a batch break its validation schema; nothing was merged.
 
-    :param message: says column, check, count and row positions, never a value.
-    :param failures: the same as data (``schemas.validation.FailureCount``).
+    Cause: the source delivered values that the model forbids. The message names column, check, count and the positions
+    of some rows, never a value.
+
+    Cure: correct the source or the model, then clear the run; or set ``strict_validation=False``, so that such rows go
+    to the quarantine and the others are merged.
+
+    :param failures: the same as data (``schemas.failures.FailureCount``).
     """
 
     def __init__(self, message: str, failures: Sequence[Any] = ()) -> None:
@@ -68,12 +120,26 @@ class ValidationError(TerminalError):
 
 
 class AccountingError(TerminalError):
-    """The counts of a run do not add up; nothing was published."""
+    """
+    The counts of a run do not add up; nothing was published.
+
+    Cause: a transform that gives another result each time, or an error of this package: some record was lost or counted
+    twice.
+
+    Cure: clear the run to read again. If it happens again, report it with the counts of the message; the staged batch
+    and the run's branch are kept.
+    """
 
 
 class QualityCheckError(TerminalError):
     """
-    At least one blocking check failed.
+    At least one blocking check failed; main is as it was.
+
+    Cause: the data of this run breaks a rule of the table: what each check found is in the task's log and in
+    ``phlo.check_results``.
+
+    Cure: look at the run's branch (``phlo catalog branches``), correct the data or the check, then clear the run. A
+    check with ``severity="warn"`` reports and does not block.
 
     :param results: the results of all checks that ran, passed ones included (``QualityCheckResult``).
     """

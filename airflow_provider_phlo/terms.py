@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import TypeAlias
 
-# names a run, and so whose rows, branch and folder something is; letters, digits, "_" and "-"
+# names a run in branches, marks and folders; letters, digits, "_" and "-"
 Token: TypeAlias = str
 # the day that a run is for, ``YYYY-MM-DD``
 PartitionDate: TypeAlias = str
@@ -50,3 +51,8 @@ class Engine(StrEnum):
 
     PYICEBERG = "pyiceberg"
     TRINO = "trino"
+
+
+def names_of(names: str | Iterable[str] | None) -> tuple[str, ...]:
+    """Return what may be given as one name, as several, or not at all."""
+    return (names,) if isinstance(names, str) else tuple(names or ())

@@ -40,7 +40,7 @@ from airflow_provider_phlo.quality import (
 )
 from airflow_provider_phlo.quality.scan import run_checks
 from benchmarks.measuring import Way, medians
-from benchmarks.report import Part
+from benchmarks.report import Section
 
 TABLE = "raw.readings"
 FILE_ROWS = 1_000_000
@@ -224,7 +224,7 @@ def table(found: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-PART = Part(
+SECTION = Section(
     "Checks",
     10_000_000,
     measure,

@@ -28,7 +28,7 @@ def measure(repeat: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="phlo-day-") as folder:
         home = Path(folder)
         embedded.prepare(home)
-        with processes.owned(home / "demo.lock"):
+        with processes.hold_lock(home / "demo.lock"):
             demo = Demo(home, Path.cwd())
             try:
                 demo.prepare()

@@ -31,7 +31,7 @@ from airflow_provider_phlo.quality import (
 )
 from airflow_provider_phlo.quality.scan import run_checks
 from benchmarks.measuring import medians, timed
-from benchmarks.report import Part
+from benchmarks.report import Section
 
 TABLE = "raw.t"
 DAYS = 29
@@ -50,7 +50,7 @@ SELECT _phlo_partition_date, count(*), avg(v), quantile_cont(v, {fractions}),
 FROM {files} GROUP BY 1
 """
 BOUNDS_SQL = "SELECT _phlo_partition_date, quantile_cont(v, {fractions}) FROM {files} GROUP BY 1"
-THREE, NINE = [0.05, 0.5, 0.95], [place / 10 for place in range(1, 10)]
+THREE, NINE = [0.05, 0.5, 0.95], [position / 10 for position in range(1, 10)]
 HISTOGRAM_SQL = """
 SELECT _phlo_partition_date, CASE WHEN v IS NULL THEN -2 WHEN isnan(v) THEN -1 ELSE {bins} END, count(*)
 FROM {files} GROUP BY 1, 2
@@ -92,7 +92,7 @@ def checked(catalog: Catalog, checks: list[QualityCheck]) -> None:
 
 def queried(files: str, fractions: list[float], *queries: str) -> None:
     bounds = [81.6, 94.8, 104.3, 112.4, 120.0, 127.6, 135.7, 145.2, 158.4]
-    bins = f"CASE {' '.join(f'WHEN v <= {bound} THEN {place}' for place, bound in enumerate(bounds))} ELSE 9 END"
+    bins = f"CASE {' '.join(f'WHEN v <= {bound} THEN {position}' for position, bound in enumerate(bounds))} ELSE 9 END"
     with duckdb.connect() as connection:
         for query in queries:
             connection.execute(query.format(files=files, bins=bins, fractions=fractions)).fetchall()
@@ -127,7 +127,7 @@ def table(found: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-PART = Part(
+SECTION = Section(
     "Drift",
     10_000_000,
     measure,

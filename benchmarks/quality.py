@@ -19,10 +19,10 @@ from benchmarks import checks, drift, reconciliation, validation
 from benchmarks.report import versions, write_section
 
 PARTS = {
-    "checks": checks.PART,
-    "validation": validation.PART,
-    "reconciliation": reconciliation.PART,
-    "drift": drift.PART,
+    "checks": checks.SECTION,
+    "validation": validation.SECTION,
+    "reconciliation": reconciliation.SECTION,
+    "drift": drift.SECTION,
 }
 
 

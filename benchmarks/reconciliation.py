@@ -32,7 +32,7 @@ from airflow_provider_phlo.quality.reconciliation import (
 from airflow_provider_phlo.quality.scan import run_checks
 from benchmarks.measuring import Way, in_own_process, medians, peak
 from benchmarks.merge import PER_DAY, rows
-from benchmarks.report import Part
+from benchmarks.report import Section
 
 SOURCE, SAME, CHANGED = "raw.source", "raw.same", "raw.changed"
 CHUNK = 1_000_000
@@ -164,7 +164,7 @@ def table(found: Mapping[str, Any]) -> str:
     return "\n".join([*lines, "", f"- Memory of checksums: at most {most / 2**30:.2f} GiB above the interpreter."])
 
 
-PART = Part(
+SECTION = Section(
     "Reconciliation",
     10_000_000,
     measure,

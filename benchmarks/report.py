@@ -32,7 +32,7 @@ def write_section(title: str, command: str, body: str, used: dict[str, str]) -> 
 
 
 @dataclass(frozen=True)
-class Part:
+class Section:
     """
     One section of the page, which a script of several runs.
 

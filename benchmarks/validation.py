@@ -35,10 +35,12 @@ from airflow_provider_phlo.ingestion.landing import TableDefinition
 from airflow_provider_phlo.ingestion.staging import StagingPlan, stage
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import model_columns
-from airflow_provider_phlo.schemas.conform import conform
-from airflow_provider_phlo.schemas.validation import bad_rows, duplicate_rows, validate
+from airflow_provider_phlo.schemas.conversion.conform import conform
+from airflow_provider_phlo.schemas.failures import bad_rows
+from airflow_provider_phlo.schemas.validation.batch import validate
+from airflow_provider_phlo.schemas.validation.duplicates import duplicate_rows
 from benchmarks.measuring import medians, timed
-from benchmarks.report import Part
+from benchmarks.report import Section
 
 CHUNK = 50_000
 TABLE = "raw.t"
@@ -249,7 +251,7 @@ def table(found: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-PART = Part(
+SECTION = Section(
     "Validation",
     1_000_000,
     measure,

@@ -24,7 +24,7 @@ def iceberg_asset(table: str, *, group: str = "asset") -> Asset:
 
 
 def outlets_of(table: str) -> list[Asset]:
-    """Return the outlets of a task that writes ``table``: none while its name is a template, whose value no file knows."""
+    """Return the outlets of a task that writes ``table``: none while its name is a template."""
     return [] if "{{" in table else [iceberg_asset(table)]
 
 

@@ -1,4 +1,4 @@
-"""``phlo catalog``: the tables, their history, and the way back."""
+"""``phlo catalog``: the tables, their history, and rollback."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_phlo.cli.output import FAILED, Result, leave, open_catalog, show, told_errors
-from airflow_provider_phlo.exceptions import PhloError
+from airflow_provider_phlo.cli.output import FAILED, Result, exit_on_error, open_catalog, show
 
 if TYPE_CHECKING:
     import argparse
@@ -28,11 +27,9 @@ def _load(command: str, args: argparse.Namespace) -> tuple[Catalog, Table]:
     from airflow_provider_phlo.iceberg.history import load
     from airflow_provider_phlo.naming import qualified_table
 
-    try:
+    with exit_on_error(command, refused=FAILED):
         catalog = open_catalog()
         return catalog, load(catalog, qualified_table(args.table))
-    except PhloError as error:
-        leave(command, str(error), FAILED)
 
 
 def tables(args: argparse.Namespace) -> None:
@@ -40,7 +37,7 @@ def tables(args: argparse.Namespace) -> None:
     from airflow_provider_phlo.iceberg.duckdb import all_tables
     from airflow_provider_phlo.iceberg.tables import find_table
 
-    with told_errors("catalog tables"):
+    with exit_on_error("catalog tables"):
         catalog = open_catalog()
         rows = []
         for name in all_tables(catalog):
@@ -52,7 +49,7 @@ def tables(args: argparse.Namespace) -> None:
 
 
 def describe(args: argparse.Namespace) -> None:
-    """Print where and how a table is stored."""
+    """Print how and where a table is stored."""
     _, table = _load("catalog describe", args)
     show(Result(["property", "value"], list(_facts(table).items())), args.output)
 
@@ -82,21 +79,21 @@ def _facts(table: Table) -> dict[str, Any]:
 
 
 def history(args: argparse.Namespace) -> None:
-    """Print the snapshots of a table; for people also the branches that were kept."""
+    """Print the snapshots of a table; for people, also the branches that were kept."""
     from airflow_provider_phlo.iceberg import history as work
 
     command = "catalog history"
     _, table = _load(command, args)
-    with told_errors(command):
+    with exit_on_error(command):
         entries = work.history(table, branch=args.branch, limit=args.limit)
     show(_history(entries), args.output)
     if args.output == "table" and work.kept_branches(table):
-        print("\nBranches of runs that have not published:")
+        print("\nBranches of runs that did not publish:")
         show(_branches(table), args.output)
 
 
 def kept_branches(args: argparse.Namespace) -> None:
-    """Print the branches of runs that have not published."""
+    """Print the branches of runs that did not publish."""
     _, table = _load("catalog branches", args)
     show(_branches(table), args.output)
 
@@ -131,31 +128,31 @@ def _branches(table: Table) -> Result:
 
 
 def rollback(args: argparse.Namespace) -> None:
-    """Print what a rollback undoes, and do it if it was confirmed."""
+    """Print what a rollback undoes, and do it if that is confirmed."""
     from airflow_provider_phlo.iceberg import rollback as work
 
     command = "catalog rollback"
     catalog, table = _load(command, args)
-    with told_errors(command):
+    with exit_on_error(command):
         plan = work.plan_rollback(catalog, ".".join(table.name()), to_snapshot=args.to_snapshot, to_time=args.to_time)
         if args.yes:
             work.rollback(catalog, plan)
     show(_history([*plan.undone, *plan.redone]), args.output)
-    # programs read the rows alone
-    print("\n".join(_explained(plan, done=args.yes)), file=sys.stdout if args.output == "table" else sys.stderr)
+    # programs read only the rows
+    print("\n".join(_explanation(plan, done=args.yes)), file=sys.stdout if args.output == "table" else sys.stderr)
 
 
-def _explained(plan: RollbackPlan, *, done: bool) -> Iterator[str]:
+def _explanation(plan: RollbackPlan, *, done: bool) -> Iterator[str]:
     target, verb = plan.target, "is" if done else "would be"
     direction = "set back" if plan.undone else "set forward"
     yield f"main of {plan.table} {verb} {direction} to snapshot {target.snapshot_id} of {target.at.isoformat()}."
     if plan.unmarked:
         yield f"These runs {'count' if done else 'would count'} as not done: {', '.join(plan.unmarked)}."
     yield {
-        "unchanged": "The state of the source is the same.",
-        "restored": f"The state of the source {verb} what it was then: the next run reads what was undone again.",
-        "cleared": f"What the state of the source was then is not known any more: it {verb} cleared, and the next run "
-        "reads everything again.",
+        "unchanged": "The state of the source does not change.",
+        "restored": f"The state of the source {verb} set back too: the next run reads again what was undone.",
+        "cleared": f"The state that the source had then is no longer known: it {verb} cleared, and the next run reads "
+        "everything again.",
     }[plan.state]
     if not done:
-        yield "Nothing has changed yet: add --yes."
+        yield "Nothing has been changed: add --yes to do it."

@@ -1,7 +1,7 @@
 """
 The commands of ``airflow phlo`` and ``phlo``, as data.
 
-Every ``airflow`` call loads this module: it imports next to nothing, a command's code is loaded when the command runs.
+Every ``airflow`` call loads this module, so it imports next to nothing: a command's code is loaded when it runs.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from airflow.cli.cli_config import CLICommand
 
-HELP = "Look at and work with the lakehouse"
+HELP = "Inspect and manage the lakehouse"
 
 
 @dataclass(frozen=True)
 class Argument:
-    """One argument of a command: flags, and what ``argparse`` takes with them."""
+    """One argument of a command: its flags, and the options that ``argparse`` takes with them."""
 
     flags: tuple[str, ...]
     options: dict[str, Any]
@@ -64,13 +64,13 @@ def _day(text: str) -> str:
     try:
         return date.fromisoformat(text).isoformat()
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no day: write it as YYYY-MM-DD") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date: write it as YYYY-MM-DD") from None
 
 
 def _count(text: str) -> int:
     if text.isdecimal() and int(text):
         return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
 
 
 def _number(flag: str, kind: type, default: float | None, text: str) -> Argument:
@@ -79,36 +79,46 @@ def _number(flag: str, kind: type, default: float | None, text: str) -> Argument
 
 _LISTED = _output("table", "json")
 _TABLE = Argument(("table",), {"help": "namespace.table, or a table of the default namespace"})
-_BRANCH = Argument(("--branch",), {"help": "A branch instead of main", "default": "main"})
+_BRANCH = Argument(("--branch",), {"help": "Read this branch instead of main", "default": "main"})
 _CATALOG = "airflow_provider_phlo.cli.catalog"
 _QUARANTINE = "airflow_provider_phlo.cli.quarantine"
 _RECORDS = (
-    Argument(("--run",), {"help": "Only what this run has set aside (its run_id)"}),
-    Argument(("--reason",), {"help": "Only where the reason has this in it, a column or a check"}),
-    Argument(("--date",), {"help": "Only of this partition date, YYYY-MM-DD", "type": _day}),
-    Argument(("--id",), {"help": "Only these (quarantine_id)", "nargs": "+"}),
+    Argument(("--run",), {"help": "Only records that this run set aside (its run_id)"}),
+    Argument(("--reason",), {"help": "Only records whose reason contains this text, such as a column or a check"}),
+    Argument(("--date",), {"help": "Only records of this partition date, YYYY-MM-DD", "type": _day}),
+    Argument(("--id",), {"help": "Only these records (quarantine_id)", "nargs": "+"}),
 )
 _MAINTENANCE = "airflow_provider_phlo.cli.maintenance"
 _SCHEMA = "airflow_provider_phlo.cli.schema"
 _DESCRIBED = "a table, package.module:Class, path.py:Class, or path.yml:model of a dbt model"
 _MAINTENANCE_ARGUMENTS = (
-    Argument(("tables",), {"help": 'Tables, * and ? allowed: "raw.*"', "nargs": "+"}),
+    Argument(("tables",), {"help": 'Tables; * and ? are wildcards: "raw.*"', "nargs": "+"}),
     Argument(
         ("--jobs",),
         {
-            "help": "Some of compaction,manifests,expiry,orphans (all by default)",
+            "help": "Which jobs, separated by commas: compaction,manifests,expiry,orphans (all by default)",
             "default": "compaction,manifests,expiry,orphans",
         },
     ),
-    _number("--target-file-bytes", int, None, "Size of compacted files (the table's own setting, else 128 MiB)"),
-    _number("--min-files", int, 2, "Compact a partition that has this many small files (2)"),
-    _number("--snapshot-days", float, 7, "Expire snapshots that main left longer ago (7)"),
-    _number("--keep-last", int, 10, "Keep this many snapshots of main, however old (10)"),
-    _number("--branch-days", float, 7, "Drop branches of failed runs after this long (7)"),
-    _number("--orphan-days", float, 3, "Remove unknown files that are older: longer than any writer runs (3)"),
+    _number(
+        "--target-file-bytes", int, None, "Size of compacted files (default: the table's own setting, else 128 MiB)"
+    ),
+    _number("--min-files", int, 2, "Compact partitions with at least this many small files (2)"),
+    _number("--snapshot-days", float, 7, "Expire snapshots that main moved on from this many days ago (7)"),
+    _number("--keep-last", int, 10, "Keep the last snapshots of main, however old: this many (10)"),
+    _number("--branch-days", float, 7, "Drop branches of failed runs after this many days (7)"),
+    _number(
+        "--orphan-days",
+        float,
+        3,
+        "Remove unknown files after this many days; it must be longer than any writer runs (3)",
+    ),
     Argument(
         ("--force",),
-        {"help": "Accept days below one hour: nothing may be using the tables then", "action": "store_true"},
+        {
+            "help": "Accept less than one hour for the days above; only while nothing uses the tables",
+            "action": "store_true",
+        },
     ),
     _LISTED,
 )
@@ -130,17 +140,17 @@ COMMANDS: tuple[Command | Group, ...] = (
     ),
     Group(
         name="catalog",
-        help="Tables, their history, and the way back",
+        help="Tables, their history, and rollback",
         commands=(
             Command(
                 name="tables",
                 help="List the tables of the catalog",
                 path=f"{_CATALOG}.tables",
-                arguments=(Argument(("--schema",), {"help": "Only of this namespace, e.g. raw"}), _LISTED),
+                arguments=(Argument(("--schema",), {"help": "Only tables of this namespace, e.g. raw"}), _LISTED),
             ),
             Command(
                 name="describe",
-                help="Show where and how a table is stored",
+                help="Show how and where a table is stored",
                 path=f"{_CATALOG}.describe",
                 arguments=(_TABLE, _LISTED),
             ),
@@ -150,31 +160,31 @@ COMMANDS: tuple[Command | Group, ...] = (
                 path=f"{_CATALOG}.history",
                 arguments=(
                     _TABLE,
-                    Argument(("--limit",), {"help": "How many (10)", "type": _count, "default": 10}),
+                    Argument(("--limit",), {"help": "At most this many (10)", "type": _count, "default": 10}),
                     _BRANCH,
                     _LISTED,
                 ),
             ),
             Command(
                 name="branches",
-                help="List the branches of runs that have not published",
+                help="List the branches of runs that did not publish",
                 path=f"{_CATALOG}.kept_branches",
                 arguments=(_TABLE, _LISTED),
             ),
             Command(
                 name="rollback",
-                help="Set a table back to an earlier snapshot, so that the runs after it can be run again",
+                help="Set a table back to an earlier snapshot, so that later runs can be repeated",
                 description=(
-                    "Set main back to a snapshot of its history: rows, the marks of the runs and the state that their "
-                    "sources go on from. Without --yes it is only said what that would undo. Exit code 1: it failed, "
-                    "2: it was refused."
+                    "Set main back to a snapshot of its history: the rows, the marks of published runs, and the state "
+                    "from which their sources continue. Without --yes, only show what this would undo. Exit code 1: "
+                    "it failed, 2: it was refused."
                 ),
                 path=f"{_CATALOG}.rollback",
                 arguments=(
                     _TABLE,
                     Argument(("--to-snapshot",), {"help": "The snapshot's id (catalog history)", "type": int}),
-                    Argument(("--to-time",), {"help": "What main was at a time, e.g. 2024-01-15T06:00:00Z"}),
-                    Argument(("--yes",), {"help": "Do it", "action": "store_true"}),
+                    Argument(("--to-time",), {"help": "The snapshot that main was at then, e.g. 2024-01-15T06:00:00Z"}),
+                    Argument(("--yes",), {"help": "Do it instead of only showing it", "action": "store_true"}),
                     _LISTED,
                 ),
             ),
@@ -182,15 +192,16 @@ COMMANDS: tuple[Command | Group, ...] = (
     ),
     Group(
         name="schema",
-        help="What tables and models say about their columns",
+        help="Columns, types and rules of tables and models",
         commands=(
             Command(
                 name="list",
                 help="List the tables with the models that describe them, and the models without a table",
                 description=(
-                    "List the tables of the catalog, the model that a DAG file (as its text says) or the dbt YAML in "
-                    "include/dbt has for each, whether the table is as the model says (same, compatible, breaking), "
-                    "and the models of include/schemas and include/dbt without a table. Run it in the project's folder."
+                    "List the tables of the catalog, the model that a DAG file or the dbt YAML in include/dbt declares "
+                    "for each, and whether the table matches it (same, compatible, breaking); then the models of "
+                    "include/schemas and include/dbt without a table. DAG files are read, not run. Run this in the "
+                    "project's folder."
                 ),
                 path=f"{_SCHEMA}.tables",
                 arguments=(Argument(("--schema",), {"help": "Only tables of this namespace, e.g. raw"}), _LISTED),
@@ -203,16 +214,16 @@ COMMANDS: tuple[Command | Group, ...] = (
             ),
             Command(
                 name="diff",
-                help="Say what differs between two schemas, and whom it breaks",
+                help="Compare two schemas: what differs, and whom it breaks",
                 description=(
-                    "Say what differs when a table that is as OLD gets rows that are as NEW. Each of them is "
-                    f"{_DESCRIBED}. Exit code 0: no difference, or a compatible one; 1: it breaks the table (the merge "
-                    "is refused), producers or consumers; 2: one of them cannot be read."
+                    "Show what changes when rows with the schema NEW come to a table with the schema OLD. Each of the "
+                    f"two is {_DESCRIBED}. Exit code 0: no difference, or a compatible one; 1: a difference that "
+                    "breaks the table (the merge is refused), producers or consumers; 2: a schema cannot be read."
                 ),
                 path=f"{_SCHEMA}.differences",
                 arguments=(
-                    Argument(("old",), {"help": "What is there"}),
-                    Argument(("new",), {"help": "What comes"}),
+                    Argument(("old",), {"help": "The schema of the table as it is"}),
+                    Argument(("new",), {"help": "The schema of the rows to come"}),
                     _LISTED,
                 ),
             ),
@@ -220,40 +231,43 @@ COMMANDS: tuple[Command | Group, ...] = (
     ),
     Group(
         name="quarantine",
-        help="Records that broke a rule: look at them, and read them once more after a fix",
+        help="Records that broke a rule: list, show and replay them",
         commands=(
             Command(
                 name="list",
-                help="Count them, by table, run, partition date and reason",
+                help="Count quarantined records by table, run, partition date and reason",
                 path=f"{_QUARANTINE}.list_records",
-                arguments=(Argument(("table",), {"help": "A table (all by default)", "nargs": "?"}), _LISTED),
+                arguments=(
+                    Argument(("table",), {"help": "Only of this table (all by default)", "nargs": "?"}),
+                    _LISTED,
+                ),
             ),
             Command(
                 name="show",
-                help="List those that have not been replayed",
-                description="List those that have not been replayed: reason, run, position. Never their values, unless "
-                "--records asks for them: they may be personal.",
+                help="List records that have not been replayed",
+                description="List records that have not been replayed: reason, run, position. Their values are shown "
+                "only with --records, because they may be personal.",
                 path=f"{_QUARANTINE}.show_records",
                 arguments=(
                     _TABLE,
                     *_RECORDS,
-                    Argument(("--limit",), {"help": "How many (20)", "type": _count, "default": 20}),
-                    Argument(("--records",), {"help": "Print the records too", "action": "store_true"}),
+                    Argument(("--limit",), {"help": "At most this many (20)", "type": _count, "default": 20}),
+                    Argument(("--records",), {"help": "Print the records themselves too", "action": "store_true"}),
                     _LISTED,
                 ),
             ),
             Command(
                 name="replay",
-                help="Ingest them after a fix of the schema or a transform",
-                description="Ingest them by runs of the DAG that declares the table, one a partition date: with its "
-                "schema, transforms, key, audit and engine as they are now. Those that go in are marked, those that "
-                "fail again stay. A row that came after a record is not overwritten by it. Exit code 1: a run failed, "
-                "2: it was refused.",
+                help="Ingest records again, after the schema or a transform was fixed",
+                description="Ingest records again through runs of the DAG that declares the table, one run per "
+                "partition date, with the schema, transforms, key, audit and engine as they are now. Records that go "
+                "in are marked; those that fail again stay. A record never overwrites a row that came after it. Exit "
+                "code 1: a run failed, 2: it was refused.",
                 path=f"{_QUARANTINE}.replay",
                 arguments=(
                     _TABLE,
                     *_RECORDS,
-                    Argument(("--dag",), {"help": "The DAG, where several fill the table"}),
+                    Argument(("--dag",), {"help": "Which DAG, if several fill the table"}),
                     Argument(("--no-wait",), {"help": "Do not wait for the runs", "action": "store_true"}),
                     _LISTED,
                 ),
@@ -266,14 +280,14 @@ COMMANDS: tuple[Command | Group, ...] = (
         commands=(
             Command(
                 name="plan",
-                help="Say what maintenance would do, and how much",
+                help="Show what maintenance would do, and how much",
                 path=f"{_MAINTENANCE}.plan",
                 arguments=_MAINTENANCE_ARGUMENTS,
             ),
             Command(
                 name="run",
-                help="Do it; safe beside running writers",
-                description="Do what plan says. Exit code 1: a table failed, 2: it was refused and nothing was done.",
+                help="Run maintenance; safe while writers run",
+                description="Do what plan shows. Exit code 1: a table failed, 2: it was refused and nothing was done.",
                 path=f"{_MAINTENANCE}.run",
                 arguments=_MAINTENANCE_ARGUMENTS,
             ),

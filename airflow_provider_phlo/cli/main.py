@@ -1,4 +1,4 @@
-"""``phlo``: the commands of ``airflow phlo`` without the seconds that the Airflow command line takes to start."""
+"""``phlo``: the commands of ``airflow phlo``, without the seconds that Airflow's own command line takes to start."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     Run one command.
 
-    :param argv: the arguments; those of the process when None.
+    :param argv: the arguments; None means those of the process.
     """
     arguments = _parser().parse_args(argv)
     _enter_embedded_environment()
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _enter_embedded_environment() -> None:
-    """Do what ``eval "$(make -s env)"`` does, unless this shell has an Airflow home or a catalog of its own."""
+    """Do what ``eval "$(make -s env)"`` does, unless this shell already has an Airflow home or a catalog."""
     from airflow_provider_phlo.services import embedded
 
     if {"AIRFLOW_HOME", "AIRFLOW_CONN_ICEBERG_DEFAULT"} & os.environ.keys():
@@ -34,7 +34,7 @@ def _enter_embedded_environment() -> None:
     home = embedded.resolve_home(root, os.environ)
     if not home.exists():
         raise SystemExit(
-            f"phlo: {home} does not exist. Go to the project's folder or set PHLO_HOME; make demo fills it."
+            f"phlo: {home} does not exist. Change to the project's folder or set PHLO_HOME; `make demo` creates it."
         )
     embedded.prepare(home)
     os.environ.update(embedded.shell_environment(home, root, os.environ))

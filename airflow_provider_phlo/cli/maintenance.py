@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_phlo.cli.output import FAILED, Result, leave, open_catalog, show, told_errors
+from airflow_provider_phlo.cli.output import FAILED, Result, exit_on_error, exit_with, open_catalog, show
 
 if TYPE_CHECKING:
     import argparse
@@ -21,7 +21,7 @@ def plan(args: argparse.Namespace) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Do the maintenance and print what was done."""
+    """Run maintenance and print what was done."""
     _maintain(args, "maintenance run", dry_run=False)
 
 
@@ -29,13 +29,13 @@ def _maintain(args: argparse.Namespace, command: str, *, dry_run: bool) -> None:
     from airflow_provider_phlo.iceberg.maintenance import maintain
     from airflow_provider_phlo.naming import qualified_table
 
-    with told_errors(command):
+    with exit_on_error(command):
         patterns = [name if {"*", "?"}.intersection(name) else qualified_table(name) for name in args.tables]
         reports = maintain(open_catalog(), patterns, _options(args), dry_run=dry_run)
     show(Result(COLUMNS, [row for report in reports for row in _rows(report)]), args.output)
     errors = [report.error for report in reports if report.error]
     if errors:
-        leave(command, "\n".join(errors), FAILED)
+        exit_with(command, "\n".join(errors), FAILED)
 
 
 def _options(args: argparse.Namespace) -> MaintenanceOptions:

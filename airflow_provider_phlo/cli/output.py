@@ -1,4 +1,4 @@
-"""What commands share: the catalog they look at, how they print, and how they end."""
+"""What commands share: the catalog they read, how they print, and how they end."""
 
 from __future__ import annotations
 
@@ -38,21 +38,26 @@ def open_catalog(iceberg_conn_id: str = "iceberg_default") -> Catalog:
     return PhloIcebergHook(iceberg_conn_id).catalog
 
 
-def leave(command: str, message: str, code: int) -> NoReturn:
+def exit_with(command: str, message: str, code: int) -> NoReturn:
     """End the process with ``code``, and say why on stderr."""
     print(f"phlo {command}: {message}", file=sys.stderr)
     raise SystemExit(code)
 
 
 @contextmanager
-def told_errors(command: str) -> Iterator[None]:
-    """End the process on errors of ours: with code 2 if what was asked for is refused, with 1 if it went wrong."""
+def exit_on_error(command: str, *, refused: int = REFUSED, failed: int = FAILED) -> Iterator[None]:
+    """
+    End the process on an error of this package, with its message on stderr.
+
+    :param refused: the exit code when what was asked for cannot be done (``ConfigurationError``).
+    :param failed: the exit code when it went wrong (any other ``PhloError``).
+    """
     try:
         yield
     except ConfigurationError as error:
-        leave(command, str(error), REFUSED)
+        exit_with(command, str(error), refused)
     except PhloError as error:
-        leave(command, str(error), FAILED)
+        exit_with(command, str(error), failed)
 
 
 def show(result: Result, output: str) -> None:
@@ -60,12 +65,12 @@ def show(result: Result, output: str) -> None:
     try:
         WRITERS[output](result, sys.stdout)
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader (head, less) has seen enough
+    except BrokenPipeError:  # the reader (head, less) has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def plain(value: Any) -> Any:
-    """Return ``value`` as JSON can say it: ISO 8601 times, exact decimals as text, NaN and infinity as null."""
+    """Return ``value`` in a form that JSON has: ISO 8601 times, exact decimals as text, NaN and infinity as null."""
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
@@ -85,7 +90,7 @@ def _text(value: Any) -> str:
 
 
 def write_json(result: Result, out: TextIO) -> None:
-    """Write a list of objects, one a line."""
+    """Write a list of objects, one per line."""
     lines = (
         json.dumps(dict(zip(result.columns, map(plain, row), strict=True)), ensure_ascii=False) for row in result.rows
     )
@@ -121,7 +126,7 @@ def write_table(result: Result, out: TextIO) -> None:
 
 def _cell(value: Any) -> str:
     text = f"{value:.10g}" if isinstance(value, float) else "NULL" if value is None else _text(value)
-    # a value must not be able to steer the terminal
+    # a value must not be able to send control sequences to the terminal
     text = "".join(character if character.isprintable() else "·" for character in text)
     return text if len(text) <= _CELL_WIDTH else text[: _CELL_WIDTH - 1] + "…"
 

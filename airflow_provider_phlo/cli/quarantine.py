@@ -1,4 +1,4 @@
-"""``phlo quarantine``: the records that broke a rule, and reading them once more after a fix."""
+"""``phlo quarantine``: list and show the records that broke a rule, and replay them after a fix."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_phlo.cli.output import FAILED, REFUSED, Result, leave, open_catalog, show, told_errors
+from airflow_provider_phlo.cli.output import FAILED, REFUSED, Result, exit_on_error, exit_with, open_catalog, show
 from airflow_provider_phlo.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def list_records(args: argparse.Namespace) -> None:
     from airflow_provider_phlo.ingestion import quarantine
     from airflow_provider_phlo.naming import qualified_table
 
-    with told_errors("quarantine list"):
+    with exit_on_error("quarantine list"):
         catalog = open_catalog()
         names = [qualified_table(args.table)] if args.table else quarantine.quarantines(catalog)
         found = [{"table": name, **row} for name in names for row in quarantine.counts(catalog, name)]
@@ -39,11 +39,11 @@ def list_records(args: argparse.Namespace) -> None:
 
 
 def show_records(args: argparse.Namespace) -> None:
-    """Print the records that wait; what is in them only if asked for, as it may be personal."""
+    """Print the records that have not been replayed; their values only if asked for, as these may be personal."""
     from airflow_provider_phlo.ingestion import quarantine
     from airflow_provider_phlo.naming import qualified_table
 
-    with told_errors("quarantine show"):
+    with exit_on_error("quarantine show"):
         found = quarantine.find(
             open_catalog(), qualified_table(args.table), _selection(args), limit=args.limit, with_records=args.records
         )
@@ -52,26 +52,30 @@ def show_records(args: argparse.Namespace) -> None:
 
 
 def replay(args: argparse.Namespace) -> None:
-    """Start the runs that read the records once more, one a partition date, and wait for them."""
+    """Start the runs that ingest the records again, one per partition date, and wait for them."""
     from airflow_provider_phlo.ingestion import quarantine
     from airflow_provider_phlo.naming import qualified_table
 
     # Airflow logs to stdout, which is for the result
-    with redirect_stdout(sys.stderr), told_errors("quarantine replay"):
+    with redirect_stdout(sys.stderr), exit_on_error("quarantine replay"):
         table, selection, catalog = qualified_table(args.table), _selection(args), open_catalog()
         waiting = quarantine.find(catalog, table, selection)
         if not waiting:
-            leave("quarantine replay", f"no such record of {table} waits: see phlo quarantine list {table}.", REFUSED)
+            exit_with(
+                "quarantine replay", f"no such record of {table} waits: see phlo quarantine list {table}.", REFUSED
+            )
         dag_id, group = _dag_of(table, args.dag)
         rows = []
         for day in sorted({str(row["partition_date"]) for row in waiting}):
             ids = [row["quarantine_id"] for row in waiting if str(row["partition_date"]) == day]
             run_id = _trigger(dag_id, {"table": table, "group": group, **_conf(args)}, day)
             rows.append((table, day, dag_id, run_id, ids))
-        done = [_finished(catalog, row, args.no_wait) for row in rows]
+        done = [_await_run(catalog, row, args.no_wait) for row in rows]
     show(Result(_REPLAYS, done), args.output)
     if not all(row[4] == "success" for row in done) and not args.no_wait:
-        leave("quarantine replay", "a run failed: its log says why; the records wait for another replay.", FAILED)
+        exit_with(
+            "quarantine replay", "a run failed: see its log for the reason. Its records stay in the quarantine.", FAILED
+        )
 
 
 def _selection(args: argparse.Namespace) -> Selection:
@@ -85,7 +89,7 @@ def _conf(args: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in chosen.items() if value}
 
 
-# --- what Airflow knows; as the commands of Airflow itself, this needs its metadata database
+# --- what Airflow knows: like Airflow's own commands, this needs its metadata database
 
 
 def _dag_of(table: str, wanted: str | None) -> tuple[str, str]:
@@ -97,15 +101,15 @@ def _dag_of(table: str, wanted: str | None) -> tuple[str, str]:
     producers = [each for each in _producers(table) if wanted in (None, each[0])]
     if not producers:
         raise ConfigurationError(
-            f"No DAG that Airflow knows fills {table}{f' and is called {wanted}' if wanted else ''}: replays are runs "
-            "of the DAG that declares the table, with its schema, key and checks."
+            f"Airflow knows no DAG {f'{wanted} ' if wanted else ''}that fills {table}: a replay is a run of the DAG "
+            "that declares the table, with its schema, key and checks."
         )
     dags = sorted({dag_id for dag_id, _, _ in producers})
     if len(dags) > 1:
-        raise ConfigurationError(f"{', '.join(dags)} fill {table}: say which is to replay by --dag.")
+        raise ConfigurationError(f"{', '.join(dags)} fill {table}: choose one with --dag.")
     dag_id, task_id, paused = min(producers)
     if paused:
-        raise ConfigurationError(f"DAG {dag_id} is paused: airflow dags unpause {dag_id}, then replay.")
+        raise ConfigurationError(f"DAG {dag_id} is paused: run `airflow dags unpause {dag_id}`, then replay.")
     return dag_id, task_id.rpartition(".")[0]
 
 
@@ -147,8 +151,8 @@ def _state(dag_id: str, run_id: str) -> str:
         return str(session.scalar(select(DagRun.state).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)))
 
 
-def _finished(catalog: Catalog, started: Sequence[Any], no_wait: bool) -> tuple[Any, ...]:
-    """Return what became of a run and of its records, once it has ended."""
+def _await_run(catalog: Catalog, started: Sequence[Any], no_wait: bool) -> tuple[Any, ...]:
+    """Wait for a run to end, and return what became of it and its records."""
     from airflow_provider_phlo.ingestion import quarantine
 
     table, day, dag_id, run_id, ids = started

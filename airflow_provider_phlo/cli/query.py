@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from airflow_provider_phlo.cli.output import FAILED, REFUSED, Result, leave, open_catalog, show
+from airflow_provider_phlo.cli.output import FAILED, REFUSED, Result, exit_with, open_catalog, show
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pyiceberg.catalog import Catalog
 
-# statements and schemas that list tables: all of them have to be there
+# statements and schemas that list tables need all of them
 _METADATA = re.compile(r"^\s*show\b|\b(information_schema|pg_catalog|duckdb_\w+\s*\(|sqlite_master)", re.I)
 
 
@@ -23,7 +23,7 @@ def query(args: argparse.Namespace) -> None:
     """
     Run ``args.sql`` and print the result as ``args.output``.
 
-    Ends the process with code 1 when the statement fails and with 2 when it is no statement that only reads.
+    Ends the process with code 1 when the statement fails and with 2 when it is anything but one read-only statement.
     """
     import duckdb
 
@@ -32,11 +32,11 @@ def query(args: argparse.Namespace) -> None:
     try:
         assert_read_only(args.sql)
     except ConfigurationError as error:
-        leave("query", str(error), REFUSED)
+        exit_with("query", str(error), REFUSED)
     try:
         result = run(open_catalog(), args.sql)
     except (PhloError, duckdb.Error) as error:
-        leave("query", str(error), FAILED)
+        exit_with("query", str(error), FAILED)
     show(result, args.output)
 
 
@@ -44,8 +44,8 @@ def run(catalog: Catalog, sql: str) -> Result:
     """
     Run one statement over the tables of ``catalog``.
 
-    :param catalog: where the tables are; only those the statement names are opened.
-    :param sql: one statement that only reads.
+    :param catalog: the catalog; only the tables that the statement names are opened.
+    :param sql: one read-only statement.
     :raises ConfigurationError: the statement names a table that does not exist, or is refused.
     """
     from airflow_provider_phlo.iceberg.duckdb import assert_read_only, connect
@@ -84,7 +84,7 @@ def _unknown(name: str, existing: Sequence[str]) -> str:
 
 
 def _unique(columns: Sequence[str]) -> list[str]:
-    """Number repeated names (``id``, ``id_2``): a JSON object holds each name once."""
+    """Number repeated names (``id``, ``id_2``): a JSON object has each name once."""
     result: list[str] = []
     for column in columns:
         name, number = column, 2

@@ -1,14 +1,14 @@
-"""``phlo schema``: what tables and models say about their columns, and what differs between two of them."""
+"""``phlo schema``: the columns of tables and models, and what differs between two of them."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_phlo.cli.output import FAILED, REFUSED, Result, leave, open_catalog, show
+from airflow_provider_phlo.cli.output import FAILED, REFUSED, Result, exit_on_error, open_catalog, show
 from airflow_provider_phlo.exceptions import PhloError
 
 if TYPE_CHECKING:
@@ -26,17 +26,14 @@ _SHOW = [
     "column", "type", "pandera", "nullable", "unique", "range", "allowed", "rules", "warnings", "default", "pii",
     "description",
 ]  # fmt: skip
-# what may be cut in a table is said again below it
+# texts longer than this may be cut in a printed table, and are repeated below it
 _LONG = 40
 _DIFF = ["column", "change", "old", "new", "breaks", "reason"]
 
 
-@contextmanager
-def _errors(command: str) -> Iterator[None]:
-    try:
-        yield
-    except PhloError as error:
-        leave(command, str(error), REFUSED)
+def _exit_on_error(command: str) -> AbstractContextManager[None]:
+    """End with 2 on every error: 1 is what ``diff`` says of a change that breaks somebody."""
+    return exit_on_error(command, failed=REFUSED)
 
 
 # --- list ---------------------------------------------------------------------------------------------------
@@ -48,7 +45,7 @@ def tables(args: argparse.Namespace) -> None:
     from airflow_provider_phlo.iceberg.tables import find_table
     from airflow_provider_phlo.schemas.project import known_models
 
-    with _errors("schema list"):
+    with _exit_on_error("schema list"):
         catalog, root = open_catalog(), Path.cwd()
         models, problems = known_models(root)
         names = [name for name in all_tables(catalog) if args.schema in (None, name.partition(".")[0])]
@@ -69,7 +66,7 @@ def tables(args: argparse.Namespace) -> None:
 
 
 def _model_of(table: str, models: list[KnownModel]) -> KnownModel | None:
-    """Return the model that a DAG file names for the table, else the dbt model of its name."""
+    """Return the model that a DAG file declares for the table, else the dbt model with its name."""
     from airflow_provider_phlo.naming import qualified_table
 
     declared = (model for model in models if model.table and qualified_table(model.table) == table)
@@ -88,7 +85,7 @@ def _difference(table: Table, model: KnownModel, root: Path, problems: list[str]
         return None
     if not changes:
         return "same"
-    # a table may well allow more, or have more, than its model says: what counts here is whether the model's rows go in
+    # a table may allow or have more than its model declares: what counts is whether it takes the model's rows
     return "breaking" if any(change.breaks == "table" for change in changes) else "compatible"
 
 
@@ -96,8 +93,8 @@ def _difference(table: Table, model: KnownModel, root: Path, problems: list[str]
 
 
 def columns(args: argparse.Namespace) -> None:
-    """Print the columns of a table or model; for people also what is said about the whole."""
-    with _errors("schema show"):
+    """Print the columns of a table or model; for people, also the rules about whole rows."""
+    with _exit_on_error("schema show"):
         table, model = _described(args.schema, with_model=True)
         rows = list(_column_rows(table, model))
         notes = list(_notes(args.schema, model)) if model is not None else []
@@ -108,7 +105,7 @@ def columns(args: argparse.Namespace) -> None:
 
 
 def _described(reference: str, *, with_model: bool = False) -> tuple[Table | None, type[DataFrameModel] | None]:
-    """Return the table or the model that ``reference`` names, and the model of the table if it is asked for."""
+    """Return the table or the model that ``reference`` names, and the table's model if it is asked for."""
     from airflow_provider_phlo.iceberg.history import load
     from airflow_provider_phlo.naming import qualified_table
     from airflow_provider_phlo.schemas.project import known_models, load_reference
@@ -146,19 +143,19 @@ def _column_rows(table: Table | None, model: type[DataFrameModel] | None) -> Ite
 
 
 def _types(kind: IcebergType) -> tuple[str, str | None]:
-    """Return the Iceberg type, and what to write in a model for it."""
+    """Return the Iceberg type, and what an author writes for it in a model."""
     from airflow_provider_phlo.exceptions import SchemaError
-    from airflow_provider_phlo.schemas.columns import spelled
+    from airflow_provider_phlo.schemas.columns import spelling
     from airflow_provider_phlo.schemas.types import arrow_type, without_ids
 
     try:
-        return without_ids(kind), spelled(arrow_type(kind))
+        return without_ids(kind), spelling(arrow_type(kind))
     except SchemaError:
         return without_ids(kind), None
 
 
 def _rules(declared: ModelColumns | None, name: str) -> tuple[Any, ...]:
-    """Return what a model says of a column: unique, range, allowed, rules, warnings, default, pii, description."""
+    """Return what a model declares for a column: unique, range, allowed, rules, warnings, default, pii, description."""
     from airflow_provider_phlo.schemas.constraints import constraints, words
 
     if declared is None or name not in declared:
@@ -178,7 +175,7 @@ def _rules(declared: ModelColumns | None, name: str) -> tuple[Any, ...]:
 
 
 def _members(path: str, kind: IcebergType) -> Iterator[tuple[str, IcebergType, bool, str | None]]:
-    """Yield what is inside of a nested type, with its path."""
+    """Yield the members of a nested type, with their paths."""
     from pyiceberg.types import ListType, MapType, StructType
 
     inside: tuple[NestedField, ...] = ()
@@ -195,7 +192,7 @@ def _members(path: str, kind: IcebergType) -> Iterator[tuple[str, IcebergType, b
 
 
 def _without_empty(result: Result) -> Result:
-    """Leave out the columns in which no row says anything."""
+    """Leave out the columns that are empty in every row."""
     kept = [
         at for at, _ in enumerate(result.columns) if at < 4 or any(row[at] not in (None, False) for row in result.rows)
     ]
@@ -203,10 +200,10 @@ def _without_empty(result: Result) -> Result:
 
 
 def _notes(reference: str, model: type[DataFrameModel]) -> Iterator[str]:
-    """Yield what a model says beyond its columns."""
+    """Yield what a model declares beyond its columns."""
     from airflow_provider_phlo.schemas.columns import model_columns
     from airflow_provider_phlo.schemas.constraints import constraints
-    from airflow_provider_phlo.schemas.dbt import skipped_tests
+    from airflow_provider_phlo.schemas.dbt_yaml import skipped_tests
 
     declared = model_columns(model)
     if ":" not in reference:
@@ -223,7 +220,7 @@ def _notes(reference: str, model: type[DataFrameModel]) -> Iterator[str]:
         False: "Undeclared columns are kept.",
     }[declared.strict]
     for skipped in skipped_tests(model):
-        yield f"Constrains nothing: {skipped}."
+        yield f"Not turned into a constraint: {skipped}."
 
 
 def _long_texts(declared: ModelColumns) -> Iterator[str]:
@@ -240,10 +237,10 @@ def _long_texts(declared: ModelColumns) -> Iterator[str]:
 
 
 def differences(args: argparse.Namespace) -> None:
-    """Print what differs; end with 1 if any of it breaks somebody."""
+    """Print what differs; end with 1 if any difference breaks somebody."""
     from airflow_provider_phlo.schemas.diff import schema_diff
 
-    with _errors("schema diff"):
+    with _exit_on_error("schema diff"):
         old, new = (_either(reference) for reference in (args.old, args.new))
         changes = schema_diff(old, new)
     rows = [

@@ -63,14 +63,14 @@ def ensure_manifest(project_dir: Path, home: Path, target: str = DEFAULT_TARGET)
         return folder / MANIFEST
     protect(home)
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
+    with _lock(folder):
         if _stamp(folder) != wanted:
             _parse(project_dir, folder, target)
             (folder / _STAMP).write_text(wanted)
     return folder / MANIFEST
 
 
-def rendered(manifest: Path) -> Path:
+def rendered_path(manifest: Path) -> Path:
     """Return the path of what DAG files read: the manifest's models and sources, a twentieth of its size."""
     return manifest.with_name(RENDERED)
 
@@ -110,7 +110,7 @@ def _stamp(folder: Path) -> str | None:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _lock(folder: Path) -> Iterator[None]:
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

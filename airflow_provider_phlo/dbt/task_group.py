@@ -16,7 +16,7 @@ from airflow_provider_phlo.dbt.manifest import (
     ensure_manifest,
     quiet_environment,
     read_manifest,
-    rendered,
+    rendered_path,
 )
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.operators.base import PhloOperator
@@ -153,9 +153,9 @@ def phlo_dbt_task_group(
     from cosmos import DbtTaskGroup, ExecutionConfig, ProfileConfig, ProjectConfig, RenderConfig
     from cosmos.constants import DbtResourceType, ExecutionMode, InvocationMode, LoadMode, TestBehavior
 
-    selected = _listed(select)
+    selected = _as_list(select)
     project = _project(project_dir, sys._getframe(1).f_code.co_filename)
-    manifest = rendered(ensure_manifest(project, settings.home(), target))
+    manifest = rendered_path(ensure_manifest(project, settings.home(), target))
     renderer = _Renderer(
         read_manifest(manifest),
         {
@@ -184,7 +184,7 @@ def phlo_dbt_task_group(
         render_config=RenderConfig(
             load_method=LoadMode.DBT_MANIFEST,
             select=selected,
-            exclude=_listed(exclude or []),
+            exclude=_as_list(exclude or []),
             test_behavior=TestBehavior.BUILD,
             emit_datasets=False,
             node_converters={DbtResourceType.MODEL: renderer.task},
@@ -263,7 +263,7 @@ def _group_id(selected: Sequence[str]) -> str:
     return f"{words}_models" if words and words != "models" else "dbt_models"
 
 
-def _listed(given: str | Sequence[str]) -> list[str]:
+def _as_list(given: str | Sequence[str]) -> list[str]:
     return given.split() if isinstance(given, str) else list(given)
 
 

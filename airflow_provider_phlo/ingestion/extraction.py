@@ -30,7 +30,7 @@ from airflow_provider_phlo.exceptions import (
 from airflow_provider_phlo.ingestion import staged_batches
 from airflow_provider_phlo.ingestion.records import record_of
 from airflow_provider_phlo.row_hash import is_deep
-from airflow_provider_phlo.schemas.names import Malformed
+from airflow_provider_phlo.schemas.conversion.records import Malformed
 from airflow_provider_phlo.schemas.values import ARROW_ERRORS
 
 log = logging.getLogger(__name__)

@@ -40,7 +40,7 @@ from airflow_provider_phlo.ingestion.records import Origin, replayed
 from airflow_provider_phlo.ingestion.rejects import QUARANTINE_SCHEMA
 from airflow_provider_phlo.schemas.columns import TIMESTAMP
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
-from airflow_provider_phlo.terms import MergeStrategy, MetadataColumn
+from airflow_provider_phlo.terms import MetadataColumn
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class Selection:
 # --- a run sets records aside
 
 
-def add(catalog: Catalog, root: Any, batch: staged_batches.StagedBatch) -> None:
+def add_rejected(catalog: Catalog, root: Any, batch: staged_batches.StagedBatch) -> None:
     """Publish the rejected rows of ``batch`` at once: they are there to be looked at, whatever becomes of the run."""
     if not batch.rejected_files:
         return
@@ -116,25 +116,6 @@ def _release(catalog: Catalog, batch: staged_batches.StagedBatch, rejected: Iter
 
 
 # --- a replay claims, reads and marks records
-
-
-def require_replayable(plan: MergePlan, table: str, metadata_columns: bool) -> None:
-    """
-    Check that records out of the quarantine can be merged without harm to newer ones.
-
-    :param metadata_columns: whether rows say when they arrived.
-    :raises ConfigurationError: if a partition would be replaced, or nothing tells which is newer.
-    """
-    if plan.strategy == MergeStrategy.REPLACE:
-        raise ConfigurationError(
-            f"{table}: merge_strategy='replace' takes a partition as a whole, a replay would leave nothing "
-            "but its records there: run the partition date again, which reads them too."
-        )
-    if plan.strategy == MergeStrategy.MERGE and plan.order_by is None and not metadata_columns:
-        raise ConfigurationError(
-            f"{table}: nothing tells whether a record out of the quarantine is older than the table's row: "
-            "name a column in merge_config={'order_by': …}, or keep the metadata columns."
-        )
 
 
 def claim(catalog: Catalog, table: str, selection: Selection, token: str, run_id: str) -> int:
@@ -185,7 +166,7 @@ def _resolve(catalog: Catalog, table: str, token: str) -> None:
     if result == branches.WITHDRAWN:
         log.info("%s: replay %s has not published, this one takes its records over", table, token)
     else:
-        settle(catalog, table, token)
+        mark_replayed(catalog, table, token)
 
 
 def _published(catalog: Catalog, table: str, token: str) -> bool:
@@ -193,7 +174,7 @@ def _published(catalog: Catalog, table: str, token: str) -> bool:
     return loaded is not None and find_published_result(loaded, token) is not None
 
 
-def records(catalog: Catalog, table: str, token: str) -> Iterator[Mapping[str, Any]]:
+def claimed_records(catalog: Catalog, table: str, token: str) -> Iterator[Mapping[str, Any]]:
     """Yield the records that the replay with ``token`` has claimed, in the order in which they arrived."""
     names = ["quarantine_id", "record", "quarantined_at", "source_position"]
     rows = _read(catalog.load_table(quarantine_table(table)), _claimed_by(token), names).sort_by(_ORDER)
@@ -202,13 +183,13 @@ def records(catalog: Catalog, table: str, token: str) -> Iterator[Mapping[str, A
             yield replayed(row["record"], Origin(row["quarantine_id"], row["quarantined_at"]))
 
 
-def hard_delete(catalog: Catalog, table: str, token: str) -> str:
+def hard_delete_column(catalog: Catalog, table: str, token: str) -> str:
     """Return the column that marks deletions in the claimed records, as a dlt resource has said; empty for none."""
     rows = _read(catalog.load_table(quarantine_table(table)), _claimed_by(token), ["hard_delete"])
     return next((name for name in pc.unique(rows["hard_delete"]).to_pylist() if name), "")
 
 
-def settle(catalog: Catalog, table: str, token: str) -> None:
+def mark_replayed(catalog: Catalog, table: str, token: str) -> None:
     """Mark the records of the replay with ``token``, which has published, as replayed; again, it changes nothing."""
     now = _now()
 

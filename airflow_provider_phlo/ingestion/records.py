@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_phlo.schemas.names import Malformed
+from airflow_provider_phlo.schemas.conversion.records import Malformed
 
 # Python neither reads nor writes integers of more than 4300 digits in decimal
 _LONG_INTEGER = 10**4000

@@ -14,7 +14,7 @@ import pyarrow as pa
 from airflow_provider_phlo.ingestion.extraction import Chunk
 from airflow_provider_phlo.ingestion.records import Origin, raw_text
 from airflow_provider_phlo.schemas.columns import TIMESTAMP
-from airflow_provider_phlo.schemas.names import Failure
+from airflow_provider_phlo.schemas.failures import Failure
 from airflow_provider_phlo.terms import MetadataColumn
 
 QUARANTINE_SCHEMA = pa.schema(

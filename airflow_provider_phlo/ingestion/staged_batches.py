@@ -30,7 +30,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
-from airflow_provider_phlo.schemas.conform import common_type, recast
+from airflow_provider_phlo.schemas.conversion.casts import recast
+from airflow_provider_phlo.schemas.conversion.undeclared import common_type
 
 MANIFEST = "manifest.json"
 # Arrow bytes of a batch that are kept in memory; a larger one is read again when it is needed again

@@ -45,19 +45,12 @@ from airflow_provider_phlo.ingestion.rejects import (
 )
 from airflow_provider_phlo.ingestion.transforms import Transform
 from airflow_provider_phlo.row_hash import row_hashes
-from airflow_provider_phlo.schemas import conform
+from airflow_provider_phlo.schemas import conversion
 from airflow_provider_phlo.schemas.columns import TIMESTAMP, ModelColumns, require_names
-from airflow_provider_phlo.schemas.names import Failure
+from airflow_provider_phlo.schemas.failures import Failure, FailureCount, bad_rows, count_failures, raise_for_failures
 from airflow_provider_phlo.schemas.types import stored_as
-from airflow_provider_phlo.schemas.validation import (
-    FailureCount,
-    bad_rows,
-    counted,
-    duplicate_rows,
-    missing_values,
-    raise_for,
-    validate,
-)
+from airflow_provider_phlo.schemas.validation.batch import missing_values, validate
+from airflow_provider_phlo.schemas.validation.duplicates import duplicate_rows
 from airflow_provider_phlo.terms import METADATA_COLUMNS, MetadataColumn
 
 __all__ = ["QUARANTINE_SCHEMA", "StagingPlan", "stage"]
@@ -226,7 +219,7 @@ class _Stager:
         """Apply the transforms to what can be read; records that cannot are set aside before."""
         wanted = {column.name: column.type for column in self.plan.declared.columns} if self.plan.declared else {}
         # a declared type, where all values of a column have it; what the transforms return is converted once more
-        table, failures = conform.conform(chunk, None, self.normalize, {**self.plan.known_types, **wanted})
+        table, failures = conversion.conform(chunk, None, self.normalize, {**self.plan.known_types, **wanted})
         positions = np.arange(len(table))
         bad = bad_rows(failures)
         if bad:
@@ -260,7 +253,7 @@ class _Stager:
             each if each.rows is None else Failure(each.column, each.check, tuple(positions[[*each.rows]].tolist()))
             for each in failures
         ]
-        self.summary = counted([(0, each) for each in at], self.summary)
+        self.summary = count_failures([(0, each) for each in at], self.summary)
 
     def close(self) -> None:
         """Look at the batch as a whole: rules that are broken, types that differ, values that are not unique."""
@@ -275,7 +268,7 @@ class _Stager:
 
     def _raise_for_failures(self) -> None:
         if self.plan.strict or any(failure.count is None for failure in self.summary):
-            raise_for(self.summary, self.plan.table, self.bad)
+            raise_for_failures(self.summary, self.plan.table, self.bad)
 
     def _unify_types(self) -> None:
         """Give the columns of all files one type, and their rows the hashes that go with it."""
@@ -286,7 +279,7 @@ class _Stager:
                 rows = self.writer.read(number)
                 for position, item in enumerate(schema):
                     wanted = common.field(item.name).type
-                    rows = rows.set_column(position, item.name, conform.recast(rows[item.name], wanted))
+                    rows = rows.set_column(position, item.name, conversion.recast(rows[item.name], wanted))
                 self.writer.rewrite(number, self._with_hashes(rows))
 
     def _with_hashes(self, rows: pa.Table) -> pa.Table:
@@ -369,7 +362,7 @@ class _Stager:
 
 def _checked(content: Chunk, plan: StagingPlan, normalize: Callable[[str], str]) -> tuple[pa.Table, list[Failure]]:
     """Return the rows converted, and everything wrong with them."""
-    rows, failures = conform.conform(content, plan.declared, normalize, plan.known_types)
+    rows, failures = conversion.conform(content, plan.declared, normalize, plan.known_types)
     missing = [name for name in plan.key if name not in rows.column_names]
     if missing and len(bad_rows(failures)) < len(rows):
         raise SchemaError(

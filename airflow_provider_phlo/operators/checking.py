@@ -1,12 +1,13 @@
-"""What tasks that check a table share: where they look, what runs the checks, and what they tell."""
+"""What tasks that check a table share: where they look, what runs the checks, how the results are reported and kept."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_phlo import runs
-from airflow_provider_phlo.exceptions import QualityCheckError
+from airflow_provider_phlo import runs, settings
+from airflow_provider_phlo.exceptions import PhloError, QualityCheckError
 from airflow_provider_phlo.operators.base import PhloOperator, check_engine, chosen_engine
 from airflow_provider_phlo.operators.links import CheckResultsLink, TableLink
 from airflow_provider_phlo.terms import MAIN_BRANCH, Engine
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_phlo.iceberg.trino.queries import Queries
     from airflow_provider_phlo.quality import QualityCheck, QualityCheckResult
+
+log = logging.getLogger(__name__)
 
 
 class CheckingOperator(PhloOperator):
@@ -65,7 +68,6 @@ class CheckingOperator(PhloOperator):
         :raises QualityCheckError: one failed that blocks; carries all results.
         """
         from airflow_provider_phlo.hooks.iceberg import PhloIcebergHook
-        from airflow_provider_phlo.operators.audits import audit
         from airflow_provider_phlo.quality.results import raise_for_failures
 
         table = self.qualified(table)
@@ -117,3 +119,63 @@ class CheckingOperator(PhloOperator):
         if self.partition_date or not self.partition_column:
             return self.partition_date or None
         return runs.partition_date(context)
+
+
+def audit(
+    context: Mapping[str, Any], catalog: Any, table: str, checks: Sequence[QualityCheck], **where: Any
+) -> list[QualityCheckResult]:
+    """
+    Run ``checks`` on a table, log what came out, and record it.
+
+    :param context: Airflow's, of the task that asks.
+    :param table: ``namespace.table``.
+    :param where: ``branch``, ``partition_column``, ``partition`` and ``trino`` of
+        :func:`~airflow_provider_phlo.quality.scan.run_checks`.
+    """
+    from airflow_provider_phlo.quality.report import as_table
+    from airflow_provider_phlo.quality.scan import run_checks
+
+    results = run_checks(catalog, table, checks, run_date=runs.partition_date(context), **where)
+    if not results:
+        return results
+    day = where.get("partition")
+    place = f"{table}, branch {where.get('branch') or 'main'}{f', partition {day}' if day else ''}"
+    log.info("Checks of %s:\n%s", place, as_table(results))
+    if settings.check_results():
+        _record(context, catalog, results, where)
+    return results
+
+
+def _record(
+    context: Mapping[str, Any], catalog: Any, results: Sequence[QualityCheckResult], where: Mapping[str, Any]
+) -> None:
+    """Record results; what keeps them from being recorded does not fail the task."""
+    from airflow_provider_phlo.quality.check_results import TABLE, Occasion, record
+
+    instance, day = context["ti"], where.get("partition")
+    try:
+        occasion = Occasion(
+            instance.dag_id,
+            instance.run_id,
+            instance.task_id,
+            -1 if instance.map_index is None else instance.map_index,
+            instance.try_number,
+            where.get("branch"),
+            None if day is None else str(day),
+        )
+        record(catalog, occasion, results)
+    except Exception as error:  # noqa: BLE001 - observability may degrade, never fail a task
+        # another library's text may hold an address with a password
+        reason = str(error) if isinstance(error, PhloError) else type(error).__name__
+        log.warning("The results are not in %s: %s. [phlo] check_results = False leaves it alone.", TABLE, reason)
+
+
+def audit_summary(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """
+    Return what an asset event reports of audits: how many checks ran and passed, and the names of those that failed.
+
+    :param reports: what tasks of the :class:`~airflow_provider_phlo.operators.quality.QualityCheckOperator` returned.
+    """
+    results = [result for report in reports for result in report["results"]]
+    warned = [result["check_name"] for result in results if not result["passed"]]
+    return {"checks": {"run": len(results), "passed": len(results) - len(warned), "failed": warned}}

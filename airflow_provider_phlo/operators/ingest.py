@@ -11,34 +11,45 @@ from airflow.sdk.bases.decorator import DecoratedOperator, task_decorator_factor
 
 from airflow_provider_phlo import runs, settings
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.operators.base import PhloOperator
+from airflow_provider_phlo.operators.table import TableOperator
+from airflow_provider_phlo.terms import names_of
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from airflow.sdk import Context
     from airflow.sdk.bases.decorator import TaskDecorator
+    from pyiceberg.catalog import Catalog
+
+    from airflow_provider_phlo.ingestion import StagingPlan
+    from airflow_provider_phlo.ingestion.staged_batches import StagedBatch
 
 
-class IngestOperator(PhloOperator):
+class IngestOperator(TableOperator):
     """
     Stage what a source yields for the run's partition date.
 
     A retry of the same run finds the staged batch and extracts nothing.
 
+    ::
+
+        def fetch(partition_date):
+            yield from pages_of("https://api.example.com/events", day=partition_date)
+
+        IngestOperator(task_id="ingest", source=fetch, table="events", unique_key="id", validation_schema=Event)
+
     :param source: returns a dlt source or resource, an iterator of records, Arrow tables or data frames, or None (the
         task is skipped). Its parameters are filled by name: ``partition_date``, ``context``, and ``source_resources``.
-    :param table: ``table`` or ``namespace.table``.
-    :param unique_key: the key column or columns; a row without key is a bad row.
-    :param validation_schema: a Pandera model, or ``"package.module:Class"``.
     :param validate: False skips the schema's rules, but not its types.
     :param strict_validation: True fails on a bad row, False quarantines it.
     :param identity: columns whose equality makes two rows one for uniqueness rules: what the merge deduplicates by.
-    :param add_metadata_columns: whether rows carry ``_dlt_*``, ``_cascade_ingested_at`` and ``_phlo_*``.
     :param transforms: Arrow → Arrow functions, applied to every batch before validation.
     :param source_resources: values for parameters of ``source``: a connection id gives the connection, a callable what
         it returns.
     :param partition_date: ``YYYY-MM-DD``; the run's own when None.
     :param refresh: extract again even if this run has staged its batch.
-    :param iceberg_conn_id: the catalog, which keeps dlt's state.
+
+    The other parameters are those of the :class:`~airflow_provider_phlo.operators.table.TableOperator`; a row without
+    a key is a bad row, and the catalog keeps dlt's state.
     """
 
     template_fields: Sequence[str] = ("table", "partition_date", "unique_key")
@@ -47,34 +58,24 @@ class IngestOperator(PhloOperator):
         self,
         *,
         source: Callable[..., Any],
-        table: str,
-        unique_key: str | Sequence[str] = (),
-        validation_schema: Any = None,
         validate: bool = True,
         strict_validation: bool = True,
         identity: Sequence[str] = (),
-        add_metadata_columns: bool = True,
         transforms: Sequence[Any] = (),
         source_resources: Mapping[str, Any] | None = None,
         partition_date: str | None = None,
         refresh: bool = False,
-        iceberg_conn_id: str = "iceberg_default",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.source = source
-        self.table = table
-        self.unique_key = unique_key
-        self.validation_schema = validation_schema
         self.validate = validate
         self.strict_validation = strict_validation
         self.identity = identity
-        self.add_metadata_columns = add_metadata_columns
         self.transforms = transforms
         self.source_resources = source_resources or {}
         self.partition_date = partition_date
         self.refresh = refresh
-        self.iceberg_conn_id = iceberg_conn_id
         check_parameters(source, self.source_resources, self._given_parameters())
 
     def _given_parameters(self) -> Collection[str]:
@@ -82,68 +83,73 @@ class IngestOperator(PhloOperator):
         return ()
 
     def run(self, context: Context) -> dict[str, Any]:
+        """
+        Stage the batch of the run.
+
+        :raises AirflowSkipException: the source returned None.
+        :raises ValidationError: a row is bad, and ``strict_validation`` is on.
+        :raises SchemaError: the schema names columns against dlt's naming convention, or the data lacks the key.
+        :raises SourceUnavailableError: the source did not answer.
+        """
         from airflow.sdk.exceptions import AirflowSkipException
 
-        from airflow_provider_phlo.hooks.dlt import DltHook
-        from airflow_provider_phlo.hooks.iceberg import PhloIcebergHook
-        from airflow_provider_phlo.iceberg.tables import find_table
-        from airflow_provider_phlo.ingestion.landing import table_state, table_types
+        from airflow_provider_phlo.ingestion import StagedSummary
 
         name = self.qualified(self.table)
         day = runs.partition_date(context, self.partition_date)
         wanted = runs.replay(context)
         if wanted is not None and not runs.is_replayed_here(wanted, context, name):
             self.log.info("%s: this run replays records of %s, nothing is read here", name, wanted["table"])
-            return {"table": name, "partition_date": day, "folder": None, "read": 0, "staged": 0, "quarantined": 0}
-        catalog = PhloIcebergHook(self.iceberg_conn_id).catalog
-        table = find_table(catalog, name)
-        plan, token = self._plan(name, table_types(table)), runs.token(context, name)
-        values: dict[str, Any] = {"token": token, "partition_date": day, "run_id": context["run_id"]}
-        if wanted is not None:
-            batch = self._stage_replay(catalog, plan, wanted, values)
-        else:
-            source = functools.partial(self._call_source, day, context)
-            batch = DltHook().stage(source, plan, state=table_state(table), refresh=self.refresh, **values)
+            return StagedSummary(name, day).to_json()
+        batch = self._stage(context, name, day, wanted)
         if batch is None:
             raise AirflowSkipException(f"{name}: the source has nothing for {day} (it returned None).")
-        counts = {name: getattr(batch, name) for name in ("read", "added", "dropped", "quarantined")}
-        self.log.info("%s %s: staged %d rows, %s", name, day, batch.rows, counts)
-        return {
-            "table": name,
-            "partition_date": day,
-            "token": batch.token,
-            "folder": batch.folder,
-            "staged": batch.rows,
-            **counts,
-            "seconds": batch.seconds,
-        }
+        summary = StagedSummary.of(batch)
+        self.log.info("%s %s: staged %s", name, day, summary.to_json())
+        return summary.to_json()
 
-    def _stage_replay(self, catalog: Any, plan: Any, wanted: Mapping[str, Any], values: dict[str, Any]) -> Any:
-        """Stage records out of the quarantine instead of what the source has."""
+    def _stage(self, context: Context, name: str, day: str, replay: Mapping[str, Any] | None) -> StagedBatch | None:
+        """Stage what the source yields, or the records of the quarantine that ``replay`` describes."""
+        from airflow_provider_phlo.hooks.dlt import DltHook
+        from airflow_provider_phlo.iceberg.tables import find_table
+        from airflow_provider_phlo.ingestion.preparation import table_state, table_types
+
+        catalog = self.open_catalog()
+        table = find_table(catalog, name)
+        plan, token = self._plan(name, table_types(table)), runs.token(context, name)
+        run: dict[str, Any] = {"token": token, "partition_date": day, "run_id": context["run_id"]}
+        if replay is not None:
+            return self._stage_replay(catalog, plan, replay, run)
+        source = functools.partial(self._call_source, day, context)
+        return DltHook().stage(source, plan, state=table_state(table), refresh=self.refresh, **run)
+
+    def _stage_replay(
+        self, catalog: Catalog, plan: StagingPlan, wanted: Mapping[str, Any], run: Mapping[str, Any]
+    ) -> StagedBatch | None:
+        """Stage records from the quarantine instead of what the source has."""
         from airflow_provider_phlo.hooks.dlt import DltHook
         from airflow_provider_phlo.ingestion import quarantine
 
-        table, token, day = plan.table, values["token"], values["partition_date"]
+        table, token, day = plan.table, run["token"], run["partition_date"]
         selection = quarantine.Selection(
             wanted.get("run_id"), wanted.get("reason"), day, tuple(wanted.get("ids") or ())
         )
-        claimed = quarantine.claim(catalog, table, selection, token, values["run_id"])
+        claimed = quarantine.claim(catalog, table, selection, token, run["run_id"])
         self.log.info("%s %s: %d record(s) of the quarantine are replayed", table, day, claimed)
         return DltHook().stage(
-            lambda: quarantine.records(catalog, table, token) if claimed else iter(()),
+            lambda: quarantine.claimed_records(catalog, table, token) if claimed else iter(()),
             plan,
             replay=True,
-            hard_delete=quarantine.hard_delete(catalog, table, token) if claimed else "",
-            **values,
+            hard_delete=quarantine.hard_delete_column(catalog, table, token) if claimed else "",
+            **run,
         )
 
-    def _plan(self, name: str, known_types: dict[str, Any]) -> Any:
-        from airflow_provider_phlo.ingestion.staging import StagingPlan
+    def _plan(self, name: str, known_types: Mapping[str, pa.DataType]) -> StagingPlan:
+        from airflow_provider_phlo.ingestion import StagingPlan
         from airflow_provider_phlo.registry import transform
-        from airflow_provider_phlo.schemas.columns import load_model, model_columns, require_key
+        from airflow_provider_phlo.schemas.columns import require_key
 
-        key = key_columns(self.unique_key)
-        declared = model_columns(load_model(self.validation_schema)) if self.validation_schema is not None else None
+        key, declared = names_of(self.unique_key), self.declared_columns()
         if declared is not None:
             require_key(declared, key)
         return StagingPlan(
@@ -198,7 +204,15 @@ def phlo_ingest_task(
     python_callable: Callable[..., Any] | None = None, multiple_outputs: bool | None = None, **kwargs: Any
 ) -> TaskDecorator:
     """
-    Make an :class:`IngestOperator` of a function: ``@task.phlo_ingest(table="readings", unique_key="id", …)``.
+    Make an :class:`IngestOperator` of a function.
+
+    ::
+
+        @task.phlo_ingest(table="readings", unique_key="id", validation_schema=Reading)
+        def readings(site, partition_date):
+            yield from read(site, partition_date)
+
+        staged = readings("north")
 
     Parameters of the function that the call in the DAG leaves out are filled by name, as those of ``source``.
 
@@ -247,11 +261,6 @@ def check_parameters(function: Callable[..., Any], resources: Collection[str], g
                 f"{name}: nothing fills the parameter {parameter.name!r}. Filled by name are partition_date, "
                 f"context, and the names of resources: resources={{'{parameter.name}': connection id or callable}}."
             )
-
-
-def key_columns(unique_key: str | Sequence[str]) -> tuple[str, ...]:
-    """Return the key as a tuple of columns."""
-    return (unique_key,) if isinstance(unique_key, str) else tuple(unique_key)
 
 
 def _resolve(resource: Any) -> Any:

@@ -46,17 +46,17 @@ def publish_marts_to_postgres(
     :return: a result for each table.
     :raises ConfigurationError: a source does not exist; nothing is written then.
     """
+    from airflow_provider_phlo.publishing.lakehouse import open_catalog_tables, open_trino_tables
     from airflow_provider_phlo.publishing.postgres import publish
-    from airflow_provider_phlo.publishing.sources import open_catalog_sources, open_trino_sources
 
     results = {}
     with ExitStack() as stack:
         sources = list(tables_to_publish.values())
         if trino is None:
-            read = stack.enter_context(open_catalog_sources(catalog or _default_catalog(), sources))
+            read = stack.enter_context(open_catalog_tables(catalog or _default_catalog(), sources))
         else:
-            read = stack.enter_context(open_trino_sources(trino, sources))
-        connection = stack.enter_context(_connected(postgres))
+            read = stack.enter_context(open_trino_tables(trino, sources))
+        connection = stack.enter_context(_connect(postgres))
         for table, source in tables_to_publish.items():
             results[table] = result = publish(read(source), connection, table, schema=schema)
             log.info(
@@ -77,7 +77,7 @@ def _default_catalog() -> Catalog:
     return PhloIcebergHook().catalog
 
 
-def _connected(postgres: Any) -> AbstractContextManager[psycopg.Connection]:
+def _connect(postgres: Any) -> AbstractContextManager[psycopg.Connection]:
     """Return a connection: a given one is left open, one made here is closed."""
     import psycopg
 

@@ -97,43 +97,43 @@ def _reason(error: Exception) -> str:
 
 def _rows(columns: list[Values], count: int) -> memoryview:
     """Interleave columns into rows: the number of fields, then for each its length and bytes."""
-    places = np.full(count, 2, dtype=np.int64)
+    positions = np.full(count, 2, dtype=np.int64)
     for column in columns:
-        places += 4 + np.maximum(column.lengths, 0)
-    ends = np.cumsum(places)
+        positions += 4 + np.maximum(column.lengths, 0)
+    ends = np.cumsum(positions)
     out = np.empty(int(ends[-1]) if count else 0, dtype=np.uint8)
-    place = ends - places
-    _put(out, place, np.full(count, len(columns), dtype=">i2").view(np.uint8).reshape(count, 2))
-    place += 2
+    position = ends - positions
+    _put(out, position, np.full(count, len(columns), dtype=">i2").view(np.uint8).reshape(count, 2))
+    position += 2
     for column in columns:
-        _put(out, place, column.lengths.astype(">i4").view(np.uint8).reshape(count, 4))
-        place += 4
+        _put(out, position, column.lengths.astype(">i4").view(np.uint8).reshape(count, 4))
+        position += 4
         sizes = np.maximum(column.lengths, 0)
-        _put_values(out, place, column, sizes)
-        place += sizes
+        _put_values(out, position, column, sizes)
+        position += sizes
     return out.data
 
 
-def _put(out: Bytes, places: Integers, values: Bytes) -> None:
-    """Copy row i of ``values`` to place i."""
+def _put(out: Bytes, positions: Integers, values: Bytes) -> None:
+    """Copy row i of ``values`` to position i."""
     for offset in range(values.shape[1]):
-        out[places + offset] = values[:, offset]
+        out[positions + offset] = values[:, offset]
 
 
-def _put_values(out: Bytes, places: Integers, column: Values, sizes: Integers) -> None:
+def _put_values(out: Bytes, positions: Integers, column: Values, sizes: Integers) -> None:
     data, width = column.data, int(sizes.max(initial=0))
     if not len(data):
         return
     present = column.lengths != _NULL
     if width <= 40 and len(data) == width * int(present.sum()):  # all of one length
-        _put(out, places[present], data.reshape(-1, width))
+        _put(out, positions[present], data.reshape(-1, width))
         return
     starts = np.cumsum(sizes) - sizes
     if len(data) > 100 * len(sizes):  # long values: an index of every byte would be eight times as large
-        for place, start, size in zip(places.tolist(), starts.tolist(), sizes.tolist(), strict=True):
-            out[place : place + size] = data[start : start + size]
+        for position, start, size in zip(positions.tolist(), starts.tolist(), sizes.tolist(), strict=True):
+            out[position : position + size] = data[start : start + size]
         return
-    out[np.repeat(places - starts, sizes) + np.arange(len(data))] = data
+    out[np.repeat(positions - starts, sizes) + np.arange(len(data))] = data
 
 
 # --- one encoder a kind of type -----------------------------------------------------------------------------

@@ -78,7 +78,7 @@ def publish(
         raise ConfigurationError(f"Cannot publish {target}: the connection has an open transaction.")
     started = time.perf_counter()
     types = _column_types(target, rows.schema)
-    with _clear_errors(target), connection.transaction():
+    with _translate_errors(target), connection.transaction():
         # whoever waited has to see what the publisher before wrote
         connection.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
         _take_turn(connection, target)
@@ -233,7 +233,7 @@ def _tidy(connection: psycopg.Connection, table: str) -> None:
 
 
 @contextmanager
-def _clear_errors(target: str) -> Iterator[None]:
+def _translate_errors(target: str) -> Iterator[None]:
     """Turn PostgreSQL's refusals into ours; what it quotes of the rows is left out."""
     try:
         yield

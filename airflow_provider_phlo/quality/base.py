@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.quality.results import QualityCheckResult, Severity
+from airflow_provider_phlo.terms import names_of
 
 if TYPE_CHECKING:
     from airflow_provider_phlo.quality.scan import Rows
@@ -144,8 +145,3 @@ def _assert_names(check: QualityCheck, argument: str, names: Any) -> None:
     listed = names if isinstance(names, list | tuple | set | frozenset) else () if names is None else [names]
     if not all(isinstance(name, str) and name for name in listed):
         raise ConfigurationError(f"{type(check).__name__}: {argument} is {names!r}, use the names of columns.")
-
-
-def names_of(names: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Return what may be given as one name, as several, or not at all."""
-    return (names,) if isinstance(names, str) else tuple(names or ())

@@ -14,10 +14,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.quality.base import Aggregate, QualityCheck, RowCheck, SQLCheck, names_of
+from airflow_provider_phlo.quality.base import Aggregate, QualityCheck, RowCheck, SQLCheck
 from airflow_provider_phlo.quality.bounds import bound_problem, typed_bound
 from airflow_provider_phlo.quality.results import QualityCheckResult
 from airflow_provider_phlo.sql import quote_identifier
+from airflow_provider_phlo.terms import names_of
 
 if TYPE_CHECKING:
     from pandera.pandas import DataFrameModel

@@ -17,13 +17,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo.exceptions import ConfigurationError, TerminalError
-from airflow_provider_phlo.quality.base import Aggregate, QualityCheck, RowCheck, SQLCheck, names_of
+from airflow_provider_phlo.quality.base import Aggregate, QualityCheck, RowCheck, SQLCheck
 from airflow_provider_phlo.quality.dialects import Dialect
 from airflow_provider_phlo.quality.engines import FRAME, Engine, EvaluationError, FrameInDuckDB, reading
 from airflow_provider_phlo.quality.results import QualityCheckResult
 from airflow_provider_phlo.quality.samples import with_samples
 from airflow_provider_phlo.sql import quote_identifier
-from airflow_provider_phlo.terms import MetadataColumn
+from airflow_provider_phlo.terms import MetadataColumn, names_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,4 +1,10 @@
-"""Schemas: what a table's rows look like, as Pandera models, Iceberg schemas and dbt YAML."""
+"""
+Schemas: what a table's rows look like.
+
+A model (:mod:`.base`, read by :mod:`.columns`) becomes an Iceberg schema and back (:mod:`.iceberg`), can be made from a
+dbt model's YAML (:mod:`.dbt_yaml`), and is compared with others (:mod:`.diff`). What a source yields is converted to it
+(:mod:`.conversion`) and checked against it (:mod:`.validation`).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_provider_phlo.schemas.base import PhloSchema
-    from airflow_provider_phlo.schemas.dbt import dbt_model_to_pandera
+    from airflow_provider_phlo.schemas.dbt_yaml import dbt_model_to_pandera
     from airflow_provider_phlo.schemas.diff import schema_diff
     from airflow_provider_phlo.schemas.iceberg import iceberg_to_pandera, pandera_to_iceberg
 
@@ -15,7 +21,7 @@ __all__ = ["PhloSchema", "dbt_model_to_pandera", "iceberg_to_pandera", "pandera_
 
 _MODULES = {
     "PhloSchema": "base",
-    "dbt_model_to_pandera": "dbt",
+    "dbt_model_to_pandera": "dbt_yaml",
     "iceberg_to_pandera": "iceberg",
     "pandera_to_iceberg": "iceberg",
     "schema_diff": "diff",

@@ -9,15 +9,24 @@ from typing import Any, ClassVar, get_origin
 from pandera.api.dataframe.model_components import FieldInfo
 from pandera.pandas import DataFrameModel, Field
 
-from airflow_provider_phlo.schemas import dtypes  # noqa: F401 - tells Pandera of time and UUID
+from airflow_provider_phlo.schemas import dtypes  # noqa: F401 - registers time and UUID with Pandera
 
 
 class PhloSchema(DataFrameModel):
     """
     A Pandera model that also knows columns whose name starts with an underscore.
 
-    Pandera drops an attribute such as ``_id`` without a word. Here it becomes a column of that name: validated,
-    converted to Iceberg, and usable as a key.
+    Pandera silently drops an attribute such as ``_id``. Here it becomes a column with that name: validated,
+    converted to Iceberg, and usable as a key. Rows may have columns that the model does not declare (``strict=False``),
+    and values are converted to the declared types (``coerce=True``).
+
+    ::
+
+        class Reading(PhloSchema):
+            _id: str = Field(unique=True)
+            value: float = Field(ge=0, le=600, description="mg/dL")
+            taken_at: datetime
+            note: str | None = Field(nullable=True)
     """
 
     class Config:
@@ -56,10 +65,10 @@ def make_model(
     module: str = __name__,
 ) -> type[PhloSchema]:
     """
-    Return a model with ``columns``, whatever their names.
+    Return a model with ``columns``, whatever they are called.
 
-    :param columns: of each column its annotation, and the arguments of its ``Field``; ``checks`` beside them.
-    :param module: what the class gives as its module.
+    :param columns: for each column, its annotation and the arguments of its ``Field``, with ``checks`` among them.
+    :param module: the ``__module__`` of the class.
     """
     namespace: dict[str, Any] = {"__annotations__": {}, "__module__": module, "__doc__": doc}
     for position, (name, (annotation, options)) in enumerate(columns.items()):
@@ -75,7 +84,7 @@ def make_model(
 
 
 def _is_attribute(name: str, class_name: str, columns: Mapping[str, Any]) -> bool:
-    """Return whether a class can have the attribute ``name``, and Pandera does not need it itself."""
+    """Return whether a class can have the attribute ``name``, and Pandera does not use it itself."""
     if not name.isidentifier() or name.startswith(("__", f"_{class_name.lstrip('_')}__")) or hasattr(PhloSchema, name):
         return False
     return not (name.startswith("_") and f"field_{name}" in columns)

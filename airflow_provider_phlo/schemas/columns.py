@@ -69,9 +69,9 @@ class Column:
     """
     One declared column.
 
-    :param type: what the table has.
-    :param exact: the same, but integers as the model has them: the table of a ``uint8`` would hold -1 and 256.
-    :param nullable: whether a row may lack a value (declared ``nullable``, or optional).
+    :param type: the type of the table's column.
+    :param exact: the same, but for integers the model's own type: a table's column for ``uint8`` could hold -1 and 256.
+    :param nullable: whether a row may lack a value (declared as ``nullable`` or optional).
     :param default: the value of a row that lacks one; None for no default.
     :param pii: whether samples of it must be masked (``metadata={"pii": True}``).
     """
@@ -89,10 +89,10 @@ class Column:
 @dataclass(frozen=True)
 class ModelColumns:
     """
-    All that a model declares.
+    Everything that a model declares.
 
     :param strict: True forbids, "filter" drops columns that are not declared; False keeps them.
-    :param unique_together: sets of columns that are unique as a whole.
+    :param unique_together: sets of columns whose values are unique together.
     """
 
     model: type[DataFrameModel]
@@ -105,7 +105,7 @@ class ModelColumns:
         return next(column for column in self.columns if column.name == name)
 
     def unique_sets(self) -> list[tuple[str, ...]]:
-        """Return the columns, and sets of columns, whose values are unique."""
+        """Return the columns and sets of columns whose values are unique."""
         return [*((column.name,) for column in self.columns if column.unique), *self.unique_together]
 
     def __contains__(self, name: str) -> bool:
@@ -116,7 +116,7 @@ def model_columns(model: type[DataFrameModel]) -> ModelColumns:
     """
     Return what ``model`` declares.
 
-    :raises SchemaError: if it is no Pandera model or one with mistakes, or a type has no Iceberg counterpart.
+    :raises SchemaError: if it is not a Pandera model, has mistakes, or uses a type without an Iceberg counterpart.
     """
     if not (isinstance(model, type) and (issubclass(model, DataFrameModel) or is_polars(model))):
         raise SchemaError(f"A validation_schema must be a Pandera DataFrameModel class, not {model!r}.")
@@ -136,8 +136,8 @@ def _model_columns(model: Any) -> ModelColumns:
 
 
 def _with_exact_rules(schema: DataFrameSchema, columns: Iterable[Column]) -> DataFrameSchema:
-    """Return ``schema`` with what types add to rules: categories are the only values, decimals have decimal bounds."""
-    schema = copy.copy(schema)  # Pandera keeps one schema a model, and gives that to everybody
+    """Return ``schema`` with the rules that types imply: only categories are allowed, decimals get decimal bounds."""
+    schema = copy.copy(schema)  # Pandera caches one schema per model and hands the same object to everybody
     schema.columns = {name: copy.copy(column) for name, column in schema.columns.items()}
     for column in columns:
         declared = schema.columns[column.name]
@@ -151,7 +151,7 @@ def _with_exact_rules(schema: DataFrameSchema, columns: Iterable[Column]) -> Dat
 
 def require_key(declared: ModelColumns, key: tuple[str, ...]) -> None:
     """
-    Check that no key column was lost to Pandera's underscore rule.
+    Check that Pandera has not dropped a key column because its name starts with an underscore.
 
     :raises SchemaError: if the model is a plain ``DataFrameModel`` that names such a column.
     """
@@ -161,34 +161,34 @@ def require_key(declared: ModelColumns, key: tuple[str, ...]) -> None:
         ):
             raise SchemaError(
                 f"Key column {name!r} of {declared.model.__name__} is lost: Pandera drops names that start with an "
-                "underscore. Derive the schema from airflow_provider_phlo.schemas.PhloSchema, which keeps them."
+                "underscore. Derive the model from airflow_provider_phlo.schemas.PhloSchema, which keeps them."
             )
 
 
 def require_names(declared: ModelColumns, normalize: Callable[[str], str]) -> None:
     """
-    Check that rows which come in can have the declared columns: their names are normalised.
+    Check that incoming rows, whose names are normalised, can have the declared columns.
 
     :param normalize: dlt's naming convention.
-    :raises SchemaError: if a column has a name that the convention changes, so that it would never have a value.
+    :raises SchemaError: if the convention would change a column's name, so that the column would never have a value.
     """
     renamed = {column.name: normalize(column.name) for column in declared.columns}
     lost = [f"{new!r} instead of {name!r}" for name, new in renamed.items() if new != name]
     if lost:
         raise SchemaError(
-            f"{declared.model.__name__} declares columns that no row will have, because rows come in with names of "
-            f"dlt's convention: declare {', '.join(lost)}."
+            f"{declared.model.__name__} declares columns that no row will have, because incoming names follow dlt's "
+            f"naming convention: declare {', '.join(lost)}."
         )
 
 
 def _column(model: type[DataFrameModel], name: str, declared: Any) -> Column:
     metadata = declared.metadata or {}
     if not isinstance(name, str):
-        raise SchemaError(f"{model.__name__} names a column {name!r}: a name is text, write alias='…'.")
+        raise SchemaError(f"{model.__name__} has a column named {name!r}: names must be text, so write alias='…'.")
     if declared.regex:
         raise SchemaError(
-            f"{model.__name__}: the pattern {name!r} stands for columns that nobody knows yet: declare each column; "
-            "those that are not declared are kept anyway."
+            f"{model.__name__}: the pattern {name!r} stands for columns that are not known yet: declare each column. "
+            "Columns that are not declared are kept anyway."
         )
     kind, exact = _declared_types(model, name, declared.dtype)
     return Column(
@@ -204,12 +204,12 @@ def _column(model: type[DataFrameModel], name: str, declared: Any) -> Column:
 
 
 def _declared_types(model: type[DataFrameModel], name: str, dtype: Any) -> tuple[pa.DataType, pa.DataType]:
-    """Return ``type`` and ``exact`` of a column."""
+    """Return the ``type`` and ``exact`` type of a column."""
     info = model.__fields__[name][0]
     where = f"Column {name!r} of {model.__name__}"
     try:
         if _is_enum(_annotation(info)):
-            raise KeyError(info)  # to Pandera a category, whose values are the members themselves
+            raise KeyError(info)  # Pandera makes it a category whose values are the enum's members themselves
         exact = _polars_type(info, dtype) if is_polars(model) else _arrow_type(info, dtype)
         kind = stored_as(exact)
         return kind, exact if pa.types.is_integer(exact) else kind
@@ -221,8 +221,8 @@ def _declared_types(model: type[DataFrameModel], name: str, dtype: Any) -> tuple
         ) from None
     except RecursionError:
         raise SchemaError(
-            f"{where} has a type that contains itself, and Iceberg has no such type: declare it as dict, which is "
-            "stored as JSON text."
+            f"{where} has a type that contains itself, which Iceberg does not have: declare it as dict, which "
+            "is stored as JSON text."
         ) from None
 
 
@@ -256,13 +256,13 @@ def _arrow_type(info: Any, dtype: Any) -> pa.DataType:
     if name.startswith("datetime64"):
         return TIMESTAMP
     if name == "object" and annotation not in (object, np.object_):
-        raise KeyError(annotation)  # to pandas every class that it does not know is an object
+        raise KeyError(annotation)  # pandas treats every class that it does not know as an object
     return pa.string() if name.startswith("string") else _DTYPE_NAMES[name]
 
 
 def _polars_type(info: Any, dtype: Any) -> pa.DataType:
     """Return the Arrow type of a column of a ``pandera.polars`` model; KeyError if there is none."""
-    # Python's class or that of Polars, without digits
+    # Python's class or the one of Polars, without digits
     is_bare_decimal = getattr(_annotation(info), "__name__", "") == "Decimal" and not info.metadata
     return DECIMAL if is_bare_decimal else polars_type(dtype)
 
@@ -273,7 +273,7 @@ def _exact(metadata: Iterable[Any]) -> pa.DataType | None:
 
 
 def _nested_type(annotation: Any) -> pa.DataType | None:
-    """Return list and struct types; a bare ``dict`` or ``list`` and ``dict[…]`` are JSON text."""
+    """Return list and struct types; a bare ``dict`` or ``list``, and ``dict[…]``, become JSON text."""
     if annotation in (dict, list):
         return pa.string()
     if isinstance(annotation, type) and hasattr(annotation, "__required_keys__"):  # any library's TypedDict
@@ -286,7 +286,7 @@ def _nested_type(annotation: Any) -> pa.DataType | None:
 
 
 def _python_type(annotation: Any) -> pa.DataType:
-    """Return the type of a member: ``None`` beside it, ``NotRequired`` and the like change nothing."""
+    """Return the type of a member; ``| None``, ``NotRequired`` and the like do not change it."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
         exact = _exact(arguments[1:])
@@ -303,12 +303,12 @@ def _required(found: pa.DataType | None, annotation: Any) -> pa.DataType:
     return found
 
 
-def spelled(kind: pa.DataType) -> str:
+def spelling(kind: pa.DataType) -> str:
     """Return what an author writes for a column of type ``kind``: ``str``, ``list[int]``, ``Annotated[…]``."""
     if kind in _SPELLED:
         return _SPELLED[kind]
     if pa.types.is_list(kind) and kind.value_field.nullable:
-        element = spelled(kind.value_type)
+        element = spelling(kind.value_type)
         if not element.startswith("Annotated"):
             return f"list[{element}]"
     if pa.types.is_struct(kind) and all(item.nullable and not item.metadata for item in kind):

@@ -1,4 +1,4 @@
-"""What a model says about the values of a column, beyond type and nullability: range, allowed values, other rules."""
+"""What a model declares about a column's values, beyond type and nullability: range, allowed values, other rules."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from pandera.api.checks import Check
 from pandera.api.function_dispatch import Dispatcher
 
-# Pandera's checks of one bound: which end, and whether the bound itself is out
+# Pandera's checks of one bound: which end, its argument, and whether the bound itself is excluded
 _BOUNDS: dict[str, tuple[str, str, bool]] = {
     "greater_than": ("low", "min_value", True),
     "greater_than_or_equal_to": ("low", "min_value", False),
@@ -34,9 +34,9 @@ class Constraints:
     """
     The rules of one column.
 
-    :param allowed: the only values; None allows all.
-    :param rules: every other rule, as Pandera words it.
-    :param warnings: rules of any kind that only warn (``raise_warning=True``): they constrain nothing.
+    :param allowed: the only values that are allowed; None allows all.
+    :param rules: all other rules, in Pandera's words.
+    :param warnings: rules of any kind that only warn (``raise_warning=True``): they reject no row.
     """
 
     low: Bound | None = None
@@ -55,7 +55,7 @@ class Constraints:
         return f"{'<' if self.high.exclusive else '≤'} {plain(self.high.value)}" if self.high else None
 
     def whole_ends(self) -> tuple[Bound | None, Bound | None]:
-        """Return the ends as whole numbers that are within the range: ``> 1`` is ``≥ 2`` there."""
+        """Return the ends as whole numbers within the range: ``> 1`` becomes ``≥ 2``."""
         low, high = self.low, self.high
         if low and math.isfinite(low.value):
             low = Bound(math.floor(low.value) + 1 if low.exclusive else math.ceil(low.value))
@@ -65,7 +65,7 @@ class Constraints:
 
     def contradiction(self, *, whole: bool = False) -> str | None:
         """
-        Return why no value can satisfy the rules; None if some may.
+        Return why no value can satisfy the rules; None if one may.
 
         :param whole: whether values are whole numbers.
         """
@@ -75,7 +75,7 @@ class Constraints:
         if self.allowed is None:
             return None
         if not self.allowed:
-            return "the allowed values have none in common"
+            return "the lists of allowed values share no value"
         if not any(self._in_range(value) for value in self.allowed):
             return f"none of the allowed values is in the range {self.range()}"
         return None
@@ -86,12 +86,12 @@ class Constraints:
 
 
 def plain(value: Any) -> str:
-    """Return a bound or allowed value as people write it."""
+    """Return a bound or an allowed value as people write it."""
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
 def constraints(checks: Iterable[Check]) -> Constraints:
-    """Return what the ``checks`` of a column say; of several bounds the tightest counts."""
+    """Return what the ``checks`` of a column declare; the tightest of several bounds counts."""
     ends: dict[str, Bound] = {}
     allowed: tuple[Any, ...] | None = None
     rules, warnings = [], []
@@ -113,9 +113,9 @@ def constraints(checks: Iterable[Check]) -> Constraints:
 
 def with_decimals(check: Check) -> Check:
     """
-    Return ``check`` for decimals: Pandera's own bounds and sets mean a float as it is written.
+    Return ``check`` for a decimal column: a float in Pandera's own bounds and sets means the decimal as it is written.
 
-    To Python 0.1 is a fraction of two, a little more than ``Decimal("0.1")``.
+    In Python, 0.1 is a binary fraction, slightly larger than ``Decimal("0.1")``.
     """
     if not isinstance(check._check_fn, Dispatcher):
         return check
@@ -133,7 +133,7 @@ def _in_decimals(value: Any) -> Any:
 
 def is_tighter(end: str, old: Bound | None, new: Bound | None) -> bool:
     """
-    Return whether ``new`` lets less through than ``old``.
+    Return whether ``new`` allows less than ``old``.
 
     :param end: ``low`` or ``high``.
     """
@@ -164,7 +164,7 @@ def _tighter(end: str, one: Bound, other: Bound) -> Bound:
         return one if one.exclusive else other
     try:
         return one if (one.value > other.value) == (end == "low") else other
-    except TypeError:  # a date and a date-time: Pandera will say which of them does not compare with the column
+    except TypeError:  # a date and a date-time: Pandera reports which of them cannot be compared with the column
         return other
 
 

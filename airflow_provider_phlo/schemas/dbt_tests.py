@@ -1,4 +1,4 @@
-"""The tests of a dbt model's columns, as their YAML says them."""
+"""The tests of a dbt model's columns, as its YAML declares them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from airflow_provider_phlo.exceptions import SchemaError
 
 RANGE_TESTS = ("dbt_expectations.expect_column_values_to_be_between", "dbt_utils.accepted_range")
 KNOWN_TESTS = ("not_null", "unique", "accepted_values", *RANGE_TESTS)
-# a SQL expression that is no literal, or a value of another kind than its column
+# a SQL expression that is not a literal, or a value of another kind than its column
 UNCERTAIN = object()
 
 
@@ -20,7 +20,7 @@ class Test:
     A test of a column.
 
     :param warns: whether a failure is only a warning (``severity: warn``).
-    :param inactive: why it says nothing about every row: it is disabled, or looks at some rows; empty if it does.
+    :param inactive: why it does not apply to every row: it is disabled, or selects some rows; empty if it does.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Test:
     inactive: str = ""
 
     def values(self) -> list[Any]:
-        """Return what the test says about the values of its column; ``UNCERTAIN`` for an expression."""
+        """Return the values that the test compares with those of its column; ``UNCERTAIN`` for an expression."""
         if self.name == "accepted_values":
             values = self.arguments.get("values")
             quoted = self.arguments.get("quote", True)
@@ -43,7 +43,7 @@ class Test:
 
 def tests_of(declared: Mapping[str, Any], where: str) -> Iterator[Test]:
     """
-    Yield the tests of a column, or of a model: those below ``tests`` and below ``data_tests``.
+    Yield the tests of a column or a model: those below ``tests`` and ``data_tests``.
 
     :raises SchemaError: if one is neither a name nor a mapping.
     """
@@ -73,13 +73,13 @@ def _test(declared: Mapping[str, Any], where: str) -> Test:
     if not config.get("enabled", True):
         inactive = "it is disabled"
     elif config.get("where") or arguments.get("row_condition"):
-        inactive = "it looks at some rows only"
+        inactive = "it applies to some rows only"
     warns = str(config.get("severity", "")).lower() == "warn"
     return Test(name.removeprefix("dbt."), arguments, warns, inactive)
 
 
 def sql_literal(value: Any) -> Any:
-    """Return the value of a literal that stands in SQL as it is written; ``UNCERTAIN`` for another expression."""
+    """Return the value of a SQL literal; ``UNCERTAIN`` for any other expression."""
     if not isinstance(value, str):
         return value
     text = value.strip()

@@ -1,8 +1,8 @@
 """
 What differs between two schemas, and whom it breaks.
 
-The old one is how a table (or the model that made it) is now, the new one what comes to it. Whether a merge takes that
-is decided by the functions that the merge itself uses (:mod:`airflow_provider_phlo.schemas.types`).
+The old schema is that of a table (or of the model that made it), the new one that of rows to come. Whether a merge
+would accept them is decided by the functions that the merge itself uses (:mod:`airflow_provider_phlo.schemas.types`).
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ from airflow_provider_phlo.terms import METADATA_COLUMNS
 Described: TypeAlias = "type[DataFrameModel] | Schema | Table"
 Broken = Literal["table", "producers", "consumers"]
 
-# what undeclared columns meet from now on
+# what happens to undeclared columns from now on
 _STRICT: dict[bool | str, tuple[Broken | None, str]] = {
-    True: ("producers", "rows with a value in an undeclared column are bad now"),
+    True: ("producers", "rows with a value in an undeclared column are bad from now on"),
     "filter": ("consumers", "undeclared columns are dropped from now on"),
     False: (None, "undeclared columns are kept from now on"),
 }
 
 
 @dataclass(frozen=True)
-class Change:
+class SchemaChange:
     """
     One difference.
 
-    :param path: the column; of a nested one the way to it (``("actor", "login")``, ``("tags", "element")``); empty for
+    :param path: the column, or the way to a nested member (``("actor", "login")``, ``("tags", "element")``); empty for
         the schema as a whole.
     :param kind: ``added``, ``removed``, ``type``, ``nullability``, ``doc``, ``order``; between models also ``default``,
         ``unique``, ``range``, ``allowed_values``, ``rule``, ``pii``, ``strict``.
-    :param old: what it was; None for nothing.
-    :param new: what it is.
+    :param old: what it was; None if there was nothing.
+    :param new: what it is; None if there is nothing.
     :param breaks: whom it breaks: the ``table`` (a merge of such rows is refused), ``producers`` (rows that were good
-        are bad now), ``consumers`` (readers lose values that they had); None: it is compatible.
+        are now bad) or ``consumers`` (readers lose values that they had); None if it is compatible.
     :param reason: why, in words.
     """
 
@@ -60,30 +60,35 @@ class Change:
 
     @property
     def compatible(self) -> bool:
-        """Whether nobody has to change anything."""
+        """Return whether nobody has to change anything."""
         return self.breaks is None
 
     @property
     def name(self) -> str:
-        """The path in one word: ``actor.login``."""
+        """Return the path with dots: ``actor.login``."""
         return ".".join(self.path)
 
 
-def schema_diff(old: Described, new: Described) -> tuple[Change, ...]:
+def schema_diff(old: Described, new: Described) -> tuple[SchemaChange, ...]:
     """
     Return what differs, in the order of the columns.
 
-    Constraints are compared if both are models: a table knows none. Metadata columns do not count.
+    Constraints are compared only if both are models, because a table has none. Metadata columns are ignored.
 
-    :param old: a Pandera model, an Iceberg schema or a table: what is there.
-    :param new: likewise: what comes.
-    :raises SchemaError: if one of them is neither, or cannot be an Iceberg table.
+    :param old: what is there: a Pandera model, an Iceberg schema or a table.
+    :param new: what comes, likewise.
+    :raises SchemaError: if one of them is none of these, or cannot be an Iceberg table.
+
+    ::
+
+        for change in schema_diff(catalog.load_table("raw.readings"), Reading):
+            print(change.name, change.kind, change.old, change.new, change.breaks, change.reason)
     """
     before, after = _fields(old), _fields(new)
-    declared = _declared(new)
+    declared = _model_of(new)
     changes = [*_members((), before, after, declared)]
     changes += _order(before, after)
-    was = _declared(old)
+    was = _model_of(old)
     if was is not None and declared is not None:
         changes += _constraint_changes(was, declared)
     names = list(dict.fromkeys(item.name for item in [*before, *after]))
@@ -100,13 +105,13 @@ def _fields(side: Described) -> Sequence[NestedField]:
     return [item for item in side.fields if item.name not in METADATA_COLUMNS]
 
 
-def _declared(side: Described) -> ModelColumns | None:
+def _model_of(side: Described) -> ModelColumns | None:
     return model_columns(side) if isinstance(side, type) else None
 
 
 def _members(
     parent: Path, old: Iterable[NestedField], new: Iterable[NestedField], declared: ModelColumns | None = None
-) -> Iterator[Change]:
+) -> Iterator[SchemaChange]:
     before, after = {item.name: item for item in old}, {item.name: item for item in new}
     for name, item in before.items():
         path = (*parent, name)
@@ -119,35 +124,35 @@ def _members(
             yield _added((*parent, name), item, declared[name] if declared is not None else None)
 
 
-def _removed(path: Path, item: NestedField) -> Change:
+def _removed(path: Path, item: NestedField) -> SchemaChange:
     was = without_ids(item.field_type)
     if item.required:
         reason = "the table requires it: a merge without it is refused"
-        return Change(path, "removed", was, None, "table", reason)
-    reason = "new rows hold NULL there: readers lose the values"
-    return Change(path, "removed", was, None, "consumers", reason)
+        return SchemaChange(path, "removed", was, None, "table", reason)
+    reason = "new rows are NULL there: readers lose the values"
+    return SchemaChange(path, "removed", was, None, "consumers", reason)
 
 
-def _added(path: Path, item: NestedField, column: Column | None) -> Change:
+def _added(path: Path, item: NestedField, column: Column | None) -> SchemaChange:
     kind = without_ids(item.field_type)
     if item.required and (column is None or column.default is None):
-        reason = "optional in the table, but rows without a value are bad now"
-        return Change(path, "added", None, kind, "producers", reason)
-    return Change(path, "added", None, kind, None, "optional in the table, NULL in the rows that it has")
+        reason = "optional in the table, but rows without a value are now bad"
+        return SchemaChange(path, "added", None, kind, "producers", reason)
+    return SchemaChange(path, "added", None, kind, None, "optional in the table, NULL in its existing rows")
 
 
-def _field(path: Path, old: NestedField, new: NestedField) -> Iterator[Change]:
+def _field(path: Path, old: NestedField, new: NestedField) -> Iterator[SchemaChange]:
     yield from _types(path, old.field_type, new.field_type)
     if old.required and not new.required:
         reason = "the table requires it: a merge with a NULL is refused"
-        yield Change(path, "nullability", "required", "optional", "table", reason)
+        yield SchemaChange(path, "nullability", "required", "optional", "table", reason)
     elif new.required and not old.required:
-        yield Change(path, "nullability", "optional", "required", "producers", "rows without a value are bad now")
+        yield SchemaChange(path, "nullability", "optional", "required", "producers", "rows without a value are now bad")
     if old.doc != new.doc:
-        yield Change(path, "doc", old.doc, new.doc, None, "words only; a table that exists keeps its own")
+        yield SchemaChange(path, "doc", old.doc, new.doc, None, "only the text; an existing table keeps its own")
 
 
-def _types(path: Path, old: IcebergType, new: IcebergType) -> Iterator[Change]:
+def _types(path: Path, old: IcebergType, new: IcebergType) -> Iterator[SchemaChange]:
     if isinstance(old, StructType) and isinstance(new, StructType):
         yield from _members(path, old.fields, new.fields)
     elif isinstance(old, ListType) and isinstance(new, ListType):
@@ -159,45 +164,45 @@ def _types(path: Path, old: IcebergType, new: IcebergType) -> Iterator[Change]:
         yield _type_change(path, old, new)
 
 
-def _map_key(path: Path, old: IcebergType, new: IcebergType) -> Iterator[Change]:
-    """Compare what a table cannot change: its map's keys stay what they are."""
+def _map_key(path: Path, old: IcebergType, new: IcebergType) -> Iterator[SchemaChange]:
+    """Compare the keys of a map, whose type a table cannot change."""
     if holds(old, new):
         yield from _types(path, old, new)
     else:
         yield _refused(path, old, new)
 
 
-def _type_change(path: Path, old: IcebergType, new: IcebergType) -> Change:
+def _type_change(path: Path, old: IcebergType, new: IcebergType) -> SchemaChange:
     names = without_ids(old), without_ids(new)
     texts = {"string", "binary"}
     if names == ("binary", "string"):
-        return Change(path, "type", *names, None, "the table keeps binary, and the UTF-8 of the text in it")
+        return SchemaChange(path, "type", *names, None, "the table keeps binary, and stores the text as UTF-8")
     if set(names) == texts or not (holds(old, new) or promotes(old, new)):
         return _refused(path, old, new)
     if holds(old, new):
-        reason = f"the table keeps {names[0]}; what {names[1]} cannot hold is bad or rounded"
-        return Change(path, "type", *names, "producers", reason)
-    return Change(path, "type", *names, None, f"the table's column is widened to {names[1]}")
+        reason = f"the table keeps {names[0]}; values that {names[1]} cannot hold are bad or rounded"
+        return SchemaChange(path, "type", *names, "producers", reason)
+    return SchemaChange(path, "type", *names, None, f"the table's column is widened to {names[1]}")
 
 
-def _refused(path: Path, old: IcebergType, new: IcebergType) -> Change:
+def _refused(path: Path, old: IcebergType, new: IcebergType) -> SchemaChange:
     names = without_ids(old), without_ids(new)
-    reason = f"Iceberg does not turn {names[0]} into {names[1]}: the merge is refused"
-    return Change(path, "type", *names, "table", reason)
+    reason = f"Iceberg cannot turn {names[0]} into {names[1]}: the merge is refused"
+    return SchemaChange(path, "type", *names, "table", reason)
 
 
-def _order(old: Sequence[NestedField], new: Sequence[NestedField]) -> Iterator[Change]:
+def _order(old: Sequence[NestedField], new: Sequence[NestedField]) -> Iterator[SchemaChange]:
     after = {item.name for item in new}
     before = [item.name for item in old if item.name in after]
     common = set(before)
     now = [item.name for item in new if item.name in common]
     if now != before:
-        yield Change(
-            (), "order", tuple(before), tuple(now), None, "columns are found by their names; a table keeps its order"
+        yield SchemaChange(
+            (), "order", tuple(before), tuple(now), None, "columns are found by name; a table keeps its order"
         )
 
 
-def _constraint_changes(old: ModelColumns, new: ModelColumns) -> Iterator[Change]:
+def _constraint_changes(old: ModelColumns, new: ModelColumns) -> Iterator[SchemaChange]:
     for column in new.columns:
         if column.name not in old:
             continue
@@ -211,27 +216,27 @@ def _constraint_changes(old: ModelColumns, new: ModelColumns) -> Iterator[Change
     yield from _whole(old, new)
 
 
-def _column(path: Path, old: Column, new: Column) -> Iterator[Change]:
+def _column(path: Path, old: Column, new: Column) -> Iterator[SchemaChange]:
     if old.unique != new.unique:
         yield _tightened(path, "unique", old.unique, new.unique, tighter=new.unique)
     if old.default != new.default:
         lost = new.default is None and not new.nullable
         was, now = (None if value is None else plain(value) for value in (old.default, new.default))
-        reason = "rows without a value are bad now" if lost else "it fills in for a missing value from now on"
-        yield Change(path, "default", was, now, "producers" if lost else None, reason)
+        reason = "rows without a value are now bad" if lost else "it fills in for a missing value from now on"
+        yield SchemaChange(path, "default", was, now, "producers" if lost else None, reason)
     if old.pii != new.pii:
-        told = "its values are kept out of messages" if new.pii else "its values may appear in messages"
-        yield Change(path, "pii", old.pii, new.pii, None, f"{told} from now on")
+        reason = "its values are kept out of messages" if new.pii else "its values may appear in messages"
+        yield SchemaChange(path, "pii", old.pii, new.pii, None, f"{reason} from now on")
 
 
-def _ranges(path: Path, old: Constraints, new: Constraints, *, whole: bool) -> Iterator[Change]:
+def _ranges(path: Path, old: Constraints, new: Constraints, *, whole: bool) -> Iterator[SchemaChange]:
     before, after = ((each.whole_ends() if whole else (each.low, each.high)) for each in (old, new))
     if before != after:
         tighter = is_tighter("low", before[0], after[0]) or is_tighter("high", before[1], after[1])
         yield _tightened(path, "range", old.range(), new.range(), tighter=tighter)
 
 
-def _allowed_values(path: Path, old: Constraints, new: Constraints) -> Iterator[Change]:
+def _allowed_values(path: Path, old: Constraints, new: Constraints) -> Iterator[SchemaChange]:
     before, after = old.allowed, new.allowed
     if before is None and after is None:
         return
@@ -241,21 +246,21 @@ def _allowed_values(path: Path, old: Constraints, new: Constraints) -> Iterator[
         yield _tightened(path, "allowed_values", words(before), words(after), tighter=gone)
 
 
-def _rules(path: Path, old: Sequence[str], new: Sequence[str]) -> Iterator[Change]:
+def _rules(path: Path, old: Sequence[str], new: Sequence[str]) -> Iterator[SchemaChange]:
     for rule in [*old, *new]:
         if (rule in old) != (rule in new):
             was, now = (rule if rule in side else None for side in (old, new))
             yield _tightened(path, "rule", was, now, tighter=rule in new)
 
 
-def _warnings(path: Path, old: Sequence[str], new: Sequence[str]) -> Iterator[Change]:
+def _warnings(path: Path, old: Sequence[str], new: Sequence[str]) -> Iterator[SchemaChange]:
     for rule in [*old, *new]:
         if (rule in old) != (rule in new):
             was, now = (f"{rule} (warns)" if rule in side else None for side in (old, new))
-            yield Change(path, "rule", was, now, None, "a rule that only warns keeps no row out")
+            yield SchemaChange(path, "rule", was, now, None, "a rule that only warns rejects no row")
 
 
-def _whole(old: ModelColumns, new: ModelColumns) -> Iterator[Change]:
+def _whole(old: ModelColumns, new: ModelColumns) -> Iterator[SchemaChange]:
     before, after = (
         [f"unique together: {', '.join(sorted(each))}" for each in side.unique_together] for side in (old, new)
     )
@@ -265,10 +270,10 @@ def _whole(old: ModelColumns, new: ModelColumns) -> Iterator[Change]:
     yield from _warnings((), before_checks.warnings, after_checks.warnings)
     if old.strict != new.strict:
         breaks, reason = _STRICT[new.strict]
-        yield Change((), "strict", old.strict, new.strict, breaks, reason)
+        yield SchemaChange((), "strict", old.strict, new.strict, breaks, reason)
 
 
-def _tightened(path: Path, kind: str, old: Any, new: Any, *, tighter: bool) -> Change:
+def _tightened(path: Path, kind: str, old: Any, new: Any, *, tighter: bool) -> SchemaChange:
     if tighter:
-        return Change(path, kind, old, new, "producers", "rows that were good can be bad now")
-    return Change(path, kind, old, new, None, "what was good still is; readers may meet new values")
+        return SchemaChange(path, kind, old, new, "producers", "rows that were good may now be bad")
+    return SchemaChange(path, kind, old, new, None, "rows that were good still are; readers may see new values")

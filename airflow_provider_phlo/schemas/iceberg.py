@@ -32,15 +32,19 @@ METADATA_FIELDS: tuple[tuple[str, pa.DataType, str], ...] = (
 
 def pandera_to_iceberg(model: type[DataFrameModel], *, metadata_columns: bool = True) -> Schema:
     """
-    Return the Iceberg schema of ``model``: ids from 1, metadata fields from 100.
+    Return the Iceberg schema of ``model``, with field ids from 1 and metadata fields from 100.
 
     A catalog may assign ids of its own when it creates the table.
 
     :param metadata_columns: whether to add ``_dlt_*``, ``_cascade_ingested_at`` and ``_phlo_*``.
     :raises SchemaError: if a type has no Iceberg counterpart, or a column has the name of a metadata column.
+
+    ::
+
+        catalog.create_table("raw.readings", pandera_to_iceberg(Reading))
     """
     last = FIRST_METADATA_ID + len(METADATA_FIELDS)
-    ids = chain(range(1, FIRST_METADATA_ID), count(last))  # a wide or deep model goes on after the metadata
+    ids = chain(range(1, FIRST_METADATA_ID), count(last))  # a wide or deep model continues after the metadata
     declared = model_columns(model)
     fields = [
         NestedField(
@@ -57,8 +61,8 @@ def pandera_to_iceberg(model: type[DataFrameModel], *, metadata_columns: bool = 
     taken = [name for name in METADATA_COLUMNS if name in declared]
     if taken:
         raise SchemaError(
-            f"{model.__name__} declares {', '.join(taken)}, which is added to every table: leave it out, or write with "
-            "add_metadata_columns=False."
+            f"{model.__name__} declares {', '.join(taken)}, which is a metadata column of every table: leave it "
+            "out, or write with add_metadata_columns=False."
         )
     metadata = (
         NestedField(FIRST_METADATA_ID + position, name, iceberg_type(kind, ids), required=False, doc=doc)
@@ -77,14 +81,19 @@ def iceberg_to_pandera(
     schema: Schema | Table, class_name: str = "TableSchema", *, metadata_columns: bool = False
 ) -> type[PhloSchema]:
     """
-    Return a Pandera model of the rows of a table: names, exact types, nullability and descriptions.
+    Return a Pandera model for the rows of a table, with its names, exact types, nullability and descriptions.
 
-    It can be subclassed, and used wherever a model can: as ``validation_schema``, in ``SchemaCheck``, or back in
-    :func:`pandera_to_iceberg`, which gives the same schema.
+    It can be subclassed and used like any model: as ``validation_schema``, in ``SchemaCheck``, or in
+    :func:`pandera_to_iceberg`, which gives the same schema again.
 
-    :param schema: an Iceberg schema, or a table, whose current schema is taken.
+    :param schema: an Iceberg schema, or a table with its current schema.
     :param metadata_columns: whether ``_dlt_*``, ``_cascade_ingested_at`` and ``_phlo_*`` are columns of the model.
     :raises SchemaError: if a column has a type that only Iceberg's format version 3 has.
+
+    ::
+
+        class Stricter(iceberg_to_pandera(catalog.load_table("raw.readings"), "Readings")):
+            value: float = Field(ge=20)
     """
     fields = schema.schema().fields if isinstance(schema, Table) else schema.fields
     columns: dict[str, tuple[Any, dict[str, Any]]] = {

@@ -1,4 +1,4 @@
-"""Models of ``pandera.polars``: which those are, and their types. Polars is imported only where there is one."""
+"""Models of ``pandera.polars`` and their types. Polars is imported only if there is such a model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def is_polars(model: Any) -> bool:
 
 def polars_type(dtype: Any) -> pa.DataType:
     """
-    Return the Arrow type of Pandera's dtype for a Polars column; a date-time is UTC.
+    Return the Arrow type for Pandera's dtype of a Polars column; date-times are UTC.
 
     :raises KeyError: if Iceberg has no such type.
     """

@@ -15,7 +15,7 @@ from typing import Any
 from pandera.pandas import DataFrameModel
 
 from airflow_provider_phlo.exceptions import PhloError, SchemaError
-from airflow_provider_phlo.schemas import dbt
+from airflow_provider_phlo.schemas import dbt_yaml
 from airflow_provider_phlo.schemas.columns import load_model
 
 _YAML = (".yml", ".yaml")
@@ -26,9 +26,9 @@ class KnownModel:
     """
     A model that the project has.
 
-    :param reference: how :func:`load_reference` finds it.
-    :param name: the dbt model, else the class.
-    :param table: the table that a DAG file says it is for, as it is written there; None if none does.
+    :param reference: what :func:`load_reference` loads it by.
+    :param name: of the dbt model or the class.
+    :param table: the table that a DAG file declares it for, as written there; None without one.
     """
 
     reference: str
@@ -41,35 +41,35 @@ def load_reference(reference: str, root: Path) -> type[DataFrameModel]:
     Return the model that ``reference`` names.
 
     :param reference: ``package.module:Class``, ``path.py:Class``, or ``path.yml:model`` of a dbt model.
-    :param root: the project: paths start there, and its packages can be imported.
+    :param root: the project's folder: paths start there, and its packages can be imported.
     :raises SchemaError: if there is none.
     """
-    place, _, name = reference.rpartition(":")
-    if place.endswith(_YAML):
-        return dbt.dbt_model_to_pandera(root / place, name)
-    if place.endswith(".py"):
-        found = getattr(_module_of_file(root / place), name, None)
+    location, _, name = reference.rpartition(":")
+    if location.endswith(_YAML):
+        return dbt_yaml.dbt_model_to_pandera(root / location, name)
+    if location.endswith(".py"):
+        found = getattr(_module_of_file(root / location), name, None)
     else:
-        with_root(root)
+        add_to_import_path(root)
         found = load_model(reference)
     if not (isinstance(found, type) and issubclass(found, DataFrameModel)):
-        raise SchemaError(f"{reference} is no Pandera model: name a class that derives from PhloSchema.")
+        raise SchemaError(f"{reference} is not a Pandera model: name a class that derives from PhloSchema.")
     return found
 
 
-def with_root(root: Path) -> None:
-    """Let the packages of the project be imported: a program in ``bin`` does not look into the current folder."""
+def add_to_import_path(root: Path) -> None:
+    """Make the project's packages importable: a program in ``bin`` does not search the current folder."""
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
 
 
 def _module_of_file(path: Path) -> ModuleType:
-    with_root(path.parent)
+    add_to_import_path(path.parent)
     spec = importlib.util.spec_from_file_location(f"phlo_file_{path.stem}", path)
     if spec is None or spec.loader is None or not path.is_file():
         raise SchemaError(f"There is no file {path}: write path.py:Class.")
     module = importlib.util.module_from_spec(spec)
-    # typing looks postponed annotations up there
+    # typing looks up postponed annotations there
     sys.modules[module.__name__] = module
     try:
         spec.loader.exec_module(module)
@@ -80,7 +80,7 @@ def _module_of_file(path: Path) -> ModuleType:
 
 def known_models(root: Path) -> tuple[list[KnownModel], list[str]]:
     """
-    Return the models of the project below ``root``, and what of it cannot be read.
+    Return the models of the project in ``root``, and messages about what cannot be read.
 
     DAG files are read, never run.
     """
@@ -94,7 +94,7 @@ def known_models(root: Path) -> tuple[list[KnownModel], list[str]]:
 
 
 def _of_modules(root: Path, problems: list[str]) -> Iterator[KnownModel]:
-    with_root(root)
+    add_to_import_path(root)
     for path in sorted((root / "include" / "schemas").rglob("*.py")):
         name = ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
         try:
@@ -108,13 +108,13 @@ def _of_modules(root: Path, problems: list[str]) -> Iterator[KnownModel]:
 
 
 def _is_made_in(model: type, module: str) -> bool:
-    return model.__module__ in (module, dbt.__name__)
+    return model.__module__ in (module, dbt_yaml.__name__)
 
 
 def _of_dbt(root: Path, problems: list[str]) -> Iterator[KnownModel]:
     for path in sorted((root / "include" / "dbt").rglob("models/**/*.y*ml")):
         try:
-            names = dbt.model_names(path)
+            names = dbt_yaml.model_names(path)
         except PhloError as error:
             problems.append(str(error))
             continue
@@ -123,7 +123,7 @@ def _of_dbt(root: Path, problems: list[str]) -> Iterator[KnownModel]:
 
 
 def _of_dag_files(root: Path, problems: list[str]) -> Iterator[KnownModel]:
-    """Yield what calls such as ``@phlo_ingestion(table_name=…, validation_schema=…)`` say in so many words."""
+    """Yield the models that calls such as ``@phlo_ingestion(table_name=…, validation_schema=…)`` name literally."""
     for path in sorted((root / "dags").rglob("*.py")):
         try:
             tree = ast.parse(path.read_bytes())
@@ -142,7 +142,7 @@ def _of_dag_files(root: Path, problems: list[str]) -> Iterator[KnownModel]:
 
 
 def _names(tree: ast.Module, path: str) -> dict[str, str]:
-    """Return what classes a file imports or defines, by the names it gives them."""
+    """Return references to the classes that a file imports or defines, by their names in it."""
     names: dict[str, str] = {}
     for node in tree.body:
         if isinstance(node, ast.ImportFrom) and node.module:

@@ -1,7 +1,7 @@
 """
-Arrow types and Iceberg types: which is which, and which of them a column holds or can be widened to.
+Arrow types and Iceberg types: how they map to each other, and which values a column can hold or be widened to.
 
-:func:`holds` and :func:`differences` are what a merge allows (``iceberg.tables.evolve``) and what ``schema_diff`` says.
+A merge (``iceberg.tables.evolve``) and ``schema_diff`` both decide with :func:`holds` and :func:`differences`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from airflow_provider_phlo.exceptions import SchemaError
 
 # what Arrow and PyIceberg call the comment on a field
 DOC = b"doc"
-# where in a schema: a column, a member of a struct, "element" of a list, "key" or "value" of a map
+# the way to a field: column, then member of a struct, "element" of a list, "key" or "value" of a map
 Path = tuple[str, ...]
 
 _SIMPLE: tuple[tuple[Callable[[pa.DataType], bool], IcebergType], ...] = (
@@ -67,7 +67,7 @@ def iceberg_type(kind: pa.DataType, ids: Iterator[int]) -> IcebergType:
     """
     Return the Iceberg type of an Arrow type.
 
-    :param ids: where nested fields take their ids from.
+    :param ids: supplies the ids of nested fields.
     :raises SchemaError: if Iceberg has no such type.
     """
     for matches, found in _SIMPLE:
@@ -137,7 +137,7 @@ def arrow_type(kind: IcebergType) -> pa.DataType:
     """
     Return the Arrow type that a column of Iceberg type ``kind`` is read and written as.
 
-    :raises SchemaError: if there is none: types of Iceberg's format version 3.
+    :raises SchemaError: if there is none, as for types that only Iceberg's format version 3 has.
     """
     if isinstance(kind, DecimalType):
         return pa.decimal128(kind.precision, kind.scale)
@@ -176,12 +176,12 @@ def stored_as(kind: pa.DataType) -> pa.DataType:
 
 
 def without_ids(kind: IcebergType) -> str:
-    """Return what people call ``kind``."""
+    """Return the name of ``kind`` as people write it, without field ids."""
     return re.sub(r"\d+: ", "", str(kind))
 
 
 def holds(present: IcebergType, kind: IcebergType) -> bool:
-    """Return whether a column of type ``present`` takes values of ``kind``; what a struct lacks is NULL."""
+    """Return whether a column of type ``present`` takes values of ``kind``; members that a struct lacks are NULL."""
     if isinstance(present, StructType) and isinstance(kind, StructType):
         members = {item.name: item.field_type for item in present.fields}
         return all(item.name in members and holds(members[item.name], item.field_type) for item in kind.fields)
@@ -208,7 +208,7 @@ def promotes(source: IcebergType, target: IcebergType) -> bool:
 def differences(
     path: Path, present: IcebergType | None, kind: IcebergType
 ) -> Iterator[tuple[Path, IcebergType | None, IcebergType]]:
-    """Yield where a column does not hold values of ``kind``: what is there (None: nothing), and what has to be."""
+    """Yield where a column cannot hold values of ``kind``: the path, the type there (None: none), the type needed."""
     if present is not None and holds(present, kind):
         return
     if isinstance(present, StructType) and isinstance(kind, StructType):

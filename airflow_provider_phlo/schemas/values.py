@@ -1,8 +1,8 @@
 """
-One value as the type that a column declares.
+Convert one value to the type that a column declares.
 
-What may become what: text is read as numbers, truths, dates; a number becomes text; nothing is rounded or guessed. A
-bare number is no time (its unit is anybody's guess), a truth is no number.
+Text is read as a number, boolean or date; a number becomes text; nothing is rounded or guessed. A bare number does not
+become a time, because its unit is unknown; a boolean does not become a number.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Converter = Callable[[Any], Any]
 
 
 def is_missing(value: Any) -> bool:
-    """Return whether ``value`` is a record's way to say that there is none: NaN, NaT or NA, as pandas writes gaps."""
+    """Return whether ``value`` stands for a missing value: NaN, NaT or NA, as pandas writes a gap."""
     if isinstance(value, decimal.Decimal):
         return value.is_nan()
     return value is pd.NaT or value is pd.NA or (isinstance(value, float) and value != value)
@@ -36,7 +36,7 @@ def text(value: Any) -> str:
     """
     Return ``value`` as text: JSON for nested values, ISO 8601 for times.
 
-    What UTF-8 has no place for (half a surrogate pair, stray bytes) stays, escaped by a backslash.
+    What UTF-8 cannot encode (half a surrogate pair, stray bytes) is kept, escaped with a backslash.
     """
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
@@ -52,7 +52,7 @@ def text(value: Any) -> str:
 
 
 def _digits(text: str) -> str:
-    """Return ``text``, unless it has what only Python's own source code takes for a number: ``1_000``."""
+    """Return ``text``, unless it is a number only in Python's source code: ``1_000``."""
     if "_" in text:
         raise ValueError
     return text
@@ -92,7 +92,7 @@ def timestamp(value: Any) -> datetime.datetime:
 
 
 def _date(value: Any) -> datetime.date:
-    """Read a date; of a date-time it is the UTC day."""
+    """Read a date; for a date-time, its UTC day."""
     if isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
         return value
     return timestamp(value).date()
@@ -122,7 +122,7 @@ def _bytes(value: Any) -> bytes:
 
 
 def _uuid(value: Any) -> bytes:
-    """Read a UUID: its text, its 16 bytes, or the thing itself."""
+    """Read a UUID: its text, its 16 bytes, or the object itself."""
     if isinstance(value, uuid.UUID):
         return value.bytes
     return (uuid.UUID(value.strip()) if isinstance(value, str) else uuid.UUID(bytes=_bytes(value))).bytes
@@ -180,9 +180,10 @@ _CONVERTERS: tuple[tuple[Callable[[pa.DataType], bool], Converter, str], ...] = 
 
 def converter(kind: pa.DataType) -> Converter:
     """
-    Return what turns one value, never None, into what Arrow takes for ``kind``; it raises ``CONVERSION_ERRORS``.
+    Return a function that turns one value, never None, into what Arrow takes for ``kind``, or raises one of
+    ``CONVERSION_ERRORS``.
 
-    Fields of a struct that ``kind`` does not have are left out.
+    Members that a struct ``kind`` does not have are left out.
 
     :raises KeyError: if there is none.
     """
@@ -199,5 +200,5 @@ def converter(kind: pa.DataType) -> Converter:
 
 
 def type_name(kind: pa.DataType) -> str:
-    """Return what people call ``kind``."""
+    """Return the everyday name of ``kind``, as messages use it."""
     return next((name for matches, _, name in _CONVERTERS if matches(kind)), "nested_value")

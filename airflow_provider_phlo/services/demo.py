@@ -24,8 +24,7 @@ from types import FrameType
 from typing import Any
 
 from airflow_provider_phlo.exceptions import PhloError
-from airflow_provider_phlo.services import demo_report as report
-from airflow_provider_phlo.services import embedded, processes
+from airflow_provider_phlo.services import embedded, processes, report
 from airflow_provider_phlo.services.airflow_api import AirflowApi
 from airflow_provider_phlo.services.postgres import ensure_postgres, stop_postgres
 
@@ -124,13 +123,13 @@ class Demo:
         :raises DemoError: a run failed; carries the end of the failed tasks' logs.
         """
         runs = [Run(dag_id, self.api.trigger(dag_id, conf)) for dag_id, conf in confs.items()]
-        told: set[tuple[str, str, str, int]] = set()
+        reported: set[tuple[str, str, str, int]] = set()
         waiting = set(runs)
 
         def finished() -> bool:
             for run in sorted(waiting, key=runs.index):
                 state = self.api.run_state(run.dag_id, run.run_id)
-                self._tell(run, told)
+                self._report_tasks(run, reported)
                 if state == "failed":
                     instances = self.api.task_instances(run.dag_id, run.run_id)
                     raise DemoError(report.failure_report(self.home / "logs", run.dag_id, run.run_id, instances))
@@ -178,13 +177,13 @@ class Demo:
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
             return json.load(answer)
 
-    def _tell(self, run: Run, told: set[tuple[str, str, str, int]]) -> None:
+    def _report_tasks(self, run: Run, reported: set[tuple[str, str, str, int]]) -> None:
         for task in self.api.task_instances(run.dag_id, run.run_id):
             state, tries = task["state"], task["try_number"]
             event = (run.run_id, task["task_id"], state, tries)
-            if event in told or state not in {*_DONE, "up_for_retry"}:
+            if event in reported or state not in {*_DONE, "up_for_retry"}:
                 continue
-            told.add(event)
+            reported.add(event)
             sign, note = _DONE.get(state, "↻"), "" if state == "success" else f" {state.replace('_', ' ')}"
             print(f"  {sign} {run.dag_id}.{task['task_id']}  {task['duration'] or 0:.1f} s{note}", flush=True)
             if state == "up_for_retry":
@@ -264,7 +263,7 @@ def play(demo: Demo) -> None:
         demo.advance_replay()
         demo.run({"glucose_platform": {"partition_date": last_day}})
     server = ensure_postgres(demo.home)
-    counts, bad, day = report.lake_counts(catalog), report.quarantined(catalog), report.overview(catalog)
+    counts, bad, day = report.lake_counts(catalog), report.quarantine_counts(catalog), report.glucose_overview(catalog)
     print(report.summary(counts, before, bad, day, report.postgres_counts(server)))
     print(report.where_to_look(demo.api.url, embedded.UI_USER, embedded.secret(demo.home, "ui_password"), server))
 
@@ -277,7 +276,7 @@ def main() -> None:
     try:
         home = embedded.resolve_home(root, os.environ)
         embedded.prepare(home)
-        with processes.owned(home / "demo.lock"):
+        with processes.hold_lock(home / "demo.lock"):
             _run(home, root)
     except PhloError as error:
         raise SystemExit(f"phlo demo: {error}") from error

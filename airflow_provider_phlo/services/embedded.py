@@ -53,7 +53,7 @@ def prepare(home: Path) -> None:
     protect(home)
     for name in ("airflow", "logs", "secrets"):
         (home / name).mkdir(mode=0o700, exist_ok=True)
-    with locked(home):
+    with lock_setup(home):
         for name, generate in _SECRETS.items():
             if not _secret_path(home, name).exists():
                 _write_private(_secret_path(home, name), generate())
@@ -66,7 +66,7 @@ def secret(home: Path, name: str) -> str:
 
 
 @contextlib.contextmanager
-def locked(home: Path) -> Iterator[None]:
+def lock_setup(home: Path) -> Iterator[None]:
     """Let one process at a time set up ``home``."""
     with (home / "setup.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -187,10 +187,10 @@ def shell_environment(home: Path, root: Path, shell: Mapping[str, str]) -> dict[
 
 def tool_paths(root: Path, shell: Mapping[str, str]) -> dict[str, str]:
     """Return the search paths that find this environment's programs and the project's modules, nothing twice."""
-    loopback = _joined(",", "127.0.0.1,localhost", shell.get("NO_PROXY") or shell.get("no_proxy", ""))
+    loopback = _join_unique(",", "127.0.0.1,localhost", shell.get("NO_PROXY") or shell.get("no_proxy", ""))
     return {
-        "PATH": _joined(os.pathsep, str(Path(sys.executable).parent), shell.get("PATH", os.defpath)),
-        "PYTHONPATH": _joined(os.pathsep, str(root), shell.get("PYTHONPATH", "")),
+        "PATH": _join_unique(os.pathsep, str(Path(sys.executable).parent), shell.get("PATH", os.defpath)),
+        "PYTHONPATH": _join_unique(os.pathsep, str(root), shell.get("PYTHONPATH", "")),
         "NO_PROXY": loopback,
         "no_proxy": loopback,
     }
@@ -257,7 +257,7 @@ def _cat(home: Path, name: str) -> str:
     return shlex.join(["cat", str(_secret_path(home, name))])
 
 
-def _joined(separator: str, first: str, rest: str) -> str:
+def _join_unique(separator: str, first: str, rest: str) -> str:
     return separator.join(dict.fromkeys(part for part in f"{first}{separator}{rest}".split(separator) if part))
 
 
@@ -271,7 +271,7 @@ def migrate(home: Path, environment: Mapping[str, str]) -> None:
     :raises ConfigurationError: ``airflow db migrate`` failed; carries the end of what it printed.
     """
     stamp, version = home / "airflow" / "migrated", importlib.metadata.version("apache-airflow-core")
-    with locked(home):
+    with lock_setup(home):
         if stamp.exists() and stamp.read_text() == version and (home / "airflow" / "airflow.db").exists():
             return
         command = [sys.executable, "-m", "airflow", "db", "migrate"]

@@ -91,12 +91,12 @@ def ensure_postgres(home: Path) -> PostgresServer:
     server = _coordinates(folder)
     if server and _answers(server):
         return server
-    with _locked(folder):
+    with _lock(folder):
         server = _coordinates(folder)
         if server and _answers(server):  # another process started it meanwhile
             return server
         if not _data(folder).exists():
-            _create(folder, _Runner.prepared(folder, _creating_account()))
+            _create(folder, _Runner.for_folder(folder, _creating_account()))
         return _start(folder)
 
 
@@ -107,10 +107,10 @@ def stop_postgres(home: Path) -> bool:
     :return: whether one was running.
     """
     folder = _folder(home)
-    with _locked(folder):
+    with _lock(folder):
         if _server_pid(folder) is None:
             return False
-        runner = _Runner.prepared(folder, _owner(_data(folder)))
+        runner = _Runner.for_folder(folder, _owner(_data(folder)))
         for mode in ("fast", "immediate"):
             done = runner.run("pg_ctl", "stop", "-w", "-t", "20", "-m", mode, "-D", _data(folder), check=False)
             if done.returncode == 0:
@@ -139,7 +139,7 @@ def _data(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _lock(folder: Path) -> Iterator[None]:
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -198,7 +198,7 @@ def _start(folder: Path) -> PostgresServer:
         (_data(folder) / "postmaster.pid").unlink(missing_ok=True)
         server = PostgresServer(**{**asdict(server), "port": _usable_port(server.port)})
         _save(folder, server)
-        runner = _Runner.prepared(folder, _hand_over(_data(folder)))
+        runner = _Runner.for_folder(folder, _hand_over(_data(folder)))
         with (folder / "log").open("ab") as log:
             options = " ".join(f"-c {name}={value}" for name, value in {"port": server.port, **_QUIET}.items())
             start = ("start", "-W", "-s", "-D", _data(folder), "-o", options)
@@ -315,7 +315,7 @@ class _Runner:
     prefix: tuple[str, ...] = ()
 
     @classmethod
-    def prepared(cls, folder: Path, ids: _Ids) -> _Runner:
+    def for_folder(cls, folder: Path, ids: _Ids) -> _Runner:
         binaries = _binaries()
         if os.geteuid() != 0:
             return cls(binaries, folder)

@@ -46,7 +46,7 @@ def start(command: Sequence[str], *, mark: str, environment: Mapping[str, str], 
         )
 
 
-def marked(mark: str) -> list[psutil.Process]:
+def find_marked(mark: str) -> list[psutil.Process]:
     """Return the running processes that carry ``mark``, oldest first."""
     found = []
     for process in psutil.process_iter():
@@ -63,12 +63,12 @@ def stop(mark: str, *, patience: float = 10) -> int:
     :param patience: seconds to wait before what is left is killed.
     :return: how many there were.
     """
-    running = marked(mark)
+    running = find_marked(mark)
     _signal(running, signal.SIGTERM)
     _, stubborn = psutil.wait_procs(running, timeout=patience)
     # what the ended ones started while they ended is found too
     for _ in range(3):
-        left = {*stubborn, *marked(mark)}
+        left = {*stubborn, *find_marked(mark)}
         if not left:
             break
         _signal(left, signal.SIGKILL)
@@ -77,7 +77,7 @@ def stop(mark: str, *, patience: float = 10) -> int:
 
 
 @contextlib.contextmanager
-def owned(lock: Path) -> Iterator[None]:
+def hold_lock(lock: Path) -> Iterator[None]:
     """
     Hold ``lock`` for this process; the kernel lets go of it however the process ends.
 

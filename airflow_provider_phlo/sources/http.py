@@ -337,7 +337,7 @@ def records(client: JsonClient, url: str, body: Any) -> list[dict[str, Any]]:
 
 
 class _Session(requests.Session):
-    """Follows no redirect: requests, even with ``allow_redirects=False``, reads the whole body of one, however long it is."""
+    """Follows no redirect: even with ``allow_redirects=False`` requests reads the whole body of one, however long."""
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         return None

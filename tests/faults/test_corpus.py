@@ -17,9 +17,9 @@ from pandera.pandas import Field
 
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.merge import MergePlan
-from airflow_provider_phlo.ingestion import landing, quarantine
+from airflow_provider_phlo.ingestion import landing, publication, quarantine
 from airflow_provider_phlo.ingestion.accounting import Accounting
-from airflow_provider_phlo.ingestion.landing import TableDefinition
+from airflow_provider_phlo.ingestion.definition import TableDefinition
 from airflow_provider_phlo.ingestion.records import raw_text
 from airflow_provider_phlo.ingestion.staging import StagingPlan, stage
 from airflow_provider_phlo.schemas import PhloSchema
@@ -65,7 +65,7 @@ def ingest(
     assert batch is not None
     landed = landing.land(catalog, root, batch, definition)
     assert landed is not None
-    return landing.publish(catalog, root, landed, definition, lambda branch: None)
+    return publication.publish(catalog, root, landed, definition, lambda branch: None).to_json()
 
 
 def pages(records: Iterator[tuple[str, Any]], counts: Counter[str], raw: Counter[int]) -> Iterator[list[Any]]:

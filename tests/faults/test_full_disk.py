@@ -17,8 +17,8 @@ from pyiceberg.catalog import Catalog
 from airflow_provider_phlo.exceptions import TransientError
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.merge import MergePlan
-from airflow_provider_phlo.ingestion import landing, staged_batches
-from airflow_provider_phlo.ingestion.landing import TableDefinition
+from airflow_provider_phlo.ingestion import landing, publication, staged_batches
+from airflow_provider_phlo.ingestion.definition import TableDefinition
 
 TABLE, DAY = "raw.t", "2024-01-15"
 MERGE = TableDefinition(TABLE, MergePlan(key=("k",)), metadata_columns=False)
@@ -62,7 +62,7 @@ def run(catalog: Catalog, root: Path, token: str, rows: pa.Table) -> dict[str, A
         )
     landed = landing.land(catalog, root, staged, MERGE)
     assert landed is not None
-    return landing.publish(catalog, root, landed, MERGE, lambda branch: None)
+    return publication.publish(catalog, root, landed, MERGE, lambda branch: None).to_json()
 
 
 def content(catalog: Catalog) -> dict[int, str]:

@@ -19,8 +19,8 @@ from airflow_provider_phlo.iceberg import branches, tables
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.marks import find_published_result
 from airflow_provider_phlo.iceberg.merge import MergePlan, copy_on_write
-from airflow_provider_phlo.ingestion import landing, staged_batches
-from airflow_provider_phlo.ingestion.landing import TableDefinition
+from airflow_provider_phlo.ingestion import landing, publication, staged_batches
+from airflow_provider_phlo.ingestion.definition import TableDefinition
 from airflow_provider_phlo.ingestion.quarantine import quarantine_table
 from airflow_provider_phlo.ingestion.staging import StagingPlan, stage
 from airflow_provider_phlo.schemas import PhloSchema
@@ -58,7 +58,7 @@ def run(home: Path, token: str, version: int, definition: TableDefinition) -> di
     assert batch is not None
     landed = landing.land(catalog, root, staged_batches.load(root, batch.folder), definition)
     assert landed is not None
-    return landing.publish(catalog, root, landed, definition, lambda branch: None)
+    return publication.publish(catalog, root, landed, definition, lambda branch: None).to_json()
 
 
 # where: the module, the function that is wrapped, how, and at which call

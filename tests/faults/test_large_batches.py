@@ -14,8 +14,8 @@ import pytest
 
 from airflow_provider_phlo.iceberg.catalog import embedded_properties
 from airflow_provider_phlo.iceberg.merge import MergePlan
-from airflow_provider_phlo.ingestion import landing, staged_batches
-from airflow_provider_phlo.ingestion.landing import TableDefinition
+from airflow_provider_phlo.ingestion import landing, publication, staged_batches
+from airflow_provider_phlo.ingestion.definition import TableDefinition
 from airflow_provider_phlo.row_hash import row_hashes
 from tests.faults.killing import PROCESSES, CatalogSettings
 from tests.faults.sizes import size
@@ -74,7 +74,7 @@ def measured(settings: CatalogSettings, root: Path, hashed: bool, answers: Any) 
         with settings.open() as catalog:
             landed = landing.land(catalog, root, staged, definition)
             assert landed is not None
-            result = landing.publish(catalog, root, landed, definition, lambda branch: None)
+            result = publication.publish(catalog, root, landed, definition, lambda branch: None).to_json()
         answers.put((memory("VmHWM") - before, time.monotonic() - started, result))
 
 

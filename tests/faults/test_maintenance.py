@@ -25,8 +25,8 @@ from airflow_provider_phlo.iceberg.maintenance.expiry import Retention
 from airflow_provider_phlo.iceberg.maintenance.orphans import normalized, referenced
 from airflow_provider_phlo.iceberg.marks import find_published_result
 from airflow_provider_phlo.iceberg.merge import MergePlan
-from airflow_provider_phlo.ingestion import landing, staged_batches
-from airflow_provider_phlo.ingestion.landing import TableDefinition
+from airflow_provider_phlo.ingestion import landing, publication, staged_batches
+from airflow_provider_phlo.ingestion.definition import TableDefinition
 from airflow_provider_phlo.ingestion.staging import StagingPlan, stage
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import model_columns
@@ -73,7 +73,7 @@ def run(home: Path, writer: int, number: int) -> None:
     assert batch is not None
     landed = landing.land(catalog, root, staged_batches.load(root, batch.folder), DEFINITION)
     assert landed is not None
-    landing.publish(catalog, root, landed, DEFINITION, lambda branch: None)
+    publication.publish(catalog, root, landed, DEFINITION, lambda branch: None)
 
 
 def write_all(home: Path, writer: int) -> None:

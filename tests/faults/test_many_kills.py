@@ -18,8 +18,8 @@ from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.maintenance.orphans import remove_orphans
 from airflow_provider_phlo.iceberg.marks import MARK_PREFIX
 from airflow_provider_phlo.iceberg.merge import MergePlan, copy_on_write
-from airflow_provider_phlo.ingestion import landing, staged_batches
-from airflow_provider_phlo.ingestion.landing import TableDefinition
+from airflow_provider_phlo.ingestion import landing, publication, staged_batches
+from airflow_provider_phlo.ingestion.definition import TableDefinition
 from tests.faults.killing import CatalogSettings, Wrapper, die_after, dying_after, dying_before, exit_code
 from tests.faults.sizes import size
 
@@ -38,7 +38,7 @@ STEPS: dict[str, tuple[Any, str, Wrapper, int]] = {
     "committed to the branch": (copy_on_write, "commit_files", dying_after, 1),
     "metadata of the publication written, the catalog does not know": (SqlCatalog, "_write_metadata", dying_after, 2),
     "branch published": (branches, "publish", dying_after, 1),
-    "result not returned": (landing, "publish", dying_after, 1),
+    "result not returned": (publication, "publish", dying_after, 1),
 }
 UNCOMMITTED = ("files written", "metadata of the branch written, the catalog does not know")
 PUBLISHED = ("branch published", "result not returned")
@@ -60,7 +60,7 @@ def run(root: Path, settings: CatalogSettings, version: int) -> dict[str, Any]:
     with settings.open() as catalog:
         landed = landing.land(catalog, root, staged, definition(version))
         assert landed is not None
-        return landing.publish(catalog, root, landed, definition(version), lambda branch: None)
+        return publication.publish(catalog, root, landed, definition(version), lambda branch: None).to_json()
 
 
 def stage(root: Path, version: int) -> staged_batches.StagedBatch:

@@ -35,8 +35,8 @@ from airflow_provider_phlo.iceberg import duckdb as duckdb_views
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.marks import MARK_PREFIX
 from airflow_provider_phlo.iceberg.merge import MergePlan, batch, changes, copy_on_write, rewrite
-from airflow_provider_phlo.ingestion import landing, staged_batches
-from airflow_provider_phlo.ingestion.landing import TableDefinition
+from airflow_provider_phlo.ingestion import landing, preparation, publication, staged_batches
+from airflow_provider_phlo.ingestion.definition import TableDefinition
 from airflow_provider_phlo.row_hash import row_hashes
 from airflow_provider_phlo.schemas.iceberg import METADATA_FIELDS
 from tests.faults import merge_model
@@ -161,7 +161,7 @@ class Lake:
             self.pending.clear()
         expected = self.expected(run)
         result = attempted(
-            lambda: landing.publish(self.catalog, self.root, landed, definition, lambda branch: None),
+            lambda: publication.publish(self.catalog, self.root, landed, definition, lambda branch: None),
             run.publishing_crashes,
         )
         self.tokens.append(run.token)
@@ -192,7 +192,7 @@ class Lake:
         marks = {name for name in table.properties if name.startswith(MARK_PREFIX)}
         assert marks == {MARK_PREFIX + token for token in self.tokens}, "marks"
         if self.tokens:
-            assert landing.table_state(table) == f"state of {self.tokens[-1]}"
+            assert preparation.table_state(table) == f"state of {self.tokens[-1]}"
             assert set(table.metadata.refs) <= {"main", *self.pending}, "branches"
         snapshot = table.current_snapshot()
         if snapshot and snapshot.summary:

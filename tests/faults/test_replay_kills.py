@@ -14,8 +14,8 @@ from pandera.pandas import Field
 from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.merge import MergePlan, copy_on_write
-from airflow_provider_phlo.ingestion import landing, quarantine, staged_batches
-from airflow_provider_phlo.ingestion.landing import TableDefinition
+from airflow_provider_phlo.ingestion import landing, publication, quarantine, staged_batches
+from airflow_provider_phlo.ingestion.definition import TableDefinition
 from airflow_provider_phlo.ingestion.quarantine import Selection
 from airflow_provider_phlo.ingestion.staging import StagingPlan, stage
 from airflow_provider_phlo.schemas import PhloSchema
@@ -57,7 +57,7 @@ def ingest(home: Path, token: str, source: Any, schema: type[PhloSchema], **valu
     assert batch is not None
     landed = landing.land(catalog, root, staged_batches.load(root, batch.folder), APPEND)
     assert landed is not None
-    landing.publish(catalog, root, landed, APPEND, lambda branch: None)
+    publication.publish(catalog, root, landed, APPEND, lambda branch: None)
 
 
 def start(home: Path) -> None:
@@ -69,7 +69,13 @@ def replay(home: Path, token: str) -> None:
     """Do what the tasks of a replay do, one after the other: every one of them can be repeated."""
     catalog = open_catalog("phlo", embedded_properties(home))
     claimed = quarantine.claim(catalog, TABLE, Selection(), token, f"run {token}")
-    ingest(home, token, lambda: quarantine.records(catalog, TABLE, token) if claimed else iter(()), Wide, replay=True)
+    ingest(
+        home,
+        token,
+        lambda: quarantine.claimed_records(catalog, TABLE, token) if claimed else iter(()),
+        Wide,
+        replay=True,
+    )
 
 
 POINTS: dict[str, tuple[Any, str, Wrapper, int]] = {

@@ -19,8 +19,8 @@ from airflow_provider_phlo.exceptions import TransientError
 from airflow_provider_phlo.iceberg import duckdb as duckdb_views
 from airflow_provider_phlo.iceberg.marks import MARK_PREFIX
 from airflow_provider_phlo.iceberg.merge import MergePlan
-from airflow_provider_phlo.ingestion import landing, staged_batches
-from airflow_provider_phlo.ingestion.landing import TableDefinition
+from airflow_provider_phlo.ingestion import landing, publication, staged_batches
+from airflow_provider_phlo.ingestion.definition import TableDefinition
 from tests.faults.killing import PROCESSES, CatalogSettings
 from tests.faults.sizes import size
 
@@ -67,7 +67,7 @@ def land_and_publish(root: Path, settings: CatalogSettings, token: str) -> None:
     with settings.open() as catalog:
         landed = landing.land(catalog, root, staged, definition)
         assert landed is not None
-        landing.publish(catalog, root, landed, definition, lambda branch: None)
+        publication.publish(catalog, root, landed, definition, lambda branch: None)
 
 
 def write(root: Path, settings: CatalogSettings, tokens: list[str], lost: Any) -> None:

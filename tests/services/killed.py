@@ -10,8 +10,7 @@ from typing import Any
 from airflow_provider_phlo.hooks.dlt import DltHook
 from airflow_provider_phlo.iceberg import nessie, publication
 from airflow_provider_phlo.iceberg.merge import MergePlan, copy_on_write
-from airflow_provider_phlo.ingestion import landing
-from airflow_provider_phlo.ingestion.landing import LandedTable
+from airflow_provider_phlo.ingestion import LandedBatch, LandedTable, publish_together
 from tests.services.stores import Store
 
 # the module or class, its function, and which call of it is the last thing that the process does
@@ -34,11 +33,13 @@ def run_killed_at(store: Store, point: str | None, pair: bool) -> None:
     for table in ("t", "u") if pair else ("t",):
         definition = store.definition(table, plan=MergePlan("append", deduplication=False))
         batch = store.stage(f"{store.namespace}{table}", [{"k": 1, "v": 1.0}], definition)
-        tables.append(LandedTable(store.land(batch, definition), definition, lambda branch: None))
+        tables.append(
+            LandedTable(LandedBatch.from_json(store.land(batch, definition)), definition, lambda branch: None)
+        )
     if pair:
-        landing.publish_together(store.catalog, DltHook().staging_root, tables)
+        publish_together(store.catalog, DltHook().staging_root, tables)
     else:
-        store.publish(tables[0].landed, tables[0].definition)
+        store.publish(tables[0].landed.to_json(), tables[0].definition)
 
 
 def _dying_after(calls: int, function: Callable[..., Any]) -> Callable[..., Any]:

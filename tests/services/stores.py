@@ -16,8 +16,8 @@ from airflow_provider_phlo.hooks.dlt import DltHook
 from airflow_provider_phlo.hooks.iceberg import PhloIcebergHook
 from airflow_provider_phlo.iceberg.duckdb import connect
 from airflow_provider_phlo.iceberg.merge import MergePlan
-from airflow_provider_phlo.ingestion import landing, staged_batches
-from airflow_provider_phlo.ingestion.landing import TableDefinition
+from airflow_provider_phlo.ingestion import LandedBatch, land, publish, staged_batches
+from airflow_provider_phlo.ingestion.definition import TableDefinition
 from airflow_provider_phlo.ingestion.staging import StagingPlan
 from airflow_provider_phlo.quality import QualityCheck, raise_for_failures
 from airflow_provider_phlo.quality.scan import run_checks
@@ -68,17 +68,16 @@ class Store:
 
     def land(self, batch: staged_batches.StagedBatch, definition: TableDefinition) -> dict[str, Any]:
         root = DltHook().staging_root
-        landed = landing.land(self.catalog, root, staged_batches.load(root, batch.folder), definition)
+        landed = land(self.catalog, root, staged_batches.load(root, batch.folder), definition)
         assert landed is not None
-        return landed
+        return landed.to_json()
 
     def publish(
         self, landed: Mapping[str, Any], definition: TableDefinition, checks: Sequence[QualityCheck] = ()
     ) -> dict[str, Any]:
         """Publish, as the operators do: the checks run again when the batch had to be merged again."""
-        return landing.publish(
-            self.catalog, DltHook().staging_root, landed, definition, self.audit(definition.table, checks)
-        )
+        batch, audit = LandedBatch.from_json(landed), self.audit(definition.table, checks)
+        return publish(self.catalog, DltHook().staging_root, batch, definition, audit).to_json()
 
     def audit(self, table: str, checks: Sequence[QualityCheck]) -> Callable[[str], None]:
         return lambda branch: raise_for_failures(run_checks(self.catalog, table, checks, branch=branch))

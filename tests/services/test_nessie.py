@@ -19,10 +19,11 @@ from airflow_provider_phlo.iceberg import branches, nessie, overwrite, publicati
 from airflow_provider_phlo.iceberg.catalog import ensure_namespace
 from airflow_provider_phlo.iceberg.marks import find_published_result
 from airflow_provider_phlo.iceberg.merge import MergePlan, copy_on_write
-from airflow_provider_phlo.ingestion import landing
-from airflow_provider_phlo.ingestion.landing import LandedTable
+from airflow_provider_phlo.ingestion import LandedBatch, LandedTable, publish_together
+from airflow_provider_phlo.ingestion.preparation import table_state
 from airflow_provider_phlo.operators.ingest import IngestOperator
-from airflow_provider_phlo.operators.merge import MergeOperator, PublishTogetherOperator
+from airflow_provider_phlo.operators.merge import MergeOperator
+from airflow_provider_phlo.operators.publish_branch import PublishTogetherOperator
 from airflow_provider_phlo.operators.quality import QualityCheckOperator
 from airflow_provider_phlo.quality import RangeCheck
 from tests.services.killed import run_killed_at
@@ -89,13 +90,13 @@ def test_mark_and_state_come_with_the_rows(store: Store) -> None:
     batch = store.stage("stateful", ONE, definition)
     landed = store.land(batch, definition)
     with_state = publication.Publication(
-        definition.table, "stateful", landed, {landing.STATE_PROPERTY: "state"}, landed["head"]
+        definition.table, "stateful", landed, {branches.STATE_PROPERTY: "state"}, landed["head"]
     )
     branch = publication.run_branch(store.catalog, landed["branch"])
     assert branch.publish(with_state) == landed["head"]
     table = store.catalog.load_table(definition.table)
     assert find_published_result(table, "stateful") == landed
-    assert landing.table_state(table) == "state"
+    assert table_state(table) == "state"
     assert branch.publish(with_state) == landed["head"]  # a retry
     assert store.rows() == [(1, 1.0)]
 
@@ -107,30 +108,30 @@ def together(store: Store, *names: str, records: Any = ONE, token: str = "t") ->
         definition = store.definition(name)
         landed = store.land(store.stage(f"{store.namespace}{token}{name}", records, definition), definition)
         audit = store.audit(definition.table, [RangeCheck("v", max_value=10)])
-        tables.append(LandedTable(landed, definition, audit))
+        tables.append(LandedTable(LandedBatch.from_json(landed), definition, audit))
     return tables
 
 
 def test_two_tables_are_published_in_one_commit(store: Store, history: Any) -> None:
     tables = together(store, "orders", "lines")
     assert store.rows("orders") == store.rows("lines") == []
-    results = landing.publish_together(store.catalog, DltHook().staging_root, tables)
-    assert [result["inserted"] for result in results] == [1, 1]
+    results = publish_together(store.catalog, DltHook().staging_root, tables)
+    assert [result.merged.inserted for result in results] == [1, 1]
     assert store.rows("orders") == store.rows("lines") == [(1, 1.0)]
     message, keys = history()[0]
     assert sorted(keys) == [f"{store.namespace}.lines", f"{store.namespace}.orders"]
     assert message.startswith(f"phlo: publish {store.namespace}.orders, ")
     commits = len(history())
-    assert landing.publish_together(store.catalog, DltHook().staging_root, tables) == results
+    assert publish_together(store.catalog, DltHook().staging_root, tables) == results
     assert len(history()) == commits
     assert not [name for name in nessie.run_branches(store.catalog) if store.namespace in name]
 
 
 def test_both_are_merged_again_when_one_has_moved(store: Store, history: Any) -> None:
-    landing.publish_together(store.catalog, DltHook().staging_root, together(store, "orders", "lines"))
+    publish_together(store.catalog, DltHook().staging_root, together(store, "orders", "lines"))
     tables = together(store, "orders", "lines", records=TWO, token="late")
     store.run(f"{store.namespace}early", [{"k": 3, "v": 3.0}], store.definition("lines"))
-    landing.publish_together(store.catalog, DltHook().staging_root, tables)
+    publish_together(store.catalog, DltHook().staging_root, tables)
     assert store.rows("orders") == [(1, 1.0), (2, 2.0)]
     assert store.rows("lines") == [(1, 1.0), (2, 2.0), (3, 3.0)]
     assert len(history()[0][1]) == 2
@@ -140,7 +141,7 @@ def test_an_audit_that_fails_on_top_of_others_publishes_neither(store: Store) ->
     tables = together(store, "orders", "lines")
     store.run(f"{store.namespace}early", [{"k": 9, "v": 99.0}], store.definition("lines"))
     with pytest.raises(QualityCheckError):
-        landing.publish_together(store.catalog, DltHook().staging_root, tables)
+        publish_together(store.catalog, DltHook().staging_root, tables)
     assert store.rows("orders") == []
     assert store.rows("lines") == [(9, 99.0)]
 

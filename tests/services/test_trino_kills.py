@@ -23,8 +23,8 @@ from airflow_provider_phlo.iceberg.merge.engine import EMBEDDED
 from airflow_provider_phlo.iceberg.trino import TrinoEngine, staged_merge
 from airflow_provider_phlo.iceberg.trino import engine as trino_engine
 from airflow_provider_phlo.iceberg.trino.staged_merge import Claim, StagedMerge
-from airflow_provider_phlo.ingestion import landing, staged_batches
-from airflow_provider_phlo.ingestion.landing import TableDefinition
+from airflow_provider_phlo.ingestion import landing, publication, staged_batches
+from airflow_provider_phlo.ingestion.definition import TableDefinition
 from tests.faults.killing import PROCESSES, die, dying_after, dying_before
 from tests.services.batches import DAY, batch, content, create, publish
 from tests.services.trino import Trino
@@ -85,7 +85,7 @@ def run(server: Trino, name: str, root: Path, token: str, rows: list[dict[str, A
     definition = TableDefinition(name, plan)
     landed = landing.land(catalog, root, staged, definition, engine)
     assert landed is not None
-    return landing.publish(catalog, root, landed, definition, lambda branch: None, engine)
+    return publication.publish(catalog, root, landed, definition, lambda branch: None, engine).to_json()
 
 
 def child(point: str | None, arguments: tuple[Any, ...]) -> None:
@@ -121,7 +121,7 @@ def check_clean(lake: Any, name: str, tokens: list[str]) -> None:
     assert all(result is not None and result["rows"] == KEYS for result in results)
     snapshots = [result["snapshot_id"] for result in results if result]
     assert snapshots == [entry.snapshot_id for entry in table.history()]
-    assert table.properties[landing.STATE_PROPERTY] == tokens[-1]
+    assert table.properties[branches.STATE_PROPERTY] == tokens[-1]
     assert set(table.refs()) == {"main"}
     assert not list(staged_merge.find_all(lake, name))
 

@@ -193,7 +193,7 @@ def others_quality(): ...
         ({"unique_key": []}, "unique_key is empty"),
         ({"table_name": "a.b.c"}, "not a table name"),
         ({"engine": "spark"}, "engine='spark' is not available"),
-        ({"merge_strategy": "replace", "add_metadata_columns": False}, "'replace' needs add_metadata_columns=True"),
+        ({"merge_strategy": "replace", "add_metadata_columns": False}, "'replace' needs the metadata column"),
         ({"freshness_hours": 24}, "give .warn, error. in hours"),
         ({"freshness_hours": (48, 24)}, "give .warn, error. in hours"),
         ({"freshness_hours": (0, 24)}, "give .warn, error. in hours"),

@@ -40,8 +40,8 @@ class MergePlan:
             raise ConfigurationError("merge_strategy='merge' needs a unique_key.")
         if self.hard_delete and self.strategy != MergeStrategy.MERGE:
             raise ConfigurationError(
-                f"hard_delete={self.hard_delete!r} removes keys, which merge_strategy={self.strategy!r} does not look "
-                "at: use merge_strategy='merge'."
+                f"hard_delete={self.hard_delete!r} needs merge_strategy='merge': it removes keys, which "
+                f"merge_strategy={self.strategy!r} ignores."
             )
         if self.hard_delete in self.key:
             raise ConfigurationError(f"hard_delete={self.hard_delete!r} is a key column, and each row has a key.")

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.quality.base import names_of
 from airflow_provider_phlo.quality.reconciliation.differences import Differences
 from airflow_provider_phlo.quality.reconciliation.two_sided import Reconciliation, require_tolerances
 from airflow_provider_phlo.quality.results import QualityCheckResult
+from airflow_provider_phlo.terms import names_of
 
 if TYPE_CHECKING:
     from airflow_provider_phlo.quality.reconciliation.aggregates import Measure

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.quality.base import names_of
 from airflow_provider_phlo.quality.reconciliation.canonical import HASHES
 from airflow_provider_phlo.quality.reconciliation.differences import DIFFERENT, EXTRA, MISSING, Differences, Naming
 from airflow_provider_phlo.quality.reconciliation.two_sided import Reconciliation, require_tolerances
 from airflow_provider_phlo.quality.results import QualityCheckResult
+from airflow_provider_phlo.terms import names_of
 
 if TYPE_CHECKING:
     from airflow_provider_phlo.quality.reconciliation.sides import Side

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.quality.base import SQLCheck, names_of
+from airflow_provider_phlo.quality.base import SQLCheck
 from airflow_provider_phlo.quality.bounds import ROUNDING
 from airflow_provider_phlo.quality.reconciliation.differences import EXTRA, MISSING, Differences, Naming
+from airflow_provider_phlo.terms import names_of
 
 if TYPE_CHECKING:
     from airflow_provider_phlo.quality.reconciliation.sides import Side

@@ -14,7 +14,7 @@ from airflow_provider_phlo import phlo_ingestion
 from airflow_provider_phlo.dbt import phlo_dbt_task_group, plugin
 from airflow_provider_phlo.iceberg import branches, commits
 from airflow_provider_phlo.iceberg.merge import copy_on_write
-from airflow_provider_phlo.ingestion import landing, staged_batches
+from airflow_provider_phlo.ingestion import staged_batches
 from airflow_provider_phlo.operators.publish import PublishOperator
 from airflow_provider_phlo.publishing import postgres
 from airflow_provider_phlo.quality import NullCheck
@@ -51,10 +51,9 @@ def dying(owner: object, name: str, step: str) -> None:
 
 dying(staged_batches.BatchWriter, "finish", "staged")
 dying(copy_on_write, "commit_files", "commit")
-dying(landing.branches, "publish", "publish")
+dying(branches, "publish", "publish")
 dying(plugin, "overwrite_if_changed", "model")
 dying(postgres, "publish", "mart")
-assert landing.branches is branches
 assert commits.commit_files is not copy_on_write.commit_files
 
 

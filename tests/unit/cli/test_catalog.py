@@ -87,7 +87,7 @@ def test_history(phlo: Any) -> None:
     assert len(listed(phlo, "catalog", "history", TABLE, "--limit", "2")) == 2
     assert listed(phlo, "catalog", "history", TABLE, "--branch", "phlo_failed")[0]["run_id"] == "manual__failed"
     _, out, _ = phlo("catalog", "history", TABLE)
-    assert "Branches of runs that have not published:\nbranch" in out
+    assert "Branches of runs that did not publish:\nbranch" in out
     assert "manual__failed" in out
 
 
@@ -101,7 +101,7 @@ def test_rollback_says_first_and_does_then(phlo: Any, home: Path) -> None:
     code, out, _ = phlo("catalog", "rollback", TABLE, "--to-snapshot", one)
     assert code == 0
     assert "would count as not done: three, two" in out
-    assert "would be what it was then" in out
+    assert "would be set back too" in out
     assert "add --yes" in out
     assert listed(phlo, "catalog", "tables", "--schema", "raw")[0]["rows"] == 3
     code, out, err = phlo("catalog", "rollback", TABLE, "--to-snapshot", one, "--yes", "-o", "json")

@@ -57,9 +57,9 @@ def test_show_takes_filters(phlo: Any) -> None:
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("--date", "zz", "'zz' is no day: write it as YYYY-MM-DD"),
-        ("--limit", "-1", "'-1' is no whole number above 0"),
-        ("--limit", "0", "'0' is no whole number above 0"),
+        ("--date", "zz", "'zz' is not a date: write it as YYYY-MM-DD"),
+        ("--limit", "-1", "'-1' is not a whole number above 0"),
+        ("--limit", "0", "'0' is not a whole number above 0"),
     ],
 )
 def test_values_that_make_no_sense_are_refused(phlo: Any, option: str, value: str, message: str) -> None:

@@ -157,7 +157,7 @@ def test_show_what_warns_and_what_constrains_nothing(phlo: Any, files: Path) -> 
     (_, value) = listed(phlo, "show", f"{files}/models.yml:readings")
     assert (value["range"], value["warnings"]) == (None, ["greater_than_or_equal_to(1)"])
     _, out, _ = phlo("show", f"{files}/models.yml:readings")
-    assert "Constrains nothing: id: is_nice (unknown test)." in out
+    assert "Not turned into a constraint: id: is_nice (unknown test)." in out
 
 
 def test_diff(phlo: Any, files: Path) -> None:
@@ -190,9 +190,9 @@ def test_diff_of_a_table_and_its_model(phlo: Any) -> None:
         (("show", "raw.nope"), "raw.nope does not exist"),
         (("show", "raw.x.y"), "not a table name"),
         (("show", "include.schemas.github:Nobody"), "write 'package.module:Class'"),
-        (("show", "include.schemas.github:annotations"), "is no Pandera model"),
+        (("show", "include.schemas.github:annotations"), "is not a Pandera model"),
         (("show", "nope.yml:x"), "nope.yml cannot be read"),
-        (("show", f"{YAML}:nope"), "There is no model 'nope'"),
+        (("show", f"{YAML}:nope"), "does not have a model 'nope'"),
         (("show", "nope.py:X"), "There is no file"),
         (("diff", ENTRIES, "raw.nope"), "raw.nope does not exist"),
     ],

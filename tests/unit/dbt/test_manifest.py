@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_phlo.dbt.manifest import ensure_manifest, fingerprint, read_manifest, rendered, target_path
+from airflow_provider_phlo.dbt.manifest import ensure_manifest, fingerprint, read_manifest, rendered_path, target_path
 from airflow_provider_phlo.exceptions import ConfigurationError
 
 PROFILE = """
@@ -47,9 +47,9 @@ def test_the_manifest_is_made_once_for_each_change(project: Path, tmp_path: Path
     made = first.stat().st_mtime_ns
     assert ensure_manifest(project, home).stat().st_mtime_ns == made
 
-    slim = json.loads(rendered(first).read_text())
+    slim = json.loads(rendered_path(first).read_text())
     assert slim["nodes"]["model.tiny.two"]["depends_on"]["nodes"] == ["model.tiny.one"]
-    assert rendered(first).stat().st_size < first.stat().st_size / 10
+    assert rendered_path(first).stat().st_size < first.stat().st_size / 10
     # nothing beside the project, nothing half made
     assert sorted(path.name for path in project.iterdir()) == ["dbt_project.yml", "models", "profiles.yml"]
     assert not any(path.is_dir() for path in target_path(home).iterdir())

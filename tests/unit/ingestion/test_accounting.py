@@ -17,7 +17,7 @@ from airflow_provider_phlo.iceberg.merge import MergePlan, engine
 from airflow_provider_phlo.iceberg.merge import copy_on_write as merging
 from airflow_provider_phlo.ingestion import landing
 from airflow_provider_phlo.ingestion.accounting import Accounting
-from airflow_provider_phlo.ingestion.landing import TableDefinition
+from airflow_provider_phlo.ingestion.definition import TableDefinition
 from tests.unit.ingestion.test_quarantine import MERGE, TABLE, House, records
 
 GOOD = Accounting(

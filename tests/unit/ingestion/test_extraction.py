@@ -31,7 +31,7 @@ from airflow_provider_phlo.exceptions import (
     SourceUnavailableError,
 )
 from airflow_provider_phlo.ingestion.extraction import chunks, plain_errors
-from airflow_provider_phlo.schemas.names import Malformed
+from airflow_provider_phlo.schemas.conversion.records import Malformed
 
 ROWS = [{"id": number, "name": f"n{number}"} for number in range(7)]
 TABLE = pa.Table.from_pylist(ROWS)

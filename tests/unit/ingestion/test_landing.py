@@ -27,9 +27,10 @@ from airflow_provider_phlo.iceberg.declared import declared_columns
 from airflow_provider_phlo.iceberg.marks import find_published_result
 from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.iceberg.refs import branch_head
-from airflow_provider_phlo.ingestion import landing, staged_batches
-from airflow_provider_phlo.ingestion.landing import TableDefinition
+from airflow_provider_phlo.ingestion import landing, preparation, publication, staged_batches
+from airflow_provider_phlo.ingestion.definition import TableDefinition
 from airflow_provider_phlo.ingestion.quarantine import quarantine_table
+from airflow_provider_phlo.ingestion.results import LandedBatch
 from airflow_provider_phlo.ingestion.staging import QUARANTINE_SCHEMA, StagingPlan, stage
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import model_columns
@@ -102,10 +103,12 @@ class House:
     def land(self, batch: staged_batches.StagedBatch, definition: TableDefinition = MERGE) -> dict[str, Any]:
         landed = landing.land(self.catalog, self.root, batch, definition)
         assert landed is not None
-        return landed
+        return landed.to_json()
 
     def publish(self, landed: dict[str, Any], definition: TableDefinition = MERGE, audit: Any = None) -> dict[str, Any]:
-        return landing.publish(self.catalog, self.root, landed, definition, audit or (lambda branch: None))
+        return publication.publish(
+            self.catalog, self.root, LandedBatch.from_json(landed), definition, audit or (lambda branch: None)
+        ).to_json()
 
     def run(
         self, token: str, records: list[dict[str, Any]], definition: TableDefinition = MERGE, day: str = DAY
@@ -232,13 +235,13 @@ def test_a_branch_that_was_never_published_stays_for_inspection(house: House) ->
 
 def test_dlts_state_advances_with_publication_only(house: House) -> None:
     landed = house.land(house.stage("one", [{"k": 1, "v": 1.0}], state="cursor 1"))
-    assert landing.table_state(house.catalog.load_table(TABLE)) == ""
+    assert preparation.table_state(house.catalog.load_table(TABLE)) == ""
     house.publish(landed)
-    assert landing.table_state(house.catalog.load_table(TABLE)) == "cursor 1"
+    assert preparation.table_state(house.catalog.load_table(TABLE)) == "cursor 1"
     house.publish(house.land(house.stage("two", [{"k": 1, "v": 1.0}], state="cursor 2")))
     house.run("three", [{"k": 3, "v": 1.0}])  # a source without state leaves it alone
-    assert landing.table_state(house.catalog.load_table(TABLE)) == "cursor 2"
-    assert landing.table_state(None) == ""
+    assert preparation.table_state(house.catalog.load_table(TABLE)) == "cursor 2"
+    assert preparation.table_state(None) == ""
 
 
 def test_empty_batches(house: House) -> None:
@@ -257,9 +260,9 @@ def test_the_table_comes_from_the_declared_schema(house: House) -> None:
     assert [item.name for item in schema.fields][:3] == ["k", "v", "_dlt_load_id"]
     assert schema.find_field("k").required
     assert str(schema.find_field("more").field_type) == "string"
-    types = landing.table_types(house.catalog.load_table(TABLE))
+    types = preparation.table_types(house.catalog.load_table(TABLE))
     assert types["v"] == pa.float64()
-    assert landing.table_types(None) == {}
+    assert preparation.table_types(None) == {}
 
 
 def test_a_table_knows_its_key_and_its_pii_columns(house: House) -> None:
@@ -336,9 +339,11 @@ def test_bad_rows_are_set_aside_once(house: House) -> None:
 
 def test_replace_needs_the_partition_column() -> None:
     plan = MergePlan("replace")
-    assert landing.check_definition(TableDefinition(TABLE, plan)).plan is plan
-    with pytest.raises(ConfigurationError, match="merge_strategy='replace' replaces the run's _phlo_partition_date"):
-        landing.check_definition(TableDefinition(TABLE, plan, metadata_columns=False))
+    assert TableDefinition(TABLE, plan).plan is plan
+    with pytest.raises(
+        ConfigurationError, match="merge_strategy='replace' needs the metadata column _phlo_partition_date"
+    ):
+        TableDefinition(TABLE, plan, metadata_columns=False)
 
 
 def test_main_that_never_stands_still_is_a_retryable_error(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

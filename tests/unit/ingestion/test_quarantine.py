@@ -19,8 +19,8 @@ from airflow_provider_phlo.exceptions import ConfigurationError, QualityCheckErr
 from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.merge import MergePlan
-from airflow_provider_phlo.ingestion import landing, quarantine, staged_batches
-from airflow_provider_phlo.ingestion.landing import TableDefinition
+from airflow_provider_phlo.ingestion import landing, publication, quarantine, staged_batches
+from airflow_provider_phlo.ingestion.definition import TableDefinition
 from airflow_provider_phlo.ingestion.quarantine import Selection
 from airflow_provider_phlo.ingestion.staging import StagingPlan, stage
 from airflow_provider_phlo.schemas import PhloSchema
@@ -87,7 +87,9 @@ class House:
     ) -> dict[str, Any]:
         landed = landing.land(self.catalog, self.root, batch, definition)
         assert landed is not None
-        return landing.publish(self.catalog, self.root, landed, definition, audit or (lambda branch: None))
+        return publication.publish(
+            self.catalog, self.root, landed, definition, audit or (lambda branch: None)
+        ).to_json()
 
     def run(self, token: str, source: Any, definition: TableDefinition = MERGE, **values: Any) -> dict[str, Any]:
         """Ingest by the narrow schema."""
@@ -99,10 +101,10 @@ class House:
         quarantine.claim(self.catalog, TABLE, selection, token, f"run {token}")
         return self.stage(
             token,
-            quarantine.records(self.catalog, TABLE, token),
+            quarantine.claimed_records(self.catalog, TABLE, token),
             definition,
             replay=True,
-            hard_delete=quarantine.hard_delete(self.catalog, TABLE, token),
+            hard_delete=quarantine.hard_delete_column(self.catalog, TABLE, token),
             **values,
         )
 
@@ -224,13 +226,13 @@ def test_the_audit_is_asked_and_a_veto_leaves_all_as_it_was(house: House) -> Non
     assert landed is not None
     house.run("other", records((7, 7)))  # main moved: audited again
     with pytest.raises(QualityCheckError, match="phlo_again"):
-        landing.publish(house.catalog, house.root, landed, MERGE, veto)
+        publication.publish(house.catalog, house.root, landed, MERGE, veto)
     assert house.rows() == [(1, 1.0), (7, 7.0)]
     assert [row["replay_token"] for row in house.waiting()] == ["again"]
     house.replay("once more")
     assert house.rows() == [(1, 1.0), (2, 200.0), (7, 7.0)]
     with pytest.raises(ConfigurationError, match="another replay has taken over the records of run again"):
-        landing.publish(house.catalog, house.root, landed, MERGE, lambda branch: None)
+        publication.publish(house.catalog, house.root, landed, MERGE, lambda branch: None)
 
 
 def test_two_replays_at_once_ingest_a_record_once(house: House) -> None:
@@ -240,7 +242,7 @@ def test_two_replays_at_once_ingest_a_record_once(house: House) -> None:
     house.replay("fast", APPEND)
     assert landed is not None
     with pytest.raises(ConfigurationError, match="has taken over"):
-        landing.publish(house.catalog, house.root, landed, APPEND, lambda branch: None)
+        publication.publish(house.catalog, house.root, landed, APPEND, lambda branch: None)
     with pytest.raises(ConfigurationError, match="has taken over"):
         landing.land(house.catalog, house.root, slow, APPEND)
     assert house.rows() == [(1, 1.0), (2, 200.0)]
@@ -251,7 +253,7 @@ def test_what_a_replay_published_before_it_died_is_not_read_again(
 ) -> None:
     house.run("one", records((1, 1), (2, 200)), APPEND)
     with monkeypatch.context() as patched:
-        patched.setattr(quarantine, "settle", lambda *arguments: None)
+        patched.setattr(quarantine, "mark_replayed", lambda *arguments: None)
         house.replay("died", APPEND)
     assert len(house.waiting()) == 1
     result = house.replay("next", APPEND)
@@ -312,7 +314,7 @@ def test_a_deletion_by_the_resources_hint(house: House) -> None:
 def test_tables_that_a_replay_could_harm(house: House) -> None:
     bare = replace(MERGE, metadata_columns=False)
     house.run("one", records((1, 1), (2, 200)), bare)
-    with pytest.raises(ConfigurationError, match=r"nothing tells whether a record .* is older"):
+    with pytest.raises(ConfigurationError, match=r"nothing says whether a quarantined record is older"):
         house.replay("again", bare)
     whole = replace(MERGE, plan=MergePlan("replace"))
     with pytest.raises(ConfigurationError, match="run the partition date again"):

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_phlo.ingestion.records import raw_text, read_raw, record_of
-from airflow_provider_phlo.schemas.names import Malformed
+from airflow_provider_phlo.schemas.conversion.records import Malformed
 
 UTC = datetime.UTC
 SCALARS = st.one_of(

@@ -17,8 +17,9 @@ from airflow_provider_phlo.iceberg.maintenance import planning
 from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.iceberg.refs import branch_head
 from airflow_provider_phlo.iceberg.tables import find_table
-from airflow_provider_phlo.ingestion import landing, staged_batches
-from airflow_provider_phlo.ingestion.landing import TableDefinition
+from airflow_provider_phlo.ingestion import landing, preparation, publication, staged_batches
+from airflow_provider_phlo.ingestion.definition import TableDefinition
+from airflow_provider_phlo.ingestion.results import LandedBatch
 from airflow_provider_phlo.ingestion.staging import StagingPlan, stage
 
 TABLE = "raw.n"
@@ -46,16 +47,17 @@ class Pipeline:
             partition_date="2024-01-15",
             run_id=f"run {token}",
             pipelines_dir=self.home / "dlt",
-            state=landing.table_state(find_table(self.catalog, TABLE)),
+            state=preparation.table_state(find_table(self.catalog, TABLE)),
         )
         assert batch is not None
         landed = landing.land(self.catalog, self.root, staged_batches.load(self.root, batch.folder), self.definition)
         assert landed is not None
-        return landed
+        return landed.to_json()
 
     def publish(self, landed: dict[str, Any], audited: list[str] | None = None) -> dict[str, Any]:
         seen = [] if audited is None else audited
-        return landing.publish(self.catalog, self.root, landed, self.definition, seen.append)
+        batch = LandedBatch.from_json(landed)
+        return publication.publish(self.catalog, self.root, batch, self.definition, seen.append).to_json()
 
     def run(self, token: str) -> int:
         self.publish(self.land(token))

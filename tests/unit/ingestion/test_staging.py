@@ -222,7 +222,7 @@ def test_strict_names_column_check_count_and_positions_and_stages_nothing(run: S
         positions[failure.column] = sorted([*positions.get(failure.column, []), *failure.positions])
         assert failure.count == len(failure.positions)
     assert positions == {"_id": [2], "sgv": [1, 3, 6], "date_string": [4]}
-    assert "raw.readings: 5 row(s) break the validation schema, nothing is merged." in str(caught.value)
+    assert "raw.readings: 5 row(s) break the validation schema; nothing was merged." in str(caught.value)
     assert not re.search(r"5000|high|yesterday", str(caught.value))
     assert staged_batches.find(run.root, PLAN.table, DAY, "t") is None
 

@@ -11,7 +11,8 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.operators.ingest import IngestOperator
-from airflow_provider_phlo.operators.merge import MergeOperator, PublishBranchOperator
+from airflow_provider_phlo.operators.merge import MergeOperator
+from airflow_provider_phlo.operators.publish_branch import PublishBranchOperator
 from airflow_provider_phlo.quality import CountCheck
 
 KEY = {"table": "readings", "unique_key": "id"}
@@ -99,7 +100,7 @@ def test_missing_and_bad_arguments_are_refused_when_the_file_is_parsed():
         ({"merge_config": {"deduplication_method": "newest"}}, "choose one of last, first, hash"),
         ({"merge_config": {"typo": 1}}, "unknown option.*typo"),
         ({"unique_key": ()}, "needs a unique_key"),
-        ({"merge_strategy": "replace", "add_metadata_columns": False}, "keep the metadata columns"),
+        ({"merge_strategy": "replace", "add_metadata_columns": False}, "keep add_metadata_columns=True"),
     ],
 )
 def test_what_does_not_fit_together_fails_before_anything_is_written(stage, execute, catalog, arguments, message):

@@ -43,7 +43,7 @@ from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.iceberg import tables
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.schemas import PhloSchema, schema_diff
-from airflow_provider_phlo.schemas.diff import Change
+from airflow_provider_phlo.schemas.diff import SchemaChange
 from airflow_provider_phlo.schemas.types import arrow_type
 from tests.unit.schemas.strategies import schema as numbered
 
@@ -311,6 +311,6 @@ def test_what_cannot_be_compared(wrong: Any) -> None:
 
 def test_every_change_has_a_reason() -> None:
     for change in schema_diff(model(unique=True, ge=5, default=6), model(str, isin=["a"], description="d")):
-        assert isinstance(change, Change)
+        assert isinstance(change, SchemaChange)
         assert change.reason
         assert change.compatible == (change.breaks is None)

@@ -48,8 +48,8 @@ from typing_extensions import TypedDict
 
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.schemas import PhloSchema, dbt_model_to_pandera, pandera_to_iceberg, schema_diff
-from airflow_provider_phlo.schemas.columns import model_columns, spelled
-from airflow_provider_phlo.schemas.dbt import _DATA_TYPES
+from airflow_provider_phlo.schemas.columns import model_columns, spelling
+from airflow_provider_phlo.schemas.dbt_yaml import _DATA_TYPES
 from airflow_provider_phlo.schemas.iceberg import iceberg_to_pandera
 from airflow_provider_phlo.schemas.types import arrow_type, iceberg_type, without_ids
 
@@ -126,7 +126,7 @@ def test_types_back(kind: IcebergType, written: str) -> None:
         with pytest.raises(SchemaError, match="'x'"):
             iceberg_to_pandera(schema)
         return
-    assert spelled(arrow_type(kind)) == code(written)
+    assert spelling(arrow_type(kind)) == code(written)
     assert without_ids(pandera_to_iceberg(iceberg_to_pandera(schema)).find_field("x").field_type) == without_ids(kind)
 
 
@@ -147,7 +147,7 @@ def test_dbt_names(tmp_path: Path, names: str, kind: str) -> None:
     columns = [{"name": name} for name in re.findall(r"`([^`]+)`", names)]
     (tmp_path / "m.yml").write_text(yaml.safe_dump({"models": [{"name": "m", "columns": columns}]}))
     made = dbt_model_to_pandera(tmp_path / "m.yml", "m")
-    assert {spelled(column.type) for column in model_columns(made).columns} == {kind}
+    assert {spelling(column.type) for column in model_columns(made).columns} == {kind}
 
 
 def test_arrow_and_iceberg_types_are_each_others() -> None:

@@ -253,7 +253,7 @@ def test_a_metadata_column_cannot_be_declared() -> None:
     class Wrong(PhloSchema):
         _dlt_id: str
 
-    with pytest.raises(SchemaError, match="Wrong declares _dlt_id, which is added to every table"):
+    with pytest.raises(SchemaError, match="Wrong declares _dlt_id, which is a metadata column of every table"):
         pandera_to_iceberg(Wrong)
     assert [field.name for field in pandera_to_iceberg(Wrong, metadata_columns=False).fields] == ["_dlt_id"]
 

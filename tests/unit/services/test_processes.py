@@ -50,7 +50,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 def test_ends_what_was_started(mark: str, start: Callable[[list[str]], subprocess.Popen[bytes]]) -> None:
     first, second = start(SLEEP), start(SLEEP)
-    wait_until(lambda: len(processes.marked(mark)) == 2)
+    wait_until(lambda: len(processes.find_marked(mark)) == 2)
     assert processes.stop(mark) == 2
     assert first.poll() is not None
     assert second.poll() is not None
@@ -79,7 +79,7 @@ def test_kills_what_does_not_listen(
 
 def test_finds_orphans_in_other_sessions(mark: str, start: Callable[[list[str]], subprocess.Popen[bytes]]) -> None:
     assert start(ORPHAN).wait() == 0
-    (orphan,) = processes.marked(mark)
+    (orphan,) = processes.find_marked(mark)
     processes.stop(mark)
     assert not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE
 
@@ -99,7 +99,7 @@ HOLDER = """
 import sys, time
 from pathlib import Path
 from airflow_provider_phlo.services import processes
-with processes.owned(Path(sys.argv[1])):
+with processes.hold_lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(300)
 """
@@ -116,7 +116,7 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_one_owner_at_a_time(holder: subprocess.Popen[str], tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="make stop"), processes.owned(tmp_path / "lock"):
+    with pytest.raises(ConfigurationError, match="make stop"), processes.hold_lock(tmp_path / "lock"):
         pass
 
 
@@ -129,7 +129,7 @@ def test_a_killed_owner_leaves_no_lock(holder: subprocess.Popen[str], tmp_path: 
     holder.kill()
     holder.wait()
     assert processes.end_owner(tmp_path / "lock") == 0
-    with processes.owned(tmp_path / "lock"):
+    with processes.hold_lock(tmp_path / "lock"):
         assert (tmp_path / "lock").read_text() == str(os.getpid())
     assert (tmp_path / "lock").read_text() == ""
 

@@ -20,7 +20,7 @@ from airflow_provider_phlo.exceptions import PhloError
 from airflow_provider_phlo.iceberg import branches, tables
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
-from airflow_provider_phlo.operators.merge import merge_options
+from airflow_provider_phlo.ingestion.definition import merge_plan
 from airflow_provider_phlo.row_hash import row_hashes
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
 
@@ -103,7 +103,7 @@ def plan(options: dict[str, str]) -> MergePlan:
     if "deduplication" in config:
         config["deduplication"] = config["deduplication"] == "true"
     key = tuple(options.get("key", "").split(",")) if "key" in options else ()
-    return MergePlan(options["strategy"], key, **merge_options(config, options["strategy"]))
+    return merge_plan(options["strategy"], key, config)
 
 
 def with_metadata(rows: pa.Table, days: list[str]) -> pa.Table:

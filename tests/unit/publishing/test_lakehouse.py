@@ -7,7 +7,7 @@ import pytest
 
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, ensure_namespace, open_catalog
-from airflow_provider_phlo.publishing.sources import open_catalog_sources, trino_type
+from airflow_provider_phlo.publishing.lakehouse import open_catalog_tables, trino_type
 
 
 def test_all_sources_are_read_as_they_were_at_the_start(tmp_path):
@@ -16,14 +16,14 @@ def test_all_sources_are_read_as_they_were_at_the_start(tmp_path):
     rows = pa.table({"n": range(50_000)})
     table = catalog.create_table("marts.m", rows.schema)
     table.append(rows)
-    with open_catalog_sources(catalog, ["marts.m", "marts.m"]) as read:
+    with open_catalog_tables(catalog, ["marts.m", "marts.m"]) as read:
         table.append(rows)
         batches = list(read("marts.m"))
     assert sum(batch.num_rows for batch in batches) == 50_000
     assert len(batches) > 1
     with (
         pytest.raises(ConfigurationError, match=r"marts\.nope does not exist"),
-        open_catalog_sources(catalog, ["marts.nope"]),
+        open_catalog_tables(catalog, ["marts.nope"]),
     ):
         pass
 

@@ -1,4 +1,4 @@
-"""Run rules by Pandera's pandas backend, and the parsers of a model."""
+"""Run rules, and the parsers of a model, with Pandera's pandas backend."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from pandera.pandas import Column as PanderaColumn
 
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.schemas.columns import ModelColumns
-from airflow_provider_phlo.schemas.names import Failure
-from airflow_provider_phlo.schemas.rules import Rules
+from airflow_provider_phlo.schemas.failures import Failure
+from airflow_provider_phlo.schemas.validation.arrow_rules import Rules
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +32,11 @@ def run(table: pa.Table, declared: ModelColumns, rules: Rules) -> list[Failure]:
     """Return the rows that break ``rules``."""
     names = [column.name for column in declared.columns if rules.need_all_columns or column.name in rules.columns]
     columns = {
-        name: PanderaColumn(checks=_decided(rules.columns.get(name, ())), nullable=True, required=True)
+        name: PanderaColumn(checks=_decisive(rules.columns.get(name, ())), nullable=True, required=True)
         for name in names
     }
-    schema = DataFrameSchema(columns, checks=_decided(rules.frame), name=declared.model.__name__)
-    return _checked(schema, _frame(table, declared, names))[1]
+    schema = DataFrameSchema(columns, checks=_decisive(rules.frame), name=declared.model.__name__)
+    return _run_schema(schema, _frame(table, declared, names))[1]
 
 
 def has_parsers(declared: ModelColumns) -> bool:
@@ -46,20 +46,20 @@ def has_parsers(declared: ModelColumns) -> bool:
 
 
 def run_with_parsers(table: pa.Table, declared: ModelColumns) -> tuple[pa.Table, list[Failure]]:
-    """Return the rows as the parsers leave them, and those that break a rule then."""
+    """Return the rows as the parsers leave them, and failures of rows that then break a rule."""
     schema = _row_rules(declared)
     frame = _frame(table, declared, [column.name for column in declared.columns])
-    checked, failures = _checked(schema, frame)
+    checked, failures = _run_schema(schema, frame)
     if checked is None:
-        # parsers ran on rows that are out: once more for those that go on
+        # the parsers also saw rows that are now set aside: run them again on the rest
         bad = {row for failure in failures for row in failure.rows or ()}
-        checked, more = _checked(schema, frame.drop(index=sorted(bad)))
+        checked, more = _run_schema(schema, frame.drop(index=sorted(bad)))
         failures += more
-    return (table if checked is None else _parsed(table, checked, declared)), failures
+    return (table if checked is None else _with_parsed_values(table, checked, declared)), failures
 
 
-def _checked(schema: DataFrameSchema, frame: pd.DataFrame) -> tuple[pd.DataFrame | None, list[Failure]]:
-    """Return the frame as parsers leave it, None if a rule is broken, and the broken rules."""
+def _run_schema(schema: DataFrameSchema, frame: pd.DataFrame) -> tuple[pd.DataFrame | None, list[Failure]]:
+    """Return the frame as the parsers leave it (None if a rule is broken), and the failures."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", SchemaWarning)
         try:
@@ -67,13 +67,13 @@ def _checked(schema: DataFrameSchema, frame: pd.DataFrame) -> tuple[pd.DataFrame
         except SchemaErrors as errors:
             checked, failures = None, _failures(errors)
     if any(issubclass(warning.category, SchemaWarning) for warning in caught):
-        # Pandera's own text shows the values
+        # Pandera's own message would show values
         log.warning("%s: a check that only warns (raise_warning=True) fails for some rows", schema.name)
     return checked, failures
 
 
 def _row_rules(declared: ModelColumns) -> DataFrameSchema:
-    """Return the model's schema without what is done elsewhere: types (conform), strictness, uniqueness, defaults."""
+    """Return the model's schema without what is checked elsewhere: types, strictness, uniqueness, defaults."""
     schema = declared.schema.update_columns(
         {
             column.name: {
@@ -84,31 +84,31 @@ def _row_rules(declared: ModelColumns) -> DataFrameSchema:
                 "required": True,
                 "default": None,
                 "drop_invalid_rows": False,
-                "checks": _decided(declared.schema.columns[column.name].checks),
+                "checks": _decisive(declared.schema.columns[column.name].checks),
             }
             for column in declared.columns
         }
     )
     schema.strict, schema.unique, schema.coerce, schema.dtype, schema.index = False, None, False, None, None
-    schema.drop_invalid_rows, schema.checks = False, _decided(schema.checks)
+    schema.drop_invalid_rows, schema.checks = False, _decisive(schema.checks)
     return schema
 
 
-def _decided(checks: Iterable[Check]) -> list[Check]:
+def _decisive(checks: Iterable[Check]) -> list[Check]:
     """
-    Return ``checks`` so that they report every row, and say True or False of it.
+    Return copies of ``checks`` that answer True or False for every row.
 
-    A comparison with a NULL of pandas' own types is neither, which Pandera cannot count; it does not hold then, as one
-    with NaN does not.
+    A comparison with a NULL of pandas' own types is neither, and Pandera cannot count it. It then counts as broken, as
+    a comparison with NaN does.
     """
-    copies = uncut(checks)
+    copies = without_limit(checks)
     for check in copies:
-        if not isinstance(check._check_fn, Dispatcher):  # Pandera's own checks leave NULL out
-            check._check_fn = _two_valued(check._check_fn)
+        if not isinstance(check._check_fn, Dispatcher):  # Pandera's own checks skip NULL
+            check._check_fn = _decide(check._check_fn)
     return copies
 
 
-def _two_valued(check: Callable[..., Any]) -> Callable[..., Any]:
+def _decide(check: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(check)
     def decided(*arguments: Any, **options: Any) -> Any:
         output = check(*arguments, **options)
@@ -122,8 +122,8 @@ def _two_valued(check: Callable[..., Any]) -> Callable[..., Any]:
     return decided
 
 
-def uncut(checks: Iterable[Check]) -> list[Check]:
-    """Return ``checks`` so that they report every row, whatever their ``n_failure_cases``: each has to go."""
+def without_limit(checks: Iterable[Check]) -> list[Check]:
+    """Return copies of ``checks`` that report every bad row, whatever their ``n_failure_cases``."""
     copies = [copy.copy(check) for check in checks]
     for check in copies:
         check.n_failure_cases = None
@@ -141,7 +141,7 @@ def _frame(table: pa.Table, declared: ModelColumns, names: Iterable[str]) -> pd.
 
 
 def _compared_without_zone(checks: Iterable[Check]) -> bool:
-    """Return whether a bound such as ``ge=datetime(2020, 1, 1)`` has no zone: then values are compared as UTC."""
+    """Return whether a bound such as ``ge=datetime(2020, 1, 1)`` has no time zone: values are then compared as UTC."""
     bounds: list[Any] = []
     for check in checks:
         for bound in (check.statistics or {}).values():
@@ -151,9 +151,9 @@ def _compared_without_zone(checks: Iterable[Check]) -> bool:
 
 def _series(values: pa.ChunkedArray) -> pd.Series:
     """
-    Return a series that keeps integers and booleans exact beside NULLs.
+    Return a series that keeps integers and booleans exact even if there are NULLs.
 
-    Integers that a float holds exactly become floats there, as authors of pandas checks expect.
+    Integers that a float can hold exactly become floats then, as authors of pandas checks expect.
     """
     if values.null_count and pa.types.is_integer(values.type):
         bounds = pc.min_max(values).as_py()
@@ -166,7 +166,7 @@ def _series(values: pa.ChunkedArray) -> pd.Series:
 
 
 def _failures(errors: SchemaErrors) -> list[Failure]:
-    """Turn Pandera's errors into data, leaving the values behind; a rule about several columns names none."""
+    """Turn Pandera's errors into data without values; a rule about several columns names none of them."""
     found = []
     for error in errors.schema_errors:
         check = error.check if isinstance(error.check, str) else error.check.error or error.check.name
@@ -179,19 +179,19 @@ def _failures(errors: SchemaErrors) -> list[Failure]:
     return found
 
 
-def _parsed(table: pa.Table, frame: pd.DataFrame, declared: ModelColumns) -> pa.Table:
-    """Return ``table`` with the values of ``frame``; rows that the frame lacks hold NULL."""
+def _with_parsed_values(table: pa.Table, frame: pd.DataFrame, declared: ModelColumns) -> pa.Table:
+    """Return ``table`` with the values of ``frame``; rows that the frame lacks become NULL."""
     rows = pa.array(frame.index, pa.int64())
-    places = pc.index_in(pa.array(range(len(table)), pa.int64()), rows)
+    indices = pc.index_in(pa.array(range(len(table)), pa.int64()), rows)
     for column in declared.columns:
         position = table.schema.get_field_index(column.name)
         try:
             values = pa.Array.from_pandas(frame[column.name], type=column.type)
             if column.exact != column.type:
-                values.cast(column.exact)  # raises where the table's type holds more than the declared one
+                values.cast(column.exact)  # raises if a value fits the table's type but not the declared one
         except (pa.ArrowInvalid, pa.ArrowTypeError):
             raise SchemaError(
-                f"{declared.model.__name__}: a parser gives column {column.name!r} values that are no {column.exact}."
+                f"{declared.model.__name__}: a parser gives column {column.name!r} values that are not {column.exact}."
             ) from None
-        table = table.set_column(position, column.name, values.take(places))
+        table = table.set_column(position, column.name, values.take(indices))
     return table

@@ -24,8 +24,11 @@ from typing_extensions import TypedDict
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import DECIMAL, TIMESTAMP, model_columns
-from airflow_provider_phlo.schemas.conform import common_type, conform, recast
-from airflow_provider_phlo.schemas.names import Failure, Malformed
+from airflow_provider_phlo.schemas.conversion.casts import recast
+from airflow_provider_phlo.schemas.conversion.conform import conform
+from airflow_provider_phlo.schemas.conversion.records import Malformed
+from airflow_provider_phlo.schemas.conversion.undeclared import common_type
+from airflow_provider_phlo.schemas.failures import Failure
 
 UTC = datetime.UTC
 normalize = dlt.Schema("test").naming.normalize_identifier
@@ -125,7 +128,7 @@ def test_values_that_no_text_can_be_made_of(value: Any) -> None:
 
 def test_repeated_names_of_a_table() -> None:
     table = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
-    with pytest.raises(SchemaError, match="several columns of one name: a"):
+    with pytest.raises(SchemaError, match="several columns with the same name: a"):
         conform(table, None, normalize)
 
 
@@ -383,9 +386,9 @@ def test_defaults(annotation: Any, default: Any, expected: Any) -> None:
 
 
 def test_a_default_of_another_type() -> None:
-    with pytest.raises(SchemaError, match="default of column 'x' is no integer"):
+    with pytest.raises(SchemaError, match="default of column 'x' is not of type integer"):
         conform([{}], declare(int, default="soon"), normalize)
-    with pytest.raises(SchemaError, match="default of column 'x' is no integer"):
+    with pytest.raises(SchemaError, match="default of column 'x' is not of type integer"):
         conform([{}], declare(np.uint8, default=256), normalize)
 
 

@@ -38,7 +38,7 @@ _TRINO_TYPES: dict[str, pa.DataType] = {
 
 
 @contextmanager
-def open_catalog_sources(catalog: Catalog, sources: Iterable[str]) -> Iterator[Read]:
+def open_catalog_tables(catalog: Catalog, sources: Iterable[str]) -> Iterator[Read]:
     """
     Give a function that reads one of ``sources``, each at its snapshot of now.
 
@@ -50,7 +50,7 @@ def open_catalog_sources(catalog: Catalog, sources: Iterable[str]) -> Iterator[R
 
 
 @contextmanager
-def open_trino_sources(trino: Any, sources: Iterable[str]) -> Iterator[Read]:
+def open_trino_tables(trino: Any, sources: Iterable[str]) -> Iterator[Read]:
     """
     Give a function that reads one of ``sources`` through Trino.
 

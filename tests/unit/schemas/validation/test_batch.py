@@ -18,17 +18,10 @@ from pandera.pandas import DataFrameModel, Field
 from airflow_provider_phlo.exceptions import SchemaError, ValidationError
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import ModelColumns, model_columns
-from airflow_provider_phlo.schemas.conform import conform
-from airflow_provider_phlo.schemas.names import Failure
-from airflow_provider_phlo.schemas.validation import (
-    FailureCount,
-    bad_rows,
-    counted,
-    duplicate_rows,
-    missing_values,
-    raise_for,
-    validate,
-)
+from airflow_provider_phlo.schemas.conversion.conform import conform
+from airflow_provider_phlo.schemas.failures import Failure, FailureCount, bad_rows, count_failures, raise_for_failures
+from airflow_provider_phlo.schemas.validation.batch import missing_values, validate
+from airflow_provider_phlo.schemas.validation.duplicates import duplicate_rows
 
 UTC = datetime.UTC
 
@@ -238,7 +231,7 @@ def test_a_parser_that_makes_other_types() -> None:
         def _worded(cls, numbers: Any) -> Any:
             return numbers.map({42: "secret"})
 
-    with pytest.raises(SchemaError, match="'n' values that are no int64") as caught:
+    with pytest.raises(SchemaError, match="'n' values that are not int64") as caught:
         validate(pa.table({"n": [42]}), model_columns(Model))
     assert "secret" not in str(caught.value)
 
@@ -300,7 +293,7 @@ def test_counts_and_positions_of_several_batches() -> None:
         (20, Failure("x", "positive", tuple(range(10)))),
         (20, Failure("y", "set", (1,))),
     ]
-    x, y = counted(failures)
+    x, y = count_failures(failures)
     assert x == FailureCount("x", "positive", 13, (1, 4, 10, 20, 21, 22, 23, 24, 25, 26))
     assert y == FailureCount("y", "set", None)
     assert str(x) == (
@@ -311,13 +304,13 @@ def test_counts_and_positions_of_several_batches() -> None:
 
 
 def test_the_error_carries_the_failures_and_no_value() -> None:
-    raise_for([], "raw.t", 0)
+    raise_for_failures([], "raw.t", 0)
     records = [{"_id": "topsecret", "sgv": 98765}]
     table, failures = conform(records, READING, str)
     _, failures = validate(table, READING, conversion_failures=failures)
-    summary = counted((7, failure) for failure in failures)
+    summary = count_failures((7, failure) for failure in failures)
     with pytest.raises(ValidationError) as caught:
-        raise_for(summary, "raw.t", 1)
+        raise_for_failures(summary, "raw.t", 1)
     message = str(caught.value)
     assert "raw.t: 1 row(s) break the validation schema" in message
     assert "column 'sgv': check less_than_or_equal_to(1000) fails for 1 row(s), at positions 7" in message
@@ -339,7 +332,7 @@ def test_chunking_changes_neither_counts_nor_positions(values: list[Any], size: 
             table, failures = conform(records, declared, str)
             _, failures = validate(table, declared, conversion_failures=failures)
             found += [(start, failure) for failure in failures]
-        return sorted(counted(found), key=str)
+        return sorted(count_failures(found), key=str)
 
     assert total(size) == total(max(len(values), 1))
 

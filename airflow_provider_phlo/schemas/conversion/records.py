@@ -1,19 +1,21 @@
-"""Records as columns, and which of them cannot be: a name is text, not empty, and of one value a record."""
+"""Records as columns, and which of them cannot be: a name is text, not empty, and has one value per record."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from airflow_provider_phlo.schemas.failures import Failure
+
 Records: TypeAlias = Sequence[Mapping[str, Any]]
+
 # characters; catalogs keep names in columns of 255 and the like
 LONGEST_NAME = 255
 
 
 class Malformed(dict[str, Any]):
     """
-    What came in place of a record; as a record it is empty.
+    Something that a source yielded instead of a record; as a mapping it is empty.
 
     :param raw: what the source yielded.
     :param check: the rule that it breaks: ``is_json``, ``is_record`` or ``unique_names``.
@@ -25,38 +27,24 @@ class Malformed(dict[str, Any]):
         self.check = check
 
 
-@dataclass(frozen=True)
-class Failure:
-    """
-    Rows that break one rule.
-
-    :param column: empty when the rule is about whole rows.
-    :param rows: their positions, ascending; None when the rule is about the batch as a whole.
-    """
-
-    column: str
-    check: str
-    rows: tuple[int, ...] | None
-
-
 def is_name(name: Any) -> bool:
-    """Return whether a table can have a column for this name of a source."""
+    """Return whether a table can have a column for a source's ``name``."""
     if not isinstance(name, str) or not name.strip() or len(name) > LONGEST_NAME:
         return False
-    return name.encode(errors="ignore").decode() == name  # no halves of surrogate pairs
+    return name.encode(errors="ignore").decode() == name  # half a surrogate pair is not text
 
 
 def columns_of_records(
     records: Records, normalize: Callable[[str], str], failures: list[Failure]
 ) -> dict[str, list[Any]]:
     """
-    Return the values of each column, by its normalised name, in the order in which they come.
+    Return the values of each column, by its normalised name, in the order of the records.
 
     :param normalize: dlt's naming convention.
-    :param failures: gets the rows that are no records, or whose names cannot be columns; they hold nothing.
+    :param failures: gets the rows that are not records, or whose names cannot be columns; these rows are empty.
     """
     originals: dict[str, dict[str, None]] = {}
-    # of the names of a record, what is wrong with them; most records have the same
+    # what is wrong with a record's names, by these names: most records have the same ones
     layouts: dict[tuple[Any, ...], str] = {}
     for record in records:
         names = tuple(record)
@@ -76,7 +64,7 @@ def _problem(names: tuple[Any, ...], normalize: Callable[[str], str]) -> str:
 
 
 def _readable(records: Records, layouts: Mapping[tuple[Any, ...], str], failures: list[Failure]) -> Records:
-    """Return ``records`` with nothing in place of those that cannot be read."""
+    """Return ``records`` with an empty one for each that cannot be read."""
     bad: dict[str, list[int]] = {}
     for position, record in enumerate(records):
         check = record.check if isinstance(record, Malformed) else layouts[tuple(record)]

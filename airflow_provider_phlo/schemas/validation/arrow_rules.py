@@ -1,9 +1,9 @@
 """
-The rules of a model that Arrow can answer, and those that are left to Pandera.
+The rules of a model that Arrow can evaluate, and those that are left to Pandera.
 
-Pandera's own checks of bounds, sets and texts mostly hold for every row of a batch, and one pass of Arrow tells so
-several times faster than a data frame does. Of bounds, sets and lengths it also tells which rows break them, as Pandera
-would. What it cannot tell for certain, Pandera checks.
+Pandera's own checks of bounds, sets and texts mostly hold for every row of a batch, and Arrow confirms that several
+times faster than a data frame does. For bounds, sets and lengths, Arrow also finds the rows that break them, as Pandera
+would. Where Arrow's answer is not certain, Pandera checks.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from pandera.api.function_dispatch import Dispatcher
 from pandera.pandas import Check
 
 from airflow_provider_phlo.schemas.columns import ModelColumns
-from airflow_provider_phlo.schemas.names import Failure
+from airflow_provider_phlo.schemas.failures import Failure
 
-# True: all rows hold; else row by row, where NULL counts for nothing
+# True if the rule holds for all rows, else its answer for each row; NULL counts as holding
 Answer: TypeAlias = "pa.ChunkedArray | bool"
 
 
 @dataclass(frozen=True)
 class Rules:
     """
-    Checks that somebody has to run.
+    Checks that are still to be run.
 
-    :param columns: by column; those without any are left out.
-    :param frame: those about several columns.
+    :param columns: the checks of each column that has any.
+    :param frame: the checks about several columns.
     """
 
     columns: Mapping[str, list[Check]]
@@ -50,13 +50,13 @@ class Rules:
         return bool(self.frame) or any(check.groupby for checks in self.columns.values() for check in checks)
 
 
-def answered(table: pa.Table, declared: ModelColumns) -> tuple[list[Failure], Rules]:
-    """Return what Arrow finds, and the checks of which it cannot say."""
+def check_with_arrow(table: pa.Table, declared: ModelColumns) -> tuple[list[Failure], Rules]:
+    """Return the failures that Arrow finds, and the checks that are left to Pandera."""
     failures: list[Failure] = []
     columns: dict[str, list[Check]] = {}
     for name, column in declared.schema.columns.items():
         for check in column.checks:
-            held = answer(check, table[name])
+            held = evaluate(check, table[name])
             if held is None or (held is not True and check.raise_warning):
                 columns.setdefault(name, []).append(check)
             elif held is not True:
@@ -65,8 +65,12 @@ def answered(table: pa.Table, declared: ModelColumns) -> tuple[list[Failure], Ru
     return failures, Rules(columns, list(declared.schema.checks))
 
 
-def answer(check: Check, values: pa.ChunkedArray) -> pa.ChunkedArray | bool | None:
-    """Return what Pandera's own ``check`` says of ``values``: True of all, or row by row; None if Arrow cannot tell."""
+def evaluate(check: Check, values: pa.ChunkedArray) -> pa.ChunkedArray | bool | None:
+    """
+    Return whether ``values`` keep one of Pandera's own checks.
+
+    :returns: True if all do, else the answer for each value; None if Arrow cannot decide it as Pandera would.
+    """
     ask = _ANSWERS.get(check.name or "") if isinstance(check._check_fn, Dispatcher) else None
     if ask is None or check.groupby or not check.ignore_na:
         return None
@@ -100,7 +104,7 @@ def _compares(compare: str, end: str) -> Callable[..., Answer]:
     def ask(values: pa.ChunkedArray, **statistics: Any) -> Answer:
         [bound] = statistics.values()
         if pa.types.is_string(values.type):
-            raise TypeError  # in whatever order a library has texts
+            raise TypeError  # the order of texts depends on the library
         bound = _comparable(bound, values.type)
         extreme = pc.min_max(values)[end].as_py()
         if extreme is None or getattr(operator, compare)(extreme, bound):
@@ -125,7 +129,7 @@ def _in_range(
 
 def _members(values: pa.ChunkedArray, allowed: Any) -> pa.ChunkedArray:
     if pa.types.is_timestamp(values.type) or pa.types.is_floating(values.type):
-        raise TypeError  # zones; to Arrow 0.0 and -0.0 differ
+        raise TypeError  # time zones; and Arrow takes 0.0 and -0.0 for different values
     return pc.is_in(values, value_set=pa.array([_comparable(item, values.type) for item in allowed], values.type))
 
 
@@ -155,7 +159,7 @@ def _length(values: pa.ChunkedArray, min_value: Any = None, max_value: Any = Non
     return True if low is None else _in_range(lengths, low, high)
 
 
-# what Python's expressions and Arrow's (RE2) mean alike: no class of letters beyond ASCII may let more through
+# expressions that mean the same to Python and to Arrow (RE2): no class may match letters beyond ASCII in only one
 _PLAIN_EXPRESSION = re.compile(r"(?:[^\\(]|\((?!\?)|\(\?:|\\[^A-Za-z0-9])*")
 _ASCII_EXPRESSION = re.compile(r"(?:[^\\(]|\((?!\?)|\(\?:|\\[^A-Za-z0-9]|\\[dw])*")
 
@@ -164,8 +168,8 @@ def _expression(pattern: Any) -> str:
     if not isinstance(pattern, str):
         raise TypeError
     shape = _PLAIN_EXPRESSION if "[^" in pattern else _ASCII_EXPRESSION
-    strange = "[[:" in pattern or "{," in pattern
-    if strange or not shape.fullmatch(pattern):
+    ambiguous = "[[:" in pattern or "{," in pattern
+    if ambiguous or not shape.fullmatch(pattern):
         raise ValueError
     return pattern
 
@@ -187,12 +191,12 @@ def _ends(values: pa.ChunkedArray, string: str) -> Answer:
 
 
 def _all_or_rows(held: pa.ChunkedArray) -> Answer:
-    return True if pc.all(held).as_py() is not False else held  # NULL counts for nothing
+    return True if pc.all(held).as_py() is not False else held  # NULL counts as holding
 
 
 def _all_or_unknown(held: pa.ChunkedArray) -> Answer:
     if pc.all(held).as_py() is False:
-        raise ValueError  # Python may see it otherwise
+        raise ValueError  # Python may decide differently
     return True
 
 

@@ -22,11 +22,11 @@ from pandera.pandas import Check, Field
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import ModelColumns, model_columns
-from airflow_provider_phlo.schemas.conform import conform
-from airflow_provider_phlo.schemas.pandas_rules import run as by_pandas
-from airflow_provider_phlo.schemas.polars_rules import run as by_polars
-from airflow_provider_phlo.schemas.rules import Rules, answer, answered
-from airflow_provider_phlo.schemas.validation import validate
+from airflow_provider_phlo.schemas.conversion.conform import conform
+from airflow_provider_phlo.schemas.validation.arrow_rules import Rules, check_with_arrow, evaluate
+from airflow_provider_phlo.schemas.validation.batch import validate
+from airflow_provider_phlo.schemas.validation.pandas_rules import run as by_pandas
+from airflow_provider_phlo.schemas.validation.polars_rules import run as by_polars
 
 UTC = datetime.UTC
 YEAR = datetime.datetime(2024, 1, 1)
@@ -97,7 +97,7 @@ def test_arrow_says_only_what_pandera_says(case: tuple[ModelColumns, list[Any]])
     assert failures == []
     checks = list(declared.schema.columns["x"].checks)
     found = by_pandas(table, declared, Rules({"x": checks}, []))
-    assert not (found and answer(checks[0], table["x"]) is True)
+    assert not (found and evaluate(checks[0], table["x"]) is True)
     assert validate(table, declared)[1] == found
 
 
@@ -118,7 +118,7 @@ def test_arrow_says_only_what_pandera_says(case: tuple[ModelColumns, list[Any]])
 def test_pandera_is_not_asked_where_all_is_well(annotation: Any, field: dict[str, Any], values: list[Any]) -> None:
     declared = declare(annotation, nullable=True, **field)
     table, _ = conform([{"x": value} for value in values], declared, str)
-    assert answered(table, declared) == ([], Rules({}, []))
+    assert check_with_arrow(table, declared) == ([], Rules({}, []))
 
 
 def test_own_checks_are_always_run() -> None:
@@ -133,8 +133,8 @@ def test_own_checks_are_always_run() -> None:
 
 
 def test_checks_that_see_nulls_are_always_run() -> None:
-    assert answer(Check.ge(0, ignore_na=False), pa.chunked_array([[1]])) is None
-    assert answer(Check.ge(0), pa.chunked_array([[1]])) is True
+    assert evaluate(Check.ge(0, ignore_na=False), pa.chunked_array([[1]])) is None
+    assert evaluate(Check.ge(0), pa.chunked_array([[1]])) is True
 
 
 def test_which_rows_break_a_rule_is_known_without_a_frame(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +142,7 @@ def test_which_rows_break_a_rule_is_known_without_a_frame(monkeypatch: pytest.Mo
     declared = declare(int, nullable=True, **fields)
     table, _ = conform([{"x": value} for value in (1, None, -1, 5, 20, 7)], declared, str)
     expected = by_pandas(table, declared, Rules({"x": list(declared.schema.columns["x"].checks)}, []))
-    monkeypatch.setattr("airflow_provider_phlo.schemas.pandas_rules.run", pytest.fail)
+    monkeypatch.setattr("airflow_provider_phlo.schemas.validation.pandas_rules.run", pytest.fail)
     assert validate(table, declared)[1] == expected
     assert len(expected) == 4
 
@@ -254,7 +254,7 @@ def test_a_parser_keeps_to_the_range_of_the_type() -> None:
     good, _ = conform([{"x": 254, "y": 2**64 - 2}], declared, str)
     assert validate(good, declared)[0].to_pylist() == [{"x": 255, "y": 2**64 - 1}]
     for record in ({"x": 255, "y": 0}, {"x": 0, "y": 2**64 - 1}):
-        with pytest.raises(SchemaError, match=r"a parser gives column '[xy]' values that are no uint"):
+        with pytest.raises(SchemaError, match=r"a parser gives column '[xy]' values that are not uint"):
             validate(conform([record], declared, str)[0], declared)
 
 

@@ -39,7 +39,7 @@ def lake_counts(catalog: Catalog) -> dict[str, int]:
         return {table: _one(connection.execute(f"SELECT count(*) FROM {quote(table)}")) for table in tables}  # noqa: S608
 
 
-def quarantined(catalog: Catalog) -> dict[tuple[str, str], int]:
+def quarantine_counts(catalog: Catalog) -> dict[tuple[str, str], int]:
     """Return how many rows each quarantine table holds for which reason."""
     from airflow_provider_phlo.iceberg.duckdb import all_tables, connect
 
@@ -66,7 +66,7 @@ def postgres_counts(server: PostgresServer) -> dict[str, int]:
         }
 
 
-def overview(catalog: Catalog) -> dict[str, Any]:
+def glucose_overview(catalog: Catalog) -> dict[str, Any]:
     """Return the last day's row of the glucose overview."""
     from airflow_provider_phlo.iceberg.duckdb import connect
 

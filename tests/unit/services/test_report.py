@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, ensure_namespace, open_catalog
-from airflow_provider_phlo.services import demo_report as report
+from airflow_provider_phlo.services import report
 from airflow_provider_phlo.services.postgres import PostgresServer, ensure_postgres, stop_postgres
 
 
@@ -103,7 +103,7 @@ def test_reads_the_lake(tmp_path: Path) -> None:
     catalog.create_table("marts.mrt_glucose_overview", schema=days.schema).append(days)
     catalog.create_table("marts.odd name", schema=days.schema)
     assert report.lake_counts(catalog) == {"marts.mrt_glucose_overview": 2, "marts.odd name": 0}
-    assert report.overview(catalog) == {"reading_date": "2024-01-15", "avg_glucose_mg_dl": 120.25}
+    assert report.glucose_overview(catalog) == {"reading_date": "2024-01-15", "avg_glucose_mg_dl": 120.25}
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def test_says_what_was_set_aside_and_why(tmp_path: Path) -> None:
     rows = pa.table({"reason": ["sgv: not_nullable", "sgv: integer", "sgv: integer"]})
     catalog.create_table("raw.a__quarantine", schema=rows.schema).append(rows)
     catalog.create_table("raw.a", schema=rows.schema)
-    assert report.quarantined(catalog) == {
+    assert report.quarantine_counts(catalog) == {
         ("raw.a__quarantine", "sgv: integer"): 2,
         ("raw.a__quarantine", "sgv: not_nullable"): 1,
     }

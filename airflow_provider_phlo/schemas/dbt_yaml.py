@@ -1,4 +1,4 @@
-"""The columns that a dbt model's YAML declares, as a Pandera model: said once, in the YAML."""
+"""The columns that a dbt model's YAML declares, as a Pandera model, so that they are declared only once."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _DATA_TYPES: dict[type, tuple[str, ...]] = {
 _TYPE_OF_NAME = {name: kind for kind, names in _DATA_TYPES.items() for name in names}
 _PRECISION = re.compile(r"\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\)")
 
-# `*_id` and `id` are text as every name is that says nothing: numbers in the column's tests know better.
+# `*_id` and `id` are text like every name without a known suffix, unless the column's tests have numbers
 _SUFFIXES: tuple[tuple[tuple[str, ...], type], ...] = (
     (("_timestamp", "_date", "_at"), datetime.datetime),
     (("_count", "_amount", "_num", "_qty"), int),
@@ -54,10 +54,10 @@ _SUFFIXES: tuple[tuple[tuple[str, ...], type], ...] = (
 @dataclass(frozen=True)
 class SkippedTest:
     """
-    A test in the YAML that constrains nothing in the class.
+    A test in the YAML that does not become a constraint of the class.
 
-    :param column: its column; None for a test of the model.
-    :param reason: why.
+    :param column: the tested column; None for a test of the model.
+    :param reason: why it does not.
     """
 
     column: str | None
@@ -70,20 +70,24 @@ class SkippedTest:
 
 def dbt_model_to_pandera(path: str | Path, model: str, class_name: str | None = None) -> type[PhloSchema]:
     """
-    Return the Pandera model of a dbt model: its columns, types, tests and descriptions.
+    Return a Pandera model for a dbt model, with its columns, types, tests and descriptions.
 
     ``not_null``, ``unique``, ``accepted_values``, ``dbt_expectations.expect_column_values_to_be_between`` and
     ``dbt_utils.accepted_range`` become constraints; a column without ``not_null`` is nullable. Ranges and values with
-    ``severity: warn`` become rules that only warn. What constrains nothing is said in the log, and by
-    :func:`skipped_tests`: unknown tests, those that are disabled, have a ``where`` or a bound that is a SQL
-    expression, and ``not_null`` and ``unique`` that only warn. A type is ``data_type``, else what the name says, else
-    what the values of the tests say, else str.
+    ``severity: warn`` become rules that only warn. The log and :func:`skipped_tests` list what does not become a
+    constraint: unknown tests; tests that are disabled, have a ``where``, or a bound that is a SQL expression;
+    ``not_null`` and ``unique`` that only warn. The type is ``data_type``, else inferred from the name, else from
+    the values of the tests, else str.
 
     :param path: a YAML file with ``models:``.
-    :param model: the name of one of them.
-    :param class_name: the name of the class; by default the model's in CamelCase.
-    :raises SchemaError: if the file or the model is missing or cannot be understood, or tests of a column contradict
-        each other or its type.
+    :param model: the name of one of these models.
+    :param class_name: the name of the class; the model's name in CamelCase by default.
+    :raises SchemaError: if the file or the model is missing or cannot be understood, or the tests of a column
+        contradict each other or its type.
+
+    ::
+
+        FactReading = dbt_model_to_pandera("include/dbt/models/glucose/glucose.yml", "fct_glucose_readings")
     """
     path = Path(path)
     found = _model(path, model)
@@ -91,10 +95,10 @@ def dbt_model_to_pandera(path: str | Path, model: str, class_name: str | None = 
     columns = _named(found.get("columns") or [], f"columns of {where}")
     if not columns:
         raise SchemaError(f"The {where} declares no columns: list them there, each with its name.")
-    skipped = [SkippedTest(None, test.name, "it is about the model") for test in tests_of(found, where)]
+    skipped = [SkippedTest(None, test.name, "a test of the whole model") for test in tests_of(found, where)]
     fields = {name: _column(name, column, f"column {name!r} of {where}", skipped) for name, column in columns.items()}
     if skipped:
-        log.info("The %s has tests that constrain nothing in its class: %s", where, "; ".join(map(str, skipped)))
+        log.info("Tests of the %s that did not become constraints: %s", where, "; ".join(map(str, skipped)))
     made = make_model(class_name or _camel_case(model), fields, doc=_text(found), module=__name__)
     setattr(made, _SKIPPED, tuple(skipped))
     return made
@@ -117,7 +121,7 @@ def model_names(path: Path) -> list[str]:
 def _model(path: Path, name: str) -> Mapping[str, Any]:
     known = _models(path)
     if name not in known:
-        raise SchemaError(f"There is no model {name!r} in {path}: it has {', '.join(known) or 'no models'}.")
+        raise SchemaError(f"{path} does not have a model {name!r}: it has {', '.join(known) or 'no models'}.")
     return known[name]
 
 
@@ -127,7 +131,7 @@ def _models(path: Path) -> dict[str, Mapping[str, Any]]:
     except OSError as error:
         raise SchemaError(f"The dbt YAML {path} cannot be read ({error.strerror}): give the path of a file.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SchemaError(f"The dbt YAML {path} is no valid YAML: {error}") from error
+        raise SchemaError(f"The dbt YAML {path} is not valid YAML: {error}") from error
     models = content.get("models") if isinstance(content, dict) else None
     return _named(models or [], f"models in {path}")
 
@@ -138,12 +142,12 @@ def _named(items: Any, what: str) -> dict[str, Mapping[str, Any]]:
     names = [str(item["name"]) for item in items]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
-        raise SchemaError(f"The {what} name {', '.join(repeated)} more than once: keep one of them.")
+        raise SchemaError(f"The {what} list {', '.join(repeated)} more than once: keep one of each.")
     return dict(zip(names, items, strict=True))
 
 
 def _column(name: str, column: Mapping[str, Any], where: str, skipped: list[SkippedTest]) -> tuple[Any, dict[str, Any]]:
-    """Return a column's annotation and the arguments of its ``Field``; add to ``skipped`` what is in neither."""
+    """Return a column's annotation and the arguments of its ``Field``; add what is left out to ``skipped``."""
     tests = list(tests_of(column, where))
     kind, precision = _kind(name, column, tests, where)
     simple: set[str] = set()
@@ -171,7 +175,7 @@ def _column(name: str, column: Mapping[str, Any], where: str, skipped: list[Skip
 
 
 def _skips(test: Test) -> str:
-    """Return why a test constrains nothing; empty if it does."""
+    """Return why a test does not become a constraint; empty if it does."""
     if test.name not in KNOWN_TESTS:
         return "unknown test"
     if test.warns and test.name in ("not_null", "unique"):
@@ -180,7 +184,7 @@ def _skips(test: Test) -> str:
 
 
 def _field_arguments(checks: Sequence[Check], kind: type, where: str) -> dict[str, Any]:
-    """Return what all tests together say, as ``Field`` takes it."""
+    """Return what all tests together require, as arguments of ``Field``."""
     found = constraints(checks)
     contradiction = found.contradiction(whole=kind is int)
     if contradiction:
@@ -198,11 +202,11 @@ def _field_arguments(checks: Sequence[Check], kind: type, where: str) -> dict[st
 def _annotation(
     kind: type, precision: tuple[int, int] | None, *, constrained: bool
 ) -> tuple[Any, dict[str, Any] | None]:
-    """Return what Pandera calls ``kind``, and the arguments of that."""
+    """Return Pandera's type for ``kind``, and its arguments."""
     if precision:
         return Decimal, {"precision": precision[0], "scale": precision[1]}
     if kind is datetime.datetime and constrained:
-        # bounds are moments: they compare with nothing that names no zone
+        # bounds have a time zone, and cannot be compared with values that have none
         return DateTime, {"unit": "us", "tz": "UTC"}
     return kind, None
 
@@ -212,10 +216,10 @@ def _text(item: Mapping[str, Any]) -> str | None:
 
 
 def _is_pii(column: Mapping[str, Any]) -> bool:
-    """Values of such columns never appear in messages; dbt takes tags and meta at the top or below ``config``."""
-    places = [column, column.get("config") or {}]
-    tags = [place.get("tags") or () for place in places]
-    return any((place.get("meta") or {}).get("pii") for place in places) or any(
+    """Return whether a column is tagged ``pii``; dbt accepts tags and meta at the top or below ``config``."""
+    levels = [column, column.get("config") or {}]
+    tags = [level.get("tags") or () for level in levels]
+    return any((level.get("meta") or {}).get("pii") for level in levels) or any(
         "pii" in ([each] if isinstance(each, str) else each) for each in tags
     )
 
@@ -223,7 +227,7 @@ def _is_pii(column: Mapping[str, Any]) -> bool:
 def _kind(
     name: str, column: Mapping[str, Any], tests: Sequence[Test], where: str
 ) -> tuple[type, tuple[int, int] | None]:
-    """Return a column's Python type; of a decimal, precision and scale too."""
+    """Return a column's Python type, and for a decimal its precision and scale."""
     declared = column.get("data_type")
     if declared:
         return _declared_kind(str(declared), where)
@@ -238,7 +242,7 @@ def _declared_kind(declared: str, where: str) -> tuple[type, tuple[int, int] | N
     kind = _TYPE_OF_NAME.get(name)
     if kind is None:
         raise SchemaError(
-            f"data_type {declared!r} of {where} is not known: known ones are {', '.join(sorted(_TYPE_OF_NAME))}."
+            f"data_type {declared!r} of {where} is not known: write one of {', '.join(sorted(_TYPE_OF_NAME))}."
         )
     if kind is not decimal.Decimal:
         return kind, None
@@ -246,8 +250,8 @@ def _declared_kind(declared: str, where: str) -> tuple[type, tuple[int, int] | N
     precision, scale = (int(given[1]), int(given[2] or 0)) if given else (DECIMAL.precision, DECIMAL.scale)
     if not 1 <= precision <= DECIMAL.precision or scale > precision:
         raise SchemaError(
-            f"data_type {declared!r} of {where}: a decimal has 1 to {DECIMAL.precision} digits, and no more than these "
-            "behind the point."
+            f"data_type {declared!r} of {where}: a decimal has 1 to {DECIMAL.precision} digits, and no more of them "
+            "after the point."
         )
     return kind, (precision, scale)
 
@@ -261,7 +265,7 @@ def _kind_of_values(values: Sequence[Any]) -> type:
 
 
 def _checks(test: Test, kind: type, where: str) -> tuple[list[Check], list[str]]:
-    """Return the checks of a test of values, and why parts of it are no check."""
+    """Return the checks for a test of values, and why parts of it become none."""
     return _accepted(test, kind, where) if test.name == "accepted_values" else _bounds(test, kind, where)
 
 
@@ -273,12 +277,14 @@ def _accepted(test: Test, kind: type, where: str) -> tuple[list[Check], list[str
         return [], ["a value is a SQL expression"]
     accepted = [_convert(value, kind) for value in values]
     if UNCERTAIN in accepted:
-        raise SchemaError(f"accepted_values of {where} are no {kind.__name__}: set the column's data_type.")
+        raise SchemaError(
+            f"accepted_values of {where} are not all of type {kind.__name__}: set the column's data_type."
+        )
     return [Check.isin(accepted, raise_warning=test.warns)], []
 
 
 def _bounds(test: Test, kind: type, where: str) -> tuple[list[Check], list[str]]:
-    """Return the bounds: inclusive unless the test says otherwise."""
+    """Return the bounds as checks; they are inclusive unless the test says otherwise."""
     strict = test.arguments.get("strictly", False) or not test.arguments.get("inclusive", True)
     checks, left_out = [], []
     ends = (("min_value", Check.gt if strict else Check.ge), ("max_value", Check.lt if strict else Check.le))
@@ -289,7 +295,7 @@ def _bounds(test: Test, kind: type, where: str) -> tuple[list[Check], list[str]]
         if value is UNCERTAIN:
             left_out.append(f"{argument} is a SQL expression")
         elif kind is str and not isinstance(value, str):
-            left_out.append("numbers do not bound text")
+            left_out.append("a number cannot bound text")
         else:
             checks.append(check(_bound(value, kind, argument, test, where), raise_warning=test.warns))
     return checks, left_out or ([] if checks else ["it has no bounds"])
@@ -298,17 +304,19 @@ def _bounds(test: Test, kind: type, where: str) -> tuple[list[Check], list[str]]
 def _bound(value: Any, kind: type, argument: str, test: Test, where: str) -> Any:
     bound = _convert(value, kind)
     if bound is UNCERTAIN:
-        raise SchemaError(f"{argument} of {test.name} of {where} is no {kind.__name__}: correct it or the data_type.")
+        raise SchemaError(
+            f"{argument} of {test.name} of {where} is not of type {kind.__name__}: correct it or the data_type."
+        )
     return bound
 
 
 def _convert(value: Any, kind: type) -> Any:
-    """Return ``value`` as the column's values compare with it; ``UNCERTAIN`` if it is of another kind."""
+    """Return ``value`` in a form that compares with the column's values; ``UNCERTAIN`` if it is of another kind."""
     if value is UNCERTAIN:
         return value
     try:
         found = _CONVERTERS.get(kind, kind)(value)
-        return found if found == found else UNCERTAIN  # nothing compares with NaN
+        return found if found == found else UNCERTAIN  # nothing can be compared with NaN
     except (ValueError, TypeError, KeyError, OverflowError, decimal.InvalidOperation):
         return UNCERTAIN
 
@@ -319,7 +327,7 @@ def _utc_moment(value: Any) -> datetime.datetime:
 
 
 def _number(value: Any) -> int | float:
-    """Return an integer; a bound between two integers stays where it is."""
+    """Return an integer, or a bound between two integers as it is."""
     number = float(value)
     return int(value) if number.is_integer() else number
 

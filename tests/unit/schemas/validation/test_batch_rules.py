@@ -28,11 +28,11 @@ from airflow_provider_phlo.ingestion.staging import StagingPlan, stage
 from airflow_provider_phlo.row_hash import is_deep
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import ModelColumns, model_columns
-from airflow_provider_phlo.schemas.conform import conform
-from airflow_provider_phlo.schemas.validation import validate
+from airflow_provider_phlo.schemas.conversion.conform import conform
+from airflow_provider_phlo.schemas.validation.batch import validate
 from airflow_provider_phlo.terms import METADATA_COLUMNS
 
-PAGE = Path(__file__).parents[3] / "docs" / "validation.md"
+PAGE = Path(__file__).parents[4] / "docs" / "validation.md"
 UTC = datetime.UTC
 normalize = dlt.Schema("test").naming.normalize_identifier
 

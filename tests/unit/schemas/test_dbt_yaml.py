@@ -17,10 +17,10 @@ from pandera.errors import SchemaErrors, SchemaWarning
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.schemas import PhloSchema, dbt_model_to_pandera
 from airflow_provider_phlo.schemas.columns import model_columns
-from airflow_provider_phlo.schemas.conform import conform
 from airflow_provider_phlo.schemas.constraints import constraints
-from airflow_provider_phlo.schemas.dbt import skipped_tests
-from airflow_provider_phlo.schemas.validation import validate
+from airflow_provider_phlo.schemas.conversion.conform import conform
+from airflow_provider_phlo.schemas.dbt_yaml import skipped_tests
+from airflow_provider_phlo.schemas.validation.batch import validate
 from include.schemas import glucose
 
 DBT = Path(__file__).parents[3] / "include" / "dbt" / "models"
@@ -176,7 +176,9 @@ def test_accepted_values_have_the_columns_type(make):
 
 
 def test_accepted_values_that_cannot_be(make):
-    with pytest.raises(SchemaError, match=r"accepted_values of column 'x_count' of .* are no int: set .*data_type"):
+    with pytest.raises(
+        SchemaError, match=r"accepted_values of column 'x_count' of .* are not all of type int: set .*data_type"
+    ):
         make({"name": "x_count", "tests": [{"accepted_values": {"values": ["a"]}}]})
     with pytest.raises(SchemaError, match="lists no values"):
         make(tests=[{"accepted_values": {}}])
@@ -221,7 +223,7 @@ def test_bounds_of_every_type(make):
     assert {failure.column: failure.rows for failure in found} == dict.fromkeys(bad, (1,))
 
 
-SOME, NOWHERE, EXPRESSION = "it looks at some rows only", "it is disabled", "min_value is a SQL expression"
+SOME, NOWHERE, EXPRESSION = "it applies to some rows only", "it is disabled", "min_value is a SQL expression"
 
 
 @pytest.mark.parametrize(
@@ -269,13 +271,13 @@ def test_tests_of_the_model_are_listed(tmp_path):
     test = {"dbt_utils.unique_combination_of_columns": {"combination_of_columns": ["a"]}}
     path.write_text(yaml.safe_dump({"models": [{"name": "m", "data_tests": [test], "columns": [{"name": "a"}]}]}))
     (skipped,) = skipped_tests(dbt_model_to_pandera(path, "m"))
-    assert str(skipped) == "the model: dbt_utils.unique_combination_of_columns (it is about the model)"
+    assert str(skipped) == "the model: dbt_utils.unique_combination_of_columns (a test of the whole model)"
 
 
 def test_numbers_do_not_bound_text(make):
     model = make(data_type="varchar", tests=[{RANGE: {"min_value": 5}}])
     assert checks(model) == {}
-    assert skipped_tests(model)[0].reason == "numbers do not bound text"
+    assert skipped_tests(model)[0].reason == "a number cannot bound text"
 
 
 def test_one_bound_may_be_an_expression(make):
@@ -341,7 +343,7 @@ def test_null_among_accepted_values_means_nothing(make):
         ),
         (
             {"tests": [{"accepted_values": {"values": [1, 2]}}, {"accepted_values": {"values": [3]}}]},
-            "the allowed values have none in common",
+            "the lists of allowed values share no value",
         ),
     ],
 )
@@ -353,10 +355,14 @@ def test_tests_that_contradict_each_other(make, column, message):
 @pytest.mark.parametrize(
     ("data_type", "bound", "message"),
     [
-        ("bigint", "'abc'", f"min_value of {RANGE} of column 'c' of .* is no int: correct it or the data_type"),
-        ("date", 5, "is no date"),
-        ("decimal(10,2)", "'x'", "is no Decimal"),
-        ("double", math.nan, "is no float"),
+        (
+            "bigint",
+            "'abc'",
+            f"min_value of {RANGE} of column 'c' of .* is not of type int: correct it or the data_type",
+        ),
+        ("date", 5, "is not of type date"),
+        ("decimal(10,2)", "'x'", "is not of type Decimal"),
+        ("double", math.nan, "is not of type float"),
         ("decimal(50,2)", 1, "a decimal has 1 to 38 digits"),
         ("decimal(5,6)", 1, "a decimal has 1 to 38 digits"),
     ],
@@ -387,8 +393,8 @@ def test_personal_data_is_marked(make, mark):
         ("models: [{name: fct_things, columns: [{name: c, tests: unique}]}]", "tests of column 'c' .* must be a list"),
         ("models: [{name: fct_things, columns: [{name: c, tests: [5]}]}]", "A test of column 'c' .* neither"),
         ("models: [{name: fct_things, columns: [{name: c, tests: [{not_null: x}]}]}]", "test not_null of column 'c'"),
-        ("models: [{name: fct_things, columns: [{name: c}, {name: c}]}]", "columns of .* name c more than once"),
-        ("models: [{name: fct_things}, {name: fct_things}]", "models in .* name fct_things more than once"),
+        ("models: [{name: fct_things, columns: [{name: c}, {name: c}]}]", "columns of .* list c more than once"),
+        ("models: [{name: fct_things}, {name: fct_things}]", "models in .* list fct_things more than once"),
         ("models: [", "no valid YAML: .*line \\d"),
         ("models: \xff", "no valid YAML"),
     ],

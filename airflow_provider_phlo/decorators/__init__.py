@@ -1,0 +1,6 @@
+"""The decorators of DAG files: ``@phlo_ingestion`` declares a table that a function fills, ``@phlo_quality`` checks."""
+
+from airflow_provider_phlo.decorators.ingestion import Ingestion, phlo_ingestion
+from airflow_provider_phlo.decorators.quality import Quality, phlo_quality
+
+__all__ = ["Ingestion", "Quality", "phlo_ingestion", "phlo_quality"]

@@ -1,0 +1,180 @@
+"""Publish landed batches: make audited branches main, and merge and audit again where main has moved meanwhile."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pyiceberg.catalog import Catalog
+
+from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.iceberg import publication
+from airflow_provider_phlo.iceberg.branches import SET_BACK_PROPERTY, STATE_PROPERTY
+from airflow_provider_phlo.iceberg.merge.engine import EMBEDDED, MergeEngine
+from airflow_provider_phlo.iceberg.publication import Publication, run_branch
+from airflow_provider_phlo.iceberg.retries import retry_conflicts
+from airflow_provider_phlo.ingestion import quarantine, staged_batches
+from airflow_provider_phlo.ingestion.definition import TableDefinition
+from airflow_provider_phlo.ingestion.landing import find_published_batch, merge_on_branch
+from airflow_provider_phlo.ingestion.results import LandedBatch
+from airflow_provider_phlo.ingestion.staged_batches import StagedBatch, StagedRows
+from airflow_provider_phlo.terms import DeduplicationMethod, MergeStrategy
+
+log = logging.getLogger(__name__)
+# checks the branch it is given, and raises when a blocking check fails
+Audit = Callable[[str], None]
+
+
+def publish(
+    catalog: Catalog,
+    root: Any,
+    landed: LandedBatch,
+    definition: TableDefinition,
+    audit: Audit,
+    engine: MergeEngine = EMBEDDED,
+) -> LandedBatch:
+    """
+    Make the audited branch main. When main has moved meanwhile, merge again on top of it and audit that.
+
+    :param root: the staging root.
+    :param landed: what :func:`~airflow_provider_phlo.ingestion.landing.land` returned.
+    :param audit: checks the branch it is given, and raises when a blocking check fails.
+    :param engine: the one that merged.
+    :returns: ``landed``, with main's snapshot; the first result, if the run has published already.
+    :raises CommitConflictError: if main moved in every round.
+    """
+    engine.recover(catalog, definition.table, landed.token)
+    run = run_branch(catalog, landed.branch)
+    published = find_published_batch(catalog, definition.table, landed.token)
+    if published is not None:
+        log.info("%s: run %s has published before, nothing to do", definition.table, landed.token)
+        run.drop(definition.table)
+        _mark_replayed(catalog, landed)
+        return published
+    batch = staged_batches.load(root, _folder_of(landed))
+    first_attempt = True
+
+    def attempt() -> LandedBatch:
+        nonlocal first_attempt
+        audited = landed if first_attempt else _merge_and_audit_again(catalog, root, batch, definition, audit, engine)
+        first_attempt = False
+        engine.publish(catalog, run, _publication(catalog, batch, definition, audited))
+        return find_published_batch(catalog, definition.table, batch.token) or audited
+
+    published = retry_conflicts(attempt, definition.table)
+    _mark_replayed(catalog, landed)
+    return published
+
+
+@dataclass(frozen=True)
+class LandedTable:
+    """
+    One of several tables that are published together.
+
+    :param landed: what :func:`~airflow_provider_phlo.ingestion.landing.land` returned.
+    :param audit: checks the branch it is given, and raises when a blocking check fails.
+    """
+
+    landed: LandedBatch
+    definition: TableDefinition
+    audit: Audit
+
+
+def publish_together(catalog: Catalog, root: Any, landed: Sequence[LandedTable]) -> list[LandedBatch]:
+    """
+    Make the audited branches of several tables main in one commit; for Nessie catalogs.
+
+    When main has moved in one of them meanwhile, all are merged and audited again on top of it.
+
+    :param root: the staging root.
+    :returns: for each table what :func:`publish` returns.
+    :raises ConfigurationError: if the catalog cannot commit several tables at once.
+    :raises CommitConflictError: if main moved in every round.
+    """
+    batches = [staged_batches.load(root, _folder_of(each.landed)) for each in landed]
+    first_attempt = True
+
+    def attempt() -> list[LandedBatch]:
+        nonlocal first_attempt
+        audited = [
+            each.landed
+            if first_attempt
+            else _merge_and_audit_again(catalog, root, batch, each.definition, each.audit, EMBEDDED)
+            for batch, each in zip(batches, landed, strict=True)
+        ]
+        first_attempt = False
+        publication.publish_together(
+            catalog,
+            [
+                (result.branch, _publication(catalog, batch, each.definition, result))
+                for batch, each, result in zip(batches, landed, audited, strict=True)
+            ],
+        )
+        return [
+            find_published_batch(catalog, each.definition.table, batch.token) or result
+            for batch, each, result in zip(batches, landed, audited, strict=True)
+        ]
+
+    results = retry_conflicts(attempt, ", ".join(each.definition.table for each in landed))
+    for each in landed:
+        _mark_replayed(catalog, each.landed)
+    return results
+
+
+def _folder_of(landed: LandedBatch) -> str:
+    if landed.folder is None:
+        raise ConfigurationError(f"{landed.table}: this run has staged nothing, so there is nothing to publish.")
+    return landed.folder
+
+
+def _merge_and_audit_again(
+    catalog: Catalog,
+    root: Any,
+    batch: StagedBatch,
+    definition: TableDefinition,
+    audit: Audit,
+    engine: MergeEngine,
+) -> LandedBatch:
+    """Merge on top of what others have published, and audit that, unless another attempt of the run has published."""
+    published = find_published_batch(catalog, definition.table, batch.token)
+    if published is not None:
+        return published
+    landed = merge_on_branch(catalog, batch, StagedRows(root, batch), definition, engine)
+    audit(landed.branch)
+    return landed
+
+
+def _publication(catalog: Catalog, batch: StagedBatch, definition: TableDefinition, landed: LandedBatch) -> Publication:
+    state = _advanced_state(catalog, batch, definition)
+    return Publication(definition.table, batch.token, landed.to_json(), state, expected_head=landed.merged.head)
+
+
+def _advanced_state(catalog: Catalog, batch: StagedBatch, definition: TableDefinition) -> dict[str, str]:
+    """
+    Return dlt's state as the table is to keep it; nothing leaves the table's as it is.
+
+    The state of a batch that was extracted before main was set back continues from what was undone: with it, nobody
+    would read that again. Without it, the next run reads this batch again, too.
+
+    :raises ConfigurationError: if rows that are read again would be doubled.
+    """
+    if not batch.state:
+        return {}
+    plan, properties = definition.plan, catalog.load_table(definition.table).properties
+    if batch.staged_at - batch.seconds >= float(properties.get(SET_BACK_PROPERTY, 0)):
+        return {STATE_PROPERTY: batch.state}
+    if plan.strategy == MergeStrategy.APPEND and not (plan.deduplication and plan.method == DeduplicationMethod.HASH):
+        raise ConfigurationError(
+            f"{definition.table} was set back while this run was under way, and the next run would read again what "
+            "this one appends: clear the run, so that it continues from where the table is now."
+        )
+    log.info("%s was set back meanwhile: the next run reads again from there", definition.table)
+    return {}
+
+
+def _mark_replayed(catalog: Catalog, landed: LandedBatch) -> None:
+    """Mark the records of a replay, once they are in the table."""
+    if landed.replay:
+        quarantine.mark_replayed(catalog, landed.table, landed.token)

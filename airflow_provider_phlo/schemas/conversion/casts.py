@@ -1,0 +1,121 @@
+"""Convert whole columns to an Arrow type: by Arrow's own cast where that means the same, else value by value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from airflow_provider_phlo.exceptions import SchemaError
+from airflow_provider_phlo.schemas.conversion.storable import Array, Values, decode, nested_as_json
+from airflow_provider_phlo.schemas.values import ARROW_ERRORS, CONVERSION_ERRORS, converter, is_missing
+
+_SAME_KIND: tuple[Callable[[pa.DataType], bool], ...] = (
+    pa.types.is_timestamp,
+    pa.types.is_date,
+    pa.types.is_time,
+    pa.types.is_decimal,
+    lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind),
+    lambda kind: pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind),
+    lambda kind: pa.types.is_integer(kind) or pa.types.is_floating(kind),
+)
+
+_EXACT_TYPES: tuple[tuple[Callable[[pa.DataType], bool], set[type]], ...] = (
+    (pa.types.is_string, {str}),
+    (pa.types.is_integer, {int}),
+    (pa.types.is_floating, {float, int}),
+    (pa.types.is_boolean, {bool}),
+    (pa.types.is_binary, {bytes}),
+)
+
+
+def convert_column(values: Values, kind: pa.DataType) -> tuple[Array, list[int]]:
+    """Return ``values`` as ``kind``, and the positions of those that cannot be converted."""
+    if isinstance(values, pa.ChunkedArray):
+        return _convert_array(values, kind)
+    if _holds_only(values, kind):
+        try:
+            return pa.array(values, kind, from_pandas=True), []  # pandas writes NaN for a gap
+        except ARROW_ERRORS:
+            pass
+    return _convert_one_by_one(values, kind)
+
+
+def _convert_array(values: pa.ChunkedArray, kind: pa.DataType) -> tuple[Array, list[int]]:
+    if pa.types.is_dictionary(values.type):
+        values = decode(values)
+    if values.type == kind:
+        return values, []
+    if pa.types.is_nested(values.type) and pa.types.is_string(kind):
+        return nested_as_json(values), []
+    if _casts_alike(values.type, kind):
+        try:
+            return _cast(values, kind), []
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            pass
+    return _convert_one_by_one(values.to_pylist(), kind)
+
+
+def _casts_alike(source: pa.DataType, kind: pa.DataType) -> bool:
+    """Return whether Arrow's own cast gives what :mod:`airflow_provider_phlo.schemas.values` gives."""
+    if pa.types.is_null(source) or (pa.types.is_integer(source) and pa.types.is_string(kind)):
+        return True
+    return any(matches(source) and matches(kind) for matches in _SAME_KIND)
+
+
+def _cast(values: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    if pa.types.is_timestamp(kind) and pa.types.is_timestamp(values.type):
+        values = pc.cast(values, pa.timestamp("us", values.type.tz), safe=False)
+        return pc.assume_timezone(values, "UTC") if values.type.tz is None and kind.tz else values.cast(kind)
+    # a smaller float holds the nearest number, as it does for records
+    return values.cast(kind, safe=not pa.types.is_floating(kind))
+
+
+def _holds_only(values: Sequence[Any], kind: pa.DataType) -> bool:
+    """Return whether every value already has the Python type of ``kind``."""
+    kinds = {type(value) for value in values}
+    kinds.discard(type(None))
+    return any(matches(kind) and kinds <= allowed for matches, allowed in _EXACT_TYPES)
+
+
+def _convert_one_by_one(values: Sequence[Any], kind: pa.DataType) -> tuple[pa.Array, list[int]]:
+    convert = converter(kind)
+    good: list[Any] = []
+    bad: list[int] = []
+    for position, value in enumerate(values):
+        try:
+            good.append(None if value is None or is_missing(value) else convert(value))
+        except CONVERSION_ERRORS:
+            good.append(None)
+            bad.append(position)
+    try:
+        return pa.array(good, kind), bad
+    except ARROW_ERRORS:
+        return _fit_one_by_one(good, kind, bad)
+
+
+def _fit_one_by_one(values: list[Any], kind: pa.DataType, bad: list[int]) -> tuple[pa.Array, list[int]]:
+    """Find the values that Python accepts and Arrow does not: out of range, too many digits, wrong nesting."""
+    for position, value in enumerate(values):
+        try:
+            pa.scalar(value, kind)
+        except ARROW_ERRORS:
+            values[position] = None
+            bad.append(position)
+    return pa.array(values, kind), sorted(bad)
+
+
+def recast(values: pa.ChunkedArray, kind: pa.DataType) -> Array:
+    """
+    Return ``values`` as ``kind``, which is the common type of theirs and another.
+
+    :raises SchemaError: if a value does not fit.
+    """
+    array, bad = convert_column(values, kind)
+    if bad:
+        raise SchemaError(
+            f"{len(bad)} value(s) of type {values.type} cannot become {kind}: declare the column in the schema."
+        )
+    return array
