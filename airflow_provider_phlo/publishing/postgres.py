@@ -3,8 +3,8 @@ Publish rows to a PostgreSQL table; readers see either the old content or the ne
 
 One transaction deletes the old rows and loads the new ones. Replacing the table by renaming another would lose views,
 grants and indexes, and both renaming and TRUNCATE show an *empty* table to a reader whose snapshot is older
-(REPEATABLE READ, pg_dump). DELETE takes about half a second more per million rows, and nobody waits. A crash at any point is a
-rollback: there is nothing to clean up.
+(REPEATABLE READ, pg_dump). DELETE takes about half a second more per million rows, and nobody waits. A crash
+at any point is a rollback: there is nothing to clean up.
 
 The table follows its source: new columns are added, missing ones dropped, types changed. Only then do readers wait, as
 long as one INSERT … SELECT takes. Columns that somebody added with a default, or as generated columns, stay.
