@@ -12,7 +12,7 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "airflow-provider-phlo",
         "name": "Phlo",
-        "description": "A lakehouse on Airflow: declared tables, validated, audited, exactly once in Apache Iceberg.",
+        "description": "A lakehouse on Airflow: declared tables, validated, audited, written exactly once to Iceberg.",
         "versions": [__version__],
         "integrations": [
             {
@@ -40,25 +40,25 @@ def get_provider_info() -> dict[str, Any]:
                         "name under which the catalog is opened.",
                         default="phlo",
                     ),
-                    "default_namespace": _option("Namespace of a table name that carries none.", default="raw"),
+                    "default_namespace": _option("Namespace of a table name that has none.", default="raw"),
                     "staging_path": _option(
-                        "Where extracted batches are staged as Parquet: a path, or a URL that "
-                        "``airflow.sdk.ObjectStoragePath`` reads. Workers must share it. "
-                        "Unset: ``staging`` below ``PHLO_HOME``.",
+                        "Where extracted batches are staged as Parquet: a path or a URL that "
+                        "``airflow.sdk.ObjectStoragePath`` can read, shared by all workers. "
+                        "If unset: ``staging`` in ``PHLO_HOME``.",
                         default=None,
                         example="s3://my-bucket/staging",
                     ),
                     "staging_retention_days": _option(
-                        "For how many days the staged files of a finished run are kept.", "integer", "7"
+                        "How many days the staged files of a finished run are kept.", "integer", "7"
                     ),
                     "engine": _option(
-                        "What merges and checks where a task names no engine: ``pyiceberg``, in the task's own "
+                        "The engine that merges and checks unless a task names one: ``pyiceberg``, in the task's own "
                         "process, or ``trino``, through the connection ``trino_default``.",
                         default="pyiceberg",
                         example="trino",
                     ),
                     "batch_rows": _option(
-                        "How many rows are converted, validated and written at a time. More is faster and needs "
+                        "How many rows are converted, validated and written at a time. More rows are faster and need "
                         "more memory.",
                         "integer",
                         "50000",
@@ -73,7 +73,7 @@ def get_provider_info() -> dict[str, Any]:
                         "Keep the results of checks in the table ``phlo.check_results``.", "boolean", "True"
                     ),
                     "day_zone": _option(
-                        "Time zone whose days the marts count.", default="UTC", example="Europe/Berlin"
+                        "Time zone whose days the marts count by.", default="UTC", example="Europe/Berlin"
                     ),
                 },
             }

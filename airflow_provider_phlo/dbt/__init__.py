@@ -1,6 +1,6 @@
 """
-dbt: a project's models and their tests as tasks of Airflow (:mod:`.task_group`), run in this process
-(:mod:`.runner`) as the parsed project says (:mod:`.manifest`), over the Iceberg catalog (:mod:`.plugin`, which dbt
+dbt: the models of a project, with their tests, as Airflow tasks (:mod:`.task_group`). A task runs its model in its own
+process (:mod:`.runner`), from the parsed project (:mod:`.manifest`), on the Iceberg catalog (:mod:`.plugin`, which dbt
 itself loads).
 """
 

@@ -1,8 +1,8 @@
 """
-The dbt project, parsed once: ``manifest.json`` and what dbt itself reads back, kept below ``PHLO_HOME``.
+The dbt project, parsed once: ``manifest.json`` and the file that dbt itself reads back, kept in ``PHLO_HOME``.
 
-DAG files and tasks only read it. It is made again when a file of the project changed. ``make setup`` calls this
-module so that the first DAG parse finds it: ``python -m airflow_provider_phlo.dbt.manifest [PROJECT]``.
+DAG files and tasks only read them. They are made again when a file of the project has changed. The demo calls this
+module so that the first DAG parse finds them: ``python -m airflow_provider_phlo.dbt.manifest [PROJECT]``.
 """
 
 from __future__ import annotations
@@ -33,31 +33,31 @@ DEFAULT_TARGET = "duckdb"
 _STAMP = "fingerprint"
 _NOT_RENDERED = frozenset({"checksum", "columns", "compiled_code", "raw_code", "unrendered_config"})
 _SOURCES = frozenset({".sql", ".yml", ".yaml", ".md", ".csv", ".py"})
-# nothing that dbt writes, should somebody run it by hand inside the project
+# what dbt writes if somebody runs it by hand inside the project
 _IGNORED = frozenset({"target", "logs"})
 
 
 def target_path(home: Path, target: str = DEFAULT_TARGET) -> Path:
-    """Return the folder that dbt writes to, instead of one inside the project."""
+    """Return the folder that dbt writes to instead of the project."""
     return home / "dbt" / ("target" if target == DEFAULT_TARGET else f"target-{target}")
 
 
 def quiet_environment() -> dict[str, str]:
-    """Return the variables with which dbt sends no usage statistics."""
+    """Return the variables that keep dbt from sending usage statistics."""
     return {"DBT_SEND_ANONYMOUS_USAGE_STATS": "False", "DO_NOT_TRACK": "1"}
 
 
 def ensure_manifest(project_dir: Path, home: Path, target: str = DEFAULT_TARGET) -> Path:
     """
-    Return the path of the project's ``manifest.json``; parse the project first if it has changed.
+    Return the path of the project's ``manifest.json``, after parsing the project if it has changed.
 
     :param project_dir: the folder with ``dbt_project.yml`` and ``profiles.yml``.
     :param home: ``PHLO_HOME``.
-    :param target: the profile's target that the tables' full names are for.
-    :raises ConfigurationError: there is no such project, or dbt cannot parse it; carries what dbt said.
+    :param target: the profile's target, on which the full names of tables depend.
+    :raises ConfigurationError: there is no such project, or dbt cannot parse it; quotes the end of dbt's output.
     """
     if not (project_dir / "dbt_project.yml").is_file():
-        raise ConfigurationError(f"{project_dir} is no dbt project: it has no dbt_project.yml.")
+        raise ConfigurationError(f"{project_dir} is not a dbt project: it does not have a dbt_project.yml.")
     folder, wanted = target_path(home, target), fingerprint(project_dir)
     if _stamp(folder) == wanted:
         return folder / MANIFEST
@@ -71,17 +71,17 @@ def ensure_manifest(project_dir: Path, home: Path, target: str = DEFAULT_TARGET)
 
 
 def rendered_path(manifest: Path) -> Path:
-    """Return the path of what DAG files read: the manifest's models and sources, a twentieth of its size."""
+    """Return the path of what DAG files read: only the manifest's models and sources, a twentieth of its size."""
     return manifest.with_name(RENDERED)
 
 
 def read_manifest(path: Path) -> Mapping[str, Any]:
-    """Return the content of a manifest; a process reads an unchanged file once."""
+    """Return the content of a manifest; a process reads an unchanged file only once."""
     return _read(path, path.stat().st_mtime_ns)
 
 
 def fingerprint(project_dir: Path) -> str:
-    """Return a hash of everything that decides how the project parses: its files and the version of dbt."""
+    """Return a hash of all that decides how the project is parsed: its files and the version of dbt."""
     digest = blake2b(importlib.metadata.version("dbt-core").encode(), digest_size=16)
     digest.update(str(project_dir.resolve()).encode())
     for path in sorted(_files(project_dir)):
@@ -117,7 +117,7 @@ def _lock(folder: Path) -> Iterator[None]:
 
 
 def _parse(project_dir: Path, folder: Path, target: str) -> None:
-    """Parse beside the folder and move the results in: a task never reads half a file."""
+    """Parse into a temporary folder, then move the results: a task never reads half a file."""
     fresh = Path(mkdtemp(prefix="parse-", dir=folder))
     folders = {"project-dir": project_dir, "profiles-dir": project_dir, "target-path": fresh, "log-path": fresh}
     command = [sys.executable, "-m", "dbt.cli.main", "--log-level-file", "none", "parse", f"--target={target}"]
@@ -142,7 +142,7 @@ def _parse(project_dir: Path, folder: Path, target: str) -> None:
 
 
 def _slim(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out macros, SQL and tests: a model's tests run with it, they are no tasks."""
+    """Leave out macros, SQL and tests: a model's tests run in its task."""
     nodes = {
         unique_id: {key: value for key, value in node.items() if key not in _NOT_RENDERED}
         for unique_id, node in manifest["nodes"].items()
@@ -152,7 +152,7 @@ def _slim(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Parse the project that is named, ``include/dbt`` if none is."""
+    """Parse the given project, or ``include/dbt``."""
     parser = argparse.ArgumentParser(prog="python -m airflow_provider_phlo.dbt.manifest", description=main.__doc__)
     parser.add_argument("project", nargs="?", default=os.environ.get("PHLO_DBT_PROJECT") or "include/dbt", type=Path)
     parser.add_argument("--target", default=os.environ.get("PHLO_DBT_TARGET") or DEFAULT_TARGET)

@@ -1,19 +1,19 @@
 """
-The dbt-duckdb plugin that lets dbt read and write Iceberg: every table is a view, every model a snapshot.
+The dbt-duckdb plugin that lets dbt read and write Iceberg: each table becomes a view, each model a snapshot.
 
-dbt loads it by name (``include/dbt/profiles.yml``). All it needs comes from the environment, because dbt hands a
-plugin nothing else at run time:
+dbt loads it by name (``include/dbt/profiles.yml``). Its settings come from environment variables, because dbt passes
+nothing else to a plugin at run time:
 
 ``PHLO_HOME``
-    the embedded catalog is below it, unless
+    the folder of the embedded catalog, which is used unless the next one is set.
 ``PHLO_CATALOG_PROPERTIES``
-    holds the properties of another one as JSON.
+    the properties of another catalog, as JSON.
 ``PHLO_CATALOG_NAME``
-    the catalog's name, ``phlo`` unless set.
+    the catalog's name, ``phlo`` by default.
 ``PHLO_RUN_TOKEN``
-    models are written to this run's branch instead of ``main``, and read from it where it exists.
+    the run whose branch models are written to instead of ``main``, and read from where it exists.
 ``PHLO_DBT_TABLES``
-    the tables this run reads, separated by commas, so that no others are opened. All when unset.
+    the tables that this run reads, separated by commas, so that no others are opened; all if unset.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ if TYPE_CHECKING:
 SCRATCH_SCHEMA = "phlo_scratch"
 VOLATILE_COLUMNS = ("_transformed_at",)
 
-#: What this process wrote, and what it could not write, by ``namespace.table``: dbt itself passes on only a message.
+#: What this process wrote, and the errors of what it could not write, by ``namespace.table``: dbt passes on only text.
 results: dict[str, OverwriteResult] = {}
 failures: dict[str, PhloError] = {}
 
 
 def forget() -> None:
-    """Empty :data:`results` and :data:`failures`; whoever runs dbt in this process does so first."""
+    """Empty :data:`results` and :data:`failures`; call this before running dbt in this process."""
     results.clear()
     failures.clear()
 
 
 def catalog_from_environment(environment: Mapping[str, str] = os.environ) -> Catalog:
-    """Open the catalog the environment names, see the module's text."""
+    """Open the catalog that the environment variables name (see the module's docstring)."""
     properties = environment.get("PHLO_CATALOG_PROPERTIES")
     return open_catalog(
         environment.get("PHLO_CATALOG_NAME") or "phlo",
@@ -62,15 +62,15 @@ def catalog_from_environment(environment: Mapping[str, str] = os.environ) -> Cat
 
 
 class Plugin(BasePlugin):
-    """One catalog, as views in dbt's in-memory DuckDB."""
+    """One catalog as views in dbt's in-memory DuckDB."""
 
     def initialize(self, plugin_config: dict[str, Any]) -> None:
-        """Read nothing yet: dbt makes the plugin also when it only parses."""
+        """Open nothing yet: dbt creates the plugin even if it only parses."""
         token = os.environ.get("PHLO_RUN_TOKEN")
         self._branch = branch_name(token) if token else None
 
     def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
-        """Create a view of each table."""
+        """Create a view for each table."""
         self._connection = conn
         self._catalog = catalog_from_environment()
         wanted = os.environ.get("PHLO_DBT_TABLES")
@@ -93,7 +93,7 @@ class Plugin(BasePlugin):
         cursor.execute("SET TimeZone = 'UTC'")
 
     def store(self, target_config: TargetConfig) -> None:
-        """Write the rows of a scratch table to the model's Iceberg table, if they differ, and renew its view."""
+        """Write the rows of a scratch table to the model's Iceberg table if they differ, and update its view."""
         relation, config = target_config.relation, target_config.config
         identifier = f"{relation.schema}.{relation.identifier}"
         scratch = f"{SCRATCH_SCHEMA}.{quote_identifier(target_config.location.path)}"
@@ -124,7 +124,7 @@ def _volatile_columns(config: Any) -> tuple[str, ...]:
 
 
 def _summary() -> dict[str, str]:
-    """Say in the snapshot which run wrote it."""
+    """Return what the snapshot's summary says about the run that wrote it."""
     keys = {
         "phlo.run-token": "PHLO_RUN_TOKEN",
         "phlo.run-id": "PHLO_RUN_ID",

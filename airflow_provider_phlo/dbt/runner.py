@@ -1,8 +1,8 @@
 """
-Run one dbt model with its tests, in this process: write on the run's branch, test there, publish.
+Run one dbt model and its tests in this process: write to the run's branch, test there, publish.
 
-What dbt does again and again for a single node (parsing the project, writing artifacts) is left out, so that a warm
-task takes about a second.
+What dbt would repeat for every node (parsing the project, writing artifacts) is left out, so that a warm task takes
+about a second.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_phlo.iceberg.overwrite import OverwriteResult
 
-# DuckDB quotes the values it could not convert: no message of ours repeats one
+# DuckDB quotes the values that it could not convert: no message of this package repeats them
 _CARRIES_VALUES = re.compile(r"Conversion Error|Invalid Input Error|Out of Range Error|Constraint Error")
 _VALUE = re.compile(r"'[^']*'|\"[^\"]*\"|\b\d[\d.:+-]*\b")
 _PASSED = frozenset({"pass", "success", "no-op"})
@@ -38,14 +38,14 @@ _PASSED = frozenset({"pass", "success", "no-op"})
 @dataclass(frozen=True)
 class ModelRun:
     """
-    What came of one model.
+    The result of one model.
 
     :param table: ``namespace.table``.
-    :param rows: rows of the new content; None where the engine wrote it itself (Trino).
-    :param changed: whether a snapshot was written; None likewise.
+    :param rows: how many rows the new content has; None if the engine wrote it itself (Trino).
+    :param changed: whether a snapshot was written; None as for ``rows``.
     :param snapshot_id: main's snapshot that holds the content.
     :param tests: how many tests passed.
-    :param warnings: the tests that found something and only warn.
+    :param warnings: the tests that failed and only warn.
     """
 
     table: str
@@ -70,8 +70,8 @@ def build_model(
 
     :param project_dir: the dbt project.
     :param unique_id: the model's id in the manifest, ``model.<project>.<name>``.
-    :param home: ``PHLO_HOME``; dbt's own files go below it.
-    :param environment: variables for the time of the run, see :mod:`airflow_provider_phlo.dbt.plugin`.
+    :param home: ``PHLO_HOME``, where dbt's own files go.
+    :param environment: variables that are set while the model runs, see :mod:`airflow_provider_phlo.dbt.plugin`.
     :raises QualityCheckError: a test failed; main is as it was.
     :raises ConfigurationError: the SQL does not compile, or a table it reads does not exist.
     :raises TransientError: the engine failed while it ran, or another writer came first.
@@ -95,7 +95,7 @@ def build_model(
         "profiles-dir": project_dir,
         "target": target,
         "target-path": target_path(home, target),
-        "log-path": target_path(home, target),  # made even if nothing is logged
+        "log-path": target_path(home, target),  # dbt creates it even if nothing is logged
         "select": f"fqn:{'.'.join(node.fqn)}",
         "indirect-selection": "buildable",
         "log-level": "none",
@@ -168,7 +168,9 @@ def _judge(table: str, results: Sequence[NodeResult]) -> tuple[int, tuple[str, .
         raise _error(table, broken)
     failed = [f"{result.node.name} ({result.failures} rows)" for result in results if str(result.status) == "fail"]
     if failed:
-        raise QualityCheckError(f"{table}: {len(failed)} dbt tests failed, it was not published: {', '.join(failed)}.")
+        raise QualityCheckError(
+            f"{table}: {len(failed)} dbt tests failed, so it was not published: {', '.join(failed)}."
+        )
     warnings = tuple(
         f"{result.node.name} ({result.failures} rows)" for result in results if str(result.status) == "warn"
     )
@@ -203,7 +205,7 @@ def _publish(written: OverwriteResult) -> int | None:
 
 
 def _tables(manifest: Manifest, unique_id: str) -> set[str]:
-    """Return the tables that the model and its tests read, and its own."""
+    """Return the tables that the model and its tests read, and the model's own."""
     tests = [child for child in manifest.nodes.values() if unique_id in child.depends_on_nodes]
     readers = [unique_id, *(test.unique_id for test in tests if test.resource_type == "test")]
     return {name for reader in readers for name in _relations(manifest, reader)}
@@ -224,7 +226,7 @@ def _relations(manifest: Manifest, unique_id: str) -> Iterator[str]:
 
 @contextmanager
 def _environ(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables, and put back what was there: dbt and its plugin read nothing else."""
+    """Set environment variables and restore them afterwards: dbt and its plugin read nothing else."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

@@ -1,4 +1,4 @@
-"""The dbt layers as Airflow tasks: Cosmos reads the project, each model becomes one task that builds and tests it."""
+"""The dbt layers as Airflow tasks: Cosmos reads the project; each model becomes one task, which builds and tests it."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class DbtModelOperator(PhloOperator):
     Build one dbt model on the run's branch, run its tests there, and publish it if they pass.
 
     :param model: the model's id in the manifest, ``model.<project>.<name>``.
-    :param table: ``namespace.table`` that it becomes; also the outlet.
+    :param table: the ``namespace.table`` that it writes; also the outlet.
     :param project_dir: the dbt project.
     :param target: the profile's target, ``duckdb`` or ``trino``.
-    :param partition_date: reaches the SQL as ``env_var('PHLO_PARTITION_DATE')``; resolved from the run when None.
-    :param env: more variables for the SQL.
-    :param full_refresh: build an incremental model anew.
+    :param partition_date: passed to the SQL as ``env_var('PHLO_PARTITION_DATE')``; None takes the run's.
+    :param env: further environment variables for the SQL.
+    :param full_refresh: rebuild an incremental model from scratch.
     :param iceberg_conn_id: the catalog.
     """
 
@@ -102,7 +102,7 @@ class DbtModelOperator(PhloOperator):
         return result
 
     def _environment(self, token: str, partition_date: str, run_id: str) -> dict[str, str]:
-        """Return what the project and the plugin read; the catalog's secrets are set for the time of the run only."""
+        """Return what the project and the plugin read; the catalog's secrets are set only while the model runs."""
         variables = {
             **self.env,
             "PHLO_PARTITION_DATE": partition_date,
@@ -135,20 +135,25 @@ def phlo_dbt_task_group(
     **task_arguments: Any,
 ) -> DbtTaskGroup:
     """
-    Render dbt models as a task group: one task a model, in the order of their references, grouped by layer.
+    Render dbt models as a task group: one task per model, in the order of their references, grouped by layer.
 
-    A task builds its model and runs the model's tests on a branch, and publishes it when they pass. Its outlet is
-    the model's table, its inlets are the tables it reads.
+    A task builds its model on a branch, runs the model's tests there, and publishes it if they pass. Its outlet is the
+    model's table; its inlets are the tables that the model reads.
 
     :param select: dbt's selection, such as ``path:models/glucose`` or ``tag:github``.
-    :param group_id: the group's id; inferred from the folder or tag when None.
-    :param project_dir: the dbt project; ``$PHLO_DBT_PROJECT``, or the ``include/dbt`` nearest to the DAG file.
-    :param exclude: what to leave out, likewise.
+    :param group_id: the group's id; None infers it from the folder or tag: ``glucose_models``.
+    :param project_dir: the dbt project; by default ``$PHLO_DBT_PROJECT``, else the ``include/dbt`` nearest to the DAG
+        file.
+    :param exclude: what to leave out, in the same form.
     :param target: the profile's target, ``duckdb`` or ``trino``.
-    :param partition_date: overrides the run's, a template.
-    :param env: more variables for the SQL.
-    :param task_arguments: go to every task (``retries``, ``pool``, …).
+    :param partition_date: overrides the run's; a template.
+    :param env: further environment variables for the SQL.
+    :param task_arguments: passed to every task (``retries``, ``pool``, …).
     :raises ConfigurationError: there is no such project, dbt cannot parse it, or nothing is selected.
+
+    ::
+
+        readings() >> phlo_dbt_task_group(select="path:models/readings") >> publish
     """
     from cosmos import DbtTaskGroup, ExecutionConfig, ProfileConfig, ProjectConfig, RenderConfig
     from cosmos.constants import DbtResourceType, ExecutionMode, InvocationMode, LoadMode, TestBehavior
@@ -170,7 +175,7 @@ def phlo_dbt_task_group(
     project_config = ProjectConfig(
         dbt_project_path=project, manifest_path=manifest, install_dbt_deps=False, env_vars=quiet_environment()
     )
-    # a plain path: reading through Cosmos's own ObjectStoragePath makes every task import all plugins of the UI, 1 s
+    # a plain path: Cosmos's own ObjectStoragePath would make every task import all plugins of the UI, 1 s
     project_config.manifest_path = manifest
     group = DbtTaskGroup(
         group_id=group_id or _group_id(selected),
@@ -203,7 +208,7 @@ class _Renderer:
         self._arguments = arguments
         self._layers: dict[tuple[str | None, str], TaskGroup] = {}
 
-    # Cosmos copies its configuration deeply; a renderer is one
+    # Cosmos makes deep copies of its configuration, which includes the renderer
     def __deepcopy__(self, _memo: Any) -> _Renderer:
         return self
 
@@ -246,13 +251,13 @@ def _table(node: Mapping[str, Any]) -> str:
 
 
 def _ingested(source: Mapping[str, Any]) -> str:
-    """Return the ingested table that a source stands for: ``meta.phlo_asset``, else the one of its name."""
+    """Return the ingested table that a source stands for: ``meta.phlo_asset``, else the one with its name."""
     meta = {**source["meta"], **source["config"].get("meta", {})}
     return str(meta.get("phlo_asset") or f"{source['schema']}.{source['identifier'].removeprefix('dlt_')}")
 
 
 def _folder(model: Mapping[str, Any]) -> str:
-    """Return the folder below ``models/``, the asset group."""
+    """Return the model's folder below ``models/``, which is the asset group."""
     return str(model["fqn"][1]) if len(model["fqn"]) > 2 else PROFILE
 
 
@@ -268,7 +273,7 @@ def _as_list(given: str | Sequence[str]) -> list[str]:
 
 
 def _project(given: str | Path | None, dag_file: str) -> Path:
-    """Return the project's folder: the one given or set, else the ``include/dbt`` nearest to the DAG file."""
+    """Return the project's folder: the given or configured one, else the ``include/dbt`` nearest to the DAG file."""
     named = given or os.environ.get("PHLO_DBT_PROJECT")
     if named:
         return Path(named).resolve()

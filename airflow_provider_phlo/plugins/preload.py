@@ -1,7 +1,8 @@
 """
 Warm tasks: import the heavy libraries once, in the processes that fork tasks and parse DAG files.
 
-The scheduler forks the workers of the LocalExecutor, and they fork tasks; the dag-processor forks one per file.
+The scheduler forks the workers of the LocalExecutor, which fork the tasks; the dag-processor forks one process
+per file.
 What is imported before the fork costs nothing after it. Only imports happen here: no connection, no query, no thread.
 """
 
@@ -19,7 +20,7 @@ from airflow.listeners import hookimpl
 
 log = logging.getLogger(__name__)
 
-# in the order of their cost; what is not installed is left out
+# the most expensive first; what is not installed is left out
 TASK_MODULES = (
     "pyarrow.parquet",
     "pandas",
@@ -62,7 +63,7 @@ def on_starting(component: Any) -> None:
     if command not in MODULES or not settings.preload():
         return
     if command == "scheduler" and not settings.forks_tasks():
-        return  # its tasks run in workers of another kind
+        return  # its tasks run in other workers, which it does not fork
     started = time.monotonic()
     done = sum(_attempt(name, functools.partial(importlib.import_module, name)) for name in MODULES[command])
     _attempt("what Dag files do first", _warm_up)
@@ -72,7 +73,7 @@ def on_starting(component: Any) -> None:
 
 
 def _warm_up() -> None:
-    """Do what the first Dag file of a process would do: find the providers' asset URIs, compile Jinja's lexer."""
+    """Do what the first Dag file of a process would do: look up the providers' asset URIs, compile Jinja's lexer."""
     from jinja2 import Environment
 
     from airflow_provider_phlo.assets.iceberg import iceberg_asset
@@ -82,7 +83,7 @@ def _warm_up() -> None:
 
 
 def _command() -> str:
-    """Return the ``airflow`` command that this process runs: a job that is starting does not know its type yet."""
+    """Return the ``airflow`` command of this process: a job that is starting does not know its type yet."""
     return next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
 
 

@@ -1,6 +1,6 @@
 """
-Publishing: marts of the lakehouse (:mod:`.sources`) as tables of a database that applications read (:mod:`.postgres`,
-:mod:`.pgcopy`); :mod:`.marts` is what DAG authors call.
+Publishing: copy marts of the lakehouse (:mod:`.sources`) to a database that applications read (:mod:`.postgres`,
+:mod:`.pgcopy`). DAG authors call :mod:`.marts`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Read tables to publish as Arrow batches: from their files through DuckDB, or through Trino."""
+"""Read the tables to publish as Arrow batches: from their files through DuckDB, or through Trino."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _TRINO_TYPES: dict[str, pa.DataType] = {
 @contextmanager
 def open_catalog_tables(catalog: Catalog, sources: Iterable[str]) -> Iterator[Read]:
     """
-    Give a function that reads one of ``sources``, each at its snapshot of now.
+    Yield a function that reads one of ``sources``, each at its current snapshot.
 
     :param sources: tables as ``namespace.table``.
     :raises ConfigurationError: one does not exist.
@@ -52,7 +52,7 @@ def open_catalog_tables(catalog: Catalog, sources: Iterable[str]) -> Iterator[Re
 @contextmanager
 def open_trino_tables(trino: Any, sources: Iterable[str]) -> Iterator[Read]:
     """
-    Give a function that reads one of ``sources`` through Trino.
+    Yield a function that reads one of ``sources`` through Trino.
 
     :param trino: a connection of the ``trino`` package, or a hook that makes one.
     :param sources: tables as ``namespace.table`` in the connection's catalog.
@@ -92,7 +92,7 @@ def _array(values: Sequence[Any], field: pa.Field) -> pa.Array:
 
 def trino_type(name: str) -> pa.DataType:
     """
-    Return the Arrow type of a Trino type. Times have six digits, as Iceberg's do: Trino's client rounds more.
+    Return the Arrow type of a Trino type. Times have six digits, as in Iceberg; Trino's client rounds more.
 
     :raises SchemaError: there is none.
     """

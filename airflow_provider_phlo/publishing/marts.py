@@ -1,4 +1,4 @@
-"""Publish marts: what DAG authors call, with connections and hooks; the work is in the modules beside it."""
+"""Publish marts, with connections and hooks: what DAG authors call. The work is in the other modules of this folder."""
 
 from __future__ import annotations
 
@@ -31,20 +31,27 @@ def publish_marts_to_postgres(
     schema: str = "marts",
 ) -> dict[str, PublishResult]:
     """
-    Replace PostgreSQL tables by the content of lakehouse tables; readers see whole versions only.
+    Replace the content of PostgreSQL tables by that of lakehouse tables; readers only ever see complete versions.
 
-    Each table is swapped by itself. All sources are read as they are when this starts.
+    Each table is replaced in a transaction of its own. All sources are read as they are when this starts.
 
-    :param context: Airflow's, for the run id in the log; may be None.
-    :param trino: a Trino connection or hook to read through; None reads the tables' files.
+    :param context: Airflow's context, for the run id in the log; may be None.
+    :param trino: a Trino connection or hook to read through; None reads the tables' files directly.
     :param postgres: where to write: a psycopg connection, a hook, a libpq URI, or its parameters as a mapping.
-    :param tables_to_publish: the source ``namespace.table`` of each PostgreSQL table.
-    :param data_source: what the log calls this set of marts.
-    :param catalog: the catalog of the sources, for ``trino=None``; that of ``iceberg_default`` (the embedded one, where
-        that is not set) by default.
+    :param tables_to_publish: PostgreSQL table → the ``namespace.table`` that it is filled from.
+    :param data_source: the name of this set of marts in the log.
+    :param catalog: the catalog of the sources, for ``trino=None``; by default the one of ``iceberg_default``, or the
+        embedded one.
     :param schema: the PostgreSQL schema.
-    :return: a result for each table.
+    :return: PostgreSQL table → its result.
     :raises ConfigurationError: a source does not exist; nothing is written then.
+
+    ::
+
+        results = publish_marts_to_postgres(
+            context, None, "postgresql://phlo@localhost/phlo", {"mrt_daily": "marts.mrt_daily"}
+        )
+        print(results["mrt_daily"].rows)
     """
     from airflow_provider_phlo.publishing.lakehouse import open_catalog_tables, open_trino_tables
     from airflow_provider_phlo.publishing.postgres import publish
@@ -78,7 +85,7 @@ def _default_catalog() -> Catalog:
 
 
 def _connect(postgres: Any) -> AbstractContextManager[psycopg.Connection]:
-    """Return a connection: a given one is left open, one made here is closed."""
+    """Return a connection: a given one is left open, one that is made here is closed."""
     import psycopg
 
     if isinstance(postgres, psycopg.Connection):

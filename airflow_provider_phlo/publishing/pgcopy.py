@@ -1,8 +1,8 @@
 """
-Arrow batches as PostgreSQL's binary COPY format: every value exactly, and no Python object a value.
+Arrow batches in PostgreSQL's binary COPY format: every value exactly, without a Python object per value.
 
-Each column gives the bytes of its values and their lengths; one pass a column then puts them at their places in
-the rows. The format: https://www.postgresql.org/docs/current/sql-copy.html (binary), numbers in network order.
+Each column is encoded as the bytes of its values and their lengths; one pass per column then writes them to their
+positions in the rows. Format: https://www.postgresql.org/docs/current/sql-copy.html (binary), numbers in network order.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Values(NamedTuple):
     """
     The values of one column in COPY's form.
 
-    :param data: the bytes of all values that are not NULL, one after the other.
-    :param lengths: bytes of each value; -1 for NULL.
+    :param data: the bytes of all values that are not NULL, one after another.
+    :param lengths: the number of bytes of each value; -1 for NULL.
     """
 
     data: Bytes
@@ -46,7 +46,7 @@ Encoder = Callable[[pa.Array], Values]
 
 class ColumnType(NamedTuple):
     """
-    How an Arrow column arrives in PostgreSQL.
+    The PostgreSQL type of an Arrow column, and how its values are encoded.
 
     :param sql: the type as ``format_type`` writes it.
     """
@@ -77,7 +77,7 @@ def encode(batch: pa.RecordBatch, types: list[ColumnType]) -> memoryview:
     """
     Return the rows of ``batch``, without header and trailer.
 
-    :raises SchemaError: a value has no place in its type: U+0000 in text, nanoseconds, years beyond PostgreSQL's.
+    :raises SchemaError: a value does not fit its type: U+0000 in text, nanoseconds, years beyond PostgreSQL's.
     """
     columns = []
     for field, column, kind in zip(batch.schema, batch.columns, types, strict=True):
@@ -91,12 +91,12 @@ def encode(batch: pa.RecordBatch, types: list[ColumnType]) -> memoryview:
 
 
 def _reason(error: Exception) -> str:
-    # Arrow's text quotes the value, ours does not
+    # Arrow's message quotes the value, this one does not
     return str(error) if type(error) is OverflowError else "they would lose digits"
 
 
 def _rows(columns: list[Values], count: int) -> memoryview:
-    """Interleave columns into rows: the number of fields, then for each its length and bytes."""
+    """Interleave columns into rows: the number of fields, then the length and bytes of each."""
     positions = np.full(count, 2, dtype=np.int64)
     for column in columns:
         positions += 4 + np.maximum(column.lengths, 0)
@@ -125,7 +125,7 @@ def _put_values(out: Bytes, positions: Integers, column: Values, sizes: Integers
     if not len(data):
         return
     present = column.lengths != _NULL
-    if width <= 40 and len(data) == width * int(present.sum()):  # all of one length
+    if width <= 40 and len(data) == width * int(present.sum()):  # all have the same length
         _put(out, positions[present], data.reshape(-1, width))
         return
     starts = np.cumsum(sizes) - sizes
@@ -136,7 +136,7 @@ def _put_values(out: Bytes, positions: Integers, column: Values, sizes: Integers
     out[np.repeat(positions - starts, sizes) + np.arange(len(data))] = data
 
 
-# --- one encoder a kind of type -----------------------------------------------------------------------------
+# --- one encoder per kind of type ---------------------------------------------------------------------------
 
 
 def _fixed(array: pa.Array, values: np.ndarray[Any, Any], width: int) -> Values:
@@ -172,9 +172,9 @@ def _timestamp(array: pa.Array) -> Values:
 
 
 def _shifted(values: Integers, epoch: int, limits: np.iinfo[Any]) -> Integers:
-    # the lowest two numbers cannot be reached: PostgreSQL reads them, and the highest, as infinity
+    # the lowest two numbers and the highest cannot be used: PostgreSQL reads them as infinity
     if len(values) and int(values.min()) < limits.min + epoch + 1:
-        raise OverflowError("they are too early")
+        raise OverflowError("they are before the first date that PostgreSQL has")
     return values - epoch
 
 
@@ -190,7 +190,7 @@ def _binary(array: pa.Array) -> Values:
         return Values(np.empty(0, dtype=np.uint8), lengths)
     offsets = np.frombuffer(array.buffers()[1], dtype=np.int64)[array.offset : array.offset + len(array) + 1]
     data = np.frombuffer(array.buffers()[2], dtype=np.uint8)[offsets[0] : offsets[-1]]
-    if len(data) != int(np.maximum(lengths, 0).sum()):  # a NULL may have bytes behind it
+    if len(data) != int(np.maximum(lengths, 0).sum()):  # a NULL may have bytes in the buffer
         return _binary(pa.array(array.to_pylist(), pa.large_binary()))
     return Values(data, lengths)
 
@@ -198,7 +198,7 @@ def _binary(array: pa.Array) -> Values:
 def _text(array: pa.Array) -> Values:
     values = _binary(array.cast(pa.large_string()))
     if not values.data.all():
-        raise OverflowError("text in PostgreSQL has no U+0000, replace() it in the source")
+        raise OverflowError("text in PostgreSQL cannot have U+0000; replace() it in the source")
     return values
 
 
@@ -217,9 +217,9 @@ def _json(array: pa.Array) -> Values:
 
 def _numeric(array: pa.Array) -> Values:
     """
-    Encode decimals: groups of four digits, the point between two groups.
+    Encode decimals as groups of four digits, with the decimal point between two groups.
 
-    The digits of all values are written with one width, zero-padded; PostgreSQL strips the zeros.
+    The digits of all values have the same width, padded with zeros, which PostgreSQL strips.
     """
     precision, scale = array.type.precision, array.type.scale
     fraction_groups = -(-max(scale, 0) // 4)

@@ -1,14 +1,14 @@
 """
-Publish rows into a PostgreSQL table; readers see the old content or the new, never a gap or a mixture.
+Publish rows to a PostgreSQL table; readers see either the old content or the new, never a gap or a mixture.
 
-One transaction deletes the old rows and loads the new ones. A table that is swapped by renaming leaves views,
-grants and indexes behind, and both renaming and TRUNCATE show an *empty* table to a reader whose snapshot is older
-(REPEATABLE READ, pg_dump). DELETE costs about half a second a million rows more, and nobody waits. A crash at any
-point is a rollback: there is nothing to clean up.
+One transaction deletes the old rows and loads the new ones. Replacing the table by renaming another would lose views,
+grants and indexes, and both renaming and TRUNCATE show an *empty* table to a reader whose snapshot is older
+(REPEATABLE READ, pg_dump). DELETE takes about half a second more per million rows, and nobody waits. A crash
+at any point is a rollback: there is nothing to clean up.
 
-The table follows its source: new columns are added, vanished ones dropped, types changed; only then do readers
-wait, for the time of one INSERT … SELECT. Columns that somebody added with a default, or generated, stay.
-Constraints are the table owner's: none is set here.
+The table follows its source: new columns are added, missing ones dropped, types changed. Only then do readers wait, as
+long as one INSERT … SELECT takes. Columns that somebody added with a default, or as generated columns, stay.
+Constraints are up to the table's owner: none is set here.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from airflow_provider_phlo.sql import quote_identifier
 log = logging.getLogger(__name__)
 
 BATCH_ROWS = 20_000
-# how long a change of columns waits for readers, who then wait behind it
+# how long a change of columns waits for readers; new readers queue behind it
 LOCK_SECONDS = 30
 _NAME_BYTES = 63
 
@@ -38,11 +38,11 @@ _NAME_BYTES = 63
 @dataclass(frozen=True)
 class PublishResult:
     """
-    What one publication did.
+    The result of one publication.
 
     :param table: ``schema.table``.
     :param created: whether the table is new.
-    :param altered: the changes of columns, as SQL.
+    :param altered: the changes to columns, as SQL.
     """
 
     table: str
@@ -54,7 +54,7 @@ class PublishResult:
 
 
 class _Existing(NamedTuple):
-    """The columns of the table as it is."""
+    """The columns that the table has."""
 
     types: Mapping[str, str]
     own_default: frozenset[str]
@@ -64,14 +64,14 @@ def publish(
     rows: pa.RecordBatchReader | pa.Table, connection: psycopg.Connection, table: str, *, schema: str = "marts"
 ) -> PublishResult:
     """
-    Replace the content of ``schema.table`` by ``rows``; create what is missing.
+    Replace the content of ``schema.table`` by ``rows``; create schema and table if they do not exist.
 
-    Takes any number of rows: one batch is in memory at a time. Publishers of one table take turns.
+    There may be any number of rows: one batch is in memory at a time. Publishers of the same table take turns.
 
-    :param connection: without an open transaction; this makes its own.
-    :raises ConfigurationError: the connection is busy, the name does not fit, or it is no table.
-    :raises SchemaError: PostgreSQL cannot hold a column or value, or an object depends on a column that has to go.
-    :raises CommitConflictError: readers hold a table whose columns have to change.
+    :param connection: a connection without an open transaction; this function opens its own.
+    :raises ConfigurationError: the connection is busy, a name is too long, or the name is not that of a table.
+    :raises SchemaError: PostgreSQL cannot hold a column or value, or an object depends on a column to be dropped.
+    :raises CommitConflictError: other sessions hold a table whose columns have to change.
     """
     target = f"{schema}.{table}"
     if connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
@@ -79,7 +79,7 @@ def publish(
     started = time.perf_counter()
     types = _column_types(target, rows.schema)
     with _translate_errors(target), connection.transaction():
-        # whoever waited has to see what the publisher before wrote
+        # a publisher that waited has to see what the one before it wrote
         connection.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
         _take_turn(connection, target)
         existing = _existing(connection, schema, table)
@@ -106,10 +106,10 @@ def _column_types(target: str, schema: pa.Schema) -> Types:
     long = [name for name in names if len(name.encode()) > _NAME_BYTES]
     if long:
         raise ConfigurationError(
-            f"Cannot publish {target}: PostgreSQL cuts names after {_NAME_BYTES} bytes: {', '.join(long)}."
+            f"Cannot publish {target}: PostgreSQL truncates names after {_NAME_BYTES} bytes: {', '.join(long)}."
         )
     if len(set(schema.names)) < len(schema.names):
-        raise SchemaError(f"Cannot publish {target}: its source has two columns of one name.")
+        raise SchemaError(f"Cannot publish {target}: its source has two columns with the same name.")
     try:
         return {field.name: pgcopy.column_type(field) for field in schema}
     except SchemaError as error:
@@ -117,7 +117,7 @@ def _column_types(target: str, schema: pa.Schema) -> Types:
 
 
 def _take_turn(connection: psycopg.Connection, what: str) -> None:
-    """Wait for the publisher before us; the lock ends with the transaction."""
+    """Wait for the publisher before this one; the lock ends with the transaction."""
     key = [f"phlo publish {what}"]
     taken = connection.execute("SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", key).fetchone()
     if taken != (True,):
@@ -136,7 +136,7 @@ def _existing(connection: psycopg.Connection, schema: str, table: str) -> _Exist
     oid, kind = found
     if kind not in ("r", "p"):
         raise ConfigurationError(
-            f"Cannot publish {schema}.{table}: there is something of that name that is no table. "
+            f"Cannot publish {schema}.{table}: something with that name exists and is not a table. "
             "Choose another name, or drop it."
         )
     columns = connection.execute(
@@ -152,7 +152,7 @@ def _existing(connection: psycopg.Connection, schema: str, table: str) -> _Exist
 def _create(connection: psycopg.Connection, schema: str, table: str, types: Types) -> None:
     query = "SELECT 1 FROM pg_namespace WHERE nspname = %s"
     if connection.execute(query, [schema]).fetchone() is None:
-        _take_turn(connection, schema)  # two that create a schema at once: one would fail
+        _take_turn(connection, schema)  # if two create a schema at the same time, one fails
         connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(schema)}")
     connection.execute(f"CREATE TABLE {_quoted(schema, table)} ({_definitions(types)})")
 
@@ -168,7 +168,7 @@ def _changes(existing: _Existing, types: Types) -> tuple[str, ...]:
         if name not in types and name not in existing.own_default
     ]
     retyped = [
-        # the rows are gone by then: there is nothing to convert
+        # the rows are deleted by then: there is nothing to convert
         f"ALTER COLUMN {quote_identifier(name)} TYPE {kind.sql} USING NULL"
         for name, kind in types.items()
         if name in existing.types and existing.types[name] != kind.sql
@@ -183,7 +183,7 @@ def _load_changed(
     types: Types,
     changes: Iterable[str],
 ) -> int:
-    """Load beside the table first: changing columns locks readers out, and the source may be slow."""
+    """Load into a temporary table first: changing columns locks readers out, and the source may be slow."""
     staging = quote_identifier("phlo publish staging")
     connection.execute(f"CREATE TEMPORARY TABLE {staging} ({_definitions(types)}) ON COMMIT DROP")
     count = _copy(connection, staging, rows, types)
@@ -220,7 +220,7 @@ def _batches(rows: pa.RecordBatchReader | pa.Table) -> Iterator[pa.RecordBatch]:
 
 
 def _tidy(connection: psycopg.Connection, table: str) -> None:
-    """Make the space of the old rows usable, and the planner's statistics right; the file keeps its size."""
+    """Make the old rows' space reusable and the planner's statistics right; the file keeps its size."""
     autocommit = connection.autocommit
     connection.autocommit = True
     try:
@@ -234,7 +234,7 @@ def _tidy(connection: psycopg.Connection, table: str) -> None:
 
 @contextmanager
 def _translate_errors(target: str) -> Iterator[None]:
-    """Turn PostgreSQL's refusals into ours; what it quotes of the rows is left out."""
+    """Turn PostgreSQL's errors into those of this package, without the row values that it quotes."""
     try:
         yield
     except psycopg.errors.LockNotAvailable:
@@ -249,9 +249,9 @@ def _translate_errors(target: str) -> Iterator[None]:
             "publish again, then create it anew."
         ) from error
     except (psycopg.IntegrityError, psycopg.DataError) as error:
-        about = error.diag.constraint_name or error.diag.column_name or "no constraint named"
+        about = error.diag.constraint_name or error.diag.column_name or "no constraint is named"
         raise SchemaError(
-            f"{target}: PostgreSQL refuses the new content ({type(error).__name__}: {about}). "
+            f"{target}: PostgreSQL rejects the new content ({type(error).__name__}: {about}). "
             "The old content stays. Correct the source, or the constraint."
         ) from None
 

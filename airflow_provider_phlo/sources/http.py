@@ -203,8 +203,9 @@ class JsonClient:
             log.info("%s: GET %s %s, again in %.1f s", self.conn_id, bare(url), _setback(state).reason, seconds)
 
         def give_up(state: RetryCallState) -> Any:
+            attempts = f"{state.attempt_number} attempt{'s' if state.attempt_number > 1 else ''}"
             raise SourceUnavailableError(
-                f"{self.conn_id}: GET {bare(url)} {_setback(state).reason}, after {state.attempt_number} attempts. "
+                f"{self.conn_id}: GET {bare(url)} {_setback(state).reason}, after {attempts}. "
                 f"Check that the server is up and that this is its address: {hint(self.conn_id, 'host')}"
             )
 

@@ -138,7 +138,7 @@ def test_a_failed_test_fails_the_task_for_good(parsed_home, make_context):
     catalog = raw_tables.open_catalog("phlo", raw_tables.embedded_properties(parsed_home))
     raw_tables.write(catalog, "raw.glucose_entries", [raw_tables.entry("x", raw_tables.INGESTED, 1500)])
     task = render()[0].get_task("glucose_models.bronze.stg_glucose_entries")
-    with pytest.raises(AirflowFailException, match="1 dbt tests failed, it was not published"):
+    with pytest.raises(AirflowFailException, match="1 dbt tests failed, so it was not published"):
         task.execute(make_context(task))
     found = connect(catalog, tables=["bronze.stg_glucose_entries"]).sql("SELECT * FROM bronze.stg_glucose_entries")
     assert found.fetchall() == []

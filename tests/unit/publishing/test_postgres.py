@@ -110,7 +110,7 @@ def test_what_cannot_be_published_is_refused_before_anything_is_written(connecti
     connection.execute("CREATE VIEW marts.v AS SELECT 1 AS n")
     with pytest.raises(ConfigurationError, match="no table"):
         publish(version(1), connection, "v")
-    with pytest.raises(ConfigurationError, match="cuts names"):
+    with pytest.raises(ConfigurationError, match="truncates names"):
         publish(version(1), connection, "d" * 64)
     with pytest.raises(SchemaError, match="two columns"):
         publish(pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"]), connection, "daily")

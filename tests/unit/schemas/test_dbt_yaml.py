@@ -383,7 +383,7 @@ def test_personal_data_is_marked(make, mark):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("models: [{name: stg_a}, {name: stg_b}]", "no model 'fct_things' in .*: it has stg_a, stg_b"),
+        ("models: [{name: stg_a}, {name: stg_b}]", "not have a model 'fct_things': it has stg_a, stg_b"),
         ("version: 2", "it has no models"),
         ("", "it has no models"),
         ("- 1", "it has no models"),
@@ -395,8 +395,8 @@ def test_personal_data_is_marked(make, mark):
         ("models: [{name: fct_things, columns: [{name: c, tests: [{not_null: x}]}]}]", "test not_null of column 'c'"),
         ("models: [{name: fct_things, columns: [{name: c}, {name: c}]}]", "columns of .* list c more than once"),
         ("models: [{name: fct_things}, {name: fct_things}]", "models in .* list fct_things more than once"),
-        ("models: [", "no valid YAML: .*line \\d"),
-        ("models: \xff", "no valid YAML"),
+        ("models: [", "not valid YAML: .*line \\d"),
+        ("models: \xff", "not valid YAML"),
     ],
 )
 def test_clear_errors(tmp_path, content, message):

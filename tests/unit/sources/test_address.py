@@ -22,7 +22,7 @@ ONCE = RetryPolicy(attempts=1, connect_timeout_seconds=0.5, read_timeout_seconds
 
 
 class Host:
-    """Counts what reaches it and keeps its credentials; answers with the redirect or link it is told to give."""
+    """Counts what reaches it and keeps its credentials; answers with the redirect or link that a test sets."""
 
     def __init__(self, address: str = "127.0.0.1") -> None:
         self.credentials: list[str] = []

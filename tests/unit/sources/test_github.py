@@ -8,9 +8,12 @@ import dlt
 import pytest
 from dlt.extract.exceptions import ResourceExtractionError
 from dlt.pipeline.exceptions import PipelineStepFailed
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from airflow_provider_phlo.exceptions import ConfigurationError, SourceRejectedError, SourceUnavailableError
 from airflow_provider_phlo.sources.github import connection_arguments, github
+from airflow_provider_phlo.sources.http import Limits
 
 
 def shared(name: str) -> Path:
@@ -256,3 +259,91 @@ def test_connection_arguments(connection):
     assert connection_arguments(mine)["token"] == "ghp_t"
     with pytest.raises(ConfigurationError, match=r"mine: no GitHub user.*GITHUB_USERNAME.*AIRFLOW_CONN_MINE"):
         connection_arguments(connection("mine", host="api.github.com"))
+
+
+class Collection:
+    """
+    Items in pages of at most ``cap``, as GitHub answers them: the ETag covers the items of a page and nothing else.
+
+    :param links_on_304: whether "not modified" repeats the Link header.
+    """
+
+    def __init__(self, server, reply, items, *, cap=100, links_on_304=False):
+        self.server, self.reply, self.items, self.cap, self.links_on_304 = server, reply, items, cap, links_on_304
+        server.route = self.route
+
+    def route(self, request):
+        page = int(request.query.get("page", ["1"])[0])
+        size = min(int(request.query["per_page"][0]), self.cap)
+        found = [{"id": item} for item in self.items[(page - 1) * size : page * size]]
+        headers = {"ETag": f'"{hash(json.dumps(found))}"'}
+        unchanged = request.headers.get("if-none-match") == headers["ETag"]
+        if page * size < len(self.items) and (self.links_on_304 or not unchanged):
+            target = f"{self.server.url}{request.path}?per_page={size}&page={page + 1}"
+            headers["Link"] = f'<{target}>; rel="next"'
+        return self.reply(status=304, headers=headers) if unchanged else self.reply(found, headers=headers)
+
+
+@pytest.mark.parametrize("links_on_304", [False, True])
+@pytest.mark.parametrize(
+    ("per_page", "cap", "count"),
+    [(100, 100, 100), (100, 100, 200), (7, 100, 14), (100, 30, 30), (100, 30, 60), (1, 100, 1), (500, 100, 300)],
+)
+def test_case_25_a_full_page_does_not_hide_the_one_after_it(
+    server, reply, make, pipeline, per_page, cap, count, links_on_304
+):
+    collection = Collection(server, reply, list(range(count)), cap=cap, links_on_304=links_on_304)
+    read = set(extract(pipeline, make(per_page=per_page)))
+    collection.items.append(count)
+    read |= set(extract(pipeline, make(per_page=per_page)))
+    assert read == set(range(count + 1))
+    collection.items.append(count + 1)
+    read |= set(extract(pipeline, make(per_page=per_page)))
+    assert read == set(range(count + 2))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_case_25_conditional_readers_see_what_unconditional_ones_see(server, reply, make, tmp_path_factory, data):
+    """Items come at the end or the start, go, and change, in pages of any size: a reader knows the same in the end."""
+    pipeline = dlt.pipeline("phlo_test", pipelines_dir=str(tmp_path_factory.mktemp("dlt")))
+    cap, per_page = data.draw(st.sampled_from([5, 10])), data.draw(st.sampled_from([2, 3, 5, 100]))
+    links_on_304 = data.draw(st.booleans())
+    collection = Collection(server, reply, list(range(cap)), cap=cap, links_on_304=links_on_304)
+    known = set()
+    for step in range(1, 5):
+        count = data.draw(st.integers(0, 2 * cap))
+        new = [1000 * step + number for number in range(count)]
+        collection.items = data.draw(st.sampled_from([collection.items + new, new + collection.items, new]))
+        known |= set(extract(pipeline, make(per_page=per_page)))
+        assert set(collection.items) <= known
+
+
+def test_case_25_a_page_that_is_surely_not_full_is_not_read_again(server, reply, make, pipeline):
+    Collection(server, reply, list(range(108)))
+    assert len(extract(pipeline, make())) == 108
+    assert extract(pipeline, make()) == []
+
+
+def test_endless_pages_end(server, reply, make):
+    def route(request):
+        number = int(request.query.get("page", ["1"])[0])
+        return reply([{"id": number}], headers={"Link": f"<{server.url}/x?page={number + 1}>; rel=next"})
+
+    server.route = route
+    error = cause(read, make(limits=Limits(pages=20)), "user_events")
+    assert isinstance(error, SourceRejectedError)
+    assert "leads to more than 20 pages" in str(error)
+    assert len(server.requests) == 20
+
+
+@pytest.mark.parametrize("token", ["ghp_ž", "ghp_\u2013x", "ghp_\nx"])
+def test_case_13_a_token_with_a_letter_that_no_token_has(make, token):
+    with pytest.raises(ConfigurationError, match=r"github_default: the header Authorization cannot be sent"):
+        make(token=token)
+
+
+def test_a_login_that_no_user_has_is_refused(make):
+    for login in ("oc\ud83dto", "oc\nto", "\x00"):
+        with pytest.raises(ConfigurationError, match="no GitHub user is named"):
+            make(login=login)

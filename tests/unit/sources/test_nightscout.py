@@ -11,6 +11,7 @@ import pytest
 from dlt.extract.exceptions import ResourceExtractionError
 
 from airflow_provider_phlo.exceptions import ConfigurationError, SourceRejectedError, SourceUnavailableError
+from airflow_provider_phlo.sources.http import Limits
 from airflow_provider_phlo.sources.nightscout import connection_arguments, day_window, nightscout
 
 START, END = day_window("2024-01-15")
@@ -261,3 +262,106 @@ def test_real_entries_arrive_as_they_are(server, reply, read):
     Site(server, reply, entries, cap=100)
     found = read(start="2015-06-01", end="2015-07-01")
     assert {item["_id"]: item for item in found} == {item["_id"]: item for item in entries}
+
+
+def test_case_27_a_fraction_of_a_millisecond_is_cut(server, reply, read):
+    """As Loop and Trio write dates; in text, as others do."""
+    dates = [FIRST + 81.73, float(FIRST + 1), f"{FIRST + 2}.9996", str(FIRST + 3), f"{FIRST + 4}.", FIRST + 5]
+    entries = [entry(number, moment) for number, moment in enumerate(dates)]
+    server.replies(reply(entries), reply([]))
+    found = read()
+    assert [item["date"] for item in found] == [FIRST + 81, FIRST + 1, FIRST + 2, str(FIRST + 3), FIRST + 4, FIRST + 5]
+    assert [type(item["date"]) for item in found][:3] == [int, float, int]
+    assert [{**item, "date": 0} for item in found] == [{**item, "date": 0} for item in entries]
+
+
+def test_case_27_fractional_dates_page_and_filter_as_whole_ones(server, reply, read):
+    entries = [entry(number, FIRST + number * 60_000 + 0.5) for number in range(60)]
+    Site(server, reply, [*entries, entry(900, LAST - 0.3), entry(901, LAST + 0.3), entry(902, FIRST - 0.3)], cap=7)
+    found = read()
+    assert ids(found) == ids([*entries, entry(900, 0)])
+    assert len(found) == 61
+    assert all(isinstance(item["date"], int) for item in found)
+
+
+@pytest.mark.parametrize(
+    "date",
+    [
+        pytest.param("9" * 5000, id="5,000 digits as text"),
+        *("1e12", "-5", "1705276800000.5.5", "", " 1705276800000", "\u0663", "1705276800000.\u0663"),
+        *(True, None, [], {}, 10**30, -(10**17), 1e300, float("nan"), float("inf")),
+    ],
+)
+def test_case_13_an_unusable_date_is_for_validation_to_judge(server, reply, read, date):
+    server.replies(reply([{**entry(900, date), "_id": "odd"}, entry(1, FIRST)]), reply([]))
+    assert "odd" in ids(read())
+
+
+def test_case_13_an_integer_of_5000_digits_spoils_its_own_entry_only(server, reply, read):
+    good = json.dumps(day(3))[1:]
+    server.replies(reply(f'[{{"_id": "odd", "sgv": 100, "type": "sgv", "date": {"9" * 5000}}}, {good}'), reply([]))
+    assert ids(read()) == sorted(["odd", *ids(day(3))])
+
+
+@pytest.mark.parametrize(("cap", "page_size"), [(1000, 1000), (100, 1000), (7, 10), (2, 1000), (1, 1)])
+def test_case_30_each_entry_is_read_once(server, reply, read, cap, page_size):
+    entries = day(40)
+    Site(server, reply, entries, cap=cap)
+    found = read(page_size=page_size)
+    assert len(found) == len(entries)
+    assert ids(found) == ids(entries)
+
+
+@pytest.mark.parametrize("obeys", [(), ("count",), ("$gte",), ("$lt", "$gte"), ("type", "count")])
+def test_case_30_each_entry_is_read_once_whatever_the_site_ignores(server, reply, read, obeys):
+    entries = day(40)
+    Site(server, reply, entries, cap=1000, obeys=obeys)
+    found = read()
+    assert sorted(item["_id"] for item in found) == ids(entries)
+
+
+def test_case_30_a_bad_oldest_entry_is_read_once(server, reply, read):
+    bad = entry(7, FIRST, sgv=None)
+    Site(server, reply, [bad, *day(3)[1:]])
+    assert [item for item in read() if item["sgv"] is None] == [bad]
+
+
+def test_equal_entries_of_one_page_are_both_kept(server, reply, read):
+    twin = {"sgv": 90, "type": "sgv", "date": FIRST + 5}
+    server.replies(reply([twin, twin]), reply([twin, twin]), reply([]))
+    assert read() == [twin, twin]
+
+
+def test_an_entry_that_is_edited_while_it_is_read_comes_again(server, reply, read):
+    old, new = entry(1, FIRST + 5, sgv=100), entry(1, FIRST + 5, sgv=120)
+    server.replies(reply([entry(2, FIRST + 9), old]), reply([new]), reply([]))
+    assert [item["sgv"] for item in read() if item["_id"] == old["_id"]] == [100, 120]
+
+
+def test_entries_nested_too_deeply_to_compare_are_kept(server, reply, read):
+    deep = '{"a":' * 800 + "1" + "}" * 800
+    body = f'[{{"_id": "deep", "sgv": 100, "type": "sgv", "date": {FIRST + 5}, "x": {deep}}}]'
+    server.replies(reply(body), reply([]))
+    assert ids(read()) == ["deep"]
+
+
+def test_a_site_that_never_ends_is_refused(server, reply, read):
+    moments = iter(range(LAST - 1, FIRST, -1))
+    server.route = lambda request: reply([entry(1, next(moments))])
+    error = cause(lambda: read(limits=Limits(pages=30)))
+    assert isinstance(error, SourceRejectedError)
+    assert "leads to more than 30 pages" in str(error)
+
+
+def test_a_secret_that_is_not_text_is_a_clear_error(read):
+    for auth in (None, "token", "secret"):
+        with pytest.raises(
+            ConfigurationError, match=r"nightscout_default: the password has characters that UTF-8 lacks"
+        ):
+            read("pa\udcffss-word", auth=auth)
+
+
+def test_a_secret_in_any_letters_is_hashed_as_nightscout_does(server, reply, read):
+    server.replies(reply([]))
+    read("žluťoučký kůň")
+    assert server.requests[0].headers["api-secret"] == hashlib.sha1("žluťoučký kůň".encode()).hexdigest()

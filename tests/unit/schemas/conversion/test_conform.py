@@ -100,7 +100,7 @@ def test_names_that_are_not_names(name: Any) -> None:
 
 @pytest.mark.parametrize("name", ["", "  ", "x" * 256])
 def test_columns_of_a_table_without_a_name(name: str) -> None:
-    with pytest.raises(SchemaError, match="a name is text"):
+    with pytest.raises(SchemaError, match="a name must be text"):
         conform(pa.table({name: [1]}), None, normalize)
 
 
