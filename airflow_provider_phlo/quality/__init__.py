@@ -1,6 +1,6 @@
 """
-Data quality: what a check is (:mod:`.base`), the built-in ones (:mod:`.checks`, :mod:`.drift`, :mod:`.reconciliation`),
-how they run (:mod:`.scan`) and what came out (:mod:`.results`).
+Data quality: what a check is (:mod:`.base`, :mod:`.sql_check`), the built-in ones (:mod:`.checks`, :mod:`.drift`,
+:mod:`.reconciliation`), how they run (:mod:`.scan`, :mod:`.engines`) and what comes out (:mod:`.results`).
 
 Light to import: pandas, DuckDB and the like are imported when a check runs, reconciliations when one is named.
 """
@@ -10,17 +10,18 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_phlo.quality.base import QualityCheck, RowCheck, SQLCheck
+from airflow_provider_phlo.quality.base import QualityCheck
 from airflow_provider_phlo.quality.checks import (
     CountCheck,
+    CustomSQLCheck,
     FreshnessCheck,
     NullCheck,
     PatternCheck,
     RangeCheck,
     SchemaCheck,
+    ThresholdCheck,
     UniqueCheck,
 )
-from airflow_provider_phlo.quality.custom_sql import CustomSQLCheck
 from airflow_provider_phlo.quality.drift import (
     CategoryDriftCheck,
     DistinctCountDriftCheck,
@@ -31,7 +32,7 @@ from airflow_provider_phlo.quality.drift import (
     RowCountAnomalyCheck,
 )
 from airflow_provider_phlo.quality.results import QualityCheckResult, raise_for_failures
-from airflow_provider_phlo.quality.threshold import ThresholdCheck
+from airflow_provider_phlo.quality.sql_check import RowCheck, SQLCheck
 
 if TYPE_CHECKING:
     from airflow_provider_phlo.quality.reconciliation import (

@@ -1,33 +1,39 @@
-"""What a check is: the base class of your own, and of those that are SQL."""
+"""What a check is: the base class of every check, and of your own."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.quality.failures import failed_by_exception, failure
 from airflow_provider_phlo.quality.results import QualityCheckResult, Severity
 from airflow_provider_phlo.terms import names_of
 
 if TYPE_CHECKING:
-    from airflow_provider_phlo.quality.scan import Rows
-
-
-class Aggregate(NamedTuple):
-    """An SQL aggregate over the rows, with the values of its ``?`` markers."""
-
-    sql: str
-    parameters: tuple[Any, ...] = ()
+    from airflow_provider_phlo.quality.rows_under_check import RowsUnderCheck
+    from airflow_provider_phlo.sql import Query
 
 
 @dataclass
 class QualityCheck(ABC):
     """
-    A check. One of your own gives ``execute``; ``df`` is then a pandas data frame of the rows under check.
+    A check. One of your own implements ``execute``; ``df`` is then a pandas data frame of the rows under check.
 
-    :param name: how results call the check; by default its class and columns.
+    Example::
+
+        @dataclass
+        class MeanCheck(QualityCheck):
+            column: str
+            high: float
+
+            def execute(self, df, context=None):
+                mean = float(df[self.column].mean())
+                return QualityCheckResult(passed=mean <= self.high, message=f"the mean is {mean:.1f}")
+
+    :param name: the check's name in results; by default its class and columns.
     :param severity: ``error`` fails the task, ``warn`` is only reported.
     """
 
@@ -61,87 +67,40 @@ class QualityCheck(ABC):
         """Return what the check declares, as text."""
         return None
 
-
-@dataclass
-class SQLCheck(QualityCheck):
-    """
-    A check that an SQL engine answers: :meth:`aggregates` or :meth:`measure` give numbers, :meth:`judge` the result.
-
-    A check whose columns do not exist fails before it gets there.
-    """
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if hasattr(self, "column"):
-            _assert_names(self, "column", [self.column])
-        _assert_names(self, "columns", getattr(self, "columns", None))
-
-    def execute(self, df: Any, context: Mapping[str, Any] | None = None) -> QualityCheckResult:
+    def plan_scan(self, rows: RowsUnderCheck) -> Mapping[str, Query] | QualityCheckResult | None:
         """
-        Check a pandas or polars data frame, an Arrow table, or a list of records.
+        Return the aggregates, by name, that the shared scan of a run computes for this check.
 
-        :param context: ``table`` names the rows in the result.
+        A result is a failure that is known before the scan; None says that the check takes no part in the scan.
         """
-        from airflow_provider_phlo.quality.scan import run_checks_on_frame
+        return None
 
-        return run_checks_on_frame(df, [self], context)[0]
+    def evaluate(
+        self, rows: RowsUnderCheck, context: Mapping[str, Any], row_count: int, values: Mapping[str, Any]
+    ) -> QualityCheckResult:
+        """
+        Return the result for the rows under check; whatever a check of your own raises is a failed check.
 
-    def problem(self, types: Mapping[str, str]) -> str | None:
-        """Return why rows with columns of these types cannot be checked, or None."""
-        missing = [name for name in self.column_names() if name not in types]
-        if not missing:
-            return None
-        return f"there is no column {', '.join(missing)}; the columns are: {', '.join(types) or 'none'}"
-
-    def aggregates(self, rows: Rows) -> Mapping[str, Aggregate]:
-        """Return named aggregates that one scan computes together with those of other checks."""
-        return {}
-
-    def measure(self, rows: Rows) -> Mapping[str, Any]:
-        """Return named numbers that need a query of their own."""
-        return {}
-
-    @abstractmethod
-    def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:
-        """Return the result for these numbers: ``passed``, ``failed``, ``message``, ``metrics``."""
+        :param context: what ``execute`` gets.
+        :param row_count: how many rows there are.
+        :param values: what the shared scan has computed, by the names that :meth:`plan_scan` gave.
+        """
+        frame = rows.frame.copy(deep=False)  # a column that one check adds or replaces stays unseen by the next
+        try:
+            result = self.execute(frame, context)
+            if isinstance(result, QualityCheckResult):
+                return _validate(result)
+        except Exception as error:  # noqa: BLE001 - somebody's own code
+            return failed_by_exception(error)
+        return failure(f"execute returned {type(result).__name__}, it must return a QualityCheckResult")
 
 
-@dataclass
-class RowCheck(SQLCheck):
-    """
-    A check that some rows fail and others pass; those that fail are named by their keys.
-
-    :param key_columns: what names a row; by default the key of the table.
-    :param samples: of how many failing rows the keys are told; 0 for none. A key with a ``pii`` column is never told.
-    """
-
-    key_columns: Sequence[str] = field(default=(), kw_only=True)
-    samples: int = field(default=5, kw_only=True)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _assert_names(self, "key_columns", self.key_columns)
-
-    def problem(self, types: Mapping[str, str]) -> str | None:
-        """Return why rows with columns of these types cannot be checked, or None."""
-        missing = [name for name in names_of(self.key_columns) if name not in types]
-        return super().problem(types) or (f"key_columns: there is no column {', '.join(missing)}" if missing else None)
-
-    @abstractmethod
-    def failing(self, rows: Rows) -> Aggregate:
-        """Return the SQL behind ``FROM`` that leaves the failing rows, with the values of its ``?`` markers."""
-
-    def sample_columns(self, rows: Rows) -> tuple[str, ...]:
-        """Return the columns that name a failing row; none where it has no known key."""
-        return names_of(self.key_columns) or rows.key
-
-
-def _assert_names(check: QualityCheck, argument: str, names: Any) -> None:
-    """
-    Assert that an argument names columns.
-
-    :raises ConfigurationError: it holds something else.
-    """
-    listed = names if isinstance(names, list | tuple | set | frozenset) else () if names is None else [names]
-    if not all(isinstance(name, str) and name for name in listed):
-        raise ConfigurationError(f"{type(check).__name__}: {argument} is {names!r}, use the names of columns.")
+def _validate(result: QualityCheckResult) -> QualityCheckResult:
+    """Return the result of your own check with plain values; one that does not say whether it passed has failed."""
+    passed = result.passed.item() if hasattr(result.passed, "item") else result.passed  # NumPy has its own booleans
+    if not isinstance(passed, bool):
+        return failure(f"the check says passed={type(passed).__name__}, it must be True or False")
+    if not isinstance(result.metrics, Mapping):
+        return failure(f"the check says metrics={type(result.metrics).__name__}, it must be a mapping")
+    failed = None if result.failed is None else int(result.failed)
+    return replace(result, passed=passed, failed=failed, columns=names_of(result.columns))

@@ -1,8 +1,8 @@
 """
-The table ``phlo.check_results``: one row for each check that a task has run, whatever came out.
+The table ``phlo.check_results``: one row per check that a task has run, whatever the outcome.
 
-Many tasks write it at once, each appends one small file; a :class:`~..operators.maintenance.MaintenanceOperator`
-compacts them.
+Many tasks write to it at once, and each appends one small file; a
+:class:`~..operators.maintenance.MaintenanceOperator` compacts them.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ TABLE = "phlo.check_results"
 @dataclass(frozen=True)
 class Occasion:
     """
-    What ran the checks, and on what.
+    Which task ran the checks, and on what.
 
-    :param try_number: a later attempt of a task is another occasion, the same one is not.
-    :param branch: the branch that was to be read; None is main.
+    :param try_number: the attempt of the task; another attempt is another occasion.
+    :param branch: the branch that was asked for; None is main.
     :param partition: the day or value whose rows were checked; None for all.
     """
 
@@ -44,16 +44,16 @@ class Occasion:
     partition: str | None = None
 
     def token(self, results: Sequence[QualityCheckResult]) -> str:
-        """Return what is the same whenever the same occasion is recorded again."""
-        what = [(result.table, result.snapshot_id, result.check_name) for result in results]
-        return blake2b(repr((astuple(self), what)).encode(), digest_size=8).hexdigest()
+        """Return the token of this occasion and these results: the same whenever they are recorded again."""
+        checked = [(result.table, result.snapshot_id, result.check_name) for result in results]
+        return blake2b(repr((astuple(self), checked)).encode(), digest_size=8).hexdigest()
 
 
 def record(catalog: Catalog, occasion: Occasion, results: Sequence[QualityCheckResult]) -> None:
     """
-    Append ``results`` to the table, which is created if it is missing; nothing if they are there already.
+    Append ``results`` to the table unless they are there already; create the table if it is missing.
 
-    :raises CommitConflictError: if other writers won every round.
+    :raises CommitConflictError: other writers committed first in every round.
     """
     from airflow_provider_phlo.iceberg import tables
     from airflow_provider_phlo.iceberg.merge import MergePlan, merge

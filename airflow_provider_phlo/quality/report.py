@@ -1,4 +1,4 @@
-"""Results as a table that people read in a log."""
+"""Results as a table for people who read a log."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _NUMBERS = (2, 3, 4)
 
 
 def as_table(results: Sequence[QualityCheckResult]) -> str:
-    """Return a line for each result, its columns aligned."""
+    """Return one line per result, in aligned columns."""
     lines = [_HEADER, *(_cells(result) for result in results)]
-    widths = [max(len(line[place]) for line in lines) for place in range(len(_HEADER))]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(_HEADER))]
     return "\n".join(_aligned(line, widths) for line in lines)
 
 
@@ -30,7 +30,7 @@ def _cells(result: QualityCheckResult) -> tuple[str, ...]:
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
     padded = [
-        cell.rjust(width) if place in _NUMBERS else cell.ljust(width)
-        for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        cell.rjust(width) if index in _NUMBERS else cell.ljust(width)
+        for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
     ]
     return "  ".join(padded).rstrip()

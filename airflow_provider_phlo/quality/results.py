@@ -1,4 +1,4 @@
-"""What a check found: data first, then one error that carries all of it."""
+"""What checks found: data first, then one error that carries all results."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ class QualityCheckResult:
     """
     The outcome of one check: counts, column names, declared bounds, and the keys of some rows that fail.
 
-    It holds no other value of a row, and none of a column that is tagged ``pii``. Metrics are attributes, too.
+    It holds no other values of rows, and none of a column that is tagged ``pii``. Metrics are attributes too.
 
-    A check of your own gives ``passed``, ``failed`` and ``message``; whoever runs it fills in the rest.
+    A check of your own gives ``passed``, ``failed`` and ``message``; the rest is filled in when it runs.
 
     :param passed: whether the data is as the check wants it.
-    :param failed: how many rows are not; None where that is no number of rows.
+    :param failed: the number of rows that fail; None if the check does not count rows.
     :param message: one sentence for people.
-    :param row_count: how many rows were looked at.
-    :param metrics: the check's own numbers; :meth:`to_dict` shows them beside the other fields.
-    :param execution_time_seconds: for a check that shares a scan, its share of that scan.
+    :param row_count: the number of rows that were checked.
+    :param metrics: the check's own numbers; :meth:`to_dict` puts them beside the other fields.
+    :param execution_time_seconds: how long the check took, its share of the common scan included.
     :param severity: ``error`` fails the task, ``warn`` is only reported.
     :param check_type: the kind of check, as Airflow's SQL check results name it.
     :param expected: what the check declares, as text.
     :param actual: what was found instead, as text.
     :param samples: the keys of some rows that fail, by column.
-    :param snapshot_id: the snapshot of the table that was checked; of a merge that Trino has staged, the one that it is
-        planned on.
+    :param snapshot_id: the snapshot of the table that was checked; for a merge that Trino has staged, the one that it
+        is planned on.
     """
 
     passed: bool
@@ -109,26 +109,26 @@ def raise_for_failures(results: Iterable[QualityCheckResult]) -> None:
 
 
 def outcome(result: QualityCheckResult) -> str:
-    """Return the one word that logs show of a result."""
+    """Return the outcome in one word, for logs."""
     return "passed" if result.passed else "FAILED" if result.severity == "error" else "WARNING"
 
 
 def describe(result: QualityCheckResult) -> str:
-    """Return the one line that logs show of a result."""
+    """Return a result in one line, for logs."""
     return f"{outcome(result)}: {result.check_name} on {result.table}: {result.message}"
 
 
-# nobody reads numbers that are nested deeper, and what contains itself has no end
-DEEPEST = 20
+# nobody reads metrics that are nested deeper, and one that contains itself has no end
+MAX_DEPTH = 20
 
 
-def plain(value: Any, depth: int = DEEPEST) -> Any:
+def plain(value: Any, depth: int = MAX_DEPTH) -> Any:
     """
-    Return ``value`` as JSON has it; what JSON lacks becomes text, numbers that it lacks None.
+    Return ``value`` as JSON: numbers that JSON lacks become None, everything else that it lacks becomes text.
 
-    :param depth: how many levels of it are told.
+    :param depth: how many levels are kept.
     """
-    if hasattr(value, "item") and getattr(value, "shape", None) == ():  # a NumPy scalar out of somebody's own check
+    if hasattr(value, "item") and getattr(value, "shape", None) == ():  # a NumPy scalar from a check of your own
         value = value.item()
     if isinstance(value, Decimal):
         value = float(value)

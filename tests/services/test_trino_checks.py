@@ -31,9 +31,10 @@ from airflow_provider_phlo.quality import (
     SchemaCheck,
     UniqueCheck,
 )
-from airflow_provider_phlo.quality.engines import EvaluationError, TablesInDuckDB, TablesInTrino, reading
+from airflow_provider_phlo.quality.engines import DuckDBCatalogEngine, EvaluationError, TrinoCatalogEngine, open_engine
 from airflow_provider_phlo.quality.scan import run_checks
 from airflow_provider_phlo.schemas import PhloSchema
+from airflow_provider_phlo.sql import Query
 from tests.services.batches import batch
 from tests.services.batches import create as create_raw
 
@@ -230,10 +231,10 @@ def test_a_branch_is_read_where_the_table_has_it_and_one_snapshot_of_it(trino, l
     assert [result.passed for result in compare(lake, trino, table_name, [CountCheck(20, 20), bare], branch="phlo_run")]
     assert compare(lake, trino, table_name, [CountCheck(10, 10)])[0].passed
     assert compare(lake, trino, table_name, [CountCheck(10, 10)], branch="phlo_gone")[0].passed
-    engine = TablesInTrino(Queries(trino.connect), lake, "raw", "phlo_run")
+    engine = TrinoCatalogEngine(Queries(trino.connect), lake, "raw", "phlo_run")
     source = engine.table(table_name)
     lake.load_table(table_name).append(table.scan().to_arrow(), branch="phlo_run")
-    assert engine.fetch(f"SELECT count(*) FROM {source}") == [(20,)]
+    assert engine.fetch(Query(f"SELECT count(*) FROM {source}")) == [(20,)]
 
 
 def test_a_column_without_a_snapshot_of_its_own_is_there(trino, lake, table_name):
@@ -272,7 +273,7 @@ def test_a_query_reads_other_tables(trino, lake, table_name):
 def test_what_does_not_only_read_is_refused(trino, lake, table_name, query):
     create(lake, table_name, [])
     with pytest.raises(ConfigurationError):
-        TablesInTrino(Queries(trino.connect), lake, "raw").resolve(query.replace("{}", table_name))
+        TrinoCatalogEngine(Queries(trino.connect), lake, "raw").resolve(query.replace("{}", table_name))
 
 
 def test_a_staged_merge_is_read_by_duckdb(trino, lake, table_name):
@@ -284,12 +285,12 @@ def test_a_staged_merge_is_read_by_duckdb(trino, lake, table_name):
     engine = TrinoEngine(trino.connect)
     engine.merge(lake, table_name, rows, MergePlan(key=("id",)), token="staged", partition_date="2024-01-15")
     queries = Queries(trino.connect)
-    with reading(lake, table_name, branch="phlo_staged", trino=queries) as found:
-        assert isinstance(found, TablesInDuckDB)
+    with open_engine(lake, table_name, branch="phlo_staged", trino=queries) as found:
+        assert isinstance(found, DuckDBCatalogEngine)
     assert run_checks(lake, table_name, [CountCheck(3, 3)], branch="phlo_staged", trino=queries)[0].passed
     assert run_checks(lake, table_name, [CountCheck(0, 0)], trino=queries)[0].passed
     with pytest.raises(ConfigurationError, match="staged under branch phlo_staged"):
-        TablesInTrino(queries, lake, "raw", "phlo_staged").table(table_name)
+        TrinoCatalogEngine(queries, lake, "raw", "phlo_staged").table(table_name)
 
 
 def test_a_frame_has_the_same_values(trino, lake, table_name):
@@ -313,7 +314,7 @@ def test_columns_have_duckdbs_types_and_the_tables_names(trino, lake, table_name
         update.rename_column("text", "Text")
     found = []
     for queries in (None, Queries(trino.connect)):
-        with reading(lake, table_name, trino=queries) as engine:
+        with open_engine(lake, table_name, trino=queries) as engine:
             found.append(
                 {name: kind.replace('"', "") for name, kind in engine.columns(engine.table(table_name)).items()}
             )
@@ -340,7 +341,7 @@ def test_a_trino_that_does_not_answer_is_not_a_failed_check(lake, table_name):
 
 def test_an_engine_names_the_error_and_not_the_query(trino, lake):
     with pytest.raises(EvaluationError) as caught:
-        TablesInTrino(Queries(trino.connect), lake, "raw").fetch("SELECT CAST('secret' AS bigint)")
+        TrinoCatalogEngine(Queries(trino.connect), lake, "raw").fetch(Query("SELECT CAST('secret' AS bigint)"))
     assert str(caught.value) == "INVALID_CAST_ARGUMENT"
 
 

@@ -17,8 +17,7 @@ import pytest
 from airflow_provider_phlo.iceberg.catalog import ensure_namespace
 from airflow_provider_phlo.iceberg.trino.queries import Queries
 from airflow_provider_phlo.operators.reconcile import ReconcileOperator
-from airflow_provider_phlo.quality import xxhash64
-from airflow_provider_phlo.quality.engines import Engine, reading
+from airflow_provider_phlo.quality.engines import SQLEngine, open_engine, xxhash64
 from airflow_provider_phlo.quality.reconciliation import (
     AggregateSpec,
     ChecksumReconciliationCheck,
@@ -26,11 +25,11 @@ from airflow_provider_phlo.quality.reconciliation import (
     MultiAggregateConsistencyCheck,
     ReconciliationCheck,
 )
-from airflow_provider_phlo.quality.reconciliation.canonical import HASHES, Type, parse
+from airflow_provider_phlo.quality.reconciliation.canonical import HASHES, ValueType, parse_type
 from airflow_provider_phlo.quality.reconciliation.sides import forms_of
 from airflow_provider_phlo.quality.scan import run_checks
-from airflow_provider_phlo.sql import quote_identifier
-from tests.unit.quality.reconciliation_rules import Rule, judge, rules
+from airflow_provider_phlo.sql import Query, quote_identifier
+from tests.unit.quality.reconciliation.documented_rules import Rule, judge, rules
 
 SEEDS = range(int(os.environ.get("PHLO_TEST_SEEDS", "3")))
 NAN = float("nan")
@@ -124,20 +123,23 @@ def create(lake: Any, name: str, rows: list[dict[str, Any]], types: dict[str, pa
 def engines(trino, lake, table_name):
     """Return DuckDB and Trino over a table of every value."""
     create(lake, table_name, every_value(), {"id": pa.int64(), **TYPES})
-    with reading(lake, table_name) as duckdb, reading(lake, table_name, trino=Queries(trino.connect)) as on_trino:
+    with (
+        open_engine(lake, table_name) as duckdb,
+        open_engine(lake, table_name, trino=Queries(trino.connect)) as on_trino,
+    ):
         assert (duckdb.dialect.name, on_trino.dialect.name) == ("duckdb", "trino")
         yield duckdb, on_trino
 
 
-def texts(engine: Engine, table: str, column: str) -> dict[int, str]:
+def texts(engine: SQLEngine, table: str, column: str) -> dict[int, str]:
     source = engine.table(table)
     kind = kind_of(engine.columns(source)[column])
     text = forms_of(engine).text(quote_identifier(column), kind, kind)
-    return dict(engine.fetch(f"SELECT id, {text} FROM {source}"))
+    return dict(engine.fetch(Query(f"SELECT id, {text} FROM {source}")))
 
 
-def kind_of(name: str) -> Type:
-    kind = parse(name)
+def kind_of(name: str) -> ValueType:
+    kind = parse_type(name)
     assert kind is not None, name
     return kind
 
@@ -157,7 +159,7 @@ def test_every_row_has_the_same_hash(engines, table_name, algorithm):
         kinds = {name: kind_of(kind) for name, kind in engine.columns(source).items()}
         forms = forms_of(engine)
         text = forms.row_text((quote_identifier(name), kind, kind) for name, kind in kinds.items())
-        rows = engine.fetch(f"SELECT id, {forms.row_hash(text, algorithm)} FROM {source}")
+        rows = engine.fetch(Query(f"SELECT id, {forms.row_hash(text, algorithm)} FROM {source}"))
         found.append({number: int(value) % 2**64 for number, value in rows})
     assert found[0] == found[1]
     assert len(set(found[0].values())) == len(found[0])

@@ -108,6 +108,12 @@ def test_every_module_has_one_line_in_the_docs():
     assert sorted(listed) == sorted(set(MODULES) - faces)
 
 
+def test_the_docs_have_every_floor():
+    page = (ROOT.parent / "docs" / "architecture.md").read_text().partition("## Floors")[2].partition("\n## ")[0]
+    rooms = {room.rstrip(".") for _, _, rooms in FLOORS for room in rooms.split()}
+    assert {room for room in rooms if f"`{room}`" not in page} == set()
+
+
 def test_every_face_says_what_its_wing_is_for():
     faces = {module.rpartition(".")[0] for module in MODULES} - {""}
     silent = [face for face in faces if not ast.get_docstring(ast.parse(MODULES[face].read_text()))]

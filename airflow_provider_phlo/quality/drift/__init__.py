@@ -1,8 +1,8 @@
 """
-Drift: is a day as the days before were, or as another table is?
+Drift checks: is a day like the days before, or like another table?
 
-Numbers of a day (:mod:`.statistics`) and how its values are distributed (:mod:`.distributions`), compared with the
-history (:mod:`.history`). How far is too far (:mod:`.bands`, :mod:`.distances`) is written down in ``docs/drift.md``.
+They compare numbers of a day (:mod:`.statistics`) and the distribution of its values (:mod:`.distributions`) with the
+history (:mod:`.history`). How far is too far (:mod:`.bands`, :mod:`.distances`) is explained in ``docs/drift.md``.
 """
 
 from __future__ import annotations

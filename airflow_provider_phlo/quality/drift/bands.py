@@ -1,4 +1,4 @@
-"""Where a number is expected, given the same number on earlier days: medians and their deviations, no engine."""
+"""Where a number is expected, given the same number on earlier days: medians and deviations, in plain Python."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-# The median absolute deviation of few numbers is too small: how much, by their count (Croux and Rousseeuw, "Time-
+# The median absolute deviation of few numbers is too small: factors that correct it, by count (Croux, Rousseeuw, "Time-
 # efficient algorithms for two highly robust estimators of scale", 1992, section 4).
 _SMALL_SAMPLE = {2: 1.196, 3: 1.495, 4: 1.363, 5: 1.206, 6: 1.200, 7: 1.140, 8: 1.129, 9: 1.107}
-# what makes the median absolute deviation of normally distributed numbers their standard deviation
+# times this, the median absolute deviation of normally distributed numbers is their standard deviation
 _NORMAL = 1.4826
 
 
 class Band(NamedTuple):
-    """The numbers that are expected, bounds included, and the median of those seen."""
+    """The range in which a number is expected, bounds included, and the median of the history."""
 
     low: float
     median: float
@@ -30,10 +30,10 @@ class Tolerance:
     """
     How far from the median of the history a number may lie: the widest of these counts.
 
-    :param deviations: this many robust standard deviations, see :func:`deviation`; None for none.
-    :param relative: this share of the median.
-    :param absolute: this much.
-    :param quantiles: instead of ``deviations``, between these two quantiles of the history, which the others widen.
+    :param deviations: so many robust standard deviations, see :func:`deviation`; None for none.
+    :param relative: a share of the median.
+    :param absolute: a number.
+    :param quantiles: instead of ``deviations``, two quantiles of the history; the other tolerances widen the range.
     """
 
     deviations: float | None = 5.0
@@ -42,7 +42,7 @@ class Tolerance:
     quantiles: tuple[float, float] | None = None
 
     def band(self, history: Sequence[float]) -> Band:
-        """Return where a number is expected after those of ``history``, which is not empty."""
+        """Return where a number is expected, given a history that is not empty."""
         centre = median(history)
         slack = max(self.relative * abs(centre), self.absolute)
         if self.quantiles is not None:
@@ -55,10 +55,10 @@ class Tolerance:
 
 def deviation(history: Sequence[float]) -> float:
     """
-    Return a standard deviation that a few wild numbers do not move: of the next number from the median of ``history``.
+    Return the standard deviation of the next number from the median of ``history``; a few outliers do not move it.
 
     It is 1.4826 b(n) MAD sqrt(1 + pi / 2n): MAD is the median absolute deviation from the median, b(n) corrects it for
-    few numbers (Croux and Rousseeuw 1992), and the root is there because the median of n numbers is uncertain itself.
+    few numbers (Croux and Rousseeuw 1992), and the root accounts for the uncertainty of the median of n numbers.
     """
     count, centre = len(history), median(history)
     correction = _SMALL_SAMPLE.get(count, count / (count - 0.8))
@@ -67,24 +67,24 @@ def deviation(history: Sequence[float]) -> float:
 
 
 def median(numbers: Sequence[float]) -> float:
-    """Return the middle one of ``numbers``, or half-way between the middle two; finite if they are."""
+    """Return the middle one of ``numbers``, or the mean of the middle two; finite if they are."""
     return quantile(numbers, 0.5)
 
 
 def quantile(numbers: Sequence[float], fraction: float) -> float:
-    """Return the ``fraction`` quantile, between two numbers in proportion."""
-    ordered, place = sorted(numbers), fraction * (len(numbers) - 1)
-    below = math.floor(place)
+    """Return the ``fraction`` quantile, interpolated linearly between two numbers."""
+    ordered, position = sorted(numbers), fraction * (len(numbers) - 1)
+    below = math.floor(position)
     above = min(below + 1, len(ordered) - 1)
-    low, high, share = ordered[below], ordered[above], place - below
-    return low if low == high else (1 - share) * low + share * high  # their difference may be beyond floats
+    low, high, share = ordered[below], ordered[above], position - below
+    return low if low == high else (1 - share) * low + share * high  # no subtraction: it may overflow
 
 
-def widened(band: Band, numbers: Sequence[float]) -> Band:
+def widen(band: Band, numbers: Sequence[float]) -> Band:
     """
-    Return ``band`` so that it holds ``numbers`` too, with as much room around them as around its median.
+    Return ``band`` widened to hold ``numbers`` too, with as much room around them as around its median.
 
-    While there are few Sundays, all days say what to expect, and a Sunday like the last one is no news.
+    While there are few Sundays, all days say what to expect, and a Sunday like the last one is not an anomaly.
     """
     room_below, room_above = band.median - band.low, band.high - band.median
     low = min([band.low, *(number - room_below for number in numbers)])

@@ -1,4 +1,4 @@
-"""How far two histograms are apart: numbers only, no engine."""
+"""How far two histograms are apart, in plain Python."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from statistics import NormalDist
 
-# what of two histograms of one distribution is below the sampling noise
+# the share of pairs of samples of one distribution whose distance is below the noise
 CONFIDENCE = 0.999
 
 
@@ -14,12 +14,12 @@ def population_stability_index(now: Sequence[int], before: Sequence[int]) -> flo
     """
     Return the population stability index of two histograms: the sum over buckets of (p - q) ln(p / q).
 
-    p and q are a bucket's shares of the two, see :func:`shares`. It is known from credit scoring (N. Siddiqi, "Credit
-    Risk Scorecards", 2006): below 0.1 nothing has moved, above 0.25 much has. It is the symmetric divergence of
+    p and q are a bucket's shares of the rows, see :func:`shares`. The index comes from credit scoring (N. Siddiqi,
+    "Credit Risk Scorecards", 2006): below 0.1 nothing has moved, above 0.25 much has. It is the symmetric divergence of
     H. Jeffreys (1946).
 
-    :param now: rows in each bucket.
-    :param before: rows in the same buckets.
+    :param now: the number of rows in each bucket.
+    :param before: the number of rows in the same buckets.
     """
     return sum((p - q) * math.log(p / q) for p, q in zip(shares(now), shares(before), strict=True))
 
@@ -32,8 +32,8 @@ def jensen_shannon(now: Sequence[int], before: Sequence[int]) -> float:
     (J. Lin, "Divergence measures based on the Shannon entropy", 1991; the root is a metric: D. Endres and
     J. Schindelin, 2003).
 
-    :param now: rows in each bucket.
-    :param before: rows in the same buckets.
+    :param now: the number of rows in each bucket.
+    :param before: the number of rows in the same buckets.
     """
     pairs = list(zip(shares(now), shares(before), strict=True))
     divergence = sum(p * math.log2(2 * p / (p + q)) + q * math.log2(2 * q / (p + q)) for p, q in pairs) / 2
@@ -41,21 +41,22 @@ def jensen_shannon(now: Sequence[int], before: Sequence[int]) -> float:
 
 
 def shares(counts: Sequence[int]) -> list[float]:
-    """Return each bucket's share of the rows, half a row added to each: an empty bucket has a logarithm too."""
-    whole = sum(counts) + len(counts) / 2
-    return [(count + 0.5) / whole for count in counts]
+    """Return each bucket's share of the rows, half a row added to each: so empty ones have a logarithm."""
+    total = sum(counts) + len(counts) / 2
+    return [(count + 0.5) / total for count in counts]
 
 
 def noise(now: int, before: int, buckets: int) -> float:
     """
     Return the population stability index that 999 of 1,000 pairs of samples of one distribution stay below.
 
-    The index of two samples is distributed as (1 / n + 1 / m) times chi-square with a degree of freedom less than
-    buckets (B. Yurdakul, "Statistical properties of population stability index", 2018); its quantile is that of
-    E. Wilson and M. Hilferty (1931).
+    The index of two samples is distributed as (1 / n + 1 / m) times chi-square with one degree of freedom fewer than
+    there are buckets (B. Yurdakul, "Statistical properties of population stability index", 2018); its quantile is that
+    of E. Wilson and M. Hilferty (1931).
 
-    :param now: rows of the one sample.
-    :param before: rows of the other.
+    :param now: the number of rows of one sample.
+    :param before: the number of rows of the other.
+    :param buckets: the number of buckets.
     """
     if not now or not before or buckets < 2:
         return 0.0

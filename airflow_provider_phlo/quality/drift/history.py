@@ -1,8 +1,8 @@
 """
-What the days of a table give, for checks that compare one day with those before it.
+The history of a table, day by day, for checks that compare one day with those before it.
 
-Drift checks of one run say first what they need of each day; then one scan, grouped by day and pruned to the longest
-window, answers all of them.
+Drift checks of one run first say what they need from each day; then a single scan, grouped by day and pruned to the
+longest window, serves all of them.
 """
 
 from __future__ import annotations
@@ -14,121 +14,127 @@ from functools import cached_property
 from typing import Any, Literal, NamedTuple, NoReturn, cast
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.quality.base import Aggregate, SQLCheck
-from airflow_provider_phlo.quality.engines import EvaluationError, TableEngine
+from airflow_provider_phlo.quality.engines import CatalogEngine, EvaluationError
 from airflow_provider_phlo.quality.results import QualityCheckResult
-from airflow_provider_phlo.quality.scan import Rows
-from airflow_provider_phlo.sql import quote_identifier
+from airflow_provider_phlo.quality.rows_under_check import RowsUnderCheck
+from airflow_provider_phlo.quality.sql_check import SQLCheck
+from airflow_provider_phlo.sql import Query, quote_identifier
 from airflow_provider_phlo.terms import MetadataColumn
 
-# A clock that runs ahead makes no newer day.
+# A clock that runs ahead does not make a newer day.
 CLOCK_SKEW = timedelta(hours=1)
-# the column of :meth:`DailyScan.window` that says a row's day
+# the column that :meth:`DailyScan.window` adds: the day of each row
 DAY = '"phlo day"'
 
 
 class DailyScan:
     """
-    The days of a table, by a column that is a date or a time; times count in UTC.
+    The aggregates of each day of a table, from a scan that several checks share.
 
-    :param column: the column that says which day a row belongs to.
-    :raises ConfigurationError: there is no such column, it holds no time, or the partition under check is no day.
+    :param column: the date or time that says which day a row belongs to; times count in UTC.
+    :raises ConfigurationError: there is no such column, it holds no times, or the partition under check is not a day.
     """
 
-    def __init__(self, rows: Rows, column: str) -> None:
-        _assert_tells_days(rows, column)
+    def __init__(self, rows: RowsUnderCheck, column: str) -> None:
+        _assert_has_days(rows, column)
         self._rows = rows
         self._column = quote_identifier(column)
         self._history = 0
-        self._planned: dict[Aggregate, None] = {}  # a set that keeps its order
-        self._known: set[Aggregate] = set()
-        self._days: dict[date, dict[Aggregate, Any]] = {}
+        self._planned: dict[Query, None] = {}  # a set that keeps its order
+        self._computed: set[Query] = set()
+        self._days: dict[date, dict[Query, Any]] = {}
 
     @cached_property
     def day(self) -> date | None:
-        """The day under check: the run's partition, else the newest day that has begun; None without any row."""
+        """The day under check: the run's partition, else the newest day that has begun; None if there are no rows."""
         if self._rows.partition is not None:
-            return _as_day(self._rows.partition)
+            return _as_date(self._rows.partition)
         tomorrow = (datetime.now(UTC) + CLOCK_SKEW).date() + timedelta(days=1)
-        ((newest,),) = self._rows.fetch(
-            f"SELECT max(CAST({self._column} AS DATE)) FROM {self._rows.whole} "  # noqa: S608 - quoted
-            f"WHERE {self._column} < CAST(? AS DATE)",
-            [tomorrow],
+        sql = (
+            f"SELECT max(CAST({self._column} AS DATE)) FROM {self._rows.all_rows} "  # noqa: S608 - quoted
+            f"WHERE {self._column} < CAST(? AS DATE)"
         )
+        ((newest,),) = self._rows.fetch(Query(sql, (tomorrow,)))
         return newest
 
-    def plan(self, history: int, aggregates: Iterable[Aggregate]) -> None:
-        """Say that ``aggregates`` of the day under check and of the ``history`` days before it will be asked for."""
+    def plan(self, history: int, aggregates: Iterable[Query]) -> None:
+        """Add aggregates to the scan, for the day under check and the ``history`` days before it."""
         if history > self._history:
             self._history = history
-            self._known.clear()
+            self._computed.clear()
         self._planned.update(dict.fromkeys(aggregates))
 
-    def values(self, history: int, aggregates: Sequence[Aggregate]) -> dict[date, tuple[Any, ...]]:
-        """Return the aggregates of each day that has rows, from the oldest of ``history`` to the one under check."""
+    def values(self, history: int, aggregates: Sequence[Query]) -> dict[date, tuple[Any, ...]]:
+        """Return the aggregates of each day that has rows: the day under check and the ``history`` days before it."""
         if self.day is None:
             return {}
         self.plan(history, aggregates)
-        if not self._known.issuperset(aggregates):
+        if not self._computed.issuperset(aggregates):
             self._scan(aggregates)
         first = self.day - timedelta(days=history)
         return {day: tuple(found[each] for each in aggregates) for day, found in self._days.items() if day >= first}
 
-    def window(self, history: int) -> tuple[str, tuple[date, date]]:
-        """Return what follows ``FROM`` to read the rows of the window, :data:`DAY` among them; and its values."""
+    def window(self, history: int) -> Query:
+        """
+        Return what follows ``FROM`` to read the rows of a window of days, with the column :data:`DAY`.
+
+        :param history: the number of days before the day under check, which is the last one.
+        """
         assert self.day is not None, "there is no day to look at"
         source = (
-            f"(SELECT *, CAST({self._column} AS DATE) AS {DAY} FROM {self._rows.whole} "  # noqa: S608 - quoted
+            f"(SELECT *, CAST({self._column} AS DATE) AS {DAY} FROM {self._rows.all_rows} "  # noqa: S608 - quoted
             f"WHERE {self._column} >= CAST(? AS DATE) AND {self._column} < CAST(? AS DATE)) AS days"
         )
-        return source, (self.day - timedelta(days=history), self.day + timedelta(days=1))
+        return Query(source, (self.day - timedelta(days=history), self.day + timedelta(days=1)))
 
-    def _scan(self, own: Sequence[Aggregate]) -> None:
-        """Compute all that was planned; if another check's aggregate spoils that, ``own`` alone."""
+    def _scan(self, own: Sequence[Query]) -> None:
+        """Compute all that is planned; if another check's aggregate makes that fail, only ``own``."""
         try:
-            self._add([each for each in self._planned if each not in self._known])
+            self._add([each for each in self._planned if each not in self._computed])
         except EvaluationError:
             self._planned.clear()
             self._add(own)
 
-    def _add(self, aggregates: Sequence[Aggregate]) -> None:
-        source, window = self.window(self._history)
+    def _add(self, aggregates: Sequence[Query]) -> None:
+        window = self.window(self._history)
         listed = ", ".join(aggregate.sql for aggregate in aggregates)
         values = [value for aggregate in aggregates for value in aggregate.parameters]
-        found = self._rows.fetch(f"SELECT {DAY}, {listed} FROM {source} GROUP BY 1", [*values, *window])  # noqa: S608
-        for day, *numbers in sorted(found, key=lambda row: row[0]):
+        sql = f"SELECT {DAY}, {listed} FROM {window.sql} GROUP BY 1"  # noqa: S608 - quoted
+        rows = self._rows.fetch(Query(sql, (*values, *window.parameters)))
+        for day, *numbers in sorted(rows, key=lambda row: row[0]):
             self._days.setdefault(day, {}).update(zip(aggregates, numbers, strict=True))
-        self._known.update(aggregates)
+        self._computed.update(aggregates)
 
 
-def daily_scan(rows: Rows, column: str | None) -> DailyScan:
+def daily_scan(rows: RowsUnderCheck, column: str | None) -> DailyScan:
     """
     Return the scan that checks of one run share.
 
-    :param column: the check's own column of days; None for that of the run.
-    :raises ConfigurationError: there is no such column, or no day in it.
+    :param column: the check's own column of days; None for the run's.
+    :raises ConfigurationError: there is no such column, or it holds no days.
     """
     name = column or rows.partition_column or MetadataColumn.PARTITION_DATE
-    if name not in rows.daily:
-        rows.daily[name] = DailyScan(rows, name)
-    return rows.daily[name]
+    key = (DailyScan, name)
+    if key not in rows.shared:
+        rows.shared[key] = DailyScan(rows, name)
+    return cast(DailyScan, rows.shared[key])
 
 
 class Past(NamedTuple):
     """
     The days that one day is compared with.
 
-    :param days: what each of them gave.
-    :param alike: those on the same weekday, where all days have to do because there are too few of these.
-    :param text: which days they are.
+    :param days: the numbers of each of them.
+    :param same_weekday: those on the same weekday, if there are too few to compare with them alone.
+    :param text: which days they are, in words.
     """
 
     days: dict[date, Any]
-    alike: dict[date, Any]
+    same_weekday: dict[date, Any]
     text: str
 
     def metrics(self) -> dict[str, Any]:
-        """Return which days they are, as results tell it."""
+        """Return which days they are, for results."""
         first, last = (str(min(self.days)), str(max(self.days))) if self.days else (None, None)
         return {
             "compared_with": self.text,
@@ -142,18 +148,19 @@ def comparable(days: Mapping[date, Any], day: date, *, by_weekday: bool, minimum
     """
     Choose from ``days`` those that ``day`` is compared with.
 
-    :param by_weekday: those on the same weekday, if there are at least ``minimum`` of them.
+    :param by_weekday: choose those on the same weekday, if there are at least ``minimum`` of them.
     """
     if not by_weekday:
-        return Past(dict(days), {}, _described(days, "days"))
-    alike = {each: found for each, found in days.items() if each.weekday() == day.weekday()}
-    if len(alike) >= minimum:
-        return Past(alike, {}, _described(alike, f"{day:%A}s"))
-    return Past(dict(days), alike, f"{_described(days, 'days')}, of which only {len(alike)} are {day:%A}s")
+        return Past(dict(days), {}, _describe(days, "days"))
+    same_weekday = {each: found for each, found in days.items() if each.weekday() == day.weekday()}
+    if len(same_weekday) >= minimum:
+        return Past(same_weekday, {}, _describe(same_weekday, f"{day:%A}s"))
+    text = f"{_describe(days, 'days')}, only {len(same_weekday)} of them {day:%A}s"
+    return Past(dict(days), same_weekday, text)
 
 
 def nothing_to_compare(day: date | None) -> QualityCheckResult:
-    """Return the result of a check of values where there are none: how many rows there are is another check's."""
+    """Return the result of a check of values on a day without rows: counting rows is for another check."""
     return QualityCheckResult(
         True,
         message=f"no rows on {day or 'any day'}: nothing to compare",
@@ -162,23 +169,24 @@ def nothing_to_compare(day: date | None) -> QualityCheckResult:
     )
 
 
-def _described(days: Mapping[date, Any], kind: str) -> str:
+def _describe(days: Mapping[date, Any], kind: str) -> str:
     return f"{len(days)} {kind} from {min(days)} to {max(days)}" if days else f"0 {kind}"
 
 
 @dataclass
 class HistoryCheck(SQLCheck):
     """
-    What checks that compare one day with others have in common.
+    What all checks that compare one day with others have in common.
 
-    :param history: how many days before the day under check are looked at. A day without rows is not among them.
-    :param min_history: with fewer of them that have something to compare, the check passes and says so.
-    :param seasonality: ``weekday`` compares with the same weekday only; while there are fewer than ``min_history`` of
-        them, with all days, and says so.
-    :param partition_column: the date or time that says which day a row belongs to; None for that of the run, which is
+    :param history: how many days before the day under check are looked at. Days without rows do not count.
+    :param min_history: if fewer of them have something to compare, the check passes and says so.
+    :param seasonality: ``weekday`` compares only with the same weekday; while there are fewer than ``min_history`` of
+        them, it compares with all days, and says so.
+    :param partition_column: the date or time that says which day a row belongs to; None for the run's, which is
         ``_phlo_partition_date`` by default.
     :param source_table: compare with this table instead of earlier days.
-    :param source_partition_column: with its rows of the same day by this column; with all its rows when None.
+    :param source_partition_column: compare only with its rows whose value of this column is on the same day; None
+        compares with all its rows.
     """
 
     history: int = field(default=28, kw_only=True)
@@ -190,8 +198,8 @@ class HistoryCheck(SQLCheck):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        whole = isinstance(self.history, int) and isinstance(self.min_history, int)
-        if not whole or not 1 <= self.min_history <= self.history:
+        are_integers = isinstance(self.history, int) and isinstance(self.min_history, int)
+        if not are_integers or not 1 <= self.min_history <= self.history:
             self.refuse(
                 f"history={self.history}, min_history={self.min_history}: use whole numbers of days, "
                 "1 <= min_history <= history"
@@ -200,13 +208,13 @@ class HistoryCheck(SQLCheck):
             self.refuse(f"seasonality={self.seasonality!r}: use 'weekday' or None")
         if self.seasonality and self.history < 7 * self.min_history:
             self.refuse(
-                f"{self.history} days hold {self.history // 7} of a weekday, and min_history is {self.min_history}: "
+                f"{self.history} days hold a weekday {self.history // 7} times, and min_history is {self.min_history}: "
                 f"set history to at least {7 * self.min_history}"
             )
         if self.source_table and self.seasonality:
-            self.refuse("seasonality is about earlier days, and source_table is compared instead: leave one out")
+            self.refuse("seasonality refers to earlier days, and source_table replaces them: leave one of the two out")
         if self.source_partition_column and not self.source_table:
-            self.refuse("source_partition_column is about source_table, which is missing")
+            self.refuse("source_partition_column refers to source_table, which is missing")
 
     def refuse(self, problem: str) -> NoReturn:
         """Raise a ConfigurationError about an argument."""
@@ -214,22 +222,22 @@ class HistoryCheck(SQLCheck):
 
     @property
     def days_back(self) -> int:
-        """How many days before the day under check are read."""
+        """The number of days before the day under check that are read."""
         return 0 if self.source_table else self.history
 
     def compared_with(self) -> str:
-        """Return what a day is compared with, for what the check declares."""
+        """Return what a day is compared with, in words."""
         if self.source_table:
             return self.source_table + (", the same day" if self.source_partition_column else "")
         return f"{self.history} days before it{', the same weekday' if self.seasonality else ''}"
 
     def past(self, days: Mapping[date, Any], day: date) -> Past:
-        """Return which of ``days`` the day is compared with."""
+        """Return the days among ``days`` that ``day`` is compared with."""
         earlier = {each: found for each, found in days.items() if each < day}
         return comparable(earlier, day, by_weekday=self.seasonality == "weekday", minimum=self.min_history)
 
     def too_little_history(self, day: date, past: Past, row_count: int) -> QualityCheckResult:
-        """Return the result of a check that has fewer days than it needs to say what is usual."""
+        """Return the result of a check that has too few days to know what is usual."""
         return QualityCheckResult(
             True,
             message=f"too little history to judge {day}: {past.text}, at least {self.min_history} are needed",
@@ -237,39 +245,39 @@ class HistoryCheck(SQLCheck):
             metrics={"partition": str(day), **past.metrics()},
         )
 
-    def source_rows(self, rows: Rows, day: date) -> Rows:
+    def source_rows(self, rows: RowsUnderCheck, day: date) -> RowsUnderCheck:
         """Return the rows of the source table that ``day`` is compared with."""
         assert self.source_table is not None
-        whole = rows.engine.table(self.source_table)
-        columns, pii = rows.engine.columns(whole), rows.pii | _personal_columns(rows, self.source_table)
-        source = replace(rows, source=whole, parameters=(), columns=columns, whole=whole, pii=pii)
+        all_rows = rows.engine.table(self.source_table)
+        columns, pii = rows.engine.columns(all_rows), rows.pii | _declared_pii(rows, self.source_table)
+        source = replace(rows, source=Query(all_rows), columns=columns, all_rows=all_rows, pii=pii)
         if problem := self.problem(source.columns):
             raise ConfigurationError(f"{self.source_table}: {problem}")
         if self.source_partition_column is None:
             return source
-        selected, window = DailyScan(replace(source, partition=day), self.source_partition_column).window(0)
-        return replace(source, source=selected, parameters=window)
+        window = DailyScan(replace(source, partition=day), self.source_partition_column).window(0)
+        return replace(source, source=window)
 
 
-def _assert_tells_days(rows: Rows, column: str) -> None:
+def _assert_has_days(rows: RowsUnderCheck, column: str) -> None:
     others = ", ".join(name for name, kind in rows.columns.items() if kind.startswith(("DATE", "TIMESTAMP")))
-    advice = f"set partition_column to a date or a timestamp (there are: {others or 'none'})"
+    advice = f"set partition_column to a date or a timestamp (candidates: {others or 'none'})"
     if column not in rows.columns:
-        raise ConfigurationError(f"there is no column {column} to tell days by: {advice}")
+        raise ConfigurationError(f"there is no column {column} that says the day of a row: {advice}")
     if not rows.columns[column].startswith(("DATE", "TIMESTAMP")):
-        raise ConfigurationError(f"column {column} is {rows.columns[column]} and tells no day: {advice}")
+        raise ConfigurationError(f"column {column} is {rows.columns[column]}, which holds no days: {advice}")
 
 
-def _personal_columns(rows: Rows, table: str) -> frozenset[str]:
-    """Return the ``pii`` columns of another table, which its engine has named."""
+def _declared_pii(rows: RowsUnderCheck, table: str) -> frozenset[str]:
+    """Return the columns that another table, which the engine has read, declares as ``pii``."""
     from airflow_provider_phlo.iceberg.declared import declared_columns
 
     name = table if "." in table else f"{(rows.table or '').rpartition('.')[0]}.{table}"
-    return declared_columns(cast(TableEngine, rows.engine).loaded(name))[1]
+    return declared_columns(cast(CatalogEngine, rows.engine).loaded(name))[1]
 
 
-def _as_day(partition: str | date) -> date:
+def _as_date(partition: str | date) -> date:
     try:
         return date.fromisoformat(str(partition))
     except ValueError:
-        raise ConfigurationError("the partition under check is no day, so no day comes before it") from None
+        raise ConfigurationError("the partition under check is not a date, so no day comes before it") from None

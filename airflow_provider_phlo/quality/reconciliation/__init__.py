@@ -1,8 +1,8 @@
 """
-Reconciliation: does the table under check (the target) say what other tables (the sources) say?
+Reconciliation: does the table under check (the target) agree with other tables (the sources)?
 
-The five checks share their arguments (:class:`Reconciliation`). What is equal, how tolerances are meant and what a
-checksum is made of is written down in ``docs/reconciliation.md``.
+The five checks share their arguments (:class:`Reconciliation`). ``docs/reconciliation.md`` explains which values are
+equal, what tolerances mean, and how a checksum is made.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Checks that a table holds what another one aggregates to."""
+"""Reconciliations of aggregates: a table holds what aggregates of another one give."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from airflow_provider_phlo.quality.results import QualityCheckResult
 from airflow_provider_phlo.terms import names_of
 
 if TYPE_CHECKING:
-    from airflow_provider_phlo.quality.reconciliation.aggregates import Measure
-    from airflow_provider_phlo.quality.scan import Rows
+    from airflow_provider_phlo.quality.reconciliation.aggregates import ComparedAggregate
+    from airflow_provider_phlo.quality.rows_under_check import RowsUnderCheck
 
 
 GroupBy = str | Sequence[str] | Mapping[str, str]
@@ -26,12 +26,16 @@ class AggregateSpec:
     """
     One aggregate of a :class:`MultiAggregateConsistencyCheck`.
 
-    :param name: how results call it.
+    Example::
+
+        AggregateSpec("revenue", "sum(amount)", target_column="total", absolute_tolerance=0.01)
+
+    :param name: its name in results.
     :param expression: an SQL aggregate over the source, such as ``sum(amount)``.
-    :param target_column: the column of the target that has it; ``name`` by default. A group has one row there.
-    :param target_expression: an SQL aggregate over the target instead, where a group has several rows.
-    :param tolerance: that of this aggregate, instead of the check's.
-    :param absolute_tolerance: the same.
+    :param target_column: the column of the target that holds it; ``name`` by default. A group has one row there.
+    :param target_expression: an SQL aggregate over the target instead, for groups of several rows.
+    :param tolerance: the tolerance of this aggregate, instead of the check's.
+    :param absolute_tolerance: its absolute tolerance, instead of the check's.
     """
 
     name: str
@@ -61,40 +65,39 @@ class _AggregateReconciliation(Reconciliation):
 
     @abstractmethod
     def grouping(self) -> GroupBy:
-        """Return what tells the group."""
+        """Return the columns of a group."""
 
     @abstractmethod
     def specs(self) -> Sequence[AggregateSpec]:
         """Return the aggregates that are compared."""
 
     def require_two_tables(self, under_check: str | None = None) -> None:
-        """Accept any: a column may well be compared with an aggregate of others of its own table."""
+        """Accept any tables: a column may well be compared with an aggregate of other columns of its own table."""
 
     def groups(self) -> dict[str, str]:
-        """Return what the source has for each column of the target that tells the group."""
-        given, called = self.grouping(), self.source_names()
+        """Return the source's column or SQL expression for each column of a group, by its name in the target."""
+        given, expressions = self.grouping(), self.source_expressions()
         names = (*names_of(self.partition_column), *((given,) if isinstance(given, str) else given))
-        return {name: called.get(name, name) for name in names}
+        return {name: expressions.get(name, name) for name in names}
 
-    def source_names(self) -> Mapping[str, str]:
-        """Return what the source has for columns of the target that it calls otherwise."""
+    def source_expressions(self) -> Mapping[str, str]:
+        """Return, for columns that the source names differently, its column or an SQL expression."""
         given = self.grouping()
         return {**self.source_columns, **(given if isinstance(given, Mapping) else {})}
 
     def column_names(self) -> tuple[str, ...]:
-        """Return the group's columns and those of the aggregates."""
+        """Return the columns of a group and those of the aggregates."""
         values = [spec.target_column or spec.name for spec in self.specs() if not spec.target_expression]
         return tuple(dict.fromkeys([*self.groups(), *values]))
 
-    def measure(self, rows: Rows) -> Mapping[str, Any]:
+    def measure(self, rows: RowsUnderCheck) -> Mapping[str, Any]:
         """Compare the aggregates of all groups."""
         from airflow_provider_phlo.quality.reconciliation.aggregates import AggregateComparison
 
-        comparison = AggregateComparison(
-            *self.sides(rows), self.groups(), [self._measure(spec) for spec in self.specs()], self.partition_column
-        )
-        found, same = comparison.differences(self.naming(rows, tuple(self.groups())))
-        return {"found": self.minded(found), "same": same}
+        aggregates = [self._compared_aggregate(spec) for spec in self.specs()]
+        comparison = AggregateComparison(*self.sides(rows), self.groups(), aggregates, self.partition_column)
+        found, same = comparison.differences(self.key_labels(rows, tuple(self.groups())))
+        return {"found": self.without_allowed(found), "same": same}
 
     def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:
         """Pass when no group differs."""
@@ -115,10 +118,10 @@ class _AggregateReconciliation(Reconciliation):
             metrics={"agreeing_count": values["same"], **found.metrics(), "different_aggregates": columns},
         )
 
-    def _measure(self, spec: AggregateSpec) -> Measure:
-        from airflow_provider_phlo.quality.reconciliation.aggregates import Measure
+    def _compared_aggregate(self, spec: AggregateSpec) -> ComparedAggregate:
+        from airflow_provider_phlo.quality.reconciliation.aggregates import ComparedAggregate
 
-        return Measure(
+        return ComparedAggregate(
             spec.name,
             spec.expression,
             spec.target_expression or spec.target_column or spec.name,
@@ -131,13 +134,22 @@ class _AggregateReconciliation(Reconciliation):
 @dataclass
 class AggregateConsistencyCheck(_AggregateReconciliation):
     """
-    A column of the target is what the source aggregates to.
+    A column of the target holds an aggregate of the source.
+
+    Example::
+
+        AggregateConsistencyCheck(
+            source_table="raw.orders",
+            aggregate_column="revenue",
+            source_expression="sum(amount)",
+            group_by={"day": "CAST(ordered_at AS DATE)"},
+        )
 
     :param aggregate_column: the column of the target; a group has one row there.
     :param source_expression: an SQL aggregate over the source, such as ``count(*)``.
-    :param group_by: columns of the target that tell the group, or a mapping of each to the source's column or SQL
-        expression (``{"activity_date": "CAST(created_at AS DATE)"}``). Without it the whole tables are one group.
-    :param target_expression: an SQL aggregate over the target instead of its column, where a group has several rows.
+    :param group_by: the target's columns of a group, or a mapping of each to the source's column or SQL expression.
+        Without it all rows are one group.
+    :param target_expression: an SQL aggregate over the target instead of its column, for groups of several rows.
     """
 
     aggregate_column: str = ""
@@ -153,22 +165,31 @@ class AggregateConsistencyCheck(_AggregateReconciliation):
             raise ConfigurationError("AggregateConsistencyCheck needs aggregate_column and source_expression.")
 
     def grouping(self) -> GroupBy:
-        """Return what tells the group."""
+        """Return the columns of a group."""
         return self.group_by
 
     def specs(self) -> Sequence[AggregateSpec]:
         """Return the one aggregate."""
-        name, whole = self.aggregate_column, self.target_expression
-        return [AggregateSpec(name, self.source_expression, None if whole else name, target_expression=whole)]
+        name, expression = self.aggregate_column, self.target_expression
+        column = None if expression else name
+        return [AggregateSpec(name, self.source_expression, column, target_expression=expression)]
 
 
 @dataclass(init=False)
 class MultiAggregateConsistencyCheck(_AggregateReconciliation):
     """
-    Several columns of the target are what the source aggregates to, in one scan of each.
+    Several columns of the target hold aggregates of the source; one scan of each side compares all of them.
+
+    Example::
+
+        MultiAggregateConsistencyCheck(
+            source_table="raw.orders",
+            aggregates=[AggregateSpec("orders", "count(*)"), AggregateSpec("revenue", "sum(amount)")],
+            group_by="day",
+        )
 
     :param aggregates: the aggregates.
-    :param group_by: as of :class:`AggregateConsistencyCheck`.
+    :param group_by: as in :class:`AggregateConsistencyCheck`.
     """
 
     aggregate_specs: tuple[AggregateSpec, ...] = ()
@@ -189,11 +210,13 @@ class MultiAggregateConsistencyCheck(_AggregateReconciliation):
         if not names:
             raise ConfigurationError("MultiAggregateConsistencyCheck has no aggregates.")
         if len(set(names)) < len(names):
-            raise ConfigurationError(f"MultiAggregateConsistencyCheck: names are not unique: {', '.join(names)}.")
+            raise ConfigurationError(
+                f"MultiAggregateConsistencyCheck: the names of aggregates are not unique: {', '.join(names)}."
+            )
         super().__init__(source_table, **shared)
 
     def grouping(self) -> GroupBy:
-        """Return what tells the group."""
+        """Return the columns of a group."""
         return self.group_by
 
     def specs(self) -> Sequence[AggregateSpec]:

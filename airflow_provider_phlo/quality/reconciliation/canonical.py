@@ -1,10 +1,10 @@
 """
-When two values are equal, wherever they are: the types that can be compared, and each value's canonical form.
+When two values are equal, wherever they are: the types that can be compared, and the canonical forms of a value.
 
-What is written down, with examples, in ``docs/reconciliation.md`` is made here, as SQL for DuckDB and for Trino. A
-value has two forms. The *comparable* one is a value of the engine, for which equality as ``GROUP BY`` means it (NULL is
-NULL, NaN is NaN) is the equality of the definition. The *text* is the same characters on every engine, equal for equal
-values only; a row's hash is made of it.
+``docs/reconciliation.md`` defines them with examples; here they become SQL for DuckDB and for Trino. A value has two
+forms. The *comparable* form is a value of the engine: two of them are equal, as ``GROUP BY`` means it (NULL equals
+NULL, NaN equals NaN), exactly if the definition says so. The *text* consists of the same characters on every engine,
+and is equal for equal values only; the hash of a row is made from it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 from airflow_provider_phlo.sql import literal, quote_identifier
 
 HASHES = ("xxhash64", "md5", "sha256")
-PLACES = 1 << 30
+# the numbers that keys are spread over by chance
+SLOTS = 1 << 30
 MAX_DIGITS = 38  # of a decimal, on either engine
 QUIET_NAN = "9221120237041090560"  # the bits of the one NaN that stands for all
 _INTEGERS = {"TINYINT": 3, "SMALLINT": 5, "INTEGER": 10, "BIGINT": 19, "HUGEINT": 39}
@@ -45,25 +46,25 @@ _LIST = re.compile(r"\[\d*\]$")
 
 
 @dataclass(frozen=True)
-class Type:
+class ValueType:
     """
-    What kind of values a column holds.
+    The type of a column's values, as far as it matters for comparing them.
 
     :param family: boolean, integer, decimal, float, text, binary, date, time, timestamp (without a zone), instant
         (with one), list, struct or map.
-    :param digits: of an integer or a decimal.
-    :param scale: of a decimal.
-    :param members: name and type of what is inside a nested one.
+    :param digits: the digits of an integer or a decimal.
+    :param scale: the digits of a decimal behind the point.
+    :param members: name and type of what a nested value contains.
     """
 
     family: str
     digits: int = 0
     scale: int = 0
-    members: tuple[tuple[str, Type], ...] = ()
+    members: tuple[tuple[str, ValueType], ...] = ()
 
     @property
     def nested(self) -> bool:
-        """Whether values have parts."""
+        """Whether values contain others."""
         return self.family in ("list", "struct", "map")
 
     @property
@@ -72,58 +73,58 @@ class Type:
         return self.family in _NUMBERS
 
 
-def parse(name: str) -> Type | None:
+def parse_type(name: str) -> ValueType | None:
     """Return the type that DuckDB calls ``name``; None for one whose values are not compared (INTERVAL, BIT, …)."""
     if _LIST.search(name):
         return _nested("list", [("element", _LIST.sub("", name))])
     head, _, rest = name.partition("(")
     if head == "DECIMAL":
         digits, _, scale = rest.rstrip(")").partition(",")
-        return Type("decimal", int(digits), int(scale))
+        return ValueType("decimal", int(digits), int(scale))
     if head == "STRUCT":
         return _nested("struct", [_member(part) for part in _split(rest[:-1])])
     if head == "MAP":
         return _nested("map", list(zip(("key", "value"), _split(rest[:-1]), strict=True)))
     if head in _INTEGERS:
-        return Type("integer", _INTEGERS[head])
-    return Type(_FAMILIES[head]) if head in _FAMILIES else None
+        return ValueType("integer", _INTEGERS[head])
+    return ValueType(_FAMILIES[head]) if head in _FAMILIES else None
 
 
-def common(types: Iterable[Type]) -> Type | None:
-    """Return the type as which values of all these are compared; None if they are of kinds that never equal."""
+def common_type(types: Iterable[ValueType]) -> ValueType | None:
+    """Return the type as which values of all these types are compared; None if values of such types are never equal."""
     found = list(types)
     families = {each.family for each in found}
     first = found[0]
     if families <= {"integer", "decimal"}:
         scale = max(each.scale for each in found)
-        whole = max(each.digits - each.scale for each in found)
-        return Type("integer" if families == {"integer"} else "decimal", whole + scale, scale)
+        integer_digits = max(each.digits - each.scale for each in found)
+        return ValueType("integer" if families == {"integer"} else "decimal", integer_digits + scale, scale)
     if families <= set(_NUMBERS):
-        return Type("float")
+        return ValueType("float")
     if len(families) > 1:
-        return Type("instant" if "instant" in families else "timestamp") if families <= set(_TIMES) else None
+        return ValueType("instant" if "instant" in families else "timestamp") if families <= set(_TIMES) else None
     return _common_members(found) if first.nested else first
 
 
-def _common_members(found: Sequence[Type]) -> Type | None:
+def _common_members(found: Sequence[ValueType]) -> ValueType | None:
     """Return the common type of structs, lists or maps; a member that one of them lacks is NULL there."""
-    kinds: dict[str, list[Type]] = {}
+    kinds: dict[str, list[ValueType]] = {}
     for each in found:
         for name, kind in each.members:
             kinds.setdefault(name, []).append(kind)
-    members = {name: common(types) for name, types in kinds.items()}
+    members = {name: common_type(types) for name, types in kinds.items()}
     known = tuple((name, kind) for name, kind in members.items() if kind is not None)
     return replace(found[0], members=known) if len(known) == len(members) else None
 
 
-def _nested(family: str, members: Sequence[tuple[str, str]]) -> Type | None:
-    known = [(name if family != "struct" else name.lower(), parse(kind)) for name, kind in members]
+def _nested(family: str, members: Sequence[tuple[str, str]]) -> ValueType | None:
+    known = [(name if family != "struct" else name.lower(), parse_type(kind)) for name, kind in members]
     found = tuple((name, kind) for name, kind in known if kind is not None)
-    return Type(family, members=found) if len(found) == len(known) else None
+    return ValueType(family, members=found) if len(found) == len(known) else None
 
 
 def _member(text: str) -> tuple[str, str]:
-    """Return name and type out of ``name TYPE`` or ``"a name" TYPE``."""
+    """Return the name and the type in ``name TYPE`` or ``"a name" TYPE``."""
     if text.startswith('"'):
         end = re.match(r'"((?:[^"]|"")*)"', text)
         assert end is not None, text
@@ -133,7 +134,7 @@ def _member(text: str) -> tuple[str, str]:
 
 
 def _split(text: str) -> list[str]:
-    """Split at the commas that are within neither brackets nor quotes."""
+    """Split at the commas that are outside brackets and quotes."""
     parts, depth, quoted = [""], 0, False
     for character in text:
         quoted ^= character == '"'
@@ -146,7 +147,7 @@ def _split(text: str) -> list[str]:
 
 
 class Forms(ABC):
-    """What makes canonical forms on one engine."""
+    """SQL that makes the canonical forms of values on one engine."""
 
     instant = "TIMESTAMP WITH TIME ZONE"
     timestamp = "TIMESTAMP"
@@ -155,52 +156,57 @@ class Forms(ABC):
 
     # --- values of the engine ---------------------------------------------------------------------------------
 
-    def comparable(self, value: str, found: Type, wanted: Type) -> str:
+    def comparable(self, value: str, own: ValueType, common: ValueType) -> str:
         """
-        Return ``value`` so that equal values are equal, as ``GROUP BY`` means it.
+        Return the comparable form of ``value``.
 
-        :param value: SQL of type ``found``.
-        :param wanted: what :func:`common` gave for all types that it is compared with.
+        :param value: SQL.
+        :param own: its type.
+        :param common: the :func:`common_type` of all types that it is compared with.
         """
-        if wanted.nested or (wanted.family == "decimal" and wanted.digits > MAX_DIGITS):
-            return self.text(value, found, wanted)
-        if wanted.family == "float":
+        if common.nested or (common.family == "decimal" and common.digits > MAX_DIGITS):
+            return self.text(value, own, common)
+        if common.family == "float":
             return f"(CAST({value} AS DOUBLE) + 0e0)"  # -0.0 + 0.0 is 0.0
-        if wanted.family in ("boolean", "binary"):
+        if common.family in ("boolean", "binary"):
             return value
-        return f"CAST({value} AS {self._sql_type(wanted)})"
+        return f"CAST({value} AS {self._sql_type(common)})"
 
-    def _sql_type(self, wanted: Type) -> str:
-        if wanted.family == "integer":
-            return "BIGINT" if wanted.digits <= _INTEGERS["BIGINT"] else self.large
-        if wanted.family == "decimal":
-            return f"DECIMAL({wanted.digits}, {wanted.scale})"
+    def _sql_type(self, common: ValueType) -> str:
+        if common.family == "integer":
+            return "BIGINT" if common.digits <= _INTEGERS["BIGINT"] else self.large
+        if common.family == "decimal":
+            return f"DECIMAL({common.digits}, {common.scale})"
         times = {"date": "DATE", "time": self.time, "timestamp": self.timestamp, "instant": self.instant}
-        return times.get(wanted.family, "VARCHAR")
+        return times.get(common.family, "VARCHAR")
 
     # --- text -------------------------------------------------------------------------------------------------
 
-    def row_text(self, values: Iterable[tuple[str, Type, Type]]) -> str:
-        """Return the text of a row: that of each value behind its length, ``N`` for NULL."""
-        return self.concatenated(self._framed(self.text(*value)) for value in values)
+    def row_text(self, values: Iterable[tuple[str, ValueType, ValueType]]) -> str:
+        """
+        Return the text of a row: the length and the text of each value, ``N`` for NULL.
 
-    def text(self, value: str, found: Type, wanted: Type, depth: int = 0) -> str:
+        :param values: SQL, own type and common type of each.
+        """
+        return self.concatenate(self._with_length(self.text(*value)) for value in values)
+
+    def text(self, value: str, own: ValueType, common: ValueType, depth: int = 0) -> str:
         """Return the canonical text of ``value``, NULL for NULL."""
-        if wanted.family == "struct":
-            return self._struct_text(value, found, wanted, depth)
-        if wanted.family == "list":
+        if common.family == "struct":
+            return self._struct_text(value, own, common, depth)
+        if common.family == "list":
             item = f"e{depth}"
-            inner = self.text(item, found.members[0][1], wanted.members[0][1], depth + 1)
-            return self.joined(self.transformed(value, item, self._framed(inner)))
-        if wanted.family == "map":
-            return self._map_text(value, found, wanted, depth)
-        if wanted.family == "decimal":
-            # a value of its own scale: the common one may need more digits than there are
+            inner = self.text(item, own.members[0][1], common.members[0][1], depth + 1)
+            return self.joined(self.transformed(value, item, self._with_length(inner)))
+        if common.family == "map":
+            return self._map_text(value, own, common, depth)
+        if common.family == "decimal":
+            # the value in its own scale: the common one may need more digits than a decimal can have
             plain = f"CAST({value} AS VARCHAR)"
-            return rf"regexp_replace({plain}, '\.?0+$', '')" if found.scale else plain
-        return self._scalar_text(self.comparable(value, found, wanted), wanted)
+            return rf"regexp_replace({plain}, '\.?0+$', '')" if own.scale else plain
+        return self._scalar_text(self.comparable(value, own, common), common)
 
-    def _scalar_text(self, value: str, kind: Type) -> str:
+    def _scalar_text(self, value: str, kind: ValueType) -> str:
         if kind.family == "float":
             bits = f"CAST({self.bits(value)} AS VARCHAR)"
             return f"CASE WHEN {value} = 0 THEN '0' WHEN {self.is_nan(value)} THEN '{QUIET_NAN}' ELSE {bits} END"
@@ -212,30 +218,33 @@ class Forms(ABC):
             return f"CAST({self.microseconds(value, kind.family)} AS VARCHAR)"
         return f"CAST({value} AS VARCHAR)"
 
-    def _struct_text(self, value: str, found: Type, wanted: Type, depth: int) -> str:
-        kinds, parts = dict(wanted.members), []
-        for name, kind in sorted(found.members):
-            member = self._framed(self.text(self.member(value, name), kind, kinds[name], depth))
-            # a member that is NULL adds nothing: a struct that lacks it is equal
-            parts.append(f"CASE WHEN {self.member(value, name)} IS NULL THEN '' ELSE {_frame(name)} || {member} END")
-        return f"CASE WHEN {value} IS NOT NULL THEN {self.concatenated(parts)} END"
+    def _struct_text(self, value: str, own: ValueType, common: ValueType, depth: int) -> str:
+        kinds, parts = dict(common.members), []
+        for name, kind in sorted(own.members):
+            member = self._with_length(self.text(self.member(value, name), kind, kinds[name], depth))
+            # a member that is NULL adds nothing: a struct without it is equal
+            parts.append(
+                f"CASE WHEN {self.member(value, name)} IS NULL THEN '' ELSE {_counted_literal(name)} || {member} END"
+            )
+        return f"CASE WHEN {value} IS NOT NULL THEN {self.concatenate(parts)} END"
 
-    def _map_text(self, value: str, found: Type, wanted: Type, depth: int) -> str:
+    def _map_text(self, value: str, own: ValueType, common: ValueType, depth: int) -> str:
         entry = f"e{depth}"
-        kinds = zip(("key", "value"), found.members, wanted.members, strict=True)
+        kinds = zip(("key", "value"), own.members, common.members, strict=True)
         texts = [
-            self._framed(self.text(self.entry_part(entry, part), ours, common_kind, depth + 1))
-            for part, (_, ours), (_, common_kind) in kinds
+            self._with_length(self.text(self.entry_part(entry, part), ours, common_type_of_part, depth + 1))
+            for part, (_, ours), (_, common_type_of_part) in kinds
         ]
         entries = self.transformed(f"map_entries({value})", entry, " || ".join(texts))
         return f"CASE WHEN {value} IS NOT NULL THEN {self.joined(self.sorted(entries))} END"
 
-    def _framed(self, text: str) -> str:
+    def _with_length(self, text: str) -> str:
+        """Return a text behind its length, ``N`` for NULL."""
         return f"coalesce(CAST(length({text}) AS VARCHAR) || ':' || {text}, 'N')"
 
     @staticmethod
-    def concatenated(parts: Iterable[str]) -> str:
-        """Return texts, none of them NULL, one behind the other."""
+    def concatenate(parts: Iterable[str]) -> str:
+        """Return the concatenation of texts, none of which is NULL."""
         return " || ".join(parts) or "''"
 
     # --- what engines spell differently -----------------------------------------------------------------------
@@ -266,7 +275,7 @@ class Forms(ABC):
 
     @abstractmethod
     def transformed(self, value: str, item: str, text: str) -> str:
-        """Return the list of ``text`` for each ``item`` of a list."""
+        """Return the list ``value`` with ``text`` in place of each ``item``."""
 
     @abstractmethod
     def sorted(self, texts: str) -> str:
@@ -278,14 +287,14 @@ class Forms(ABC):
 
     @abstractmethod
     def row_hash(self, text: str, algorithm: str) -> str:
-        """Return the first 64 bits of a hash of the UTF-8 text, as an exact number, signed or not."""
+        """Return the first 64 bits of a hash of the UTF-8 text, as an exact number, signed or unsigned."""
 
     @abstractmethod
-    def place(self, keys: Sequence[str], text: str) -> str:
+    def slot(self, keys: Sequence[str], text: str) -> str:
         """
-        Return a number below :data:`PLACES` that a key falls on by chance; engines need not agree on it.
+        Return the slot of a key: a number below :data:`SLOTS`, spread by chance; engines need not agree on it.
 
-        :param keys: the comparable key columns.
+        :param keys: the comparable forms of the key columns.
         :param text: their text.
         """
 
@@ -325,15 +334,15 @@ class DuckDBForms(Forms):
             return f"xxhash64({text})"
         return f"CAST('0x' || substr({algorithm}({text}), 1, 16) AS UBIGINT)"
 
-    def place(self, keys: Sequence[str], text: str) -> str:
-        return f"CAST(hash({', '.join(keys)}) & {PLACES - 1} AS BIGINT)"
+    def slot(self, keys: Sequence[str], text: str) -> str:
+        return f"CAST(hash({', '.join(keys)}) & {SLOTS - 1} AS BIGINT)"
 
     def native_hash(self, values: Sequence[str]) -> str:
         """
-        Return DuckDB's own 64-bit hash of a row of comparable values: as good at finding differences, and fast.
+        Return DuckDB's own 64-bit hash of a row of comparable values: as good at finding differences, and faster.
 
-        The outer one mixes: without it the last value would only be XORed in, and what two rows swap would show in few
-        bits of their sum.
+        The outer hash mixes: without it the last value would only be XORed in, and a swap of values between two rows
+        would show in few bits of their sum.
         """
         return f"hash(hash({', '.join(values)}))"
 
@@ -356,7 +365,7 @@ class TrinoForms(Forms):
         return f"to_hex({value})"
 
     def microseconds(self, value: str, family: str) -> str:
-        # date_diff knows milliseconds at best: whole seconds, and the six digits behind them
+        # date_diff knows milliseconds at best: take whole seconds, and the six digits behind them
         plain = f"CAST({value} AT TIME ZONE 'UTC' AS TIMESTAMP(6))" if family == "instant" else value
         zero = "TIME '00:00:00'" if family == "time" else "TIMESTAMP '1970-01-01 00:00:00'"
         fraction = f"CAST(substr(CAST({plain} AS VARCHAR), -6) AS BIGINT)"
@@ -380,13 +389,13 @@ class TrinoForms(Forms):
     def row_hash(self, text: str, algorithm: str) -> str:
         return f"CAST(from_big_endian_64(substr({algorithm}(to_utf8({text})), 1, 8)) AS DECIMAL(20, 0))"
 
-    def place(self, keys: Sequence[str], text: str) -> str:
-        return f"bitwise_and(from_big_endian_64(xxhash64(to_utf8({text}))), {PLACES - 1})"
+    def slot(self, keys: Sequence[str], text: str) -> str:
+        return f"bitwise_and(from_big_endian_64(xxhash64(to_utf8({text}))), {SLOTS - 1})"
 
 
 FORMS: dict[str, Forms] = {"duckdb": DuckDBForms(), "trino": TrinoForms()}
 
 
-def _frame(text: str) -> str:
-    """Return a text that is known already, behind its length."""
+def _counted_literal(text: str) -> str:
+    """Return the literal of a known text, behind its length."""
     return literal(f"{len(text)}:{text}")

@@ -1,4 +1,4 @@
-"""What two sides differ in: how many keys (or groups, or partitions) of each kind, and some of them by name."""
+"""How two sides differ: how many keys (or groups, or partitions) of each kind, and some of them by name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-# only in the source; only in the target; in both, and not equal; one group in several rows of the target
+# only in the source; only in the target; in both, but not equal; one group that the target has in several rows
 MISSING, EXTRA, DIFFERENT, REPEATED = "missing", "extra", "different", "repeated"
 KINDS = (MISSING, EXTRA, DIFFERENT, REPEATED)
 SAME = "same"
@@ -14,114 +14,136 @@ MASK = "***"
 
 
 @dataclass(frozen=True)
-class Naming:
+class KeyLabels:
     """
-    How keys are told.
+    How keys are shown in results.
 
-    :param columns: what a key is made of.
-    :param limit: of each kind, at most so many are named.
-    :param hidden: columns whose values are never shown.
+    :param columns: the columns of a key.
+    :param limit: the largest number of keys of each kind that are shown.
+    :param hidden: columns whose values are masked.
     """
 
     columns: tuple[str, ...]
     limit: int = 10
     hidden: frozenset[str] = frozenset()
 
-    def text(self, values: Sequence[Any]) -> str | None:
-        """Return one key as text, of whose values the first are told; None if there is nothing to tell."""
+    def label(self, values: Sequence[Any]) -> str | None:
+        """
+        Return one key as text; None if nothing of it may be shown.
+
+        :param values: those of the columns; more behind them are left out.
+        """
         if self.hidden.issuperset(self.columns):
             return None
         shown = zip(self.columns, values, strict=False)
-        return ", ".join(f"{name}={MASK if name in self.hidden else _plain(value)}" for name, value in shown)
+        return ", ".join(f"{name}={MASK if name in self.hidden else _as_text(value)}" for name, value in shown)
 
 
 @dataclass
 class Differences:
     """
-    :param counts: how many of each kind.
-    :param named: some of each kind.
-    :param columns: of how many keys each column differs.
+    How many keys differ, and which.
+
+    :param counts: the number of keys of each kind.
+    :param labels: some keys of each kind, as text.
+    :param columns: for each column, the number of keys whose values of it differ.
     """
 
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
-    named: dict[str, list[str]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
+    labels: dict[str, list[str]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
     columns: dict[str, int] = field(default_factory=dict)
 
-    def add(self, kind: str, count: int, names: Iterable[str | None], limit: int) -> None:
-        """Take in ``count`` more of a kind, some of which have names."""
+    def add(self, kind: str, count: int, labels: Iterable[str | None], limit: int) -> None:
+        """
+        Add ``count`` keys of a kind.
+
+        :param labels: some of them as text; None for keys that may not be shown.
+        :param limit: the largest number of labels to keep.
+        """
         self.counts[kind] += count
-        room = limit - len(self.named[kind])
-        self.named[kind] += [name for name in names if name is not None][: max(room, 0)]
+        room = limit - len(self.labels[kind])
+        self.labels[kind] += [label for label in labels if label is not None][: max(room, 0)]
 
     def without(self, *kinds: str) -> Differences:
-        """Return the same less whole kinds, which somebody does not mind."""
+        """Return the differences without those of some kinds."""
         return Differences(
             {kind: 0 if kind in kinds else count for kind, count in self.counts.items()},
-            {kind: [] if kind in kinds else names for kind, names in self.named.items()},
+            {kind: [] if kind in kinds else labels for kind, labels in self.labels.items()},
             self.columns,
         )
 
     @property
     def total(self) -> int:
-        """How many keys are not as they should be."""
+        """The number of keys that differ."""
         return sum(self.counts.values())
 
     def text(self) -> str:
-        """Return a sentence's worth: ``2 missing (id=1; id=2), 1 different (id=3)``."""
+        """Return the differences as text: ``2 missing (id=1; id=2), 1 different (id=3)``."""
         parts = []
         for kind, count in self.counts.items():
-            names = self.named[kind]
-            more = "; …" if 0 < len(names) < count else ""
-            told = f" ({'; '.join(names)}{more})" if names else ""
-            parts += [f"{count} {kind}{told}"] if count else []
+            labels = self.labels[kind]
+            more = "; …" if 0 < len(labels) < count else ""
+            shown = f" ({'; '.join(labels)}{more})" if labels else ""
+            parts += [f"{count} {kind}{shown}"] if count else []
         return ", ".join(parts)
 
     def metrics(self) -> dict[str, Any]:
-        """Return counts and names for a result."""
+        """Return the counts and labels for a result."""
         counts = {f"{kind}_count": count for kind, count in self.counts.items() if count or kind != REPEATED}
-        return {**counts, **{kind: names for kind, names in self.named.items() if names}}
+        return {**counts, **{kind: labels for kind, labels in self.labels.items() if labels}}
 
 
-def ranked(found: str, keys: Sequence[str], flags: Mapping[str, str], limit: int) -> str:
+def counting_query(classified: str, keys: Sequence[str], flags: Mapping[str, str], limit: int) -> str:
     """
-    Return the query that counts and names what ``found`` selects.
+    Return the query that counts keys by kind, and selects the first ones of each.
 
-    :param found: a query whose columns are ``what`` (a kind, or ``same``), ``keys`` and ``flags``.
-    :param flags: for each column that may differ, the name of the truth value that it does.
-    :returns: SQL of rows with what, how many of that kind, how many of each flag, and the key.
+    :param classified: a query with one row per key; its columns are ``what`` (the kind, or ``same``), ``keys`` and
+        ``flags``.
+    :param flags: for each column that is compared, the name of the truth value that says it differs.
+    :param limit: the number of keys of each kind that are selected.
+    :returns: SQL of rows with ``what``, the count of that kind, the count of each flag, the key, and its rank.
     """
     order = f" ORDER BY {', '.join(keys)}" if keys else ""
-    sums = "".join(f", sum(CASE WHEN {flag} THEN 1 ELSE 0 END) OVER () AS w_{flag}" for flag in flags.values())
-    chosen = ", ".join(["what", "n", *(f"w_{flag}" for flag in flags.values()), *keys, "place"])
+    totals = "".join(f", sum(CASE WHEN {flag} THEN 1 ELSE 0 END) OVER () AS w_{flag}" for flag in flags.values())
+    chosen = ", ".join(["what", "n", *(f"w_{flag}" for flag in flags.values()), *keys, "rank"])
     return (
-        f"SELECT {chosen} FROM (SELECT f.*, count(*) OVER (PARTITION BY what) AS n{sums}, "  # noqa: S608 - generated
-        f"row_number() OVER (PARTITION BY what{order}) AS place FROM ({found}) AS f) AS r "
-        f"WHERE place <= CASE WHEN what = '{SAME}' THEN 1 ELSE {max(limit, 1)} END ORDER BY what, place"
+        f"SELECT {chosen} FROM (SELECT f.*, count(*) OVER (PARTITION BY what) AS n{totals}, "  # noqa: S608 - generated
+        f"row_number() OVER (PARTITION BY what{order}) AS rank FROM ({classified}) AS f) AS r "
+        f"WHERE rank <= CASE WHEN what = '{SAME}' THEN 1 ELSE {max(limit, 1)} END ORDER BY what, rank"
     )
 
 
-def read(rows: Iterable[Sequence[Any]], flags: Sequence[str], naming: Naming, into: Differences) -> int:
-    """Take what a :func:`ranked` query gave into ``into``; return how many were the same."""
-    named: dict[str, tuple[int, list[str | None]]] = {}
+def add_counted(
+    differences: Differences, rows: Iterable[Sequence[Any]], columns: Sequence[str], keys: KeyLabels
+) -> int:
+    """
+    Add the rows of a :func:`counting_query` to ``differences``.
+
+    :param columns: the columns whose flags the query has.
+    :returns: the number of keys that do not differ.
+    """
+    counts: dict[str, int] = {}
+    labels: dict[str, list[str | None]] = {}
+    totals: Sequence[Any] = ()
     for what, count, *rest in rows:
-        values = rest[len(flags) : -1]
-        named.setdefault(what, (int(count), []))[1].append(naming.text(values))
-        weights = rest[: len(flags)]
-    if named:
-        for name, weight in zip(flags, weights, strict=True):
-            into.columns[name] = into.columns.get(name, 0) + int(weight)
-    same = named.pop(SAME, (0, []))[0]
-    for kind, (count, names) in named.items():
-        into.add(kind, count, names, naming.limit)
-    return same
+        totals, values = rest[: len(columns)], rest[len(columns) : -1]
+        counts[what] = int(count)
+        labels.setdefault(what, []).append(keys.label(values))
+    if counts:
+        for name, total in zip(columns, totals, strict=True):
+            differences.columns[name] = differences.columns.get(name, 0) + int(total)
+    for kind, count in counts.items():
+        if kind != SAME:
+            differences.add(kind, count, labels[kind], keys.limit)
+    return counts.get(SAME, 0)
 
 
 def aliases(letter: str, count: int) -> list[str]:
-    """Return names for ``count`` columns of a query that has no others."""
+    """Return short names for ``count`` columns of a query: ``a0``, ``a1``, …."""
     return [f"{letter}{number}" for number in range(count)]
 
 
-def _plain(value: Any) -> str:
+def _as_text(value: Any) -> str:
     if value is None:
         return "NULL"
     return f"<{len(value)} bytes>" if isinstance(value, bytes | bytearray) else str(value)

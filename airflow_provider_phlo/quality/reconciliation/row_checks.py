@@ -1,4 +1,4 @@
-"""The reconciliations of rows: how many there are, which keys, and whether all their values are the same."""
+"""Reconciliations of rows: how many there are, which keys they have, and whether all their values are the same."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.quality.reconciliation.canonical import HASHES
-from airflow_provider_phlo.quality.reconciliation.differences import DIFFERENT, EXTRA, MISSING, Differences, Naming
+from airflow_provider_phlo.quality.reconciliation.differences import DIFFERENT, EXTRA, MISSING, Differences, KeyLabels
 from airflow_provider_phlo.quality.reconciliation.two_sided import Reconciliation, require_tolerances
 from airflow_provider_phlo.quality.results import QualityCheckResult
 from airflow_provider_phlo.terms import names_of
 
 if TYPE_CHECKING:
     from airflow_provider_phlo.quality.reconciliation.sides import Side
-    from airflow_provider_phlo.quality.scan import Rows
+    from airflow_provider_phlo.quality.rows_under_check import RowsUnderCheck
 
 
 @dataclass(init=False)
@@ -23,11 +23,15 @@ class ReconciliationCheck(Reconciliation):
     """
     The target has as many rows as the source.
 
-    The difference is ``|target - source|`` rows, the tolerance a share of the source's. A partition that one side lacks
-    has 0 rows there.
+    The difference is ``|target - source|`` rows, the tolerance a share of the source's rows. A partition that one side
+    lacks has 0 rows there.
 
-    :param partition_column: compare the rows of each partition.
-    :param check_type: ``rowcount_parity``, or ``rowcount_gte``: the target has at least as many, more are fine.
+    Example::
+
+        ReconciliationCheck(source_table="raw.orders", partition_column="day", absolute_tolerance=2)
+
+    :param partition_column: compare the number of rows of each partition.
+    :param check_type: ``rowcount_parity``, or ``rowcount_gte``: the target has at least as many rows.
     """
 
     check_type: str = "rowcount_parity"  # type: ignore[misc]
@@ -59,12 +63,12 @@ class ReconciliationCheck(Reconciliation):
         """Return the partition column."""
         return names_of(self.partition_column)
 
-    def measure(self, rows: Rows) -> Mapping[str, Any]:
+    def measure(self, rows: RowsUnderCheck) -> Mapping[str, Any]:
         """Count the rows of both sides."""
         from airflow_provider_phlo.quality.reconciliation.row_counts import row_counts
 
         source, target = row_counts(self.sides(rows), self.partition_column)
-        found = self._differences(source, target, self.naming(rows, self.column_names()))
+        found = self._differences(source, target, self.key_labels(rows, self.column_names()))
         return {"source": source, "target": target, "found": found}
 
     def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:
@@ -85,22 +89,22 @@ class ReconciliationCheck(Reconciliation):
             },
         )
 
-    def _differences(self, source: Mapping[Any, int], target: Mapping[Any, int], naming: Naming) -> Differences:
+    def _differences(self, source: Mapping[Any, int], target: Mapping[Any, int], keys: KeyLabels) -> Differences:
         found = Differences()
         for key in sorted(source.keys() | target.keys(), key=lambda key: (key is None, str(key))):
             ours, theirs = source.get(key, 0), target.get(key, 0)
             difference = ours - theirs if self.check_type == "rowcount_gte" else abs(ours - theirs)
             if difference > 0 and not self.agrees(difference, ours):
                 kind = MISSING if not theirs else EXTRA if not ours else DIFFERENT
-                name = naming.text((key,))
-                found.add(kind, 1, [f"{name}: {ours} and {theirs}" if name else None], self.limit)
-        return self.minded(found)
+                label = keys.label((key,))
+                found.add(kind, 1, [f"{label}: {ours} and {theirs}" if label else None], self.limit)
+        return self.without_allowed(found)
 
 
 @dataclass
 class _RowReconciliation(Reconciliation):
     """
-    A reconciliation of rows that keys match.
+    A reconciliation that matches rows by their keys.
 
     The difference is the number of keys that are missing, extra or different; the tolerance a share of the source's
     rows.
@@ -113,11 +117,11 @@ class _RowReconciliation(Reconciliation):
         self.key_columns = names_of(self.key_columns)
 
     def column_names(self) -> tuple[str, ...]:
-        """Return the columns of the key, that of the partition first."""
+        """Return the columns of the key, the partition column first."""
         return tuple(dict.fromkeys((*names_of(self.partition_column), *self.key_columns)))
 
     def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:
-        """Pass when few enough keys differ."""
+        """Pass when the keys that differ are few enough."""
         found: Differences = values["found"]
         source, target = values["counts"]
         compared = f"{source} rows in the source, {target} in the target"
@@ -140,9 +144,13 @@ class _RowReconciliation(Reconciliation):
 @dataclass
 class KeyParityCheck(_RowReconciliation):
     """
-    Source and target have the same keys. How often a key occurs is :class:`.UniqueCheck`'s business.
+    Source and target have the same keys. How often a key occurs does not matter (see :class:`.UniqueCheck`).
 
-    :param key_columns: what a key is made of, as the target calls it.
+    Example::
+
+        KeyParityCheck(source_table="raw.orders", key_columns=["order_id"])
+
+    :param key_columns: the columns of a key, by their names in the target.
     """
 
     check_type: ClassVar[str] = "key_parity"
@@ -152,33 +160,37 @@ class KeyParityCheck(_RowReconciliation):
         if not self.key_columns:
             raise ConfigurationError("KeyParityCheck names no key_columns.")
 
-    def measure(self, rows: Rows) -> Mapping[str, Any]:
+    def measure(self, rows: RowsUnderCheck) -> Mapping[str, Any]:
         """Find the keys that one side lacks."""
         from airflow_provider_phlo.quality.reconciliation.checksums import RowComparison
-        from airflow_provider_phlo.quality.reconciliation.sides import readings
+        from airflow_provider_phlo.quality.reconciliation.sides import align_columns
 
         sides, names = self.sides(rows), self.column_names()
-        source, target = readings(sides, names, self.partition_column)
+        source, target = align_columns(sides, names, self.partition_column)
         comparison = RowComparison(rows.engine, source, target, len(names), ())
-        found = self.minded(comparison.differences(self.naming(rows, names)), DIFFERENT)
+        found = self.without_allowed(comparison.differences(self.key_labels(rows, names)), DIFFERENT)
         return {"found": found, "counts": comparison.row_counts(), "note": "", "metrics": {}}
 
 
 @dataclass
 class ChecksumReconciliationCheck(_RowReconciliation):
     """
-    Source and target have the same rows: checksums say where to look, values whether it is so.
+    Source and target have the same rows: checksums find where they differ, values say whether they do.
 
-    :param key_columns: what matches rows, as the target calls it; without it whole rows are matched, and one that
-        differs is missing and extra at once.
-    :param columns: what is compared; by default all columns that both sides have, but not the metadata columns.
+    Example::
+
+        ChecksumReconciliationCheck(source_table="raw.orders", key_columns=["order_id"], columns=["amount", "status"])
+
+    :param key_columns: the columns by which rows are matched, by their names in the target; without them all columns
+        match rows, and a row that differs is missing and extra at once.
+    :param columns: the columns that are compared; by default all that both sides have, but not the metadata columns.
     :param hash_algorithm: ``xxhash64``, ``md5`` or ``sha256``.
-    :param checksums: tell the checksum of each side, made of the documented hash of each row. Trino does so anyway, and
-        with another algorithm than ``xxhash64`` DuckDB does, too; else DuckDB finds differences by its own hash, which
-        is several times as fast.
-    :param exclude_columns: what is left out of ``columns``.
+    :param checksums: report the checksum of each side, made from the documented hash of each row. Trino always does,
+        and DuckDB does with ``md5`` and ``sha256``; otherwise DuckDB finds differences by its own hash, which is
+        several times as fast.
+    :param exclude_columns: columns that are left out of ``columns``.
     :param value_tolerance: floats and decimals count as equal if they differ by at most this share of the source's.
-    :param absolute_value_tolerance: or by at most this much.
+    :param absolute_value_tolerance: or by at most this number.
     """
 
     target_table: str | Sequence[str] | None = None
@@ -200,8 +212,8 @@ class ChecksumReconciliationCheck(_RowReconciliation):
             raise ConfigurationError("ChecksumReconciliationCheck: columns is empty; leave it out to compare all.")
         if self.columns and set(self.columns) <= {*self.column_names(), *self.exclude_columns}:
             raise ConfigurationError(
-                "ChecksumReconciliationCheck: columns names nothing but the key or what exclude_columns leaves out: "
-                "name what is to be compared, or use KeyParityCheck."
+                "ChecksumReconciliationCheck: columns names nothing but the key and what exclude_columns leaves out: "
+                "name the columns to compare, or use KeyParityCheck."
             )
         if self.hash_algorithm not in HASHES:
             raise ConfigurationError(
@@ -216,28 +228,28 @@ class ChecksumReconciliationCheck(_RowReconciliation):
             raise ConfigurationError("ChecksumReconciliationCheck: a tolerance for values needs key_columns.")
 
     def problem(self, types: Mapping[str, str]) -> str | None:
-        """Return which columns the table under check lacks, if it is the target."""
+        """Return which columns the table under check lacks; None if it is not the target."""
         missing = [name for name in self.columns or () if name not in types]
         if missing and not self.target_table:
             return f"there is no column {', '.join(missing)}; the columns are: {', '.join(types)}"
         return super().problem(types)
 
-    def measure(self, rows: Rows) -> Mapping[str, Any]:
+    def measure(self, rows: RowsUnderCheck) -> Mapping[str, Any]:
         """Compare the rows."""
         from airflow_provider_phlo.quality.reconciliation.checksums import RowComparison, ValueTolerance
-        from airflow_provider_phlo.quality.reconciliation.sides import readings
+        from airflow_provider_phlo.quality.reconciliation.sides import align_columns
 
         sides = self.sides(rows)
-        columns, ignored = self._compared(sides)
+        columns, ignored = self._compared_columns(sides)
         keys = self.column_names()
         if ignored and not columns:
             raise ConfigurationError(
-                f"Nothing {'but the key ' if keys else ''}is in both tables, only one has {', '.join(ignored)}: "
-                "say what the source calls it (source_columns), or leave it out (exclude_columns)."
+                f"No column {'but the key ' if keys else ''}is in both tables, only one has {', '.join(ignored)}: "
+                "give the source's names in source_columns, or leave columns out with exclude_columns."
             )
         if not self.key_columns:
             keys, columns = (*keys, *columns), ()
-        source, target = readings(sides, (*keys, *columns), self.partition_column)
+        source, target = align_columns(sides, (*keys, *columns), self.partition_column)
         comparison = RowComparison(
             rows.engine,
             source,
@@ -247,17 +259,17 @@ class ChecksumReconciliationCheck(_RowReconciliation):
             None if self.hash_algorithm == "xxhash64" and not self.checksums else self.hash_algorithm,
             ValueTolerance(self.value_tolerance, self.absolute_value_tolerance),
         )
-        found = self.minded(comparison.differences(self.naming(rows, self.column_names())))
-        sums = comparison.checksums()
-        told = {} if sums is None else dict(zip(("source_checksum", "target_checksum"), sums, strict=True))
+        found = self.without_allowed(comparison.differences(self.key_labels(rows, self.column_names())))
+        pair = comparison.checksums()
+        checksums = {} if pair is None else {"source_checksum": pair[0], "target_checksum": pair[1]}
         return {
             "found": found,
             "counts": comparison.row_counts(),
             "note": f"; not compared: {', '.join(ignored)}" if ignored else "",
-            "metrics": {"compared_columns": [*keys, *columns], **told},
+            "metrics": {"compared_columns": [*keys, *columns], **checksums},
         }
 
-    def _compared(self, sides: tuple[Side, Side]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    def _compared_columns(self, sides: tuple[Side, Side]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the columns that are compared, and those that only one side has."""
         from airflow_provider_phlo.terms import METADATA_COLUMNS
 

@@ -1,4 +1,4 @@
-"""The two sides of a reconciliation: the tables of each, filtered and united, in columns that compare."""
+"""The two sides of a reconciliation: the tables of each, filtered and united, in columns that can be compared."""
 
 from __future__ import annotations
 
@@ -6,53 +6,61 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.quality.engines import EvaluationError
-from airflow_provider_phlo.quality.reconciliation.canonical import FORMS, Forms, Type, common, parse
-from airflow_provider_phlo.sql import quote_identifier
+from airflow_provider_phlo.quality.reconciliation.canonical import FORMS, Forms, ValueType, common_type, parse_type
+from airflow_provider_phlo.quality.rows_under_check import partition_filter
+from airflow_provider_phlo.sql import Query, quote_identifier
 
 if TYPE_CHECKING:
-    from airflow_provider_phlo.quality.engines import Engine
-    from airflow_provider_phlo.quality.scan import Rows
+    from airflow_provider_phlo.quality.engines import SQLEngine
+    from airflow_provider_phlo.quality.rows_under_check import RowsUnderCheck
 
-_NAME = re.compile(r"\w+")
+_COLUMN_NAME = re.compile(r"\w+")
+# the column that is added to the source where one partition is checked
 _DAY = "phlo partition"
 
 
-class Query(NamedTuple):
-    """SQL, with the values of its ``?`` markers."""
+class TypedSQL(NamedTuple):
+    """SQL of a value, and its type."""
 
     sql: str
-    parameters: tuple[Any, ...] = ()
+    type: ValueType
 
 
-class Value(NamedTuple):
-    """SQL of a value, its type, and the type as which it is compared."""
+class ComparedValue(NamedTuple):
+    """
+    SQL of a value that is compared with those of other tables.
+
+    :param own: its type.
+    :param common: the type as which all of them are compared.
+    """
 
     sql: str
-    found: Type
-    wanted: Type
+    own: ValueType
+    common: ValueType
 
     def comparable(self, forms: Forms) -> str:
-        """Return the value so that equal ones are equal on the engine."""
+        """Return the comparable form of the value."""
         return forms.comparable(*self)
 
 
 @dataclass(frozen=True)
-class Part:
+class SideTable:
     """
     One table of a side.
 
-    :param rows: what follows ``FROM`` to read its rows, filters included, in parentheses.
-    :param table: the same without filters and values, to ask for types.
+    :param name: its name in messages.
+    :param rows: what follows ``FROM`` to read the rows that are compared, filters included.
+    :param all_rows: what follows ``FROM`` to read all rows, without ``?`` markers: enough to ask for types.
     :param columns: the type of each column, in DuckDB's words.
     """
 
     name: str
     rows: Query
-    table: str
+    all_rows: str
     columns: Mapping[str, str]
 
 
@@ -61,255 +69,265 @@ class Side:
     """
     The tables of one side, whose rows are united.
 
-    :param names: what these tables have for a column of the target: a column's name, or an SQL expression.
+    :param expressions: for columns of the target that these tables name differently: their column, or an SQL
+        expression.
     """
 
-    engine: Engine
-    parts: tuple[Part, ...]
-    names: Mapping[str, str]
+    engine: SQLEngine
+    tables: tuple[SideTable, ...]
+    expressions: Mapping[str, str]
 
     @property
     def title(self) -> str:
-        """What messages call it."""
-        return " + ".join(part.name for part in self.parts)
+        """The name of the side in messages."""
+        return " + ".join(table.name for table in self.tables)
 
-    def column(self, part: Part, name: str) -> tuple[str, Type]:
+    def column(self, table: SideTable, name: str) -> TypedSQL:
         """
-        Return SQL and type of what stands for a column of the target.
+        Return what stands for a column of the target in one of the tables.
 
         :raises ConfigurationError: there is no such column, or its values cannot be compared.
         """
-        sql, kind = self.typed(part, name)
-        found = parse(kind)
+        sql, type_name = self.column_sql(table, name)
+        found = parse_type(type_name)
         if found is None:
-            raise ConfigurationError(f"Column {name} of {part.name} is {kind}, which is not compared: leave it out.")
-        return sql, found
+            raise ConfigurationError(
+                f"Column {name} of {table.name} is {type_name}, which cannot be compared: leave it out."
+            )
+        return TypedSQL(sql, found)
 
-    def typed(self, part: Part, name: str) -> tuple[str, str]:
+    def column_sql(self, table: SideTable, name: str) -> tuple[str, str]:
         """
-        Return SQL of what stands for a column of the target, and what DuckDB calls its type.
+        Return the SQL of what stands for a column of the target, and DuckDB's name of its type.
 
         :raises ConfigurationError: there is no such column.
         """
-        given = self.names.get(name, name)
-        if given in part.columns:
-            return quote_identifier(given), part.columns[given]
-        if _NAME.fullmatch(given):
-            raise ConfigurationError(_no_column(part, given))
-        sql = resolved(self.engine, given)
-        with _naming_expression(given, part):
-            return sql, self.engine.columns(f"(SELECT {sql} AS c FROM {part.table} AS t) AS q")["c"]  # noqa: S608
+        given = self.expressions.get(name, name)
+        if given in table.columns:
+            return quote_identifier(given), table.columns[given]
+        if _COLUMN_NAME.fullmatch(given):
+            raise ConfigurationError(_missing_column(table, given))
+        sql = resolve_expression(self.engine, given)
+        with _errors_name(given, table):
+            return sql, self.engine.columns(f"(SELECT {sql} AS c FROM {table.all_rows} AS t) AS q")["c"]  # noqa: S608
 
     def shared_columns(self) -> list[str]:
-        """Return the names, as the target has them, of the columns that every table of the side has."""
-        found = [
-            {name for name, given in self.names.items() if given in part.columns or not _NAME.fullmatch(given)}
-            | (part.columns.keys() - set(self.names.values()))
-            for part in self.parts
+        """Return the columns that every table of the side has, by the names that the target gives them."""
+        columns = [
+            {
+                name
+                for name, given in self.expressions.items()
+                if given in table.columns or not _COLUMN_NAME.fullmatch(given)
+            }
+            | (table.columns.keys() - set(self.expressions.values()))
+            for table in self.tables
         ]
-        return sorted(set.intersection(*found))
+        return sorted(set.intersection(*columns))
 
-    def united(self) -> Query:
-        """Return the rows of all tables, in the columns that all have, as what follows ``FROM``."""
-        if len(self.parts) == 1:
-            return self.parts[0].rows
-        columns = self._shared()
-        union = united(Query(f"SELECT {columns} FROM {part.rows.sql}", part.rows.parameters) for part in self.parts)  # noqa: S608
+    def union(self) -> Query:
+        """Return what follows ``FROM`` to read the rows of all tables, in the columns that all of them have."""
+        if len(self.tables) == 1:
+            return self.tables[0].rows
+        columns = self._common_columns()
+        union = union_all(
+            Query(f"SELECT {columns} FROM {table.rows.sql}", table.rows.parameters)  # noqa: S608 - quoted
+            for table in self.tables
+        )
         return Query(f"({union.sql}) AS t", union.parameters)
 
-    def unfiltered(self) -> str:
-        """Return the same without filters and so without values: what types are asked of."""
-        union = " UNION ALL ".join(f"SELECT {self._shared()} FROM {part.table}" for part in self.parts)  # noqa: S608
+    def union_of_all_rows(self) -> str:
+        """Return the same without filters, and so without ``?`` markers: enough to ask for types."""
+        columns = self._common_columns()
+        union = " UNION ALL ".join(f"SELECT {columns} FROM {table.all_rows}" for table in self.tables)  # noqa: S608
         return f"({union}) AS t"
 
-    def _shared(self) -> str:
-        first, *others = (part.columns for part in self.parts)
+    def _common_columns(self) -> str:
+        first, *others = (table.columns for table in self.tables)
         return ", ".join(quote_identifier(name) for name in first if all(name in other for other in others))
 
-    def expression(self, given: str, *, day: bool = False) -> str:
+    def expression(self, given: str, *, as_day: bool = False) -> str:
         """
-        Return the SQL of a column that all tables have, or of an expression over those.
+        Return the SQL of a column that all tables have, or of an expression over such columns.
 
-        :param day: it tells the partition: of a time, its day counts.
+        :param as_day: turn a time into its UTC day.
         :raises ConfigurationError: a table has no such column.
         """
-        lacking = [part for part in self.parts if given not in part.columns]
-        if lacking and _NAME.fullmatch(given):
-            raise ConfigurationError(_no_column(lacking[0], given))
-        sql = resolved(self.engine, given) if lacking else quote_identifier(given)
-        if day:
-            kind = self.engine.columns(f"(SELECT {sql} AS c FROM {self.unfiltered()}) AS q")["c"]  # noqa: S608
+        lacking = [table for table in self.tables if given not in table.columns]
+        if lacking and _COLUMN_NAME.fullmatch(given):
+            raise ConfigurationError(_missing_column(lacking[0], given))
+        sql = resolve_expression(self.engine, given) if lacking else quote_identifier(given)
+        if as_day:
+            kind = self.engine.columns(f"(SELECT {sql} AS c FROM {self.union_of_all_rows()}) AS q")["c"]  # noqa: S608
             return f"CAST({sql} AS DATE)" if kind.startswith("TIMESTAMP") else sql
         return sql
 
 
 @dataclass(frozen=True)
-class Reading:
-    """One table's rows as they are compared: its columns in the order of both sides' names."""
+class ComparedTable:
+    """
+    One table in the columns that are compared.
 
-    part: Part
-    values: tuple[Value, ...]
+    :param values: a value per column, in the same order on both sides.
+    """
+
+    table: SideTable
+    values: tuple[ComparedValue, ...]
 
     def select(self, columns: Iterable[str], where: Query | None = None) -> Query:
-        """Return the query for these SQL expressions."""
-        rows = self.part.rows
+        """
+        Return the query that selects SQL expressions from the rows.
+
+        :param where: a condition on the rows.
+        """
+        rows = self.table.rows
         sql = f"SELECT {', '.join(columns)} FROM {rows.sql}"  # noqa: S608 - generated
-        return (
-            Query(f"{sql} WHERE {where.sql}", rows.parameters + where.parameters)
-            if where
-            else Query(sql, rows.parameters)
-        )
+        if where is None:
+            return Query(sql, rows.parameters)
+        return Query(f"{sql} WHERE {where.sql}", rows.parameters + where.parameters)
 
 
-def source_side(rows: Rows, tables: Sequence[str], names: Mapping[str, str], condition: str | None) -> Side:
+def source_side(
+    rows: RowsUnderCheck, tables: Sequence[str], expressions: Mapping[str, str], condition: str | None
+) -> Side:
     """
-    Return the tables of the source, of the partition that is checked.
+    Return the tables of the source, narrowed to the partition under check.
 
-    :param condition: SQL that its rows meet.
+    :param expressions: as of :class:`Side`.
+    :param condition: an SQL condition: only rows that meet it are compared.
     """
-    return _filtered(rows, Side(rows.engine, tuple(_part(rows, table) for table in tables), names), condition)
+    return _filter(rows, Side(rows.engine, _open_tables(rows, tables), expressions), condition)
 
 
-def target_side(rows: Rows, tables: Sequence[str], condition: str | None) -> Side:
-    """Return the tables of the target: the rows under check where none is named."""
+def target_side(rows: RowsUnderCheck, tables: Sequence[str], condition: str | None) -> Side:
+    """Return the tables of the target; the rows under check if none is named."""
     if tables:
-        return _filtered(rows, Side(rows.engine, tuple(_part(rows, table) for table in tables), {}), condition)
-    filters, _ = _partition(rows, rows.columns, rows.filtered[0] if rows.filtered else "")
-    table = rows.source.removesuffix(filters)
-    part = Part(rows.table or "the rows", Query(rows.source, rows.parameters), table, rows.columns)
-    return Side(rows.engine, (replace(part, rows=_where(rows.engine, part, part.rows, condition)),), {})
+        return _filter(rows, Side(rows.engine, _open_tables(rows, tables), {}), condition)
+    table = SideTable(rows.table or "the rows", rows.source, rows.all_rows, rows.columns)
+    return Side(rows.engine, (replace(table, rows=_meeting(rows.engine, table, table.rows, condition)),), {})
 
 
-def _part(rows: Rows, table: str) -> Part:
-    source = rows.engine.table(table)
-    return Part(table, Query(source), source, rows.engine.columns(source))
-
-
-def _filtered(rows: Rows, side: Side, condition: str | None) -> Side:
-    """Leave the partition that is checked, and what meets the condition."""
-    return replace(
-        side,
-        parts=tuple(
-            replace(part, rows=_where(rows.engine, part, _day(rows, side, part), condition)) for part in side.parts
-        ),
+def _open_tables(rows: RowsUnderCheck, names: Sequence[str]) -> tuple[SideTable, ...]:
+    sources = {name: rows.engine.table(name) for name in names}
+    return tuple(
+        SideTable(name, Query(source), source, rows.engine.columns(source)) for name, source in sources.items()
     )
 
 
-def _day(rows: Rows, side: Side, part: Part) -> Query:
-    if not rows.filtered:
-        return part.rows
-    sql, kind = side.typed(part, rows.filtered[0])
-    filters, parameters = _partition(rows, {_DAY: kind}, _DAY)
-    return Query(f"(SELECT *, {sql} AS {quote_identifier(_DAY)} FROM {part.table} AS t) AS d{filters}", parameters)  # noqa: S608
+def _filter(rows: RowsUnderCheck, side: Side, condition: str | None) -> Side:
+    """Leave the partition under check, and the rows that meet the condition."""
+    tables = []
+    for table in side.tables:
+        partition = _partition_under_check(rows, side, table)
+        tables.append(replace(table, rows=_meeting(rows.engine, table, partition, condition)))
+    return replace(side, tables=tuple(tables))
 
 
-def _partition(rows: Rows, columns: Mapping[str, str], column: str) -> tuple[str, tuple[Any, ...]]:
-    """Return the ``WHERE`` that leaves the partition under check."""
-    from airflow_provider_phlo.quality.scan import partition_filter
+def _partition_under_check(rows: RowsUnderCheck, side: Side, table: SideTable) -> Query:
+    if rows.filtered_by is None:
+        return table.rows
+    sql, type_name = side.column_sql(table, rows.filtered_by.column)
+    where = partition_filter(rows.table or "", {_DAY: type_name}, _DAY, rows.filtered_by.value)
+    dated = f"(SELECT *, {sql} AS {quote_identifier(_DAY)} FROM {table.all_rows} AS t) AS d"  # noqa: S608 - quoted
+    return Query(dated + where.sql, where.parameters)
 
-    return partition_filter(rows.table or "", columns, column, rows.filtered[1]) if rows.filtered else ("", ())
 
-
-def _where(engine: Engine, part: Part, source: Query, condition: str | None) -> Query:
+def _meeting(engine: SQLEngine, table: SideTable, source: Query, condition: str | None) -> Query:
+    """Return what follows ``FROM`` to read the rows of ``source`` that meet the condition."""
     rows = f"(SELECT * FROM {source.sql}) AS t"  # noqa: S608 - quoted
     if condition:
-        meets = resolved(engine, condition)
-        with _naming_expression(condition, part):
-            engine.columns(f"(SELECT * FROM {part.table} AS t WHERE {meets}) AS q")  # noqa: S608 - quoted
-        rows = f"(SELECT * FROM {rows} WHERE {meets}) AS t"  # noqa: S608 - quoted
+        resolved = resolve_expression(engine, condition)
+        with _errors_name(condition, table):
+            engine.columns(f"(SELECT * FROM {table.all_rows} AS t WHERE {resolved}) AS q")  # noqa: S608 - quoted
+        rows = f"(SELECT * FROM {rows} WHERE {resolved}) AS t"  # noqa: S608 - quoted
     return Query(rows, source.parameters)
 
 
 @contextmanager
-def _naming_expression(expression: str, part: Part) -> Iterator[None]:
+def _errors_name(expression: str, table: SideTable) -> Iterator[None]:
     """
-    Say which of the author's expressions an engine cannot evaluate, and on which table.
+    Let errors name the expression of the check's author, and the table.
 
-    :raises ConfigurationError: it cannot.
+    :raises ConfigurationError: the engine cannot evaluate the expression.
     """
     try:
         yield
     except EvaluationError as error:
-        columns = ", ".join(f"{name} {kind}" for name, kind in part.columns.items())
+        columns = ", ".join(f"{name} {kind}" for name, kind in table.columns.items())
         raise ConfigurationError(
-            f"{expression!r} cannot be evaluated on {part.name} ({error}); its columns are: {columns}."
+            f"{expression!r} cannot be evaluated on {table.name} ({error}); its columns are: {columns}."
         ) from error
 
 
-def resolved(engine: Engine, expression: str) -> str:
+def resolve_expression(engine: SQLEngine, expression: str) -> str:
     """
-    Return an SQL expression of a check's author so that the tables it names are read as the engine reads them.
+    Return an SQL expression of the check's author so that the tables it names are read as the engine reads them.
 
-    :raises ConfigurationError: it is no expression that only reads.
+    :raises ConfigurationError: it is not an expression, or does more than read.
     """
     # on lines of its own: it may end with a comment
     return "(\n" + engine.resolve(f"SELECT {expression}").removeprefix("SELECT ") + "\n)"
 
 
-def _no_column(part: Part, name: str) -> str:
+def _missing_column(table: SideTable, name: str) -> str:
     return (
-        f"{part.name} has no column {name}; its columns are: {', '.join(part.columns)}. "
-        "What the source calls otherwise is told by source_columns."
+        f"{table.name} has no column {name}; its columns are: {', '.join(table.columns)}. "
+        "If the source names a column differently, give its name in source_columns."
     )
 
 
-def united(queries: Iterable[Query]) -> Query:
-    """Return the rows of all queries."""
-    found = list(queries)
+def union_all(queries: Iterable[Query]) -> Query:
+    """Return the query for the rows of all queries."""
+    united = list(queries)
     return Query(
-        " UNION ALL ".join(query.sql for query in found),
-        tuple(value for query in found for value in query.parameters),
+        " UNION ALL ".join(query.sql for query in united),
+        tuple(value for query in united for value in query.parameters),
     )
 
 
-def readings(
+def align_columns(
     sides: tuple[Side, Side], names: Sequence[str], day: str | None = None
-) -> tuple[list[Reading], list[Reading]]:
+) -> tuple[list[ComparedTable], list[ComparedTable]]:
     """
-    Return, for source and target, their tables' columns ``names`` as they compare with each other.
+    Return the tables of source and target in the columns ``names``, each column in one common type.
 
-    :param day: the one among them that tells the partition: of a time, its day counts.
-    :raises ConfigurationError: a table lacks one of them, or they are of kinds that never equal.
+    :param day: the column among them that holds the partition: a time counts as its UTC day.
+    :raises ConfigurationError: a table lacks one of the columns, or its types are never equal.
     """
-    found: list[list[list[tuple[str, Type]]]] = []
-    for side in sides:
-        found.append([[_dated(side.column(part, name), name == day) for name in names] for part in side.parts])
-    wanted = [
-        _common(name, [(part, columns[place][1]) for part, columns in _all_parts(sides, found)])
-        for place, name in enumerate(names)
+    aligned: list[list[tuple[SideTable, list[TypedSQL]]]] = [
+        [(table, [_as_day(side.column(table, name), name == day) for name in names]) for table in side.tables]
+        for side in sides
+    ]
+    tables = [*aligned[0], *aligned[1]]
+    common = [
+        _require_common_type(name, [(table, values[index].type) for table, values in tables])
+        for index, name in enumerate(names)
     ]
     source, target = (
         [
-            Reading(part, tuple(Value(*value, kind) for value, kind in zip(values, wanted, strict=True)))
-            for part, values in zip(side.parts, columns, strict=True)
+            ComparedTable(table, tuple(ComparedValue(*value, kind) for value, kind in zip(values, common, strict=True)))
+            for table, values in side
         ]
-        for side, columns in zip(sides, found, strict=True)
+        for side in aligned
     )
     return source, target
 
 
-def _all_parts(
-    sides: Sequence[Side], found: Sequence[Sequence[list[tuple[str, Type]]]]
-) -> Iterator[tuple[Part, list[tuple[str, Type]]]]:
-    for side, columns in zip(sides, found, strict=True):
-        yield from zip(side.parts, columns, strict=True)
+def _as_day(value: TypedSQL, is_day: bool) -> TypedSQL:
+    if is_day and value.type.family in ("timestamp", "instant"):
+        return TypedSQL(f"CAST({value.sql} AS DATE)", ValueType("date"))
+    return value
 
 
-def _dated(value: tuple[str, Type], is_day: bool) -> tuple[str, Type]:
-    sql, found = value
-    return (f"CAST({sql} AS DATE)", Type("date")) if is_day and found.family in ("timestamp", "instant") else value
-
-
-def _common(name: str, found: Sequence[tuple[Part, Type]]) -> Type:
-    wanted = common(kind for _, kind in found)
-    if wanted is None:
-        kinds = ", ".join(f"{kind.family} in {part.name}" for part, kind in found)
+def _require_common_type(name: str, types: Sequence[tuple[SideTable, ValueType]]) -> ValueType:
+    common = common_type(each for _, each in types)
+    if common is None:
+        kinds = ", ".join(f"{each.family} in {table.name}" for table, each in types)
         raise ConfigurationError(
             f"Column {name} is {kinds}: these are never equal. Give an expression that converts it in source_columns."
         )
-    return wanted
+    return common
 
 
-def forms_of(engine: Engine) -> Forms:
-    """Return what makes canonical forms on an engine."""
+def forms_of(engine: SQLEngine) -> Forms:
+    """Return what makes the canonical forms on an engine."""
     return FORMS[engine.dialect.name]

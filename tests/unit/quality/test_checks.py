@@ -132,7 +132,7 @@ def test_custom_sql_without_expectation_wants_no_rows():
     assert CustomSQLCheck("SELECT * FROM raw.readings WHERE v > 5;").execute(frame).passed
     result = CustomSQLCheck("SELECT * FROM readings WHERE v > 1 -- wrong", description="v is one").execute(frame)
     assert (result.passed, result.failed) == (False, 2)
-    assert result.message == "v is one: 2 rows where none is wanted"
+    assert result.message == "v is one: expected no rows, found 2"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from airflow_provider_phlo.quality import (
     ThresholdCheck,
     UniqueCheck,
 )
-from airflow_provider_phlo.quality.scan import Rows, run_checks
+from airflow_provider_phlo.quality.rows_under_check import RowsUnderCheck
+from airflow_provider_phlo.quality.scan import run_checks
 
 ROWS = pa.table(
     {
@@ -112,8 +113,8 @@ def test_long_values_are_cut_and_nulls_are_called_so(catalog, table):
 
 def test_one_more_query_for_a_failed_check_and_none_for_others(catalog, table, monkeypatch):
     queries = []
-    fetch = Rows.fetch
-    monkeypatch.setattr(Rows, "fetch", lambda self, sql, *rest: queries.append(sql) or fetch(self, sql, *rest))
+    fetch = RowsUnderCheck.fetch
+    monkeypatch.setattr(RowsUnderCheck, "fetch", lambda self, query: queries.append(query) or fetch(self, query))
     run_checks(catalog, table, [NullCheck("id"), RangeCheck("v", 0, 500), RangeCheck("id", 0), NullCheck("v")])
     assert len(queries) == 3
 

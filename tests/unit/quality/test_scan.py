@@ -23,8 +23,9 @@ from airflow_provider_phlo.quality import (
     SQLCheck,
     UniqueCheck,
 )
-from airflow_provider_phlo.quality.base import Aggregate
-from airflow_provider_phlo.quality.scan import Rows, run_checks, run_checks_on_frame
+from airflow_provider_phlo.quality.rows_under_check import RowsUnderCheck
+from airflow_provider_phlo.quality.scan import run_checks, run_checks_on_frame
+from airflow_provider_phlo.sql import Query
 
 DATA = pa.table(
     {
@@ -80,8 +81,8 @@ def test_results_come_in_order_and_complete(catalog):
 
 def test_all_aggregates_share_one_scan(catalog, monkeypatch):
     queries = []
-    fetch = Rows.fetch
-    monkeypatch.setattr(Rows, "fetch", lambda self, sql, *rest: queries.append(sql) or fetch(self, sql, *rest))
+    fetch = RowsUnderCheck.fetch
+    monkeypatch.setattr(RowsUnderCheck, "fetch", lambda self, query: queries.append(query) or fetch(self, query))
     run_checks(
         catalog, "raw.readings", [CountCheck(1), NullCheck(["id", "v"]), RangeCheck("v", 0), PatternCheck("id", "a")]
     )
@@ -130,7 +131,7 @@ def test_one_broken_check_does_not_stop_the_others(catalog):
 
     class NoSQL(SQLCheck):
         def aggregates(self, rows):
-            return {"number": Aggregate("CAST('a' AS INTEGER)")}
+            return {"number": Query("CAST('a' AS INTEGER)")}
 
         def judge(self, row_count, values):
             raise AssertionError

@@ -6,9 +6,9 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from airflow_provider_phlo.quality import xxhash64
-from airflow_provider_phlo.quality.reconciliation.canonical import FORMS, parse
-from tests.unit.quality.reconciliation_rules import PAGE, TYPES, Rule, judge, rules, texts
+from airflow_provider_phlo.quality.engines import xxhash64
+from airflow_provider_phlo.quality.reconciliation.canonical import FORMS, parse_type
+from tests.unit.quality.reconciliation.documented_rules import PAGE, TYPES, Rule, judge, rules, texts
 
 
 @pytest.mark.parametrize("found", rules(), ids=lambda found: found.title)
@@ -24,7 +24,7 @@ def test_text_of_a_value(kind: str, value: str, text: str) -> None:
     with duckdb.connect() as connection:
         connection.register("rows", rows)
         ((found,),) = connection.execute("SELECT typeof(x) FROM rows").fetchall()
-        parsed = parse(found)
+        parsed = parse_type(found)
         assert parsed is not None
         made = connection.execute(f"SELECT {FORMS['duckdb'].text('x', parsed, parsed)} FROM rows").fetchall()
     assert made == [(text,)]
@@ -33,7 +33,7 @@ def test_text_of_a_value(kind: str, value: str, text: str) -> None:
 def test_row_of_the_page() -> None:
     with duckdb.connect() as connection:
         xxhash64.register(connection)
-        integer, text = parse("BIGINT"), parse("VARCHAR")
+        integer, text = parse_type("BIGINT"), parse_type("VARCHAR")
         assert integer is not None
         assert text is not None
         values = [("7", integer, integer), ("'a'", text, text), ("NULL::VARCHAR", text, text)]

@@ -13,7 +13,7 @@ import pytest
 from airflow_provider_phlo.quality import HistogramDriftCheck, RowCountAnomalyCheck
 from airflow_provider_phlo.quality.drift.bands import deviation
 
-PAGE = Path(__file__).parents[3] / "docs" / "drift.md"
+PAGE = Path(__file__).parents[4] / "docs" / "drift.md"
 FIRST = dt.date(2023, 1, 2)
 DECILES = NormalDist().quantiles(10)
 

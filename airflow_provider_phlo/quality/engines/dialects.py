@@ -1,4 +1,4 @@
-"""What DuckDB and Trino spell differently, said once. Everything else in a check is SQL that both read."""
+"""What DuckDB and Trino spell differently, in one place. Everything else in a check is SQL that both read."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 # an escaped character, a class of characters, or the end of the text
-_PATTERN_PARTS = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\$", re.DOTALL)
-_LINES = re.compile(r"\(\?[a-z]*m")
+_PATTERN_TOKENS = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\$", re.DOTALL)
+_MULTILINE = re.compile(r"\(\?[a-z]*m")
 
 
 class Dialect(ABC):
     """
-    One engine's words.
+    What one engine spells in its own way.
 
-    Arguments that are SQL are written into the text as they are: identifiers come quoted, values as ``?``.
+    Arguments that are SQL are put into the text as they are: identifiers are already quoted, values are ``?`` markers.
     """
 
     name: str
@@ -25,7 +25,7 @@ class Dialect(ABC):
         """Return the condition that the regular expression ``pattern`` is found in ``text``."""
 
     def pattern(self, pattern: str) -> str:
-        """Return a regular expression so that the engine reads it as DuckDB does."""
+        """Return a regular expression in the form in which the engine reads it as DuckDB does."""
         return pattern
 
     @abstractmethod
@@ -33,9 +33,9 @@ class Dialect(ABC):
         """Return the condition that a floating point ``number`` is NaN."""
 
     @abstractmethod
-    def moment(self, column: str, kind: str) -> str:
+    def instant(self, column: str, kind: str) -> str:
         """
-        Return ``column`` as a time with zone, NULL where it holds none; dates and times without a zone count as UTC.
+        Return ``column`` as a time with a zone, NULL where it holds none; dates and times without a zone count as UTC.
 
         :param kind: the column's type, in DuckDB's words.
         """
@@ -46,10 +46,10 @@ class Dialect(ABC):
 
     @abstractmethod
     def distinct_count(self, column: str) -> str:
-        """Return the aggregate that estimates how many values differ, in bounded memory."""
+        """Return the aggregate that estimates the number of distinct values, in bounded memory."""
 
 
-class DuckDB(Dialect):
+class DuckDBDialect(Dialect):
     """DuckDB, whose session runs in UTC."""
 
     name = "duckdb"
@@ -60,13 +60,13 @@ class DuckDB(Dialect):
     def is_nan(self, number: str) -> str:
         return f"isnan({number})"
 
-    def moment(self, column: str, kind: str) -> str:
+    def instant(self, column: str, kind: str) -> str:
         return f"TRY_CAST({column} AS TIMESTAMP WITH TIME ZONE)"
 
     def quantiles(self, number: str, fractions: Sequence[float]) -> list[str]:
-        # exact; DuckDB computes the list once
-        whole = f"quantile_cont({number}, [{', '.join(map(repr, fractions))}])"
-        return [f"{whole}[{place}]" for place in range(1, len(fractions) + 1)]
+        # exact; DuckDB computes the list only once
+        values = f"quantile_cont({number}, [{', '.join(map(repr, fractions))}])"
+        return [f"{values}[{index}]" for index in range(1, len(fractions) + 1)]
 
     def distinct_count(self, column: str) -> str:
         return f"approx_count_distinct({column})"
@@ -82,17 +82,17 @@ class TrinoDialect(Dialect):
 
     def pattern(self, pattern: str) -> str:
         """Keep ``$`` from matching before a line break at the end of the text."""
-        if _LINES.search(pattern):
+        if _MULTILINE.search(pattern):
             return pattern
-        return _PATTERN_PARTS.sub(lambda part: r"\z" if part[0] == "$" else part[0], pattern)
+        return _PATTERN_TOKENS.sub(lambda token: r"\z" if token[0] == "$" else token[0], pattern)
 
     def is_nan(self, number: str) -> str:
         return f"is_nan({number})"
 
-    def moment(self, column: str, kind: str) -> str:
+    def instant(self, column: str, kind: str) -> str:
         if not kind.startswith("VARCHAR"):
             return f"CAST({column} AS TIMESTAMP(6) WITH TIME ZONE)"
-        # zones are written +02:00 only
+        # the function reads a zone as +02:00 only
         zoned = (
             rf"regexp_replace({column}, '([T ]\d\d:[\d:.]+[+-]\d\d)(\d\d)?$', "
             "x -> x[1] || ':' || coalesce(x[2], '00'))"
@@ -101,12 +101,12 @@ class TrinoDialect(Dialect):
         return f"coalesce(TRY(from_iso8601_timestamp_nanos(replace({zoned}, ' ', 'T'))), {spaced})"
 
     def quantiles(self, number: str, fractions: Sequence[float]) -> list[str]:
-        whole = f"approx_percentile({number}, ARRAY[{', '.join(f'{fraction:.9f}E0' for fraction in fractions)}])"
-        return [f"{whole}[{place}]" for place in range(1, len(fractions) + 1)]
+        values = f"approx_percentile({number}, ARRAY[{', '.join(f'{fraction:.9f}E0' for fraction in fractions)}])"
+        return [f"{values}[{index}]" for index in range(1, len(fractions) + 1)]
 
     def distinct_count(self, column: str) -> str:
         return f"approx_distinct({column})"
 
 
-DUCKDB = DuckDB()
+DUCKDB = DuckDBDialect()
 TRINO = TrinoDialect()

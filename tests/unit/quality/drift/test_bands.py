@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_phlo.quality.drift.bands import Band, Tolerance, deviation, quantile, widened
+from airflow_provider_phlo.quality.drift.bands import Band, Tolerance, deviation, quantile, widen
 from airflow_provider_phlo.quality.drift.distances import (
     jensen_shannon,
     jensen_shannon_noise,
@@ -78,16 +78,16 @@ def test_a_band_holds_its_bounds_and_no_nan():
 def test_the_largest_numbers_have_a_band():
     history = [1.7e308, 1.7e308, -1.7e308, 1.6e308]
     assert quantile(history, 0.5) == pytest.approx(1.65e308)
-    assert 1.7e308 in widened(Tolerance(5.0).band(history), history)
+    assert 1.7e308 in widen(Tolerance(5.0).band(history), history)
     assert 1.7e308 in Tolerance(None, 1.0).band(history)
 
 
-def test_widened_holds_more_and_never_less():
+def test_widen_holds_more_and_never_less():
     band = Band(90, 100, 105)
-    assert widened(band, []) == band
-    assert widened(band, [100]) == band
-    assert widened(band, [40, 42]) == Band(30, 100, 105)
-    assert widened(band, [40, 200]) == Band(30, 100, 205)
+    assert widen(band, []) == band
+    assert widen(band, [100]) == band
+    assert widen(band, [40, 42]) == Band(30, 100, 105)
+    assert widen(band, [40, 200]) == Band(30, 100, 205)
 
 
 @settings(deadline=None)

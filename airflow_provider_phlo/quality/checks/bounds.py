@@ -1,4 +1,4 @@
-"""Bounds of ranges: which compare with a column, and what an engine gets to compare."""
+"""Bounds of ranges: whether they compare with a column, and the value that an engine gets."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from decimal import Decimal
 from numbers import Number
 from typing import Any
 
-# of a number, what arithmetic on doubles may be off: 0.29 * 100 is less than 29
-ROUNDING = 2.0**-50
-# every 64-bit integer is below
+# all 64-bit integers are smaller
 _EXACT_INTEGERS = 2.0**63
 
 
@@ -22,10 +20,10 @@ def bound_problem(bound: Any, kind: str) -> str | None:
     """
     if kind.endswith("]") or kind.startswith(("STRUCT", "MAP")):
         return f"{kind}: a range needs numbers, text, dates or times"
-    wanted = _wanted(kind)
-    if wanted is None:
+    accepted = _accepted(kind)
+    if accepted is None:
         return None
-    words, types = wanted
+    words, types = accepted
     if isinstance(bound, str) and _parser(kind):
         try:
             typed_bound(bound, kind)
@@ -37,13 +35,13 @@ def bound_problem(bound: Any, kind: str) -> str | None:
 
 def typed_bound(bound: Any, kind: str, sign: str = ">=") -> Any:
     """
-    Return ``bound`` as values of a column compare with it.
+    Return ``bound`` in the form in which values of a column compare with it.
 
-    ISO text becomes a date or time. For integers, a float becomes the next integer within the range: engines compare
-    the two as floats, which are inexact beyond 2^53.
+    ISO text becomes a date or time. For a column of integers, a float becomes the next integer within the range:
+    engines would compare the two as floats, which are inexact beyond 2^53.
 
     :param kind: the column's type, in DuckDB's words.
-    :param sign: ``>=`` or ``<=``, how values compare with it.
+    :param sign: ``>=`` for a lower bound, ``<=`` for an upper one.
     """
     parser = _parser(kind)
     if parser and isinstance(bound, str):
@@ -53,7 +51,8 @@ def typed_bound(bound: Any, kind: str, sign: str = ">=") -> Any:
     return bound
 
 
-def _wanted(kind: str) -> tuple[str, tuple[type, ...]] | None:
+def _accepted(kind: str) -> tuple[str, tuple[type, ...]] | None:
+    """Return which bounds a column takes, in words and as types; None for columns whose bounds are not checked."""
     if _is_integer(kind) or kind.startswith(("FLOAT", "DOUBLE", "DECIMAL")):
         return "a number", (Number, Decimal)
     if kind.startswith(("TIMESTAMP", "DATE")):

@@ -1,4 +1,4 @@
-"""What Trino's SQL and its type names say: which tables a query reads, and which type of DuckDB a column has."""
+"""Read Trino's SQL and its type names: which tables a query reads, and which DuckDB type a column has."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from airflow_provider_phlo.sql import quote_identifier
 if TYPE_CHECKING:
     from sqlglot import exp
 
-_WORDS = {
+_DUCKDB_NAMES = {
     "INT": "INTEGER",
     "VARBINARY": "BLOB",
     "TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE",
@@ -21,25 +21,23 @@ _WORDS = {
 
 def with_sources(query: str, source: Callable[[str], str]) -> str:
     """
-    Return ``query`` with the name of each table that it reads replaced by what ``source`` gives for it.
+    Return ``query`` with the name of each table that it reads replaced; everything else stays as it is written.
 
-    Everything else stays as it is written.
-
-    :param source: gets the name, its parts joined by dots.
-    :raises ConfigurationError: ``query`` is not one query that only reads.
+    :param source: returns the replacement for a table's name, which it gets with its parts joined by dots.
+    :raises ConfigurationError: ``query`` is not exactly one statement, or does more than read.
     """
     from sqlglot import exp
 
     tree = _parsed(query)
     ctes = {cte.alias.casefold() for cte in tree.find_all(exp.CTE)}
-    places = []
+    replacements = []
     for table in tree.find_all(exp.Table):
         if not all(isinstance(part, exp.Identifier) for part in table.parts):
             raise ConfigurationError("The query calls a table function: that is not allowed here, read tables.")
         name = ".".join(part.name for part in table.parts)
         if name.casefold() not in ctes:
-            places.append((table.parts[0].meta["start"], table.parts[-1].meta["end"] + 1, source(name)))
-    for start, end, text in sorted(places, reverse=True):
+            replacements.append((table.parts[0].meta["start"], table.parts[-1].meta["end"] + 1, source(name)))
+    for start, end, text in sorted(replacements, reverse=True):
         query = query[:start] + text + query[end:]
     return query
 
@@ -51,7 +49,7 @@ def _parsed(query: str) -> exp.Query:
     try:
         trees = sqlglot.parse(query, read="trino")
     except sqlglot.errors.SqlglotError as error:
-        raise ConfigurationError(f"Cannot read the SQL as Trino's: {error}") from error
+        raise ConfigurationError(f"Cannot parse the SQL as Trino's: {error}") from error
     if len(trees) != 1:
         raise ConfigurationError(f"Give one SQL statement, not {len(trees)}.")
     tree = trees[0]
@@ -62,27 +60,27 @@ def _parsed(query: str) -> exp.Query:
 
 
 def duckdb_type(kind: str) -> str:
-    """Return DuckDB's name of a type of Trino."""
+    """Return DuckDB's name for a type of Trino."""
     from sqlglot import exp
     from sqlglot.errors import SqlglotError
 
     try:
-        return _words(exp.DataType.build(kind, dialect="trino"))
+        return _duckdb_name(exp.DataType.build(kind, dialect="trino"))
     except SqlglotError:
         return kind.upper()
 
 
-def _words(kind: exp.Expression) -> str:
+def _duckdb_name(kind: exp.Expression) -> str:
     if not hasattr(kind.this, "value"):  # an interval
         return kind.sql().upper()
     name, inner = kind.this.value, kind.expressions
     if name == "ARRAY":
-        return f"{_words(inner[0])}[]"
+        return f"{_duckdb_name(inner[0])}[]"
     if name == "MAP":
-        return f"MAP({_words(inner[0])}, {_words(inner[1])})"
+        return f"MAP({_duckdb_name(inner[0])}, {_duckdb_name(inner[1])})"
     if name == "STRUCT":
-        members = (f"{quote_identifier(field.name)} {_words(field.args['kind'])}" for field in inner)
+        members = (f"{quote_identifier(field.name)} {_duckdb_name(field.args['kind'])}" for field in inner)
         return f"STRUCT({', '.join(members)})"
     if name == "DECIMAL":
         return f"DECIMAL({','.join(parameter.name for parameter in inner)})"
-    return _WORDS.get(name, name)
+    return _DUCKDB_NAMES.get(name, name)

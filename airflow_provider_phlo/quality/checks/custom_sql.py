@@ -9,11 +9,12 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.quality.base import SQLCheck
 from airflow_provider_phlo.quality.results import QualityCheckResult
+from airflow_provider_phlo.quality.sql_check import SQLCheck
+from airflow_provider_phlo.sql import Query
 
 if TYPE_CHECKING:
-    from airflow_provider_phlo.quality.scan import Rows
+    from airflow_provider_phlo.quality.rows_under_check import RowsUnderCheck
 
 
 @dataclass
@@ -22,11 +23,15 @@ class CustomSQLCheck(SQLCheck):
     A query of your own says whether the data is right.
 
     Without ``expected_result`` the query selects the rows that are wrong: it must return none. With it, the query
-    returns one row whose first column must equal it. The query reads ``namespace.table`` of any table, and a bare
-    name in the namespace of the table under check: the branch under audit of each table that has it, else main. It
-    sees whole tables; where one partition is checked, the query has to say so itself.
+    returns one row whose first column must equal it. The query reads any table as ``namespace.table``, and those in
+    the namespace of the table under check by their bare names: the branch under audit where a table has it, else
+    main. It sees all rows of a table; when one partition is checked, the query has to select it itself.
 
-    On a data frame the one table that the query names stands for the frame, or ``df`` does.
+    On a data frame, the one table that the query names stands for the frame; so does ``df``.
+
+    Example::
+
+        CustomSQLCheck("SELECT * FROM raw.readings WHERE value > 600", description="no reading is above 600")
 
     :param query: one SELECT.
     :param expected_result: a number, text, truth value, date or time.
@@ -49,22 +54,22 @@ class CustomSQLCheck(SQLCheck):
         return self.name or self.description or "CustomSQLCheck"
 
     def expectation(self) -> str:
-        """Return what the query must give."""
+        """Return what the query must return."""
         return "no rows" if self.expected_result is None else str(self.expected_result)
 
-    def measure(self, rows: Rows) -> Mapping[str, Any]:
+    def measure(self, rows: RowsUnderCheck) -> Mapping[str, Any]:
         """Count the rows that the query selects, or compare its value."""
         query = rows.engine.resolve(self.query.strip().rstrip(";"))
         if self.expected_result is None:
-            ((failed,),) = rows.fetch(f"SELECT count(*) FROM (\n{query}\n) AS q")  # noqa: S608 - quoted
-            return {"failed": failed, "found": f"{failed} rows where none is wanted", "passed": not failed}
-        answer = rows.fetch(f"SELECT * FROM (\n{query}\n) AS q LIMIT 2")  # noqa: S608 - quoted
+            ((failed,),) = rows.fetch(Query(f"SELECT count(*) FROM (\n{query}\n) AS q"))  # noqa: S608 - quoted
+            return {"failed": failed, "found": f"expected no rows, found {failed}", "passed": not failed}
+        answer = rows.fetch(Query(f"SELECT * FROM (\n{query}\n) AS q LIMIT 2"))  # noqa: S608 - quoted
         if len(answer) != 1:
-            found = "no row" if not answer else "several rows"
-            return {"failed": None, "found": f"the query gives {found}, one is wanted", "passed": False}
+            found = "no rows" if not answer else "several rows"
+            return {"failed": None, "found": f"the query returns {found}, one is expected", "passed": False}
         passed = _equal(answer[0][0], self.expected_result)
-        verb = "gives" if passed else "does not give"
-        # what it gave instead may be a value of a person: it is not told
+        verb = "returns" if passed else "does not return"
+        # what it returned instead may be a person's data: the message leaves it out
         return {"failed": None, "found": f"the query {verb} {self.expected_result!r}", "passed": passed}
 
     def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:

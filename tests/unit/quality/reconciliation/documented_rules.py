@@ -21,7 +21,7 @@ from airflow_provider_phlo.quality.reconciliation import (
     ReconciliationCheck,
 )
 
-PAGE = Path(__file__).parents[3] / "docs" / "reconciliation.md"
+PAGE = Path(__file__).parents[4] / "docs" / "reconciliation.md"
 
 
 def instant(text: str) -> dt.datetime:

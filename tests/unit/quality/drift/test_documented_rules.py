@@ -16,7 +16,7 @@ from airflow_provider_phlo import quality
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, ensure_namespace, open_catalog
 from airflow_provider_phlo.quality.scan import run_checks
 
-PAGE = Path(__file__).parents[3] / "docs" / "drift.md"
+PAGE = Path(__file__).parents[4] / "docs" / "drift.md"
 WEEKDAYS = "Mon Tue Wed Thu Fri Sat Sun".split()  # noqa: SIM905
 EXAMPLE = re.compile(
     r"^### ([^\n]*)\n(?:(?!^#).)*?```python\n(.*?)\n```\n((?:\|[^\n]*\n)+)\n```\n(.*?)\n```", re.DOTALL | re.MULTILINE

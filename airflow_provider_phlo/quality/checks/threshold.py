@@ -1,4 +1,4 @@
-"""A check as a plugin: what a package of your own would hold, registered as ``threshold_check`` in ``phlo.checks``."""
+"""A check as a plugin: what your own package would contain, registered as ``threshold_check`` in ``phlo.checks``."""
 
 from __future__ import annotations
 
@@ -7,22 +7,26 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.quality.base import Aggregate, RowCheck
-from airflow_provider_phlo.quality.bounds import ROUNDING
 from airflow_provider_phlo.quality.results import QualityCheckResult
-from airflow_provider_phlo.sql import quote_identifier
+from airflow_provider_phlo.quality.rounding import ROUNDING
+from airflow_provider_phlo.quality.sql_check import RowCheck
+from airflow_provider_phlo.sql import Query, quote_identifier
 
 if TYPE_CHECKING:
-    from airflow_provider_phlo.quality.scan import Rows
+    from airflow_provider_phlo.quality.rows_under_check import RowsUnderCheck
 
 
 @dataclass
 class ThresholdCheck(RowCheck):
     """
-    At most a share of the values is above ``max_value``. NULL is no value; NaN is above.
+    At most a share of the values is above ``max_value``. NULL is ignored; NaN counts as above.
+
+    Example::
+
+        ThresholdCheck(column="value", max_value=500, tolerance=0.01)
 
     :param max_value: a number.
-    :param tolerance: that share, from 0 (no value may be above) to 1.
+    :param tolerance: the share of the values that may be above, from 0 (none) to 1.
     """
 
     column: str
@@ -34,25 +38,25 @@ class ThresholdCheck(RowCheck):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.tolerance <= 1:
-            raise ConfigurationError(f"ThresholdCheck({self.column}): tolerance is a share from 0 to 1.")
+            raise ConfigurationError(f"ThresholdCheck({self.column}): tolerance must be a share from 0 to 1.")
         if self.max_value != self.max_value:
-            raise ConfigurationError(f"ThresholdCheck({self.column}): NaN is no limit.")
+            raise ConfigurationError(f"ThresholdCheck({self.column}): NaN is not a limit.")
 
     def expectation(self) -> str:
         """Return the limit."""
         return f"{self.column} <= {self.max_value} in {1 - self.tolerance:.6g} of the values"
 
-    def aggregates(self, rows: Rows) -> Mapping[str, Aggregate]:
+    def aggregates(self, rows: RowsUnderCheck) -> Mapping[str, Query]:
         """Count the values, and those above the limit."""
         above = f"count(CASE WHEN NOT ({quote_identifier(self.column)} <= ?) THEN 1 END)"
         return {
-            "violations": Aggregate(above, (self.max_value,)),
-            "total": Aggregate(f"count({quote_identifier(self.column)})"),
+            "violations": Query(above, (self.max_value,)),
+            "total": Query(f"count({quote_identifier(self.column)})"),
         }
 
-    def failing(self, rows: Rows) -> Aggregate:
-        """Return rows above the limit."""
-        return Aggregate(f"WHERE NOT ({quote_identifier(self.column)} <= ?)", (self.max_value,))
+    def failing(self, rows: RowsUnderCheck) -> Query:
+        """Leave the rows whose value is above the limit."""
+        return Query(f"WHERE NOT ({quote_identifier(self.column)} <= ?)", (self.max_value,))
 
     def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:
         """Compare the share above the limit with the tolerance."""
@@ -60,6 +64,6 @@ class ThresholdCheck(RowCheck):
         return QualityCheckResult(
             passed=violations <= self.tolerance * (1 + ROUNDING) * total,
             failed=violations,
-            message=f"{violations} of {total} values are above {self.max_value} (a share of {self.tolerance} may be)",
+            message=f"{violations} of {total} values are above {self.max_value} ({self.tolerance:.6g} of them may be)",
             metrics={"violations": violations, "total": total},
         )

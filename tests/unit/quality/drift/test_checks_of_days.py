@@ -31,10 +31,11 @@ from airflow_provider_phlo.quality import (
     QuantileDriftCheck,
     RowCountAnomalyCheck,
 )
-from airflow_provider_phlo.quality.base import Aggregate
 from airflow_provider_phlo.quality.drift import StatisticDriftCheck
-from airflow_provider_phlo.quality.drift.bands import Tolerance, widened
-from airflow_provider_phlo.quality.scan import Rows, run_checks, run_checks_on_frame
+from airflow_provider_phlo.quality.drift.bands import Tolerance, widen
+from airflow_provider_phlo.quality.rows_under_check import RowsUnderCheck
+from airflow_provider_phlo.quality.scan import run_checks, run_checks_on_frame
+from airflow_provider_phlo.sql import Query
 
 LAST = dt.date(2024, 2, 29)
 NAN = float("nan")
@@ -116,8 +117,8 @@ def test_results_name_the_day_the_band_and_the_history(catalog):
 
 def test_all_drift_checks_of_a_run_share_one_scan(catalog, monkeypatch):
     queries = []
-    fetch = Rows.fetch
-    monkeypatch.setattr(Rows, "fetch", lambda self, sql, *rest: queries.append(sql) or fetch(self, sql, *rest))
+    fetch = RowsUnderCheck.fetch
+    monkeypatch.setattr(RowsUnderCheck, "fetch", lambda self, query: queries.append(query) or fetch(self, query))
     checks = [NullCheck("v"), *ALL[:5], MeanDriftCheck("v", history=7), NullRateDriftCheck("kind", history=50)]
     assert passed(catalog, *checks, partition=LAST) == [True] * len(checks)
     assert len(queries) == 2  # the rows under check, and the days
@@ -130,7 +131,7 @@ def test_another_checks_broken_aggregate_spoils_nothing(catalog):
     @dataclass
     class Broken(StatisticDriftCheck):
         def statistics(self, rows):
-            return {"nonsense": Aggregate("sum(kind)")}
+            return {"nonsense": Query("sum(kind)")}
 
     results = run_checks(catalog, "raw.t", [MeanDriftCheck("v"), Broken(), NullRateDriftCheck("v")])
     assert [result.passed for result in results] == [True, False, True]
@@ -143,7 +144,7 @@ def test_your_own_statistic(catalog):
         column: str
 
         def statistics(self, rows):
-            return {"spread": Aggregate("stddev_samp(v)")}
+            return {"spread": Query("stddev_samp(v)")}
 
     assert passed(catalog, SpreadDriftCheck("v")) == [True]
     catalog.load_table("raw.t").append(steady(1, LAST + dt.timedelta(days=1)).slice(0, 20))
@@ -223,12 +224,12 @@ def test_frames_of_pandas_and_their_own_partition_column():
         (
             steady().drop_columns(["_phlo_partition_date"]),
             {},
-            "there is no column _phlo_partition_date to tell days by: set partition_column to a date or a timestamp "
-            "(there are: at)",
+            "there is no column _phlo_partition_date that says the day of a row: set partition_column to a date or a "
+            "timestamp (candidates: at)",
         ),
-        (steady(), {"partition_column": "kind"}, "column kind is VARCHAR and tells no day"),
-        (steady(), {"partition_column": "kind", "partition": "a"}, "column kind is VARCHAR and tells no day"),
-        (steady(), {"partition": "a"}, "the partition under check is no day, so no day comes before it"),
+        (steady(), {"partition_column": "kind"}, "column kind is VARCHAR, which holds no days"),
+        (steady(), {"partition_column": "kind", "partition": "a"}, "column kind is VARCHAR, which holds no days"),
+        (steady(), {"partition": "a"}, "the partition under check is not a date, so no day comes before it"),
     ],
 )
 def test_without_days_a_check_fails_and_says_what_to_do(check, frame, context, message):
@@ -241,7 +242,7 @@ def test_a_partition_that_is_not_a_day_selects_no_day_of_another_column(catalog)
     results = run_checks(
         catalog, "raw.t", [MeanDriftCheck("v", partition_column="at")], partition_column="kind", partition="a"
     )
-    assert "the partition under check is no day" in results[0].message
+    assert "the partition under check is not a date" in results[0].message
 
 
 @pytest.mark.parametrize(
@@ -270,7 +271,7 @@ def test_columns_that_cannot_be_compared(check, message):
         (lambda: MeanDriftCheck("v", min_history=29), "history=28, min_history=29"),
         (lambda: MeanDriftCheck("v", history=28.5), "history=28.5"),
         (lambda: MeanDriftCheck("v", seasonality="month"), "seasonality='month': use 'weekday'"),
-        (lambda: MeanDriftCheck("v", seasonality="weekday"), "28 days hold 4 of a weekday.*at least 49"),
+        (lambda: MeanDriftCheck("v", seasonality="weekday"), "28 days hold a weekday 4 times.*at least 49"),
         (lambda: MeanDriftCheck("v", deviations=0), "deviations=0: use a number above 0"),
         (lambda: MeanDriftCheck("v", deviations=NAN), "deviations=nan"),
         (lambda: MeanDriftCheck("v", relative_tolerance=-0.1), "relative_tolerance=-0.1"),
@@ -278,10 +279,13 @@ def test_columns_that_cannot_be_compared(check, message):
         (lambda: MeanDriftCheck("v", quantile_bounds=(0.9, 0.1)), r"quantile_bounds=\(0.9, 0.1\): use two shares"),
         (lambda: MeanDriftCheck("v", quantile_bounds=0.9), "quantile_bounds=0.9"),
         (lambda: MeanDriftCheck("v", source_partition_column="day"), "source_table, which is missing"),
-        (lambda: MeanDriftCheck("v", history=56, seasonality="weekday", source_table="a.b"), "leave one out"),
-        (lambda: QuantileDriftCheck("v", []), r"quantiles=\(\): use different"),
-        (lambda: QuantileDriftCheck("v", [5, 95]), "use different shares"),
-        (lambda: QuantileDriftCheck("v", [0.5, 0.5]), "use different shares"),
+        (
+            lambda: MeanDriftCheck("v", history=56, seasonality="weekday", source_table="a.b"),
+            "leave one of the two out",
+        ),
+        (lambda: QuantileDriftCheck("v", []), r"quantiles=\(\): use distinct"),
+        (lambda: QuantileDriftCheck("v", [5, 95]), "use distinct shares"),
+        (lambda: QuantileDriftCheck("v", [0.5, 0.5]), "use distinct shares"),
         (lambda: RowCountAnomalyCheck(gaps="fill"), "gaps='fill': use 'skip' or 'zero'"),
         (lambda: HistogramDriftCheck("v", bins=1), "bins=1: use 2 to 100"),
         (lambda: HistogramDriftCheck("v", distance="l2"), "distance='l2': use 'psi' or 'jensen_shannon'"),
@@ -343,7 +347,7 @@ def test_a_source_is_compared_instead_of_earlier_days(catalog):
     results = run_checks(catalog, "raw.t", checks, partition="2024-02-20")
     assert [result.passed for result in results] == [False] * 2 + [False] * 4
     assert results[2].message.startswith("mean of v on 2024-02-20 is 24.5, none is expected")
-    assert results[4].message == "raw.source, the same day: no rows there to compare those on 2024-02-20 with"
+    assert results[4].message == "raw.source, the same day: it has no rows to compare those on 2024-02-20 with"
 
 
 def test_a_source_that_cannot_be_read(catalog):
@@ -364,7 +368,7 @@ def test_a_source_that_cannot_be_read(catalog):
     assert "raw.nope does not exist" in messages[0]
     assert messages[1] == messages[2] == "raw.other: column v is VARCHAR, a number is needed"
     assert "raw.other: there is no column kind" in messages[3]
-    assert "tells no day" in messages[4]
+    assert "which holds no days" in messages[4]
     assert "cannot read table raw.t" in MeanDriftCheck("v", source_table="raw.t").execute(steady()).message
 
 
@@ -449,7 +453,7 @@ def model(check: StatisticDriftCheck, days: dict[dt.date, list[Any]], gaps: str)
     for name, value in now.items():
         tolerance = Tolerance(5, check.relative_tolerance, check.absolute_tolerance, check.quantile_bounds)
         before = [each[name] for each in past.values()]
-        band = widened(tolerance.band(before), [each[name] for each in few.values()])
+        band = widen(tolerance.band(before), [each[name] for each in few.values()])
         low = band.low if isinstance(check, MeanDriftCheck | QuantileDriftCheck) else max(band.low, 0)
         if counts and min(before) > 0:
             low = max(low, 1)

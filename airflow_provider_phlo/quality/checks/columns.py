@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# a declared kind, and the other kinds that may stand for it
+# the kinds that may stand where another kind is declared
 _STANDS_FOR = {"float": ("integer", "decimal"), "decimal": ("integer",)}
 _KINDS = {
     "BOOLEAN": "boolean",
@@ -25,21 +25,27 @@ _KINDS = {
 }
 
 
-class Difference(NamedTuple):
-    """Columns that the model declares and the table lacks, has as another type, or has beyond a strict model."""
+class ColumnDifferences(NamedTuple):
+    """
+    How the columns of a table differ from those of a model.
+
+    :param missing: columns that the model declares and the table lacks.
+    :param mistyped: columns of another kind of type, in words.
+    :param unexpected: columns that a strict model does not declare.
+    """
 
     missing: tuple[str, ...]
     mistyped: tuple[str, ...]
     unexpected: tuple[str, ...]
 
 
-def compare_columns(schema: Any, types: Mapping[str, str]) -> Difference:
+def compare_columns(schema: Any, types: Mapping[str, str]) -> ColumnDifferences:
     """
     Return how columns of these types differ from what ``schema`` declares.
 
     :param schema: a Pandera model, or ``"package.module:Class"``.
     :param types: DuckDB's type of each column.
-    :raises SchemaError: if ``schema`` is neither.
+    :raises SchemaError: ``schema`` is neither.
     """
     from airflow_provider_phlo.schemas.columns import load_model, model_columns
     from airflow_provider_phlo.terms import METADATA_COLUMNS
@@ -59,7 +65,7 @@ def compare_columns(schema: Any, types: Mapping[str, str]) -> Difference:
         if declared.strict is True
         else []
     )
-    return Difference(tuple(missing), tuple(mistyped), tuple(unexpected))
+    return ColumnDifferences(tuple(missing), tuple(mistyped), tuple(unexpected))
 
 
 def _found_kind(duckdb_type: str) -> str:

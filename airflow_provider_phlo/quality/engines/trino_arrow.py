@@ -1,4 +1,4 @@
-"""Rows that Trino's client has read, as Arrow."""
+"""Rows from Trino's client, as Arrow."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ def to_arrow_table(rows: Sequence[Sequence[Any]], columns: Sequence[tuple[str, s
     import duckdb
     import pyarrow as pa
 
-    nothing = ", ".join(f"CAST(NULL AS {kind}) AS {quote_identifier(name)}" for name, kind in columns)
+    nulls = ", ".join(f"CAST(NULL AS {kind}) AS {quote_identifier(name)}" for name, kind in columns)
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        schema = connection.sql(f"SELECT {nothing} LIMIT 0").to_arrow_table().schema
+        schema = connection.sql(f"SELECT {nulls} LIMIT 0").to_arrow_table().schema
     values = zip(*rows, strict=True) if rows else [()] * len(columns)
-    arrays = [pa.array(map(_plain, column), field.type) for column, field in zip(values, schema, strict=True)]
+    arrays = [pa.array(map(_arrow_value, column), field.type) for column, field in zip(values, schema, strict=True)]
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def _plain(value: Any) -> Any:
-    """Return a value as Arrow takes it: rows as dictionaries, maps as pairs."""
+def _arrow_value(value: Any) -> Any:
+    """Return a value in the form that Arrow takes: rows as dictionaries, maps as pairs."""
     names = getattr(value, "_names", None)
     if names is not None:
-        return {name: _plain(item) for name, item in zip(names, value, strict=True)}
+        return {name: _arrow_value(item) for name, item in zip(names, value, strict=True)}
     if isinstance(value, Mapping):
-        return [(_plain(key), _plain(item)) for key, item in value.items()]
-    return [_plain(item) for item in value] if isinstance(value, list) else value
+        return [(_arrow_value(key), _arrow_value(item)) for key, item in value.items()]
+    return [_arrow_value(item) for item in value] if isinstance(value, list) else value

@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_phlo.quality import xxhash64
+from airflow_provider_phlo.quality.engines import xxhash64
 
 # of the algorithm's own description and its implementations' tests, seed 0
 KNOWN = {
