@@ -1,4 +1,4 @@
-"""Commit to a table that others commit to as well: races are run again, conflicts are told apart from them."""
+"""Commit to a table that others commit to as well: lost races are repeated, conflicts are errors."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def commit_changes(
     """
     Commit ``changes`` as one snapshot that becomes the head of ``branch``; see :func:`commit_files`.
 
-    :param operation: what readers are told; ``replace`` if no row has changed.
+    :param operation: what readers see as the reason; ``replace`` if no row has changed.
     """
     if not changes:
         return None
@@ -96,8 +96,8 @@ def require_table_branches(catalog: Catalog, branch: str | None) -> None:
     """
     if branch not in (None, MAIN_BRANCH) and is_nessie(catalog):
         raise ConfigurationError(
-            f"Catalog {catalog.name!r} is a Nessie, on which a table's own branch ({branch}) would replace main: use "
-            "a branch of the whole catalog, see iceberg.publication.run_branch."
+            f"Catalog {catalog.name!r} is a Nessie catalog, on which a table's own branch ({branch}) would replace "
+            "main: use a branch of the whole catalog, see iceberg.publication.run_branch."
         )
 
 

@@ -1,10 +1,10 @@
 """
-DuckDB over a catalog: one view a table, so that any SQL reads Iceberg.
+DuckDB over a catalog: one view per table, so that any SQL reads Iceberg.
 
 A view lists the data files of one snapshot and maps columns by Iceberg field id. DuckDB then prunes columns and
-rows itself, and renamed, added and widened columns read right from old files. Of files that Trino has deleted rows of,
-the positions of those rows are kept in memory. Files that DuckDB cannot read that way (no field ids, not Parquet) go
-through PyIceberg into memory whole.
+rows itself, and renamed, added and widened columns are read correctly from old files. For files that Trino has deleted
+rows of, the positions of those rows are kept in memory. Files that DuckDB cannot read that way (no field ids, not
+Parquet) go through PyIceberg into memory, as a whole.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def connect(
 
 
 def all_tables(catalog: Catalog) -> list[str]:
-    """Return every table of the catalog as ``namespace.table``, sorted; what merges have staged is no table."""
+    """Return every table of the catalog as ``namespace.table``, sorted; staging tables of merges are left out."""
     found = (".".join(name) for namespace in catalog.list_namespaces() for name in catalog.list_tables(namespace))
     return sorted(identifier for identifier in found if not is_staging(identifier))
 
@@ -298,7 +298,7 @@ def _needs_arrow(task: FileScanTask, *, whole_table: bool) -> bool:
 
 
 def _needs_arrow_wholly(table: Table) -> bool:
-    """Tell whether files may lack field ids (adopted as they were), or a nested type changed its shape."""
+    """Return whether files may lack field ids (adopted as they were), or a nested type changed its shape."""
     if table.name_mapping() is not None or not _POSITION_COLUMNS.isdisjoint(table.schema().column_names):
         return True
     nested = [

@@ -33,7 +33,7 @@ class HistoryEntry:
     :param at: when the branch came to point to it; when it was written, if it never did.
     :param state: ``current``, ``undone`` (main was set back from it), or empty.
     :param strategy: ``merge``, ``append``, ``replace``, ``compaction``, ``manifests``; empty if others wrote it.
-    :param counts: rows, by what happened to them; those that the writer told.
+    :param counts: rows, by what happened to them; those that the writer reported.
     :param refs: branches and tags that point to it.
     """
 

@@ -35,13 +35,13 @@ from pyiceberg.typedef import Record
 from airflow_provider_phlo.exceptions import SchemaError
 
 LEAST_FILES = 16
-# so many manifests below a third of their size are written as one by the next commit
+# this many manifests below a third of their size are written as one by the next commit
 SMALL_MANIFESTS = 16
 
 
 def manifest_files(files: int) -> int:
     """
-    Return how many files a manifest lists in a table of so many: about as many as there are manifests.
+    Return how many files a manifest lists in a table of this many: about as many as there are manifests.
 
     With fewer, planning a scan opens many manifests; with more, a commit that touches few files writes many entries.
     """
@@ -101,7 +101,7 @@ class SnapshotFiles:
                 yield manifest
 
     def _may_hold(self, manifest: ManifestFile, partition: Record) -> bool:
-        """Tell by the bounds that the manifest list holds whether a manifest may list files of a partition."""
+        """Return, by the bounds that the manifest list holds whether a manifest may list files of a partition."""
         types = self.table.specs()[manifest.partition_spec_id].partition_type(self.table.schema()).fields
         for position, (field, summary) in enumerate(zip(types, manifest.partitions or (), strict=False)):
             value = partition[position]

@@ -76,7 +76,7 @@ def merge(catalog: Catalog, branch: str, commit: str, *, message: str, into: str
     Put what ``branch`` changed, up to ``commit``, on main: all of it in one commit, or nothing.
 
     :param message: of that commit.
-    :param into: another branch than main.
+    :param into: a branch other than main.
     :raises CommitConflictError: one of the tables has changed there since the branch was made, or the branch is gone.
     :raises TransientError: Nessie did not answer; whether it merged is not known.
     """
@@ -113,7 +113,7 @@ def _at_commit(branch: str, commit: str | None) -> str:
 
 
 def _call(catalog: Any, method: str, path: str, *, accepted: tuple[int, ...] = (), **arguments: Any) -> Response:
-    """Call Nessie's API as the user of the catalog; other answers than 2xx and ``accepted`` are errors."""
+    """Call Nessie's API as the user of the catalog; answers other than 2xx and ``accepted`` are errors."""
     url = f"{catalog.properties[API_URI].rstrip('/')}/v2/{path}"
     try:
         response: Response = catalog._session.request(method, url, timeout=TIMEOUT, **arguments)

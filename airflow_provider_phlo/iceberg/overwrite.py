@@ -260,7 +260,7 @@ def _difference(current: Schema, wanted: Schema) -> _Difference:
 
 
 def _fits(narrow: IcebergType, wide: IcebergType) -> bool:
-    """Tell whether a column of type ``wide`` takes values of type ``narrow`` as they are."""
+    """Return whether a column of type ``wide`` takes values of type ``narrow`` as they are."""
     if duckdb_type(narrow) == duckdb_type(wide):  # nested types are equal whatever their field ids
         return True
     if not (narrow.is_primitive and wide.is_primitive):

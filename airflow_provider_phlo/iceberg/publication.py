@@ -140,7 +140,7 @@ class CatalogBranch:
     def seal(self, publication: Publication) -> str:
         """Store mark and properties beside the data, and return the commit that holds all of it."""
         if nessie.head_commit(self.catalog, self.name) is None:
-            raise CommitConflictError(f"There is no branch {self.name} of {publication.identifier} any more.")
+            raise CommitConflictError(f"Branch {self.name} of {publication.identifier} no longer exists.")
         branches.publish(
             self.target,
             publication.identifier,
@@ -162,13 +162,13 @@ def publish_together(catalog: Catalog, publications: Sequence[tuple[str, Publica
     Make the branches of several runs main in one commit: readers see all of the tables change, or none.
 
     :param publications: what to publish, each with the name of its branch.
-    :raises ConfigurationError: the catalog is no Nessie: no other commits several tables at once.
+    :raises ConfigurationError: the catalog is not a Nessie catalog: no other commits several tables at once.
     :raises CommitConflictError: main has moved, or another attempt moved a branch: write and audit again.
     """
     if not nessie.is_nessie(catalog):
         raise ConfigurationError(
-            f"Catalog {catalog.name!r} is no Nessie, and no other publishes several tables in one commit: publish "
-            "each by itself."
+            f"Catalog {catalog.name!r} is not a Nessie catalog, and no other publishes several tables in one "
+            "commit: publish each by itself."
         )
     waiting = [(name, publication) for name, publication in publications if not is_published(catalog, publication)]
     if waiting:

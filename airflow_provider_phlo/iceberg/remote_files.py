@@ -79,7 +79,7 @@ class DataFiles(AbstractFileSystem):
         try:
             return self._files[path]
         except KeyError:
-            raise FileNotFoundError(f"{path} is no file of the tables that were opened.") from None
+            raise FileNotFoundError(f"{path} is not a file of the tables that were opened.") from None
 
 
 class DataFileReader:

@@ -47,8 +47,8 @@ class RollbackPlan:
     :param undone: the snapshots that main is set back from, newest first.
     :param redone: the snapshots that main is set forward over (the rollback of a rollback), newest first.
     :param properties: table properties that change; None removes one.
-    :param state: what becomes of dlt's state: ``unchanged``, ``restored``, or ``cleared`` because nobody knows any
-        more what it was: then the next run reads everything again, and a merge finds most of it unchanged.
+    :param state: what becomes of dlt's state: ``unchanged``, ``restored``, or ``cleared`` because it is no longer known
+        what it was: then the next run reads everything again, and a merge finds most of it unchanged.
     """
 
     table: str
@@ -141,7 +141,7 @@ def _at(table: Table, text: str) -> int:
     try:
         wanted = datetime.datetime.fromisoformat(text)
     except ValueError:
-        raise ConfigurationError(f"{text!r} is no time: write it like 2024-01-15T06:00:00+00:00.") from None
+        raise ConfigurationError(f"{text!r} is not a time: write it like 2024-01-15T06:00:00+00:00.") from None
     if wanted.tzinfo is None:
         raise ConfigurationError(
             f"{text!r} is ambiguous: say which zone, like 2024-01-15T06:00:00+00:00 (or Z for UTC)."

@@ -135,10 +135,10 @@ def _check_properties(identifier: str, properties: Mapping[str, str]) -> None:
     problems = [f"{name!r} is kept by this provider" for name in properties if name.startswith("phlo.")]
     for name in _NUMBERS & properties.keys():
         if not str(properties[name]).isdecimal() or not int(properties[name]):
-            problems.append(f"{name}={properties[name]!r} is no whole number above 0")
+            problems.append(f"{name}={properties[name]!r} is not a whole number above 0")
     for name, known in _CHOICES.items():
         if properties.get(name, known[0]) not in known:
-            problems.append(f"{name}={properties[name]!r} is none of {', '.join(known)}")
+            problems.append(f"{name}={properties[name]!r} is not one of {', '.join(known)}")
     if problems:
         raise ConfigurationError(f"{identifier}: table_properties: {'; '.join(problems)}.")
 

@@ -147,7 +147,7 @@ def test_an_audit_that_fails_on_top_of_others_publishes_neither(store: Store) ->
 
 
 def test_other_catalogs_cannot_publish_together(store: Store, tmp_path: Any, catalog: Any) -> None:
-    with pytest.raises(ConfigurationError, match="no Nessie"):
+    with pytest.raises(ConfigurationError, match="not a Nessie catalog"):
         publication.publish_together(catalog, [("phlo_x", publication.Publication("raw.t"))])
 
 

@@ -1,7 +1,7 @@
 """
 Keep tables small and fast: compaction, manifests, snapshot expiry, orphan removal. Plan first, then run.
 
-Safe beside running writers: every change of a table is one commit, made again when another was faster; a writer whose
+Safe while writers run: every change of a table is one commit, repeated when another was faster; a writer whose
 branch was made before rebases, as it does when another writer publishes.
 """
 
@@ -91,7 +91,7 @@ def maintain(
     Plan (``dry_run``) or run the maintenance of all tables that a pattern names, one after the other.
 
     :param patterns: ``namespace.table``, with ``*`` and ``?``.
-    :returns: a report a table; one whose writers were faster in every round carries its error.
+    :returns: one report per table; the report of a table whose writers were faster in every round carries the error.
     :raises ConfigurationError: if a pattern names no table, or a job would lose data; nothing is done then.
     """
     options = options or MaintenanceOptions()

@@ -100,7 +100,7 @@ def _slices(batches: Iterable[pa.RecordBatch], most: int) -> Iterator[pa.RecordB
 
 
 class _RollingWriter:
-    """Write chunks to a file a partition; a file that has its rows is closed, the next chunk begins another."""
+    """Write chunks to one file per partition; a file that has its rows is closed, the next chunk begins another."""
 
     def __init__(self, table: Table, rows_per_file: int) -> None:
         self._layout = FileLayout(table, label="compacted")

@@ -1,4 +1,4 @@
-"""A batch on its way into a table: fitted to it, one row a key, in memory as far as it is small."""
+"""A batch on its way into a table: fitted to it, one row per key, in memory as far as it is small."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class Batch:
     of the rows that are left after deduplication.
 
     :param rows: the rows as they were staged.
-    :raises SchemaError: if rows do not fit the table, a key is NULL, or keys are shared and are not to be.
-    :raises ConfigurationError: if the table has not the columns that the plan names.
+    :raises SchemaError: if rows do not fit the table, a key is NULL, or rows share a key though deduplication is off.
+    :raises ConfigurationError: if the table lacks a column that the plan names.
     """
 
     def __init__(self, rows: ArrowBatches | pa.Table, table: Table, plan: MergePlan) -> None:
@@ -81,7 +81,7 @@ class Batch:
         return self._one_table(deciding).select(wanted), in_memory
 
     def _one_table(self, parts: list[pa.Table]) -> pa.Table:
-        """Return all rows in one chunk a column; nothing is copied if they are in one already."""
+        """Return all rows in one chunk per column; nothing is copied if they are in one already."""
         return pa.concat_tables(parts).combine_chunks() if parts else fit(pa.table({}), self.table)
 
     def _fitted(self) -> Iterator[pa.Table]:
@@ -125,7 +125,7 @@ class Batch:
         return marked.to_numpy(zero_copy_only=False)
 
     def chosen(self, mask: Mask) -> Iterator[pa.Table]:
-        """Yield the rows that ``mask`` says, in arrival order."""
+        """Yield the rows that ``mask`` marks, in arrival order."""
         start = 0
         for part in self._in_memory if self._in_memory is not None else self._fitted():
             yield part.filter(pa.array(mask[start : start + len(part)]))

@@ -1,5 +1,5 @@
 """
-Decide what a merge does: which rows of the batch are written, and which rows of which files go.
+Decide what a merge does: which rows of the batch are written, and which rows of the files go.
 
 Files are pruned by the bounds of the key columns. Of those left the key is read, and the content hash where keys meet.
 What becomes of every row is then decided at once, for all files together.

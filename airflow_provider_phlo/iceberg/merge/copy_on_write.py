@@ -50,7 +50,7 @@ def merge(
     :param branch: ``phlo_<token>`` when None.
     :raises SchemaError: if a key is NULL, or shared by rows of a batch that is not to be deduplicated, or rows do not
         fit the table.
-    :raises ConfigurationError: if the table has not the columns that the plan names.
+    :raises ConfigurationError: if the table lacks a column that the plan names.
     :raises CommitConflictError: if another writer changes the branch.
     :raises TransientError: if the disk is full.
     """

@@ -87,7 +87,7 @@ def comparable(rows: pa.Table, name: str) -> pa.Array:
 
 
 class KeyBounds:
-    """The values of the batch's keys, sorted, so that a data file's bounds tell whether it can hold any of them."""
+    """The values of the batch's keys, sorted, so that a data file's bounds show whether it can hold any of them."""
 
     def __init__(self, rows: pa.Table, key: Iterable[str], schema: Schema) -> None:
         self.columns = [

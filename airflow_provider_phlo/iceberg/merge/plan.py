@@ -20,7 +20,7 @@ class MergePlan:
     :param deduplication: whether the batch is deduplicated.
     :param method: ``last`` or ``first`` arrival of a key, or ``hash``: exact copies.
     :param order_by: the column that says which version of a row is newer; None means arrival.
-    :param hard_delete: the column that marks rows whose key is to be removed: true, or not NULL if it is no boolean.
+    :param hard_delete: the column that marks rows whose key is to be removed: true, or not NULL if it is not a boolean.
     """
 
     strategy: str = MergeStrategy.MERGE

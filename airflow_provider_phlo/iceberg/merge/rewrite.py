@@ -24,7 +24,7 @@ from airflow_provider_phlo.iceberg.reading import read_file
 from airflow_provider_phlo.iceberg.tables import column_names
 from airflow_provider_phlo.iceberg.writing import FileLayout, Partition, PartitionWriter, split
 
-# a file is small below this part of the target size; so many small ones of a partition become one
+# a file is small below this part of the target size; this many small ones of a partition become one
 SMALL_PART = 8
 SMALL_FILES = 8
 # Arrow bytes that wait in the writers of all partitions together

@@ -80,7 +80,7 @@ def ranks(values: pa.Array) -> np.ndarray[Any, Any]:
 
 class HashLookup:
     """
-    Tell which of some hashes others have, too.
+    Find out which of some hashes others have, too.
 
     :param hashes: each of them once.
     """

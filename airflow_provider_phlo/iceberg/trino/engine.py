@@ -7,8 +7,8 @@ published, and what makes a retry harmless is this:
 - The statement carries a guard: it changes something only if main is still the snapshot that was audited. Iceberg
   itself refuses to commit it when somebody else commits meanwhile.
 - Trino stamps each snapshot with its query's id. That id is written down (the claim of the staging table) after Trino
-  has given it and before the query starts. So an attempt that died is told by main's own history to have committed or
-  not, whatever others have committed since.
+  has given it and before the query starts. So main's own history shows whether an attempt that died has committed,
+  whatever others have committed since.
 - The run's mark follows in a commit of its own. A retry that finds the snapshot and no mark sets the mark.
 """
 
@@ -124,7 +124,7 @@ class TrinoEngine:
         """
         Finish what an attempt of this run has left: mark it as published if its MERGE was committed.
 
-        :raises TransientError: if its query is still running and does not end when it is told to.
+        :raises TransientError: if its query is still running and does not end when it is asked to.
         """
         staged = staged_merge.find(catalog, identifier, token)
         if staged is None:
@@ -137,7 +137,11 @@ class TrinoEngine:
         self._trino.settle(staged.claims[0].query or "")
         committed = _find_committed(catalog, staged)
         if committed is not None:
-            log.info("%s: an attempt of run %s committed its MERGE and died: it is marked now", identifier, token)
+            log.info(
+                "%s: an attempt of run %s committed its MERGE and died: it is now marked as published",
+                identifier,
+                token,
+            )
             self._mark(catalog, staged, *committed)
 
     def clean(self, catalog: Catalog, identifier: str, older_than: float) -> int:
@@ -157,7 +161,7 @@ class TrinoEngine:
         return dropped
 
     def cancel(self) -> None:
-        """Tell Trino to end the query that runs now, if any."""
+        """Ask Trino to end the query that runs now, if any."""
         self._trino.cancel()
 
     # --- what runs in Trino -----------------------------------------------------------------------------------
@@ -166,7 +170,7 @@ class TrinoEngine:
         """
         Count what the merge will do.
 
-        :raises CommitConflictError: if Trino sees another snapshot than PyIceberg: somebody has just committed.
+        :raises CommitConflictError: if Trino and PyIceberg see different snapshots: somebody has just committed.
         """
         found: dict[tuple[str, bool], int] = {}
         guard = f"CASE WHEN {_guard(staged)} THEN 1 ELSE 0 END"
@@ -293,7 +297,7 @@ def _find_committed(catalog: Catalog, staged: StagedMerge) -> tuple[Claim, int] 
     """
     Return main's snapshot that a query of this run has committed, with its claim, or None.
 
-    :raises TerminalError: if main's history no longer reaches back far enough to tell.
+    :raises TerminalError: if main's history no longer reaches back far enough to show it.
     """
     table, intent = catalog.load_table(staged.identifier), staged.intent
     claims = {claim.query: claim for claim in staged.claims}
@@ -303,8 +307,8 @@ def _find_committed(catalog: Catalog, staged: StagedMerge) -> tuple[Claim, int] 
         snapshot = table.snapshot_by_id(snapshot_id)
         if snapshot is None:
             raise TerminalError(
-                f"{staged.identifier}: whether the MERGE of run {intent.token} was committed cannot be told, its "
-                f"snapshots have expired: look for rows with the _dlt_id of {staged.name}, then drop that table."
+                f"{staged.identifier}: whether the MERGE of run {intent.token} was committed is not known: its "
+                f"snapshots have expired. Look for rows with the _dlt_id of {staged.name}, then drop that table."
             )
         claim = claims.get(snapshot.summary.additional_properties.get(QUERY_ID)) if snapshot.summary else None
         if claim is not None:

@@ -51,7 +51,7 @@ class Queries:
         self._running: str | None = None
 
     def cancel(self) -> None:
-        """Tell Trino to end the query that runs now, if any."""
+        """Ask Trino to end the query that runs now, if any."""
         if self._running is not None:
             self._kill(self._running, "the task was stopped")
 

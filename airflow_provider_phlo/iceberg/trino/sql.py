@@ -2,7 +2,7 @@
 A merge as SQL: what becomes of each staged row, the one MERGE statement, and the table as that would leave it.
 
 Trino runs the statement; DuckDB shows the audit what it will do. Both read the same text but for one function's name,
-so that the audit cannot see another table than the merge then makes.
+so that the audit cannot see anything but what the merge then makes.
 
 Keys are equal as everywhere in this package: NaN equals NaN, -0.0 equals 0.0, NULL equals nothing.
 """
