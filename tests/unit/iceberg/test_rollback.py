@@ -143,7 +143,7 @@ def test_by_time(catalog: Catalog) -> None:
     [
         ({"to_snapshot": 5}, "no snapshot 5"),
         ({"to_time": "2024-01-15T06:00:00"}, "ambiguous"),
-        ({"to_time": "yesterday"}, "no time"),
+        ({"to_time": "yesterday"}, "not a time"),
         ({"to_time": "2001-01-01T00:00:00Z"}, "known history"),
         ({"to_time": "2999-01-01T00:00:00Z"}, "future"),
         ({}, "one of the two"),
