@@ -1,5 +1,5 @@
 """
-The dbt-duckdb plugin that lets dbt read and write Iceberg: each table becomes a view, each model a snapshot.
+The dbt-duckdb plugin that lets dbt read and write Iceberg: tables become views, models become snapshots.
 
 dbt loads it by name (``include/dbt/profiles.yml``). Its settings come from environment variables, because dbt passes
 nothing else to a plugin at run time:

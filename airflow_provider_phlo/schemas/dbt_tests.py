@@ -10,7 +10,7 @@ from airflow_provider_phlo.exceptions import SchemaError
 
 RANGE_TESTS = ("dbt_expectations.expect_column_values_to_be_between", "dbt_utils.accepted_range")
 KNOWN_TESTS = ("not_null", "unique", "accepted_values", *RANGE_TESTS)
-# a SQL expression that is not a literal, or a value of another kind than its column
+# a SQL expression that is not a literal, or a value that is not of its column's type
 UNCERTAIN = object()
 
 

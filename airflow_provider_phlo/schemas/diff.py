@@ -77,7 +77,7 @@ def schema_diff(old: Described, new: Described) -> tuple[SchemaChange, ...]:
 
     :param old: what is there: a Pandera model, an Iceberg schema or a table.
     :param new: what comes, likewise.
-    :raises SchemaError: if one of them is none of these, or cannot be an Iceberg table.
+    :raises SchemaError: if one of them is something else, or cannot be an Iceberg table.
 
     ::
 

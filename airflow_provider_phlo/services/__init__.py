@@ -1,4 +1,5 @@
 """
-What runs beside Airflow: the embedded environment of ``make demo`` (:mod:`.embedded`), its processes, the bundled
-Postgres, the client of Airflow's API, and the demo with its report.
+What runs beside Airflow: the embedded environment (:mod:`.embedded`), the bundled Postgres (:mod:`.postgres`),
+processes that end together (:mod:`.processes`), and ``make demo`` (:mod:`.demo`) with its report (:mod:`.report`) and
+its client of Airflow's REST API (:mod:`.airflow_api`).
 """

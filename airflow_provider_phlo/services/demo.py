@@ -1,8 +1,8 @@
 """
-``make demo``: the example pipelines under Airflow itself, replayed from recorded API traffic, nothing to install.
+``make demo``: the example pipelines under Airflow itself, on recorded API traffic, with nothing to install.
 
 Starts the replay server, the bundled Postgres and Airflow's own processes on loopback, triggers the Dags through
-Airflow's API, shows what they built, and stays up or (``DEMO_EXIT=1``) leaves. Whatever ends it ends all of them.
+Airflow's API, prints what they built, and stays up or (``DEMO_EXIT=1``) exits. It always ends all of these processes.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class DemoError(PhloError):
 
 @dataclass(frozen=True)
 class Run:
-    """One Dag run the demo waits for."""
+    """A Dag run that the demo waits for."""
 
     dag_id: str
     run_id: str
@@ -140,7 +140,7 @@ class Demo:
         self._wait(finished, "The runs did not end", RUN_SECONDS, pause=0.5)
 
     def advance_replay(self) -> None:
-        """Let the replayed APIs show their later state: readings edited, late and new."""
+        """Let the replayed APIs return their later state: readings that are edited, late or new."""
         self._replay("POST", "/replay/advance")
 
     def last_day(self) -> str:
@@ -158,7 +158,7 @@ class Demo:
             time.sleep(1)
 
     def stop(self) -> None:
-        """End every process of the demo, also when impatient signals arrive meanwhile."""
+        """End every process of the demo, even if more signals arrive meanwhile."""
         for number in _ENDING:
             signal.signal(number, signal.SIG_IGN)
         print("Stopping …", flush=True)
@@ -213,7 +213,7 @@ class Demo:
 
 
 def _fresh_ui_port(home: Path) -> int:
-    """Return the port of last time if it is still free."""
+    """Return the port of the last demo if it is still free, else a new one."""
     port = embedded.ui_port(home)
     return port if embedded.is_free(port) else embedded.choose_ui_port(home)
 
@@ -227,7 +227,7 @@ def _environment(home: Path, root: Path, replay_url: str) -> dict[str, str]:
         **embedded.airflow_environment(home, root),
         **embedded.tool_paths(root, inherited),
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
-        # recordings do not go on: runs start when somebody triggers them, not by the clock
+        # the recordings end: runs start when somebody triggers them, not by the clock
         "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
         "AIRFLOW_CONN_GITHUB_DEFAULT": embedded.connection(f"{replay_url}/github", login=GITHUB_LOGIN),
         "AIRFLOW_CONN_NIGHTSCOUT_DEFAULT": embedded.connection(f"{replay_url}/nightscout", password=secret),
@@ -237,7 +237,7 @@ def _environment(home: Path, root: Path, replay_url: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def phase(name: str) -> Iterator[None]:
-    """Say what is being done, and when it is done how long it took."""
+    """Print what is being done, and afterwards how long it took."""
     started = time.monotonic()
     print(f"{name} …", flush=True)
     yield
@@ -245,7 +245,7 @@ def phase(name: str) -> Iterator[None]:
 
 
 def play(demo: Demo) -> None:
-    """Bring everything up and run the pipelines: the whole recorded month, then the last day once more."""
+    """Start everything and run the pipelines: the whole recorded month, then the last day again."""
     with phase("Starting the replayed APIs, Postgres and Airflow's database"):
         demo.prepare()
     with phase("Starting Airflow: api-server, scheduler, dag-processor"):
@@ -259,7 +259,7 @@ def play(demo: Demo) -> None:
 
     catalog = open_catalog("phlo", embedded_properties(demo.home))
     before = report.lake_counts(catalog)
-    with phase("The source edits readings after the fact: glucose_platform once more for its last day"):
+    with phase("The source edits old readings: running glucose_platform again for its last day"):
         demo.advance_replay()
         demo.run({"glucose_platform": {"partition_date": last_day}})
     server = ensure_postgres(demo.home)
@@ -288,9 +288,9 @@ def _run(home: Path, root: Path) -> None:
     demo = Demo(home, root)
     try:
         play(demo)
-        print(f"All of it took {time.monotonic() - started:.0f} s.", flush=True)
+        print(f"Everything took {time.monotonic() - started:.0f} s.", flush=True)
         if os.environ.get("DEMO_EXIT", "0") in ("", "0"):
-            print("Ctrl-C ends it.", flush=True)
+            print("Press Ctrl-C to stop.", flush=True)
             demo.stay()
     finally:
         demo.stop()

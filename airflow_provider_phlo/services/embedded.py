@@ -323,7 +323,7 @@ def clean(home: Path, root: Path) -> None:
     """
     Stop everything and remove the state of runs from ``home``; the folder too, if nothing else is in it.
 
-    :raises ConfigurationError: ``home`` is no such folder, or holds files that no run has made (they stay).
+    :raises ConfigurationError: ``home`` is not such a folder, or has files that no run made (they stay).
     """
     if not home.exists():
         return

@@ -1,4 +1,4 @@
-"""What the demo prints: what was built and where to look, or which task failed and the end of its log."""
+"""What the demo prints: what was built and where to look at it, or which task failed and the end of its log."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def lake_counts(catalog: Catalog) -> dict[str, int]:
 
 
 def quarantine_counts(catalog: Catalog) -> dict[tuple[str, str], int]:
-    """Return how many rows each quarantine table holds for which reason."""
+    """Return how many rows each quarantine table has, by reason."""
     from airflow_provider_phlo.iceberg.duckdb import all_tables, connect
 
     tables = [table for table in all_tables(catalog) if table.endswith("__quarantine")]
@@ -98,8 +98,8 @@ def summary(
     width = max(map(len, [*counts, *published]), default=0)
     for table, rows in counts.items():
         gained = rows - before.get(table, 0)
-        out.write(f"  {table:{width}}  {rows:>8,}{f'  {gained:+,} by the second run' if gained else ''}\n")
-    out.write("\nSet aside, and why\n")
+        out.write(f"  {table:{width}}  {rows:>8,}{f'  {gained:+,} from the second run' if gained else ''}\n")
+    out.write("\nQuarantined, and why\n")
     for (table, reason), rows in bad.items():
         out.write(f"  {table:{width}}  {rows:>8,}  {reason}\n")
     out.write(f"\nGlucose overview, {day.get('reading_date', 'no day')}\n")
@@ -113,7 +113,7 @@ def summary(
 
 
 def where_to_look(url: str, user: str, password: str, server: PostgresServer) -> str:
-    """Return the addresses and commands for somebody at the terminal."""
+    """Return the addresses, the login and some commands to try."""
     return f"""\
 Airflow     {url}   user {user}, password {password}
 Postgres    {server.host}:{server.port}, database {server.dbname}: make psql

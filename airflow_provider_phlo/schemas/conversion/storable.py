@@ -14,7 +14,7 @@ Values: TypeAlias = "Sequence[Any] | pa.ChunkedArray"
 
 Array: TypeAlias = "pa.Array | pa.ChunkedArray"
 
-# so many nested values are Python objects at a time: more would keep the garbage collector busy
+# how many nested values are Python objects at a time: more would keep the garbage collector busy
 NESTED_AT_A_TIME = 512
 
 

@@ -166,7 +166,7 @@ def test_diff(phlo: Any, files: Path) -> None:
     assert listed(phlo, "diff", reading, later) == [
         {
             "column": "note", "change": "added", "old": None, "new": "string", "breaks": None,
-            "reason": "optional in the table, NULL in the rows that it has",
+            "reason": "optional in the table, NULL in its existing rows",
         }
     ]  # fmt: skip
     (row,) = listed(phlo, "diff", reading, tighter, code=FAILED)

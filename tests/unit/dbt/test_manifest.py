@@ -56,7 +56,7 @@ def test_the_manifest_is_made_once_for_each_change(project: Path, tmp_path: Path
 
 
 def test_no_project(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="no dbt project"):
+    with pytest.raises(ConfigurationError, match="not a dbt project"):
         ensure_manifest(tmp_path, tmp_path / "home")
 
 

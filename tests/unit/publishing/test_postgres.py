@@ -108,7 +108,7 @@ def test_a_constraint_that_the_rows_break_leaves_the_old_content_and_shows_no_va
 def test_what_cannot_be_published_is_refused_before_anything_is_written(connection, server):
     publish(version(1, 1), connection, "daily")
     connection.execute("CREATE VIEW marts.v AS SELECT 1 AS n")
-    with pytest.raises(ConfigurationError, match="no table"):
+    with pytest.raises(ConfigurationError, match="not a table"):
         publish(version(1), connection, "v")
     with pytest.raises(ConfigurationError, match="truncates names"):
         publish(version(1), connection, "d" * 64)

@@ -126,7 +126,7 @@ def test_summary_says_what_the_second_run_brought() -> None:
         {"reading_date": "2024-01-15", "gmi": 6.849},
         {"m": 1},
     )
-    assert "raw.a     1,203  +3 by the second run" in text
+    assert "raw.a     1,203  +3 from the second run" in text
     assert "raw.b         5\n" in text
     assert "raw.a__quarantine         4  x: not_nullable\n" in text
     assert "gmi           6.8\n" in text
