@@ -36,6 +36,7 @@ from airflow_provider_phlo.iceberg.refs import branch_head, lineage
 from airflow_provider_phlo.iceberg.tables import ensure_table
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
 from tests.expect import expect
+from tests.lake import open_lake
 
 TABLE = "raw.t"
 SCHEMA = pa.schema([("k", pa.int64()), ("p", pa.string())])
@@ -342,7 +343,8 @@ def test_names_that_begin_alike_share_nothing(catalog: Catalog) -> None:
     assert plan(catalog, TABLE).jobs["orphans"] == {"files": 0, "bytes": 0}
 
 
-def test_the_warehouse_itself_is_refused(catalog: Catalog) -> None:
+def test_the_warehouse_itself_is_refused(tmp_path: Path) -> None:
+    catalog = open_lake(tmp_path)
     catalog.create_namespace("raw")
     catalog.create_table(TABLE, SCHEMA, location=catalog.properties["warehouse"])
     assert "warehouse's root" in refusal(catalog)
