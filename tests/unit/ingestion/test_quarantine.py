@@ -426,6 +426,21 @@ def test_a_quarantine_of_an_older_version(house: House) -> None:
     assert house.waiting() == []
 
 
+def test_a_quarantine_of_a_newer_version(house: House) -> None:
+    house.run("one", records((1, 200)))
+    table = house.catalog.load_table(quarantine.quarantine_table(TABLE))
+    assert table.properties["phlo.quarantine-format"] == "1"
+    with table.transaction() as transaction:
+        transaction.set_properties({"phlo.quarantine-format": "2"})
+    for use in (
+        lambda: quarantine.counts(house.catalog, TABLE),
+        lambda: house.replay("again"),
+        lambda: house.run("two", records((2, 200))),
+    ):
+        with pytest.raises(ConfigurationError, match=r"a newer version .* \(format 2, this one knows 1\)"):
+            use()
+
+
 def test_strict_runs_set_nothing_aside(house: House) -> None:
     with pytest.raises(ValidationError):
         house.stage("one", records((1, 200)), MERGE, NARROW, strict=True)
