@@ -16,8 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-# dlt would look for its settings in Airflow's Variables too: that imports Airflow's database models, seconds a task.
-# Credentials come from connections (`resources`); set the variable to true to let dlt look there all the same.
+# dlt would look for its settings in Airflow's Variables too: that imports Airflow's database models, seconds per task.
+# Credentials come from connections (`resources`); set the variable to true to let dlt look there anyway.
 os.environ.setdefault("PROVIDERS__ENABLE_AIRFLOW_SECRETS", "false")
 
 import dlt
@@ -86,18 +86,18 @@ def stage(
     :param partition_date: ``YYYY-MM-DD``.
     :param pipelines_dir: where dlt keeps its working files.
     :param state: dlt's state as the last published run left it.
-    :param refresh: extract again even if the batch is there.
-    :param replay: ``source`` yields records out of the quarantine: bad ones stay there, whatever ``plan.strict`` says.
-    :param hard_delete: the column that marks deletions; the hint of the dlt resource when empty.
+    :param refresh: extract again even if the batch has been staged.
+    :param replay: ``source`` yields records from the quarantine: bad ones stay there, whatever ``plan.strict`` says.
+    :param hard_delete: the column that marks deletions; when empty, the one that the dlt resource hints.
     :returns: the staged batch, or None when ``source`` returned None.
     :raises SchemaError: if the schema names columns against dlt's naming convention (nothing is extracted then), or a
         column has a type that Iceberg does not have.
-    :raises ValidationError: if ``plan.strict`` and a row breaks the schema; always for a rule that names no rows.
+    :raises ValidationError: if ``plan.strict`` and a row breaks the schema; always if a check names no rows.
     """
     started = time.monotonic()
     found = None if refresh else staged_batches.find(root, plan.table, partition_date, token)
     if found:
-        log.info("%s: %d rows are staged already by this run, nothing is extracted", plan.table, found.rows)
+        log.info("%s: this run has already staged %d rows, nothing is extracted", plan.table, found.rows)
         return found
     with dlt_state(plan.table, pipelines_dir, state) as managed:
         normalize = dlt.Schema("phlo").naming.normalize_identifier
@@ -138,7 +138,7 @@ def stage(
 
 
 class _Stager:
-    """Check and stage one attempt's chunks; count what was read and what becomes of it."""
+    """Check and stage the chunks of one attempt; count what was read and what becomes of it."""
 
     def __init__(
         self,
@@ -172,7 +172,7 @@ class _Stager:
             self.origins += [getattr(record, "origin", None) for record in chunk]
         part = self._transformed(chunk, start) if self.plan.transforms else Part(chunk, np.arange(len(chunk)))
         rows, failures = convert_and_validate(part.content, self.plan, self.normalize)
-        # where the transforms have lost it, the position in what they made has to do
+        # where the transforms lost the position of the record, that of the row has to do
         known = part.origins != UNKNOWN
         self._count(failures, np.where(known, part.origins, np.arange(len(rows))) + start)
         positions = np.where(known, part.origins + start, UNKNOWN)
@@ -192,9 +192,9 @@ class _Stager:
             self.rows += len(rows)
 
     def _transformed(self, chunk: Chunk, start: int) -> Part:
-        """Apply the transforms to what can be read; records that cannot are set aside before."""
+        """Apply the transforms to the records that can be read; the others are set aside before."""
         wanted = {column.name: column.type for column in self.plan.declared.columns} if self.plan.declared else {}
-        # a declared type, where all values of a column have it; what the transforms return is converted once more
+        # declared types where all values of a column have them; what the transforms return is converted once more
         table, failures = conversion.conform(chunk, None, self.normalize, {**self.plan.known_types, **wanted})
         positions = np.arange(len(table))
         bad = bad_rows(failures)
@@ -214,7 +214,7 @@ class _Stager:
     def _apply(self, table: pa.Table, positions: np.ndarray) -> transforms.Transformed:
         found = transforms.apply(self.plan.transforms, table, positions, self.plan.table)
         if found.origins is None and self.replay:
-            # a replay has to know which record failed again: one by one, all rows are of that one
+            # a replay has to know which record failed again: taken one by one, all rows are from that record
             alone = [self._of_one(table.slice(row, 1), positions[row : row + 1]) for row in range(len(table))]
             return transforms.together(alone)
         return found
@@ -232,7 +232,7 @@ class _Stager:
         self.summary = count_failures([(0, each) for each in at], self.summary)
 
     def close(self) -> None:
-        """Look at the batch as a whole: rules that are broken, types that differ, values that are not unique."""
+        """Check the batch as a whole: failures that end the run, types that differ, values that are not unique."""
         self._raise_for_failures()
         self._unify_types()
         if self.plan.declared is not None and self.plan.check_rows:
@@ -247,7 +247,7 @@ class _Stager:
             raise_for_failures(self.summary, self.plan.table, self.quarantined)
 
     def _unify_types(self) -> None:
-        """Give the columns of all files one type, and their rows the hashes that go with it."""
+        """Give each column one type in all files, and the rows the hashes that go with it."""
         schemas = self.writer.schemas
         common = staged_batches.common_schema(schemas)
         for number, schema in enumerate(schemas):
@@ -259,7 +259,7 @@ class _Stager:
                 self.writer.rewrite(number, with_new_hashes(rows) if self.plan.metadata_columns else rows)
 
     def _check_unique(self, columns: tuple[str, ...]) -> None:
-        """Set rows aside that share a value which must be unique, and which the merge would keep apart."""
+        """Set aside rows that share a value which has to be unique, and that the merge would not make one row."""
         if not self.writer.files:
             return
         wanted = list(dict.fromkeys([*columns, *self.plan.identity]))
