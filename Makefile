@@ -6,7 +6,12 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.setup-done
 EXTRAS := 'pyiceberg[sql-postgres]' 'moto[server,s3]' build hatchling
-WORKERS ?= 2
+# a worker waits for processes half of its time: one more than there are cores keeps two busy
+WORKERS ?= 3
+# a group stays on one worker; the largest is first
+PARALLEL = -n $(WORKERS) --dist loadgroup
+# a part by its name: make test K='quarantine and not replay'
+ONLY = $(if $(K),-k "$(K)")
 
 MAKEFLAGS += --no-print-directory
 # imports are most of the time of every start: let Python keep what it compiled
@@ -31,21 +36,20 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)  ## Run the example pipelines under Airflow and stay up (DEMO_EXIT=1: leave when done)
 	@exec $(PY) -m airflow_provider_phlo.services.demo
 
-test: $(STAMP)  ## Run the unit and integration tests
-	@$(PY) -m pytest -n $(WORKERS) --dist loadgroup
+test: $(STAMP)  ## Run the unit and integration tests (K=name: only those, as pytest -k)
+	@$(PY) -m pytest $(PARALLEL) --no-loadscope-reorder $(ONLY)
 
 test-system: $(STAMP)  ## Run the system tests: real schedulers, the demo in a clean clone (minutes)
-	@$(PY) -m pytest tests/system --timeout=900
+	@$(PY) -m pytest tests/system --timeout=900 $(ONLY)
 
 test-faults: $(STAMP)  ## Run the fault tests: kill -9 at every step, full disks, broken servers (minutes)
-	@$(PY) -m pytest tests/faults --timeout=900 -n $(WORKERS) --dist loadgroup --ignore tests/faults/test_task_kills.py
-	@$(PY) -m pytest tests/faults/test_task_kills.py --timeout=900
+	@$(PY) -m pytest tests/faults --timeout=900 $(PARALLEL) $(ONLY)
 
 soak: $(STAMP)  ## Run the fault tests in their long sizes: 20,000 random sequences, 500 kills per step (hours)
-	@PHLO_SOAK=1 $(PY) -m pytest tests/faults --timeout=0 -n $(WORKERS) --dist loadgroup
+	@PHLO_SOAK=1 $(PY) -m pytest tests/faults --timeout=0 $(PARALLEL) $(ONLY)
 
 integration: $(STAMP)  ## Run the tests on real servers: Trino, Nessie, S3 (downloads them once; PHLO_SKIP_SERVICES=1 skips)
-	@$(PY) -m pytest tests/services --timeout=900
+	@$(PY) -m pytest tests/services --timeout=900 $(ONLY)
 
 benchmark: $(STAMP)  ## Measure merges, checks, validation and reconciliation against their peers (quiet machine, half an hour)
 	@$(VENV)/bin/uv pip install --quiet -p $(PY) 'deltalake==1.6.6'

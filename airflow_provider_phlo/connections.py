@@ -1,4 +1,4 @@
-"""What an ``iceberg`` connection says, as PyIceberg's properties; its secrets reach no log."""
+"""The PyIceberg properties that an ``iceberg`` connection sets; its secrets reach no log."""
 
 from __future__ import annotations
 
@@ -62,13 +62,13 @@ def known_extras(connection: Connection) -> dict[str, str]:
     """
     Return the extras of an ``iceberg`` connection.
 
-    :raises ConfigurationError: if it has any that are not known; their values are not repeated.
+    :raises ConfigurationError: if it has unknown ones; their values are not repeated.
     """
     extra: dict[str, Any] = connection.extra_dejson
     unknown = sorted(set(extra) - ALLOWED_EXTRAS)
     if unknown:
         raise ConfigurationError(
-            f"Connection '{connection.conn_id}' has extras that are not known: {', '.join(unknown)}. "
+            f"Connection '{connection.conn_id}' has unknown extras: {', '.join(unknown)}. "
             f"Known ones: {', '.join(sorted(ALLOWED_EXTRAS))}."
         )
     return {name: str(value) for name, value in extra.items()}
@@ -78,8 +78,8 @@ def mask_secrets(properties: Mapping[str, str]) -> None:
     """
     Keep the secrets among PyIceberg's properties out of every log of the task, as they are and as addresses spell them.
 
-    Airflow masks the password of a connection and what extras with telling names hold, but not an address that
-    carries a password.
+    Airflow masks the password of a connection and extras whose names suggest a secret, but not an address that
+    contains a password.
     """
     from airflow.sdk.log import mask_secret
 
@@ -96,7 +96,7 @@ def catalog_properties(connection: Connection) -> dict[str, str]:
     """
     Return the properties with which PyIceberg opens the catalog of a connection, secrets included.
 
-    :raises ConfigurationError: if it has extras that are not known, or does not say where the catalog is.
+    :raises ConfigurationError: if it has unknown extras, or does not say where the catalog is.
     """
     extra = known_extras(connection)
     if not connection.host and "uri" not in extra:

@@ -9,7 +9,7 @@ value as text:
 - floats as the decimal text of their IEEE 754 binary64 bits (-0.0 counts as 0.0, every NaN as the one quiet NaN);
 - timestamps as microseconds, dates as days since 1970-01-01, times as microseconds since midnight;
 - decimals in plain notation without trailing zeros, nested values as JSON with sorted keys, in which -0.0 counts as
-  0.0 and ``NaN``, ``Infinity`` and ``-Infinity`` stand for what JSON has no number for.
+  0.0 and ``NaN``, ``Infinity`` and ``-Infinity`` stand for the floats that JSON cannot express.
 
 The hash is BLAKE2b (RFC 7693) of that, 16 bytes, in hexadecimal.
 """
@@ -174,7 +174,7 @@ def is_deep(value: Any) -> bool:
 
 
 def _plain_object(value: Any) -> Any:
-    """Return what JSON has for an object that it does not know."""
+    """Return a value that JSON can express in place of one that it cannot."""
     if isinstance(value, (set, frozenset)):
         return sorted(value, key=str)
     if isinstance(value, Mapping):

@@ -51,7 +51,7 @@ def replay(context: Mapping[str, Any]) -> dict[str, Any] | None:
     :param context: Airflow's task context.
     :returns: ``table``; perhaps ``group``, the task group that fills it; and which records: ``run_id``, ``reason``,
         ``ids``.
-    :raises ConfigurationError: if the run's conf says it in another way.
+    :raises ConfigurationError: if the run's conf has it in another form.
     """
     found = (context["dag_run"].conf or {}).get(REPLAY)
     if found is None:
@@ -65,7 +65,7 @@ def replay(context: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def is_replayed_here(wanted: Mapping[str, Any], context: Mapping[str, Any], table: str) -> bool:
-    """Return whether this task is the one that is to replay: of its table, of its group, and the first if mapped."""
+    """Return whether this task is the one to replay: of that table, of that group, and the first if mapped."""
     instance = context["ti"]
     group = wanted.get("group")
     here = group is None or group == instance.task_id.rpartition(".")[0]
@@ -76,7 +76,7 @@ def token(context: Mapping[str, Any], table: str) -> str:
     """
     Return the token of this run for ``table``.
 
-    Every retry of a task has the same one; a run that is cleared and started anew has another.
+    All retries of a task have the same one; a run that is cleared and started anew has another.
     """
     run, instance = context["dag_run"], context["ti"]
     group = instance.task_id.rpartition(".")[0]
@@ -87,7 +87,7 @@ def token(context: Mapping[str, Any], table: str) -> str:
 
 
 def _day(value: Any, origin: str) -> datetime.date:
-    """Return the date that ``YYYY-MM-DD`` says; Python's parser would take week dates too."""
+    """Return the date that ``YYYY-MM-DD`` names; Python's own parser would accept week dates too."""
     try:
         if not _DAY.fullmatch(str(value)):
             raise ValueError
@@ -97,7 +97,7 @@ def _day(value: Any, origin: str) -> datetime.date:
 
 
 def _of_partition_key(run: Any) -> datetime.date | None:
-    """A key that is a day means that day, in whatever zone its timetable counts days; others mean a moment."""
+    """A key that is a day means that day, in whatever zone its timetable counts days; any other means a moment."""
     key, moment = _partition(run)
     if key and _DAY.fullmatch(key):
         return _day(key, "the partition key")
@@ -105,7 +105,7 @@ def _of_partition_key(run: Any) -> datetime.date | None:
         return _utc_day(moment)
     day = _of_text(key) if key else None
     if key and day is None:
-        raise ConfigurationError(f"The partition key {key!r} holds no date: {_HOW}.")
+        raise ConfigurationError(f"The partition key {key!r} does not contain a date: {_HOW}.")
     return day
 
 
@@ -162,7 +162,7 @@ def _previous_tick(timetable: Any, moment: datetime.datetime) -> datetime.dateti
 
     Airflow 3's cron timetables give a run an empty interval at its tick; what it covers began one tick earlier.
     """
-    within = _argument(timetable, "timetable")  # of a schedule of time or assets
+    within = _argument(timetable, "timetable")  # inside a schedule of time or assets
     if within:
         return _previous_tick(within, moment)
     several = _argument(timetable, "timetables")
@@ -184,7 +184,7 @@ def _previous_cron_tick(expression: str, zone: Any, moment: datetime.datetime) -
 
 
 def _argument(timetable: Any, name: str) -> Any:
-    """Return what a timetable was made with; those of ``airflow.timetables`` keep it in a private attribute."""
+    """Return an argument of a timetable; those of ``airflow.timetables`` keep it in a private attribute."""
     return getattr(timetable, name, None) or getattr(timetable, f"_{name}", None)
 
 

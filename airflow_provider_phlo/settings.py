@@ -20,7 +20,7 @@ def _get(key: str, fallback: str) -> str:
 def _whole_number(key: str, fallback: str, *, at_least: int) -> int:
     value = _get(key, fallback)
     if not value.strip().isdecimal() or int(value) < at_least:
-        raise ConfigurationError(f"[{SECTION}] {key} = {value!r}: give a whole number from {at_least}.")
+        raise ConfigurationError(f"[{SECTION}] {key} = {value!r}: give a whole number of at least {at_least}.")
     return int(value)
 
 
@@ -39,7 +39,7 @@ def catalog_name() -> str:
 
 
 def default_namespace() -> str:
-    """Return the namespace of a table name that carries none."""
+    """Return the namespace of a table name that has none."""
     return _get("default_namespace", "raw")
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from typing import Any
+
+import pytest
 
 # a developer's own airflow.cfg must not decide what is tested; workers of pytest-xdist inherit the folder
 if "PHLO_TESTS_AIRFLOW_HOME" not in os.environ:
@@ -17,3 +20,23 @@ os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
 # imports are most of the time of every process that a test starts: let Python keep what it compiled
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+
+@pytest.fixture
+def run_phlo(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Return a function that runs ``phlo`` in this process, in ``PHLO_HOME``, and gives its exit code and output."""
+    from airflow_provider_phlo.cli import main as cli
+
+    # let it see no environment of another catalog
+    monkeypatch.setattr(cli, "_enter_embedded_environment", lambda: None)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = 0
+        try:
+            cli.main(arguments)
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        output = capsys.readouterr()
+        return code, output.out, output.err
+
+    return run

@@ -12,9 +12,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 from airflow_provider_phlo.exceptions import TransientError
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.services import embedded, processes
 from airflow_provider_phlo.services.airflow_api import AirflowApi
+from tests.lake import open_lake
 
 ROOT = Path(__file__).parents[1]
 COMPONENTS = {"api-server": (), "scheduler": ("--skip-serve-logs",), "dag-processor": ()}
@@ -30,7 +30,7 @@ class RunningAirflow:
 
     @property
     def catalog(self):
-        return open_catalog("phlo", embedded_properties(self.home))
+        return open_lake(self.home)
 
     def wait(self, what: Any, seconds: float = 90) -> Any:
         """Return the first true answer of ``what``."""

@@ -21,6 +21,10 @@ class DltHook(BaseHook):
     """
     Extract with dlt and stage as Parquet.
 
+    ::
+
+        batch = DltHook().stage(source, plan, token=token, partition_date="2024-01-15", run_id=run_id)
+
     :param staging_url: where batches are staged, a path or a URL such as ``s3://conn_id@bucket/staging``; the
         ``[phlo] staging_path`` when None.
     """

@@ -19,8 +19,12 @@ class PhloIcebergHook(IcebergHook):
     """
     Open the catalog of a connection.
 
-    Differs from its parent in three things: only named extras reach PyIceberg, SQL catalogs are built from the
+    It differs from its parent in three things: only named extras reach PyIceberg, SQL catalogs are built from the
     connection's own fields, and an unset ``iceberg_default`` means the embedded catalog below ``PHLO_HOME``.
+
+    ::
+
+        table = PhloIcebergHook().catalog.load_table("raw.readings")
 
     :param iceberg_conn_id: the connection to read.
     """

@@ -27,7 +27,11 @@ def postgres_coordinates(postgres_conn_id: str = DEFAULT_CONN_ID) -> dict[str, A
     """
     Return libpq's parameters for a connection; an unset ``postgres_default`` means the bundled server, started here.
 
-    :raises ConfigurationError: another connection is unset.
+    ::
+
+        connection = psycopg.connect(**postgres_coordinates("warehouse"))
+
+    :raises ConfigurationError: the connection is unset, and is not the default one.
     """
     from airflow.sdk.exceptions import AirflowNotFoundException
 

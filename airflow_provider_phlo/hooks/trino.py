@@ -1,4 +1,4 @@
-"""Trino, by the connection of its own provider."""
+"""Trino, by a connection of its own provider."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ from airflow_provider_phlo.exceptions import ConfigurationError
 def connect_to(trino_conn_id: str = "trino_default") -> Callable[[], Any]:
     """
     Return a function that opens a DB-API connection.
+
+    ::
+
+        with connect_to("trino_default")() as connection:
+            connection.cursor().execute("SELECT 1")
 
     :raises ConfigurationError: when it is called and the connection is unset, or names no catalog.
     """

@@ -38,6 +38,7 @@ from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
 from airflow_provider_phlo.iceberg.catalog import TABLE_PROPERTIES, ensure_namespace
 from airflow_provider_phlo.iceberg.retries import disk_errors, retry_commit
 from airflow_provider_phlo.schemas.types import Path, differences, iceberg_type, promotes, without_ids
+from airflow_provider_phlo.terms import names_of
 
 _NOT_UNDERSTOOD = (
     "partition_by={!r} is not understood: write a column, or year/month/day/hour(column), bucket(16, column), "
@@ -114,8 +115,8 @@ def ensure_table(
     if table is not None:
         return table
     _check_properties(identifier, properties or {})
-    spec = partition_spec(schema, [partition_by] if isinstance(partition_by, str) else partition_by)
-    order = sort_order(schema, [sort_by] if isinstance(sort_by, str) else sort_by)
+    spec = partition_spec(schema, names_of(partition_by))
+    order = sort_order(schema, names_of(sort_by))
     ensure_namespace(catalog, identifier.partition(".")[0])
     try:
         with disk_errors(identifier):

@@ -1,4 +1,4 @@
-"""What became of every record that a run has read. The sum has to hold before anything is published."""
+"""What became of every record that a run read. The counts have to add up before anything is published."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class Accounting:
     ``read + added == inserted + updated + deleted + unchanged + duplicates + quarantined + dropped``
 
     :param read: records that the source yielded.
-    :param added: rows that transforms made beside those of records.
-    :param dropped: records of which transforms left no row.
+    :param added: rows that transforms made beyond one per record.
+    :param dropped: records that transforms left no row of.
     :param inserted: rows that are new in the table.
     :param updated: rows that took the place of another version.
     :param deleted: rows that removed their key.
-    :param unchanged: rows that the table has already, or has a newer version of.
-    :param duplicates: rows for which another of the run stands.
+    :param unchanged: rows that the table already has, or has a newer version of.
+    :param duplicates: rows that another row of the run stands for.
     :param quarantined: records that broke a rule and are set aside.
     """
 
@@ -39,12 +39,12 @@ class Accounting:
 
     @classmethod
     def of(cls, result: Mapping[str, Any]) -> Accounting:
-        """Return the counts among what a run returns."""
+        """Return the counts in the JSON that a run returns."""
         return cls(**{item.name: int(result.get(item.name, 0)) for item in fields(cls)})
 
     @property
     def rows(self) -> int:
-        """Return the rows that went to the table."""
+        """Return how many rows went to the merge."""
         return self.inserted + self.updated + self.deleted + self.unchanged + self.duplicates
 
     @property
@@ -73,13 +73,13 @@ class Accounting:
 
 NOTHING_PUBLISHED = (
     "Nothing was published; the staged batch and the run's branch are kept. Clear the run to read again, and report "
-    "this: it is an error of the provider, or of a transform that gives another result each time."
+    "this: it is a bug of the provider, or of a transform that gives another result each time."
 )
 
 
 def require_equal(what: str, counted: int, expected: int, table: str, run: str) -> None:
     """
-    Check a count against another that was taken elsewhere.
+    Check a count against one that was taken elsewhere.
 
     :raises AccountingError: if they differ.
     """

@@ -1,4 +1,4 @@
-"""Draw rows from whatever a source function returns: dlt drives it, its state goes in and comes out as text."""
+"""Draw rows from whatever a source function returns: dlt drives it; dlt's state goes in and comes out as text."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ from airflow_provider_phlo.schemas.values import ARROW_ERRORS
 log = logging.getLogger(__name__)
 
 Chunk: TypeAlias = "list[Mapping[str, Any]] | pa.Table"
-# of text in the records of a chunk: rows count little where one of them holds megabytes
+# bytes of text in the records of a chunk: the number of rows says little where one of them holds megabytes
 CHUNK_BYTES = 64 * 1024 * 1024
 _MEMBER_BYTES = 200
-# records that are drawn before their size is looked at
+# records that are drawn before their size is checked
 PIECE = 100
 
 
 @contextmanager
 def dlt_state(table: str, pipelines_dir: Path, state: str) -> Iterator[TPipelineState]:
     """
-    Make dlt read and change ``state`` while a source runs; nothing of it stays on this worker.
+    Let dlt read and change ``state`` while a source runs; nothing of it stays on this worker.
 
     :param state: the state as :func:`state_text` returned it; empty for none.
     """
@@ -75,10 +75,10 @@ def state_text(managed: TPipelineState) -> str:
 @contextmanager
 def plain_errors(table: str) -> Iterator[None]:
     """
-    Take an error that a source raised on purpose out of dlt's wrapping, and an HTTP error's URL out of its message.
+    Unwrap an error that a source raised on purpose from dlt's errors, and leave the URL out of an HTTP error's message.
 
     :raises SourceRejectedError: for an HTTP answer that needs a person.
-    :raises SourceUnavailableError: for one that a retry may change, or for none.
+    :raises SourceUnavailableError: for one that a retry may change, or when there was no answer.
     """
     try:
         yield
@@ -90,7 +90,7 @@ def plain_errors(table: str) -> Iterator[None]:
         failed = next((cause for cause in causes if isinstance(cause, requests.RequestException)), None)
         if failed is None:
             raise
-        # its text shows the URL, whose query may hold a token
+        # its message shows the URL, whose query may hold a token
         raise _request_error(table, failed) from None
 
 
@@ -118,12 +118,12 @@ def chunks(yielded: Any, table: str, size: int) -> Iterator[Chunk]:
     :param yielded: a dlt source or resource, an iterable of records, lines of JSON, pages of them, Arrow tables or data
         frames, or one of these. What stands in place of a record (a number, a broken line) is a
         :class:`~airflow_provider_phlo.ingestion.records.Malformed` one.
-    :param table: the table it is for; named in errors.
+    :param table: named in errors.
     :raises ConfigurationError: if it is something else.
     """
     with plain_errors(table):
         parts = (part for item in _items(yielded, table) for part in _parts(item, table))
-        # small tables of one shape go together: each chunk costs a validation and a file
+        # small tables of one schema are put together: each chunk costs a validation and a file
         for schema, group in groupby(parts, key=lambda part: part.schema if isinstance(part, pa.Table) else None):
             cut = _lists if schema is None else _tables
             yield from cut(group, size)
@@ -135,7 +135,7 @@ def _items(yielded: Any, table: str) -> Iterator[Any]:
         yielded = _only_resource(yielded, table)
     if isinstance(yielded, DltResource) and yielded.write_disposition != "append":
         log.info(
-            "%s: write_disposition=%r of the dlt resource has no effect, merge_strategy decides",
+            "%s: write_disposition=%r of the dlt resource has no effect: merge_strategy decides",
             table,
             yielded.write_disposition,
         )
@@ -175,7 +175,7 @@ def hard_delete_column(yielded: Any, normalize: Callable[[str], str]) -> str:
         selected = list(yielded.selected_resources.values())
         yielded = selected[0] if len(selected) == 1 else None
     columns = yielded.columns if isinstance(yielded, DltResource) else None
-    if not isinstance(columns, Mapping):  # a function of the rows, or none
+    if not isinstance(columns, Mapping):  # a function of the rows, or None
         return ""
     return next((normalize(name) for name, column in columns.items() if column.get("hard_delete")), "")
 
@@ -194,7 +194,7 @@ def _is_tabular(item: Any) -> bool:
     return is_pandas or hasattr(item, "__arrow_c_stream__") or isinstance(item, pa.RecordBatch)
 
 
-# what JSON has in place of a record, and lines of JSON
+# JSON values that may come in place of a record, and lines of JSON
 _JSON_VALUES = (str, bytes, bytearray, bool, int, float, list, type(None))
 
 
@@ -213,7 +213,7 @@ def _parts(item: Any, table: str) -> Iterator[Mapping[str, Any] | pa.Table]:
 
 
 def _table(item: Any, table: str) -> pa.Table:
-    """Return a data frame of any library that speaks Arrow as a table; one column alone (a series) is none."""
+    """Return a data frame of any library that speaks Arrow as a table; a single column (a series) is refused."""
     if hasattr(item, "__arrow_c_stream__"):
         with suppress(pa.ArrowInvalid):
             return pa.table(item)
@@ -225,7 +225,7 @@ def _table(item: Any, table: str) -> pa.Table:
 
 def _parts_of_pandas(frame: Any, table: str) -> Iterable[Mapping[str, Any] | pa.Table]:
     if not frame.columns.is_unique:
-        raise SchemaError(f"{table}: the source yielded a data frame with several columns of one name: rename them.")
+        raise SchemaError(f"{table}: the source yielded a data frame with two columns of the same name: rename one.")
     if _has_deep_values(frame):
         return _records_of(frame)
     try:
@@ -235,7 +235,7 @@ def _parts_of_pandas(frame: Any, table: str) -> Iterable[Mapping[str, Any] | pa.
 
 
 def _has_deep_values(frame: Any) -> bool:
-    """Return whether values are nested so deeply that Arrow, which has no limit, would overflow its stack."""
+    """Return whether values are nested so deeply that Arrow, which sets no limit, would overflow its stack."""
     objects = (frame[name] for name, kind in frame.dtypes.items() if kind.kind == "O")
     return any(type(value) in (dict, list, tuple) and is_deep(value) for column in objects for value in column)
 
@@ -267,7 +267,7 @@ def _lists(records: Iterator[Any], size: int) -> Iterator[list[Mapping[str, Any]
 
 
 def _weight(record: Mapping[str, Any]) -> int:
-    """Return about how many bytes a record has; of what is nested only what is near, and how deep it goes."""
+    """Return roughly how many bytes a record has; of nested values, only the first level and the depth count."""
     total = 0
     for member in (record.raw,) if isinstance(record, Malformed) else record.values():
         kind = type(member)

@@ -1,14 +1,14 @@
 """
-The table beside a table that holds its bad records: set aside, looked at, and read once more after a schema fix.
+The quarantine of a table: a table beside it with its bad records, which can be listed, shown, and replayed after a fix.
 
-A replay is exactly once, and killed at any point neither loses nor doubles a record:
+A replay happens exactly once; killed at any point, it neither loses nor doubles a record:
 
-1. It claims the records: writes its token beside them. What another replay has claimed and published is marked now;
-   one that has not published is withdrawn first, so that it cannot any more.
+1. It claims the records: it writes its token beside them. What another replay has claimed and published is marked now;
+   a replay that has not published is withdrawn first, so that it no longer can.
 2. It stages, merges, audits and publishes the records as any run does; a retry has the same token and finds the same.
    Records that fail again lose their claim and get the new reason.
-3. It marks the records that have its token as replayed, after the publication. A replay that dies in between has
-   published under its token: whoever claims next finds that, and marks them (see 1).
+3. After the publication it marks the records that have its token as replayed. A replay that dies in between has
+   published under its token: the next one to claim finds that, and marks them (see 1).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from airflow_provider_phlo.iceberg.trino import staged_merge
 from airflow_provider_phlo.iceberg.trino.staged_merge import Claim
 from airflow_provider_phlo.ingestion import staged_batches
 from airflow_provider_phlo.ingestion.records import Origin, replayed
-from airflow_provider_phlo.ingestion.rejects import QUARANTINE_SCHEMA
+from airflow_provider_phlo.ingestion.rejects import FORMAT_PROPERTY, QUARANTINE_FORMAT, QUARANTINE_SCHEMA
 from airflow_provider_phlo.schemas.columns import TIMESTAMP
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
 from airflow_provider_phlo.terms import MetadataColumn
@@ -45,7 +45,7 @@ from airflow_provider_phlo.terms import MetadataColumn
 log = logging.getLogger(__name__)
 
 SUFFIX = "__quarantine"
-# a record that comes again is older than any change by a replay: it undoes none
+# a record that comes again is older than any change by a replay, so it undoes none
 PLAN = MergePlan(key=("quarantine_id",), order_by="updated_at")
 WAITING = IsNull(term="replayed_at")
 _ORDER = [("quarantined_at", "ascending"), ("source_position", "ascending")]
@@ -59,12 +59,12 @@ def quarantine_table(table: str) -> str:
 @dataclass(frozen=True)
 class Selection:
     """
-    Records that have not been replayed; all of them by default.
+    Which of the records that have not been replayed; all of them by default.
 
-    :param run_id: those that this run has set aside.
-    :param reason: those whose reason has this text in it, e.g. a column or a check.
-    :param partition_date: those of this day, ``YYYY-MM-DD``.
-    :param ids: these.
+    :param run_id: only those that this run set aside.
+    :param reason: only those whose reason contains this text, e.g. a column or a check.
+    :param partition_date: only those of this day, ``YYYY-MM-DD``.
+    :param ids: only these.
     """
 
     run_id: str | None = None
@@ -73,7 +73,7 @@ class Selection:
     ids: tuple[str, ...] = ()
 
     def row_filter(self) -> BooleanExpression:
-        """Return what Iceberg can look for."""
+        """Return the part of the selection that Iceberg can filter by."""
         found: BooleanExpression = WAITING
         if self.run_id:
             found = And(found, EqualTo(term="run_id", value=self.run_id))
@@ -82,7 +82,7 @@ class Selection:
         return And(found, In(term="quarantine_id", literals=self.ids)) if self.ids else found
 
     def matches(self, rows: pa.Table) -> pa.Table:
-        """Return the rows that have the reason."""
+        """Return the rows whose reason is selected."""
         return rows.filter(pc.match_substring(rows["reason"], self.reason)) if self.reason else rows
 
 
@@ -90,7 +90,7 @@ class Selection:
 
 
 def add_rejected(catalog: Catalog, root: Any, batch: staged_batches.StagedBatch) -> None:
-    """Publish the rejected rows of ``batch`` at once: they are there to be looked at, whatever becomes of the run."""
+    """Publish the rejected rows of ``batch`` at once: they can be looked at, whatever becomes of the run."""
     if not batch.rejected_files:
         return
     rows = staged_batches.StagedRows(root, batch, batch.rejected_files)
@@ -101,7 +101,7 @@ def add_rejected(catalog: Catalog, root: Any, batch: staged_batches.StagedBatch)
 
 
 def _release(catalog: Catalog, batch: staged_batches.StagedBatch, rejected: Iterable[pa.Table]) -> None:
-    """Give records that failed again back, with their new reason."""
+    """Give up the claim on records that failed again, and store their new reason."""
     names = ["quarantine_id", "reason", "column_name", "check_name"]
     reasons = pa.concat_tables(part.select(names) for part in rejected)
     now, nobody = _now(), pa.scalar(None, pa.string())
@@ -120,8 +120,10 @@ def _release(catalog: Catalog, batch: staged_batches.StagedBatch, rejected: Iter
 
 def claim(catalog: Catalog, table: str, selection: Selection, token: str, run_id: str) -> int:
     """
-    Claim the records that ``selection`` means for the replay with ``token``, and say how many it has.
+    Claim the selected records for the replay with ``token``.
 
+    :param run_id: the run that replays them.
+    :returns: how many records the replay has claimed.
     :raises TransientError: another replay of some of them is under way in Trino.
     """
     identifier = quarantine_table(table)
@@ -146,17 +148,17 @@ def claim(catalog: Catalog, table: str, selection: Selection, token: str, run_id
 
 
 def _claims(table: Table, row_filter: BooleanExpression) -> set[str]:
-    """Return the tokens of the replays that have claimed such records."""
+    """Return the tokens of the replays that have claimed records matching the filter."""
     return set(pc.unique(_read(table, row_filter, ["replay_token"])["replay_token"]).to_pylist()) - {None}
 
 
 def _resolve(catalog: Catalog, table: str, token: str) -> None:
-    """Mark what another replay has published, or see to it that it publishes nothing any more."""
+    """Mark what another replay has published, or make sure that it can no longer publish."""
     staged = staged_merge.find(catalog, table, token)
     if staged is not None:
         if staged.claim is not None and staged.claim.query:
             raise TransientError(
-                f"{table}: Trino has begun to merge what replay {token} claimed, and nobody knows how that ended: "
+                f"{table}: Trino has begun to merge what replay {token} claimed, and it is unknown how that ended: "
                 "clear the merge and publish tasks of that run, then replay what is left."
             )
         if staged.claim is None:
@@ -164,7 +166,7 @@ def _resolve(catalog: Catalog, table: str, token: str) -> None:
         staged.drop(catalog)
     result = branches.withdraw(catalog, table, token) if catalog.table_exists(table) else branches.WITHDRAWN
     if result == branches.WITHDRAWN:
-        log.info("%s: replay %s has not published, this one takes its records over", table, token)
+        log.info("%s: replay %s has not published; this one takes over its records", table, token)
     else:
         mark_replayed(catalog, table, token)
 
@@ -184,13 +186,13 @@ def claimed_records(catalog: Catalog, table: str, token: str) -> Iterator[Mappin
 
 
 def hard_delete_column(catalog: Catalog, table: str, token: str) -> str:
-    """Return the column that marks deletions in the claimed records, as a dlt resource has said; empty for none."""
+    """Return the column that marks deletions in the claimed records, as a dlt resource hinted; empty for none."""
     rows = _read(catalog.load_table(quarantine_table(table)), _claimed_by(token), ["hard_delete"])
     return next((name for name in pc.unique(rows["hard_delete"]).to_pylist() if name), "")
 
 
 def mark_replayed(catalog: Catalog, table: str, token: str) -> None:
-    """Mark the records of the replay with ``token``, which has published, as replayed; again, it changes nothing."""
+    """Mark the records of the replay with ``token``, which has published, as replayed; again changes nothing."""
     now = _now()
 
     def marked(rows: pa.Table) -> pa.Table:
@@ -203,7 +205,7 @@ def _claimed_by(token: str) -> BooleanExpression:
     return And(WAITING, EqualTo(term="replay_token", value=token))
 
 
-# --- looking at it
+# --- list and show
 
 
 def quarantines(catalog: Catalog) -> list[str]:
@@ -214,7 +216,7 @@ def quarantines(catalog: Catalog) -> list[str]:
 
 def counts(catalog: Catalog, table: str) -> list[dict[str, Any]]:
     """
-    Return how many records of ``table`` each run has set aside for each reason, and how many are replayed.
+    Return how many records of ``table`` each run set aside for each reason, and how many have been replayed.
 
     :raises ConfigurationError: if it has no quarantine.
     """
@@ -229,9 +231,9 @@ def find(
     catalog: Catalog, table: str, selection: Selection, *, limit: int | None = None, with_records: bool = False
 ) -> list[dict[str, Any]]:
     """
-    Return records that wait, as they arrived.
+    Return records that have not been replayed, in the order in which they arrived.
 
-    :param with_records: the records too, whose values may be personal.
+    :param with_records: include the records themselves, whose values may be personal.
     :raises ConfigurationError: if the table has no quarantine.
     """
     names = [name for name in QUARANTINE_SCHEMA.names if name not in (MetadataColumn.ROW_HASH, "updated_at")]
@@ -243,7 +245,7 @@ def find(
 def _load(catalog: Catalog, table: str) -> Table:
     found = tables.find_table(catalog, quarantine_table(table))
     if found is None:
-        raise ConfigurationError(f"{table} has no quarantine: no run has set a record of it aside.")
+        raise ConfigurationError(f"{table} has no quarantine: no run has set aside a record of it.")
     return found
 
 
@@ -260,10 +262,13 @@ def _empty(names: list[str]) -> pa.Table:
 
 
 def _parts(table: Table, row_filter: BooleanExpression | None, names: list[str]) -> Iterator[pa.Table]:
+    _require_known_format(table)
     yield _empty(names)
     present = set(tables.column_names(table))
     if row_filter is not None and "replayed_at" not in present:
-        raise ConfigurationError(f"{'.'.join(table.name())} is of an older version: run its ingestion once, or replay.")
+        raise ConfigurationError(
+            f"{'.'.join(table.name())} is of an older version: run its ingestion once, or replay it."
+        )
     scan = table.scan(row_filter or AlwaysTrue(), selected_fields=tuple(set(names) & present))
     for batch in scan.to_arrow_batch_reader():
         rows = pa.Table.from_batches([batch])
@@ -276,9 +281,23 @@ def _parts(table: Table, row_filter: BooleanExpression | None, names: list[str])
         yield pa.table(columns)
 
 
+def _require_known_format(table: Table) -> None:
+    """
+    Check that this version of the provider can read and write the records.
+
+    :raises ConfigurationError: if a newer one wrote them.
+    """
+    version = int(table.properties.get(FORMAT_PROPERTY, 1))
+    if version > QUARANTINE_FORMAT:
+        raise ConfigurationError(
+            f"{'.'.join(table.name())}: a newer version of the provider wrote these records "
+            f"(format {version}, this one knows {QUARANTINE_FORMAT}): upgrade it."
+        )
+
+
 @dataclass(frozen=True)
 class _Changed:
-    """Rows of the quarantine as they are to be; read again each time, they need not fit in memory."""
+    """Rows of the quarantine as they shall become; they are read again each time, and need not fit in memory."""
 
     table: Table
     row_filter: BooleanExpression
@@ -295,7 +314,7 @@ def _now() -> pa.Scalar:
 
 def _with(rows: pa.Table, now: pa.Scalar, state: str, **values: Any) -> pa.Table:
     """Return ``rows`` with other values, as a newer version of them."""
-    # clocks differ: later than what is there in any case
+    # clocks differ: make it later than what is there in any case
     later = pc.add(rows["updated_at"], pa.scalar(datetime.timedelta(microseconds=1), pa.duration("us")))
     behind = pc.fill_null(pc.greater(later, now), False)
     values["updated_at"] = pc.if_else(behind, later, now)
@@ -308,7 +327,7 @@ def _with(rows: pa.Table, now: pa.Scalar, state: str, **values: Any) -> pa.Table
 
 
 def _change(catalog: Catalog, table: str, token: str, rows: Callable[[Table], Iterable[pa.Table]]) -> None:
-    """Merge rows into the quarantine and publish them: computed on its head, again if that has moved meanwhile."""
+    """Merge rows, computed from the head of the quarantine, into it and publish them; again if the head has moved."""
     identifier = quarantine_table(table)
     run = run_branch(catalog, f"{branches.branch_name(token)}_quarantine")
 
@@ -316,12 +335,14 @@ def _change(catalog: Catalog, table: str, token: str, rows: Callable[[Table], It
         run.start(identifier)
         schema = arrow_to_iceberg(QUARANTINE_SCHEMA)
         tables.ensure_table(run.target, identifier, schema, partition_by="partition_date")
+        _require_known_format(run.target.load_table(identifier))
         tables.evolve(run.target, identifier, QUARANTINE_SCHEMA)
         seen = run.target.load_table(identifier)
         merged = merge(run.target, identifier, rows(seen), PLAN, token=token, branch=run.ref)
         snapshot = run.target.load_table(identifier).snapshot_by_id(merged.snapshot_id) if merged.snapshot_id else None
         if snapshot is not None and snapshot.parent_snapshot_id != branch_head(seen):
             raise CommitConflictError(f"{identifier} has changed since it was read.")
-        run.publish(Publication(identifier, expected_head=merged.head))
+        version = {FORMAT_PROPERTY: str(QUARANTINE_FORMAT)}
+        run.publish(Publication(identifier, properties=version, expected_head=merged.head))
 
     retry_conflicts(attempt, identifier)

@@ -1,11 +1,10 @@
 """
-Records as their source had them: lines of JSON become records, bad ones keep what they were, as text that can be read
-back.
+Records as their source had them: lines of JSON become records, bad records are kept as text that can be read back.
 
-The text is JSON. What JSON has no word for is an object with one name that begins with a dollar sign: ``$bytes``
-(base64), ``$datetime``, ``$date``, ``$time``, ``$decimal``, ``$float`` (``nan``, ``inf``, ``-inf``), ``$int``
-(hexadecimal, of very many digits), ``$object`` (pairs of name and value, where names are no text or could be taken for
-these).
+The text is JSON. A value that JSON cannot express is an object with one name that begins with a dollar sign:
+``$bytes`` (base64), ``$datetime``, ``$date``, ``$time``, ``$decimal``, ``$float`` (``nan``, ``inf``, ``-inf``),
+``$int`` (hexadecimal, for very many digits), ``$object`` (pairs of name and value, where names are not text or could
+be mistaken for one of these).
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _LONG_INTEGER = 10**4000
 @dataclass(frozen=True)
 class Origin:
     """
-    Where in the quarantine a record comes from that is read once more.
+    Where in the quarantine a replayed record comes from.
 
     :param arrived_at: when the run that set it aside began to read.
     """
@@ -38,7 +37,7 @@ class Origin:
 
 
 class Replayed(dict[str, Any]):
-    """A record out of the quarantine."""
+    """A record from the quarantine."""
 
     def __init__(self, values: Mapping[str, Any], origin: Origin) -> None:
         super().__init__(values)
@@ -46,7 +45,7 @@ class Replayed(dict[str, Any]):
 
 
 class MalformedReplay(Malformed):
-    """What came in place of a record, out of the quarantine."""
+    """What came in place of a record, from the quarantine."""
 
     def __init__(self, raw: Any, check: str, origin: Origin) -> None:
         super().__init__(raw, check)
@@ -54,7 +53,7 @@ class MalformedReplay(Malformed):
 
 
 def replayed(text: str, origin: Origin) -> Mapping[str, Any]:
-    """Return the record of which :func:`raw_text` made ``text``."""
+    """Return the record that :func:`raw_text` made ``text`` from."""
     try:
         record = record_of(read_raw(text))
     except ValueError:
@@ -65,14 +64,14 @@ def replayed(text: str, origin: Origin) -> Mapping[str, Any]:
 
 
 class _Refused(Exception):
-    """A line of JSON is not taken; its argument is the check."""
+    """A line of JSON is refused; the argument is the check that it fails."""
 
 
 def record_of(item: Any) -> Mapping[str, Any]:
     """
     Return ``item`` as a record: a mapping as it is, a line of JSON (text or UTF-8) parsed.
 
-    A name that is there twice, or a number that no float holds, would change silently: such a line is no record.
+    A name that occurs twice, or a number that no float can hold, would change silently: such a line is not a record.
     """
     if isinstance(item, Mapping):
         return item
@@ -151,7 +150,7 @@ def _scalar(value: Any) -> str:
     return text
 
 
-# in this order: a date-time is a date, a truth an integer
+# in this order: a datetime is a date too
 _TAGGED: tuple[tuple[type | tuple[type, ...], str, Callable[[Any], str]], ...] = (
     (datetime.datetime, "$datetime", lambda value: value.isoformat()),
     (datetime.date, "$date", lambda value: value.isoformat()),
@@ -162,11 +161,11 @@ _TAGGED: tuple[tuple[type | tuple[type, ...], str, Callable[[Any], str]], ...] =
 
 
 def _plain(value: Any) -> Any:
-    """Return ``value`` as JSON has it; only its outermost level."""
+    """Return ``value`` as JSON expresses it; only its outermost level."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        return str.__str__(value)  # of an enumeration, what it stands for
+        return str.__str__(value)  # for a member of an enumeration, its value
     if isinstance(value, (int, float)):
         return _plain_number(value)
     if isinstance(value, Mapping):

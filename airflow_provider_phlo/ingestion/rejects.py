@@ -1,4 +1,4 @@
-"""Rows for the quarantine: what they look like, and which id a record has there."""
+"""Rows for the quarantine: their columns, and the id that a record has there."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ import pyarrow as pa
 
 from airflow_provider_phlo.ingestion.extraction import Chunk
 from airflow_provider_phlo.ingestion.records import Origin, raw_text
+from airflow_provider_phlo.ingestion.transforms import UNKNOWN
 from airflow_provider_phlo.schemas.columns import TIMESTAMP
 from airflow_provider_phlo.schemas.failures import Failure
 from airflow_provider_phlo.terms import MetadataColumn
 
+# the version of the records in a quarantine table, in its properties; a table without one is of version 1
+FORMAT_PROPERTY, QUARANTINE_FORMAT = "phlo.quarantine-format", 1
 QUARANTINE_SCHEMA = pa.schema(
     [
         ("quarantine_id", pa.string()),
@@ -30,11 +33,11 @@ QUARANTINE_SCHEMA = pa.schema(
         ("quarantined_at", TIMESTAMP),
         # the column that marks deletions, if it is a hint of the dlt resource: a replay has no resource
         ("hard_delete", pa.string()),
-        # who has taken the record to read it once more, and when it was in the table
+        # the replay that has claimed the record, and when the record got into the table
         ("replay_token", pa.string()),
         ("replay_run_id", pa.string()),
         ("replayed_at", TIMESTAMP),
-        # of the last change by a replay; NULL is older than any
+        # when a replay last changed it; NULL is older than any change
         ("updated_at", TIMESTAMP),
         (MetadataColumn.ROW_HASH, pa.string()),
     ]
@@ -47,9 +50,9 @@ class Rejected:
     One bad record.
 
     :param record: as the source had it, else as transforms left it.
-    :param position: in the source, counted from 0; None if transforms have lost it.
+    :param position: in the source, counted from 0; None if transforms lost it.
     :param failures: the rules that it breaks.
-    :param origin: where in the quarantine it is already.
+    :param origin: where it is in the quarantine, if it came from there.
     """
 
     record: Any
@@ -68,10 +71,10 @@ class Rejects:
     """
     Make rows for the quarantine table.
 
-    The id depends on the record, the broken rules and the how-manieth such record of the run it is: a rerun over the
-    same data quarantines nothing twice.
+    The id depends on the record, the broken rules, and the number of equal records that the run set aside before: a
+    rerun over the same data quarantines nothing twice.
 
-    :param read_at: when the run began to read: a row of it, or of a later run, is newer than what it sets aside.
+    :param read_at: when the run began to read: its rows, and those of later runs, are newer than what it sets aside.
     :param hard_delete: the column that marks deletions.
     """
 
@@ -82,7 +85,7 @@ class Rejects:
     _occurrences: dict[bytes, int] = field(default_factory=dict)
 
     def rows(self, rejected: Sequence[Rejected]) -> pa.Table:
-        """Return the rows of the quarantine for these records; of one that is there already only id and reason."""
+        """Return the rows of the quarantine for these records; for one that is there already, only id and reason."""
         return pa.Table.from_pylist([self._row(each) for each in rejected], schema=QUARANTINE_SCHEMA)
 
     def _row(self, rejected: Rejected) -> dict[str, Any]:
@@ -120,7 +123,7 @@ class Part:
     Rows of a chunk, as they are to be checked.
 
     :param content: records or an Arrow table, as transforms leave them.
-    :param origins: of each row, the position of its record in the chunk, -1 for none.
+    :param origins: the position of each row's record in the chunk, :data:`.transforms.UNKNOWN` for none.
     """
 
     content: Chunk
@@ -129,32 +132,32 @@ class Part:
 
 def rejected_records(chunk: Chunk, part: Part, bad: Sequence[int], failures: Sequence[Failure]) -> list[Rejected]:
     """
-    Return the bad records: the source's own, or where those are not known, what transforms made of them.
+    Return the bad records: the source's own, or, where those are not known, what transforms made of them.
 
-    A record of which transforms have made several rows is bad as a whole: a replay reads it as a whole.
+    A record that transforms have made several rows from is bad as a whole: a replay reads it as a whole.
     """
     of_record = first_of_each(part, bad)
-    first = {origin: row for row, origin in of_record.items() if origin >= 0}
+    first = {origin: row for row, origin in of_record.items() if origin != UNKNOWN}
     reasons: dict[int, dict[Failure, None]] = {}
     for failure in failures:
         for row in failure.rows or ():
             at = first.get(int(part.origins[row]), row)
             reasons.setdefault(at, {})[replace(failure, rows=None)] = None
-    originals = iter(_records(chunk, [origin for origin in of_record.values() if origin >= 0]))
-    made = iter(_records(part.content, [row for row, origin in of_record.items() if origin < 0]))
+    originals = iter(_records(chunk, [origin for origin in of_record.values() if origin != UNKNOWN]))
+    made = iter(_records(part.content, [row for row, origin in of_record.items() if origin == UNKNOWN]))
     return [
-        Rejected(next(originals if origin >= 0 else made), origin if origin >= 0 else None, [*reasons[row]])
+        Rejected(next(originals if origin != UNKNOWN else made), origin if origin != UNKNOWN else None, [*reasons[row]])
         for row, origin in of_record.items()
     ]
 
 
 def first_of_each(part: Part, bad: Sequence[int]) -> dict[int, int]:
-    """Return the first bad row of each record with the position of the record; -1 where that is not known."""
+    """Return the first bad row of each record with the position of the record, UNKNOWN where that is not known."""
     found: dict[int, int] = {}
     seen: set[int] = set()
     for row in bad:
         origin = int(part.origins[row])
-        if origin < 0 or origin not in seen:
+        if origin == UNKNOWN or origin not in seen:
             found[row] = origin
             seen.add(origin)
     return found
@@ -167,6 +170,6 @@ def _records(content: Chunk, rows: Sequence[int]) -> list[Mapping[str, Any]]:
         return []
     try:
         records: list[Mapping[str, Any]] = content.take(list(rows)).to_pylist()
-    except pa.ArrowNotImplementedError:  # of views, which Polars has
+    except pa.ArrowNotImplementedError:  # for string views, which Polars uses
         records = [content.slice(row, 1).to_pylist()[0] for row in rows]
     return records

@@ -31,8 +31,8 @@ class StagedSummary:
     :param token: the run's token for the table.
     :param staged: rows that go on to the merge.
     :param read: records that the source yielded.
-    :param added: rows that transforms made beside those of records.
-    :param dropped: records of which transforms left no row.
+    :param added: rows that transforms made beyond one per record.
+    :param dropped: records that transforms left no row of.
     :param quarantined: records that broke a rule and are set aside.
     :param seconds: how long extraction, validation and staging took.
     """
@@ -74,10 +74,10 @@ class LandedBatch:
     :param token: the run's token for the table.
     :param branch: where the merged rows are until they are published.
     :param folder: of the staged batch, relative to the staging root; None if the run had nothing to do.
-    :param replay: whether the records came out of the quarantine; in the JSON only if so.
+    :param replay: whether the records came from the quarantine; in the JSON only if so.
     :param read: records that the source yielded.
-    :param added: rows that transforms made beside those of records.
-    :param dropped: records of which transforms left no row.
+    :param added: rows that transforms made beyond one per record.
+    :param dropped: records that transforms left no row of.
     :param quarantined: records that broke a rule and are set aside.
     :param merged: the counts and snapshots of the merge; beside the others in the JSON.
     """

@@ -19,9 +19,9 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,8 @@ from airflow_provider_phlo.schemas.conversion.casts import recast
 from airflow_provider_phlo.schemas.conversion.undeclared import common_type
 
 MANIFEST = "manifest.json"
+# the version of the manifest's content; a manifest without one is of version 1
+MANIFEST_FORMAT = 1
 # Arrow bytes of a batch that are kept in memory; a larger one is read again when it is needed again
 BYTES_IN_MEMORY = 256 * 1024 * 1024
 
@@ -46,9 +48,10 @@ class StagedBatch:
     :param files: Parquet files of good rows, relative to the batch's folder, in arrival order.
     :param rejected_files: Parquet files of rows for the quarantine.
     :param read: records that the source yielded; ``read + added == rows + quarantined + dropped``.
-    :param added: rows that transforms made beside those of records.
-    :param dropped: records of which transforms left no row.
-    :param replay: whether the records came out of the quarantine.
+    :param added: rows that transforms made beyond one per record.
+    :param dropped: records that transforms left no row of.
+    :param seconds: how long extraction, validation and staging took.
+    :param replay: whether the records came from the quarantine.
     :param state: dlt's state after the extraction, as its own JSON; empty when the source keeps none.
     :param hard_delete: the column that dlt's hint of this name marks; empty for none.
     """
@@ -75,6 +78,26 @@ class StagedBatch:
     def folder(self) -> str:
         """Return the batch's folder, relative to the staging root."""
         return batch_folder(self.table, self.partition_date, self.token)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of the manifest."""
+        return {"format": MANIFEST_FORMAT, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> StagedBatch:
+        """
+        Return the batch that :meth:`to_json` wrote, in this version of the format or an older one.
+
+        :raises ConfigurationError: if it was written by a newer version of the provider.
+        """
+        version = content.get("format", 1)
+        if version > MANIFEST_FORMAT:
+            raise ConfigurationError(
+                f"{content.get('table')}: a newer version of the provider staged this batch "
+                f"(format {version}, this one reads {MANIFEST_FORMAT}): finish the run with that version, or clear it."
+            )
+        known = {item.name: content[item.name] for item in fields(cls) if item.name in content}
+        return cls(**{**known, "files": tuple(known["files"]), "rejected_files": tuple(known["rejected_files"])})
 
 
 def batch_folder(table: str, partition_date: str, token: str) -> str:
@@ -107,9 +130,7 @@ def _read(path: Any) -> StagedBatch | None:
             content = json.loads(path.read_text())
     except FileNotFoundError:
         return None
-    return StagedBatch(
-        **{**content, "files": tuple(content["files"]), "rejected_files": tuple(content["rejected_files"])}
-    )
+    return StagedBatch.from_json(content)
 
 
 class BatchWriter:
@@ -156,7 +177,7 @@ class BatchWriter:
     def finish(self, batch: StagedBatch) -> StagedBatch:
         """Write the manifest of ``batch`` in one step."""
         path = self.folder / MANIFEST
-        content = json.dumps(asdict(batch), sort_keys=True)
+        content = json.dumps(batch.to_json(), sort_keys=True)
         with disk_errors(self.folder):
             if isinstance(path, Path) and os.path.exists(self.folder):
                 part = self.folder / self.attempt / MANIFEST
@@ -183,10 +204,10 @@ def disk_errors(folder: Any) -> Iterator[None]:
 
 class StagedRows:
     """
-    The staged rows of a batch in arrival order, a file at a time; those of a small batch are read once.
+    The staged rows of a batch in arrival order, one file at a time; those of a small batch are read only once.
 
     :param root: the staging root.
-    :param files: others of the batch's files than those of good rows.
+    :param files: the batch's files to read; those of good rows when None.
     """
 
     def __init__(self, root: Any, batch: StagedBatch, files: tuple[str, ...] | None = None) -> None:
@@ -213,7 +234,7 @@ class StagedRows:
         self._kept = kept
 
     def count(self) -> int:
-        """Return how many rows the files have, as they say themselves."""
+        """Return how many rows the files have, by their own metadata."""
         total = 0
         for name in self._files:
             with _intact(self._folder / name), (self._folder / name).open("rb") as source:
@@ -281,10 +302,12 @@ def _as(table: pa.Table, wanted: pa.Field) -> pa.ChunkedArray | pa.Array:
 
 def remove_expired(root: Any, table: str, older_than: float) -> int:
     """
-    Remove the staged batches of ``table`` that are older than ``older_than`` (seconds since 1970), and say how many.
+    Remove the staged batches of ``table`` that are older than ``older_than`` (seconds since 1970).
 
-    An attempt without manifest counts by the age of its folder, or of its newest file. Another process may be removing
-    them too.
+    An attempt without a manifest counts by the age of its folder, or of its newest file. Another process may be
+    removing them too.
+
+    :returns: how many were removed.
     """
     removed = 0
     for day in _children(root / table):
@@ -299,7 +322,7 @@ def _staged_at(folder: Any) -> float:
     batch = _read(folder / MANIFEST)
     if batch:
         return batch.staged_at
-    # a folder of an object store has no time of its own, the files in it do
+    # a folder of an object store has no time of its own, but its files have
     return _changed_at(folder) or max(map(_changed_at, _below(folder)), default=0) or time.time()
 
 
@@ -311,7 +334,7 @@ def _below(folder: Any) -> Iterator[Any]:
 
 
 def _changed_at(path: Any) -> float:
-    """Return when a file or folder was last written; 0 where nobody knows, as of the folders of an object store."""
+    """Return when a file or folder was last written; 0 if unknown, as for the folders of an object store."""
     try:
         moment = path.stat().st_mtime
     except FileNotFoundError:

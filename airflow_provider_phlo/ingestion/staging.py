@@ -1,5 +1,5 @@
 """
-Extract with dlt, convert, validate, and stage a run's rows as Parquet.
+Stage a run's rows as Parquet: extract with dlt, convert and validate, write.
 
 dlt drives the extraction: sources, resources, transformers, paging, incremental cursors and their state. What it
 yields is turned into Arrow here, in batches of bounded size: several times faster than through dlt's own files.
@@ -11,21 +11,29 @@ import datetime
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-# dlt would look for its settings in Airflow's Variables too: that imports Airflow's database models, seconds a task.
-# Credentials come from connections (`resources`); set the variable to true to let dlt look there all the same.
+# dlt would look for its settings in Airflow's Variables too: that imports Airflow's database models, seconds per task.
+# Credentials come from connections (`resources`); set the variable to true to let dlt look there anyway.
 os.environ.setdefault("PROVIDERS__ENABLE_AIRFLOW_SECRETS", "false")
 
 import dlt
 import numpy as np
 import pyarrow as pa
 
-from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.ingestion import staged_batches, transforms
+from airflow_provider_phlo.ingestion.checked_rows import (
+    StagingPlan,
+    all_but,
+    convert_and_validate,
+    require_types,
+    with_metadata,
+    with_new_hashes,
+    without_empty_columns,
+)
 from airflow_provider_phlo.ingestion.extraction import (
     Chunk,
     chunks,
@@ -43,48 +51,16 @@ from airflow_provider_phlo.ingestion.rejects import (
     first_of_each,
     rejected_records,
 )
-from airflow_provider_phlo.ingestion.transforms import Transform
-from airflow_provider_phlo.row_hash import row_hashes
+from airflow_provider_phlo.ingestion.transforms import UNKNOWN
 from airflow_provider_phlo.schemas import conversion
-from airflow_provider_phlo.schemas.columns import TIMESTAMP, ModelColumns, require_names
+from airflow_provider_phlo.schemas.columns import TIMESTAMP, require_names
 from airflow_provider_phlo.schemas.failures import Failure, FailureCount, bad_rows, count_failures, raise_for_failures
-from airflow_provider_phlo.schemas.types import stored_as
-from airflow_provider_phlo.schemas.validation.batch import missing_values, validate
 from airflow_provider_phlo.schemas.validation.duplicates import duplicate_rows
-from airflow_provider_phlo.terms import METADATA_COLUMNS, MetadataColumn
+from airflow_provider_phlo.terms import METADATA_COLUMNS
 
 __all__ = ["QUARANTINE_SCHEMA", "StagingPlan", "stage"]
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class StagingPlan:
-    """
-    How to stage the rows of one table.
-
-    :param table: ``namespace.table``.
-    :param key: the key columns; a row without one is bad.
-    :param declared: the validation schema; None validates nothing.
-    :param check_rows: False skips the schema's rules, but not its types.
-    :param strict: True fails on a bad row, False sets it aside for the quarantine.
-    :param identity: columns whose equality means "the same row" when uniqueness is checked (what the merge drops).
-    :param metadata_columns: whether rows carry ``_dlt_*``, ``_cascade_ingested_at`` and ``_phlo_*``.
-    :param transforms: applied to every batch, Arrow to Arrow, before validation.
-    :param batch_rows: rows converted, validated and written at a time.
-    :param known_types: types that columns have in the table already; undeclared ones keep them where they can.
-    """
-
-    table: str
-    key: tuple[str, ...] = ()
-    declared: ModelColumns | None = None
-    check_rows: bool = True
-    strict: bool = True
-    identity: tuple[str, ...] = ()
-    metadata_columns: bool = True
-    transforms: tuple[Transform, ...] = ()
-    batch_rows: int = 50_000
-    known_types: Mapping[str, pa.DataType] = field(default_factory=dict)
 
 
 def stage(
@@ -110,18 +86,18 @@ def stage(
     :param partition_date: ``YYYY-MM-DD``.
     :param pipelines_dir: where dlt keeps its working files.
     :param state: dlt's state as the last published run left it.
-    :param refresh: extract again even if the batch is there.
-    :param replay: ``source`` yields records out of the quarantine: bad ones stay there, whatever ``plan.strict`` says.
-    :param hard_delete: the column that marks deletions; the hint of the dlt resource when empty.
+    :param refresh: extract again even if the batch has been staged.
+    :param replay: ``source`` yields records from the quarantine: bad ones stay there, whatever ``plan.strict`` says.
+    :param hard_delete: the column that marks deletions; when empty, the one that the dlt resource hints.
     :returns: the staged batch, or None when ``source`` returned None.
     :raises SchemaError: if the schema names columns against dlt's naming convention (nothing is extracted then), or a
         column has a type that Iceberg does not have.
-    :raises ValidationError: if ``plan.strict`` and a row breaks the schema; always for a rule that names no rows.
+    :raises ValidationError: if ``plan.strict`` and a row breaks the schema; always if a check names no rows.
     """
     started = time.monotonic()
     found = None if refresh else staged_batches.find(root, plan.table, partition_date, token)
     if found:
-        log.info("%s: %d rows are staged already by this run, nothing is extracted", plan.table, found.rows)
+        log.info("%s: this run has already staged %d rows, nothing is extracted", plan.table, found.rows)
         return found
     with dlt_state(plan.table, pipelines_dir, state) as managed:
         normalize = dlt.Schema("phlo").naming.normalize_identifier
@@ -152,7 +128,7 @@ def stage(
             added=stager.added,
             dropped=stager.dropped,
             rows=stager.rows,
-            quarantined=stager.bad,
+            quarantined=stager.quarantined,
             seconds=round(time.monotonic() - started, 3),
             state=new_state,
             hard_delete=stager.rejects.hard_delete,
@@ -162,7 +138,7 @@ def stage(
 
 
 class _Stager:
-    """Check and stage one attempt's chunks; count what was read and what becomes of it."""
+    """Check and stage the chunks of one attempt; count what was read and what becomes of it."""
 
     def __init__(
         self,
@@ -178,14 +154,14 @@ class _Stager:
         self.run_id = run_id
         self.partition_date = partition_date
         self.load_id = str(time.time())
-        self.read = self.added = self.dropped = self.rows = self.bad = 0
+        self.read = self.added = self.dropped = self.rows = self.quarantined = 0
         self.summary: list[FailureCount] = []
         self.normalize = normalize
         self.replay = replay
         self.rejects = Rejects(run_id, partition_date, datetime.datetime.now(datetime.UTC))
-        # of each staged file, the positions in the source that its rows have, -1 for none
+        # for each staged file, the positions of its rows in the source
         self.positions: list[np.ndarray] = []
-        # of a replay, by position, where in the quarantine the records come from
+        # for a replay, by position, where in the quarantine the records come from
         self.origins: list[Origin | None] = []
 
     def add(self, chunk: Chunk) -> None:
@@ -195,50 +171,50 @@ class _Stager:
         if self.replay:
             self.origins += [getattr(record, "origin", None) for record in chunk]
         part = self._transformed(chunk, start) if self.plan.transforms else Part(chunk, np.arange(len(chunk)))
-        rows, failures = _checked(part.content, self.plan, self.normalize)
-        # where the transforms have lost it, the position in what they made has to do
-        known = part.origins >= 0
-        self._note(failures, np.where(known, part.origins, np.arange(len(rows))) + start)
-        positions = np.where(known, part.origins + start, -1)
+        rows, failures = convert_and_validate(part.content, self.plan, self.normalize)
+        # where the transforms lost the position of the record, that of the row has to do
+        known = part.origins != UNKNOWN
+        self._count(failures, np.where(known, part.origins, np.arange(len(rows))) + start)
+        positions = np.where(known, part.origins + start, UNKNOWN)
         bad = bad_rows(failures)
         if bad:
-            keep = _all_but(bad, len(rows))
+            keep = all_but(bad, len(rows))
             if self.added:
                 keep &= ~np.isin(part.origins, part.origins[~keep & known])
             self._reject(rejected_records(chunk, part, bad, failures), start)
             self.added -= int((~keep).sum()) - len(first_of_each(part, bad))
             rows, positions = rows.filter(pa.array(keep)), positions[keep]
         if len(rows):
-            rows = _without_empty_columns(rows, self.plan)
-            _require_types(rows.schema, self.plan.table)
+            rows = without_empty_columns(rows, self.plan)
+            require_types(rows.schema, self.plan.table)
             self.writer.write(self._with_metadata(rows, positions))
             self.positions.append(positions)
             self.rows += len(rows)
 
     def _transformed(self, chunk: Chunk, start: int) -> Part:
-        """Apply the transforms to what can be read; records that cannot are set aside before."""
+        """Apply the transforms to the records that can be read; the others are set aside before."""
         wanted = {column.name: column.type for column in self.plan.declared.columns} if self.plan.declared else {}
-        # a declared type, where all values of a column have it; what the transforms return is converted once more
+        # declared types where all values of a column have them; what the transforms return is converted once more
         table, failures = conversion.conform(chunk, None, self.normalize, {**self.plan.known_types, **wanted})
         positions = np.arange(len(table))
         bad = bad_rows(failures)
         if bad:
-            self._note(failures, positions + start)
+            self._count(failures, positions + start)
             self._reject(rejected_records(chunk, Part(chunk, positions), bad, failures), start)
-            keep = _all_but(bad, len(table))
+            keep = all_but(bad, len(table))
             table, positions = table.filter(pa.array(keep)), positions[keep]
         found = self._apply(table, positions)
         self.added += found.added
         self.dropped += found.dropped
         if found.added or found.dropped:
             log.info("%s: transforms made %d rows of %d", self.plan.table, len(found.rows), len(table))
-        origins = np.full(len(found.rows), -1) if found.origins is None else found.origins
+        origins = np.full(len(found.rows), UNKNOWN) if found.origins is None else found.origins
         return Part(found.rows, origins)
 
     def _apply(self, table: pa.Table, positions: np.ndarray) -> transforms.Transformed:
         found = transforms.apply(self.plan.transforms, table, positions, self.plan.table)
         if found.origins is None and self.replay:
-            # a replay has to know which record failed again: one by one, all rows are of that one
+            # a replay has to know which record failed again: taken one by one, all rows are from that record
             alone = [self._of_one(table.slice(row, 1), positions[row : row + 1]) for row in range(len(table))]
             return transforms.together(alone)
         return found
@@ -247,8 +223,8 @@ class _Stager:
         found = transforms.apply(self.plan.transforms, record, position, self.plan.table)
         return replace(found, origins=np.repeat(position, len(found.rows)))
 
-    def _note(self, failures: Sequence[Failure], positions: np.ndarray) -> None:
-        """Count failures, and keep where the first of them are in the source."""
+    def _count(self, failures: Sequence[Failure], positions: np.ndarray) -> None:
+        """Count failures, and keep the positions of the first ones in the source."""
         at = [
             each if each.rows is None else Failure(each.column, each.check, tuple(positions[[*each.rows]].tolist()))
             for each in failures
@@ -256,7 +232,7 @@ class _Stager:
         self.summary = count_failures([(0, each) for each in at], self.summary)
 
     def close(self) -> None:
-        """Look at the batch as a whole: rules that are broken, types that differ, values that are not unique."""
+        """Check the batch as a whole: failures that end the run, types that differ, values that are not unique."""
         self._raise_for_failures()
         self._unify_types()
         if self.plan.declared is not None and self.plan.check_rows:
@@ -268,10 +244,10 @@ class _Stager:
 
     def _raise_for_failures(self) -> None:
         if self.plan.strict or any(failure.count is None for failure in self.summary):
-            raise_for_failures(self.summary, self.plan.table, self.bad)
+            raise_for_failures(self.summary, self.plan.table, self.quarantined)
 
     def _unify_types(self) -> None:
-        """Give the columns of all files one type, and their rows the hashes that go with it."""
+        """Give each column one type in all files, and the rows the hashes that go with it."""
         schemas = self.writer.schemas
         common = staged_batches.common_schema(schemas)
         for number, schema in enumerate(schemas):
@@ -280,16 +256,10 @@ class _Stager:
                 for position, item in enumerate(schema):
                     wanted = common.field(item.name).type
                     rows = rows.set_column(position, item.name, conversion.recast(rows[item.name], wanted))
-                self.writer.rewrite(number, self._with_hashes(rows))
-
-    def _with_hashes(self, rows: pa.Table) -> pa.Table:
-        if not self.plan.metadata_columns:
-            return rows
-        hashes = row_hashes(rows, [name for name in rows.column_names if name not in METADATA_COLUMNS])
-        return rows.set_column(rows.schema.get_field_index(MetadataColumn.ROW_HASH), MetadataColumn.ROW_HASH, hashes)
+                self.writer.rewrite(number, with_new_hashes(rows) if self.plan.metadata_columns else rows)
 
     def _check_unique(self, columns: tuple[str, ...]) -> None:
-        """Set rows aside that share a value which must be unique, and which the merge would keep apart."""
+        """Set aside rows that share a value which has to be unique, and that the merge would not make one row."""
         if not self.writer.files:
             return
         wanted = list(dict.fromkeys([*columns, *self.plan.identity]))
@@ -306,13 +276,13 @@ class _Stager:
     def _set_aside(self, number: int, rows: np.ndarray, rule: Failure) -> None:
         """Move staged rows to the quarantine."""
         positions = self.positions[number]
-        self._note([Failure(rule.column, rule.check, tuple(range(len(rows))))], positions[rows])
+        self._count([Failure(rule.column, rule.check, tuple(range(len(rows))))], positions[rows])
         staged = self.writer.read(number)
         source_columns = [name for name in staged.column_names if name not in METADATA_COLUMNS]
         records = staged.select(source_columns).take(rows).to_pylist()
-        places = [int(position) if position >= 0 else None for position in positions[rows]]
-        self._reject([Rejected(*each, [rule]) for each in zip(records, places, strict=True)], 0)
-        keep = _all_but(rows, len(staged))
+        sources = [int(position) if position != UNKNOWN else None for position in positions[rows]]
+        self._reject([Rejected(*each, [rule]) for each in zip(records, sources, strict=True)], 0)
+        keep = all_but(rows, len(staged))
         self.positions[number] = positions[keep]
         self.writer.rewrite(number, staged.filter(pa.array(keep)))
         self.rows -= len(rows)
@@ -321,7 +291,7 @@ class _Stager:
         """Stage records for the quarantine; their positions count from ``start``."""
         at = [None if each.position is None else each.position + start for each in rejected]
         origins = [self._origin(position) for position in at]
-        self.bad += len(rejected)
+        self.quarantined += len(rejected)
         self.writer.reject(
             self.rejects.rows(
                 [
@@ -335,68 +305,14 @@ class _Stager:
         return self.origins[position] if position is not None and position < len(self.origins) else None
 
     def _arrived(self, positions: np.ndarray) -> pa.Array:
-        """Return when rows arrived: now, or of a replay when they did so first."""
+        """Return when rows arrived: now, or for a replay when they first did."""
         now = datetime.datetime.now(datetime.UTC)
         if not self.replay:
             return pa.repeat(pa.scalar(now, TIMESTAMP), len(positions))
-        origins = [self._origin(int(position)) if position >= 0 else None for position in positions]
+        origins = [self._origin(int(position)) if position != UNKNOWN else None for position in positions]
         return pa.array([now if each is None else each.arrived_at for each in origins], TIMESTAMP)
 
     def _with_metadata(self, rows: pa.Table, positions: np.ndarray) -> pa.Table:
         if not self.plan.metadata_columns:
             return rows
-        rows = rows.select([name for name in rows.column_names if name not in METADATA_COLUMNS])
-        count = len(rows)
-        values = (
-            pa.repeat(pa.scalar(self.load_id), count),
-            pa.array(_row_ids(count), pa.string()),
-            self._arrived(positions),
-            pa.repeat(pa.scalar(self.run_id), count),
-            pa.repeat(pa.scalar(datetime.date.fromisoformat(self.partition_date), pa.date32()), count),
-            row_hashes(rows),
-        )
-        for name, column in zip(METADATA_COLUMNS, values, strict=True):
-            rows = rows.append_column(name, column)
-        return rows
-
-
-def _checked(content: Chunk, plan: StagingPlan, normalize: Callable[[str], str]) -> tuple[pa.Table, list[Failure]]:
-    """Return the rows converted, and everything wrong with them."""
-    rows, failures = conversion.conform(content, plan.declared, normalize, plan.known_types)
-    missing = [name for name in plan.key if name not in rows.column_names]
-    if missing and len(bad_rows(failures)) < len(rows):
-        raise SchemaError(
-            f"{plan.table}: key column(s) {', '.join(missing)} are not in the data; "
-            f"it has {', '.join(rows.column_names)}."
-        )
-    if plan.declared is not None and plan.check_rows:
-        return validate(rows, plan.declared, key=plan.key, conversion_failures=failures)
-    return rows, missing_values(rows, plan.declared, key=plan.key, conversion_failures=failures)
-
-
-def _without_empty_columns(rows: pa.Table, plan: StagingPlan) -> pa.Table:
-    """Return ``rows`` without undeclared columns that have no value, or had one in bad rows only."""
-    named = {*plan.key, *(column.name for column in (plan.declared.columns if plan.declared else ()))}
-    empty = [name for name in rows.column_names if name not in named and rows[name].null_count == len(rows)]
-    return rows.drop_columns(empty)
-
-
-def _require_types(schema: pa.Schema, table: str) -> None:
-    """Refuse types that a table cannot have before they are staged: Parquet has no words for some of them either."""
-    for item in schema:
-        try:
-            stored_as(item.type)
-        except SchemaError as error:
-            raise SchemaError(f"{table}: column {item.name!r}: {error}") from None
-
-
-def _all_but(rows: Sequence[int] | np.ndarray, count: int) -> np.ndarray:
-    keep = np.ones(count, bool)
-    keep[rows] = False
-    return keep
-
-
-def _row_ids(count: int) -> list[str]:
-    """Return ``count`` random ids of 80 bits, as dlt gives its rows."""
-    digits = np.random.default_rng().bytes(10 * count).hex()
-    return [digits[start : start + 20] for start in range(0, 20 * count, 20)]
+        return with_metadata(rows, self.load_id, self.run_id, self.partition_date, self._arrived(positions))

@@ -1,9 +1,9 @@
 """
-Apply an author's transforms to a chunk, and know afterwards which row was made of which record.
+Apply an author's transforms to a chunk, and know afterwards which row was made from which record.
 
 Transforms see one more column, the position of the record in its chunk. Those that pass columns on (filters, new or
 changed columns, explosions) carry it along; where it gets lost, or a transform cannot take it, only the number of rows
-tells what was dropped and added.
+shows what was dropped and added.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from airflow_provider_phlo.exceptions import ConfigurationError
 
 Transform = Callable[[pa.Table], pa.Table]
 POSITION = "_phlo_source_position"
+# the position of a row whose record nobody knows
+UNKNOWN = -1
 _UNFIT = (pa.ArrowException, TypeError, ValueError, LookupError)
 
 
@@ -27,9 +29,10 @@ class Transformed:
     """
     What transforms made of records.
 
-    :param origins: of each row, the position of its record, -1 for none; None if nobody knows.
+    :param origins: the position of each row's record, :data:`UNKNOWN` for a row without one; None if a transform lost
+        the positions.
     :param dropped: records without a row.
-    :param added: rows beyond one a record.
+    :param added: rows beyond one per record.
     """
 
     rows: pa.Table
@@ -42,9 +45,9 @@ def apply(transforms: Sequence[Transform], rows: pa.Table, positions: np.ndarray
     """
     Apply ``transforms`` in turn.
 
-    :param rows: one a record.
-    :param positions: those of the records.
-    :raises ConfigurationError: if one returns no Arrow table.
+    :param rows: one per record.
+    :param positions: the position of each record in its chunk.
+    :raises ConfigurationError: if one does not return an Arrow table.
     """
     found = rows.append_column(POSITION, pa.array(positions, pa.int64()))
     for transform in transforms:
@@ -55,7 +58,7 @@ def apply(transforms: Sequence[Transform], rows: pa.Table, positions: np.ndarray
     if origins is None:
         change = len(found) - len(rows)
         return Transformed(found, None, max(0, -change), max(0, change))
-    kept = len(np.unique(origins[origins >= 0]))
+    kept = len(np.unique(origins[origins != UNKNOWN]))
     return Transformed(found, origins, len(rows) - kept, len(found) - kept)
 
 
@@ -87,5 +90,5 @@ def _applied(transform: Transform, rows: pa.Table, table: str) -> pa.Table:
 def _origins(rows: pa.Table, positions: np.ndarray) -> np.ndarray | None:
     if rows.column_names.count(POSITION) != 1 or not pa.types.is_integer(rows.schema.field(POSITION).type):
         return None
-    found = pc.fill_null(rows[POSITION], -1).to_numpy().astype(np.int64)
-    return found if bool(np.isin(found, [*positions, -1]).all()) else None
+    found = pc.fill_null(rows[POSITION], UNKNOWN).to_numpy().astype(np.int64)
+    return found if bool(np.isin(found, [*positions, UNKNOWN]).all()) else None

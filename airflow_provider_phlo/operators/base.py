@@ -1,4 +1,4 @@
-"""What every operator of this package shares: qualified table names and errors that tell Airflow whether to retry."""
+"""What every operator of this package shares: qualified table names, errors that decide whether Airflow retries."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class PhloOperator(BaseOperator):
 
 def check_engine(engine: str | None) -> None:
     """
-    Accept a known engine.
+    Check that an engine is known.
 
-    :raises ConfigurationError: for another one.
+    :raises ConfigurationError: if it is not.
     """
     if engine is not None and engine not in tuple(Engine):
         raise ConfigurationError(f"engine={engine!r} is not available: choose one of {', '.join(Engine)}.")
@@ -49,9 +49,9 @@ def check_engine(engine: str | None) -> None:
 
 def chosen_engine(engine: str | None) -> str:
     """
-    Return a task's own engine, else the one that is set for all.
+    Return a task's own engine, else the one that is set for all tasks.
 
-    :raises ConfigurationError: if that is not known.
+    :raises ConfigurationError: if it is unknown.
     """
     from airflow_provider_phlo import settings
 

@@ -65,7 +65,7 @@ class CheckingOperator(PhloOperator):
         Run ``checks`` and return what they found, as JSON.
 
         :param table: ``table`` or ``namespace.table``.
-        :raises QualityCheckError: one failed that blocks; carries all results.
+        :raises QualityCheckError: a blocking check failed; carries all results.
         """
         from airflow_provider_phlo.hooks.iceberg import PhloIcebergHook
         from airflow_provider_phlo.quality.results import raise_for_failures
@@ -86,7 +86,7 @@ class CheckingOperator(PhloOperator):
             raise_for_failures(results)
         except QualityCheckError as error:
             if self.blocking:
-                # a task that fails returns nothing: what was found has to be known all the same
+                # a task that fails returns nothing, but what was found has to be known
                 context["ti"].xcom_push(key="return_value", value=report)
                 raise
             self.log.warning("%s (not blocking)", error)
@@ -125,9 +125,9 @@ def audit(
     context: Mapping[str, Any], catalog: Any, table: str, checks: Sequence[QualityCheck], **where: Any
 ) -> list[QualityCheckResult]:
     """
-    Run ``checks`` on a table, log what came out, and record it.
+    Run ``checks`` on a table, log the results, and record them.
 
-    :param context: Airflow's, of the task that asks.
+    :param context: Airflow's, of the task that checks.
     :param table: ``namespace.table``.
     :param where: ``branch``, ``partition_column``, ``partition`` and ``trino`` of
         :func:`~airflow_provider_phlo.quality.scan.run_checks`.
@@ -165,9 +165,13 @@ def _record(
         )
         record(catalog, occasion, results)
     except Exception as error:  # noqa: BLE001 - observability may degrade, never fail a task
-        # another library's text may hold an address with a password
+        # the message of another library may contain an address with a password
         reason = str(error) if isinstance(error, PhloError) else type(error).__name__
-        log.warning("The results are not in %s: %s. [phlo] check_results = False leaves it alone.", TABLE, reason)
+        log.warning(
+            "The results are not recorded in %s: %s. [phlo] check_results = False turns this off.",
+            TABLE,
+            reason,
+        )
 
 
 def audit_summary(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

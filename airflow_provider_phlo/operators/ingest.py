@@ -41,7 +41,7 @@ class IngestOperator(TableOperator):
         task is skipped). Its parameters are filled by name: ``partition_date``, ``context``, and ``source_resources``.
     :param validate: False skips the schema's rules, but not its types.
     :param strict_validation: True fails on a bad row, False quarantines it.
-    :param identity: columns whose equality makes two rows one for uniqueness rules: what the merge deduplicates by.
+    :param identity: the columns that the merge deduplicates by: uniqueness rules count rows that share them once.
     :param transforms: Arrow → Arrow functions, applied to every batch before validation.
     :param source_resources: values for parameters of ``source``: a connection id gives the connection, a callable what
         it returns.
@@ -79,7 +79,7 @@ class IngestOperator(TableOperator):
         check_parameters(source, self.source_resources, self._given_parameters())
 
     def _given_parameters(self) -> Collection[str]:
-        """Return the parameters of the source that have a value already."""
+        """Return the parameters of the source that already have a value."""
         return ()
 
     def run(self, context: Context) -> dict[str, Any]:
@@ -169,7 +169,7 @@ class IngestOperator(TableOperator):
         return self.source(**self._source_values(inspect.signature(self.source).parameters, day, context))
 
     def _source_values(self, wanted: Collection[str], day: str, context: Context) -> dict[str, Any]:
-        """Return the values of those of the ``wanted`` parameters that have a meaning by their name."""
+        """Return the values of the ``wanted`` parameters that are filled by name."""
         values = {"partition_date": day, "context": context}
         values = {name: value for name, value in values.items() if name in wanted}
         resources = {name: resource for name, resource in self.source_resources.items() if name in wanted}
@@ -177,7 +177,7 @@ class IngestOperator(TableOperator):
 
 
 class _IngestDecoratedOperator(DecoratedOperator, IngestOperator):
-    """An :class:`IngestOperator` whose source is a function with the arguments it was called with in the DAG."""
+    """An :class:`IngestOperator` whose source is a function, with the arguments of its call in the DAG."""
 
     custom_operator_name = "@task.phlo_ingest"
     template_fields: Sequence[str] = (*DecoratedOperator.template_fields, *IngestOperator.template_fields)
@@ -217,7 +217,7 @@ def phlo_ingest_task(
     Parameters of the function that the call in the DAG leaves out are filled by name, as those of ``source``.
 
     :param python_callable: the function.
-    :param multiple_outputs: True makes an XCom of each count.
+    :param multiple_outputs: True makes one XCom per count.
     :param kwargs: arguments of the operator.
     """
     return task_decorator_factory(
@@ -229,7 +229,7 @@ def phlo_ingest_task(
 
 
 def _with_any_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return ``function`` with a signature that every call fits: what the call leaves out is filled in the task."""
+    """Return ``function`` with a signature that fits every call: what the call leaves out is filled in the task."""
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -241,7 +241,7 @@ def _with_any_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def check_parameters(function: Callable[..., Any], resources: Collection[str], given: Collection[str] = ()) -> None:
     """
-    Accept a source whose parameters all get a value.
+    Check that all parameters of a source get a value.
 
     :param resources: the names of its resources.
     :param given: the parameters that a call in the DAG file gives.
@@ -250,7 +250,7 @@ def check_parameters(function: Callable[..., Any], resources: Collection[str], g
     name = getattr(function, "__name__", repr(function))
     hidden = sorted({"partition_date", "context"}.intersection(resources))
     if hidden:
-        raise ConfigurationError(f"{name}: a resource cannot be called {hidden[0]!r}, the run fills that parameter.")
+        raise ConfigurationError(f"{name}: a resource cannot be called {hidden[0]!r}: the run fills that parameter.")
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or parameter.name in given:
             continue
@@ -264,7 +264,7 @@ def check_parameters(function: Callable[..., Any], resources: Collection[str], g
 
 
 def _resolve(resource: Any) -> Any:
-    """Return the connection of an id, or what a callable returns."""
+    """Return the connection with this id, or what a callable returns."""
     if not isinstance(resource, str):
         return resource() if callable(resource) else resource
     from airflow.sdk import BaseHook

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo.operators.base import PhloOperator
+from airflow_provider_phlo.terms import names_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -15,19 +16,23 @@ if TYPE_CHECKING:
 
 class MaintenanceOperator(PhloOperator):
     """
-    Compact tables, write their manifests together, expire snapshots and remove orphan files.
+    Compact tables, rewrite their manifests, expire snapshots and remove orphan files.
 
-    Safe beside running writers. What would lose data is refused before the first table is touched.
+    It is safe while writers run. What would lose data is refused before the first table is touched.
+
+    ::
+
+        MaintenanceOperator(task_id="maintenance", tables=["raw.*", "silver.*"], snapshot_days=14)
 
     :param tables: names or patterns (``raw.*``), or one of them (templated).
     :param jobs: some of ``compaction``, ``manifests``, ``expiry``, ``orphans``; all of them when None (templated).
-    :param dry_run: say what would be done, and how much.
+    :param dry_run: report what would be done, and how much, without doing it.
     :param target_file_bytes: size of compacted files; the table's ``write.target-file-size-bytes`` when None.
     :param min_files: compact a partition that has this many small files.
-    :param snapshot_days: expire snapshots that main left longer ago.
-    :param keep_last: keep this many snapshots of main, however old.
-    :param branch_days: drop branches of failed runs after this long.
-    :param orphan_days: remove unknown files that are older: longer than any writer runs.
+    :param snapshot_days: expire snapshots that main left more than this many days ago.
+    :param keep_last: keep this many snapshots of main, however old they are.
+    :param branch_days: drop branches of failed runs after this many days.
+    :param orphan_days: remove unknown files that are older than this; it has to be longer than any writer runs.
     :param force: accept days below one hour; nothing may be using the tables then.
     :param iceberg_conn_id: the catalog's connection.
     """
@@ -74,7 +79,7 @@ class MaintenanceOperator(PhloOperator):
         from airflow_provider_phlo.hooks.iceberg import PhloIcebergHook
         from airflow_provider_phlo.iceberg.maintenance import maintain
 
-        patterns = [self.tables] if isinstance(self.tables, str) else self.tables
+        patterns = names_of(self.tables)
         reports = maintain(
             PhloIcebergHook(self.iceberg_conn_id).catalog,
             [name if "*" in name or "?" in name else self.qualified(name) for name in patterns],

@@ -1,4 +1,4 @@
-"""Publish marts."""
+"""Publish marts to PostgreSQL."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 class PublishOperator(PhloOperator):
     """
-    Replace PostgreSQL tables by the content of lakehouse tables; readers see whole versions only.
+    Replace the rows of PostgreSQL tables with those of lakehouse tables; readers see whole versions only.
+
+    ::
+
+        PublishOperator(task_id="publish", tables={"daily": "marts.mrt_daily"}, postgres_conn_id="warehouse")
 
     :param tables: the source (``namespace.table``) of each PostgreSQL table (templated).
     :param schema: the PostgreSQL schema (templated); created when missing.
@@ -43,7 +47,7 @@ class PublishOperator(PhloOperator):
 
     def run(self, context: Context) -> dict[str, Any]:
         """
-        Publish the tables, one after the other.
+        Publish the tables.
 
         :raises ConfigurationError: a source or connection does not exist; nothing is written then.
         """

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 class QualityCheckOperator(CheckingOperator):
     """
-    Run checks on a table, all of them, then fail if one of severity ``error`` failed.
+    Run all checks on a table, then fail if one of severity ``error`` failed.
+
+    ::
+
+        QualityCheckOperator(task_id="checks", table="readings", checks=[NullCheck("sgv"), CountCheck(min_count=1)])
 
     :param table: ``table`` or ``namespace.table`` (templated).
     :param checks: checks of :mod:`airflow_provider_phlo.quality`, or your own.
@@ -35,6 +39,6 @@ class QualityCheckOperator(CheckingOperator):
         """
         Run the checks.
 
-        :raises QualityCheckError: one failed that blocks; carries all results.
+        :raises QualityCheckError: a blocking check failed; carries all results.
         """
         return self.check(context, self.table, self.checks)

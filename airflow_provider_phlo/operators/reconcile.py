@@ -1,4 +1,4 @@
-"""Compare a table with what it is made of."""
+"""Compare a table with the tables that it is made from."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.operators.checking import CheckingOperator
 from airflow_provider_phlo.quality.reconciliation import Reconciliation, ReconciliationCheck
+from airflow_provider_phlo.terms import names_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 class ReconcileOperator(CheckingOperator):
     """
     Reconcile a table with its sources, then fail if a check of severity ``error`` failed.
+
+    ::
+
+        ReconcileOperator(task_id="reconcile", target="silver.events", source="raw.events")
 
     :param target: the table under check, ``table`` or ``namespace.table`` (templated).
     :param source: the table, or tables, that checks without a ``source_table`` compare it with (templated).
@@ -51,7 +56,7 @@ class ReconcileOperator(CheckingOperator):
         """
         Run the reconciliations.
 
-        :raises QualityCheckError: one failed that blocks; carries all results.
+        :raises QualityCheckError: a blocking check failed; carries all results.
         """
         return self.check(context, self.target, self._sourced())
 
@@ -59,10 +64,9 @@ class ReconcileOperator(CheckingOperator):
         """
         Return the checks, each with a source.
 
-        :raises ConfigurationError: one has none, and neither has the operator.
+        :raises ConfigurationError: neither a check nor the operator has one.
         """
-        given = [self.source] if isinstance(self.source, str) else list(self.source or ())
-        sources = tuple(self.qualified(table) for table in given if table)
+        sources = tuple(self.qualified(table) for table in names_of(self.source) if table)
         found: list[Reconciliation] = []
         for check in self.checks:
             if not check.source_table:

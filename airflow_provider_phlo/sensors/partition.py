@@ -19,11 +19,15 @@ if TYPE_CHECKING:
 
 class PhloPartitionSensor(BaseSensorOperator):
     """
-    Wait until the published rows of a table (its main branch) have one of a partition date.
+    Wait until a table has published rows (on its main branch) of a partition date.
 
     A table that does not exist yet is waited for. A row has the partition date of the run that last changed it, so a
     day whose run changed nothing leaves no partition to wait for: set a ``timeout``, with ``soft_fail`` if the rest
-    may go on without.
+    may continue without it.
+
+    ::
+
+        PhloPartitionSensor(task_id="wait", table="readings", partition_date="{{ ds }}", timeout=3600, deferrable=True)
 
     :param table: ``table`` or ``namespace.table`` (templated).
     :param partition_date: ``YYYY-MM-DD`` (templated); the run's own by default.
@@ -32,7 +36,7 @@ class PhloPartitionSensor(BaseSensorOperator):
     :param deferrable: whether to wait in the triggerer, without a worker; ``[operators] default_deferrable`` decides
         by default.
 
-    Others, such as ``poke_interval``, ``timeout``, ``soft_fail`` and ``mode``, are those of every sensor.
+    Other parameters, such as ``poke_interval``, ``timeout``, ``soft_fail`` and ``mode``, are those of every sensor.
     """
 
     template_fields: Sequence[str] = ("table", "partition_date")

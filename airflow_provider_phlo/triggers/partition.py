@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 class PhloPartitionTrigger(BaseTrigger):
     """
-    Fire once the published rows of a table have one of a day.
+    Fire once a table has published rows of a day.
 
     The event is ``{"status": "success", "table": …, "partition_date": …}``, or ``{"status": "error", "message": …}``
-    where waiting cannot help. Any other error ends the trigger, and the task's retries apply.
+    where waiting cannot help. Any other error ends the trigger, and the task is retried.
 
     :param table: ``namespace.table``.
     :param partition_date: ``YYYY-MM-DD``.

@@ -15,7 +15,6 @@ import pyarrow as pa
 import pytest
 from pandera.pandas import Field
 
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.ingestion import landing, publication, quarantine
 from airflow_provider_phlo.ingestion.accounting import Accounting
@@ -24,9 +23,11 @@ from airflow_provider_phlo.ingestion.records import raw_text
 from airflow_provider_phlo.ingestion.staging import StagingPlan, stage
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import model_columns
+from tests.expect import expect
 from tests.faults.corpus import BAD, GOOD, MAKERS, corpus
 from tests.faults.killing import exit_code
 from tests.faults.sizes import size
+from tests.lake import open_lake
 
 TABLE = "raw.t"
 COUNT = size(10_000, 1_000_000)
@@ -49,7 +50,7 @@ DECLARED = model_columns(Record)
 def ingest(
     home: Path, records: Any, plan: MergePlan, *, transforms: Any = (), batch_rows: int = 5000
 ) -> dict[str, Any]:
-    catalog, root = open_catalog("phlo", embedded_properties(home)), home / "staging"
+    catalog, root = open_lake(home), home / "staging"
     definition = TableDefinition(TABLE, plan, DECLARED)
     batch = stage(
         lambda: records,
@@ -80,9 +81,9 @@ def pages(records: Iterator[tuple[str, Any]], counts: Counter[str], raw: Counter
 
 def check(home: Path, result: dict[str, Any], counts: Counter[str], raw: Counter[int]) -> None:
     assert Accounting.of(result).balanced
-    assert (result["read"], result["quarantined"]) == (counts.total(), counts[BAD])
+    expect(result, read=counts.total(), quarantined=counts[BAD])
     assert result["rows"] == counts[GOOD]
-    catalog = open_catalog("phlo", embedded_properties(home))
+    catalog = open_lake(home)
     table = catalog.load_table(TABLE)
     assert table.scan().count() == result["inserted"] == counts[GOOD]
     held = catalog.load_table(quarantine.quarantine_table(TABLE)).scan(selected_fields=("record",))
@@ -118,7 +119,7 @@ def test_each_kind_alone_is_what_it_says(tmp_path: Path, name: str) -> None:
     counts: Counter[str] = Counter()
     raw: Counter[int] = Counter()
     result = ingest(tmp_path, pages(iter(records), counts, raw), MergePlan(key=("id",)))
-    assert (result["read"], result["inserted"]) == (6, counts[GOOD])
+    expect(result, read=6, inserted=counts[GOOD])
     if counts[BAD]:
         check(tmp_path, result, counts, raw)
 

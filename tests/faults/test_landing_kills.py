@@ -16,7 +16,6 @@ import pytest
 from pandera.pandas import Field
 
 from airflow_provider_phlo.iceberg import branches, tables
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.marks import find_published_result
 from airflow_provider_phlo.iceberg.merge import MergePlan, copy_on_write
 from airflow_provider_phlo.ingestion import landing, publication, staged_batches
@@ -25,7 +24,9 @@ from airflow_provider_phlo.ingestion.quarantine import quarantine_table
 from airflow_provider_phlo.ingestion.staging import StagingPlan, stage
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import model_columns
+from tests.expect import expect
 from tests.faults.killing import Wrapper, die_after, dying_after, dying_before, exit_code, length_of
+from tests.lake import open_lake
 
 TABLE = "raw.t"
 DAY = "2024-01-15"
@@ -44,7 +45,7 @@ APPEND = TableDefinition(TABLE, MergePlan("append", deduplication=False), DECLAR
 
 def run(home: Path, token: str, version: int, definition: TableDefinition) -> dict[str, Any]:
     """Do what the tasks of one run do, one after the other: every one of them can be repeated."""
-    catalog, root = open_catalog("phlo", embedded_properties(home)), home / "staging"
+    catalog, root = open_lake(home), home / "staging"
     records = [{"k": key, "v": float(version)} for key in range(KEYS)] + [{"k": KEYS + version, "v": -1.0}]
     batch = stage(
         lambda: iter(records),
@@ -93,7 +94,7 @@ def attempt(
 
 
 def rows(home: Path, table: str = TABLE) -> list[dict[str, Any]]:
-    catalog = open_catalog("phlo", embedded_properties(home))
+    catalog = open_lake(home)
     return catalog.load_table(table).scan().to_arrow().to_pylist() if catalog.table_exists(table) else []
 
 
@@ -119,14 +120,14 @@ def polled(home: Path) -> Iterator[list[Counter[float]]]:
 
 def check_end(home: Path, tokens: list[str]) -> None:
     """Each run has one snapshot on main and its mark, the quarantine holds each bad record once."""
-    table = open_catalog("phlo", embedded_properties(home)).load_table(TABLE)
+    table = open_lake(home).load_table(TABLE)
     published = [table.snapshot_by_id(entry.snapshot_id) for entry in table.history()]
     assert [snapshot.summary["phlo.token"] for snapshot in published if snapshot and snapshot.summary] == tokens
     for token, snapshot in zip(tokens, published, strict=True):
         result = find_published_result(table, token)
         assert result is not None
         assert snapshot is not None
-        assert (result["snapshot_id"], result["read"], result["quarantined"]) == (snapshot.snapshot_id, KEYS + 1, 1)
+        expect(result, snapshot_id=snapshot.snapshot_id, read=KEYS + 1, quarantined=1)
         assert result["rows"] == KEYS
     assert set(table.refs()) == {"main"}
     bad = sorted(row["run_id"] for row in rows(home, quarantine_table(TABLE)))

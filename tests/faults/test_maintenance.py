@@ -19,7 +19,6 @@ from pandera.pandas import Field
 from pyiceberg.catalog import Catalog
 
 from airflow_provider_phlo.iceberg import branches, commits
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.maintenance import compaction, planning
 from airflow_provider_phlo.iceberg.maintenance.expiry import Retention
 from airflow_provider_phlo.iceberg.maintenance.orphans import normalized, referenced
@@ -31,6 +30,7 @@ from airflow_provider_phlo.ingestion.staging import StagingPlan, stage
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import model_columns
 from tests.faults.killing import PROCESSES, die, die_after, length_of
+from tests.lake import open_lake
 
 TABLE = "raw.t"
 WRITERS, RUNS, OWN, SHARED = 4, 5, 20, 10
@@ -49,7 +49,7 @@ AT_REST = planning.MaintenanceOptions(retention=Retention(0, 1, 0), orphan_days=
 
 
 def catalog_of(home: Path) -> Catalog:
-    return open_catalog("phlo", embedded_properties(home))
+    return open_lake(home)
 
 
 def version_of(writer: int, number: int) -> int:

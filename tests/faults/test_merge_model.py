@@ -32,7 +32,6 @@ from pyiceberg.table import Table
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.iceberg import branches, commits, manifests, tables
 from airflow_provider_phlo.iceberg import duckdb as duckdb_views
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.marks import MARK_PREFIX
 from airflow_provider_phlo.iceberg.merge import MergePlan, batch, changes, copy_on_write, rewrite
 from airflow_provider_phlo.ingestion import landing, preparation, publication, staged_batches
@@ -43,6 +42,7 @@ from tests.faults import merge_model
 from tests.faults.merge_model import DAY, RUN, Expected, Refused, Row, content, whole
 from tests.faults.sequences import Crash, Run, Sequence_, sequence
 from tests.faults.sizes import size
+from tests.lake import open_lake
 
 SEQUENCES = size(200, 20_000)
 SHARES = 2
@@ -330,7 +330,7 @@ def home() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def catalog(home: Path) -> Catalog:
-    return open_catalog("phlo", embedded_properties(home))
+    return open_lake(home)
 
 
 @pytest.mark.parametrize("share", range(SHARES))

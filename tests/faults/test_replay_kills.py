@@ -12,7 +12,6 @@ import pytest
 from pandera.pandas import Field
 
 from airflow_provider_phlo.iceberg import branches
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.merge import MergePlan, copy_on_write
 from airflow_provider_phlo.ingestion import landing, publication, quarantine, staged_batches
 from airflow_provider_phlo.ingestion.definition import TableDefinition
@@ -22,6 +21,7 @@ from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import model_columns
 from tests.faults.killing import Wrapper, die_after, dying_after, dying_before, exit_code, length_of
 from tests.faults.sizes import size
+from tests.lake import open_lake
 
 TABLE = "raw.t"
 DAY = "2024-01-15"
@@ -43,7 +43,7 @@ APPEND = TableDefinition(TABLE, MergePlan("append", deduplication=False), model_
 
 
 def ingest(home: Path, token: str, source: Any, schema: type[PhloSchema], **values: Any) -> None:
-    catalog, root = open_catalog("phlo", embedded_properties(home)), home / "staging"
+    catalog, root = open_lake(home), home / "staging"
     batch = stage(
         source,
         StagingPlan(TABLE, declared=model_columns(schema), strict=False),
@@ -67,7 +67,7 @@ def start(home: Path) -> None:
 
 def replay(home: Path, token: str) -> None:
     """Do what the tasks of a replay do, one after the other: every one of them can be repeated."""
-    catalog = open_catalog("phlo", embedded_properties(home))
+    catalog = open_lake(home)
     claimed = quarantine.claim(catalog, TABLE, Selection(), token, f"run {token}")
     ingest(
         home,
@@ -101,7 +101,7 @@ def child(home: Path, token: str, point: str | None, seconds: float | None) -> N
 
 
 def check_end(home: Path) -> None:
-    catalog = open_catalog("phlo", embedded_properties(home))
+    catalog = open_lake(home)
     rows = catalog.load_table(TABLE).scan().to_arrow()
     assert Counter(rows["v"].to_pylist()) == Counter({1.0: GOOD, 200.0: FIXED})
     assert len(set(rows["k"].to_pylist())) == len(rows)

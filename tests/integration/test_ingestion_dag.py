@@ -9,6 +9,8 @@ import urllib.request
 
 import pytest
 
+from tests.expect import expect
+
 pytestmark = pytest.mark.xdist_group("airflow")
 GROUP = ("ingest", "merge", "audit", "publish")
 DAY = {"partition_date": "2024-01-15"}
@@ -171,7 +173,7 @@ def test_the_operators_alone(airflow, source, run):
     run_id, found = run("operators_alone")
     assert found == {"extracted": "success", "merged": "success"}
     (row,) = airflow.catalog.load_table("raw.alone").scan().to_arrow().to_pylist()
-    assert (row["id"], row["day"]) == ("g", "2024-01-15")
+    expect(row, id="g", day="2024-01-15")
     assert [event["inserted"] for event in airflow.events("operators_alone", run_id)] == [1]
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from pyiceberg.catalog import Catalog
 
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.services.postgres import PostgresServer, ensure_postgres, stop_postgres
+from tests.lake import open_lake
 from tests.services.nessie import NessieServer, running_nessie
 from tests.services.s3 import S3Server, running_s3
 from tests.services.stores import KINDS, Store, embedded, on_nessie, on_postgres, on_s3
@@ -75,7 +75,7 @@ def home(tmp_path: Path) -> Path:
 @pytest.fixture
 def catalog(home: Path) -> Catalog:
     """Return an embedded catalog beside the store."""
-    return open_catalog("phlo", embedded_properties(home))
+    return open_lake(home)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from airflow_provider_phlo.exceptions import QualityCheckError
 from airflow_provider_phlo.hooks.iceberg import PhloIcebergHook
 from airflow_provider_phlo.iceberg import nessie
 from airflow_provider_phlo.iceberg.duckdb import connect
+from tests.expect import expect
 from tests.services.stores import Store
 from tests.unit import raw_tables
 
@@ -37,7 +38,7 @@ def test_a_tested_model_is_published_and_a_failing_one_is_not(nessie_store: Stor
     rows = raw_tables.glucose()[:100]
     raw_tables.write(store.catalog, "raw.glucose_entries", rows)
     done = build("model1")
-    assert (done.rows, done.changed, done.tests) == (100, True, 5)
+    expect(done, rows=100, changed=True, tests=5)
     assert (count(), done.snapshot_id) == (100, store.catalog.load_table(TABLE).current_snapshot().snapshot_id)
     assert not build("model2").changed
     bad = raw_tables.entry("x", dt.datetime(2024, 5, 1, tzinfo=dt.UTC), 1500)

@@ -26,6 +26,7 @@ from airflow_provider_phlo.ingestion.quarantine import quarantine_table
 from airflow_provider_phlo.ingestion.staged_batches import BatchWriter, remove_expired
 from airflow_provider_phlo.quality import RangeCheck
 from airflow_provider_phlo.schemas import PhloSchema
+from tests.expect import expect
 from tests.services.stores import DAY, Store
 
 # children are forked from a process that has imported the libraries and has no threads
@@ -45,11 +46,11 @@ class Reading(PhloSchema):
 def test_merge_updates_inserts_and_leaves_the_rest(store: Store) -> None:
     definition = store.definition()
     first = store.run("one", [{"k": 1, "v": 1.0}, {"k": 2, "v": 2.0}], definition)
-    assert (first["inserted"], first["updated"]) == (2, 0)
+    expect(first, inserted=2, updated=0)
     second = store.run("two", [{"k": 2, "v": 2.5}, {"k": 3, "v": 3.0}], definition)
-    assert (second["inserted"], second["updated"], second["unchanged"]) == (1, 1, 0)
+    expect(second, inserted=1, updated=1, unchanged=0)
     third = store.run("three", [{"k": 2, "v": 2.5}, {"k": 3, "v": 3.0}], definition)
-    assert (third["unchanged"], third["snapshot_id"]) == (2, None)
+    expect(third, unchanged=2, snapshot_id=None)
     assert store.rows() == [(1, 1.0), (2, 2.5), (3, 3.0)]
     assert sorted(store.arrow()["k"].to_pylist()) == [1, 2, 3]
 
@@ -62,7 +63,7 @@ def test_append_and_replace(store: Store) -> None:
     store.run("one", [{"k": 1, "v": 1.0}, {"k": 2, "v": 2.0}], replaced)
     store.run("other_day", [{"k": 3, "v": 3.0}], replaced, day="2024-01-16")
     result = store.run("two", [{"k": 4, "v": 4.0}], replaced)
-    assert (result["inserted"], result["replaced"]) == (1, 2)
+    expect(result, inserted=1, replaced=2)
     assert store.rows("r") == [(3, 3.0), (4, 4.0)]
 
 

@@ -14,6 +14,7 @@ from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
 from airflow_provider_phlo.iceberg.partitions import has_partition
 from airflow_provider_phlo.iceberg.trino import TrinoEngine
 from airflow_provider_phlo.sql import quote
+from tests.expect import expect
 from tests.services.batches import DAY, batch, content, create, run
 
 TYPES = {"k": pa.int64(), "v": pa.int64(), "gone": pa.bool_()}
@@ -66,10 +67,10 @@ def test_all_readers_agree(trino, lake, holed):
 
 def test_the_embedded_engine_goes_on(lake, holed):
     result, _ = run(EMBEDDED, lake, holed, batch(rows(range(5, 20), 2), TYPES), KEYED)
-    assert (result.updated, result.inserted, result.unchanged) == (10, 5, 0)
+    expect(result, updated=10, inserted=5, unchanged=0)
     assert versions(lake, holed) == expected(range(5, 20))
     again, _ = run(EMBEDDED, lake, holed, batch(rows(range(5, 20), 2), TYPES), KEYED)
-    assert (again.unchanged, again.snapshot_id) == (15, None)
+    expect(again, unchanged=15, snapshot_id=None)
 
 
 def test_deletes_of_a_file_that_is_gone_do_no_harm(trino, lake, holed):

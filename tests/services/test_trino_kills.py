@@ -25,6 +25,7 @@ from airflow_provider_phlo.iceberg.trino import engine as trino_engine
 from airflow_provider_phlo.iceberg.trino.staged_merge import Claim, StagedMerge
 from airflow_provider_phlo.ingestion import landing, publication, staged_batches
 from airflow_provider_phlo.ingestion.definition import TableDefinition
+from tests.expect import expect
 from tests.faults.killing import PROCESSES, die, dying_after, dying_before
 from tests.services.batches import DAY, batch, content, create, publish
 from tests.services.trino import Trino
@@ -160,13 +161,13 @@ def test_a_late_retry_leaves_alone_what_another_run_has_done_since(trino, lake, 
     assert attempt(arguments, "committed, no mark") == -9
     newer = batch([{"k": 0, "v": 2}, {"k": 1, "v": 2}], TYPES)
     merged = EMBEDDED.merge(lake, table_name, newer, MergePlan(key=("k",)), token="newer", partition_date=DAY)
-    assert (merged.updated, merged.inserted) == (1, 1)
+    expect(merged, updated=1, inserted=1)
     publish(EMBEDDED, lake, table_name, "newer", merged)
     assert attempt(arguments) == 0
     assert versions(lake, table_name) == Counter({0: KEYS - 2, 2: 2})
     result = find_published_result(lake.load_table(table_name), "killed")
     assert result is not None
-    assert (result["updated"], result["deleted"]) == (1, 1)
+    expect(result, updated=1, deleted=1)
 
 
 def test_what_only_deletes_is_not_done_again(trino, lake, table_name, tmp_path):

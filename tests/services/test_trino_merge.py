@@ -16,6 +16,7 @@ from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
 from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.iceberg.merge.engine import EMBEDDED
 from airflow_provider_phlo.iceberg.trino import TrinoEngine
+from tests.expect import expect
 from tests.services.batches import batch, comparable, content, create, run
 from tests.services.model import Model
 
@@ -169,10 +170,10 @@ def test_rows_of_others_without_hash_are_compared_by_their_columns(trino, lake, 
     engine = TrinoEngine(trino.connect)
     rows = batch([{"id": 1, "x": NAN}, {"id": 2, "x": 5.0}, {"id": 3, "x": None}, {"id": 4, "x": 4.0}], SMALL)
     result, audited = run(engine, lake, table_name, rows, MergePlan(key=("id",)))
-    assert (result.inserted, result.updated, result.unchanged, result.deleted_duplicates) == (1, 1, 2, 1)
+    expect(result, inserted=1, updated=1, unchanged=2, deleted_duplicates=1)
     assert audited == content(lake, table_name)
     appended, _ = run(engine, lake, table_name, rows, MergePlan("append", method="hash"))
-    assert (appended.inserted, appended.duplicates) == (0, 4)
+    expect(appended, inserted=0, duplicates=4)
 
 
 def test_what_cannot_be_merged_is_refused_before_anything_is_written(trino, lake, table_name):

@@ -22,6 +22,7 @@ from airflow_provider_phlo.iceberg.trino import TrinoEngine, staged_merge
 from airflow_provider_phlo.operators.merge import MergeOperator
 from airflow_provider_phlo.quality import CountCheck, CustomSQLCheck, RangeCheck, UniqueCheck
 from airflow_provider_phlo.schemas import PhloSchema
+from tests.expect import expect
 from tests.services.batches import batch, content, create, publish, run
 from tests.services.trino import Trino
 
@@ -61,7 +62,7 @@ def test_the_tasks_of_a_dag(on_trino, lake, table_name, run_ingestion, monkeypat
     assert table.current_snapshot().summary["engine-name"] == "trino"
     changed = [{"id": 2, "value": 5.0}, {"id": 3, "value": 3.0}]
     second = run_ingestion(ingestion(table_name, changed, **options), run_id="manual__two")
-    assert (second["publish"]["updated"], second["publish"]["inserted"]) == (1, 1)
+    expect(second["publish"], updated=1, inserted=1)
     assert values(lake, table_name) == {1: 1.0, 2: 5.0, 3: 3.0}
     same = run_ingestion(ingestion(table_name, changed, **options), run_id="manual__three")
     assert same["publish"]["unchanged"] == 2
@@ -116,7 +117,7 @@ def test_main_that_moved_after_the_audit_is_not_published(trino, lake, table_nam
         publish(engine, lake, table_name, "late", merged)
     assert values(lake, table_name) == {1: 2.0}
     again = engine.merge(lake, table_name, rows, PLAN, token="late")
-    assert (again.updated, again.inserted) == (1, 0)
+    expect(again, updated=1, inserted=0)
     publish(engine, lake, table_name, "late", again)
     assert values(lake, table_name) == {1: 1.0}
 

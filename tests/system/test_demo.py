@@ -127,9 +127,9 @@ def test_case_33_all_that_the_demo_wrote_is_its_owners_only(demo: Any, clone: Pa
 def test_every_layer_has_rows(demo: Any, clone: Path) -> None:
     tables = phlo(clone, "SELECT table_schema AS s, table_name AS t FROM information_schema.tables")
     assert {table["s"] for table in tables} >= LAYERS
-    for table in tables:
-        if "__quarantine" not in table["t"]:
-            assert phlo(clone, f'SELECT count(*) AS n FROM {table["s"]}."{table["t"]}"')[0]["n"] > 0, table
+    names = [f'{table["s"]}."{table["t"]}"' for table in tables if "__quarantine" not in table["t"]]
+    counts = phlo(clone, " UNION ALL ".join(f"SELECT '{name}' AS name, count(*) AS n FROM {name}" for name in names))
+    assert sorted(row["name"] for row in counts if row["n"] > 0) == sorted(names)
 
 
 def test_each_reading_is_there_once_over_thirty_days(demo: Any, clone: Path) -> None:

@@ -21,6 +21,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from tests.lake import open_lake
+
 ROOT = Path(__file__).parents[2]
 DAY = "2024-01-15"
 START = datetime(2024, 1, 15, tzinfo=UTC)
@@ -144,9 +146,7 @@ def query(home: Path, sql: str) -> list[dict[str, Any]]:
 
 def snapshots(home: Path) -> dict[str, int | None]:
     """Return main's snapshot of every table, but for what checks have found: that is recorded every time."""
-    from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
-
-    catalog = open_catalog("phlo", embedded_properties(home))
+    catalog = open_lake(home)
     namespaces = [namespace for namespace in catalog.list_namespaces() if namespace != ("phlo",)]
     names = [name for namespace in namespaces for name in catalog.list_tables(namespace)]
     found = {".".join(name): catalog.load_table(name).current_snapshot() for name in names}
@@ -281,4 +281,5 @@ def test_github_from_any_server(home: Path, site: Site) -> None:
 
 def counts(home: Path) -> dict[str, int]:
     tables = ("user_profile", "user_repos", "user_events")
-    return {table: query(home, f"SELECT count(*) AS n FROM raw.{table}")[0]["n"] for table in tables}
+    parts = [f"SELECT '{table}' AS name, count(*) AS n FROM raw.{table}" for table in tables]
+    return {row["name"]: row["n"] for row in query(home, " UNION ALL ".join(parts))}

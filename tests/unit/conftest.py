@@ -67,17 +67,17 @@ def _context(task=None, *, dag=None, run_type="manual", map_index=-1, try_number
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """Give the test an embedded environment of its own."""
-    monkeypatch.setenv("PHLO_HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
+    """Make the test's folder its ``PHLO_HOME``."""
+    monkeypatch.setenv("PHLO_HOME", str(tmp_path))
+    return tmp_path
 
 
 @pytest.fixture
 def catalog(home):
-    """Return the embedded catalog."""
-    from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
+    """Return the embedded catalog of ``home``."""
+    from tests.lake import open_lake
 
-    return open_catalog("phlo", embedded_properties(home))
+    return open_lake(home)
 
 
 @pytest.fixture

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import datetime as dt
 import json
+import os
 import random
 import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,8 @@ import pyarrow as pa
 from pyiceberg.catalog import Catalog
 
 from airflow_provider_phlo.dbt.manifest import ensure_manifest, target_path
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, ensure_namespace, open_catalog
+from airflow_provider_phlo.iceberg.catalog import ensure_namespace
+from tests.lake import open_lake
 
 PROJECT = Path(__file__).parents[2] / "include" / "dbt"
 UTC = dt.UTC
@@ -158,15 +157,9 @@ def fill(catalog: Catalog) -> None:
     write(catalog, "raw.user_profile", [{"id": 5, "login": "octo", "followers": 2}])
 
 
-@lru_cache
-def _parsed() -> Path:
-    home = Path(tempfile.mkdtemp(prefix="phlo-dbt-"))
-    atexit.register(shutil.rmtree, home)
-    ensure_manifest(PROJECT, home)
-    return home
-
-
 def make_home(home: Path) -> Catalog:
-    """Return the catalog of a new home whose dbt project needs no parsing."""
-    shutil.copytree(target_path(_parsed()), target_path(home))
-    return open_catalog("phlo", embedded_properties(home))
+    """Return the catalog of a new home whose dbt project needs no parsing: that is done once for all workers."""
+    parsed = Path(os.environ["PHLO_TESTS_AIRFLOW_HOME"]) / "parsed"
+    ensure_manifest(PROJECT, parsed)
+    shutil.copytree(target_path(parsed), target_path(home))
+    return open_lake(home)

@@ -19,6 +19,7 @@ from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.operators.quality import QualityCheckOperator
 from airflow_provider_phlo.quality import CountCheck, NullCheck, QualityCheck, QualityCheckResult, RangeCheck
 from airflow_provider_phlo.schemas import PhloSchema
+from tests.expect import expect
 
 NOT_NULL = NullCheck(columns=["id"])
 
@@ -100,7 +101,7 @@ def test_two_tables_in_one_dag():
 
 def test_the_asset_belongs_to_the_group():
     (asset,) = declare().dag().get_task("readings.publish").outlets
-    assert (asset.name, asset.group) == ("raw.readings", "demo")
+    expect(asset, name="raw.readings", group="demo")
 
 
 def test_the_dag_of_one_table():
@@ -109,7 +110,7 @@ def test_the_dag_of_one_table():
 
     ingestion = declare(readings, cron="0 6 * * *", group="health")
     dag = ingestion.dag()
-    assert (dag.dag_id, dag.schedule, dag.catchup, dag.tags) == ("readings", "0 6 * * *", False, {"health"})
+    expect(dag, dag_id="readings", schedule="0 6 * * *", catchup=False, tags={"health"})
     assert dag.start_date < datetime(2021, 1, 1, tzinfo=UTC)
     assert dag.doc_md == "Fetch readings."
     assert len(dag.tasks) == 4
@@ -134,13 +135,15 @@ def test_a_one_table_dag_registers_itself_like_any_other(tmp_path):
 def test_retries_timeouts_and_pool_are_those_of_every_task():
     settings = {"max_retries": 5, "retry_delay_seconds": 7, "max_runtime_seconds": 99, "pool": "slow"}
     for task in declare(**settings).dag().tasks:
-        assert (task.retries, task.retry_delay, task.execution_timeout, task.pool) == (
-            5, timedelta(seconds=7), timedelta(seconds=99), "slow",
-        )  # fmt: skip
+        expect(task, retries=5, retry_delay=timedelta(seconds=7), execution_timeout=timedelta(seconds=99), pool="slow")
     for task in declare().dag().tasks:
-        assert (task.retries, task.retry_delay, task.execution_timeout, task.pool) == (
-            3, timedelta(seconds=30), timedelta(seconds=300), "default_pool",
-        )  # fmt: skip
+        expect(
+            task,
+            retries=3,
+            retry_delay=timedelta(seconds=30),
+            execution_timeout=timedelta(seconds=300),
+            pool="default_pool",
+        )
 
 
 def test_arguments_in_a_dag_are_refused():
@@ -159,7 +162,7 @@ def test_outside_a_dag_it_is_the_function():
     ingestion = declare(readings, resources={"api": lambda: None})
     assert ingestion("2025-01-15") == [{"id": "2025-01-15", "api": "default"}]
     assert ingestion("2025-01-15", api="x") == ingestion(partition_date="2025-01-15", api="x")
-    assert (ingestion.__name__, ingestion.__doc__) == ("readings", "Fetch.")
+    expect(ingestion, __name__="readings", __doc__="Fetch.")
 
 
 def test_checks_outside_a_dag_are_the_function():
@@ -169,7 +172,7 @@ def test_checks_outside_a_dag_are_the_function():
         return value
 
     assert readings_quality(2) == 2
-    assert (readings_quality.table, readings_quality.group) == ("raw.readings", "demo")
+    expect(readings_quality, table="raw.readings", group="demo")
 
 
 # --- bad declarations ---------------------------------------------------------------------------------------
@@ -326,7 +329,7 @@ def test_a_run_publishes_and_returns_small_json(run_ingestion, catalog):
     table = catalog.load_table("raw.readings")
     published = results["publish"]
     assert published["snapshot_id"] == table.current_snapshot().snapshot_id
-    assert (published["read"], published["inserted"], published["partition_date"]) == (1, 1, "2025-01-15")
+    expect(published, read=1, inserted=1, partition_date="2025-01-15")
     assert set(table.refs()) == {"main"}
     assert str(table.spec().fields[0].name) == "_phlo_partition_date"
 
@@ -387,7 +390,7 @@ def test_bad_rows_fail_or_are_set_aside(run_ingestion, catalog):
         run_ingestion(declare(lambda: rows), run_id="one")
     assert "987" not in str(caught.value)
     results = run_ingestion(declare(lambda: rows, strict_validation=False), run_id="two")
-    assert (results["publish"]["inserted"], results["publish"]["quarantined"]) == (1, 1)
+    expect(results["publish"], inserted=1, quarantined=1)
     assert rows_of(catalog) == [{"id": "b", "value": 2.0}]
     run_ingestion(declare(lambda: rows, validate=False), run_id="three")
     assert len(rows_of(catalog)) == 2
@@ -491,7 +494,7 @@ def test_quality_in_a_dag_is_one_task():
         with pytest.raises(ConfigurationError, match=r"daily_quality\(\) takes no arguments"):
             daily_quality(1)
     assert isinstance(task, QualityCheckOperator)
-    assert (task.task_id, task.table, task.blocking, task.branch) == ("daily_quality", "raw.readings", True, None)
+    expect(task, task_id="daily_quality", table="raw.readings", blocking=True, branch=None)
     assert task.partition_column == "_phlo_partition_date"
 
 
@@ -499,7 +502,7 @@ def test_a_check_on_main_may_be_trinos_an_audit_is_not():
     checks = phlo_quality("readings", [CountCheck(1)], engine="trino", trino_conn_id="mine")(daily_quality.function)
     with DAG("a", schedule=None):
         task = checks()
-    assert (task.engine, task.trino_conn_id) == ("trino", "mine")
+    expect(task, engine="trino", trino_conn_id="mine")
     ingestion = declare(audit=checks, engine="trino", trino_conn_id="mine")
     tasks = {task.task_id: task for task in ingestion.dag().tasks}
     assert tasks["readings.audit"].engine == "pyiceberg"

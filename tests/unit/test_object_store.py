@@ -9,6 +9,7 @@ import pytest
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.object_store import object_storage_path
+from tests.expect import expect
 
 S3 = {
     "s3.endpoint": "http://127.0.0.1:9",
@@ -35,7 +36,7 @@ def _no_stores(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_connection_gives_address_and_keys(monkeypatch: pytest.MonkeyPatch, connection: dict[str, Any]) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_STORE", json.dumps(connection))
     path = object_storage_path("s3://store@bucket/staging") / "t"
-    assert (path.bucket, path.key, path.conn_id) == ("bucket", "staging/t", "store")
+    expect(path, bucket="bucket", key="staging/t", conn_id="store")
     assert path.fs.fs.region == "us-east-1"
     with pytest.raises(OSError, match="bucket"):  # nobody listens there: the address was taken
         path.exists()

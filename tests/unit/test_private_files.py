@@ -9,9 +9,10 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, ensure_namespace, open_catalog
+from airflow_provider_phlo.iceberg.catalog import ensure_namespace
 from airflow_provider_phlo.private_files import STATE, protect
 from airflow_provider_phlo.services import embedded, processes
+from tests.lake import open_lake
 from tests.other_user import open_to_others, readable_by
 
 ROOT = Path(__file__).parents[2]
@@ -54,7 +55,7 @@ def old_home(home: Path) -> None:
 
 
 def write_with_every_library(home: Path) -> None:
-    catalog = open_catalog("phlo", embedded_properties(home))
+    catalog = open_lake(home)
     ensure_namespace(catalog, "raw")
     rows = pa.table({"id": [1], "note": ["O'Brien"]})
     catalog.create_table("raw.t", schema=rows.schema).append(rows)

@@ -63,7 +63,7 @@ def test_options_come_from_airflows_configuration(monkeypatch, option, text, val
 )
 def test_numbers_that_make_no_sense_are_refused(monkeypatch, option, text):
     monkeypatch.setenv(f"AIRFLOW__PHLO__{option.upper()}", text)
-    with pytest.raises(ConfigurationError, match=rf"\[phlo\] {option} = '{text}': give a whole number from"):
+    with pytest.raises(ConfigurationError, match=rf"\[phlo\] {option} = '{text}': give a whole number of at least"):
         READERS[option]()
 
 

@@ -30,7 +30,7 @@ class Tolerance:
     """
     How far from the median of the history a number may lie: the widest of these counts.
 
-    :param deviations: so many robust standard deviations, see :func:`deviation`; None for none.
+    :param deviations: a number of robust standard deviations, see :func:`deviation`; None for none.
     :param relative: a share of the median.
     :param absolute: a number.
     :param quantiles: instead of ``deviations``, two quantiles of the history; the other tolerances widen the range.

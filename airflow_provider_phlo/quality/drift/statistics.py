@@ -52,7 +52,7 @@ class StatisticDriftCheck(HistoryCheck):
             def statistics(self, rows):
                 return {"spread": Query(f"stddev_samp({quote_identifier(self.column)})")}
 
-    :param deviations: so many robust standard deviations (from the median absolute deviation); None for none.
+    :param deviations: a number of robust standard deviations (from the median absolute deviation); None for none.
     :param relative_tolerance: a share of the median; with 0, nothing may move after days that were all the same.
     :param absolute_tolerance: a number.
     :param quantile_bounds: expect the number between these two quantiles of the days instead of ``deviations``, such as

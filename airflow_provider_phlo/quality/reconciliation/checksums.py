@@ -37,7 +37,7 @@ from airflow_provider_phlo.quality.rounding import ROUNDING
 from airflow_provider_phlo.sql import Query
 
 BUCKETS = 1 << 14
-# up to so many differing buckets, keys are searched one by one
+# with more buckets that differ, keys are no longer searched one by one
 SLOTS_LISTED = 500
 # the rows of both sides that are compared by value at once: this bounds the memory
 ROWS_AT_ONCE = 2_000_000

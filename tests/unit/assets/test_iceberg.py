@@ -7,11 +7,12 @@ from airflow.sdk import Asset, BaseOperator
 
 from airflow_provider_phlo.assets.iceberg import iceberg_asset, outlets_of, set_event
 from airflow_provider_phlo.exceptions import ConfigurationError
+from tests.expect import expect
 
 
 def test_an_asset_has_the_tables_name_and_uri():
     asset = iceberg_asset("readings", group="demo")
-    assert (asset.name, asset.uri, asset.group) == ("raw.readings", "iceberg://phlo/raw/readings", "demo")
+    expect(asset, name="raw.readings", uri="iceberg://phlo/raw/readings", group="demo")
     assert iceberg_asset("gold.readings").group == "asset"
     with pytest.raises(ConfigurationError):
         iceberg_asset("not a table")

@@ -16,18 +16,19 @@ from airflow_provider_phlo.cli import main as cli
 from airflow_provider_phlo.cli.output import FAILED, REFUSED
 from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.branches import STATE_PROPERTY
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
 from airflow_provider_phlo.iceberg.refs import branch_head
 from airflow_provider_phlo.iceberg.tables import ensure_table
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
+from tests.expect import expect
+from tests.lake import open_lake
 
 TABLE = "raw.readings"
 SCHEMA = pa.schema([("k", pa.int64()), ("day", pa.string())])
 
 
 def fill(home: Path) -> None:
-    catalog = open_catalog("phlo", embedded_properties(home))
+    catalog = open_lake(home)
     for name in (TABLE, "marts.daily"):
         ensure_table(catalog, name, arrow_to_iceberg(SCHEMA), partition_by=("day",), sort_by=("k desc",))
     for number, token in enumerate(("one", "two", "three", "failed")):
@@ -71,7 +72,7 @@ def test_tables(phlo: Any) -> None:
 def test_describe_takes_the_default_namespace(phlo: Any, home: Path) -> None:
     facts = {row["property"]: row["value"] for row in listed(phlo, "catalog", "describe", "readings")}
     assert facts["location"] == f"file://{home}/warehouse/raw/readings"
-    assert (facts["partitioning"], facts["sorted_by"]) == (["identity(day)"], ["k desc"])
+    expect(facts, partitioning=["identity(day)"], sorted_by=["k desc"])
     assert facts["columns"] == {"k": "long", "day": "string"}
     assert facts["rows"] == 3
     assert facts["bytes"] > 0
@@ -93,7 +94,7 @@ def test_history(phlo: Any) -> None:
 
 def test_branches(phlo: Any) -> None:
     (row,) = listed(phlo, "catalog", "branches", TABLE)
-    assert (row["branch"], row["run_id"], row["rows"], row["snapshots"]) == ("phlo_failed", "manual__failed", 1, 1)
+    expect(row, branch="phlo_failed", run_id="manual__failed", rows=1, snapshots=1)
 
 
 def test_rollback_says_first_and_does_then(phlo: Any, home: Path) -> None:
@@ -107,7 +108,7 @@ def test_rollback_says_first_and_does_then(phlo: Any, home: Path) -> None:
     code, out, err = phlo("catalog", "rollback", TABLE, "--to-snapshot", one, "--yes", "-o", "json")
     assert [row["run_id"] for row in json.loads(out)] == ["manual__three", "manual__two"]
     assert "count as not done: three, two" in err
-    table = open_catalog("phlo", embedded_properties(home)).load_table(TABLE)
+    table = open_lake(home).load_table(TABLE)
     assert (branch_head(table), table.properties[STATE_PROPERTY]) == (int(one), "one")
     states = {row["run_id"]: row["state"] for row in listed(phlo, "catalog", "history", TABLE)}
     assert states == {"manual__three": "undone", "manual__two": "undone", "manual__one": "current"}
@@ -147,7 +148,7 @@ def test_maintenance_plans_and_runs(phlo: Any) -> None:
     assert (done["compaction", "files_after"], done["expiry", "snapshots"]) == (1, 2)  # the branch needs the third
     assert ("orphans", "files") not in done
     found = listed(phlo, "catalog", "history", TABLE)
-    assert (found[0]["operation"], found[0]["strategy"]) == ("replace", "compaction")
+    expect(found[0], operation="replace", strategy="compaction")
     assert listed(phlo, "catalog", "tables", "--schema", "raw")[0]["files"] == 1
 
 

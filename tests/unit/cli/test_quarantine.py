@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.expect import expect
 from tests.unit.ingestion.test_quarantine import House, records
 
 
@@ -47,7 +48,7 @@ def test_show_prints_no_value_unless_asked(phlo: Any) -> None:
 
 def test_show_takes_filters(phlo: Any) -> None:
     [found] = listed(phlo, "show", "raw.t", "--reason", "is_integer")
-    assert (found["source_position"], found["run_id"], found["partition_date"]) == (2, "run one", "2024-01-15")
+    expect(found, source_position=2, run_id="run one", partition_date="2024-01-15")
     assert [row["run_id"] for row in listed(phlo, "show", "t", "--run", "run two")] == ["run two"]
     assert len(listed(phlo, "show", "t", "--limit", "2")) == 2
     assert listed(phlo, "show", "t", "--date", "2023-01-01") == []

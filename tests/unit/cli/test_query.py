@@ -19,13 +19,15 @@ from airflow_provider_phlo.cli import main as cli
 from airflow_provider_phlo.cli.output import REFUSED, Result, plain, write_csv, write_json, write_table
 from airflow_provider_phlo.cli.query import run
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, ensure_namespace, open_catalog
+from airflow_provider_phlo.iceberg.catalog import ensure_namespace
+from tests.expect import expect
+from tests.lake import open_lake
 
 TAKEN = datetime.datetime(2024, 1, 15, 6, 30, tzinfo=datetime.UTC)
 
 
 def fill(home: Path) -> Catalog:
-    catalog = open_catalog("phlo", embedded_properties(home))
+    catalog = open_lake(home)
     for namespace in ("raw", "marts"):
         ensure_namespace(catalog, namespace)
     readings = pa.table(
@@ -225,7 +227,7 @@ def test_program_prints_json_alone(home: Path) -> None:
 
 def test_program_reports_an_unknown_table_with_1(home: Path) -> None:
     done = phlo(home, "SELECT * FROM raw.reading")
-    assert (done.returncode, done.stdout) == (1, "")
+    expect(done, returncode=1, stdout="")
     assert done.stderr.strip().endswith("Table raw.reading does not exist. Did you mean raw.readings?")
     assert "Traceback" not in done.stderr
 

@@ -14,11 +14,12 @@ import pytest
 
 from airflow_provider_phlo.cli import main as cli
 from airflow_provider_phlo.cli.output import FAILED, REFUSED
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.tables import ensure_table, evolve
 from airflow_provider_phlo.schemas import pandera_to_iceberg
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
 from airflow_provider_phlo.schemas.project import load_reference
+from tests.expect import expect
+from tests.lake import open_lake
 
 ROOT = Path(__file__).parents[3]
 ENTRIES = "include.schemas.glucose:RawGlucoseEntries"
@@ -28,7 +29,7 @@ YAML = "include/dbt/models/glucose/glucose.yml"
 def fill(home: Path) -> None:
     import pyarrow as pa
 
-    catalog = open_catalog("phlo", embedded_properties(home))
+    catalog = open_lake(home)
     for name, model in (
         ("raw.glucose_entries", ENTRIES),
         ("silver.fct_glucose_readings", f"{YAML}:fct_glucose_readings"),
@@ -67,7 +68,7 @@ def test_list(phlo: Any) -> None:
     assert rows["silver.fct_glucose_readings"]["model"] == f"{YAML}:fct_glucose_readings"
     assert rows["raw.user_events"]["difference"] == "compatible"
     assert rows["raw.user_repos"]["difference"] == "breaking"
-    assert (rows["raw.unknown"]["model"], rows["raw.unknown"]["difference"]) == (None, None)
+    expect(rows["raw.unknown"], model=None, difference=None)
     assert rows["include.schemas.github:UserProfile"]["table"] is None
     assert rows["include.schemas.glucose:FactDailyGlucoseMetrics"]["table"] is None
     assert ENTRIES not in rows
@@ -90,7 +91,7 @@ def test_show_a_model(phlo: Any) -> None:
         "allowed": None, "rules": None, "warnings": None, "default": None, "pii": True,
         "description": "sensor glucose value, mg/dL",
     }  # fmt: skip
-    assert (rows["date_string"]["type"], rows["date_string"]["pandera"]) == ("timestamptz", "datetime")
+    expect(rows["date_string"], type="timestamptz", pandera="datetime")
     assert rows["date_string"]["nullable"] is True
 
 
@@ -155,7 +156,7 @@ class Tighter(Reading):
 
 def test_show_what_warns_and_what_constrains_nothing(phlo: Any, files: Path) -> None:
     (_, value) = listed(phlo, "show", f"{files}/models.yml:readings")
-    assert (value["range"], value["warnings"]) == (None, ["greater_than_or_equal_to(1)"])
+    expect(value, range=None, warnings=["greater_than_or_equal_to(1)"])
     _, out, _ = phlo("show", f"{files}/models.yml:readings")
     assert "Not turned into a constraint: id: is_nice (unknown test)." in out
 
@@ -170,7 +171,7 @@ def test_diff(phlo: Any, files: Path) -> None:
         }
     ]  # fmt: skip
     (row,) = listed(phlo, "diff", reading, tighter, code=FAILED)
-    assert (row["column"], row["change"], row["new"], row["breaks"]) == ("value", "range", "≥ 20", "producers")
+    expect(row, column="value", change="range", new="≥ 20", breaks="producers")
     assert phlo("diff", reading, f"{files}/models.yml:readings")[0] == 0
     assert phlo("diff", reading, tighter)[1].endswith("Breaking: for producers.\n")
     assert phlo("diff", reading, later)[1].endswith("Compatible.\n")
@@ -180,7 +181,7 @@ def test_diff(phlo: Any, files: Path) -> None:
 def test_diff_of_a_table_and_its_model(phlo: Any) -> None:
     assert listed(phlo, "diff", "glucose_entries", ENTRIES) == []
     (row,) = listed(phlo, "diff", "raw.user_events", "include.schemas.github:UserEvents", code=FAILED)
-    assert (row["column"], row["change"], row["breaks"]) == ("more", "removed", "consumers")
+    expect(row, column="more", change="removed", breaks="consumers")
     assert listed(phlo, "diff", "include.schemas.github:UserEvents", "raw.user_events")[0]["breaks"] is None
 
 
@@ -240,7 +241,7 @@ def two(): ...
 three = IngestOperator(table="three", validation_schema="include.schemas.readings:Tighter")
 """
     (tmp_path / "dags/a_dag.py").write_text(reading + calls)
-    catalog = open_catalog("phlo", embedded_properties(tmp_path / ".phlo"))
+    catalog = open_lake(tmp_path / ".phlo")
     for name in ("raw.one", "other.two", "raw.three"):
         ensure_table(catalog, name, pandera_to_iceberg(load_reference(f"{files}/a_dag.py:Reading", ROOT)))
     return tmp_path

@@ -18,7 +18,11 @@ from airflow_provider_phlo.dbt import plugin
 from airflow_provider_phlo.dbt.manifest import target_path
 from airflow_provider_phlo.dbt.runner import load_manifest
 from airflow_provider_phlo.iceberg.duckdb import all_tables, connect
+from tests.expect import expect
 from tests.unit import raw_tables
+
+# one worker builds the project
+pytestmark = pytest.mark.xdist_group("dbt project")
 
 UTC = dt.UTC
 
@@ -94,8 +98,8 @@ def test_each_reading_once_with_its_instant(catalog: Catalog) -> None:
     for key, row in expected.items():
         instant = dt.datetime.fromtimestamp(row["date"] / 1000, UTC)
         found = readings[key]
-        assert (found["reading_timestamp"], found["hour_of_day"]) == (instant, instant.hour)
-        assert (found["reading_date"], found["glucose_mg_dl"]) == (instant.date(), row["sgv"])
+        expect(found, reading_timestamp=instant, hour_of_day=instant.hour)
+        expect(found, reading_date=instant.date(), glucose_mg_dl=row["sgv"])
 
 
 @pytest.mark.parametrize(
@@ -111,7 +115,7 @@ def test_each_reading_once_with_its_instant(catalog: Catalog) -> None:
 )
 def test_categories_at_their_borders(catalog: Catalog, sgv: int, category: str, in_range: int) -> None:
     reading = table(catalog, "silver.fct_glucose_readings", "entry_id")[f"b{sgv}"]
-    assert (reading["glucose_category"], reading["is_in_range"]) == (category, in_range)
+    expect(reading, glucose_category=category, is_in_range=in_range)
 
 
 def test_the_overview_of_each_day(catalog: Catalog) -> None:
@@ -144,7 +148,7 @@ def test_the_overview_of_each_day(catalog: Catalog) -> None:
 
 def test_a_single_reading_has_no_deviation(catalog: Catalog) -> None:
     row = table(catalog, "marts.mrt_glucose_overview", "reading_date")[dt.date(2024, 3, 11)]
-    assert (row["reading_count"], row["stddev_glucose_mg_dl"], row["cv_pct"]) == (1, None, None)
+    expect(row, reading_count=1, stddev_glucose_mg_dl=None, cv_pct=None)
     assert row["time_in_range_pct"] == 100
 
 
@@ -165,7 +169,7 @@ def test_hourly_patterns(catalog: Catalog) -> None:
     for hour, found in hours.items():
         values = [value for _, value in found]
         row = patterns[hour]
-        assert (row["reading_count"], row["day_count"]) == (len(values), len({day for day, _ in found}))
+        expect(row, reading_count=len(values), day_count=len({day for day, _ in found}))
         assert row["avg_glucose_mg_dl"] == pytest.approx(statistics.fmean(values), rel=1e-12)
         assert row["stddev_glucose_mg_dl"] == pytest.approx(statistics.stdev(values), rel=1e-12)
 

@@ -26,6 +26,8 @@ from airflow_provider_phlo.exceptions import (
 from airflow_provider_phlo.iceberg import overwrite
 from airflow_provider_phlo.iceberg.duckdb import connect
 from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
+from tests.expect import expect
+from tests.lake import open_lake
 from tests.unit import raw_tables
 
 Build = Callable[..., ModelRun]
@@ -59,7 +61,7 @@ def test_a_model_is_published_when_its_tests_pass(catalog: Catalog, build: Build
     assert done == ModelRun(TABLE, 100, True, table.current_snapshot().snapshot_id, tests=5)
     assert list(table.refs()) == ["main"]
     again = build(token="run2")
-    assert (again.changed, again.snapshot_id) == (False, done.snapshot_id)
+    expect(again, changed=False, snapshot_id=done.snapshot_id)
     assert "PHLO_RUN_TOKEN" not in os.environ
 
 
@@ -168,7 +170,7 @@ def test_incremental_ephemeral_and_broken_models(own_project: Path, tmp_path: Pa
         (own_project / "models" / f"{name}.sql").write_text(text)
     (own_project / "models" / "s.yml").write_text("sources: [{name: raw, tables: [{name: notes}]}]")
     home = tmp_path / "home"
-    catalog = raw_tables.open_catalog("phlo", raw_tables.embedded_properties(home))
+    catalog = open_lake(home)
 
     def build(name: str, token: str = "t") -> ModelRun:
         return build_model(own_project, f"model.phlo.{name}", home=home, environment={"PHLO_RUN_TOKEN": token})

@@ -11,6 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow_provider_phlo.dbt.task_group import DbtModelOperator, phlo_dbt_task_group
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg.duckdb import connect
+from tests.lake import open_lake
 from tests.unit import raw_tables
 
 PHLO = "iceberg://phlo"
@@ -118,7 +119,7 @@ def test_a_task_builds_publishes_and_says_so(parsed_home, make_context):
     context = make_context(task, conf={"partition_date": "2024-03-11"})
     done = task.execute(context)
     assert json.loads(json.dumps(done)) == done
-    catalog = raw_tables.open_catalog("phlo", raw_tables.embedded_properties(parsed_home))
+    catalog = open_lake(parsed_home)
     snapshot = catalog.load_table("bronze.stg_glucose_entries").current_snapshot()
     assert done == {
         "table": "bronze.stg_glucose_entries",
@@ -135,7 +136,7 @@ def test_a_task_builds_publishes_and_says_so(parsed_home, make_context):
 
 
 def test_a_failed_test_fails_the_task_for_good(parsed_home, make_context):
-    catalog = raw_tables.open_catalog("phlo", raw_tables.embedded_properties(parsed_home))
+    catalog = open_lake(parsed_home)
     raw_tables.write(catalog, "raw.glucose_entries", [raw_tables.entry("x", raw_tables.INGESTED, 1500)])
     task = render()[0].get_task("glucose_models.bronze.stg_glucose_entries")
     with pytest.raises(AirflowFailException, match="1 dbt tests failed, so it was not published"):

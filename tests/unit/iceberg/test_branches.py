@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -11,10 +10,11 @@ from airflow_provider_phlo.exceptions import CommitConflictError
 from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg import marks as run_marks
 from airflow_provider_phlo.iceberg.branches import branch_name
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
+from airflow_provider_phlo.iceberg.catalog import open_catalog
 from airflow_provider_phlo.iceberg.marks import MARK_PREFIX, find_published_result
 from airflow_provider_phlo.iceberg.merge import MergePlan, MergeResult, merge
 from airflow_provider_phlo.iceberg.refs import branch_head, is_ancestor
+from tests.expect import expect
 
 TABLE = "raw.t"
 APPEND = MergePlan("append", deduplication=False)
@@ -22,8 +22,7 @@ DAY = 86_400_000
 
 
 @pytest.fixture
-def catalog(tmp_path: Path) -> Catalog:
-    catalog = open_catalog("phlo", embedded_properties(tmp_path))
+def catalog(catalog: Catalog) -> Catalog:
     catalog.create_namespace("raw")
     catalog.create_table(TABLE, pa.schema([("a", pa.int64())]))
     return catalog
@@ -134,7 +133,7 @@ def test_an_audit_of_no_change_covers_no_later_change(catalog: Catalog) -> None:
     write(catalog, "zero", 0)
     publish(catalog, "zero")
     nothing = write(catalog, "one")
-    assert (nothing.snapshot_id, nothing.head) == (None, branch_head(catalog.load_table(TABLE)))
+    expect(nothing, snapshot_id=None, head=branch_head(catalog.load_table(TABLE)))
     write(catalog, "one", 666)
     with pytest.raises(CommitConflictError):
         publish(catalog, "one", expected_head=nothing.head)

@@ -3,7 +3,6 @@ from __future__ import annotations
 import threading
 import time
 from itertools import count
-from pathlib import Path
 from uuid import uuid4
 
 import pyarrow as pa
@@ -17,7 +16,7 @@ from pyiceberg.transforms import IdentityTransform
 
 from airflow_provider_phlo.exceptions import CommitConflictError
 from airflow_provider_phlo.iceberg import branches, retries
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
+from airflow_provider_phlo.iceberg.catalog import open_catalog
 from airflow_provider_phlo.iceberg.commits import commit_files
 from airflow_provider_phlo.iceberg.refs import branch_head
 from airflow_provider_phlo.iceberg.retries import retry_commit
@@ -26,8 +25,7 @@ TABLE = "raw.t"
 
 
 @pytest.fixture
-def catalog(tmp_path: Path) -> Catalog:
-    catalog = open_catalog("phlo", embedded_properties(tmp_path))
+def catalog(catalog: Catalog) -> Catalog:
     catalog.create_namespace("raw")
     catalog.create_table(TABLE, pa.schema([("a", pa.int64())]))
     return catalog

@@ -15,7 +15,6 @@ from pyiceberg.schema import Schema
 from pyiceberg.types import DoubleType, IntegerType, LongType, NestedField, StringType, UUIDType
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.duckdb import (
     all_tables,
     assert_read_only,
@@ -25,6 +24,7 @@ from airflow_provider_phlo.iceberg.duckdb import (
     referenced_tables,
 )
 from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
+from tests.lake import open_lake
 
 UTC = dt.UTC
 ROW = {
@@ -62,7 +62,7 @@ ARROW = pa.schema(
 @pytest.fixture
 def catalog(tmp_path: Path) -> Catalog:
     # a space and a quote: paths end up inside SQL
-    catalog = open_catalog("phlo", embedded_properties(tmp_path / "a home's"))
+    catalog = open_lake(tmp_path / "a home's")
     catalog.create_namespace("raw")
     return catalog
 

@@ -1,13 +1,10 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pyarrow as pa
 import pytest
 from pyiceberg.catalog import Catalog
 
 from airflow_provider_phlo.iceberg import branches, manifests, tables
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.manifests import SMALL_MANIFESTS, SnapshotFiles, manifest_files
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
 from airflow_provider_phlo.iceberg.refs import branch_head
@@ -18,8 +15,7 @@ APPEND = MergePlan("append", deduplication=False)
 
 
 @pytest.fixture
-def catalog(tmp_path: Path) -> Catalog:
-    catalog = open_catalog("phlo", embedded_properties(tmp_path))
+def catalog(catalog: Catalog) -> Catalog:
     schema = arrow_to_iceberg(pa.schema([("k", pa.int64()), ("v", pa.int64())]))
     tables.ensure_table(catalog, TABLE, schema, partition_by="k")
     return catalog

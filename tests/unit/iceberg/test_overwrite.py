@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import datetime as dt
 from decimal import Decimal
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -10,17 +9,13 @@ from pyiceberg.catalog import Catalog
 
 from airflow_provider_phlo.exceptions import CommitConflictError, SchemaError
 from airflow_provider_phlo.iceberg import branches
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
+from airflow_provider_phlo.iceberg.catalog import open_catalog
 from airflow_provider_phlo.iceberg.duckdb import connect
 from airflow_provider_phlo.iceberg.overwrite import drop_columns, overwrite_if_changed
+from tests.expect import expect
 
 TABLE = "gold.t"
 NOW = dt.datetime(2024, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
-
-
-@pytest.fixture
-def catalog(tmp_path: Path) -> Catalog:
-    return open_catalog("phlo", embedded_properties(tmp_path))
 
 
 def content(catalog: Catalog, branch: str | None = None) -> list[dict[str, object]]:
@@ -37,7 +32,7 @@ def test_the_first_write_creates_everything_in_one_snapshot(catalog: Catalog) ->
         catalog, TABLE, pa.table({"a": [1, 2]}), properties={"owner": "me"}, summary={"phlo.run": "r1"}
     )
     table = catalog.load_table(TABLE)
-    assert (result.changed, result.rows) == (True, 2)
+    expect(result, changed=True, rows=2)
     assert result.snapshot_id == table.current_snapshot().snapshot_id
     assert (table.format_version, table.properties["owner"], snapshots(catalog)) == (2, "me", 1)
     assert table.current_snapshot().summary["phlo.run"] == "r1"
@@ -48,7 +43,7 @@ def test_equal_content_writes_nothing_whatever_its_order(catalog: Catalog) -> No
     data = pa.table({"a": [2, 1, 1, None], "b": ["x", "y", "y", None], "f": [0.1, float("nan"), None, -0.0]})
     first = overwrite_if_changed(catalog, TABLE, data)
     again = overwrite_if_changed(catalog, TABLE, data.take([3, 0, 2, 1]))
-    assert (again.changed, again.snapshot_id, again.rows) == (False, first.snapshot_id, 4)
+    expect(again, changed=False, snapshot_id=first.snapshot_id, rows=4)
     assert snapshots(catalog) == 1
 
 
@@ -209,12 +204,12 @@ def test_a_branch_starts_again_when_main_moved(catalog: Catalog) -> None:
 def test_on_a_branch_a_dropped_column_stays_until_publication(catalog: Catalog) -> None:
     overwrite_if_changed(catalog, TABLE, pa.table({"a": [1], "b": ["x"]}))
     result = overwrite_if_changed(catalog, TABLE, pa.table({"a": [1]}), branch="phlo_r")
-    assert (result.changed, result.stale_columns) == (True, ("b",))
+    expect(result, changed=True, stale_columns=("b",))
     assert content(catalog) == [{"a": 1, "b": "x"}]
     branches.publish(catalog, TABLE, "phlo_r")
     # the process died before it could drop the column: the next run still knows
     again = overwrite_if_changed(catalog, TABLE, pa.table({"a": [1]}), branch="phlo_s")
-    assert (again.changed, again.stale_columns) == (False, ("b",))
+    expect(again, changed=False, stale_columns=("b",))
     drop_columns(catalog, TABLE, again.stale_columns)
     drop_columns(catalog, TABLE, again.stale_columns)
     assert content(catalog) == [{"a": 1}]

@@ -11,7 +11,7 @@ from pyiceberg.transforms import DayTransform, IdentityTransform, MonthTransform
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg.branches import create
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, ensure_namespace, open_catalog
+from airflow_provider_phlo.iceberg.catalog import ensure_namespace
 from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
 from airflow_provider_phlo.iceberg.partitions import has_partition
 
@@ -29,8 +29,7 @@ ABSENT = ("2024-01-14", "2024-01-16", "2024-01-18")
 
 
 @pytest.fixture
-def catalog(tmp_path):
-    catalog = open_catalog("phlo", embedded_properties(tmp_path))
+def catalog(catalog):
     ensure_namespace(catalog, "raw")
     return catalog
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import time
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -15,7 +14,6 @@ from pyiceberg.types import StringType
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
 from airflow_provider_phlo.iceberg import branches, rollback
 from airflow_provider_phlo.iceberg.branches import STATE_PROPERTY, branch_name
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.history import history, kept_branches, load
 from airflow_provider_phlo.iceberg.maintenance.compaction import compact
 from airflow_provider_phlo.iceberg.maintenance.expiry import Retention, expire
@@ -25,6 +23,7 @@ from airflow_provider_phlo.iceberg.refs import branch_head
 from airflow_provider_phlo.iceberg.rollback import RollbackPlan, plan_rollback
 from airflow_provider_phlo.iceberg.tables import ensure_table
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
+from tests.expect import expect
 
 TABLE = "raw.t"
 SCHEMA = pa.schema([("k", pa.int64()), ("v", pa.string())])
@@ -32,8 +31,7 @@ PLAN = MergePlan(key=("k",))
 
 
 @pytest.fixture
-def catalog(tmp_path: Path) -> Catalog:
-    catalog = open_catalog("phlo", embedded_properties(tmp_path))
+def catalog(catalog: Catalog) -> Catalog:
     ensure_table(catalog, TABLE, arrow_to_iceberg(SCHEMA))
     return catalog
 
@@ -229,7 +227,7 @@ def test_a_state_that_is_not_known_any_more_is_cleared(catalog: Catalog) -> None
     run(catalog, "again", {2: "b"})
     forget_metadata(catalog)
     plan = back(catalog, one)
-    assert (plan.state, plan.unmarked) == ("cleared", ("again", "two"))
+    expect(plan, state="cleared", unmarked=("again", "two"))
     assert (content(catalog), known(catalog)) == ({1: "a"}, ({"one"}, None))
 
 
@@ -272,13 +270,13 @@ def test_history_shows_runs_counts_and_what_was_undone(catalog: Catalog) -> None
         ("one", ""),
     ]
     two = next(entry for entry in entries if entry.token == "two")
-    assert (two.run_id, two.partition_date, two.operation, two.refs) == ("run two", "2024-01-15", "overwrite", ())
+    expect(two, run_id="run two", partition_date="2024-01-15", operation="overwrite", refs=())
     assert {name: two.counts[name] for name in ("inserted", "updated", "quarantined")} == {
         "inserted": 1,
         "updated": 1,
         "quarantined": 0,
     }
-    assert (entries[0].refs, entries[0].total_rows) == (("main",), 2)
+    expect(entries[0], refs=("main",), total_rows=2)
     assert history(catalog.load_table(TABLE), limit=1) == entries[:1]
     assert [entry.at for entry in entries] == sorted((entry.at for entry in entries), reverse=True)
 
@@ -301,17 +299,11 @@ def test_branches_of_failed_runs_are_listed(catalog: Catalog) -> None:
     ).commit()
     now = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=2)
     begun, failed = kept_branches(load(catalog, TABLE), now)
-    assert (begun.name, begun.rows, begun.snapshots) == ("phlo_begun", 0, 0)
-    assert (failed.name, failed.run_id, failed.rows, failed.snapshots, failed.age_days) == (
-        "phlo_failed",
-        "run failed",
-        3,
-        1,
-        2.0,
-    )
+    expect(begun, name="phlo_begun", rows=0, snapshots=0)
+    expect(failed, name="phlo_failed", run_id="run failed", rows=3, snapshots=1, age_days=2.0)
 
 
 def test_writes_of_others_have_no_counts(catalog: Catalog) -> None:
     catalog.load_table(TABLE).append(pa.table({"k": [2], "v": ["b"]}, schema=SCHEMA))
     (entry,) = history(catalog.load_table(TABLE))
-    assert (entry.operation, entry.strategy, entry.counts, entry.total_rows) == ("append", "", {}, 1)
+    expect(entry, operation="append", strategy="", counts={}, total_rows=1)

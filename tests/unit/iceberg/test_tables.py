@@ -13,19 +13,14 @@ from pyiceberg.types import LongType, NestedField, StringType
 
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
 from airflow_provider_phlo.iceberg import tables
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
+from tests.lake import open_lake
 
 TABLE = "raw.t"
 # children are forked from a process that has imported the libraries and has no threads
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["airflow_provider_phlo.ingestion.landing", "pyiceberg.catalog.sql", "pytest"])
 COLUMNS = pa.schema([("k", pa.int64()), ("name", pa.string()), ("at", pa.timestamp("us", "UTC")), ("day", pa.date32())])
-
-
-@pytest.fixture
-def catalog(tmp_path: Path) -> Catalog:
-    return open_catalog("phlo", embedded_properties(tmp_path))
 
 
 def create(catalog: Catalog, columns: pa.Schema = COLUMNS, **options: Any) -> Any:
@@ -177,7 +172,7 @@ def test_required_columns(catalog: Catalog) -> None:
 
 
 def create_and_evolve(home: Path, number: int, barrier: Any, outcome: Any) -> None:
-    catalog = open_catalog("phlo", embedded_properties(home))
+    catalog = open_lake(home)
     barrier.wait()
     try:
         create(catalog)
@@ -201,7 +196,7 @@ def test_processes_create_and_evolve_one_table_at_once(tmp_path: Path) -> None:
     for process in processes:
         process.join()
     wanted = {*COLUMNS.names, "shared", *(f"c{number}_{column}" for number in range(3) for column in range(3))}
-    assert set(kinds(open_catalog("phlo", embedded_properties(tmp_path)))) == wanted
+    assert set(kinds(open_lake(tmp_path))) == wanted
 
 
 def test_members_are_added_and_widened_at_any_depth(catalog: Catalog) -> None:

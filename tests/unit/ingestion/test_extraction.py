@@ -164,7 +164,7 @@ def test_frames_of_mixed_values_become_records() -> None:
 
 
 def test_frames_with_repeated_columns() -> None:
-    with pytest.raises(SchemaError, match=r"raw\.t: .* several columns of one name"):
+    with pytest.raises(SchemaError, match=r"raw\.t: .* two columns of the same name"):
         drawn(pd.DataFrame([[1, 2]], columns=["a", "a"]))
 
 

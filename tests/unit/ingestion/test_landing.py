@@ -22,7 +22,6 @@ from airflow_provider_phlo.exceptions import (
     SchemaError,
 )
 from airflow_provider_phlo.iceberg import retries
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.declared import declared_columns
 from airflow_provider_phlo.iceberg.marks import find_published_result
 from airflow_provider_phlo.iceberg.merge import MergePlan
@@ -34,6 +33,8 @@ from airflow_provider_phlo.ingestion.results import LandedBatch
 from airflow_provider_phlo.ingestion.staging import QUARANTINE_SCHEMA, StagingPlan, stage
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import model_columns
+from tests.expect import expect
+from tests.lake import open_lake
 
 TABLE = "raw.t"
 DAY = "2024-01-15"
@@ -66,7 +67,7 @@ class House:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.root = home / "staging"
-        self.catalog = open_catalog("phlo", embedded_properties(home))
+        self.catalog = open_lake(home)
 
     def stage(
         self,
@@ -148,7 +149,7 @@ def test_a_run_lands_on_its_branch_and_shows_when_published(house: House) -> Non
     ]
     table = house.catalog.load_table(TABLE)
     assert [item.name for item in table.spec().fields] == ["_phlo_partition_date"]
-    assert (landed["read"], landed["inserted"], landed["quarantined"]) == (2, 2, 0)
+    expect(landed, read=2, inserted=2, quarantined=0)
     summary = table.current_snapshot().summary
     assert (summary["phlo.run-id"], summary["phlo.read"]) == ("run one", "2")
 
@@ -206,7 +207,7 @@ def test_an_audit_after_main_moved_can_veto(house: House) -> None:
 def test_unchanged_rows_are_compared_again_when_main_moved(house: House) -> None:
     house.run("zero", [{"k": 1, "v": 1.0}])
     slow = house.land(house.stage("slow", [{"k": 1, "v": 1.0}]))
-    assert (slow["unchanged"], slow["snapshot_id"]) == (1, None)
+    expect(slow, unchanged=1, snapshot_id=None)
     house.run("fast", [{"k": 1, "v": 2.0}])
     assert house.publish(slow)["updated"] == 1
     assert house.rows() == [(1, 1.0)]
@@ -248,7 +249,7 @@ def test_empty_batches(house: House) -> None:
     assert landing.land(house.catalog, house.root, house.stage("one", []), MERGE) is None
     assert not house.catalog.table_exists(TABLE)
     result = house.run("two", [], DECLARED)
-    assert (result["rows"], result["snapshot_id"]) == (0, None)
+    expect(result, rows=0, snapshot_id=None)
     house.run("three", [{"k": 1, "v": 1.0}], DECLARED)
     assert house.run("four", [])["snapshot_id"] is None
     assert house.published() == ["three"]
@@ -321,7 +322,7 @@ def test_bad_rows_are_set_aside_once(house: House) -> None:
     records = [{"k": 1, "v": 1.0}, {"k": 2, "v": -1.0}, {"k": 3, "v": -1.0}, {"k": 2, "v": -1.0}]
     batch = house.stage("one", records, DECLARED)
     landed = house.land(batch, DECLARED)
-    assert (landed["read"], landed["inserted"], landed["quarantined"]) == (4, 1, 3)
+    expect(landed, read=4, inserted=1, quarantined=3)
     quarantine = quarantine_table(TABLE)
     # there to be looked at before the run is published, and if it never is
     positions = house.rows("source_position", "run_id", table=quarantine)
@@ -429,7 +430,7 @@ def test_readers_meanwhile_see_whole_snapshots_only(house: House) -> None:
     seen: list[set[tuple[int, float]]] = []
 
     def read() -> None:
-        reader: Catalog = open_catalog("phlo", embedded_properties(house.home))
+        reader: Catalog = open_lake(house.home)
         while not done.is_set():
             rows = reader.load_table(TABLE).scan().to_arrow()
             seen.append({(len(rows), value) for value in rows["v"].to_pylist()})
@@ -471,5 +472,5 @@ def test_a_dlt_hint_removes_keys_unless_the_author_says_another_column(house: Ho
 
     run("one", [{"k": key, "isGone": False, "gone": False} for key in range(3)])
     result = run("two", [{"k": 0, "isGone": True, "gone": False}, {"k": 1, "isGone": False, "gone": True}])
-    assert (result["deleted"], result["updated"]) == (1, 1)
+    expect(result, deleted=1, updated=1)
     assert [k for (k,) in house.rows("k")] == ([1, 2] if config is None else [0, 2])

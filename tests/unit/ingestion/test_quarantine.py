@@ -17,7 +17,6 @@ from pyiceberg.catalog import Catalog
 
 from airflow_provider_phlo.exceptions import ConfigurationError, QualityCheckError, ValidationError
 from airflow_provider_phlo.iceberg import branches
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.ingestion import landing, publication, quarantine, staged_batches
 from airflow_provider_phlo.ingestion.definition import TableDefinition
@@ -25,6 +24,8 @@ from airflow_provider_phlo.ingestion.quarantine import Selection
 from airflow_provider_phlo.ingestion.staging import StagingPlan, stage
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import model_columns
+from tests.expect import expect
+from tests.lake import open_lake
 
 TABLE = "raw.t"
 DAY = "2024-01-15"
@@ -54,7 +55,7 @@ class House:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.root = home / "staging"
-        self.catalog: Catalog = open_catalog("phlo", embedded_properties(home))
+        self.catalog: Catalog = open_lake(home)
 
     def stage(
         self, token: str, source: Any, definition: TableDefinition, declared: Any = None, **values: Any
@@ -181,14 +182,14 @@ def test_a_table_without_quarantine(house: House) -> None:
 def test_a_replay_ingests_exactly_what_waits_and_marks_it(house: House, definition: TableDefinition) -> None:
     house.run("one", records((1, 1), (2, 200), (3, 3000), (4, 400)), definition)
     result = house.replay("again", definition)
-    assert (result["read"], result["inserted"], result["quarantined"]) == (3, 2, 1)
+    expect(result, read=3, inserted=2, quarantined=1)
     assert house.rows("k", "v", "_phlo_run_id", "_phlo_partition_date") == [
         (1, 1.0, "run one", dt.date(2024, 1, 15)),
         (2, 200.0, "run again", dt.date(2024, 1, 15)),
         (4, 400.0, "run again", dt.date(2024, 1, 15)),
     ]
     [left] = house.waiting()
-    assert (left["k"], left["run_id"], left["replay_token"]) == (3, "run one", None)
+    expect(left, k=3, run_id="run one", replay_token=None)
     assert left["reason"] == "v: less_than_or_equal_to(1000)"
     assert house.replay("nothing new", definition)["inserted"] == 0
     assert len(house.rows()) == 3
@@ -212,7 +213,7 @@ def test_the_same_bad_record_again_does_not_undo_the_mark(house: House) -> None:
 def test_a_replay_ignores_strict_validation(house: House) -> None:
     house.run("one", records((1, 5000), (2, 200)))
     result = house.replay("again", strict=True)
-    assert (result["inserted"], result["quarantined"]) == (1, 1)
+    expect(result, inserted=1, quarantined=1)
 
 
 def test_the_audit_is_asked_and_a_veto_leaves_all_as_it_was(house: House) -> None:
@@ -271,7 +272,7 @@ def test_a_row_that_came_later_stays(house: House) -> None:
     house.run("two", records((1, 3)))
     result = house.replay("again")
     assert house.rows() == [(1, 3.0), (2, 201.0), (3, 202.0)]
-    assert (result["inserted"], result["updated"], result["unchanged"], result["outdated"]) == (1, 1, 1, 1)
+    expect(result, inserted=1, updated=1, unchanged=1, outdated=1)
     assert house.waiting() == []
 
 
@@ -350,7 +351,7 @@ def test_a_replayed_record_is_what_the_source_had(house: House) -> None:
 def test_records_that_cannot_be_read_stay(house: House) -> None:
     house.run("one", [["{", None, '{"k": 5, "k": 6, "v": 1}', *records((1, 200))]])
     result = house.replay("again")
-    assert (result["read"], result["inserted"], result["quarantined"]) == (4, 1, 3)
+    expect(result, read=4, inserted=1, quarantined=3)
     assert [row["reason"] for row in house.waiting()] == ["row: is_json", "row: is_record", "row: unique_names"]
 
 
@@ -375,7 +376,7 @@ def test_transforms_are_applied_to_what_the_source_had(house: House, transform: 
     else:
         house.run("one", records((1, 1.0), (2, 99.0)), transforms=(transform,))
     result = house.replay("again", transforms=(transform,))
-    assert (result["read"], result["inserted"]) == (1, 1)
+    expect(result, read=1, inserted=1)
     assert house.rows() == [(1, 2.0), (2, 198.0)]
 
 
@@ -383,18 +384,18 @@ def test_transforms_are_applied_to_what_the_source_had(house: House, transform: 
 def test_what_fails_again_behind_a_transform_is_known(house: House, transform: Any) -> None:
     house.run("one", records((1, 1.0), (2, 99.0), (3, 700.0), (4, 98.0)), transforms=(double,))
     result = house.replay("again", transforms=(transform,))
-    assert (result["read"], result["inserted"], result["quarantined"]) == (3, 2, 1)
+    expect(result, read=3, inserted=2, quarantined=1)
     assert [row["k"] for row in house.waiting()] == [3]
     assert house.rows() == [(1, 2.0), (2, 198.0), (4, 196.0)]
 
 
 def test_a_record_of_which_one_row_is_bad_is_bad_as_a_whole(house: House) -> None:
     result = house.run("one", records((1, 1.0), (2, 99.0)), APPEND, transforms=(exploded,))
-    assert (result["read"], result["added"], result["inserted"], result["quarantined"]) == (2, 1, 2, 1)
+    expect(result, read=2, added=1, inserted=2, quarantined=1)
     assert house.rows() == [(1, 1.0), (101, 2.0)]
     assert [(row["k"], row["reason"]) for row in house.waiting()] == [(2, "v: less_than_or_equal_to(100)")]
     result = house.replay("again", APPEND, transforms=(exploded,))
-    assert (result["read"], result["added"], result["inserted"]) == (1, 1, 2)
+    expect(result, read=1, added=1, inserted=2)
     assert house.rows() == [(1, 1.0), (101, 2.0), (102, 198.0), (2, 99.0)]
 
 
@@ -407,7 +408,7 @@ def test_values_that_another_key_has_can_fail_again(house: House) -> None:
     house.finish(house.stage("one", records((1, "a"), (2, "a"), (3, "b")), definition), definition)
     assert [row["k"] for row in house.waiting()] == [1, 2]
     result = house.finish(house.staged_replay("again", definition), definition)
-    assert (result["read"], result["quarantined"]) == (2, 2)
+    expect(result, read=2, quarantined=2)
     assert [(row["k"], row["reason"]) for row in house.waiting()] == [(1, "v: unique"), (2, "v: unique")]
     only = Selection(ids=(house.waiting()[0]["quarantine_id"],))
     house.finish(house.staged_replay("once more", definition, only), definition)
@@ -423,6 +424,21 @@ def test_a_quarantine_of_an_older_version(house: House) -> None:
     assert [row["replayed"] for row in quarantine.counts(house.catalog, TABLE)] == [0]
     assert house.replay("again")["inserted"] == 1
     assert house.waiting() == []
+
+
+def test_a_quarantine_of_a_newer_version(house: House) -> None:
+    house.run("one", records((1, 200)))
+    table = house.catalog.load_table(quarantine.quarantine_table(TABLE))
+    assert table.properties["phlo.quarantine-format"] == "1"
+    with table.transaction() as transaction:
+        transaction.set_properties({"phlo.quarantine-format": "2"})
+    for use in (
+        lambda: quarantine.counts(house.catalog, TABLE),
+        lambda: house.replay("again"),
+        lambda: house.run("two", records((2, 200))),
+    ):
+        with pytest.raises(ConfigurationError, match=r"a newer version .* \(format 2, this one knows 1\)"):
+            use()
 
 
 def test_strict_runs_set_nothing_aside(house: House) -> None:

@@ -12,7 +12,6 @@ from pyiceberg.catalog import Catalog
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg import rollback
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.maintenance import planning
 from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.iceberg.refs import branch_head
@@ -21,6 +20,7 @@ from airflow_provider_phlo.ingestion import landing, preparation, publication, s
 from airflow_provider_phlo.ingestion.definition import TableDefinition
 from airflow_provider_phlo.ingestion.results import LandedBatch
 from airflow_provider_phlo.ingestion.staging import StagingPlan, stage
+from tests.lake import open_lake
 
 TABLE = "raw.n"
 DEFINITION = TableDefinition(TABLE, MergePlan(key=("n",)))
@@ -36,7 +36,7 @@ class Pipeline:
 
     def __init__(self, home: Path, definition: TableDefinition = DEFINITION) -> None:
         self.home, self.root, self.definition = home, home / "staging", definition
-        self.catalog: Catalog = open_catalog("phlo", embedded_properties(home))
+        self.catalog: Catalog = open_lake(home)
 
     def land(self, token: str) -> dict[str, Any]:
         batch = stage(

@@ -45,6 +45,18 @@ def staged(root: Path, rows: pa.Table = ROWS, **values: Any) -> staged_batches.S
     return writer.finish(batch(writer, read=len(rows), rows=len(rows), **values))
 
 
+def test_manifests_of_other_versions(tmp_path: Path) -> None:
+    written = staged(tmp_path)
+    manifest = tmp_path / written.folder / staged_batches.MANIFEST
+    content = json.loads(manifest.read_text())
+    assert content.pop("format") == 1
+    manifest.write_text(json.dumps(content))  # as written before manifests had a format
+    assert staged_batches.load(tmp_path, written.folder) == written
+    manifest.write_text(json.dumps({**content, "format": 2, "new": "field"}))
+    with pytest.raises(ConfigurationError, match=r"raw\.readings: a newer version .* \(format 2, this one reads 1\)"):
+        staged_batches.load(tmp_path, written.folder)
+
+
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     writer = staged_batches.BatchWriter(tmp_path, TABLE, DAY, TOKEN)
     writer.write(ROWS)

@@ -29,6 +29,7 @@ from airflow_provider_phlo.row_hash import row_hashes
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import model_columns
 from airflow_provider_phlo.terms import METADATA_COLUMNS
+from tests.expect import expect
 
 DAY = "2024-01-15"
 
@@ -95,7 +96,7 @@ def test_rows_and_metadata(run: Stage) -> None:
     before = datetime.datetime.now(datetime.UTC)
     batch = run(readings(3))
     table = staged_batches.read_rows(run.root, batch)
-    assert (batch.read, batch.rows, batch.quarantined, batch.state) == (3, 3, 0, "")
+    expect(batch, read=3, rows=3, quarantined=0, state="")
     assert table.column_names == ["_id", "sgv", "date_string", *METADATA_COLUMNS]
     assert len(set(table["_dlt_load_id"].to_pylist())) == 1
     assert all(re.fullmatch(r"[0-9a-f]{20}", identity) for identity in table["_dlt_id"].to_pylist())
@@ -126,7 +127,7 @@ def test_none_makes_no_batch(run: Stage) -> None:
 
 def test_no_rows_are_a_batch(run: Stage) -> None:
     batch = run([])
-    assert (batch.read, batch.rows, batch.files) == (0, 0, ())
+    expect(batch, read=0, rows=0, files=())
     assert staged_batches.find(run.root, PLAN.table, DAY, "t") == batch
 
 
@@ -237,7 +238,7 @@ def test_otherwise_bad_rows_are_set_aside(
         text = pa.schema(dict.fromkeys(["_id", "sgv", "dateString"], pa.string()))
         source = pa.Table.from_pylist(records, text) if as_table else records
         batch = run(source, plan(strict=False, batch_rows=size))
-    assert (batch.read, batch.rows, batch.quarantined) == (7, 2, 5)
+    expect(batch, read=7, rows=2, quarantined=5)
     assert [row["_id"] for row in run.rows(batch)] == ["a", "e"]
     rejected = run.rejected(batch)
     assert [(row["source_position"], row["column_name"]) for row in rejected] == [
@@ -249,7 +250,7 @@ def test_otherwise_bad_rows_are_set_aside(
     ]
     assert rejected[0]["reason"] == "sgv: less_than_or_equal_to(1000)"
     assert rejected[0]["check_name"] == "less_than_or_equal_to(1000)"
-    assert (rejected[0]["run_id"], rejected[0]["partition_date"]) == ("manual__1", datetime.date(2024, 1, 15))
+    expect(rejected[0], run_id="manual__1", partition_date=datetime.date(2024, 1, 15))
     assert json.loads(rejected[3]["record"])["dateString"] == "yesterday"
     assert "quarantined: column 'sgv'" in caplog.text
     assert not re.search(r"5000|high|yesterday", caplog.text)
@@ -273,7 +274,7 @@ def test_several_reasons_of_one_row(run: Stage) -> None:
 
 def test_all_rows_bad(run: Stage) -> None:
     batch = run([{"_id": "a", "sgv": 0}], plan(strict=False))
-    assert (batch.read, batch.rows, batch.quarantined, batch.files) == (1, 0, 1, ())
+    expect(batch, read=1, rows=0, quarantined=1, files=())
 
 
 def test_a_rule_that_names_no_rows_fails_always(run: Stage) -> None:
@@ -364,7 +365,7 @@ def test_values_that_two_keys_share_are_set_aside(run: Stage) -> None:
     loose = StagingPlan("raw.coded", ("id",), model_columns(Coded), strict=False, identity=("id",), batch_rows=2)
     records = coded((0, "z"), (1, "a"), (2, "b"), (3, "a"), (4, "c"))
     batch = run([{"id": "bad"}, *records], loose)
-    assert (batch.read, batch.rows, batch.quarantined) == (6, 3, 3)
+    expect(batch, read=6, rows=3, quarantined=3)
     assert [row["id"] for row in run.rows(batch)] == [0, 2, 4]
     assert [(row["source_position"], row["reason"]) for row in run.rejected(batch)] == [
         (0, "id: is_integer"),
@@ -447,7 +448,7 @@ def test_what_transforms_drop_and_add_is_counted(
         return table.set_column(0, "_id", table[0]) if "_id" not in table.column_names else table
 
     batch = run(records, plan(transforms=(renamed, transform), strict=False))
-    assert (batch.read, batch.dropped, batch.added) == (3, dropped, added)
+    expect(batch, read=3, dropped=dropped, added=added)
     assert batch.read + batch.added == batch.rows + batch.quarantined + batch.dropped
     assert [row["_id"] for row in run.rows(batch)] == good
     records = [(row["source_position"], json.loads(row["record"])) for row in run.rejected(batch)]
@@ -466,7 +467,7 @@ def test_what_cannot_be_read_does_not_reach_a_transform(run: Stage) -> None:
     batch = run([["[1]", *readings(1), '{"_id": "b", "sgv": 5}']], plan(transforms=(look,), strict=False))
     assert (batch.read, batch.rows, batch.quarantined, seen) == (3, 2, 1, [["r0", "b"]])
     [rejected] = run.rejected(batch)
-    assert (rejected["reason"], rejected["record"], rejected["source_position"]) == ("row: is_record", '"[1]"', 0)
+    expect(rejected, reason="row: is_record", record='"[1]"', source_position=0)
 
 
 def test_columns_that_only_bad_rows_have_are_left_out(run: Stage) -> None:
@@ -478,7 +479,7 @@ def test_columns_that_only_bad_rows_have_are_left_out(run: Stage) -> None:
 def test_records_that_cannot_be_read(run: Stage) -> None:
     records = [{"_id": "a", "sgv": 1}, {"_id": "b", "": 1}, None, "{", b'{"_id": "c", "sgv": 2}', {"_id": "d", 1: 2}]
     batch = run([records], plan(strict=False))
-    assert (batch.read, batch.rows, batch.quarantined) == (6, 2, 4)
+    expect(batch, read=6, rows=2, quarantined=4)
     found = [(row["source_position"], row["reason"], row["record"]) for row in run.rejected(batch)]
     assert found == [
         (1, "row: column_names", '{"":1,"_id":"b"}'),
@@ -491,7 +492,7 @@ def test_records_that_cannot_be_read(run: Stage) -> None:
     ):
         run([records], token="strict")
     unread = run([[None, "x"]], StagingPlan("raw.things", key=("id",), strict=False), token="nothing to read")
-    assert (unread.read, unread.quarantined, unread.files) == (2, 2, ())
+    expect(unread, read=2, quarantined=2, files=())
 
 
 def test_nested_columns_survive_transforms(run: Stage) -> None:
@@ -509,7 +510,7 @@ def test_nested_columns_survive_transforms(run: Stage) -> None:
 
 def test_a_transform_that_drops_everything_or_returns_something_else(run: Stage) -> None:
     batch = run(readings(3), plan(transforms=(lambda table: table.slice(0, 0),)))
-    assert (batch.read, batch.rows, batch.dropped) == (3, 0, 3)
+    expect(batch, read=3, rows=0, dropped=3)
     with pytest.raises(ConfigurationError, match=r"raw\.readings: transform .* returned NoneType, not"):
         run(readings(1), plan(transforms=(lambda table: None,)), token="other")
 

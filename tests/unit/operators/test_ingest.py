@@ -14,6 +14,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from airflow_provider_phlo.exceptions import ConfigurationError, SourceUnavailableError
 from airflow_provider_phlo.operators.ingest import IngestOperator, phlo_ingest_task
 from airflow_provider_phlo.operators.merge import MergeOperator
+from tests.expect import expect
 
 DAY = {"partition_date": "2025-01-15"}
 
@@ -179,8 +180,8 @@ def test_the_cursor_advances_only_with_publication(home, make_context, increment
     another_worker()
     nothing = ingest_and_merge(make_context, lambda: incremental, "four", publish=True)
     assert calls == [0, 3, 3, 5]
-    assert (result["read"], result["inserted"]) == (2, 2)
-    assert (nothing["read"], nothing["snapshot_id"]) == (0, None)
+    expect(result, read=2, inserted=2)
+    expect(nothing, read=0, snapshot_id=None)
 
 
 def test_nothing_of_dlt_stays_outside_home(home, make_context, incremental, monkeypatch, tmp_path):
@@ -214,7 +215,7 @@ def test_a_function_becomes_an_ingest_task(home, make_context, calls):
     with DAG("a", schedule=None) as dag:
         called = readings("x-{{ dag.dag_id }}-", limit=3)
         MergeOperator(task_id="merge", staged=called, **ARGUMENTS)
-    assert (called.operator.task_id, called.operator.retries) == ("readings", 2)
+    expect(called.operator, task_id="readings", retries=2)
     assert called.operator.task_type == "@task.phlo_ingest" or called.operator.operator_name == "@task.phlo_ingest"
     assert dag.get_task("merge").upstream_task_ids == {"readings"}
     assert run_task(make_context, called)["staged"] == 3

@@ -9,17 +9,16 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_phlo.exceptions import CommitConflictError
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, ensure_namespace, open_catalog
+from airflow_provider_phlo.iceberg.catalog import ensure_namespace
 from airflow_provider_phlo.iceberg.maintenance import planning
 from airflow_provider_phlo.operators.maintenance import MaintenanceOperator
+from tests.expect import expect
 
 ROWS = pa.table({"k": [1]})
 
 
 @pytest.fixture
-def catalog(tmp_path, monkeypatch):
-    monkeypatch.setenv("PHLO_HOME", str(tmp_path))
-    catalog = open_catalog("phlo", embedded_properties(tmp_path))
+def catalog(catalog):
     for name in ("raw.readings", "raw.other", "marts.daily"):
         ensure_namespace(catalog, name.partition(".")[0])
         table = catalog.create_table(name, ROWS.schema)
@@ -56,7 +55,7 @@ def test_a_bare_name_is_of_the_default_namespace(catalog, make_context):
 def test_templates():
     task = MaintenanceOperator(task_id="maintenance", tables=["{{ name }}.*"], jobs=["{{ job }}"])
     task.render_template_fields({"name": "raw", "job": "expiry"})
-    assert (task.tables, task.jobs) == (["raw.*"], ["expiry"])
+    expect(task, tables=["raw.*"], jobs=["expiry"])
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from airflow_provider_phlo.operators.ingest import IngestOperator
 from airflow_provider_phlo.operators.merge import MergeOperator
 from airflow_provider_phlo.operators.publish_branch import PublishBranchOperator
 from airflow_provider_phlo.quality import CountCheck
+from tests.expect import expect
 
 KEY = {"table": "readings", "unique_key": "id"}
 
@@ -125,7 +126,7 @@ def test_no_rows_and_no_schema_skips(stage, execute):
 def test_no_rows_with_a_schema_make_an_empty_table(stage, execute, catalog):
     schema = {"table": "glucose", "unique_key": "_id", "validation_schema": "include.schemas.glucose:RawGlucoseEntries"}
     result, _ = execute(MergeOperator, staged=stage([], **schema), **schema)
-    assert (result["read"], result["snapshot_id"]) == (0, None)
+    expect(result, read=0, snapshot_id=None)
     assert len(catalog.load_table("raw.glucose").scan().to_arrow()) == 0
 
 
@@ -160,7 +161,7 @@ def test_when_main_moves_the_batch_is_merged_and_audited_again(stage, execute, c
     execute(PublishBranchOperator, "one", merged=first)
     published, _ = execute(PublishBranchOperator, "two", merged=second, audit=[CountCheck(min_count=2, max_count=2)])
     assert rows_of(catalog) == [("a", 2), ("b", 2)]
-    assert (published["inserted"], published["updated"]) == (1, 1)
+    expect(published, inserted=1, updated=1)
 
 
 def test_an_audit_that_fails_on_top_of_the_new_main_stops_publication(stage, execute, catalog):

@@ -11,10 +11,15 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.hooks.postgres import postgres_coordinates
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, ensure_namespace, open_catalog
+from airflow_provider_phlo.iceberg.catalog import ensure_namespace
 from airflow_provider_phlo.operators.publish import PublishOperator
 from airflow_provider_phlo.publishing import publish_marts_to_postgres
 from airflow_provider_phlo.services.postgres import ensure_postgres, stop_postgres
+from tests.expect import expect
+from tests.lake import open_lake
+
+# one worker starts the server
+pytestmark = pytest.mark.xdist_group("publish operator")
 
 ROWS = pa.table({"day": ["2024-01-15", "2024-01-16"], "readings": [288, None]})
 
@@ -22,7 +27,7 @@ ROWS = pa.table({"day": ["2024-01-15", "2024-01-16"], "readings": [288, None]})
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
-    catalog = open_catalog("phlo", embedded_properties(home))
+    catalog = open_lake(home)
     for namespace in ("marts", "raw"):
         ensure_namespace(catalog, namespace)
         catalog.create_table(f"{namespace}.mrt_daily", ROWS.schema).append(ROWS)
@@ -61,7 +66,7 @@ def test_a_missing_source_fails_before_anything_is_written(connection):
 def test_templates():
     operator = PublishOperator(task_id="publish", tables={"daily": "marts.{{ name }}"}, schema="{{ name }}_v2")
     operator.render_template_fields({"name": "m"})
-    assert (operator.tables, operator.schema) == ({"daily": "marts.m"}, "m_v2")
+    expect(operator, tables={"daily": "marts.m"}, schema="m_v2")
 
 
 def test_a_connection_wins_over_the_bundled_server(monkeypatch):

@@ -11,9 +11,11 @@ from airflow.sdk.api.datamodels._generated import DagRun
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, ensure_namespace, open_catalog
+from airflow_provider_phlo.iceberg.catalog import ensure_namespace
 from airflow_provider_phlo.operators.quality import QualityCheckOperator
 from airflow_provider_phlo.quality import CountCheck, NullCheck, UniqueCheck
+from tests.expect import expect
+from tests.lake import create_table, open_lake
 
 NOW = datetime.now(UTC)
 ROWS = pa.table({"id": ["a", "b", None], "_phlo_partition_date": [date(2024, 1, 15)] * 2 + [date(2024, 1, 16)]})
@@ -35,9 +37,8 @@ class Instance:
 @pytest.fixture
 def context(tmp_path, monkeypatch):
     monkeypatch.setenv("PHLO_HOME", str(tmp_path))
-    catalog = open_catalog("phlo", embedded_properties(tmp_path))
-    ensure_namespace(catalog, "raw")
-    catalog.create_table("raw.readings", ROWS.schema).append(ROWS)
+    catalog = open_lake(tmp_path)
+    create_table(catalog, "raw.readings", ROWS)
     run = DagRun(
         dag_id="d",
         run_id="manual",
@@ -62,7 +63,7 @@ def operator(*checks, **arguments):
 
 def test_returns_what_was_found(context):
     found = json.loads(json.dumps(operator(CountCheck(3), UniqueCheck("id")).execute(context)))
-    assert (found["table"], found["branch"], found["passed"]) == ("raw.readings", "main", True)
+    expect(found, table="raw.readings", branch="main", passed=True)
     assert [result["check_name"] for result in found["results"]] == ["CountCheck()", "UniqueCheck(id)"]
     assert found["results"][0]["row_count"] == 3
 
@@ -93,7 +94,7 @@ def test_one_partition(context, where):
 def test_templates(context):
     found = operator(CountCheck(1), branch="phlo_{{ run_id }}", partition_date="{{ day }}")
     found.render_template_fields({"run_id": "x", "day": "2024-01-15"})
-    assert (found.branch, found.partition_date) == ("phlo_x", "2024-01-15")
+    expect(found, branch="phlo_x", partition_date="2024-01-15")
 
 
 def test_a_missing_table_fails_for_good(context):
@@ -102,7 +103,7 @@ def test_a_missing_table_fails_for_good(context):
 
 
 def kept(tmp_path):
-    catalog = open_catalog("phlo", embedded_properties(tmp_path))
+    catalog = open_lake(tmp_path)
     return catalog.load_table("phlo.check_results").scan().to_arrow().to_pylist()
 
 
@@ -130,11 +131,11 @@ def test_results_are_kept_whatever_comes_out(context, tmp_path):
 def test_results_are_not_kept_where_that_is_switched_off(context, tmp_path, monkeypatch):
     monkeypatch.setenv("AIRFLOW__PHLO__CHECK_RESULTS", "False")
     operator(CountCheck(3)).execute(context)
-    assert not open_catalog("phlo", embedded_properties(tmp_path)).table_exists("phlo.check_results")
+    assert not open_lake(tmp_path).table_exists("phlo.check_results")
 
 
 def test_results_that_cannot_be_kept_are_a_warning(context, tmp_path, caplog):
-    catalog = open_catalog("phlo", embedded_properties(tmp_path))
+    catalog = open_lake(tmp_path)
     ensure_namespace(catalog, "phlo")
     catalog.create_table("phlo.check_results", pa.schema([("checked_at", pa.string())]))
     assert operator(CountCheck(3)).execute(context)["passed"]

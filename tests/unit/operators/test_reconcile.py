@@ -10,9 +10,10 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.iceberg.catalog import ensure_namespace
 from airflow_provider_phlo.operators.reconcile import ReconcileOperator
 from airflow_provider_phlo.quality.reconciliation import ChecksumReconciliationCheck, KeyParityCheck
+from tests.expect import expect
+from tests.lake import create_table
 
 DAYS = [date(2024, 1, 15), date(2024, 1, 15), date(2024, 1, 16)]
 SOURCE = pa.table({"id": ["a", "b", "c"], "v": [1, 2, 3], "day": DAYS})
@@ -22,8 +23,7 @@ TARGET = pa.table({"id": ["a", "b"], "v": [1, 2], "day": DAYS[:2]})
 @pytest.fixture
 def tables(catalog):
     for name, rows in (("raw.readings", SOURCE), ("bronze.readings", TARGET)):
-        ensure_namespace(catalog, name.partition(".")[0])
-        catalog.create_table(name, rows.schema).append(rows)
+        create_table(catalog, name, rows)
     return catalog
 
 
@@ -38,8 +38,8 @@ def execute(task, make_context, **run):
 def test_row_counts_are_the_default(tables, make_context):
     found = execute(operator(source="readings", blocking=False), make_context)
     assert json.loads(json.dumps(found)) == found
-    assert (found["table"], found["branch"], found["passed"]) == ("bronze.readings", "main", False)
-    assert (found["results"][0]["source_count"], found["results"][0]["target_count"]) == (3, 2)
+    expect(found, table="bronze.readings", branch="main", passed=False)
+    expect(found["results"][0], source_count=3, target_count=2)
 
 
 def test_a_difference_fails_the_task_for_good_and_is_reported(tables, make_context, caplog):
@@ -73,7 +73,7 @@ def test_templates():
     task = operator(source=["raw.{{ name }}"], partition_date="{{ day }}", branch="phlo_{{ name }}")
     task.target = "bronze.{{ name }}"
     task.render_template_fields({"name": "x", "day": "2024-01-15"})
-    assert (task.target, task.source, task.partition_date) == ("bronze.x", ["raw.x"], "2024-01-15")
+    expect(task, target="bronze.x", source=["raw.x"], partition_date="2024-01-15")
     assert task.branch == "phlo_x"
 
 

@@ -12,6 +12,7 @@ from airflow_provider_phlo.operators.ingest import IngestOperator
 from airflow_provider_phlo.operators.merge import MergeOperator
 from airflow_provider_phlo.quality import RangeCheck
 from airflow_provider_phlo.schemas import PhloSchema
+from tests.expect import expect
 
 CONF = {"partition_date": "2024-01-15"}
 REPLAY = {**CONF, "phlo_replay": {"table": "raw.readings"}}
@@ -47,14 +48,14 @@ def test_xcoms_and_event_have_the_counts(bad):
     for name in ("ingest", "merge", "publish"):
         counts = ("read", "added", "dropped", "quarantined")
         assert [bad[name][each] for each in counts] == [3, 0, 0, 2]
-    assert (bad["publish"]["inserted"], bad["publish"]["rows"]) == (1, 1)
+    expect(bad["publish"], inserted=1, rows=1)
 
 
 @pytest.mark.usefixtures("bad")
 def test_a_replay_reads_the_quarantine(run_ingestion, catalog):
     audit = [RangeCheck(column="value", max_value=500)]
     results = run_ingestion(declare(Wide, None, audit=audit), conf=REPLAY, run_id="again")
-    assert (results["publish"]["read"], results["publish"]["inserted"], results["publish"]["quarantined"]) == (2, 1, 1)
+    expect(results["publish"], read=2, inserted=1, quarantined=1)
     assert sorted(catalog.load_table("raw.readings").scan().to_arrow()["id"].to_pylist()) == ["a", "b"]
     [left] = quarantine.find(catalog, "raw.readings", quarantine.Selection())
     assert left["reason"] == "value: less_than_or_equal_to(1000)"
@@ -78,7 +79,7 @@ def test_other_tasks_read_and_change_nothing(run_ingestion, catalog, wanted):
     results = run_ingestion(
         declare(Wide, None, merge_strategy="replace"), conf={**CONF, "phlo_replay": wanted}, run_id="x"
     )
-    assert (results["publish"]["folder"], results["publish"]["read"]) == (None, 0)
+    expect(results["publish"], folder=None, read=0)
     assert catalog.load_table("raw.readings").metadata_location == before
 
 

@@ -6,12 +6,13 @@ import pyarrow as pa
 import pytest
 
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, ensure_namespace, open_catalog
+from airflow_provider_phlo.iceberg.catalog import ensure_namespace
 from airflow_provider_phlo.publishing.lakehouse import open_catalog_tables, trino_type
+from tests.lake import open_lake
 
 
 def test_all_sources_are_read_as_they_were_at_the_start(tmp_path):
-    catalog = open_catalog("phlo", embedded_properties(tmp_path))
+    catalog = open_lake(tmp_path)
     ensure_namespace(catalog, "marts")
     rows = pa.table({"n": range(50_000)})
     table = catalog.create_table("marts.m", rows.schema)

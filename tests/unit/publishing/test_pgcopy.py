@@ -16,6 +16,9 @@ from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.publishing.pgcopy import column_type
 from airflow_provider_phlo.publishing.postgres import publish
 
+# one worker starts the server
+pytestmark = pytest.mark.xdist_group("published")
+
 NAN, INF = math.nan, math.inf
 WIDE = Context(prec=80)
 BIG = Decimal("9" * 38)

@@ -16,6 +16,10 @@ import pytest
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError, SchemaError
 from airflow_provider_phlo.publishing import postgres
 from airflow_provider_phlo.publishing.postgres import publish
+from tests.expect import expect
+
+# one worker starts the server
+pytestmark = pytest.mark.xdist_group("published")
 
 
 def version(number, rows=1000):
@@ -28,9 +32,9 @@ def content(connection, columns="*"):
 
 def test_creates_schema_and_table_then_replaces(connection):
     first = publish(version(1, 10), connection, "daily")
-    assert (first.table, first.rows, first.columns, first.created) == ("marts.daily", 10, 2, True)
+    expect(first, table="marts.daily", rows=10, columns=2, created=True)
     again = publish(version(2, 3), connection, "daily")
-    assert (again.rows, again.created, again.altered) == (3, False, ())
+    expect(again, rows=3, created=False, altered=())
     assert content(connection) == [(2, 0), (2, 1), (2, 2)]
     assert publish(version(2, 0), connection, "daily").rows == 0
     assert content(connection) == []

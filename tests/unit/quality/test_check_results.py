@@ -13,7 +13,6 @@ from airflow.providers.common.sql.operators.sql import SQLCheckResult
 
 from airflow_provider_phlo import registry
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.quality import (
     CountCheck,
     CustomSQLCheck,
@@ -27,6 +26,7 @@ from airflow_provider_phlo.quality import (
 from airflow_provider_phlo.quality.check_results import TABLE, Occasion, record
 from airflow_provider_phlo.quality.report import as_table
 from airflow_provider_phlo.quality.scan import run_checks
+from tests.lake import open_lake
 
 ROWS = pa.table({"id": ["a", "b", "b"], "v": [1.0, None, 1200.0]})
 
@@ -84,7 +84,7 @@ def test_runs_record_at_once(home, catalog, results):
 
     def write(run):
         try:
-            mine = open_catalog("phlo", embedded_properties(home))
+            mine = open_lake(home)
             for task in range(3):
                 record(mine, Occasion("d", run, f"t{task}", -1, 1), results)
         except Exception as error:  # noqa: BLE001

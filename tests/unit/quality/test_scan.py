@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, ensure_namespace, open_catalog
+from airflow_provider_phlo.iceberg.catalog import ensure_namespace
 from airflow_provider_phlo.quality import (
     CountCheck,
     CustomSQLCheck,
@@ -26,6 +26,7 @@ from airflow_provider_phlo.quality import (
 from airflow_provider_phlo.quality.rows_under_check import RowsUnderCheck
 from airflow_provider_phlo.quality.scan import run_checks, run_checks_on_frame
 from airflow_provider_phlo.sql import Query
+from tests.lake import open_lake
 
 DATA = pa.table(
     {
@@ -39,7 +40,7 @@ DATA = pa.table(
 
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory):
-    catalog = open_catalog("phlo", embedded_properties(tmp_path_factory.mktemp("lake")))
+    catalog = open_lake(tmp_path_factory.mktemp("lake"))
     for namespace in ("raw", "gold"):
         ensure_namespace(catalog, namespace)
     table = catalog.create_table("raw.readings", DATA.schema)

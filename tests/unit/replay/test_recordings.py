@@ -11,6 +11,7 @@ import pytest
 
 from include.replay import activity, glucose
 from include.replay.recordings import Recordings
+from tests.expect import expect
 
 END = date(2024, 1, 30)
 
@@ -159,7 +160,7 @@ def test_an_advance_corrects_adds_and_is_remembered(small):
     gained = {name: count - stars[name] for name, count in stargazers(recordings).items() if count != stars[name]}
     assert gained == {"octo-phlo/lakehouse-notes": 4}
     again = small()
-    assert (again.entries, again.events) == (recordings.entries, recordings.events)
+    expect(again, entries=recordings.entries, events=recordings.events)
     assert again.repositories == recordings.repositories
 
 

@@ -19,6 +19,7 @@ from airflow_provider_phlo.sources.github import github
 from airflow_provider_phlo.sources.nightscout import day_window, nightscout
 from include.replay.recordings import Recordings
 from include.replay.server import ReplayServer
+from tests.expect import expect
 
 SECRET = "replay-test-secret"  # of a server that lives for this test
 HEADER = {"api-secret": hashlib.sha1(SECRET.encode()).hexdigest()}
@@ -63,7 +64,7 @@ def test_an_etag_gives_a_304(replay):
     url = f"{replay.url}/github/users/octo-phlo"
     first = requests.get(url, timeout=5)
     again = requests.get(url, headers={"If-None-Match": first.headers["ETag"]}, timeout=5)
-    assert (again.status_code, again.content) == (304, b"")
+    expect(again, status_code=304, content=b"")
 
 
 def test_an_unknown_user_is_not_found(replay):

@@ -14,6 +14,7 @@ from pandera.pandas import Field
 from pandera.typing import Series
 
 from airflow_provider_phlo.schemas import PhloSchema
+from tests.expect import expect
 from tests.unit.schemas import postponed_not
 
 
@@ -44,7 +45,7 @@ def test_underscored_attributes_are_columns() -> None:
     assert list(schema.columns) == ["_id", "value"]
     assert schema.columns["_id"].unique
     assert schema.columns["_id"].description == "the id"
-    assert (schema.strict, schema.coerce) == (False, True)
+    expect(schema, strict=False, coerce=True)
 
 
 def test_annotations_that_are_not_postponed() -> None:
@@ -94,7 +95,7 @@ def test_config_is_merged_with_ours() -> None:
             strict = "filter"
             unique: ClassVar[list[str]] = ["_id", "value"]
 
-    assert (Strict.to_schema().strict, Strict.to_schema().coerce) == (True, True)
+    expect(Strict.to_schema(), strict=True, coerce=True)
     assert Filtered.to_schema().strict == "filter"
     assert Filtered.to_schema().unique == ["_id", "value"]
 

@@ -21,6 +21,7 @@ from typing_extensions import TypedDict
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import TIMESTAMP, load_model, model_columns, require_key
+from tests.expect import expect
 
 
 class Actor(TypedDict):
@@ -158,13 +159,7 @@ def test_field_arguments() -> None:
     column = model_columns(model(int, nullable=True, unique=True, default=3, description="d", metadata={"pii": True}))[
         "x"
     ]
-    assert (column.nullable, column.unique, column.default, column.description, column.pii) == (
-        True,
-        True,
-        3,
-        "d",
-        True,
-    )
+    expect(column, nullable=True, unique=True, default=3, description="d", pii=True)
     assert model_columns(model(int, metadata={"tags": ["pii"]}))["x"].pii
     assert not model_columns(model(int))["x"].pii
 

@@ -22,6 +22,7 @@ from airflow_provider_phlo.schemas.conversion.conform import conform
 from airflow_provider_phlo.schemas.dbt_yaml import skipped_tests
 from airflow_provider_phlo.schemas.validation.batch import validate
 from include.schemas import glucose
+from tests.expect import expect
 
 DBT = Path(__file__).parents[3] / "include" / "dbt" / "models"
 BETWEEN = "dbt_expectations.expect_column_values_to_be_between"
@@ -84,7 +85,7 @@ models:
     )
     model = dbt_model_to_pandera(str(path), "fct_things")
     assert issubclass(model, PhloSchema)
-    assert (model.__name__, model.__doc__) == ("FctThings", "One row a thing.")
+    expect(model, __name__="FctThings", __doc__="One row a thing.")
     assert dbt_model_to_pandera(path, "fct_things", class_name="Thing").__name__ == "Thing"
     found = [(c.name, str(c.type), c.nullable, c.unique, c.description) for c in model_columns(model).columns]
     assert found == [
@@ -104,7 +105,7 @@ def test_every_way_to_write_a_test(make, key, name):
 
 def test_both_keys_at_once(make):
     column = model_columns(make(tests=["not_null"], data_tests=["unique"]))["c"]
-    assert (column.nullable, column.unique) == (False, True)
+    expect(column, nullable=False, unique=True)
 
 
 @pytest.mark.parametrize(
@@ -249,9 +250,9 @@ def test_what_does_not_hold_for_every_row_constrains_nothing_and_is_listed(make,
         model = make(tests=[test])
     assert checks(model) == {}
     column = model_columns(model)["c"]
-    assert (column.nullable, column.unique) == (True, False)
+    expect(column, nullable=True, unique=False)
     (skipped,) = skipped_tests(model)
-    assert (skipped.column, skipped.reason) == ("c", reason)
+    expect(skipped, column="c", reason=reason)
     (message,) = caplog.messages
     assert "'fct_things'" in message
     assert f"c: {skipped.test} ({reason})" in message

@@ -41,10 +41,11 @@ from typing_extensions import TypedDict
 
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.iceberg import tables
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.schemas import PhloSchema, schema_diff
 from airflow_provider_phlo.schemas.diff import SchemaChange
 from airflow_provider_phlo.schemas.types import arrow_type
+from tests.expect import expect
+from tests.lake import open_lake
 from tests.unit.schemas.strategies import schema as numbered
 
 # --- a merge does what the difference says ---------------------------------------------------------------------------
@@ -138,7 +139,7 @@ def batch(schema: Schema) -> pa.Table:
 @pytest.fixture(scope="module")
 def catalog() -> Iterator[Catalog]:
     with tempfile.TemporaryDirectory() as home:
-        found = open_catalog("phlo", embedded_properties(Path(home)))
+        found = open_lake(Path(home))
         yield found
 
 
@@ -268,7 +269,7 @@ def test_a_required_member_is_reported(catalog: Catalog) -> None:
         return numbered([("s", StructType(member), False, None)])
 
     change = schema_diff(with_member(True), with_member(False))[0]
-    assert (change.path, change.kind, change.breaks) == (("s", "a"), "nullability", "table")
+    expect(change, path=("s", "a"), kind="nullability", breaks="table")
     kind = pa.struct([("a", pa.int64())])
     assert merges(catalog, with_member(True), pa.table({"s": pa.array([{"a": 1}], kind)}))
     assert not merges(catalog, with_member(True), pa.table({"s": pa.array([{"a": None}], kind)}))

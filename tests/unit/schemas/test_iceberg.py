@@ -6,7 +6,6 @@ import datetime
 import decimal
 import uuid
 from itertools import count
-from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
@@ -14,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from pandera.errors import SchemaErrors
 from pandera.pandas import Field
+from pyiceberg.catalog import Catalog
 from pyiceberg.schema import Schema
 from pyiceberg.types import (
     BinaryType,
@@ -40,7 +40,6 @@ from pyiceberg.types import (
 from typing_extensions import TypedDict
 
 from airflow_provider_phlo.exceptions import SchemaError
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.schemas import PhloSchema, schema_diff
 from airflow_provider_phlo.schemas.columns import model_columns
 from airflow_provider_phlo.schemas.iceberg import (
@@ -111,8 +110,7 @@ def test_ids_of_a_wide_and_deep_model_are_unique() -> None:
     assert schema.find_field("_dlt_load_id").field_id == 100
 
 
-def test_a_catalog_takes_the_schema(tmp_path: Path) -> None:
-    catalog = open_catalog("phlo", embedded_properties(tmp_path))
+def test_a_catalog_takes_the_schema(catalog: Catalog) -> None:
     catalog.create_namespace("raw")
     table = catalog.create_table("raw.events", pandera_to_iceberg(Event))
     assert [field.name for field in table.schema().fields][-6:] == list(METADATA_COLUMNS)
@@ -213,8 +211,7 @@ def test_back_to_pandera() -> None:
         model.validate(pd.DataFrame({**good, "id": [1, None]}), lazy=True)
 
 
-def test_a_model_of_a_table_can_be_made_stricter(tmp_path: Path) -> None:
-    catalog = open_catalog("phlo", embedded_properties(tmp_path))
+def test_a_model_of_a_table_can_be_made_stricter(catalog: Catalog) -> None:
     catalog.create_namespace("raw")
     table = catalog.create_table("raw.events", pandera_to_iceberg(Event))
     base = iceberg_to_pandera(table)

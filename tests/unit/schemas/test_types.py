@@ -16,6 +16,7 @@ from typing_extensions import TypedDict
 from airflow_provider_phlo import phlo_ingestion
 from airflow_provider_phlo.cli.query import run as query
 from airflow_provider_phlo.schemas import PhloSchema, schema_diff
+from tests.expect import expect
 
 
 class Part(TypedDict):
@@ -83,7 +84,7 @@ def test_rare_types_as_keys(run_ingestion: Any, kind: Any, keys: list[Any], meta
     keyed = ingestion(model, first, second, add_metadata_columns=metadata_columns)
     run_ingestion(keyed)
     merged = run_ingestion(keyed, run_id="manual__two")["merge"]
-    assert (merged["unchanged"], merged["updated"]) == (1, 1)
+    expect(merged, unchanged=1, updated=1)
 
 
 @pytest.mark.parametrize(
@@ -100,4 +101,4 @@ def test_rare_types_as_keys(run_ingestion: Any, kind: Any, keys: list[Any], meta
 def test_values_of_another_type_are_bad_rows(run_ingestion: Any, column: str, value: Any) -> None:
     things = ingestion(Things, [{"id": 1, column: value}, {"id": 2}], strict_validation=False)
     found = run_ingestion(things)
-    assert (found["merge"]["inserted"], found["merge"]["quarantined"]) == (1, 1)
+    expect(found["merge"], inserted=1, quarantined=1)

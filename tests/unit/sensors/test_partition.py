@@ -16,17 +16,12 @@ from airflow.sdk.exceptions import (
     TaskDeferred,
 )
 
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, ensure_namespace, open_catalog
 from airflow_provider_phlo.sensors.partition import PhloPartitionSensor
 from airflow_provider_phlo.triggers.partition import PhloPartitionTrigger
+from tests.expect import expect
+from tests.lake import create_table
 
 ROWS = pa.table({"_phlo_partition_date": [date(2024, 1, 15)], "taken_at": [datetime(2024, 1, 14, tzinfo=UTC)]})
-
-
-@pytest.fixture
-def catalog(tmp_path, monkeypatch):
-    monkeypatch.setenv("PHLO_HOME", str(tmp_path))
-    return open_catalog("phlo", embedded_properties(tmp_path))
 
 
 @pytest.fixture
@@ -35,8 +30,7 @@ def published(catalog):
 
 
 def publish(catalog):
-    ensure_namespace(catalog, "raw")
-    catalog.create_table("raw.t", ROWS.schema).append(ROWS)
+    create_table(catalog, "raw.t", ROWS)
 
 
 def sensor(**arguments):
@@ -62,7 +56,7 @@ def test_table_and_day_can_be_given(published, make_context):
 def test_templates():
     task = sensor(table="{{ ns }}.t", partition_date="{{ day }}")
     task.render_template_fields({"ns": "raw", "day": "2024-01-15"})
-    assert (task.table, task.partition_date) == ("raw.t", "2024-01-15")
+    expect(task, table="raw.t", partition_date="2024-01-15")
 
 
 def test_takes_keywords_only():
@@ -104,7 +98,7 @@ def test_defers_with_all_that_the_trigger_needs(catalog, make_context):
         "iceberg_conn_id": "iceberg_default",
         "poke_interval": 0.05,
     }
-    assert (deferred.value.method_name, deferred.value.timeout) == ("execute_complete", timedelta(minutes=5))
+    expect(deferred.value, method_name="execute_complete", timeout=timedelta(minutes=5))
 
 
 def test_does_not_defer_for_what_is_there(published, make_context):

@@ -25,6 +25,9 @@ from airflow_provider_phlo.services.postgres import (
 )
 from tests.other_user import readable_by
 
+# one worker starts the server
+pytestmark = pytest.mark.xdist_group("bundled postgres")
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:

@@ -7,8 +7,9 @@ from pathlib import Path
 import psycopg
 import pyarrow as pa
 import pytest
+from pyiceberg.catalog import Catalog
 
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, ensure_namespace, open_catalog
+from airflow_provider_phlo.iceberg.catalog import ensure_namespace
 from airflow_provider_phlo.services import report
 from airflow_provider_phlo.services.postgres import PostgresServer, ensure_postgres, stop_postgres
 
@@ -94,8 +95,7 @@ def test_mapped_tasks_have_a_folder_each(tmp_path: Path) -> None:
     assert report.task_log(tmp_path, "d", "r", "t", 3, 2).parts[-2:] == ("map_index=3", "attempt=2.log")
 
 
-def test_reads_the_lake(tmp_path: Path) -> None:
-    catalog = open_catalog("phlo", embedded_properties(tmp_path))
+def test_reads_the_lake(catalog: Catalog) -> None:
     ensure_namespace(catalog, "marts")
     days = pa.table(
         {"reading_date": ["2024-01-14", "2024-01-15"], "avg_glucose_mg_dl": [140.0, 120.25], "_transformed_at": [1, 2]}
@@ -142,8 +142,7 @@ def test_where_to_look_shows_no_postgres_password(server: PostgresServer) -> Non
     assert server.password not in text
 
 
-def test_says_what_was_set_aside_and_why(tmp_path: Path) -> None:
-    catalog = open_catalog("phlo", embedded_properties(tmp_path))
+def test_says_what_was_set_aside_and_why(catalog: Catalog) -> None:
     ensure_namespace(catalog, "raw")
     rows = pa.table({"reason": ["sgv: not_nullable", "sgv: integer", "sgv: integer"]})
     catalog.create_table("raw.a__quarantine", schema=rows.schema).append(rows)

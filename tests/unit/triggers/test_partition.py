@@ -7,11 +7,10 @@ import json
 from datetime import date
 
 import pyarrow as pa
-import pytest
 from airflow.sdk.module_loading import import_string
 
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, ensure_namespace, open_catalog
 from airflow_provider_phlo.triggers.partition import PhloPartitionTrigger
+from tests.lake import create_table
 
 ARGUMENTS = {
     "table": "raw.t",
@@ -24,15 +23,8 @@ ROWS = pa.table({"_phlo_partition_date": [date(2024, 1, 15)]})
 SUCCESS = {"status": "success", "table": "raw.t", "partition_date": "2024-01-15"}
 
 
-@pytest.fixture
-def catalog(tmp_path, monkeypatch):
-    monkeypatch.setenv("PHLO_HOME", str(tmp_path))
-    return open_catalog("phlo", embedded_properties(tmp_path))
-
-
 def publish(catalog):
-    ensure_namespace(catalog, "raw")
-    catalog.create_table("raw.t", ROWS.schema).append(ROWS)
+    create_table(catalog, "raw.t", ROWS)
 
 
 async def first_event(**arguments):

@@ -40,7 +40,6 @@ from pyiceberg.types import (
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
 from airflow_provider_phlo.iceberg import branches
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.maintenance import compaction, rolling
 from airflow_provider_phlo.iceberg.maintenance.compaction import compact, plan_compaction
 from airflow_provider_phlo.iceberg.marks import find_published_result
@@ -48,16 +47,12 @@ from airflow_provider_phlo.iceberg.merge import MergePlan, merge
 from airflow_provider_phlo.iceberg.refs import branch_head
 from airflow_provider_phlo.iceberg.tables import ensure_table
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
+from tests.expect import expect
 from tests.unit.position_deletes import commit_deletes, delete_file
 
 TABLE = "raw.t"
 SCHEMA = pa.schema([("k", pa.int64()), ("v", pa.string()), ("d", pa.date32())])
 DAYS = [datetime.date(2024, 1, 1 + number) for number in range(2)]
-
-
-@pytest.fixture
-def catalog(tmp_path: Path) -> Catalog:
-    return open_catalog("phlo", embedded_properties(tmp_path))
 
 
 def make(catalog: Catalog, schema: pa.Schema = SCHEMA, **options: Any) -> Table:
@@ -113,7 +108,7 @@ def test_small_files_of_each_partition_become_one_in_one_replace_snapshot(catalo
     assert plan_compaction(table).totals()["files"] == 10
     result = compact(catalog, TABLE)
     after = catalog.load_table(TABLE)
-    assert (result.files, result.files_after, result.skipped) == (10, 2, 0)
+    expect(result, files=10, files_after=2, skipped=0)
     assert (content(catalog), len(files(catalog))) == (before, 2)
     assert sorted(file.partition[0] for file in files(catalog)) == sorted(
         (day - datetime.date(1970, 1, 1)).days for day in DAYS
@@ -122,7 +117,7 @@ def test_small_files_of_each_partition_become_one_in_one_replace_snapshot(catalo
     snapshot = after.current_snapshot()
     assert snapshot is not None
     assert snapshot.summary is not None
-    assert (snapshot.snapshot_id, snapshot.parent_snapshot_id) == (result.snapshot_id, branch_head(table))
+    expect(snapshot, snapshot_id=result.snapshot_id, parent_snapshot_id=branch_head(table))
     assert snapshot.summary.operation == Operation.REPLACE
     assert snapshot.summary["phlo.strategy"] == "compaction"
     assert (snapshot.summary["total-records"], snapshot.summary["total-data-files"]) == ("10", "2")
@@ -309,7 +304,7 @@ def test_a_single_file_is_rewritten_for_its_deletes(catalog: Catalog) -> None:
     run(catalog, "t0", rows_of(1, 2, 3))
     commit_deletes(catalog, TABLE, delete_file(catalog.load_table(TABLE), {files(catalog)[0]: [0, 1, 2]}))
     result = compact(catalog, TABLE)
-    assert (result.files, result.files_after, result.delete_files) == (1, 0, 1)
+    expect(result, files=1, files_after=0, delete_files=1)
     assert content(catalog) == Counter()
 
 
@@ -364,7 +359,7 @@ def test_what_is_still_there_is_compacted_on_top_of_others(catalog: Catalog, mon
         lambda: run(catalog, "update", rows_of(0, value="changed")),  # takes a file of the even bin
     )
     result = compact(catalog, TABLE)
-    assert (result.files, result.files_after, result.skipped) == (3, 1, 3)
+    expect(result, files=3, files_after=1, skipped=3)
     assert content(catalog) == Counter(
         map(repr, [*rows_of(*range(1, 6), 100).to_pylist(), *rows_of(0, value="changed").to_pylist()])
     )

@@ -16,7 +16,6 @@ from pyiceberg.transforms import BucketTransform
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
 from airflow_provider_phlo.iceberg import branches
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.maintenance import planning
 from airflow_provider_phlo.iceberg.maintenance.expiry import Retention
 from airflow_provider_phlo.iceberg.maintenance.orphans import normalized, referenced
@@ -25,6 +24,7 @@ from airflow_provider_phlo.iceberg.refs import branch_head
 from airflow_provider_phlo.iceberg.rollback import plan_rollback, rollback
 from airflow_provider_phlo.iceberg.tables import ensure_table
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
+from tests.lake import open_lake
 from tests.unit.position_deletes import commit_deletes, delete_file
 
 TABLE = "raw.t"
@@ -39,7 +39,7 @@ class Table(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.home = Path(tempfile.mkdtemp())
-        self.catalog = open_catalog("phlo", embedded_properties(self.home))
+        self.catalog = open_lake(self.home)
         ensure_table(self.catalog, TABLE, arrow_to_iceberg(SCHEMA), sort_by=("k desc",))
         self.main: Rows = {}
         self.branches: dict[str, Rows] = {}

@@ -35,6 +35,8 @@ from airflow_provider_phlo.iceberg.merge import MergePlan, merge
 from airflow_provider_phlo.iceberg.refs import branch_head, lineage
 from airflow_provider_phlo.iceberg.tables import ensure_table
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
+from tests.expect import expect
+from tests.lake import open_lake
 
 TABLE = "raw.t"
 SCHEMA = pa.schema([("k", pa.int64()), ("p", pa.string())])
@@ -47,8 +49,7 @@ def later(**delta: float) -> datetime.datetime:
 
 
 @pytest.fixture
-def catalog(tmp_path: Path) -> Catalog:
-    catalog = open_catalog("phlo", embedded_properties(tmp_path))
+def catalog(catalog: Catalog) -> Catalog:
     ensure_table(catalog, TABLE, arrow_to_iceberg(SCHEMA), partition_by=("p",))
     return catalog
 
@@ -181,7 +182,7 @@ def test_manifests_become_few_and_clustered(catalog: Catalog) -> None:
     snapshot = after.current_snapshot()
     assert snapshot is not None
     assert snapshot.summary is not None
-    assert (done.manifests, done.manifests_after, done.snapshot_id) == (9, 1, snapshot.snapshot_id)
+    expect(done, manifests=9, manifests_after=1, snapshot_id=snapshot.snapshot_id)
     assert (snapshot.summary.operation.value, snapshot.summary["total-records"]) == ("replace", "9")
     (manifest,) = snapshot.manifests(after.io)
     entries = manifest.fetch_manifest_entry(after.io)
@@ -308,7 +309,7 @@ def test_what_old_snapshots_hold(catalog: Catalog) -> None:
     before = sum(task.file.file_size_in_bytes for task in catalog.load_table(TABLE).scan().plan_files())
     run(catalog, TABLE, MaintenanceOptions(jobs=["compaction"]))
     held = plan(catalog, TABLE, EVERYTHING, now=later(days=1)).jobs["expiry"]
-    assert (held["snapshots"], held["files"], held["bytes"]) == (3, 3, before)
+    expect(held, snapshots=3, files=3, bytes=before)
 
 
 def test_a_short_retention_is_refused(catalog: Catalog) -> None:
@@ -343,7 +344,7 @@ def test_names_that_begin_alike_share_nothing(catalog: Catalog) -> None:
 
 
 def test_the_warehouse_itself_is_refused(tmp_path: Path) -> None:
-    catalog = open_catalog("phlo", embedded_properties(tmp_path))
+    catalog = open_lake(tmp_path)
     catalog.create_namespace("raw")
     catalog.create_table(TABLE, SCHEMA, location=catalog.properties["warehouse"])
     assert "warehouse's root" in refusal(catalog)

@@ -18,10 +18,11 @@ from pyiceberg.transforms import IdentityTransform
 
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
 from airflow_provider_phlo.iceberg import branches, tables
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.merge import MergePlan, MergeResult, merge
 from airflow_provider_phlo.row_hash import row_hashes
 from airflow_provider_phlo.schemas.iceberg import METADATA_FIELDS, arrow_to_iceberg
+from tests.expect import expect
+from tests.lake import open_lake
 
 TABLE = "raw.t"
 DAYS = ("2024-01-01", "2024-01-02", "2024-01-03")
@@ -32,7 +33,7 @@ class Lake:
     """One table in a catalog of its own, and runs that write to it as the operators do."""
 
     def __init__(self, home: Path, partition_by: tuple[str, ...] = ("_phlo_partition_date",)) -> None:
-        self.catalog = open_catalog("phlo", embedded_properties(home))
+        self.catalog = open_lake(home)
         self.partition_by = partition_by
         self.runs = count(1)
 
@@ -89,14 +90,10 @@ def lake(tmp_path: Path) -> Lake:
     return Lake(tmp_path)
 
 
-def counts(result: MergeResult) -> tuple[int, int, int, int]:
-    return result.inserted, result.updated, result.unchanged, result.duplicates
-
-
 def test_merge_inserts_updates_and_leaves_alone(lake: Lake) -> None:
-    assert counts(lake.run({"k": [1, 2, 3], "v": ["a", "b", "c"]})) == (3, 0, 0, 0)
+    expect(lake.run({"k": [1, 2, 3], "v": ["a", "b", "c"]}), inserted=3, updated=0, unchanged=0, duplicates=0)
     result = lake.run({"k": [2, 3, 4], "v": ["b", "C", "d"]}, day=DAYS[1])
-    assert counts(result) == (1, 1, 1, 0)
+    expect(result, inserted=1, updated=1, unchanged=1, duplicates=0)
     assert lake.rows() == [(1, "a"), (2, "b"), (3, "C"), (4, "d")]
     assert result.snapshot_id == lake.catalog.load_table(TABLE).current_snapshot().snapshot_id
 
@@ -105,12 +102,7 @@ def test_unchanged_rows_make_no_snapshot_and_no_file(lake: Lake) -> None:
     first = lake.run({"k": [1, 2], "v": ["a", "b"]})
     files = lake.files()
     again = lake.run({"k": [2, 1], "v": ["b", "a"]}, day=DAYS[2])
-    assert (again.snapshot_id, again.head, again.files_rewritten, again.bytes_written) == (
-        None,
-        first.snapshot_id,
-        0,
-        0,
-    )
+    expect(again, snapshot_id=None, head=first.snapshot_id, files_rewritten=0, bytes_written=0)
     assert (lake.snapshots(), lake.files()) == (1, files)
     assert lake.rows("k", "_phlo_run_id") == [(1, "r1"), (2, "r1")]
 
@@ -131,7 +123,7 @@ def test_only_files_that_hold_a_changed_row_are_rewritten(lake: Lake) -> None:
         lake.run({"k": [position * 10 + at for at in range(10)], "v": ["x"] * 10}, day=day)
     before = lake.files()
     result = lake.run({"k": [15], "v": ["y"]}, day=DAYS[1])
-    assert (result.files_read, result.files_rewritten, result.updated) == (1, 1, 1)
+    expect(result, files_read=1, files_rewritten=1, updated=1)
     assert len(before & lake.files()) == 2
 
 
@@ -159,7 +151,7 @@ def test_one_snapshot_with_the_runs_facts(lake: Lake) -> None:
 def test_which_row_of_a_key_is_kept(lake: Lake, method: str, kept: str) -> None:
     plan = MergePlan(key=("k",), method=method)
     result = lake.run({"k": [1, 1, 2, 1, 1], "v": ["a", "a", "z", "b", "c"]}, plan)
-    assert counts(result) == (2, 0, 0, 3)
+    expect(result, inserted=2, updated=0, unchanged=0, duplicates=3)
     assert lake.rows() == [(1, kept), (2, "z")]
 
 
@@ -168,30 +160,32 @@ def test_shared_keys_without_deduplication_are_refused(lake: Lake) -> None:
     with pytest.raises(SchemaError, match=r"1 row\(s\) share their key"):
         lake.run({"k": [1, 1], "v": ["a", "b"]}, plan)
     assert lake.snapshots() == 0
-    assert counts(lake.run({"k": [1, 2], "v": ["a", "b"]}, plan)) == (2, 0, 0, 0)
+    expect(lake.run({"k": [1, 2], "v": ["a", "b"]}, plan), inserted=2, updated=0, unchanged=0, duplicates=0)
 
 
 def test_append_keeps_everything(lake: Lake) -> None:
     plan = MergePlan("append", deduplication=False)
     for _ in range(2):
-        assert counts(lake.run({"k": [1, 1, None], "v": ["a", "a", "b"]}, plan)) == (3, 0, 0, 0)
+        expect(
+            lake.run({"k": [1, 1, None], "v": ["a", "a", "b"]}, plan), inserted=3, updated=0, unchanged=0, duplicates=0
+        )
     assert Counter(lake.rows()) == Counter({(1, "a"): 4, (None, "b"): 2})
     assert lake.catalog.load_table(TABLE).current_snapshot().summary.operation.value == "append"
 
 
 def test_append_by_hash_skips_what_batch_or_table_has(lake: Lake) -> None:
     plan = MergePlan("append", key=("k",), method="hash")
-    assert counts(lake.run({"k": [1, 1, 2], "v": ["a", "a", "b"]}, plan)) == (2, 0, 0, 1)
+    expect(lake.run({"k": [1, 1, 2], "v": ["a", "a", "b"]}, plan), inserted=2, updated=0, unchanged=0, duplicates=1)
     result = lake.run({"k": [2, 1, 3, 3], "v": ["b", "A", "c", "c"]}, plan, day=DAYS[1])
-    assert counts(result) == (2, 0, 0, 2)
+    expect(result, inserted=2, updated=0, unchanged=0, duplicates=2)
     assert lake.rows() == [(1, "A"), (1, "a"), (2, "b"), (3, "c")]
     assert lake.run({"k": [3], "v": ["c"]}, plan, day=DAYS[2]).snapshot_id is None
 
 
 def test_append_by_key_deduplicates_the_batch_only(lake: Lake) -> None:
     plan = MergePlan("append", key=("k",), method="first")
-    assert counts(lake.run({"k": [1, 1], "v": ["a", "b"]}, plan)) == (1, 0, 0, 1)
-    assert counts(lake.run({"k": [1], "v": ["a"]}, plan)) == (1, 0, 0, 0)
+    expect(lake.run({"k": [1, 1], "v": ["a", "b"]}, plan), inserted=1, updated=0, unchanged=0, duplicates=1)
+    expect(lake.run({"k": [1], "v": ["a"]}, plan), inserted=1, updated=0, unchanged=0, duplicates=0)
     assert lake.rows() == [(1, "a"), (1, "a")]
 
 
@@ -200,10 +194,10 @@ def test_replace_takes_the_runs_partition_whole(lake: Lake) -> None:
     for day in DAYS:
         lake.run({"k": [1, 2], "v": [day, day]}, plan, day=day)
     result = lake.run({"k": [2, 3, 3], "v": ["x", "y", "y"]}, plan, day=DAYS[1])
-    assert (counts(result), result.replaced) == ((3, 0, 0, 0), 2)
+    expect(result, inserted=3, updated=0, unchanged=0, duplicates=0, replaced=2)
     assert Counter(row[1] for row in lake.rows()) == Counter({DAYS[0]: 2, DAYS[2]: 2, "x": 1, "y": 2})
     again = lake.run({"k": [3, 2, 3], "v": ["y", "x", "y"]}, plan, day=DAYS[1])
-    assert (again.snapshot_id, again.unchanged) == (None, 3)
+    expect(again, snapshot_id=None, unchanged=3)
 
 
 def test_replace_by_nothing_empties_the_partition(lake: Lake) -> None:
@@ -212,7 +206,7 @@ def test_replace_by_nothing_empties_the_partition(lake: Lake) -> None:
     lake.run({"k": [1], "v": ["c"]}, plan, day=DAYS[1])
     empty = pa.schema([("k", pa.int64()), ("v", pa.string())]).empty_table()
     result = lake.run(empty, plan)
-    assert (result.replaced, result.inserted) == (1, 0)
+    expect(result, replaced=1, inserted=0)
     assert lake.rows() == [(1, "c")]
 
 
@@ -239,7 +233,13 @@ def test_replace_refuses_rows_of_another_day(lake: Lake) -> None:
 
 
 def test_replace_without_a_key_drops_exact_copies_by_hash(lake: Lake) -> None:
-    assert counts(lake.run({"k": [1, 1], "v": ["a", "a"]}, MergePlan("replace", method="hash"))) == (1, 0, 0, 1)
+    expect(
+        lake.run({"k": [1, 1], "v": ["a", "a"]}, MergePlan("replace", method="hash")),
+        inserted=1,
+        updated=0,
+        unchanged=0,
+        duplicates=1,
+    )
 
 
 NOW = dt.datetime(2024, 1, 2, 3, 4, 5, 678901, tzinfo=dt.UTC)
@@ -266,14 +266,14 @@ def test_keys_of_every_type(lake: Lake, keys: pa.Array) -> None:
     lake.run({"k": keys, "v": ["a", "b", "c"]})
     order = pa.array([2, 0, 1])
     result = lake.run({"k": keys.take(order), "v": ["c", "A", "b"]}, day=DAYS[1])
-    assert counts(result) == (0, 1, 2, 0)
+    expect(result, inserted=0, updated=1, unchanged=2, duplicates=0)
     assert sorted(row[1] for row in lake.rows()) == ["A", "b", "c"]
 
 
 def test_minus_zero_is_zero_and_nan_is_nan(lake: Lake) -> None:
     lake.run({"k": [0.0, math.nan], "v": [math.nan, 0.0]})
     result = lake.run({"k": [-0.0, math.nan], "v": [math.nan, -0.0]})
-    assert counts(result) == (0, 0, 2, 0)
+    expect(result, inserted=0, updated=0, unchanged=2, duplicates=0)
 
 
 def test_composite_keys(lake: Lake) -> None:
@@ -282,7 +282,7 @@ def test_composite_keys(lake: Lake) -> None:
     keys = {"k": ["a", "ab", "a"], "d": ["bc", "c", "b"]}
     lake.run({**keys, "v": [1, 2, 3]}, plan)
     result = lake.run({"k": ["ab", "a", "x", "a"], "d": ["c", "bc", "c", "bc"], "v": [2, 0, 9, 7]}, plan, day=DAYS[1])
-    assert counts(result) == (1, 1, 1, 1)
+    expect(result, inserted=1, updated=1, unchanged=1, duplicates=1)
     assert lake.rows("k", "d", "v") == [("a", "b", 3), ("a", "bc", 7), ("ab", "c", 2), ("x", "c", 9)]
 
 
@@ -291,7 +291,7 @@ def test_duplicate_keys_in_the_table_become_one(lake: Lake) -> None:
     lake.run({"k": [1, 1, 2], "v": ["a", "b", "x"]}, append)
     lake.run({"k": [1, 3, 3], "v": ["c", "y", "y"]}, append, day=DAYS[1])
     result = lake.run({"k": [1, 3], "v": ["new", "y"]}, day=DAYS[2])
-    assert (counts(result), result.deleted_duplicates) == ((0, 1, 1, 0), 3)
+    expect(result, inserted=0, updated=1, unchanged=1, duplicates=0, deleted_duplicates=3)
     assert lake.rows() == [(1, "new"), (2, "x"), (3, "y")]
 
 
@@ -320,7 +320,7 @@ def test_empty_batches_change_nothing(lake: Lake, strategy: str) -> None:
     plan = MergePlan(strategy, ("k",), method="hash")
     empty = pa.schema([("k", pa.float64()), ("v", pa.string())]).empty_table()
     result = lake.run(empty, plan)
-    assert (counts(result), result.snapshot_id, result.head) == ((0, 0, 0, 0), None, None)
+    expect(result, inserted=0, updated=0, unchanged=0, duplicates=0, snapshot_id=None, head=None)
     lake.run({"k": [1.0], "v": ["a"]}, plan)
     if strategy != "replace":
         assert lake.run(empty, plan).snapshot_id is None
@@ -332,22 +332,22 @@ def test_new_columns_and_wider_types(lake: Lake) -> None:
     lake.run({"k": pa.array([1, 2], pa.int32()), "v": pa.array([1.5, 2.5], pa.float32())})
     result = lake.run({"k": [2, 2**40], "v": [2.5, 0.1], "note": [None, "n"]}, day=DAYS[1])
     # a column that is still NULL changes no row
-    assert counts(result) == (1, 0, 1, 0)
+    expect(result, inserted=1, updated=0, unchanged=1, duplicates=0)
     result = lake.run({"k": [1, 2], "v": [1.5, 2.5], "note": ["new", None]}, day=DAYS[2])
-    assert counts(result) == (0, 1, 1, 0)
+    expect(result, inserted=0, updated=1, unchanged=1, duplicates=0)
     assert lake.rows("k", "v", "note") == [(1, 1.5, "new"), (1099511627776, 0.1, "n"), (2, 2.5, None)]
 
 
 def test_a_new_column_can_be_the_key(lake: Lake) -> None:
     lake.run({"k": [1], "v": ["a"]})
     result = lake.run({"k": [1], "v": ["b"], "id": ["x"]}, MergePlan(key=("id",)), day=DAYS[1])
-    assert counts(result) == (1, 0, 0, 0)
+    expect(result, inserted=1, updated=0, unchanged=0, duplicates=0)
     assert lake.rows("id", "v") == [("x", "b"), (None, "a")]
 
 
 def test_a_missing_optional_column_becomes_null(lake: Lake) -> None:
     lake.run({"k": [1, 2], "v": ["a", "b"], "w": ["x", None]})
-    assert counts(lake.run({"k": [1, 2], "v": ["a", "b"]}, day=DAYS[1])) == (0, 1, 1, 0)
+    expect(lake.run({"k": [1, 2], "v": ["a", "b"]}, day=DAYS[1]), inserted=0, updated=1, unchanged=1, duplicates=0)
     assert lake.rows("k", "w") == [(1, None), (2, None)]
 
 
@@ -400,7 +400,7 @@ def make_elsewhere(catalog: Catalog, rows: pa.Table, partition: str | None = Non
 def test_a_table_made_elsewhere_is_adopted(lake: Lake) -> None:
     make_elsewhere(lake.catalog, pa.table({"k": [1, 2], "v": ["a", "b"], "p": ["x", "y"]}), "p")
     result = lake.run({"k": [2, 1, 3], "v": ["b", "A", "c"], "p": ["y", "x", "y"]})
-    assert counts(result) == (1, 1, 1, 0)
+    expect(result, inserted=1, updated=1, unchanged=1, duplicates=0)
     table = lake.catalog.load_table(TABLE)
     assert [item.name for item in table.spec().fields] == ["p"]
     assert lake.rows("k", "v", "_phlo_run_id") == [(1, "A", "r1"), (2, "b", None), (3, "c", "r1")]
@@ -409,7 +409,7 @@ def test_a_table_made_elsewhere_is_adopted(lake: Lake) -> None:
 def test_rows_that_others_wrote_count_when_appending_by_hash(lake: Lake) -> None:
     make_elsewhere(lake.catalog, pa.table({"k": [1, 2], "v": ["a", "b"]}))
     plan = MergePlan("append", method="hash")
-    assert counts(lake.run({"k": [2, 3], "v": ["b", "c"]}, plan)) == (1, 0, 0, 1)
+    expect(lake.run({"k": [2, 3], "v": ["b", "c"]}, plan), inserted=1, updated=0, unchanged=0, duplicates=1)
 
 
 def test_a_table_whose_partitioning_changed_keeps_its_old_files(lake: Lake) -> None:
@@ -417,7 +417,7 @@ def test_a_table_whose_partitioning_changed_keeps_its_old_files(lake: Lake) -> N
     with lake.catalog.load_table(TABLE).update_spec() as update:
         update.add_field("k", IdentityTransform())
     result = lake.run({"k": [2], "v": ["B"]}, day=DAYS[1])
-    assert counts(result) == (0, 1, 0, 0)
+    expect(result, inserted=0, updated=1, unchanged=0, duplicates=0)
     assert lake.rows() == [(1, "a"), (2, "B"), (3, "c")]
 
 
@@ -425,18 +425,42 @@ def test_without_metadata_columns_hashes_are_computed(lake: Lake) -> None:
     rows = {"k": [1, 2], "v": [Decimal("1.50"), None]}
     lake.run(rows, metadata=False)
     assert lake.run(rows, metadata=False).snapshot_id is None
-    assert counts(lake.run({"k": [2, 3], "v": [Decimal("2.00")] * 2}, metadata=False)) == (1, 1, 0, 0)
+    expect(
+        lake.run({"k": [2, 3], "v": [Decimal("2.00")] * 2}, metadata=False),
+        inserted=1,
+        updated=1,
+        unchanged=0,
+        duplicates=0,
+    )
     append = MergePlan("append", method="hash")
-    assert counts(lake.run({"k": [3, 3, 4], "v": [Decimal("2.00")] * 3}, append, metadata=False)) == (1, 0, 0, 2)
+    expect(
+        lake.run({"k": [3, 3, 4], "v": [Decimal("2.00")] * 3}, append, metadata=False),
+        inserted=1,
+        updated=0,
+        unchanged=0,
+        duplicates=2,
+    )
     assert [item.name for item in lake.catalog.load_table(TABLE).schema().fields] == ["k", "v"]
 
 
 def test_a_batch_without_metadata_in_a_table_that_has_it(lake: Lake) -> None:
     lake.run({"k": [1, 2], "v": ["a", "b"]})
-    assert counts(lake.run({"k": [1, 2, 3], "v": ["a", "B", "c"]}, metadata=False)) == (1, 1, 1, 0)
+    expect(
+        lake.run({"k": [1, 2, 3], "v": ["a", "B", "c"]}, metadata=False),
+        inserted=1,
+        updated=1,
+        unchanged=1,
+        duplicates=0,
+    )
     append = MergePlan("append", method="hash")
-    assert counts(lake.run({"k": [3, 4, 5], "v": ["c", "d", "e"]}, append, metadata=False)) == (2, 0, 0, 1)
-    assert counts(lake.run({"k": [4], "v": ["d"]}, day=DAYS[1])) == (0, 0, 1, 0)
+    expect(
+        lake.run({"k": [3, 4, 5], "v": ["c", "d", "e"]}, append, metadata=False),
+        inserted=2,
+        updated=0,
+        unchanged=0,
+        duplicates=1,
+    )
+    expect(lake.run({"k": [4], "v": ["d"]}, day=DAYS[1]), inserted=0, updated=0, unchanged=1, duplicates=0)
     assert lake.rows() == [(1, "a"), (2, "B"), (3, "c"), (4, "d"), (5, "e")]
 
 
@@ -445,7 +469,7 @@ def test_large_and_nested_values(lake: Lake) -> None:
     nested = pa.array([[{"x": 1, "y": "a"}], None])
     lake.run({"k": [1, 2], "v": [text, "b"], "n": nested})
     result = lake.run({"k": [1, 2], "v": [text, "b"], "n": pa.array([[{"y": "a", "x": 1}], [{"y": "", "x": 0}]])})
-    assert counts(result) == (0, 1, 1, 0)
+    expect(result, inserted=0, updated=1, unchanged=1, duplicates=0)
     assert [len(row[0]) for row in lake.rows("v")] == [1, 1_000_000]
 
 

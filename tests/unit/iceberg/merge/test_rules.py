@@ -15,10 +15,10 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from pyiceberg.catalog import Catalog
 
 from airflow_provider_phlo.exceptions import PhloError
 from airflow_provider_phlo.iceberg import branches, tables
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
 from airflow_provider_phlo.ingestion.definition import merge_plan
 from airflow_provider_phlo.row_hash import row_hashes
@@ -136,8 +136,7 @@ def parts(found: Rule, kind: str) -> tuple[pa.Table, list[str]]:
 
 @pytest.mark.parametrize("found", rules(), ids=lambda found: found.title)
 @pytest.mark.parametrize("parts_of_the_batch", ["one table", "one table per row, read again"])
-def test_rule(found: Rule, parts_of_the_batch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    catalog = open_catalog("phlo", embedded_properties(tmp_path))
+def test_rule(found: Rule, parts_of_the_batch: str, catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     before, days = parts(found, "table")
     batch = with_metadata(*parts(found, "batch"))
     start = with_metadata(before, days) if len(before) else batch.slice(0, 0)

@@ -18,7 +18,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, ensure_namespace, open_catalog
 from airflow_provider_phlo.iceberg.declared import declare_columns
 from airflow_provider_phlo.quality import (
     CategoryDriftCheck,
@@ -36,6 +35,7 @@ from airflow_provider_phlo.quality.drift.bands import Tolerance, widen
 from airflow_provider_phlo.quality.rows_under_check import RowsUnderCheck
 from airflow_provider_phlo.quality.scan import run_checks, run_checks_on_frame
 from airflow_provider_phlo.sql import Query
+from tests.lake import create_table
 
 LAST = dt.date(2024, 2, 29)
 NAN = float("nan")
@@ -65,11 +65,8 @@ def steady(days: int = 40, last: dt.date = LAST, shift: float = 0.0) -> pa.Table
 
 
 @pytest.fixture
-def catalog(tmp_path):
-    catalog = open_catalog("phlo", embedded_properties(tmp_path))
-    ensure_namespace(catalog, "raw")
-    table = catalog.create_table("raw.t", steady().schema)
-    table.append(steady())
+def catalog(catalog):
+    create_table(catalog, "raw.t", steady())
     return catalog
 
 

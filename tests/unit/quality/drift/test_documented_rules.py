@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from airflow_provider_phlo import quality
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, ensure_namespace, open_catalog
+from airflow_provider_phlo.iceberg.catalog import ensure_namespace
 from airflow_provider_phlo.quality.scan import run_checks
 
 PAGE = Path(__file__).parents[4] / "docs" / "drift.md"
@@ -79,8 +79,7 @@ def create(catalog: Any, name: str, lines: list[list[str]]) -> None:
 
 
 @pytest.mark.parametrize("example", examples(), ids=lambda example: example.title)
-def test_example(example, tmp_path):
-    catalog = open_catalog("phlo", embedded_properties(tmp_path))
+def test_example(example, catalog):
     ensure_namespace(catalog, "raw")
     create(catalog, "raw.t", [line for line in example.lines if "source" not in line[0]])
     if sources := [line for line in example.lines if "source" in line[0]]:

@@ -11,7 +11,6 @@ import pyarrow as pa
 import pytest
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, ensure_namespace, open_catalog
 from airflow_provider_phlo.iceberg.declared import PII_PROPERTY
 from airflow_provider_phlo.quality.reconciliation import (
     AggregateConsistencyCheck,
@@ -23,6 +22,7 @@ from airflow_provider_phlo.quality.reconciliation import (
     checksums,
 )
 from airflow_provider_phlo.quality.scan import run_checks, run_checks_on_frame
+from tests.lake import create_table, open_lake
 
 DAYS = [dt.date(2024, 1, 15), dt.date(2024, 1, 16), dt.date(2024, 1, 17)]
 TIMES = [dt.datetime(2024, 1, 15, 23, 59), dt.datetime(2024, 1, 16), dt.datetime(2024, 1, 17, 12)]
@@ -35,11 +35,10 @@ CALLED = {"id": "event", "day": "CAST(taken AS DATE)"}
 
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory):
-    catalog = open_catalog("phlo", embedded_properties(tmp_path_factory.mktemp("lake")))
+    catalog = open_lake(tmp_path_factory.mktemp("lake"))
     content = {"raw.events": EVENTS, "raw.later": LATER, "silver.facts": FACTS, "gold.daily": DAILY}
     for name, rows in content.items():
-        ensure_namespace(catalog, name.partition(".")[0])
-        catalog.create_table(name, rows.schema).append(rows)
+        create_table(catalog, name, rows)
     facts = catalog.load_table("silver.facts")
     facts.manage_snapshots().create_branch(facts.current_snapshot().snapshot_id, "phlo_run").commit()
     facts.append(pa.table({"id": ["d"], "who": ["Dee"], "n": [4], "day": [DAYS[2]]}, FACTS.schema), branch="phlo_run")

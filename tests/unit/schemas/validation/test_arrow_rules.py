@@ -27,6 +27,7 @@ from airflow_provider_phlo.schemas.validation.arrow_rules import Rules, check_wi
 from airflow_provider_phlo.schemas.validation.batch import validate
 from airflow_provider_phlo.schemas.validation.pandas_rules import run as by_pandas
 from airflow_provider_phlo.schemas.validation.polars_rules import run as by_polars
+from tests.expect import expect
 
 UTC = datetime.UTC
 YEAR = datetime.datetime(2024, 1, 1)
@@ -293,7 +294,7 @@ def test_columns_of_a_polars_model() -> None:
     assert kinds == {
         "id": "string", "sgv": "int64", "at": zoned, "zoned": zoned, "tags": "list<element: string>", "small": "int32"
     }  # fmt: skip
-    assert (READING["id"].unique, READING["id"].description, READING["id"].pii) == (True, "the id", True)
+    expect(READING["id"], unique=True, description="the id", pii=True)
 
 
 def test_rules_of_a_polars_model() -> None:

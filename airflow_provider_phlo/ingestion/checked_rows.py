@@ -1,0 +1,135 @@
+"""From what a source yields to rows that may be staged: types, rules, and the metadata columns."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from airflow_provider_phlo.exceptions import SchemaError
+from airflow_provider_phlo.ingestion.extraction import Chunk
+from airflow_provider_phlo.ingestion.transforms import Transform
+from airflow_provider_phlo.row_hash import row_hashes
+from airflow_provider_phlo.schemas import conversion
+from airflow_provider_phlo.schemas.columns import ModelColumns
+from airflow_provider_phlo.schemas.failures import Failure, bad_rows
+from airflow_provider_phlo.schemas.types import stored_as
+from airflow_provider_phlo.schemas.validation.batch import missing_values, validate
+from airflow_provider_phlo.terms import METADATA_COLUMNS, MetadataColumn
+
+
+@dataclass(frozen=True)
+class StagingPlan:
+    """
+    How to convert, validate and stage the rows of one table.
+
+    :param table: ``namespace.table``.
+    :param key: the key columns; a row without one is bad.
+    :param declared: the validation schema; None validates nothing.
+    :param check_rows: False skips the schema's rules, but not its types.
+    :param strict: True fails on a bad row, False sets it aside for the quarantine.
+    :param identity: columns whose equality means "the same row" when uniqueness is checked (what the merge drops).
+    :param metadata_columns: whether rows carry ``_dlt_*``, ``_cascade_ingested_at`` and ``_phlo_*``.
+    :param transforms: applied to every batch, Arrow to Arrow, before validation.
+    :param batch_rows: rows converted, validated and written at a time.
+    :param known_types: types that columns have in the table already; undeclared ones keep them where they can.
+    """
+
+    table: str
+    key: tuple[str, ...] = ()
+    declared: ModelColumns | None = None
+    check_rows: bool = True
+    strict: bool = True
+    identity: tuple[str, ...] = ()
+    metadata_columns: bool = True
+    transforms: tuple[Transform, ...] = ()
+    batch_rows: int = 50_000
+    known_types: Mapping[str, pa.DataType] = field(default_factory=dict)
+
+
+def convert_and_validate(
+    content: Chunk, plan: StagingPlan, normalize: Callable[[str], str]
+) -> tuple[pa.Table, list[Failure]]:
+    """
+    Return the rows converted to the types of the schema, and everything that is wrong with them.
+
+    :param normalize: dlt's naming convention.
+    :raises SchemaError: if the data lacks a key column.
+    """
+    rows, failures = conversion.conform(content, plan.declared, normalize, plan.known_types)
+    missing = [name for name in plan.key if name not in rows.column_names]
+    if missing and len(bad_rows(failures)) < len(rows):
+        raise SchemaError(
+            f"{plan.table}: key column(s) {', '.join(missing)} are not in the data; "
+            f"it has {', '.join(rows.column_names)}."
+        )
+    if plan.declared is not None and plan.check_rows:
+        return validate(rows, plan.declared, key=plan.key, conversion_failures=failures)
+    return rows, missing_values(rows, plan.declared, key=plan.key, conversion_failures=failures)
+
+
+def without_empty_columns(rows: pa.Table, plan: StagingPlan) -> pa.Table:
+    """Return ``rows`` without undeclared columns that have no value, or had one in bad rows only."""
+    named = {*plan.key, *(column.name for column in (plan.declared.columns if plan.declared else ()))}
+    empty = [name for name in rows.column_names if name not in named and rows[name].null_count == len(rows)]
+    return rows.drop_columns(empty)
+
+
+def require_types(schema: pa.Schema, table: str) -> None:
+    """
+    Refuse types that a table cannot have before they are staged: Parquet cannot hold some of them either.
+
+    :raises SchemaError: names table and column.
+    """
+    for item in schema:
+        try:
+            stored_as(item.type)
+        except SchemaError as error:
+            raise SchemaError(f"{table}: column {item.name!r}: {error}") from None
+
+
+def all_but(rows: Sequence[int] | np.ndarray, count: int) -> np.ndarray:
+    """Return a mask of ``count`` rows that leaves out ``rows``."""
+    keep = np.ones(count, bool)
+    keep[rows] = False
+    return keep
+
+
+def with_metadata(rows: pa.Table, load_id: str, run_id: str, partition_date: str, arrived: pa.Array) -> pa.Table:
+    """
+    Return ``rows`` with the metadata columns behind the source's; columns of those names are replaced.
+
+    :param load_id: dlt's id of the load: seconds since 1970, as text.
+    :param partition_date: ``YYYY-MM-DD``.
+    :param arrived: when each row arrived.
+    """
+    rows = rows.select([name for name in rows.column_names if name not in METADATA_COLUMNS])
+    count = len(rows)
+    values = {
+        MetadataColumn.DLT_LOAD_ID: pa.repeat(pa.scalar(load_id), count),
+        MetadataColumn.DLT_ID: pa.array(_row_ids(count), pa.string()),
+        MetadataColumn.INGESTED_AT: arrived,
+        MetadataColumn.RUN_ID: pa.repeat(pa.scalar(run_id), count),
+        MetadataColumn.PARTITION_DATE: pa.repeat(
+            pa.scalar(datetime.date.fromisoformat(partition_date), pa.date32()), count
+        ),
+        MetadataColumn.ROW_HASH: row_hashes(rows),
+    }
+    for name, column in values.items():
+        rows = rows.append_column(str(name), column)
+    return rows
+
+
+def with_new_hashes(rows: pa.Table) -> pa.Table:
+    """Return ``rows``, whose source columns have changed, with the content hashes that go with them."""
+    hashes = row_hashes(rows, [name for name in rows.column_names if name not in METADATA_COLUMNS])
+    return rows.set_column(rows.schema.get_field_index(MetadataColumn.ROW_HASH), MetadataColumn.ROW_HASH, hashes)
+
+
+def _row_ids(count: int) -> list[str]:
+    """Return ``count`` random ids of 80 bits, as dlt gives its rows."""
+    digits = np.random.default_rng().bytes(10 * count).hex()
+    return [digits[start : start + 20] for start in range(0, 20 * count, 20)]
