@@ -19,6 +19,7 @@ from __future__ import annotations
 import decimal
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
 from typing import Any
@@ -37,6 +38,7 @@ _BINARY = (
 )
 # what orjson writes
 MAX_DEPTH = 254
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _FLOAT_NAN = np.float64("nan").view(np.int64).item()
 
 
@@ -147,6 +149,9 @@ def canonical_json(value: object) -> str:
     """
     Return ``value`` as JSON text with sorted keys: equal values give equal text.
 
+    Half a surrogate pair becomes the six characters of its escape (``\\ud83d``), as in text columns: DuckDB refuses
+    JSON that escapes it.
+
     :raises ValueError: if it is nested more than 254 levels deep, or has an integer of more than 4300 digits.
     """
     try:
@@ -154,8 +159,18 @@ def canonical_json(value: object) -> str:
     except TypeError:  # integers beyond 64 bits, halves of surrogate pairs
         if is_deep(value):
             raise ValueError("nested too deeply") from None
-        written = json.dumps(value, default=_plain_object, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return written.encode("utf-8", "backslashreplace").decode()
+        plain = _without_infinities(value)
+        written = json.dumps(plain, default=_plain_object, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return _SURROGATE.sub(lambda half: f"\\\\u{ord(half[0]):04x}", written)
+
+
+def _without_infinities(value: Any) -> Any:
+    """Return ``value`` with None for NaN and the infinities, as orjson writes them."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _without_infinities(member) for name, member in value.items()}
+    return [_without_infinities(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def is_deep(value: Any) -> bool:

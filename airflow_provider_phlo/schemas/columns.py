@@ -74,6 +74,7 @@ class Column:
     :param nullable: whether a row may lack a value (declared as ``nullable`` or optional).
     :param default: the value of a row that lacks one; None for no default.
     :param pii: whether samples of it must be masked (``metadata={"pii": True}``).
+    :param json: whether its text is JSON (declared as ``dict`` or ``list`` without the types of their members).
     """
 
     name: str
@@ -84,6 +85,7 @@ class Column:
     default: Any = None
     description: str | None = None
     pii: bool = False
+    json: bool = False
 
 
 @dataclass(frozen=True)
@@ -200,6 +202,7 @@ def _column(model: type[DataFrameModel], name: str, declared: Any) -> Column:
         default=declared.default,
         description=declared.description,
         pii=bool(metadata.get("pii") or "pii" in metadata.get("tags", ())),
+        json=pa.types.is_string(kind) and _nested_type(_annotation(model.__fields__[name][0])) is not None,
     )
 
 

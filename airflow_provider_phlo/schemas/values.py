@@ -51,6 +51,18 @@ def text(value: Any) -> str:
     return value.isoformat() if isinstance(value, (datetime.date, datetime.time)) else str(value)
 
 
+def json_text(value: str) -> str:
+    """
+    Return ``value`` as JSON: an object or a list that is written as JSON stays, any other text becomes a JSON string.
+
+    Engines fail on a column of JSON texts when a single one of them is not JSON.
+    """
+    try:
+        return value if isinstance(orjson.loads(value), (dict, list)) else canonical_json(value)
+    except ValueError:
+        return canonical_json(value)
+
+
 def _digits(text: str) -> str:
     """Return ``text``, unless it is a number only in Python's source code: ``1_000``."""
     if "_" in text:

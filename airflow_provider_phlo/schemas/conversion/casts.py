@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.schemas.conversion.storable import Array, Values, decode, nested_as_json
-from airflow_provider_phlo.schemas.values import ARROW_ERRORS, CONVERSION_ERRORS, converter, is_missing
+from airflow_provider_phlo.schemas.values import ARROW_ERRORS, CONVERSION_ERRORS, converter, is_missing, json_text
 
 _SAME_KIND: tuple[Callable[[pa.DataType], bool], ...] = (
     pa.types.is_timestamp,
@@ -21,6 +21,8 @@ _SAME_KIND: tuple[Callable[[pa.DataType], bool], ...] = (
     lambda kind: pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind),
     lambda kind: pa.types.is_integer(kind) or pa.types.is_floating(kind),
 )
+
+_TEXT = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 
 _EXACT_TYPES: tuple[tuple[Callable[[pa.DataType], bool], set[type]], ...] = (
     (pa.types.is_string, {str}),
@@ -41,6 +43,17 @@ def convert_column(values: Values, kind: pa.DataType) -> tuple[Array, list[int]]
         except ARROW_ERRORS:
             pass
     return _convert_one_by_one(values, kind)
+
+
+def text_as_json(values: Values) -> Values:
+    """Return ``values`` with JSON in the place of text, for a column that holds JSON."""
+    if not isinstance(values, pa.ChunkedArray):
+        return [json_text(value) if isinstance(value, str) else value for value in values]
+    if pa.types.is_dictionary(values.type):
+        values = decode(values)
+    if not any(matches(values.type) for matches in _TEXT):
+        return values
+    return [None if value is None else json_text(value) for value in values.to_pylist()]
 
 
 def _convert_array(values: pa.ChunkedArray, kind: pa.DataType) -> tuple[Array, list[int]]:

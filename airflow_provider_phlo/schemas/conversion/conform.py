@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.schemas.columns import Column, ModelColumns
-from airflow_provider_phlo.schemas.conversion.casts import convert_column
+from airflow_provider_phlo.schemas.conversion.casts import convert_column, text_as_json
 from airflow_provider_phlo.schemas.conversion.records import LONGEST_NAME, Records, columns_of_records, is_name
 from airflow_provider_phlo.schemas.conversion.storable import Array, NoText, Values
 from airflow_provider_phlo.schemas.conversion.undeclared import type_undeclared
@@ -79,6 +79,8 @@ def _type_column(
 
 def _convert_declared(values: Values, column: Column) -> tuple[Array, list[int]]:
     """Return ``values`` in the type of a declared column, and the positions of those that cannot be converted."""
+    if column.json:
+        values = text_as_json(values)
     array, bad = convert_column(values, column.exact)
     return array if column.exact == column.type else array.cast(column.type), bad
 

@@ -177,7 +177,7 @@ def test_repeated_names_of_a_table() -> None:
         ([np.array([1, 2])], pa.string(), ["[1,2]"]),
         ([np.int64(5)], pa.int64(), [5]),
         (["half \ud800 pair"], pa.string(), ["half \\ud800 pair"]),
-        ([{"k": "\ud800"}], pa.string(), ['{"k":"\\ud800"}']),
+        ([{"k": "\ud800"}], pa.string(), [r'{"k":"\\ud800"}']),
         ([uuid.UUID(int=1)], pa.string(), [str(uuid.UUID(int=1))]),
     ],
     ids=str,
