@@ -1,6 +1,6 @@
 {#- Where DuckDB and Trino differ, and what several models share. -#}
 
-{#- Text at a path of a JSON text column: json_text('actor', 'login'). -#}
+{#- Text at a path of a JSON text column: json_text('actor', 'login'). NULL where the text is not JSON, on both engines. -#}
 {% macro json_text(column, path) -%}
   {{ adapter.dispatch('json_text', 'phlo')(column, path) }}
 {%- endmacro %}
@@ -10,20 +10,20 @@
 {%- endmacro %}
 
 {% macro duckdb__json_text(column, path) -%}
-  json_extract_string({{ column }}, '$.{{ path }}')
+  try(json_extract_string({{ column }}, '$.{{ path }}'))
 {%- endmacro %}
 
-{#- How many items the JSON array at a path has. -#}
+{#- How many items the JSON array at a path has; NULL where the text is not JSON, on both engines. -#}
 {% macro json_length(column, path='') -%}
   {{ adapter.dispatch('json_length', 'phlo')(column, '$' ~ ('.' ~ path if path else '')) }}
 {%- endmacro %}
 
 {% macro default__json_length(column, path) -%}
-  cast(json_array_length(json_extract({{ column }}, '{{ path }}')) as bigint)
+  cast(try(json_array_length(json_extract({{ column }}, '{{ path }}'))) as bigint)
 {%- endmacro %}
 
 {% macro duckdb__json_length(column, path) -%}
-  cast(json_array_length({{ column }}, '{{ path }}') as bigint)
+  try(cast(json_array_length({{ column }}, '{{ path }}') as bigint))
 {%- endmacro %}
 
 {#- Milliseconds since 1970 as an instant. -#}
