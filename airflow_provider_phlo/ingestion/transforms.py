@@ -19,7 +19,7 @@ from airflow_provider_phlo.exceptions import ConfigurationError
 
 Transform = Callable[[pa.Table], pa.Table]
 POSITION = "_phlo_source_position"
-# the position of a row whose record nobody knows
+# the position of a row whose record is not known
 UNKNOWN = -1
 _UNFIT = (pa.ArrowException, TypeError, ValueError, LookupError)
 
