@@ -49,7 +49,7 @@ soak: $(STAMP)  ## Run the fault tests in their long sizes: 20,000 random sequen
 	@PHLO_SOAK=1 $(PY) -m pytest tests/faults --timeout=0 $(PARALLEL) $(ONLY)
 
 integration: $(STAMP)  ## Run the tests on real servers: Trino, Nessie, S3 (downloads them once; PHLO_SKIP_SERVICES=1 skips)
-	@$(PY) -m pytest tests/services --timeout=900 $(ONLY)
+	@$(PY) -m pytest tests/services --timeout=900 $(PARALLEL) $(ONLY)
 
 benchmark: $(STAMP)  ## Measure merges, checks, validation and reconciliation against their peers (quiet machine, half an hour)
 	@$(VENV)/bin/uv pip install --quiet -p $(PY) 'deltalake==1.6.6'

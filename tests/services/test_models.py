@@ -16,6 +16,9 @@ from tests.expect import expect
 from tests.services.stores import Store
 from tests.unit import raw_tables
 
+# one worker starts Nessie, S3 and Postgres
+pytestmark = pytest.mark.xdist_group("stores")
+
 TABLE = "bronze.stg_glucose_entries"
 MODEL = "model.phlo.stg_glucose_entries"
 

@@ -31,6 +31,9 @@ from tests.services.losing_proxy import losing_proxy
 from tests.services.nessie import NessieServer
 from tests.services.stores import Store
 
+# one worker starts Nessie, S3 and Postgres
+pytestmark = pytest.mark.xdist_group("stores")
+
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(
     ["tests.services.stores", "airflow_provider_phlo.ingestion.landing", "pyiceberg.catalog.rest"]

@@ -19,6 +19,9 @@ from tests.services.nessie import NessieServer
 from tests.services.running import free_port
 from tests.services.s3 import S3Server
 
+# one worker starts Nessie, S3 and Postgres
+pytestmark = pytest.mark.xdist_group("stores")
+
 TASKS = {"postgres", "postgres_address", "s3", "rest", "rest_address", "rest_token", "staging"}
 
 

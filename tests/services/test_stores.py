@@ -29,6 +29,9 @@ from airflow_provider_phlo.schemas import PhloSchema
 from tests.expect import expect
 from tests.services.stores import DAY, Store
 
+# one worker starts Nessie, S3 and Postgres
+pytestmark = pytest.mark.xdist_group("stores")
+
 # children are forked from a process that has imported the libraries and has no threads
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(

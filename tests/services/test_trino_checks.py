@@ -38,6 +38,9 @@ from airflow_provider_phlo.sql import Query
 from tests.services.batches import batch
 from tests.services.batches import create as create_raw
 
+# one worker starts Trino
+pytestmark = pytest.mark.xdist_group("trino")
+
 NAN = float("nan")
 NOW = dt.datetime.now(dt.UTC).replace(microsecond=123456)
 HOUR = dt.timedelta(hours=1)

@@ -17,6 +17,9 @@ from airflow_provider_phlo.sql import quote
 from tests.expect import expect
 from tests.services.batches import DAY, batch, content, create, run
 
+# one worker starts Trino
+pytestmark = pytest.mark.xdist_group("trino")
+
 TYPES = {"k": pa.int64(), "v": pa.int64(), "gone": pa.bool_()}
 OTHER_DAY = "2024-01-16"
 PLAN = MergePlan(key=("k",), hard_delete="gone")

@@ -25,6 +25,9 @@ from airflow_provider_phlo.quality import (
 )
 from airflow_provider_phlo.quality.scan import run_checks
 
+# one worker starts Trino
+pytestmark = pytest.mark.xdist_group("trino")
+
 LAST = dt.date(2024, 3, 3)
 DAYS = 60
 TYPES = {

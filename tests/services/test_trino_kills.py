@@ -30,6 +30,9 @@ from tests.faults.killing import PROCESSES, die, dying_after, dying_before
 from tests.services.batches import DAY, batch, content, create, publish
 from tests.services.trino import Trino
 
+# one worker starts Trino
+pytestmark = pytest.mark.xdist_group("trino")
+
 TYPES = {"k": pa.int64(), "v": pa.int64(), "gone": pa.bool_()}
 KEYS = 20
 APPEND = MergePlan("append", deduplication=False)

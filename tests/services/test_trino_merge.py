@@ -20,6 +20,9 @@ from tests.expect import expect
 from tests.services.batches import batch, comparable, content, create, run
 from tests.services.model import Model
 
+# one worker starts Trino
+pytestmark = pytest.mark.xdist_group("trino")
+
 SEEDS = range(int(os.environ.get("PHLO_TEST_SEEDS", "10")))
 STEPS = 5
 DAYS = ("2024-01-15", "2024-01-16")

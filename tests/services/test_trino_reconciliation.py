@@ -31,6 +31,9 @@ from airflow_provider_phlo.quality.scan import run_checks
 from airflow_provider_phlo.sql import Query, quote_identifier
 from tests.unit.quality.reconciliation.documented_rules import Rule, judge, rules
 
+# one worker starts Trino
+pytestmark = pytest.mark.xdist_group("trino")
+
 SEEDS = range(int(os.environ.get("PHLO_TEST_SEEDS", "3")))
 NAN = float("nan")
 ODD_NAN = struct.unpack("<d", struct.pack("<Q", 0xFFF8000000000001))[0]

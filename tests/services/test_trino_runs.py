@@ -26,6 +26,9 @@ from tests.expect import expect
 from tests.services.batches import batch, content, create, publish, run
 from tests.services.trino import Trino
 
+# one worker starts Trino
+pytestmark = pytest.mark.xdist_group("trino")
+
 
 class Reading(PhloSchema):
     id: int = Field(unique=True)
