@@ -139,7 +139,7 @@ def test_results_that_cannot_be_kept_are_a_warning(context, tmp_path, caplog):
     ensure_namespace(catalog, "phlo")
     catalog.create_table("phlo.check_results", pa.schema([("checked_at", pa.string())]))
     assert operator(CountCheck(3)).execute(context)["passed"]
-    (warning,) = [message for message in caplog.messages if "not in phlo.check_results" in message]
+    (warning,) = [message for message in caplog.messages if "not recorded in phlo.check_results" in message]
     assert "check_results = False" in warning
 
 
