@@ -81,10 +81,10 @@ def _check_neighbours(catalog: Catalog, identifier: str, location: str) -> None:
         if other == identifier:
             continue
         try:
-            location = normalized(catalog.load_table(other).location())
+            neighbour = normalized(catalog.load_table(other).location())
         except NoSuchTableError:  # dropped since it was listed
             continue
-        if _within(location, location) or _within(location, location):
+        if _within(location, neighbour) or _within(neighbour, location):
             raise ConfigurationError(
                 f"{identifier} and {other} share a location: what is unknown to one may be the other's. Give one of "
                 "them a location of its own."
