@@ -56,9 +56,10 @@ benchmark: $(STAMP)  ## Measure merges, checks, validation and reconciliation ag
 	@$(PY) benchmarks/merge.py --keep
 	@$(PY) benchmarks/quality.py --keep
 
-lint: $(STAMP)  ## Check style
+lint: $(STAMP)  ## Check style, and English that makes readers stumble
 	@$(VENV)/bin/ruff check
 	@$(VENV)/bin/ruff format --check
+	@$(PY) -m tests.wording
 
 typecheck: $(STAMP)  ## Check types
 	@$(VENV)/bin/mypy

@@ -172,7 +172,7 @@ def _summary(
     for file in (*changes.removed, *changes.dropped):
         collector.remove_file(file, schema, specs[file.spec_id])
     before = table.metadata.snapshot_by_id(parent) if parent is not None else None
-    # PyIceberg adds totals up for operations that it writes itself, and a compaction is none of these
+    # PyIceberg adds totals up for operations that it writes itself, and a compaction is not one of these
     counted = Operation.OVERWRITE if operation == Operation.REPLACE else operation
     summary = update_snapshot_summaries(
         Summary(operation=counted, **collector.build(), **properties), before.summary if before else None

@@ -61,7 +61,7 @@ def land(
 
 def find_published_batch(catalog: Catalog, identifier: str, token: str) -> LandedBatch | None:
     """
-    Return what the run with ``token`` has published, or None if it has not.
+    Return what the run with ``token`` has published, or None if it has not published.
 
     :raises ConfigurationError: if another replay has taken over its records.
     """
