@@ -31,10 +31,9 @@ _TYPES = {
 }
 _COLUMNS = {
     "raw.glucose_entries": {
-        "text": "_id type direction device",
+        "text": "_id type direction device date_string sys_time",
         "long": "sgv date utc_offset",
         "double": "delta",
-        "time": "date_string sys_time",
     },
     "raw.user_events": {"text": "id type actor repo payload org", "bool": "public", "time": "created_at"},
     "raw.user_repos": {
@@ -87,7 +86,7 @@ def write(catalog: Catalog, table: str, rows: Iterable[Mapping[str, Any]], *, at
 
 def entry(key: str, at: dt.datetime, sgv: int | None, **more: Any) -> dict[str, Any]:
     """Return one Nightscout entry; its date_string is off by an hour, to show that `date` counts."""
-    stated = at + dt.timedelta(hours=1)
+    stated = f"{at + dt.timedelta(hours=1):%a %b %d %H:%M:%S GMT+01:00 %Y}"
     return {"_id": key, "sgv": sgv, "date": int(at.timestamp() * 1000), "date_string": stated, "type": "sgv", **more}
 
 
@@ -117,10 +116,18 @@ def repeated() -> list[dict[str, Any]]:
     ]
 
 
+def sensor_states() -> list[dict[str, Any]]:
+    """Return states of a sensor among the readings of the 2nd, and on the 5th, which has nothing else."""
+    at = dt.datetime(2024, 3, 2, 12, tzinfo=UTC)
+    states = [entry(f"state{sgv}", at + dt.timedelta(seconds=sgv), sgv) for sgv in (1, 9, 10, 19, 601, 1000)]
+    return [*states, entry("warming up", dt.datetime(2024, 3, 5, 8, tzinfo=UTC), 5)]
+
+
 def events() -> list[dict[str, Any]]:
+    """Return forty events; the last has texts that are not JSON, as tables have them that others wrote."""
     kinds = ("PushEvent", "WatchEvent", "IssuesEvent", "IssueCommentEvent", "PullRequestReviewEvent", "GollumEvent")
     start = dt.datetime(2024, 3, 1, 23, 30, tzinfo=UTC)
-    return [
+    rows = [
         {
             "id": str(number),
             "type": kinds[number % len(kinds)],
@@ -133,6 +140,8 @@ def events() -> list[dict[str, Any]]:
         }
         for number in range(40)
     ]
+    rows[-1] |= {"actor": "ghost", "payload": r'{"action": "opened", "title": "cut \ud83d"}', "org": ""}
+    return rows
 
 
 def repos() -> list[dict[str, Any]]:
@@ -141,7 +150,7 @@ def repos() -> list[dict[str, Any]]:
             "id": number,
             "name": f"r{number}",
             "full_name": f"octo/r{number}",
-            "owner": json.dumps({"login": "octo"}),
+            "owner": json.dumps({"login": "octo"}) if number else "ghost",
             "stargazers_count": stars,
             "topics": json.dumps(["a"] * number),
             "license": json.dumps({"spdx_id": "MIT"}) if number else None,
@@ -151,7 +160,7 @@ def repos() -> list[dict[str, Any]]:
 
 
 def fill(catalog: Catalog) -> None:
-    write(catalog, "raw.glucose_entries", glucose() + repeated())
+    write(catalog, "raw.glucose_entries", glucose() + repeated() + sensor_states())
     write(catalog, "raw.user_events", [*events(), events()[0] | {"_cascade_ingested_at": INGESTED.replace(year=2023)}])
     write(catalog, "raw.user_repos", repos())
     write(catalog, "raw.user_profile", [{"id": 5, "login": "octo", "followers": 2}])

@@ -52,6 +52,14 @@
   cast(extract(hour from {{ in_day_zone(instant) }}) as integer)
 {%- endmacro %}
 
+{#-
+  Whether a sensor's value is glucose. Outside of what sensors measure, in mg/dL, it is a state of the sensor: no
+  antenna, warming up, not calibrated (1-12 and 38 of Dexcom's, among others).
+-#}
+{% macro is_glucose(column) -%}
+  {{ column }} between 20 and 600
+{%- endmacro %}
+
 {#- Share of the rows that meet a condition, in percent. -#}
 {% macro percent_of_rows(condition) -%}
   100e0 * cast(count(*) filter (where {{ condition }}) as double) / cast(count(*) as double)

@@ -121,7 +121,7 @@ def test_categories_at_their_borders(catalog: Catalog, sgv: int, category: str, 
 def test_the_overview_of_each_day(catalog: Catalog) -> None:
     overview = table(catalog, "marts.mrt_glucose_overview", "reading_date")
     days = by_day()
-    assert overview.keys() == days.keys()
+    assert overview.keys() == {*days, dt.date(2024, 3, 5)}
     a1c = {day: (statistics.fmean(values) + 46.7) / 28.7 for day, values in days.items()}
     for day, values in days.items():
         mean, row = statistics.fmean(values), overview[day]
@@ -144,6 +144,19 @@ def test_the_overview_of_each_day(catalog: Catalog) -> None:
             deviation = statistics.stdev(values)
             assert row["stddev_glucose_mg_dl"] == pytest.approx(deviation, rel=1e-12)
             assert row["cv_pct"] == pytest.approx(100 * deviation / mean, rel=1e-12)
+
+
+def test_case_29_states_of_the_sensor_are_kept_and_counted_and_are_not_glucose(catalog: Catalog) -> None:
+    states = {row["_id"] for row in raw_tables.sensor_states()}
+    assert states <= table(catalog, "bronze.stg_glucose_entries", "entry_id").keys()
+    assert not states & table(catalog, "silver.fct_glucose_readings", "entry_id").keys()
+    overview = table(catalog, "marts.mrt_glucose_overview", "reading_date")
+    counts = {day.day: row["sensor_state_count"] for day, row in overview.items()}
+    assert counts == {1: 0, 2: 6, 3: 0, 5: 1, 7: 0, 8: 0, 9: 0, 10: 0, 11: 0}
+    nothing_else = overview[dt.date(2024, 3, 5)]
+    expect(nothing_else, reading_count=0, avg_glucose_mg_dl=None, min_glucose_mg_dl=None, time_below_range_pct=None)
+    week = [overview[dt.date(2024, 3, day)]["estimated_a1c_pct"] for day in (1, 2, 3)]
+    assert nothing_else["estimated_a1c_7d_avg"] == pytest.approx(statistics.fmean(week))
 
 
 def test_a_single_reading_has_no_deviation(catalog: Catalog) -> None:
@@ -211,6 +224,16 @@ def test_github_events_are_flattened(catalog: Catalog) -> None:
     assert len(table(catalog, "gold.fct_github_events", "event_id")) == 40
 
 
+def test_case_26_a_text_that_is_not_json_is_null_and_fails_no_model(catalog: Catalog) -> None:
+    event = table(catalog, "gold.fct_github_events", "event_id")["39"]
+    named = ("actor_id", "actor_login", "repo_name", "org_login", "action", "distinct_commits")
+    assert [event[name] for name in named] == [None, None, "octo/r0", None, None, None]
+    owners = {
+        row["repo_id"]: row["owner_login"] for row in table(catalog, "marts.mrt_github_repos", "repo_id").values()
+    }
+    assert owners == {0: None, 1: "octo", 2: "octo", 3: "octo"}
+
+
 def test_github_repositories(catalog: Catalog) -> None:
     repos = table(catalog, "marts.mrt_github_repos", "repo_id")
     assert [(repos[key]["stargazers_count"], repos[key]["star_rank"]) for key in range(4)] == [
@@ -235,7 +258,7 @@ def test_a_run_with_no_new_data_writes_nothing(home: Path, catalog: Catalog) -> 
 def test_an_edited_reading_reaches_the_marts_and_nothing_else_changes(home: Path, catalog: Catalog) -> None:
     before = snapshots(catalog)
     rows = raw_tables.glucose()
-    edited = [*rows[:-1], rows[-1] | {"sgv": 222}]
+    edited = [*rows[:-1], rows[-1] | {"sgv": 222}, *raw_tables.sensor_states()]
     raw_tables.write(catalog, "raw.glucose_entries", edited)
     try:
         assert build(home, "--select", "path:models/glucose", "path:models/github/silver") == []
@@ -252,7 +275,8 @@ def test_an_edited_reading_reaches_the_marts_and_nothing_else_changes(home: Path
         }
         assert {count for name, count in written.items() if not name.startswith("raw.")} == {1}
     finally:
-        raw_tables.write(catalog, "raw.glucose_entries", raw_tables.glucose() + raw_tables.repeated())
+        everything = raw_tables.glucose() + raw_tables.repeated() + raw_tables.sensor_states()
+        raw_tables.write(catalog, "raw.glucose_entries", everything)
         assert build(home, "--select", "path:models/glucose") == []
 
 

@@ -37,7 +37,10 @@ def test_one_task_per_model_grouped_by_layer_in_order(parsed_home):
         "glucose_models.bronze.stg_glucose_entries": set(),
         "glucose_models.silver.fct_glucose_readings": {"glucose_models.bronze.stg_glucose_entries"},
         "glucose_models.gold.fct_daily_glucose_metrics": {"glucose_models.silver.fct_glucose_readings"},
-        "glucose_models.marts.mrt_glucose_overview": {"glucose_models.gold.fct_daily_glucose_metrics"},
+        "glucose_models.marts.mrt_glucose_overview": {
+            "glucose_models.gold.fct_daily_glucose_metrics",
+            "glucose_models.bronze.stg_glucose_entries",
+        },
         "glucose_models.marts.mrt_glucose_hourly_patterns": {"glucose_models.silver.fct_glucose_readings"},
     }
     assert {type(task) for task in dag.tasks} == {DbtModelOperator}

@@ -1,4 +1,4 @@
--- One row a reading, with day, hour and category.
+-- One row per reading, states of the sensor left out, with day, hour and category.
 -- Categories after the consensus ranges: Battelino et al., Diabetes Care 2019;42(8):1593-1603. Both borders of
 -- 70-180 mg/dL are in range; what lies between two whole numbers belongs to the higher category.
 select
@@ -20,3 +20,4 @@ select
   partition_date,
   current_timestamp as _transformed_at
 from {{ ref('stg_glucose_entries') }}
+where {{ is_glucose('glucose_mg_dl') }}
