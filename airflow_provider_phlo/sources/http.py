@@ -5,7 +5,7 @@ It retries what may pass (no connection, 5xx, a truncated answer, a page where J
 limits, refuses what needs a person, never sends credentials to another host, and takes no more than its limits allow.
 Its messages carry no query string, no header and no body: none can hold a secret or a health value.
 
-requests sends, tenacity repeats; docs/decisions/0005-one-http-client.md says why the rest is here.
+requests sends, tenacity repeats; docs/decisions/022-one-http-client.md says why the rest is here.
 """
 
 from __future__ import annotations
