@@ -127,7 +127,7 @@ def test_a_task_builds_publishes_and_says_so(parsed_home, make_context):
     assert done == {
         "table": "bronze.stg_glucose_entries",
         "changed": True,
-        "rows": len(raw_tables.glucose()),
+        "rows": len(raw_tables.glucose()) + len(raw_tables.sensor_states()),
         "snapshot_id": snapshot.snapshot_id,
         "partition_date": "2024-03-11",
         "tests": 5,
