@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, time
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
-from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
+from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.library_errors import describe
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -45,19 +46,20 @@ def exit_with(command: str, message: str, code: int) -> NoReturn:
 
 
 @contextmanager
-def exit_on_error(command: str, *, refused: int = REFUSED, failed: int = FAILED) -> Iterator[None]:
+def exit_on_error(command: str, *, refused: int = REFUSED, failed: int = FAILED, statement: str = "") -> Iterator[None]:
     """
-    End the process on an error of this package, with its message on stderr.
+    End the process on an error, with its message on stderr: no traceback, and no value of the data.
 
     :param refused: the exit code when what was asked for cannot be done (``ConfigurationError``).
-    :param failed: the exit code when it went wrong (any other ``PhloError``).
+    :param failed: the exit code when it went wrong (any other error).
+    :param statement: the SQL that was asked for: an error of its engine may name what it names.
     """
     try:
         yield
     except ConfigurationError as error:
         exit_with(command, str(error), refused)
-    except PhloError as error:
-        exit_with(command, str(error), failed)
+    except Exception as error:  # noqa: BLE001 - an error of a library is described, never shown
+        exit_with(command, describe(error, statement), failed)
 
 
 def show(result: Result, output: str) -> None:

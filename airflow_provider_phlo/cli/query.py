@@ -7,8 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from airflow_provider_phlo.cli.output import FAILED, REFUSED, Result, exit_with, open_catalog, show
-from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
+from airflow_provider_phlo.cli.output import FAILED, Result, exit_on_error, open_catalog, show
+from airflow_provider_phlo.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     import argparse
@@ -25,18 +25,12 @@ def query(args: argparse.Namespace) -> None:
 
     Ends the process with code 1 when the statement fails and with 2 when it is anything but one read-only statement.
     """
-    import duckdb
-
     from airflow_provider_phlo.iceberg.duckdb import assert_read_only
 
-    try:
+    with exit_on_error("query"):
         assert_read_only(args.sql)
-    except ConfigurationError as error:
-        exit_with("query", str(error), REFUSED)
-    try:
+    with exit_on_error("query", refused=FAILED, statement=args.sql):
         result = run(open_catalog(), args.sql)
-    except (PhloError, duckdb.Error) as error:
-        exit_with("query", str(error), FAILED)
     show(result, args.output)
 
 

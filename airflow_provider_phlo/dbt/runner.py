@@ -23,15 +23,16 @@ from dbt.contracts.project import Configuration, PackageConfig, ProfileConfig, P
 
 from airflow_provider_phlo.dbt.manifest import DEFAULT_TARGET, PARSED, ensure_manifest, quiet_environment, target_path
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError, QualityCheckError, TransientError
+from airflow_provider_phlo.sql_errors import describe_duckdb, describe_trino, is_of_the_statement
 
 if TYPE_CHECKING:
     from dbt.artifacts.schemas.results import NodeResult
 
     from airflow_provider_phlo.iceberg.overwrite import OverwriteResult
 
-# DuckDB quotes the values that it could not convert: no message of this package repeats them
-_CARRIES_VALUES = re.compile(r"Conversion Error|Invalid Input Error|Out of Range Error|Constraint Error")
-_VALUE = re.compile(r"'[^']*'|\"[^\"]*\"|\b\d[\d.:+-]*\b")
+# what dbt itself says of the project: its files, Jinja and variables
+_OF_THE_PROJECT = re.compile(r"\s*(?:Compilation|Parsing|Dependency|Env var|Dbt project|Selector|Usage) Error\b", re.I)
+_FIRST_WORDS = re.compile(r"\s*(?P<kind>[A-Z][a-z]+(?: [A-Z]?[a-z]+)? Error)\b")
 _PASSED = frozenset({"pass", "success", "no-op"})
 
 
@@ -157,7 +158,7 @@ def _invoke(
     if plugin.failures:
         raise next(iter(plugin.failures.values()))
     if done.result is None:
-        raise ConfigurationError(f"dbt cannot run {table}: {_masked(str(done.exception))}") from done.exception
+        raise ConfigurationError(f"dbt cannot run {table}: {_described(str(done.exception))}")
     return done.result.results, plugin.results.get(table)
 
 
@@ -179,13 +180,25 @@ def _judge(table: str, results: Sequence[NodeResult]) -> tuple[int, tuple[str, .
 
 
 def _error(table: str, broken: Sequence[NodeResult]) -> PhloError:
-    text = "; ".join(f"{result.node.name}: {_masked(str(result.message).strip())}" for result in broken)
-    kind = ConfigurationError if "Compilation Error" in text or "Binder Error" in text else TransientError
-    return kind(f"{table} was not built. {text}")
+    texts = [str(result.message) for result in broken]
+    statements = [getattr(result.node, "compiled_code", None) or "" for result in broken]
+    said = "; ".join(
+        f"{result.node.name}: {_described(text, statement)}"
+        for result, text, statement in zip(broken, texts, statements, strict=True)
+    )
+    again = any("Compilation Error" in text or is_of_the_statement(text) for text in texts)
+    return (ConfigurationError if again else TransientError)(f"{table} was not built. {said}")
 
 
-def _masked(message: str) -> str:
-    return _VALUE.sub("…", message) if _CARRIES_VALUES.search(message) else message
+def _described(text: str, statement: str = "") -> str:
+    """Return what dbt says without a value of the data; dbt passes on the engine's own text."""
+    if _OF_THE_PROJECT.match(text):
+        return text.strip()
+    described = describe_duckdb(text, statement) or describe_trino(text, statement)
+    if described:
+        return described
+    first = _FIRST_WORDS.match(text)
+    return f"{first['kind'] if first else 'dbt failed'}; the rest is left out, as it may quote the data"
 
 
 def _publish(written: OverwriteResult) -> int | None:

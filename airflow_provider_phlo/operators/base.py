@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from airflow_provider_phlo.exceptions import ConfigurationError, TerminalError
+from airflow_provider_phlo.library_errors import keep_values_in
 from airflow_provider_phlo.terms import Engine
 
 if TYPE_CHECKING:
@@ -15,15 +16,21 @@ if TYPE_CHECKING:
 
 
 class PhloOperator(BaseOperator):
-    """An operator whose work is :meth:`run`; an error that no retry can cure fails the task at once."""
+    """
+    An operator whose work is :meth:`run`.
+
+    An error that no retry can cure fails the task at once. No error that leaves it holds a value of the data: those of
+    libraries are said in our words, see :mod:`airflow_provider_phlo.library_errors`.
+    """
 
     def execute(self, context: Context) -> Any:
         from airflow.sdk.exceptions import AirflowFailException
 
         try:
-            return self.run(context)
+            return keep_values_in(self.run)(context)
         except TerminalError as error:
-            raise AirflowFailException(str(error)) from error
+            message = str(error)
+        raise AirflowFailException(message)  # not from the error: its message says it all
 
     @abstractmethod
     def run(self, context: Context) -> Any:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo import runs, settings
-from airflow_provider_phlo.exceptions import PhloError, QualityCheckError
+from airflow_provider_phlo.exceptions import QualityCheckError
+from airflow_provider_phlo.library_errors import describe
 from airflow_provider_phlo.operators.base import PhloOperator, check_engine, chosen_engine
 from airflow_provider_phlo.operators.links import CheckResultsLink, TableLink
 from airflow_provider_phlo.terms import MAIN_BRANCH, Engine
@@ -165,12 +166,10 @@ def _record(
         )
         record(catalog, occasion, results)
     except Exception as error:  # noqa: BLE001 - observability may degrade, never fail a task
-        # the message of another library may contain an address with a password
-        reason = str(error) if isinstance(error, PhloError) else type(error).__name__
         log.warning(
             "The results are not recorded in %s: %s. [phlo] check_results = False turns this off.",
             TABLE,
-            reason,
+            describe(error),
         )
 
 

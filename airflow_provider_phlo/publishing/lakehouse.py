@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
 from airflow_provider_phlo.iceberg.duckdb import connect
+from airflow_provider_phlo.library_errors import describe
 from airflow_provider_phlo.publishing.postgres import BATCH_ROWS
 from airflow_provider_phlo.sql import quote
 
@@ -63,12 +64,14 @@ def open_trino_tables(trino: Any, sources: Iterable[str]) -> Iterator[Read]:
     connection = trino.get_conn() if hasattr(trino, "get_conn") else trino
     with closing(connection.cursor()) as cursor:
         for source in sorted(set(sources)):
+            statement = f"SELECT * FROM {quote(source)} LIMIT 0"  # noqa: S608 - quoted
             try:
-                cursor.execute(f"SELECT * FROM {quote(source)} LIMIT 0").fetchall()  # noqa: S608 - quoted
+                cursor.execute(statement).fetchall()
             except TrinoUserError as error:
                 raise ConfigurationError(
-                    f"Trino cannot read {source}: {error.message}. Run what writes it first, or correct the name."
-                ) from error
+                    f"Trino cannot read {source} ({describe(error, statement)}). Run what writes it first, or correct "
+                    "the name."
+                ) from None
         yield lambda source: _read_trino(cursor, source)
 
 

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.library_errors import keep_values_in
 
 if TYPE_CHECKING:
     import psycopg
@@ -20,6 +21,7 @@ __all__ = ["publish_marts_to_postgres"]
 log = logging.getLogger(__name__)
 
 
+@keep_values_in
 def publish_marts_to_postgres(
     context: Mapping[str, Any] | None,
     trino: Any,

@@ -24,6 +24,7 @@ import psycopg
 import pyarrow as pa
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError, SchemaError
+from airflow_provider_phlo.library_errors import describe
 from airflow_provider_phlo.publishing import pgcopy
 from airflow_provider_phlo.sql import quote_identifier
 
@@ -227,7 +228,7 @@ def _tidy(connection: psycopg.Connection, table: str) -> None:
         connection.execute(f"VACUUM (ANALYZE, TRUNCATE false, SKIP_LOCKED) {table}")
     except psycopg.Error as error:
         # the content is published; autovacuum does the same later
-        log.warning("VACUUM %s did not run: %s", table, error)
+        log.warning("VACUUM %s did not run: %s", table, describe(error))
     finally:
         connection.autocommit = autocommit
 

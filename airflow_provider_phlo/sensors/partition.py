@@ -11,6 +11,7 @@ from airflow.sdk.configuration import conf
 
 from airflow_provider_phlo import runs
 from airflow_provider_phlo.exceptions import TerminalError
+from airflow_provider_phlo.library_errors import keep_values_in
 from airflow_provider_phlo.terms import MetadataColumn
 
 if TYPE_CHECKING:
@@ -66,12 +67,16 @@ class PhloPartitionSensor(BaseSensorOperator):
         from airflow_provider_phlo.iceberg.partitions import has_partition
         from airflow_provider_phlo.naming import qualified_table
 
-        try:
+        @keep_values_in
+        def look() -> tuple[str, str, bool]:
             table, day = qualified_table(self.table), runs.partition_date(context, self.partition_date)
             catalog = PhloIcebergHook(self.iceberg_conn_id).catalog
-            published = has_partition(catalog, table, self.partition_column, day)
+            return table, day, has_partition(catalog, table, self.partition_column, day)
+
+        try:
+            table, day, published = look()
         except TerminalError as error:
-            raise AirflowFailException(str(error)) from error
+            raise AirflowFailException(str(error)) from None
         self.log.info("Partition %s of %s is %s", day, table, "published" if published else "not there yet")
         if not published and self.deferrable:
             self._defer(table, day)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_phlo.exceptions import TerminalError
+from airflow_provider_phlo.library_errors import keep_values_in
 
 if TYPE_CHECKING:
     from airflow_provider_phlo.hooks.iceberg import PhloIcebergHook
@@ -69,6 +70,7 @@ class PhloPartitionTrigger(BaseTrigger):
 
         return PhloIcebergHook(self.iceberg_conn_id)
 
+    @keep_values_in
     def _published(self) -> bool:
         from airflow_provider_phlo.iceberg.partitions import has_partition
 

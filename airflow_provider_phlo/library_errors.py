@@ -1,0 +1,229 @@
+"""
+Say what went wrong in a library without a value of the data: the one place that decides what of its error is passed on.
+
+The texts of DuckDB, Arrow, PostgreSQL, pandera, dlt, SQLAlchemy and of Python itself quote the value that they could
+not use, and a chained exception brings another's text along. So a text is passed on only where it cannot hold a value:
+that of errors that were raised on purpose (this package's and Airflow's), and the parts that a library keeps apart
+(SQLSTATE, column, constraint, errno). Of all others only the kind and the place are passed on.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any, ParamSpec, TypeVar
+
+from airflow_provider_phlo.exceptions import ConfigurationError, PhloError, TransientError
+from airflow_provider_phlo.sql_errors import describe_duckdb, describe_trino_error, is_of_the_statement
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# a partition's value stands in the path of its files
+_PARTITION = re.compile(r"([^/=]+)=[^/]+")
+_LIBRARIES = re.compile(r"[/\\](?:site-packages|lib[/\\]python[\d.]+)[/\\]|^<")
+_UNTOLD = "its text is left out, as it may quote the data"
+# SQLSTATEs whose text is about a server, a right or a relation, not about rows or the text of a statement
+_PLAIN_SQLSTATES = re.compile(r"(?:08|28|3D|3F|53|57)...|42P01|42P07|42501")
+# what SQLite says of the file; its other texts may quote the statement
+_PLAIN_SQLITE = re.compile(
+    r"database (?:is locked|disk image is malformed|or disk is full|schema has changed)|unable to open database file|"
+    r"attempt to write a readonly database|disk I/O error|file is not a database|no such table: \w+"
+)
+
+
+def describe(error: BaseException, statement: str = "") -> str:
+    """
+    Return what went wrong, in words that hold no value of the data.
+
+    :param error: anything that was raised.
+    :param statement: the SQL that was run, if there was any: names are passed on only if it has them.
+    """
+    meant = _on_purpose(error)
+    if meant is not None:
+        return str(meant)
+    for cause in _chain(error):
+        library = type(cause).__module__.partition(".")[0]
+        described = _DESCRIBERS.get(library, _nothing)(cause, statement)
+        if described:
+            return described
+    return f"{_kind(error)}{_place(error)}; {_UNTOLD}"
+
+
+def without_values(error: Exception, statement: str = "") -> Exception:
+    """
+    Return an error to raise in place of ``error``: no text of it, nor of what it was raised from, holds a value.
+
+    Errors of this package and of Airflow come back themselves, without what they were raised from. Raise the result
+    outside the ``except`` block, or Python chains it again.
+    """
+    meant = _on_purpose(error)
+    if meant is None:
+        wrong = is_of_the_statement(str(error)) if _is_of(error, "duckdb") else False
+        meant = (ConfigurationError if wrong else TransientError)(describe(error, statement))
+        meant.__traceback__ = error.__traceback__
+    meant.__cause__ = meant.__context__ = None
+    return meant
+
+
+def keep_values_in(function: Callable[P, R]) -> Callable[P, R]:
+    """
+    Decorate a function so that no error leaves it that holds a value, in its text or in what it was raised from.
+
+    An error of a library becomes a :class:`~airflow_provider_phlo.exceptions.TransientError`, as only a retry shows
+    whether a later attempt succeeds, or, for SQL that is wrong itself, a
+    :class:`~airflow_provider_phlo.exceptions.ConfigurationError`.
+    """
+
+    @functools.wraps(function)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - every error passes here, none is swallowed
+            safe = without_values(error)
+        raise safe  # outside the block: inside it Python would chain the error again
+
+    return guarded
+
+
+def _on_purpose(error: BaseException) -> Exception | None:
+    """Return the error that somebody raised with words of their own, out of what libraries wrapped it in."""
+    for each in _chain(error):
+        if isinstance(each, PhloError) or (isinstance(each, Exception) and _is_of(each, "airflow")):
+            return each
+        if each is not error and not _is_of(error, "dlt"):
+            return None  # it was handled, and something else failed then
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def _is_of(error: BaseException, library: str) -> bool:
+    return any(base.__module__.partition(".")[0] == library for base in type(error).__mro__)
+
+
+def _kind(error: BaseException) -> str:
+    module = type(error).__module__.partition(".")[0]
+    return type(error).__name__ if module in ("builtins", "__main__") else f"{module}'s {type(error).__name__}"
+
+
+def _place(error: BaseException) -> str:
+    """Return the innermost line of code that belongs to no library."""
+    frames = traceback.extract_tb(error.__traceback__)
+    for cause in _chain(error):
+        frames = traceback.extract_tb(cause.__traceback__) or frames
+    own = [frame for frame in frames if not _LIBRARIES.search(frame.filename)] or [*frames]
+    if not own:
+        return ""
+    file = own[-1].filename.replace("\\", "/").rpartition("/")[2]
+    return f" in {own[-1].name}, {file} line {own[-1].lineno}"
+
+
+# --- one for each library -------------------------------------------------------------------------------------
+
+
+def _nothing(error: BaseException, statement: str) -> str | None:
+    return None
+
+
+def _duckdb(error: BaseException, statement: str) -> str | None:
+    return describe_duckdb(str(error), statement) or f"DuckDB: {type(error).__name__}; {_UNTOLD}"
+
+
+def _postgres(error: Any, statement: str) -> str | None:
+    """Use what the server reports apart from its text; libpq's own texts hold the address, and never a row."""
+    state, diag = getattr(error, "sqlstate", None), getattr(error, "diag", None)
+    if state is None:
+        return f"PostgreSQL: {type(error).__name__}; {_UNTOLD}"
+    parts = {name: getattr(diag, f"{name}_name", None) for name in ("table", "column", "constraint")}
+    about = "".join(f", {name} {value}" for name, value in parts.items() if value)
+    text = f": {diag.message_primary}" if _PLAIN_SQLSTATES.fullmatch(state) and diag else ""
+    return f"PostgreSQL: {type(error).__name__} ({state}{about}){text}"
+
+
+def _sqlalchemy(error: Any, statement: str) -> str | None:
+    """Leave out the parameters, which SQLAlchemy repeats."""
+    original = getattr(error, "orig", None)
+    return describe(original) if original is not None else f"SQLAlchemy: {type(error).__name__}; {_UNTOLD}"
+
+
+def _sqlite(error: Any, statement: str) -> str | None:
+    text = str(error)
+    return (
+        f"SQLite: {text if _PLAIN_SQLITE.fullmatch(text) else getattr(error, 'sqlite_errorname', type(error).__name__)}"
+    )
+
+
+def _trino(error: Any, statement: str) -> str | None:
+    name = getattr(error, "error_name", None)
+    return (
+        describe_trino_error(name, error.message, error.query_id, statement)
+        if name
+        else f"Trino: {type(error).__name__}"
+    )
+
+
+def _requests(error: Any, statement: str) -> str | None:
+    """Name the host alone: a URL's query and path may hold a token."""
+    from urllib.parse import urlsplit
+
+    host = urlsplit(getattr(getattr(error, "request", None), "url", None) or "").hostname
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    return f"HTTP: {type(error).__name__}{f', {host}' if host else ''}{f' answered {status}' if status else ''}"
+
+
+def _pandera(error: Any, statement: str) -> str | None:
+    cases = getattr(error, "schema_errors", None) or [error]
+    names = {
+        f"{getattr(getattr(case, 'schema', None), 'name', None) or 'the frame'}: {getattr(case, 'reason_code', None)}"
+        for case in cases
+        if getattr(case, "reason_code", None)
+    }
+    return f"pandera: {type(error).__name__} ({', '.join(sorted(names)) or _UNTOLD})"
+
+
+def _pydantic(error: Any, statement: str) -> str | None:
+    if not hasattr(error, "errors"):
+        return None
+    fields = {str(each["loc"][0]) for each in error.errors(include_input=False, include_url=False) if each["loc"]}
+    return f"{error.title}: {', '.join(sorted(fields)) or 'the whole'} is not as it has to be"
+
+
+def _os_error(error: BaseException, statement: str) -> str | None:
+    if not isinstance(error, OSError) or not error.strerror or error.errno is None:
+        return None
+    where = _PARTITION.sub(r"\1=…", str(error.filename)) if error.filename is not None else ""
+    return f"{type(error).__name__}: {error.strerror}{f': {where}' if where else ''}"
+
+
+def _python(error: BaseException, statement: str) -> str | None:
+    """Pass on the names of modules and attributes, and what the operating system says."""
+    if isinstance(error, ImportError) and error.name:
+        return f"{type(error).__name__}: {error.name} cannot be imported{_place(error)}"
+    if isinstance(error, NameError) and error.name:
+        return f"{type(error).__name__}: {error.name} is not defined{_place(error)}"
+    return _os_error(error, statement)
+
+
+_DESCRIBERS: dict[str, Callable[[Any, str], str | None]] = {
+    "_duckdb": _duckdb,
+    "duckdb": _duckdb,
+    "psycopg": _postgres,
+    "sqlalchemy": _sqlalchemy,
+    "sqlite3": _sqlite,
+    "trino": _trino,
+    "requests": _requests,
+    "urllib3": _requests,
+    "pandera": _pandera,
+    "pydantic": _pydantic,
+    "pydantic_core": _pydantic,
+    "builtins": _python,
+}

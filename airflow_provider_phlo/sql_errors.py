@@ -1,0 +1,180 @@
+"""
+Say what is wrong with a statement without a value of the data, out of the text in which an engine says it.
+
+Engines quote the values that they cannot convert, and no rule finds where a value ends (``'O'Brien 77'``). So nothing
+of their text is passed on but words that are known: the kind of the error, names that the statement itself has, and the
+part of the statement that the engine points to, without its literals.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+# what each kind means, for those whose text is about values
+_MEANINGS = {
+    "Conversion Error": "a value cannot be converted",
+    "Invalid Input Error": "a value cannot be used",
+    "Out of Range Error": "a value is out of range",
+    "Constraint Error": "a constraint is broken",
+    "Not implemented Error": "that is not implemented",
+    "IO Error": "a file cannot be read or written",
+    "HTTP Error": "a server did not answer as it should",
+    "Out of Memory Error": "memory is short",
+    "Mismatch Type Error": "types do not match",
+}
+#: Kinds that the text of the statement decides, whatever the data is.
+OF_THE_STATEMENT = ("Parser Error", "Syntax Error", "Binder Error", "Catalog Error")
+# others may have put words on lines of their own before it
+_KIND = re.compile(r"(?:\A|\n)(?P<indent>[ \t]*)(?P<kind>[A-Z][A-Za-z]*(?: [A-Za-z]+){0,4}): ")
+_COLUMN = re.compile(r".* when casting from source column (?P<column>.+?)(?:\n\nLINE |$)", re.DOTALL)
+_POINTED = re.compile(r".*\n\s*(?P<head>LINE \d+: )(?P<line>[^\n]*)\n(?P<marks>[ ]*\^+)", re.DOTALL)
+_LITERAL = re.compile(r"'(?:[^']|'')*'")
+_QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'")
+_SIGNATURE = re.compile(r"[a-z_0-9]+\([A-Z0-9_\[\](), ]*\)")
+# tables of these have columns that are named after data
+_NAMES_OF_DATA = re.compile(r"\b(?:pivot\w*|read_\w+)\b", re.IGNORECASE)
+_FUNCTIONS = {
+    "according to format specifier": re.compile(r"strptime"),
+    "Malformed JSON": re.compile(r".*json.*|->>?"),
+    "extract specifier": re.compile(r"date_.*|datetrunc|extract"),
+    "TimeZone": re.compile(r"timezone"),
+}
+_MOST_COLUMNS = 4
+_TRINO = re.compile(
+    r"Trino\w*Error\(type=(?P<type>\w+), name=(?P<name>\w+), message=(?P<message>.*), query_id=(?P<query>\w+)\)\s*$",
+    re.DOTALL,
+)
+# errors of Trino whose message is about names and types, which come from the statement
+_TRINO_OF_THE_STATEMENT = re.compile(
+    r"SYNTAX_ERROR|PERMISSION_DENIED|\w+_NOT_FOUND|MISSING_\w+|DUPLICATE_\w+|AMBIGUOUS_\w+|TYPE_MISMATCH|FUNCTION_\w+"
+)
+
+
+def duckdb_kind(text: str) -> str | None:
+    """Return the kind of DuckDB error that a text reports, such as ``Conversion Error``; None if it reports none."""
+    found = _KIND.search(text)
+    return found["kind"] if found and found["kind"] in (*_MEANINGS, *OF_THE_STATEMENT) else None
+
+
+def describe_duckdb(text: str, statement: str = "") -> str | None:
+    """
+    Return what a text of DuckDB says, without values; None if it is not one of DuckDB's.
+
+    :param text: DuckDB's own, perhaps with another's words before it.
+    :param statement: the SQL that was run: names are passed on only if it has them.
+    """
+    kind, found = duckdb_kind(text), _KIND.search(text)
+    if kind is None or found is None:
+        return None
+    said = text[found.end() :].replace("\n" + found["indent"], "\n")
+    if kind in OF_THE_STATEMENT:
+        what = _names_kept(said, statement)
+    else:
+        what = _MEANINGS[kind] + _about_columns(said, statement)
+    pointed = _pointed_at(said, statement)
+    return f"{kind}: {what}" + (f", at {pointed}" if pointed else "")
+
+
+def describe_trino(text: str, statement: str = "") -> str | None:
+    """Return what a text of Trino's client says, without values; None if it is not one of its."""
+    found = _TRINO.search(text)
+    if found is None:
+        return None
+    return describe_trino_error(found["name"], found["message"].strip("\"'"), found["query"], statement)
+
+
+def describe_trino_error(name: str, message: str, query_id: str | None, statement: str = "") -> str:
+    """
+    Return what an error of Trino says, without values.
+
+    :param name: such as ``INVALID_CAST_ARGUMENT``.
+    :param message: passed on only for errors that are about the statement.
+    :param statement: the SQL that was run: names are passed on only if it has them.
+    """
+    about = f": {_names_kept(message, statement)}" if _TRINO_OF_THE_STATEMENT.fullmatch(name) else ""
+    return f"Trino: {name}{about}" + (f" (query {query_id})" if query_id else "")
+
+
+def is_of_the_statement(text: str) -> bool:
+    """Return whether the statement itself is wrong, so that it fails again whatever the data is."""
+    found = _TRINO.search(text)
+    if found:
+        return _TRINO_OF_THE_STATEMENT.fullmatch(found["name"]) is not None
+    return duckdb_kind(text) in OF_THE_STATEMENT
+
+
+def _names_kept(said: str, statement: str) -> str:
+    """Return the first line (and the candidates that DuckDB offers) with those quoted names that are known."""
+    lines = said.split("\n\n", 1)[0].splitlines() or [""]
+    if not statement:
+        return _QUOTED.split(lines[0], maxsplit=1)[0].rstrip(" :") or "the statement is wrong"
+    offered = [line for line in lines[1:] if line.startswith("Candidate bindings: ")]
+    if _NAMES_OF_DATA.search(statement):
+        offered = []
+
+    def known(quoted: re.Match[str]) -> str:
+        inner = quoted.group()[1:-1]
+        return quoted.group() if inner.lower() in statement.lower() or _SIGNATURE.fullmatch(inner) else '"…"'
+
+    return " ".join([_QUOTED.sub(known, lines[0]), *offered])
+
+
+def _about_columns(said: str, statement: str) -> str:
+    cast = _COLUMN.match(said)
+    if cast and _has_word(statement, cast["column"]):
+        return f" (column {cast['column']})"
+    columns = sorted(_columns_converted(said, statement))
+    if not 0 < len(columns) <= _MOST_COLUMNS:
+        return ""
+    return f" (column {' or '.join(columns)})"
+
+
+def _has_word(statement: str, name: str) -> bool:
+    return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", statement, re.IGNORECASE) is not None
+
+
+def _pointed_at(said: str, statement: str) -> str:
+    """Return the part of the statement that DuckDB marks, without literals."""
+    found = _POINTED.match(said)
+    if found is None:
+        return ""
+    marks, before = found["marks"], len(found["head"])
+    start, end = marks.index("^") - before, len(marks) - before
+    part = found["line"][max(start, 0) : end]
+    if not part.strip() or (part.lower() not in " ".join(statement.split()).lower() and part not in statement):
+        return ""
+    masked = _LITERAL.sub("'…'", part)
+    # half a literal: DuckDB shows no more than a line
+    return masked if masked.count("'") % 2 == 0 else masked.partition("'")[0].rstrip() or ""
+
+
+def _columns_converted(said: str, statement: str) -> set[str]:
+    """Return the columns that go into the function which failed; into any function or cast if that is not known."""
+    wanted = next((names for words, names in _FUNCTIONS.items() if words in said), re.compile(".*"))
+    found: set[str] = set()
+    for node in _nodes(_syntax_tree(statement)):
+        name = node.get("function_name") or ("cast to json" if node.get("class") == "CAST" else None)
+        if isinstance(name, str) and wanted.fullmatch(name):
+            found |= {str(column["column_names"][-1]) for column in _nodes(node) if column.get("class") == "COLUMN_REF"}
+    return found
+
+
+def _syntax_tree(statement: str) -> Any:
+    import duckdb
+
+    try:
+        with duckdb.connect() as connection:
+            row = connection.execute("SELECT json_serialize_sql(?)", [statement]).fetchone()
+    except duckdb.Error:
+        return None
+    return json.loads(row[0]) if row else None
+
+
+def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(tree, dict):
+        yield tree
+    for child in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
+        yield from _nodes(child)
