@@ -61,7 +61,7 @@ def without_values(error: Exception, statement: str = "") -> Exception:
     """
     meant = _on_purpose(error)
     if meant is None:
-        wrong = is_of_the_statement(str(error)) if _is_of(error, "duckdb") else False
+        wrong = _is_of(error, "_duckdb") and is_of_the_statement(str(error))
         meant = (ConfigurationError if wrong else TransientError)(describe(error, statement))
         meant.__traceback__ = error.__traceback__
     meant.__cause__ = meant.__context__ = None
@@ -90,11 +90,12 @@ def keep_values_in(function: Callable[P, R]) -> Callable[P, R]:
 
 def _on_purpose(error: BaseException) -> Exception | None:
     """Return the error that somebody raised with words of their own, out of what libraries wrapped it in."""
+    wrapped = _is_of(error, "dlt")
     for each in _chain(error):
         if isinstance(each, PhloError) or (isinstance(each, Exception) and _is_of(each, "airflow")):
             return each
-        if each is not error and not _is_of(error, "dlt"):
-            return None  # it was handled, and something else failed then
+        if not wrapped:
+            return None  # what comes after was handled, and then this failed
     return None
 
 

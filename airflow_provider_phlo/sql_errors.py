@@ -25,14 +25,20 @@ _MEANINGS = {
     "Out of Memory Error": "memory is short",
     "Mismatch Type Error": "types do not match",
 }
-#: Kinds that the text of the statement decides, whatever the data is.
-OF_THE_STATEMENT = ("Parser Error", "Syntax Error", "Binder Error", "Catalog Error")
+# Kinds that the text of the statement decides, whatever the data is; where that is not known, this is all that is said.
+OF_THE_STATEMENT = {
+    "Parser Error": "the statement cannot be parsed",
+    "Syntax Error": "the statement cannot be parsed",
+    "Binder Error": "the statement names a column or a function that does not fit",
+    "Catalog Error": "the statement names something that does not exist",
+}
 # others may have put words on lines of their own before it
 _KIND = re.compile(r"(?:\A|\n)(?P<indent>[ \t]*)(?P<kind>[A-Z][A-Za-z]*(?: [A-Za-z]+){0,4}): ")
 _COLUMN = re.compile(r".* when casting from source column (?P<column>.+?)(?:\n\nLINE |$)", re.DOTALL)
 _POINTED = re.compile(r".*\n\s*(?P<head>LINE \d+: )(?P<line>[^\n]*)\n(?P<marks>[ ]*\^+)", re.DOTALL)
 _LITERAL = re.compile(r"'(?:[^']|'')*'")
 _QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'")
+_NAMED = re.compile(r" with name (?P<name>.+) does not exist")
 _SIGNATURE = re.compile(r"[a-z_0-9]+\([A-Z0-9_\[\](), ]*\)")
 # tables of these have columns that are named after data
 _NAMES_OF_DATA = re.compile(r"\b(?:pivot\w*|read_\w+)\b", re.IGNORECASE)
@@ -71,7 +77,7 @@ def describe_duckdb(text: str, statement: str = "") -> str | None:
         return None
     said = text[found.end() :].replace("\n" + found["indent"], "\n")
     if kind in OF_THE_STATEMENT:
-        what = _names_kept(said, statement)
+        what = _names_kept(said, statement) if statement else OF_THE_STATEMENT[kind]
     else:
         what = _MEANINGS[kind] + _about_columns(said, statement)
     pointed = _pointed_at(said, statement)
@@ -91,10 +97,11 @@ def describe_trino_error(name: str, message: str, query_id: str | None, statemen
     Return what an error of Trino says, without values.
 
     :param name: such as ``INVALID_CAST_ARGUMENT``.
-    :param message: passed on only for errors that are about the statement.
+    :param message: passed on only for errors that are about the statement, and if that is given.
     :param statement: the SQL that was run: names are passed on only if it has them.
     """
-    about = f": {_names_kept(message, statement)}" if _TRINO_OF_THE_STATEMENT.fullmatch(name) else ""
+    is_told = statement and _TRINO_OF_THE_STATEMENT.fullmatch(name)
+    about = f": {_names_kept(message, statement)}" if is_told else ""
     return f"Trino: {name}{about}" + (f" (query {query_id})" if query_id else "")
 
 
@@ -109,8 +116,6 @@ def is_of_the_statement(text: str) -> bool:
 def _names_kept(said: str, statement: str) -> str:
     """Return the first line (and the candidates that DuckDB offers) with those quoted names that are known."""
     lines = said.split("\n\n", 1)[0].splitlines() or [""]
-    if not statement:
-        return _QUOTED.split(lines[0], maxsplit=1)[0].rstrip(" :") or "the statement is wrong"
     offered = [line for line in lines[1:] if line.startswith("Candidate bindings: ")]
     if _NAMES_OF_DATA.search(statement):
         offered = []
@@ -119,6 +124,9 @@ def _names_kept(said: str, statement: str) -> str:
         inner = quoted.group()[1:-1]
         return quoted.group() if inner.lower() in statement.lower() or _SIGNATURE.fullmatch(inner) else '"…"'
 
+    named = _NAMED.search(lines[0])
+    if named and named["name"].lower() not in statement.lower():
+        lines[0] = lines[0].replace(named["name"], "…")
     return " ".join([_QUOTED.sub(known, lines[0]), *offered])
 
 
