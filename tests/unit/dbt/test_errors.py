@@ -20,7 +20,7 @@ NOTES = "{{ source('raw', 'notes') }}"
 MODELS = {
     "parsed": (f"select strptime(note, '%Y') as at from {NOTES}", "Invalid Input Error", "column note"),
     "cast_int": (f"select cast(note as int) as n from {NOTES}", "Conversion Error", "column note"),
-    "literal": ('select \'{"name":"Brien","x":bad}\'::json as j', "Conversion Error", "::json"),
+    "literal": ('select \'{"name":"Brien","x":bad}\'::json as j', "Conversion Error"),
     "json": (f"select note::json as j from {NOTES}", "Conversion Error", "column note"),
     "json_path": (f"select json_extract(note, '$.a') as j from {NOTES}", "Invalid Input Error", "column note"),
     "date": (f"select id, note::date as d from {NOTES}", "Conversion Error", "column note"),
