@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 
 # Statuses of requests that were fine but came at a bad moment.
 TRANSIENT_STATUSES = frozenset({408, 425})
+# Of refusals, some of which are rate limits by what they say; 422 for a page far on, without a token.
+LIMIT_STATUSES = frozenset({403, 422})
 # Enough to see why a request was refused.
 REFUSAL_BYTES = 65536
 
@@ -281,7 +283,7 @@ class JsonClient:
 
     def _is_rate_limit(self, response: requests.Response) -> bool:
         """Return whether this is a rate limit, primary or secondary, and not a refusal."""
-        if response.status_code != 403:
+        if response.status_code not in LIMIT_STATUSES:
             return response.status_code == 429
         if "Retry-After" in response.headers or response.headers.get("X-RateLimit-Remaining", "").strip() == "0":
             return True

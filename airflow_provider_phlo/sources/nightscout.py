@@ -198,8 +198,8 @@ def _digest(entry: dict[str, Any]) -> bytes:
 
 
 def _get(client: JsonClient, params: dict[str, str], start: int, before: int, count: int) -> Page:
+    # Not find[type]=sgv: some uploaders write no type (https://github.com/discord-diabetes/diabot/pull/78).
     find = {
-        "find[type]": "sgv",
         "find[date][$gte]": str(start),
         "find[date][$lt]": str(before),
         "count": str(count),

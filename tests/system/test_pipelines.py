@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 import os
 import random
 import statistics
@@ -63,14 +64,14 @@ class Site:
 
 def nightscout(entries: list[dict[str, Any]], cap: int = 100) -> Any:
     """Answer as Nightscout does: newest first, filtered, at most ``cap`` a page."""
-    compare = {"$gte": int.__ge__, "$gt": int.__gt__, "$lte": int.__le__, "$lt": int.__lt__}
+    compare = {"$gte": operator.ge, "$gt": operator.gt, "$lte": operator.le, "$lt": operator.lt}
 
     def answer(path: str, query: dict[str, list[str]], headers: Any) -> tuple[int, dict[str, str], Any]:
         if headers.get("api-secret") != SECRET_SHA1:
             return 401, {}, {"status": 401, "message": "Unauthorized"}
         found = sorted(entries, key=lambda entry: -entry["date"])
-        for operator, holds in compare.items():
-            for limit in query.get(f"find[date][{operator}]", ()):
+        for name, holds in compare.items():
+            for limit in query.get(f"find[date][{name}]", ()):
                 found = [entry for entry in found if holds(entry["date"], int(limit))]
         return 200, {}, found[: min(cap, int(query.get("count", ["10"])[0]))]
 
@@ -170,6 +171,10 @@ def test_glucose_from_any_nightscout(home: Path, site: Site) -> None:
     assert snapshots(home) == before
 
     today[5]["sgv"], today[100]["sgv"] = 301, 55
+    # states of the sensor, a date as Loop writes it, a date in words
+    today[8]["sgv"], today[9]["sgv"], today[10]["sgv"] = 9, 1, 601
+    today[6]["date"] += 81.73
+    today[7]["dateString"] = "Mon Jan 15 01:35:00 GMT+01:00 2024"
     entries.append({**today[7], "_id": "bad", "sgv": 5000})
     dags_test(home, "glucose_platform", run, nightscout=connection)
     check_glucose(home, today)
@@ -182,11 +187,12 @@ def test_glucose_from_any_nightscout(home: Path, site: Site) -> None:
 def check_glucose(home: Path, expected: list[dict[str, Any]]) -> None:
     rows = query(home, "SELECT _id, sgv FROM raw.glucose_entries ORDER BY _id")
     assert rows == [{"_id": e["_id"], "sgv": e["sgv"]} for e in sorted(expected, key=lambda e: str(e["_id"]))]
-    values = [entry["sgv"] for entry in expected]
+    values = [entry["sgv"] for entry in expected if 20 <= entry["sgv"] <= 600]
     mean, spread = statistics.fmean(values), statistics.stdev(values)
     [day] = query(home, "SELECT * FROM marts.mrt_glucose_overview")
     assert str(day["reading_date"])[:10] == DAY
     assert day["reading_count"] == len(values)
+    assert day["sensor_state_count"] == len(expected) - len(values)
     in_range = 100 * sum(70 <= value <= 180 for value in values) / len(values)
     for column, value in {
         "avg_glucose_mg_dl": mean,
@@ -250,6 +256,7 @@ def test_github_from_any_server(home: Path, site: Site) -> None:
          "payload": {"size": n}, "public": True, "created_at": f"2024-01-{10 + n % 5}T10:00:00Z"}
         for n in range(23)
     ]  # fmt: skip
+    events[1] |= {"actor": "ghost", "payload": {"title": "cut \ud83d"}}
 
     def answer(path: str, asked: dict[str, list[str]], headers: Any) -> tuple[int, dict[str, str], Any]:
         assert headers["Authorization"] == "Bearer a-token"

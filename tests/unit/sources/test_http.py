@@ -158,8 +158,9 @@ def test_retry_after_in_seconds_or_as_a_date(server, reply, patience, status):
     assert patience.slept == pytest.approx([5, 7], abs=1)
 
 
-def test_a_secondary_limit_without_headers_waits_a_minute(server, reply, patience):
-    server.replies(reply({"message": "You have exceeded a secondary rate limit."}, 403), reply([]))
+@pytest.mark.parametrize("status", [403, 422])
+def test_a_limit_without_headers_waits_a_minute(server, reply, patience, status):
+    server.replies(reply({"message": "You have exceeded a secondary rate limit."}, status), reply([]))
     assert client(server.url, patience).get("/x").body == []
     assert patience.slept == [60]
 

@@ -42,7 +42,7 @@ class Site:
         if "$lt" in self.obeys:
             found = [item for item in found if item["date"] < int(asked["find[date][$lt]"])]
         if "type" in self.obeys:
-            found = [item for item in found if item["type"] == asked["find[type]"]]
+            found = [item for item in found if item["type"] == asked.get("find[type]", item["type"])]
         count = int(asked["count"]) if "count" in self.obeys else len(found)
         return self.reply(found[: min(count, self.cap)])
 
@@ -73,13 +73,12 @@ def test_a_day_is_complete_whatever_the_page_size(server, reply, read, cap, page
     assert len(server.requests) < 300
 
 
-def test_the_request_names_type_window_and_count(server, reply, read):
+def test_the_request_names_window_and_count(server, reply, read):
     Site(server, reply, [])
     assert read() == []
     assert len(server.requests) == 1
     assert server.requests[0].path == "/api/v1/entries.json"
     assert server.requests[0].query == {
-        "find[type]": ["sgv"],
         "find[date][$gte]": ["1705276800000"],
         "find[date][$lt]": ["1705363200000"],
         "count": ["1000"],
@@ -365,3 +364,11 @@ def test_a_secret_in_any_letters_is_hashed_as_nightscout_does(server, reply, rea
     server.replies(reply([]))
     read("žluťoučký kůň")
     assert server.requests[0].headers["api-secret"] == hashlib.sha1("žluťoučký kůň".encode()).hexdigest()
+
+
+def test_entries_of_uploaders_that_write_no_type_are_read(server, reply, read):
+    """As Tomato does; other types are left out here."""
+    plain = {"_id": "plain", "sgv": 100, "date": FIRST + 5}
+    others = [{"_id": "m", "mbg": 100, "date": FIRST}, {"_id": "c", "slope": 1, "type": "cal", "date": FIRST}]
+    server.route = lambda request: reply([] if "find[type]" in request.query else [plain, *others, entry(1, FIRST)])
+    assert ids(read()) == sorted(["plain", *ids([entry(1, FIRST)])])
