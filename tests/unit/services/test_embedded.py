@@ -271,7 +271,11 @@ def test_make_env_prints_exports_that_airflow_works_with(tmp_path: Path) -> None
     exported = dict(shlex.split(line)[1].split("=", 1) for line in exports)
     assert json.loads(exported["AIRFLOW_CONN_GITHUB_DEFAULT"])["login"] == "o'neil $x"
     # a shell that evaluates them finds a migrated database
-    check = f"{first.stdout}\nairflow db check-migrations -t 0 && airflow config get-value core executor"
+    code = (
+        "from airflow.configuration import conf; from airflow.utils.db import check_migrations; "
+        "check_migrations(timeout=0); print(conf.get('core', 'executor'))"
+    )
+    check = f'{first.stdout}\npython -c "{code}"'
     done = subprocess.run(["sh", "-c", check], capture_output=True, text=True, cwd=tmp_path, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("LocalExecutor\n")

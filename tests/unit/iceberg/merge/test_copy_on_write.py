@@ -50,7 +50,7 @@ class Lake:
         tables.evolve(self.catalog, TABLE, batch.schema)
         result = merge(self.catalog, TABLE, batch, plan, token=token, partition_date=day)
         assert result.rows == result.inserted + result.updated + result.unchanged + result.duplicates + result.deleted
-        before = self.main_length()
+        before = self.catalog.load_table(TABLE).scan().count()  # as its metadata say: no file is read
         branches.publish(self.catalog, TABLE, branches.branch_name(token), expected_head=result.head)
         gone = result.deleted + result.replaced + result.deleted_duplicates
         assert self.main_length() == before + result.inserted - gone
