@@ -94,9 +94,9 @@ def test_a_source_without_phlo_asset_is_the_ingestion_of_its_name():
     ],
 )
 def test_the_group_is_named_after_the_folder(select, group_id):
-    from airflow_provider_phlo.dbt.task_group import _group_id, _listed
+    from airflow_provider_phlo.dbt.task_group import _as_list, _group_id
 
-    assert _group_id(_listed(select)) == group_id
+    assert _group_id(_as_list(select)) == group_id
 
 
 def test_the_project_is_found_from_the_dag_file(tmp_path, monkeypatch):
