@@ -20,8 +20,9 @@ from pyiceberg.exceptions import (
     TableAlreadyExistsError,
     ValidationException,
 )
-from pyiceberg.io.pyarrow import _dataframe_to_data_files, _pyarrow_to_schema_without_ids, schema_to_pyarrow
+from pyiceberg.io.pyarrow import _pyarrow_to_schema_without_ids, schema_to_pyarrow
 from pyiceberg.schema import Schema, assign_fresh_schema_ids, promote
+from pyiceberg.table import Table
 from pyiceberg.table.update.snapshot import ManageSnapshots
 from pyiceberg.types import IcebergType, NestedField
 
@@ -32,13 +33,14 @@ from airflow_provider_phlo.iceberg.commits import commit_files
 from airflow_provider_phlo.iceberg.duckdb import create_table_view, duckdb_type
 from airflow_provider_phlo.iceberg.publication import run_branch
 from airflow_provider_phlo.iceberg.refs import branch_head
+from airflow_provider_phlo.iceberg.writing import write_files
 from airflow_provider_phlo.sql import quote, quote_identifier
 from airflow_provider_phlo.terms import MAIN_BRANCH
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
     from pyiceberg.manifest import DataFile
-    from pyiceberg.table import Table, Transaction
+    from pyiceberg.table import Transaction
 
 
 @dataclass(frozen=True)
@@ -179,8 +181,7 @@ def _create(
 def _replace_files(catalog: Catalog, table: Table, data: pa.Table, branch: str, summary: dict[str, str]) -> int | None:
     """Replace all files of the branch; commits to other branches meanwhile do not matter."""
     old = _files(table, branch)
-    fitted = _fit_columns(data, table.metadata.schema())
-    new = list(_dataframe_to_data_files(table.metadata, fitted, table.io)) if len(data) else []
+    new = write_files(table, _fit_columns(data, table.schema()), "written")
     return commit_files(catalog, table, branch, added=new, removed=old, summary=summary)
 
 
@@ -211,14 +212,13 @@ def _overwrite(
 def _write(
     transaction: Transaction, data: pa.Table, old: Iterable[DataFile], branch: str | None, summary: dict[str, str]
 ) -> int:
-    metadata = transaction.table_metadata
     producer = transaction.update_snapshot(branch=branch, snapshot_properties=summary).overwrite()
     for file in old:
         producer.delete_data_file(file)
-    if len(data):
-        fitted = _fit_columns(data, metadata.schema())
-        for file in _dataframe_to_data_files(metadata, fitted, transaction._table.io):
-            producer.append_data_file(file)
+    before = transaction._table
+    table = Table(before.name(), transaction.table_metadata, before.metadata_location, before.io, before.catalog)
+    for file in write_files(table, _fit_columns(data, table.schema()), "written"):
+        producer.append_data_file(file)
     producer.commit()
     return producer.snapshot_id
 

@@ -6,7 +6,7 @@ import itertools
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -14,16 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyiceberg.io.pyarrow import (
-    MetricModeTypes,
-    MetricsMode,
-    StatisticsCollector,
-    _get_parquet_writer_kwargs,
-    compute_statistics_plan,
-    data_file_statistics_from_parquet_metadata,
-    parquet_path_to_id_mapping,
-    schema_to_pyarrow,
-)
+from pyiceberg.io.pyarrow import _get_parquet_writer_kwargs, schema_to_pyarrow
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.partitioning import PartitionSpec, partition_record_value
 from pyiceberg.schema import Schema, sanitize_column_names
@@ -32,6 +23,7 @@ from pyiceberg.table.sorting import NullOrder, SortDirection
 from pyiceberg.typedef import Record
 
 from airflow_provider_phlo.iceberg.retries import disk_errors
+from airflow_provider_phlo.iceberg.statistics import StatisticsPlan, file_statistics
 
 TARGET_BYTES = 128 * 1024 * 1024
 ROW_GROUP_ROWS = 1_048_576
@@ -93,11 +85,8 @@ class FileLayout:
         return int(self.table.properties.get("write.parquet.row-group-limit", ROW_GROUP_ROWS))
 
     @cached_property
-    def statistics(self) -> dict[str, Any]:
-        return {
-            "stats_columns": compute_statistics_plan(self.schema, self.table.properties),
-            "parquet_column_mapping": parquet_path_to_id_mapping(self.schema),
-        }
+    def statistics(self) -> StatisticsPlan:
+        return StatisticsPlan.of(self.schema, self.table.properties)
 
     @cached_property
     def sort_keys(self) -> list[tuple[str, str, str]]:
@@ -210,23 +199,13 @@ class OpenFile:
             self._writer.write_table(rows, row_group_size=self.layout.row_group_rows)
         self.rows += len(rows)
 
-    def _statistics(self) -> dict[str, Any]:
-        found, plan = self._writer.writer.metadata, self.layout.statistics
-        try:
-            return data_file_statistics_from_parquet_metadata(found, **plan).to_serialized_dict()
-        except UnicodeEncodeError:
-            # PyIceberg 0.12 takes half a surrogate pair for the character that follows U+D7FF
-            counts = {field_id: _without_bounds(each) for field_id, each in plan["stats_columns"].items()}
-            plan = {**plan, "stats_columns": counts}
-            return data_file_statistics_from_parquet_metadata(found, **plan).to_serialized_dict()
-
     def close(self) -> DataFile:
         """End the file and return what the manifest says of it."""
         with disk_errors(self.path):
             self._writer.close()
             size = self.size
             self._stream.close()
-        statistics = self._statistics()
+        statistics = file_statistics(self._writer.writer.metadata, self.layout.statistics)
         return DataFile.from_args(
             content=DataFileContent.DATA,
             file_path=self.path,
@@ -241,9 +220,20 @@ class OpenFile:
         )
 
 
-def _without_bounds(collector: StatisticsCollector) -> StatisticsCollector:
-    truncates = collector.mode.type == MetricModeTypes.TRUNCATE
-    return replace(collector, mode=MetricsMode(MetricModeTypes.COUNTS)) if truncates else collector
+def write_files(table: Table, rows: pa.Table, label: str) -> list[DataFile]:
+    """
+    Write all rows of a table in memory.
+
+    :param rows: of the table's columns, in its types.
+    :param label: part of the files' names.
+    :raises TransientError: if the disk is full.
+    """
+    layout, files = FileLayout(table, label), []
+    for partition, part in split(rows, layout):
+        writer = PartitionWriter(layout, partition)
+        writer.write(part)
+        files += writer.close()
+    return files
 
 
 def _worth_a_dictionary(rows: pa.Table) -> list[str]:
