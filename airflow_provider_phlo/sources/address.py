@@ -107,6 +107,8 @@ def bare(url: str) -> str:
         parts = urlsplit(url)
     except ValueError:
         return "a URL that cannot be read"
+    if parts.scheme not in DEFAULT_PORTS:
+        return f"a URL of the scheme {parts.scheme!r}"
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 

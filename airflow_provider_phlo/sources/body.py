@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 import zlib
@@ -89,7 +90,8 @@ class _Unpacking:
 
 def parse_json(body: bytes, content_type: str) -> Any:
     """
-    Return ``body`` as JSON. An integer of more digits than Python reads stays text: only its record is bad.
+    Return ``body`` as JSON. A number that Python cannot hold (1e999, thousands of digits) stays text: only its record
+    is bad.
 
     :param content_type: names the encoding of a body that is not UTF-8, as RFC 8259 asks for.
     :raises ValueError: it is not JSON.
@@ -104,14 +106,14 @@ def parse_json(body: bytes, content_type: str) -> Any:
 def _parsed(body: bytes, content_type: str) -> Any:
     text: str | bytes = body
     try:
-        return json.loads(text)
+        return json.loads(text, parse_float=_float)
     except json.JSONDecodeError:
         raise
     except UnicodeDecodeError:
         text = _decoded(body, content_type)
     except ValueError:  # integers of more digits than sys.get_int_max_str_digits()
         pass
-    return json.loads(text, parse_int=_integer)
+    return json.loads(text, parse_int=_integer, parse_float=_float)
 
 
 def _decoded(body: bytes, content_type: str) -> str:
@@ -127,3 +129,8 @@ def _integer(text: str) -> int | str:
         return int(text)
     except ValueError:
         return text
+
+
+def _float(text: str) -> float | str:
+    number = float(text)
+    return number if math.isfinite(number) else text

@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 
 # Statuses of requests that were fine but came at a bad moment.
 TRANSIENT_STATUSES = frozenset({408, 425})
+# Nobody asked for a part.
+PARTIAL_CONTENT = 206
 # Of refusals, some of which are rate limits by what they say; 422 for a page far on, without a token.
 LIMIT_STATUSES = frozenset({403, 422})
 # Enough to see why a request was refused.
@@ -271,7 +273,7 @@ class JsonClient:
             return _Setback(f"answered {status}", retry_after(response.headers, now) or 0.0)
         if self._is_rate_limit(response):
             return _Setback(f"answered {status} (rate limit)", limit_seconds(response.headers, now), limited=True)
-        if not response.ok or status >= 300:
+        if not response.ok or status >= 300 or status == PARTIAL_CONTENT:
             raise self.rejected(url, f"answered {status}", self.advice.get(status, "host"))
         body = read_body(response, self.limits.response_bytes, self.limits.response_seconds)
         kind = response.headers.get("Content-Type", "no content type")

@@ -143,6 +143,19 @@ def test_case_24_two_names_of_one_machine_are_two_hosts(hosts):
             client(home.url).get(url)
 
 
+@pytest.mark.parametrize(
+    "target", ["mailto:me@a.example", "file:///etc/passwd", "http://[", "javascript:1", "data:,[]"]
+)
+@pytest.mark.parametrize("way", ["redirect", "link"])
+def test_a_target_that_is_not_http_is_refused(hosts, target, way):
+    home, _ = hosts
+    home.location, home.link = (target, "") if way == "redirect" else ("", f"<{target}>; rel=next")
+    source = client(home.url)
+    with pytest.raises(SourceRejectedError, match=r"leave the host|can be sent") as caught:
+        source.get(source.get("/first").next_url if way == "link" else "/moved")
+    assert "me@" not in str(caught.value)
+
+
 def test_links_and_redirects_on_the_host_are_followed(hosts):
     home, _ = hosts
     home.location, home.link = "x?a=1#b", '</page/2>; rel="next"'

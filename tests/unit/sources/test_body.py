@@ -199,9 +199,10 @@ def test_case_13_json_nested_too_deeply_is_refused(raw, patience, form):
 
 def test_case_13_numbers_of_thousands_of_digits_stay_text(raw, patience):
     digits = "9" * 5000
-    content = f'[{{"a": 1, "b": {digits}}}, {{"a": 12345678901234567890, "b": -{digits}}}, {{"a": 2.5}}]'
+    content = f'[{{"a": 1, "b": {digits}}}, {{"a": 12345678901234567890, "b": -{digits}}}, {{"a": 2.5, "b": 1e999}}]'
     assert read(raw(answer(content.encode())), patience) == [
         {"a": 1, "b": digits},
         {"a": 12345678901234567890, "b": "-" + digits},
-        {"a": 2.5},
+        {"a": 2.5, "b": "1e999"},
     ]
+    assert read(raw(answer(b'[{"a": 2.5, "b": -1E400}]')), patience) == [{"a": 2.5, "b": "-1E400"}]

@@ -325,6 +325,12 @@ def test_case_25_a_page_that_is_surely_not_full_is_not_read_again(server, reply,
     assert extract(pipeline, make()) == []
 
 
+def test_an_empty_page_in_the_middle_and_relative_links_are_followed(server, reply, make):
+    links = [{"Link": f"<{target}>; rel=next"} for target in ("?page=2", "/users/7/events?page=3")]
+    server.replies(reply([{"id": "1"}], headers=links[0]), reply([], headers=links[1]), reply([{"id": "2"}]))
+    assert [event["id"] for event in read(make(), "user_events")] == ["1", "2"]
+
+
 def test_endless_pages_end(server, reply, make):
     def route(request):
         number = int(request.query.get("page", ["1"])[0])

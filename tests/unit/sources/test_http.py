@@ -112,7 +112,7 @@ def test_a_page_for_json_is_retried_then_unavailable(server, reply, patience):
         client(server.url, patience).get("/x")
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 410, 422])
+@pytest.mark.parametrize("status", [206, 300, 301, 400, 401, 403, 404, 405, 410, 422, 451])
 def test_a_refusal_fails_at_once_and_names_the_connection(server, reply, patience, status):
     server.replies(reply({"message": "no"}, status))
     source = JsonClient(server.url, "some_api", advice={401: "the password"}, retry=patience.policy())
