@@ -12,8 +12,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -22,33 +20,18 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.io.pyarrow import _read_all_delete_files
 from pyiceberg.manifest import DataFileContent, FileFormat
 from pyiceberg.table import Table
-from pyiceberg.types import (
-    BinaryType,
-    BooleanType,
-    DateType,
-    DecimalType,
-    DoubleType,
-    FixedType,
-    FloatType,
-    IcebergType,
-    IntegerType,
-    ListType,
-    LongType,
-    MapType,
-    NestedField,
-    StringType,
-    StructType,
-    TimestampNanoType,
-    TimestampType,
-    TimestamptzNanoType,
-    TimestamptzType,
-    TimeType,
-    UUIDType,
-)
+from pyiceberg.types import NestedField
 
-from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
+from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg import nessie, remote_files
 from airflow_provider_phlo.iceberg.catalog import existing_table, is_staging
+from airflow_provider_phlo.iceberg.duckdb_columns import (
+    FileColumns,
+    columns_in_file,
+    duckdb_type,
+    nested_may_differ,
+    require_distinct_names,
+)
 from airflow_provider_phlo.iceberg.reading import read_file
 from airflow_provider_phlo.sql import literal, quote_identifier
 
@@ -60,23 +43,6 @@ if TYPE_CHECKING:
 # is staged there (``trino.preview.create_staged_view``)
 CreateStagedView = Callable[[duckdb.DuckDBPyConnection, Catalog, Table, str, str], "set[str] | None"]
 
-_TYPES: dict[type[IcebergType], str] = {
-    BooleanType: "BOOLEAN",
-    IntegerType: "INTEGER",
-    LongType: "BIGINT",
-    FloatType: "FLOAT",
-    DoubleType: "DOUBLE",
-    DateType: "DATE",
-    TimeType: "TIME",
-    TimestampType: "TIMESTAMP",
-    TimestamptzType: "TIMESTAMP WITH TIME ZONE",
-    TimestampNanoType: "TIMESTAMP_NS",
-    TimestamptzNanoType: "TIMESTAMP WITH TIME ZONE",
-    StringType: "VARCHAR",
-    UUIDType: "UUID",
-    BinaryType: "BLOB",
-    FixedType: "BLOB",
-}
 # what DuckDB calls a row's file and its number in it
 _FILE, _POSITION = "phlo file", "file_row_number"
 _POSITION_COLUMNS = frozenset({_FILE, _POSITION})
@@ -180,25 +146,23 @@ def create_table_view(
     :param snapshot_id: read this snapshot instead of a branch.
     :returns: where its files are, for :func:`read_only`.
     """
+    require_distinct_names(identifier, table.schema())
     snapshot = table.snapshot_by_id(snapshot_id) if snapshot_id is not None else _snapshot(table, branch)
     tasks = list(table.scan(snapshot_id=snapshot.snapshot_id).plan_files()) if snapshot else []
-    by_arrow = partial(_needs_arrow, whole_table=_needs_arrow_wholly(table))
-    native = [task for task in tasks if not by_arrow(task)]
-    others = [task for task in tasks if by_arrow(task)]
-    without_deletes = [task for task in native if not task.delete_files]
-    with_deletes = [task for task in native if task.delete_files]
-    selects = []
-    paths = {task.file.file_path: _path(task.file.file_path) for task in native}
+    native, others = _sorted_by_columns(table, tasks)
+    paths = {task.file.file_path: _path(task.file.file_path) for _, group in native for task in group}
     directories = {_path(table.location()), _path(table.location()) + "/"}
-    if remote := [task.file for task in native if "://" in paths[task.file.file_path]]:
+    if remote := [task.file for _, group in native for task in group if "://" in paths[task.file.file_path]]:
         mounted = remote_files.mount(connection, table.io, remote)
         paths |= mounted.urls
         directories = {mounted.root}
-    if without_deletes:
-        files = [paths[task.file.file_path] for task in without_deletes]
-        selects.append(f"SELECT * FROM {_parquet(table.schema().fields, files)}")  # noqa: S608 - quoted
-    if with_deletes:
-        selects.append(_select_undeleted(connection, table, identifier, with_deletes, paths))
+    selects = []
+    for number, (columns, group) in enumerate(native):
+        if files := [paths[task.file.file_path] for task in group if not task.delete_files]:
+            selects.append(f"SELECT {columns.selected} FROM {columns.read_parquet(files)}")  # noqa: S608 - quoted
+        if with_deletes := [task for task in group if task.delete_files]:
+            name = f"phlo deletes {number} {identifier}"
+            selects.append(_select_undeleted(connection, table, name, columns, with_deletes, paths))
     if others:
         selects.append(_select_arrow(connection, table, identifier, others))
     if not selects:
@@ -251,27 +215,6 @@ def read_only(connection: duckdb.DuckDBPyConnection, directories: Iterable[str] 
     connection.execute("SET lock_configuration = true")
 
 
-def duckdb_type(iceberg_type: IcebergType) -> str:
-    """
-    Return DuckDB's name of an Iceberg type.
-
-    :raises SchemaError: DuckDB has no such type.
-    """
-    if isinstance(iceberg_type, DecimalType):
-        return f"DECIMAL({iceberg_type.precision}, {iceberg_type.scale})"
-    if isinstance(iceberg_type, ListType):
-        return f"{duckdb_type(iceberg_type.element_type)}[]"
-    if isinstance(iceberg_type, MapType):
-        return f"MAP({duckdb_type(iceberg_type.key_type)}, {duckdb_type(iceberg_type.value_type)})"
-    if isinstance(iceberg_type, StructType):
-        members = (f"{quote_identifier(field.name)} {duckdb_type(field.field_type)}" for field in iceberg_type.fields)
-        return f"STRUCT({', '.join(members)})"
-    try:
-        return _TYPES[type(iceberg_type)]
-    except KeyError:
-        raise SchemaError(f"DuckDB cannot read columns of Iceberg type {iceberg_type}. Leave them out.") from None
-
-
 def branch_of(catalog: Catalog, branch: str | None) -> tuple[Catalog, str | None]:
     """
     Return where ``branch`` is to be read, as catalog and branch of its tables.
@@ -289,50 +232,48 @@ def _snapshot(table: Table, branch: str | None) -> Snapshot | None:
     return table.current_snapshot()
 
 
-def _needs_arrow(task: FileScanTask, *, whole_table: bool) -> bool:
+def _sorted_by_columns(
+    table: Table, tasks: Sequence[FileScanTask]
+) -> tuple[list[tuple[FileColumns, list[FileScanTask]]], list[FileScanTask]]:
+    """Return the files that DuckDB reads itself, grouped by how they have the columns, and the others."""
+    if table.name_mapping() is not None or not _POSITION_COLUMNS.isdisjoint(table.schema().column_names):
+        return [], list(tasks)  # files may lack field ids: they were adopted as they were
+    native = [task for task in tasks if not _needs_arrow(task)]
+    others = [task for task in tasks if _needs_arrow(task)]
+    if not nested_may_differ(table):
+        return ([(FileColumns(table.schema().fields), native)] if native else []), others
+    groups: dict[str, tuple[FileColumns, list[FileScanTask]]] = {}
+    for task in native:
+        columns = columns_in_file(table, task)
+        if columns is None:
+            others.append(task)
+        else:
+            groups.setdefault(str(columns.nested), (columns, []))[1].append(task)
+    return list(groups.values()), others
+
+
+def _needs_arrow(task: FileScanTask) -> bool:
     path = task.file.file_path
     # DuckDB would expand the pattern characters of a path
     odd_path = any(character in path for character in "*?[")
     by_value = any(file.content != DataFileContent.POSITION_DELETES for file in task.delete_files)
-    return whole_table or odd_path or by_value or task.file.file_format != FileFormat.PARQUET
-
-
-def _needs_arrow_wholly(table: Table) -> bool:
-    """Return whether files may lack field ids (adopted as they were), or a nested type changed its shape."""
-    if table.name_mapping() is not None or not _POSITION_COLUMNS.isdisjoint(table.schema().column_names):
-        return True
-    nested = [
-        (field.field_id, field.field_type)
-        for schema in table.schemas().values()
-        for field in schema.fields
-        if not field.field_type.is_primitive
-    ]
-    return any(one[0] == other[0] and one[1] != other[1] for one, other in pairwise(sorted(nested, key=lambda f: f[0])))
-
-
-def _parquet(fields: Sequence[NestedField], paths: Iterable[str], options: str = "") -> str:
-    columns = ", ".join(
-        f"{field.field_id}: {{name: {literal(field.name)}, type: {literal(duckdb_type(field.field_type))}, "
-        f"default_value: {'NULL' if field.initial_default is None else literal(str(field.initial_default))}}}"
-        for field in fields
-    )
-    files = ", ".join(literal(path) for path in paths)
-    return f"read_parquet([{files}], hive_partitioning = false, schema = MAP {{{columns}}}{options})"
+    return odd_path or by_value or task.file.file_format != FileFormat.PARQUET
 
 
 def _select_undeleted(
     connection: duckdb.DuckDBPyConnection,
     table: Table,
-    identifier: str,
+    name: str,
+    columns: FileColumns,
     tasks: Sequence[FileScanTask],
     readable_paths: Mapping[str, str],
 ) -> str:
     """
     Return a SELECT of the files of ``tasks``, without the rows that position deletes name.
 
+    :param name: under which DuckDB knows the positions of these rows.
     :param readable_paths: where DuckDB finds each file.
     """
-    fields, name = table.schema().fields, f"phlo deletes {identifier}"
     deleted = _read_all_delete_files(table.io, tasks)
     paths = {task.file.file_path: readable_paths[task.file.file_path] for task in tasks}
     positions = [
@@ -341,13 +282,13 @@ def _select_undeleted(
         if path in paths
         for rows in parts
     ]
-    files = _parquet(fields, paths.values(), f", file_row_number = true, filename = {literal(_FILE)}")
-    columns = ", ".join(quote_identifier(field.name) for field in fields)
+    files = columns.read_parquet(paths.values(), f", file_row_number = true, filename = {literal(_FILE)}")
     if not positions:  # of files that are gone
-        return f"SELECT {columns} FROM {files}"  # noqa: S608 - quoted
+        return f"SELECT {columns.selected} FROM {files}"  # noqa: S608 - quoted
     connection.register(name, pa.concat_tables(positions).unify_dictionaries())
     gone = f"d.file = r.{quote_identifier(_FILE)} AND d.pos = r.{_POSITION}"
-    return f"SELECT {columns} FROM {files} r WHERE NOT EXISTS (SELECT 1 FROM {quote_identifier(name)} d WHERE {gone})"  # noqa: S608
+    kept = f"NOT EXISTS (SELECT 1 FROM {quote_identifier(name)} d WHERE {gone})"  # noqa: S608 - quoted
+    return f"SELECT {columns.selected} FROM {files} r WHERE {kept}"  # noqa: S608 - quoted
 
 
 def _select_arrow(

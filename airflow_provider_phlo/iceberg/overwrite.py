@@ -30,7 +30,8 @@ from airflow_provider_phlo.exceptions import CommitConflictError, SchemaError
 from airflow_provider_phlo.iceberg import branches, nessie
 from airflow_provider_phlo.iceberg.catalog import TABLE_PROPERTIES, ensure_namespace
 from airflow_provider_phlo.iceberg.commits import commit_files
-from airflow_provider_phlo.iceberg.duckdb import create_table_view, duckdb_type
+from airflow_provider_phlo.iceberg.duckdb import create_table_view
+from airflow_provider_phlo.iceberg.duckdb_columns import duckdb_type
 from airflow_provider_phlo.iceberg.publication import run_branch
 from airflow_provider_phlo.iceberg.refs import branch_head
 from airflow_provider_phlo.iceberg.writing import write_files

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -15,29 +16,111 @@ from pyiceberg.manifest import FileFormat
 from pyiceberg.schema import Schema
 from pyiceberg.table import FileScanTask, Table
 
-FIELD_ID = b"PARQUET:field_id"
+from airflow_provider_phlo.iceberg.projection import agrees, can_project, field_id, project
+
 # converting a schema takes as long as reading a small file
 SCHEMAS_KEPT = 256
 _SCHEMAS: dict[tuple[Any, ...], tuple[pa.Schema, pa.Schema]] = {}
+# names of columns in a file, None for those that it lacks, and whether Arrow's cast brings them to the table's types
+_Layout = list[tuple[str | None, bool]]
 
 
 def read_file(table: Table, task: FileScanTask, columns: Sequence[str]) -> Iterator[pa.Table]:
     """
-    Yield the live rows of one data file, in file order, deletes applied; a row group at a time where that is possible.
+    Yield the live rows of one data file; see :meth:`FileReader.rows`.
 
     :param columns: names of the table's columns, in the order in which they are returned.
     """
-    wanted, with_ids = _arrow_schemas(table, tuple(columns))
-    deleted = _deleted_positions(table, task)
-    names: list[str | None] | None = None
-    if task.file.file_format == FileFormat.PARQUET and deleted is not None:
-        with table.io.new_input(task.file.file_path).open() as source:
-            parquet = pq.ParquetFile(source, pre_buffer=not task.file.file_path.startswith(("file:", "/")))
-            names = _names_in_file(parquet.schema_arrow, with_ids)
-            if names is not None:
-                yield from _row_groups(parquet, names, wanted, deleted)
-    if names is None:
-        yield _scanned(table, task, wanted)
+    with FileReader(table, task) as reader:
+        yield from reader.rows(columns)
+
+
+class FileReader:
+    """
+    A data file that is open for reading; a context manager.
+
+    :param table: as it is now: columns are those of its current schema, found in the file by field id.
+    """
+
+    def __init__(self, table: Table, task: FileScanTask) -> None:
+        self.table = table
+        self.task = task
+        self._open = ExitStack()
+        self._parquet: pq.ParquetFile | None = None
+        self._deleted = np.zeros(0, np.int64)
+
+    def __enter__(self) -> FileReader:
+        path, deleted = self.task.file.file_path, _deleted_positions(self.table, self.task)
+        if self.task.file.file_format == FileFormat.PARQUET and deleted is not None:
+            source = self._open.enter_context(self.table.io.new_input(path).open())
+            self._parquet = pq.ParquetFile(source, pre_buffer=not path.startswith(("file:", "/")))
+            self._deleted = deleted
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._open.close()
+
+    def rows(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """
+        Yield the live rows, in file order, deletes applied; a row group at a time where that is possible.
+
+        :param columns: names of the table's columns, in the order in which they are returned.
+        """
+        wanted, with_ids = _arrow_schemas(self.table, tuple(columns))
+        layout = self._layout(with_ids)
+        if self._parquet is None or layout is None:
+            yield _scanned(self.table, self.task, wanted)
+        else:
+            yield from self._row_groups(self._parquet, layout, wanted, with_ids)
+
+    def _layout(self, wanted: pa.Schema) -> _Layout | None:
+        """Return where the columns are in the file; None if it has to be read by PyIceberg."""
+        found = {} if self._parquet is None else {field_id(item): item for item in self._parquet.schema_arrow}
+        if None in found:  # a file without field ids: the table maps names
+            return None
+        layout: _Layout = []
+        for column in wanted:
+            item = found.get(field_id(column))
+            if item is None or agrees(item, column):
+                layout.append((item and item.name, True))
+            elif can_project(item, column):
+                layout.append((item.name, False))
+            else:
+                return None
+        # Arrow takes a dot in a name for a step into a struct
+        dotted = any("." in (name or "") for name, _ in layout)
+        # only since then, members that a file lacks may be something else than NULL
+        defaults = self.table.metadata.format_version > 2 and not all(name and same for name, same in layout)
+        return None if dotted or defaults else layout
+
+    def _row_groups(
+        self, parquet: pq.ParquetFile, layout: _Layout, wanted: pa.Schema, with_ids: pa.Schema
+    ) -> Iterator[pa.Table]:
+        start = 0
+        for group in range(parquet.num_row_groups):
+            present = parquet.read_row_group(group, columns=[name for name, _ in layout if name], use_threads=False)
+            end = start + parquet.metadata.row_group(group).num_rows
+            columns = [
+                _column(present, name, same, item, end - start)
+                for (name, same), item in zip(layout, with_ids, strict=True)
+            ]
+            rows = pa.table(columns, schema=wanted)
+            gone = self._deleted[(self._deleted >= start) & (self._deleted < end)] - start
+            if len(gone):
+                live = np.ones(len(rows), bool)
+                live[gone] = False
+                rows = rows.filter(pa.array(live))
+            start = end
+            yield rows
+
+
+def _column(present: pa.Table, name: str | None, same: bool, wanted: pa.Field, length: int) -> pa.Array:
+    if name is None:
+        return pa.nulls(length, wanted.type)
+    if same:
+        return present[name].cast(wanted.type)
+    item = present.schema.field(name)
+    return pa.chunked_array([project(chunk, item, wanted) for chunk in present[name].chunks], wanted.type)
 
 
 def _arrow_schemas(table: Table, columns: tuple[str, ...]) -> tuple[pa.Schema, pa.Schema]:
@@ -50,72 +133,6 @@ def _arrow_schemas(table: Table, columns: tuple[str, ...]) -> tuple[pa.Schema, p
         projected = Schema(*(table.schema().find_field(name) for name in columns))
         _SCHEMAS[key] = schema_to_pyarrow(projected, include_field_ids=False), schema_to_pyarrow(projected)
     return _SCHEMAS[key]
-
-
-def _row_groups(
-    parquet: pq.ParquetFile, names: list[str | None], wanted: pa.Schema, deleted: np.ndarray[Any, Any]
-) -> Iterator[pa.Table]:
-    start = 0
-    for group in range(parquet.num_row_groups):
-        present = parquet.read_row_group(group, columns=[name for name in names if name], use_threads=False)
-        end = start + parquet.metadata.row_group(group).num_rows
-        columns = [
-            present[name].cast(item.type) if name else pa.nulls(end - start, item.type)
-            for name, item in zip(names, wanted, strict=True)
-        ]
-        rows = pa.table(columns, schema=wanted)
-        gone = deleted[(deleted >= start) & (deleted < end)] - start
-        if len(gone):
-            live = np.ones(len(rows), bool)
-            live[gone] = False
-            rows = rows.filter(pa.array(live))
-        start = end
-        yield rows
-
-
-def _names_in_file(schema: pa.Schema, wanted: pa.Schema) -> list[str | None] | None:
-    """Return the file's names of the columns, None for those it lacks; None if Arrow cannot read it as it is."""
-    found = {_field_id(item): item for item in schema}
-    if None in found:  # a file without field ids: the table maps names
-        return None
-    names: list[str | None] = []
-    for column in wanted:
-        item = found.get(_field_id(column))
-        if item is None:
-            names.append(None)
-        elif "." in item.name or not _casts(item, column):  # Arrow takes a dot in a name for a step into a struct
-            return None
-        else:
-            names.append(item.name)
-    return names
-
-
-def _field_id(item: pa.Field) -> int | None:
-    return int(item.metadata[FIELD_ID]) if item.metadata and FIELD_ID in item.metadata else None
-
-
-def _casts(item: pa.Field, column: pa.Field) -> bool:
-    """Return whether Arrow's cast, which goes by names, does what Iceberg's field ids mean."""
-    if item.type == column.type:
-        return True
-    before, after = dict(_members(item)), dict(_members(column))
-    renamed = any(before[path] != after[path] for path in before.keys() & after.keys())
-    moved = {before[path] for path in before.keys() - after.keys()} & set(after.values())
-    return not renamed and not moved
-
-
-def _members(item: pa.Field, path: str = "") -> Iterator[tuple[str, int | None]]:
-    """Yield the path and the field id of everything inside a nested column."""
-    kind = item.type
-    if pa.types.is_struct(kind):
-        inner = {member.name: member for member in kind}
-    elif pa.types.is_map(kind):
-        inner = {"key": kind.key_field, "value": kind.item_field}
-    else:
-        inner = {"element": kind.value_field} if pa.types.is_nested(kind) else {}
-    for name, member in inner.items():
-        yield f"{path}/{name}", _field_id(member)
-        yield from _members(member, f"{path}/{name}")
 
 
 def _deleted_positions(table: Table, task: FileScanTask) -> np.ndarray[Any, Any] | None:

@@ -22,6 +22,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.sorting import NullOrder, SortDirection
 from pyiceberg.typedef import Record
 
+from airflow_provider_phlo.iceberg.projection import renamed
 from airflow_provider_phlo.iceberg.retries import disk_errors
 from airflow_provider_phlo.iceberg.statistics import StatisticsPlan, file_statistics
 
@@ -71,6 +72,25 @@ class FileLayout:
     @cached_property
     def arrow_schema(self) -> pa.Schema:
         return schema_to_pyarrow(self.schema, include_field_ids=True)
+
+    @cached_property
+    def _renamed_inside(self) -> list[bool]:
+        own = self.schema.fields
+        return [
+            item.field_type != named.field_type for item, named in zip(self.table.schema().fields, own, strict=True)
+        ]
+
+    def named_as_in_files(self, rows: pa.Table) -> pa.Table:
+        """Return rows of the table's columns under the names that the files have for these, and for what is inside."""
+        columns = [
+            renamed(values.cast(self._table_types[at]), item.type) if self._renamed_inside[at] else values
+            for at, (values, item) in enumerate(zip(rows.columns, self.arrow_schema, strict=True))
+        ]
+        return pa.table(columns, schema=self.arrow_schema)
+
+    @cached_property
+    def _table_types(self) -> list[pa.DataType]:
+        return [item.type for item in schema_to_pyarrow(self.table.schema())]
 
     @cached_property
     def options(self) -> dict[str, Any]:
@@ -194,7 +214,7 @@ class OpenFile:
 
     def write(self, rows: pa.Table) -> None:
         """Write rows of the table's columns as row groups."""
-        rows = pa.table(rows.columns, schema=self.layout.arrow_schema)
+        rows = self.layout.named_as_in_files(rows)
         with disk_errors(self.path):
             self._writer.write_table(rows, row_group_size=self.layout.row_group_rows)
         self.rows += len(rows)
