@@ -1,8 +1,8 @@
 """
 How DuckDB reads the columns of data files: by field id, what is inside a nested column too.
 
-DuckDB's ``read_parquet`` takes field ids of columns, but finds members of structs by name. In files whose nested columns
-have other names or members than the table's, each is put together anew from those that have the ids.
+DuckDB's ``read_parquet`` takes field ids of columns, but finds members of structs by name. In files whose nested
+columns have other names or members than the table's, each is put together anew from those that have the ids.
 """
 
 from __future__ import annotations
