@@ -181,6 +181,15 @@ def _requests(error: Any, statement: str) -> str | None:
     return f"HTTP: {type(error).__name__}{f', {host}' if host else ''}{f' answered {status}' if status else ''}"
 
 
+def _dlt(error: Any, statement: str) -> str | None:
+    """Name the resource and the path; of an error that dlt only wraps, the cause is described instead."""
+    if error.__cause__ is not None or error.__context__ is not None:
+        return None
+    names = {name: getattr(error, name, None) for name in ("pipe_name", "resource_name", "json_path", "column_name")}
+    about = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in names.items() if isinstance(value, str))
+    return f"dlt: {type(error).__name__}{f' ({about})' if about else ''}{_place(error)}; {_UNTOLD}"
+
+
 def _pandera(error: Any, statement: str) -> str | None:
     cases = getattr(error, "schema_errors", None) or [error]
     names = {
@@ -217,6 +226,7 @@ def _python(error: BaseException, statement: str) -> str | None:
 _DESCRIBERS: dict[str, Callable[[Any, str], str | None]] = {
     "_duckdb": _duckdb,
     "duckdb": _duckdb,
+    "dlt": _dlt,
     "psycopg": _postgres,
     "sqlalchemy": _sqlalchemy,
     "sqlite3": _sqlite,

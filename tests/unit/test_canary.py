@@ -113,7 +113,6 @@ PATHS: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     "check type": (yields(GOOD, BAD), {"audit": [RangeCheck("note", min_value=1)]}),
     "own check": (yields(GOOD, BAD), {"audit": [OwnCheck()]}),
     "json check": (yields(GOOD, BAD), {"audit": [CustomSQLCheck("SELECT * FROM visits WHERE note::json IS NULL")]}),
-    "order": (yields(GOOD, BAD), {"order_by": "at"}),
 }
 
 
