@@ -1,4 +1,4 @@
-"""What goes wrong in a model's SQL is told by kind, model and column, never with a value."""
+"""What goes wrong in a model's SQL is reported by kind, model and column, never with a value."""
 
 from __future__ import annotations
 
