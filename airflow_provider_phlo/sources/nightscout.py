@@ -161,6 +161,10 @@ def _pages(client: JsonClient, params: dict[str, str], window: tuple[int, int], 
             yield kept
         dates = [moment for moment in map(_date, page) if moment is not None and moment < before]
         if not dates:
+            if len(page) >= count:
+                raise client.rejected(
+                    client.root + ENTRIES, "answered a full page of entries, none of the time asked for"
+                )
             _warn_of_ignored(client, len(page))
             return
         oldest, largest = min(dates), max(largest, len(page))

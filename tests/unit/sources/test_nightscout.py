@@ -372,3 +372,12 @@ def test_entries_of_uploaders_that_write_no_type_are_read(server, reply, read):
     others = [{"_id": "m", "mbg": 100, "date": FIRST}, {"_id": "c", "slope": 1, "type": "cal", "date": FIRST}]
     server.route = lambda request: reply([] if "find[type]" in request.query else [plain, *others, entry(1, FIRST)])
     assert ids(read()) == sorted(["plain", *ids([entry(1, FIRST)])])
+
+
+def test_a_site_whose_newest_entries_hide_the_window_is_refused(server, reply, read):
+    """It ignores dates, and what it answers ends before the window begins: nothing read would be wrong, and green."""
+    Site(server, reply, [*day(5), *(entry(100 + number, LAST + number) for number in range(50))], obeys=("count",))
+    error = cause(lambda: read(page_size=20))
+    assert isinstance(error, SourceRejectedError)
+    assert "answered a full page of entries, none of the time asked for" in str(error)
+    assert ids(read(page_size=100)) == ids(day(5))
