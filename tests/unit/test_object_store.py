@@ -45,7 +45,7 @@ def test_the_connection_gives_address_and_keys(monkeypatch: pytest.MonkeyPatch, 
 def test_extras_that_are_not_known_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     connection = {"conn_type": "iceberg", "extra": {"s3.secret": "hidden"}}
     monkeypatch.setenv("AIRFLOW_CONN_STORE", json.dumps(connection))
-    with pytest.raises(ConfigurationError, match=r"not known: s3\.secret") as caught:
+    with pytest.raises(ConfigurationError, match=r"unknown extras: s3\.secret") as caught:
         object_storage_path("s3://store@bucket/staging")
     assert "hidden" not in str(caught.value)
 

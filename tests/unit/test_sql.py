@@ -25,9 +25,9 @@ def test_an_identifier_keeps_its_dots() -> None:
 
 @pytest.mark.parametrize("text", ["plain", "it's", "''", 'a"b', "';--", "\\'", "a\nb"])
 def test_a_literal_reads_back(text: str) -> None:
-    assert duckdb.sql(f"SELECT {literal(text)}").fetchall() == [(text,)]
+    assert duckdb.connect().sql(f"SELECT {literal(text)}").fetchall() == [(text,)]
 
 
 @pytest.mark.parametrize("name", ["select", "a b", 'q"q', "ü", "x.y"])
 def test_an_identifier_reads_back(name: str) -> None:
-    assert duckdb.sql(f"SELECT 1 AS {quote_identifier(name)}").columns == [name]
+    assert duckdb.connect().sql(f"SELECT 1 AS {quote_identifier(name)}").columns == [name]

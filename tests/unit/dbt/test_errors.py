@@ -13,6 +13,7 @@ from airflow_provider_phlo.exceptions import ConfigurationError, PhloError, Tran
 from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
 from airflow_provider_phlo.library_errors import without_values
 from tests.canary import CANARY, files_with_canary, has_canary, told
+from tests.lake import open_lake
 from tests.unit import raw_tables
 
 NOTES = "{{ source('raw', 'notes') }}"
@@ -62,7 +63,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("home")
-    catalog = raw_tables.open_catalog("phlo", raw_tables.embedded_properties(home))
+    catalog = open_lake(home)
     overwrite_if_changed(catalog, "raw.notes", pa.table({"id": [1, 2], "note": [CANARY, CANARY]}))
     return home
 
