@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
@@ -18,7 +18,13 @@ from airflow_provider_phlo.sql import quote
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
 
-Read = Callable[[str], pa.RecordBatchReader]
+
+class Sources(NamedTuple):
+    """The tables to publish, by ``namespace.table``: the columns of each, and its rows; one is read at a time."""
+
+    columns: Callable[[str], pa.Schema]
+    read: Callable[[str], pa.RecordBatchReader]
+
 
 _TRINO_TYPES: dict[str, pa.DataType] = {
     "boolean": pa.bool_(),
@@ -39,21 +45,28 @@ _TRINO_TYPES: dict[str, pa.DataType] = {
 
 
 @contextmanager
-def open_catalog_tables(catalog: Catalog, sources: Iterable[str]) -> Iterator[Read]:
+def open_catalog_tables(catalog: Catalog, sources: Iterable[str]) -> Iterator[Sources]:
     """
-    Yield a function that reads one of ``sources``, each at its current snapshot.
+    Yield ``sources``, each at its current snapshot.
 
     :param sources: tables as ``namespace.table``.
     :raises ConfigurationError: one does not exist.
     """
     with connect(catalog, tables=sorted(set(sources))) as connection:
-        yield lambda source: connection.sql(f"SELECT * FROM {quote(source)}").to_arrow_reader(BATCH_ROWS)  # noqa: S608 - quoted
+
+        def read(source: str) -> pa.RecordBatchReader:
+            return connection.sql(f"SELECT * FROM {quote(source)}").to_arrow_reader(BATCH_ROWS)  # noqa: S608 - quoted
+
+        def columns(source: str) -> pa.Schema:
+            return connection.sql(f"SELECT * FROM {quote(source)} LIMIT 0").to_arrow_table().schema  # noqa: S608 - quoted
+
+        yield Sources(columns, read)
 
 
 @contextmanager
-def open_trino_tables(trino: Any, sources: Iterable[str]) -> Iterator[Read]:
+def open_trino_tables(trino: Any, sources: Iterable[str]) -> Iterator[Sources]:
     """
-    Yield a function that reads one of ``sources`` through Trino.
+    Yield ``sources``, read through Trino.
 
     :param trino: a connection of the ``trino`` package, or a hook that makes one.
     :param sources: tables as ``namespace.table`` in the connection's catalog.
@@ -62,23 +75,29 @@ def open_trino_tables(trino: Any, sources: Iterable[str]) -> Iterator[Read]:
     from trino.exceptions import TrinoUserError
 
     connection = trino.get_conn() if hasattr(trino, "get_conn") else trino
+    schemas: dict[str, pa.Schema] = {}
     with closing(connection.cursor()) as cursor:
         for source in sorted(set(sources)):
             statement = f"SELECT * FROM {quote(source)} LIMIT 0"  # noqa: S608 - quoted
             try:
                 cursor.execute(statement).fetchall()
+                schemas[source] = _trino_schema(cursor)
             except TrinoUserError as error:
                 raise ConfigurationError(
                     f"Trino cannot read {source} ({describe(error, statement)}). Run what writes it first, or correct "
                     "the name."
                 ) from None
-        yield lambda source: _read_trino(cursor, source)
+        yield Sources(schemas.__getitem__, lambda source: _read_trino(cursor, source))
 
 
 def _read_trino(cursor: Any, source: str) -> pa.RecordBatchReader:
     cursor.execute(f"SELECT * FROM {quote(source)}")  # noqa: S608 - quoted
-    schema = pa.schema([(name, trino_type(kind)) for name, kind, *_ in cursor.description])
+    schema = _trino_schema(cursor)
     return pa.RecordBatchReader.from_batches(schema, _trino_batches(cursor, schema))
+
+
+def _trino_schema(cursor: Any) -> pa.Schema:
+    return pa.schema([(name, trino_type(kind)) for name, kind, *_ in cursor.description])
 
 
 def _trino_batches(cursor: Any, schema: pa.Schema) -> Iterator[pa.RecordBatch]:

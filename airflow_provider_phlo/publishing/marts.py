@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo.exceptions import ConfigurationError
@@ -35,7 +36,8 @@ def publish_marts_to_postgres(
     """
     Replace the content of PostgreSQL tables by that of lakehouse tables; readers only ever see complete versions.
 
-    Each table is replaced in a transaction of its own. All sources are read as they are when this starts.
+    One transaction replaces all tables: nobody sees two of them in different versions. All sources are read as they
+    are when this starts.
 
     :param context: Airflow's context, for the run id in the log; may be None.
     :param trino: a Trino connection or hook to read through; None reads the tables' files directly.
@@ -56,27 +58,30 @@ def publish_marts_to_postgres(
         print(results["mrt_daily"].rows)
     """
     from airflow_provider_phlo.publishing.lakehouse import open_catalog_tables, open_trino_tables
-    from airflow_provider_phlo.publishing.postgres import publish
+    from airflow_provider_phlo.publishing.postgres import Mart, publish_together
 
-    results = {}
     with ExitStack() as stack:
-        sources = list(tables_to_publish.values())
+        names = list(tables_to_publish.values())
         if trino is None:
-            read = stack.enter_context(open_catalog_tables(catalog or _default_catalog(), sources))
+            sources = stack.enter_context(open_catalog_tables(catalog or _default_catalog(), names))
         else:
-            read = stack.enter_context(open_trino_tables(trino, sources))
+            sources = stack.enter_context(open_trino_tables(trino, names))
         connection = stack.enter_context(_connect(postgres))
-        for table, source in tables_to_publish.items():
-            results[table] = result = publish(read(source), connection, table, schema=schema)
-            log.info(
-                "Published %s from %s: %d rows in %.2f s (%s, run %s)",
-                result.table,
-                source,
-                result.rows,
-                result.seconds,
-                data_source or "marts",
-                (context or {}).get("run_id"),
-            )
+        marts = [
+            Mart(table, sources.columns(source), partial(sources.read, source))
+            for table, source in tables_to_publish.items()
+        ]
+        results = publish_together(marts, connection, schema=schema)
+    for table, result in results.items():
+        log.info(
+            "Published %s from %s: %d rows in %.2f s (%s, run %s)",
+            result.table,
+            tables_to_publish[table],
+            result.rows,
+            result.seconds,
+            data_source or "marts",
+            (context or {}).get("run_id"),
+        )
     return results
 
 

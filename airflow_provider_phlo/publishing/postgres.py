@@ -1,39 +1,59 @@
 """
-Publish rows to a PostgreSQL table; readers see either the old content or the new, never a gap or a mixture.
+Publish rows to PostgreSQL tables; readers see either the old content of all of them or the new, never a gap or a
+mixture, whatever their isolation level.
 
-One transaction deletes the old rows and loads the new ones. Replacing the table by renaming another would lose views,
-grants and indexes, and both renaming and TRUNCATE show an *empty* table to a reader whose snapshot is older
-(REPEATABLE READ, pg_dump). DELETE takes about half a second more per million rows, and nobody waits. A crash
-at any point is a rollback: there is nothing to clean up.
+One transaction publishes all tables. As long as their columns stay the same, it deletes the old rows and loads the new
+ones: every reader sees what its snapshot says, and nobody waits. Replacing a table by renaming another would lose
+views, grants and indexes, and both renaming and TRUNCATE show an *empty* table to a reader whose snapshot is older
+(REPEATABLE READ, pg_dump). DELETE takes about half a second more per million rows.
 
-The table follows its source: new columns are added, missing ones dropped, types changed. Only then do readers wait, as
-long as one INSERT … SELECT takes. Columns that somebody added with a default, or as generated columns, stay.
-Constraints are up to the table's owner: none is set here.
+A table follows its source: new columns are added, missing ones dropped, types changed. PostgreSQL keeps no older
+version of a table's columns, and a change of type rewrites the rows for all snapshots, so a reader whose snapshot is
+older cannot be shown the old rows any more. It is shown the new ones, all of them: the transaction waits until nobody
+uses any of the tables (whoever has read one of them goes on seeing the old content of all until it ends), empties
+them, changes them and loads the new rows *frozen*, visible to every snapshot, as REFRESH MATERIALIZED VIEW does. The
+rows wait in a file meanwhile, so that readers wait only for the COPY, not for the source. A table that is new is loaded
+in this way, too: it would be empty for older snapshots.
+
+A crash at any point is a rollback: there is nothing to clean up. Columns that somebody added with a default, or as
+generated columns, stay. Constraints are up to the table's owner: none is set here.
 """
 
 from __future__ import annotations
 
 import logging
+import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import IO, NamedTuple, TypeAlias
 
 import psycopg
 import pyarrow as pa
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError, SchemaError
 from airflow_provider_phlo.library_errors import describe
-from airflow_provider_phlo.publishing import pgcopy
+from airflow_provider_phlo.publishing import pgcopy, postgres_tables
+from airflow_provider_phlo.publishing.postgres_tables import (
+    Target,
+    Types,
+    changes,
+    find_existing,
+    leaf_partitions,
+    lock_readers_out,
+)
 from airflow_provider_phlo.sql import quote_identifier
 
 log = logging.getLogger(__name__)
 
 BATCH_ROWS = 20_000
-# how long a change of columns waits for readers; new readers queue behind it
-LOCK_SECONDS = 30
 _NAME_BYTES = 63
+_SPOOL_BYTES = 1 << 20
+_STAGING = '"phlo publish staging"'
+
+Rows: TypeAlias = pa.RecordBatchReader | pa.Table
+Content: TypeAlias = Iterator[bytes | memoryview]
 
 
 @dataclass(frozen=True)
@@ -42,6 +62,7 @@ class PublishResult:
     The result of one publication.
 
     :param table: ``schema.table``.
+    :param seconds: what its rows took to read and load; waiting for readers and the commit are not in it.
     :param created: whether the table is new.
     :param altered: the changes to columns, as SQL.
     """
@@ -54,52 +75,56 @@ class PublishResult:
     altered: tuple[str, ...] = ()
 
 
-class _Existing(NamedTuple):
-    """The columns that the table has."""
+class Mart(NamedTuple):
+    """A table to publish: its name, the columns of its rows, and what reads them (once)."""
 
-    types: Mapping[str, str]
-    own_default: frozenset[str]
+    table: str
+    columns: pa.Schema
+    read: Callable[[], Rows]
 
 
-def publish(
-    rows: pa.RecordBatchReader | pa.Table, connection: psycopg.Connection, table: str, *, schema: str = "marts"
-) -> PublishResult:
+class _Spool(NamedTuple):
+    """Rows in PostgreSQL's binary format, for one table or partition."""
+
+    target: Target
+    into: str
+    content: IO[bytes]
+
+
+def publish(rows: Rows, connection: psycopg.Connection, table: str, *, schema: str = "marts") -> PublishResult:
+    """Publish one table, as :func:`publish_together` does."""
+    return publish_together([Mart(table, rows.schema, lambda: rows)], connection, schema=schema)[table]
+
+
+def publish_together(
+    marts: Sequence[Mart], connection: psycopg.Connection, *, schema: str = "marts"
+) -> dict[str, PublishResult]:
     """
-    Replace the content of ``schema.table`` by ``rows``; create schema and table if they do not exist.
+    Replace the content of all tables in one transaction; create schema and tables if they do not exist.
 
     There may be any number of rows: one batch is in memory at a time. Publishers of the same table take turns.
 
     :param connection: a connection without an open transaction; this function opens its own.
+    :returns: table → its result.
     :raises ConfigurationError: the connection is busy, a name is too long, or the name is not that of a table.
     :raises SchemaError: PostgreSQL cannot hold a column or value, or an object depends on a column to be dropped.
-    :raises CommitConflictError: other sessions hold a table whose columns have to change.
+    :raises CommitConflictError: other sessions hold a table, and one of the tables is new or its columns change.
     """
-    target = f"{schema}.{table}"
+    targets = [Target(schema, mart.table, _column_types(f"{schema}.{mart.table}", mart.columns)) for mart in marts]
+    what = ", ".join(target.name for target in targets)
     if connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
-        raise ConfigurationError(f"Cannot publish {target}: the connection has an open transaction.")
-    started = time.perf_counter()
-    types = _column_types(target, rows.schema)
-    with _translate_errors(target), connection.transaction():
-        # a publisher that waited has to see what the one before it wrote
+        raise ConfigurationError(f"Cannot publish {what}: the connection has an open transaction.")
+    with _translate_errors(what), connection.transaction():
+        # a publisher that waited has to see what the one before it wrote; COPY FREEZE allows no older snapshot
         connection.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
-        _take_turn(connection, target)
-        existing = _existing(connection, schema, table)
-        if existing is None:
-            _create(connection, schema, table, types)
-        changes = _changes(existing, types) if existing else ()
-        into = _quoted(schema, table)
-        if changes:
-            count = _load_changed(connection, into, rows, types, changes)
-        else:
-            if existing:
-                connection.execute(f"DELETE FROM {into}")  # noqa: S608 - quoted
-            count = _copy(connection, into, rows, types)
-    _tidy(connection, into)
-    seconds = round(time.perf_counter() - started, 3)
-    return PublishResult(target, count, len(types), seconds, existing is None, changes)
-
-
-Types = Mapping[str, pgcopy.ColumnType]
+        for target in sorted(targets, key=lambda each: each.name):  # in one order, so that publishers never deadlock
+            _take_turn(connection, target.name)
+        unchanged = all(_is_unchanged(connection, target) for target in targets)
+        replace = _replace_rows if unchanged else _replace_tables
+        results = replace(connection, targets, [mart.read for mart in marts])
+    for target in targets:
+        _tidy(connection, target.quoted)
+    return {target.table: result for target, result in zip(targets, results, strict=True)}
 
 
 def _column_types(target: str, schema: pa.Schema) -> Types:
@@ -126,98 +151,141 @@ def _take_turn(connection: psycopg.Connection, what: str) -> None:
         connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", key)
 
 
-def _existing(connection: psycopg.Connection, schema: str, table: str) -> _Existing | None:
-    found = connection.execute(
-        "SELECT c.oid, c.relkind FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-        "WHERE n.nspname = %s AND c.relname = %s",
-        [schema, table],
-    ).fetchone()
-    if found is None:
-        return None
-    oid, kind = found
-    if kind not in ("r", "p"):
-        raise ConfigurationError(
-            f"Cannot publish {schema}.{table}: something with that name exists and is not a table. "
-            "Choose another name, or drop it."
-        )
-    columns = connection.execute(
-        "SELECT attname, format_type(atttypid, atttypmod), atthasdef OR attidentity <> '' FROM pg_attribute "
-        "WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
-        [oid],
-    ).fetchall()
-    return _Existing(
-        {name: kind for name, kind, _ in columns}, frozenset(name for name, _, default in columns if default)
-    )
+def _is_unchanged(connection: psycopg.Connection, target: Target) -> bool:
+    existing = find_existing(connection, target)
+    return existing is not None and not changes(existing, target.types)
 
 
-def _create(connection: psycopg.Connection, schema: str, table: str, types: Types) -> None:
+def _replace_rows(
+    connection: psycopg.Connection, targets: Sequence[Target], reads: Sequence[Callable[[], Rows]]
+) -> list[PublishResult]:
+    """Replace rows where each snapshot goes on seeing its own."""
+    results = []
+    for target, read in zip(targets, reads, strict=True):
+        started = time.perf_counter()
+        with _translate_errors(target.name):
+            connection.execute(f"DELETE FROM {target.quoted}")  # noqa: S608 - quoted
+            count = _copy(connection, target, target.quoted, _encoded(read(), target.types))
+        results.append(PublishResult(target.name, count, len(target.types), _since(started)))
+    return results
+
+
+def _replace_tables(
+    connection: psycopg.Connection, targets: Sequence[Target], reads: Sequence[Callable[[], Rows]]
+) -> list[PublishResult]:
+    """Change or create tables: lock readers out, then show the new rows to every snapshot."""
+    with ExitStack() as stack:
+        spools: list[list[_Spool]] = []
+        seconds = []
+        for target, read in zip(targets, reads, strict=True):
+            started = time.perf_counter()
+            with _translate_errors(target.name):
+                spools.append(_spool(connection, target, read(), stack))
+            seconds.append(_since(started))
+        there = [target for target in targets if find_existing(connection, target)]
+        if there:
+            lock_readers_out(connection, there)
+            # together, since they may refer to each other
+            connection.execute(f"TRUNCATE {', '.join(target.quoted for target in there)}")
+        altered = [_alter_or_create(connection, target) for target in targets]
+        results = []
+        for target, parts, reading, done in zip(targets, spools, seconds, altered, strict=True):
+            started = time.perf_counter()
+            with _translate_errors(target.name):
+                count = sum(_copy(connection, target, part.into, _read(part.content), frozen=True) for part in parts)
+            took = round(reading + _since(started), 3)
+            created = target not in there
+            results.append(PublishResult(target.name, count, len(target.types), took, created, done))
+    return results
+
+
+def _alter_or_create(connection: psycopg.Connection, target: Target) -> tuple[str, ...]:
+    """Give the table its columns; return what ALTER TABLE did."""
+    with _translate_errors(target.name):
+        existing = find_existing(connection, target)
+        if existing is None:
+            _create(connection, target)
+            return ()
+        altered = changes(existing, target.types)
+        if altered:
+            connection.execute(f"ALTER TABLE {target.quoted} {', '.join(altered)}")
+        return altered
+
+
+def _create(connection: psycopg.Connection, target: Target) -> None:
     query = "SELECT 1 FROM pg_namespace WHERE nspname = %s"
-    if connection.execute(query, [schema]).fetchone() is None:
-        _take_turn(connection, schema)  # if two create a schema at the same time, one fails
-        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(schema)}")
-    connection.execute(f"CREATE TABLE {_quoted(schema, table)} ({_definitions(types)})")
+    if connection.execute(query, [target.schema]).fetchone() is None:
+        _take_turn(connection, target.schema)  # if two create a schema at the same time, one fails
+        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(target.schema)}")
+    connection.execute(f"CREATE TABLE {target.quoted} ({target.definitions})")
 
 
-def _changes(existing: _Existing, types: Types) -> tuple[str, ...]:
-    """Return what ALTER TABLE has to do."""
-    added = [
-        f"ADD COLUMN {quote_identifier(name)} {kind.sql}" for name, kind in types.items() if name not in existing.types
+def _spool(connection: psycopg.Connection, target: Target, rows: Rows, stack: ExitStack) -> list[_Spool]:
+    """Write the rows to a file without a name: one for the table, or one per partition."""
+    whole = _Spool(target, target.quoted, stack.enter_context(tempfile.TemporaryFile()))  # noqa: SIM115 - the stack closes it
+    for part in _encoded(rows, target.types):
+        whole.content.write(part)
+    existing = find_existing(connection, target)
+    if existing is None or not existing.partitioned:
+        return [whole]
+    # COPY FREEZE takes partitions, but not the table that they are of: PostgreSQL says which row belongs where
+    connection.execute(f"CREATE TEMPORARY TABLE {_STAGING} ({target.definitions})")
+    total = _copy(connection, target, _STAGING, _read(whole.content))
+    found = [
+        _spool_partition(connection, target, *leaf, stack.enter_context(tempfile.TemporaryFile()))  # noqa: SIM115
+        for leaf in leaf_partitions(connection, target)
     ]
-    dropped = [
-        f"DROP COLUMN {quote_identifier(name)}"
-        for name in existing.types
-        if name not in types and name not in existing.own_default
-    ]
-    retyped = [
-        # the rows are deleted by then: there is nothing to convert
-        f"ALTER COLUMN {quote_identifier(name)} TYPE {kind.sql} USING NULL"
-        for name, kind in types.items()
-        if name in existing.types and existing.types[name] != kind.sql
-    ]
-    return (*added, *dropped, *retyped)
+    connection.execute(f"DROP TABLE {_STAGING}")
+    placed = sum(count for _, count in found)
+    if placed != total:
+        raise SchemaError(
+            f"{target.name}: {total - placed} of {total} rows belong to no partition of the table. The old content "
+            "stays. Create the partition, or a default one."
+        )
+    return [spool for spool, _ in found]
 
 
-def _load_changed(
-    connection: psycopg.Connection,
-    into: str,
-    rows: pa.RecordBatchReader | pa.Table,
-    types: Types,
-    changes: Iterable[str],
-) -> int:
-    """Load into a temporary table first: changing columns locks readers out, and the source may be slow."""
-    staging = quote_identifier("phlo publish staging")
-    connection.execute(f"CREATE TEMPORARY TABLE {staging} ({_definitions(types)}) ON COMMIT DROP")
-    count = _copy(connection, staging, rows, types)
-    connection.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
-    connection.execute(f"LOCK TABLE {into} IN ACCESS EXCLUSIVE MODE")
-    connection.execute(f"DELETE FROM {into}")  # noqa: S608 - quoted
-    connection.execute(f"ALTER TABLE {into} {', '.join(changes)}")
-    names = _names(types)
-    connection.execute(f"INSERT INTO {into} ({names}) SELECT {names} FROM {staging}")  # noqa: S608 - quoted
-    return count
+def _spool_partition(
+    connection: psycopg.Connection, target: Target, partition: str, condition: str, content: IO[bytes]
+) -> tuple[_Spool, int]:
+    query = f"SELECT {target.columns} FROM {_STAGING} WHERE {condition}"  # noqa: S608 - quoted, and PostgreSQL's own
+    with connection.cursor() as cursor:
+        with cursor.copy(f"COPY ({query}) TO STDOUT (FORMAT binary)") as copy:
+            for part in copy:
+                content.write(part)
+        return _Spool(target, partition, content), cursor.rowcount
 
 
-def _copy(connection: psycopg.Connection, into: str, rows: pa.RecordBatchReader | pa.Table, types: Types) -> int:
-    """Load ``rows`` by binary COPY; return their number."""
-    count = 0
+def _encoded(rows: Rows, types: Types) -> Content:
+    """Yield ``rows`` in PostgreSQL's binary format, one batch at a time."""
     encoders = list(types.values())
-    with (
-        connection.cursor() as cursor,
-        cursor.copy(f"COPY {into} ({_names(types)}) FROM STDIN (FORMAT binary)") as copy,
-    ):
-        copy.write(pgcopy.HEADER)
-        for batch in _batches(rows):
-            copy.write(pgcopy.encode(batch, encoders))
-            count += batch.num_rows
-        copy.write(pgcopy.TRAILER)
-    return count
-
-
-def _batches(rows: pa.RecordBatchReader | pa.Table) -> Iterator[pa.RecordBatch]:
-    batches = rows.to_batches() if isinstance(rows, pa.Table) else rows
-    for batch in batches:
+    yield pgcopy.HEADER
+    for batch in rows.to_batches() if isinstance(rows, pa.Table) else rows:
         for start in range(0, batch.num_rows, BATCH_ROWS):
-            yield batch.slice(start, BATCH_ROWS)
+            yield pgcopy.encode(batch.slice(start, BATCH_ROWS), encoders)
+    yield pgcopy.TRAILER
+
+
+def _read(spooled: IO[bytes]) -> Content:
+    spooled.seek(0)
+    while part := spooled.read(_SPOOL_BYTES):
+        yield part
+
+
+def _copy(
+    connection: psycopg.Connection, target: Target, into: str, content: Content, *, frozen: bool = False
+) -> int:
+    """Load ``content`` by binary COPY; return the number of rows."""
+    options = "FORMAT binary, FREEZE" if frozen else "FORMAT binary"
+    with connection.cursor() as cursor:
+        with cursor.copy(f"COPY {into} ({target.columns}) FROM STDIN ({options})") as copy:
+            for part in content:
+                copy.write(part)
+        return cursor.rowcount
+
+
+def _since(started: float) -> float:
+    return round(time.perf_counter() - started, 3)
 
 
 def _tidy(connection: psycopg.Connection, table: str) -> None:
@@ -240,14 +308,19 @@ def _translate_errors(target: str) -> Iterator[None]:
         yield
     except psycopg.errors.LockNotAvailable:
         raise CommitConflictError(
-            f"{target}: its columns have to change, but other sessions held the table for {LOCK_SECONDS} s. "
-            "Nothing was written. End the sessions that are idle in a transaction, or try again later."
+            f"{target}: a table is new or its columns have to change, but other sessions held the tables for "
+            f"{postgres_tables.LOCK_SECONDS} s. Nothing was written. End the sessions that are idle in a transaction, "
+            "or try again later."
         ) from None
-    except (psycopg.errors.DependentObjectsStillExist, psycopg.errors.FeatureNotSupported) as error:
+    except (
+        psycopg.errors.DependentObjectsStillExist,
+        psycopg.errors.FeatureNotSupported,
+        psycopg.errors.InvalidTableDefinition,
+    ) as error:
+        detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
         raise SchemaError(
-            f"{target}: its columns have to change, but {error.diag.message_primary} "
-            f"({error.diag.message_detail}). The old content stays. Drop what depends on the column, "
-            "publish again, then create it anew."
+            f"{target}: its columns have to change, but {error.diag.message_primary}{detail}. "
+            "The old content stays. Drop what depends on the column, publish again, then create it anew."
         ) from error
     except (psycopg.IntegrityError, psycopg.DataError) as error:
         about = error.diag.constraint_name or error.diag.column_name or "no constraint is named"
@@ -255,15 +328,3 @@ def _translate_errors(target: str) -> Iterator[None]:
             f"{target}: PostgreSQL rejects the new content ({type(error).__name__}: {about}). "
             "The old content stays. Correct the source, or the constraint."
         ) from None
-
-
-def _definitions(types: Types) -> str:
-    return ", ".join(f"{quote_identifier(name)} {kind.sql}" for name, kind in types.items())
-
-
-def _names(types: Types) -> str:
-    return ", ".join(quote_identifier(name) for name in types)
-
-
-def _quoted(schema: str, table: str) -> str:
-    return f"{quote_identifier(schema)}.{quote_identifier(table)}"

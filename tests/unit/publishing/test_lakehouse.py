@@ -17,11 +17,13 @@ def test_all_sources_are_read_as_they_were_at_the_start(tmp_path):
     rows = pa.table({"n": range(50_000)})
     table = catalog.create_table("marts.m", rows.schema)
     table.append(rows)
-    with open_catalog_tables(catalog, ["marts.m", "marts.m"]) as read:
+    with open_catalog_tables(catalog, ["marts.m", "marts.m"]) as sources:
         table.append(rows)
-        batches = list(read("marts.m"))
+        columns = sources.columns("marts.m")
+        batches = list(sources.read("marts.m"))
     assert sum(batch.num_rows for batch in batches) == 50_000
     assert len(batches) > 1
+    assert batches[0].schema == columns
     with (
         pytest.raises(ConfigurationError, match=r"marts\.nope does not exist"),
         open_catalog_tables(catalog, ["marts.nope"]),

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError, SchemaError
-from airflow_provider_phlo.publishing import postgres
+from airflow_provider_phlo.publishing import postgres_tables
 from airflow_provider_phlo.publishing.postgres import publish
 from tests.expect import expect
 
@@ -221,7 +221,7 @@ def test_kill_9_in_the_middle_leaves_the_old_content_and_nothing_else(connection
 
 
 def test_a_reader_that_holds_the_table_does_not_hold_a_change_of_columns_for_ever(connection, server, monkeypatch):
-    monkeypatch.setattr(postgres, "LOCK_SECONDS", 1)
+    monkeypatch.setattr(postgres_tables, "LOCK_SECONDS", 1)
     publish(version(1, 1), connection, "daily")
     with psycopg.connect(server.uri) as idle:
         idle.execute("SELECT * FROM marts.daily")
