@@ -156,7 +156,7 @@ class Lake:
             return
         landed = attempted(land, run.landing_crashes)
         if run.inside:
-            self.pending.add(landed["branch"])
+            self.pending.add(landed.branch)
             self.run(run.inside)
             self.pending.clear()
         expected = self.expected(run)
@@ -166,7 +166,7 @@ class Lake:
         )
         self.tokens.append(run.token)
         self.changed += [run.token] if expected.changed else []
-        self.check(expected, result)
+        self.check(expected, result.to_json())
 
     def expected(self, run: Run) -> Expected:
         rows = [complete(row, run, self.case) for part in run.parts for row in part]
