@@ -107,9 +107,9 @@ def _release(catalog: Catalog, batch: staged_batches.StagedBatch, rejected: Iter
     now, nobody = _now(), pa.scalar(None, pa.string())
 
     def released(rows: pa.Table) -> pa.Table:
-        places = pc.index_in(rows["quarantine_id"], reasons["quarantine_id"].combine_chunks())
-        rows, places = rows.filter(pc.is_valid(places)), places.drop_null()
-        new = {name: reasons[name].take(places) for name in names[1:]}
+        positions = pc.index_in(rows["quarantine_id"], reasons["quarantine_id"].combine_chunks())
+        rows, positions = rows.filter(pc.is_valid(positions)), positions.drop_null()
+        new = {name: reasons[name].take(positions) for name in names[1:]}
         return _with(rows, now, "released", **new, replay_token=nobody, replay_run_id=nobody)
 
     _change(catalog, batch.table, batch.token, lambda table: _Changed(table, _claimed_by(batch.token), released))

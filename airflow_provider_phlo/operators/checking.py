@@ -140,8 +140,8 @@ def audit(
     if not results:
         return results
     day = where.get("partition")
-    place = f"{table}, branch {where.get('branch') or 'main'}{f', partition {day}' if day else ''}"
-    log.info("Checks of %s:\n%s", place, as_table(results))
+    checked = f"{table}, branch {where.get('branch') or 'main'}{f', partition {day}' if day else ''}"
+    log.info("Checks of %s:\n%s", checked, as_table(results))
     if settings.check_results():
         _record(context, catalog, results, where)
     return results
