@@ -160,7 +160,7 @@ def _save(folder: Path, server: PostgresServer) -> None:
 
 
 def _create(folder: Path, runner: _Runner) -> None:
-    """Make the data folder beside where it belongs, and move it there when complete: a kill leaves nothing half made."""
+    """Make the data folder beside where it belongs and move it when complete: a kill leaves nothing half made."""
     part = folder / "data.part"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(mode=0o700)
