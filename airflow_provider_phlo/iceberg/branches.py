@@ -40,8 +40,8 @@ BRANCH_PREFIX = "phlo_"
 STATE_PROPERTY = "phlo.dlt-state"
 # snapshots that main was set back from: a branch made on top of one must not bring it back
 UNDONE_PROPERTY = "phlo.undone-snapshots"
-# when that was, in seconds: what was extracted before goes on from a state that is not the table's any more
-SET_BACK_PROPERTY = "phlo.set-back-at"
+# the id of the last time: what was extracted before it goes on from a state that is not the table's any more
+SET_BACK_PROPERTY = "phlo.set-back"
 
 
 class Head(Enum):

@@ -10,7 +10,7 @@ they expire, and main can be set forward to them again.
 from __future__ import annotations
 
 import datetime
-import time
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -129,7 +129,7 @@ def rollback(catalog: Catalog, plan: RollbackPlan) -> None:
 
 def _updates(table: Table, plan: RollbackPlan) -> Iterator[TableUpdate]:
     changed = {name: value for name, value in plan.properties.items() if value is not None}
-    yield SetPropertiesUpdate(updates={**changed, SET_BACK_PROPERTY: f"{time.time():.3f}"})
+    yield SetPropertiesUpdate(updates={**changed, SET_BACK_PROPERTY: uuid.uuid4().hex})
     gone = [name for name, value in plan.properties.items() if value is None and name in table.properties]
     if gone:
         yield RemovePropertiesUpdate(removals=gone)
@@ -212,7 +212,12 @@ def _metadata(table: Table, location: str) -> TableMetadata:
 
 
 def _marks_before(table: Table, marks: Mapping[str, str], target: int, undone: list[int]) -> dict[str, str]:
-    """Return the marks of the runs that are not undone: neither by their snapshot, nor by their time."""
+    """
+    Return the marks of the runs that are not undone.
+
+    A mark names the snapshot that main had after the run, its own or the one that it found; only where it does not, the
+    times decide, which may come from two machines.
+    """
     tokens = {entry.token for entry in _known(table, undone)}
     left = [
         after.timestamp_ms
@@ -222,5 +227,12 @@ def _marks_before(table: Table, marks: Mapping[str, str], target: int, undone: l
     return {
         name: value
         for name, value in marks.items()
-        if name.removeprefix(MARK_PREFIX) not in tokens and not (left and Mark.from_json(value).at >= left[-1])
+        if name.removeprefix(MARK_PREFIX) not in tokens
+        and not _is_undone(Mark.from_json(value), undone, left[-1] if left else None)
     }
+
+
+def _is_undone(mark: Mark, undone: list[int], left: int | None) -> bool:
+    if mark.result.get("head") is not None:
+        return mark.result["head"] in undone
+    return left is not None and mark.at >= left

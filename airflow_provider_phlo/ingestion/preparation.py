@@ -10,7 +10,7 @@ from pyiceberg.table import Table
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg import tables
-from airflow_provider_phlo.iceberg.branches import STATE_PROPERTY
+from airflow_provider_phlo.iceberg.branches import SET_BACK_PROPERTY, STATE_PROPERTY
 from airflow_provider_phlo.iceberg.declared import declare_columns
 from airflow_provider_phlo.ingestion.definition import TableDefinition
 from airflow_provider_phlo.ingestion.staged_batches import StagedRows
@@ -20,6 +20,11 @@ from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg, pandera_to_i
 def table_state(table: Table | None) -> str:
     """Return dlt's state as the last published run of ``table`` left it."""
     return table.properties.get(STATE_PROPERTY, "") if table is not None else ""
+
+
+def last_set_back(table: Table | None) -> str:
+    """Return the id of the last time that main of ``table`` was set back; empty if it never was."""
+    return table.properties.get(SET_BACK_PROPERTY, "") if table is not None else ""
 
 
 def table_types(table: Table | None) -> dict[str, pa.DataType]:

@@ -163,7 +163,7 @@ def _advanced_state(catalog: Catalog, batch: StagedBatch, definition: TableDefin
     if not batch.state:
         return {}
     plan, properties = definition.plan, catalog.load_table(definition.table).properties
-    if batch.staged_at - batch.seconds >= float(properties.get(SET_BACK_PROPERTY, 0)):
+    if batch.set_back == properties.get(SET_BACK_PROPERTY, ""):
         return {STATE_PROPERTY: batch.state}
     if plan.strategy == MergeStrategy.APPEND and not (plan.deduplication and plan.method == DeduplicationMethod.HASH):
         raise ConfigurationError(

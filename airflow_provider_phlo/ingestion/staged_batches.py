@@ -53,6 +53,8 @@ class StagedBatch:
     :param seconds: how long extraction, validation and staging took.
     :param replay: whether the records came from the quarantine.
     :param state: dlt's state after the extraction, as its own JSON; empty when the source keeps none.
+    :param set_back: the id of the last time that the table's main was set back before the source was read; empty for
+        never.
     :param hard_delete: the column that dlt's hint of this name marks; empty for none.
     """
 
@@ -68,6 +70,7 @@ class StagedBatch:
     quarantined: int = 0
     seconds: float = 0.0
     state: str = ""
+    set_back: str = ""
     hard_delete: str = ""
     added: int = 0
     dropped: int = 0

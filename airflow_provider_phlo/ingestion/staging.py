@@ -73,6 +73,7 @@ def stage(
     run_id: str,
     pipelines_dir: Path,
     state: str = "",
+    set_back: str = "",
     refresh: bool = False,
     replay: bool = False,
     hard_delete: str = "",
@@ -86,6 +87,7 @@ def stage(
     :param partition_date: ``YYYY-MM-DD``.
     :param pipelines_dir: where dlt keeps its working files.
     :param state: dlt's state as the last published run left it.
+    :param set_back: the id of the last time that the table's main was set back, as it was together with ``state``.
     :param refresh: extract again even if the batch has been staged.
     :param replay: ``source`` yields records from the quarantine: bad ones stay there, whatever ``plan.strict`` says.
     :param hard_delete: the column that marks deletions; when empty, the one that the dlt resource hints.
@@ -131,6 +133,7 @@ def stage(
             quarantined=stager.quarantined,
             seconds=round(time.monotonic() - started, 3),
             state=new_state,
+            set_back=set_back,
             hard_delete=stager.rejects.hard_delete,
             replay=replay,
         )

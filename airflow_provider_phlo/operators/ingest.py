@@ -112,7 +112,7 @@ class IngestOperator(TableOperator):
         """Stage what the source yields, or the records of the quarantine that ``replay`` describes."""
         from airflow_provider_phlo.hooks.dlt import DltHook
         from airflow_provider_phlo.iceberg.tables import find_table
-        from airflow_provider_phlo.ingestion.preparation import table_state, table_types
+        from airflow_provider_phlo.ingestion.preparation import last_set_back, table_state, table_types
 
         catalog = self.open_catalog()
         table = find_table(catalog, name)
@@ -121,7 +121,9 @@ class IngestOperator(TableOperator):
         if replay is not None:
             return self._stage_replay(catalog, plan, replay, run)
         source = functools.partial(self._call_source, day, context)
-        return DltHook().stage(source, plan, state=table_state(table), refresh=self.refresh, **run)
+        return DltHook().stage(
+            source, plan, state=table_state(table), set_back=last_set_back(table), refresh=self.refresh, **run
+        )
 
     def _stage_replay(
         self, catalog: Catalog, plan: StagingPlan, wanted: Mapping[str, Any], run: Mapping[str, Any]

@@ -272,9 +272,7 @@ def _read(spooled: IO[bytes]) -> Content:
         yield part
 
 
-def _copy(
-    connection: psycopg.Connection, target: Target, into: str, content: Content, *, frozen: bool = False
-) -> int:
+def _copy(connection: psycopg.Connection, target: Target, into: str, content: Content, *, frozen: bool = False) -> int:
     """Load ``content`` by binary COPY; return the number of rows."""
     options = "FORMAT binary, FREEZE" if frozen else "FORMAT binary"
     with connection.cursor() as cursor:

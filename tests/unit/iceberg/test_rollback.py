@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import time
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -17,7 +19,7 @@ from airflow_provider_phlo.iceberg.branches import STATE_PROPERTY, branch_name
 from airflow_provider_phlo.iceberg.history import history, kept_branches, load
 from airflow_provider_phlo.iceberg.maintenance.compaction import compact
 from airflow_provider_phlo.iceberg.maintenance.expiry import Retention, expire
-from airflow_provider_phlo.iceberg.marks import MARK_PREFIX
+from airflow_provider_phlo.iceberg.marks import MARK_PREFIX, Mark
 from airflow_provider_phlo.iceberg.merge import MergePlan, MergeResult, merge
 from airflow_provider_phlo.iceberg.refs import branch_head
 from airflow_provider_phlo.iceberg.rollback import RollbackPlan, plan_rollback
@@ -42,13 +44,13 @@ def land(catalog: Catalog, token: str, rows: dict[int, str]) -> MergeResult:
     return merge(catalog, TABLE, batch, PLAN, token=token, partition_date="2024-01-15", summary=summary)
 
 
-def publish(catalog: Catalog, token: str, result: MergeResult) -> None:
+def publish(catalog: Catalog, token: str, result: MergeResult, facts: Mapping[str, Any] | None = None) -> None:
     branches.publish(
         catalog,
         TABLE,
         branch_name(token),
         token=token,
-        result={"token": token},
+        result={"token": token, **(facts or {})},
         properties={STATE_PROPERTY: f"state of {token}"},
         expected_head=result.head,
     )
@@ -251,6 +253,25 @@ def test_expiry_forgets_what_was_undone(catalog: Catalog) -> None:
     assert branches.UNDONE_PROPERTY not in catalog.load_table(TABLE).properties
     with pytest.raises(ConfigurationError, match="expired"):
         plan_rollback(catalog, TABLE, to_snapshot=two)
+
+
+@pytest.mark.parametrize("seconds", [-600, 0, 600])
+def test_case_40_no_clock_decides_which_runs_are_undone(catalog: Catalog, seconds: int) -> None:
+    """A run that found its rows there has no snapshot of its own, and the metadata file of that time may be gone."""
+    one = run(catalog, "one", {1: "a"})
+    for token, rows in {"same": {1: "a"}, "two": {2: "b"}, "again": {2: "b"}}.items():
+        landed = land(catalog, token, rows)
+        publish(catalog, token, landed, {"head": landed.head})
+    table = catalog.load_table(TABLE)
+    names = [MARK_PREFIX + token for token in ("same", "again")]
+    marks = {name: Mark.from_json(table.properties[name]) for name in names}
+    with table.transaction() as transaction:
+        moved = {name: Mark(mark.at + seconds * 1000, mark.result).to_json() for name, mark in marks.items()}
+        transaction.set_properties(moved)
+    for entry in catalog.load_table(TABLE).metadata.metadata_log:
+        Path(entry.metadata_file.removeprefix("file://")).unlink()
+    back(catalog, one)
+    assert known(catalog)[0] == {"one", "same"}
 
 
 # --- history -------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -47,12 +48,19 @@ class Pipeline:
             partition_date="2024-01-15",
             run_id=f"run {token}",
             pipelines_dir=self.home / "dlt",
-            state=preparation.table_state(find_table(self.catalog, TABLE)),
+            state=preparation.table_state(found := find_table(self.catalog, TABLE)),
+            set_back=preparation.last_set_back(found),
         )
         assert batch is not None
         landed = landing.land(self.catalog, self.root, staged_batches.load(self.root, batch.folder), self.definition)
         assert landed is not None
         return landed.to_json()
+
+    def shift_clock(self, landed: dict[str, Any], seconds: float) -> None:
+        """Make the batch one of a worker whose clock is wrong by ``seconds``."""
+        manifest = self.root / landed["folder"] / staged_batches.MANIFEST
+        content = json.loads(manifest.read_text())
+        manifest.write_text(json.dumps({**content, "staged_at": content["staged_at"] + seconds}))
 
     def publish(self, landed: dict[str, Any], audited: list[str] | None = None) -> dict[str, Any]:
         seen = [] if audited is None else audited
@@ -124,3 +132,24 @@ def test_a_run_in_flight_that_would_double_rows_is_stopped(tmp_path: Path) -> No
     assert pipeline.numbers() == [1, 2]
     pipeline.run("cleared")
     assert pipeline.numbers() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("strategy", ["merge", "append"])
+@pytest.mark.parametrize("seconds", [-864_000, -600, 0, 600, 864_000])
+def test_case_40_no_clock_decides_what_is_read_again(tmp_path: Path, seconds: float, strategy: str) -> None:
+    hashed = {"merge": MergePlan(key=("n",)), "append": MergePlan("append", deduplication=True, method="hash")}
+    pipeline = Pipeline(tmp_path, TableDefinition(TABLE, hashed[strategy]))
+    one = pipeline.run("one")
+    pipeline.run("two")
+    before = pipeline.land("three")
+    pipeline.shift_clock(before, seconds)
+    pipeline.back(one)
+    after = pipeline.land("four")  # reads 3 and 4, which were undone
+    pipeline.shift_clock(after, seconds)
+    pipeline.publish(before)
+    assert pipeline.numbers() == [1, 2, 5, 6]
+    pipeline.publish(after)
+    assert pipeline.numbers() == [1, 2, 3, 4, 5, 6]
+    pipeline.run("five")  # 5 and 6 again
+    pipeline.run("six")
+    assert pipeline.numbers() == [1, 2, 3, 4, 5, 6, 7, 8]
