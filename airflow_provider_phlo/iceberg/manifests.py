@@ -10,14 +10,16 @@ from __future__ import annotations
 import math
 import uuid
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from pyiceberg.conversions import from_bytes
 from pyiceberg.expressions import AlwaysTrue, BooleanExpression
 from pyiceberg.expressions.visitors import inclusive_projection, manifest_evaluator
 from pyiceberg.manifest import (
+    DATA_FILE_TYPE,
+    DEFAULT_READ_VERSION,
     INITIAL_SEQUENCE_NUMBER,
     DataFile,
     DataFileContent,
@@ -103,12 +105,13 @@ class SnapshotFiles:
     def _may_hold(self, manifest: ManifestFile, partition: Record) -> bool:
         """Return, by the bounds that the manifest list holds whether a manifest may list files of a partition."""
         types = self.table.specs()[manifest.partition_spec_id].partition_type(self.table.schema()).fields
-        for position, (field, summary) in enumerate(zip(types, manifest.partitions or (), strict=False)):
-            value = partition[position]
+        for position, (each, summary) in enumerate(zip(types, manifest.partitions or (), strict=False)):
+            value: Any = partition[position]
             if value is None or summary.lower_bound is None or summary.upper_bound is None:
                 continue
-            bounds = [from_bytes(field.field_type, each) for each in (summary.lower_bound, summary.upper_bound)]  # type: ignore[arg-type]
-            if not bounds[0] <= value <= bounds[1]:
+            value = value.bytes if isinstance(value, uuid.UUID) else value  # as PyIceberg reads bounds
+            low, high = (from_bytes(each.field_type, bound) for bound in (summary.lower_bound, summary.upper_bound))  # type: ignore[arg-type]
+            if not low <= value <= high:
                 return False
         return True
 
@@ -144,15 +147,18 @@ class FileChanges:
     :param removed: data files.
     :param dropped: delete files that no data file needs any more.
     :param clustered: whether all manifests are written anew, sorted by partition.
+    :param without_bounds: the columns, as field ids, whose bounds a data file loses, by its path: see
+        ``maintenance.bounds``.
     """
 
     added: Sequence[DataFile] = ()
     removed: Sequence[DataFile] = ()
     dropped: Sequence[DataFile] = ()
     clustered: bool = False
+    without_bounds: Mapping[str, Collection[int]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.added or self.removed or self.dropped or self.clustered)
+        return bool(self.added or self.removed or self.dropped or self.clustered or self.without_bounds)
 
 
 def next_manifests(files: SnapshotFiles, changes: FileChanges, snapshot_id: int) -> list[ManifestFile]:
@@ -163,7 +169,7 @@ def next_manifests(files: SnapshotFiles, changes: FileChanges, snapshot_id: int)
     :raises ValueError: if a removed file is not one of the snapshot's.
     """
     gone = {file.file_path for file in changes.removed}
-    kept, pools, found = _taken_apart(files, gone, changes.clustered, snapshot_id)
+    kept, pools, found = _taken_apart(files, gone, changes, snapshot_id)
     if found != gone:
         raise ValueError(f"{len(gone - found)} file(s) to remove are not in snapshot {files.snapshot_id}.")
     added = [_entry(ManifestEntryStatus.ADDED, snapshot_id, file) for file in changes.added]
@@ -190,27 +196,40 @@ def _without_dropped(files: SnapshotFiles, dropped: set[str], snapshot_id: int) 
 
 
 def _taken_apart(
-    files: SnapshotFiles, gone: set[str], clustered: bool, snapshot_id: int
+    files: SnapshotFiles, gone: set[str], changes: FileChanges, snapshot_id: int
 ) -> tuple[list[ManifestFile], dict[int, list[ManifestEntry]], set[str]]:
     """Return manifests that stay as they are, the entries of the others by spec, and which files to remove were met."""
     size = manifest_files(sum(map(_size, files.manifests)))
-    small = [each for each in files.manifests if clustered or _size(each) * 3 < size]
-    folded = {each.manifest_path for each in small} if clustered or len(small) >= SMALL_MANIFESTS else set()
+    small = [each for each in files.manifests if changes.clustered or _size(each) * 3 < size]
+    folded = {each.manifest_path for each in small} if changes.clustered or len(small) >= SMALL_MANIFESTS else set()
+    touched = gone | changes.without_bounds.keys()
     kept: list[ManifestFile] = []
     pools: dict[int, list[ManifestEntry]] = defaultdict(list)
     found: set[str] = set()
     for manifest in sorted(files.manifests, key=lambda each: not files.has_read(each)):
         met = set()
-        if gone - found:
-            met = {entry.data_file.file_path for entry in files.entries(manifest)} & gone
+        if touched - found:
+            met = {entry.data_file.file_path for entry in files.entries(manifest)} & touched
         if not met and manifest.manifest_path not in folded:
             if _size(manifest):
                 kept.append(manifest)
             continue
         found |= met
         for entry in files.entries(manifest):
-            pools[manifest.partition_spec_id].append(_carried(entry, entry.data_file.file_path in met, snapshot_id))
-    return kept, pools, found
+            path = entry.data_file.file_path
+            carried = _carried(entry, path in gone, snapshot_id)
+            carried.data_file = _without_bounds(entry.data_file, changes.without_bounds.get(path, ()))
+            pools[manifest.partition_spec_id].append(carried)
+    return kept, pools, found & gone
+
+
+def _without_bounds(file: DataFile, columns: Collection[int]) -> DataFile:
+    if not columns:
+        return file
+    values = {item.name: file[position] for position, item in enumerate(DATA_FILE_TYPE[DEFAULT_READ_VERSION].fields)}
+    for name in ("lower_bounds", "upper_bounds"):
+        values[name] = {key: each for key, each in values[name].items() if key not in columns}
+    return DataFile.from_args(**values)
 
 
 def _chunks(entries: list[ManifestEntry], most: int) -> Iterator[list[ManifestEntry]]:

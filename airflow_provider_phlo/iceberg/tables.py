@@ -36,6 +36,7 @@ from pyiceberg.types import (
 
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
 from airflow_provider_phlo.iceberg.catalog import TABLE_PROPERTIES, ensure_namespace
+from airflow_provider_phlo.iceberg.partitioning import WIDEST
 from airflow_provider_phlo.iceberg.retries import disk_errors, retry_commit
 from airflow_provider_phlo.schemas.types import Path, differences, iceberg_type, promotes, without_ids
 from airflow_provider_phlo.terms import names_of
@@ -177,6 +178,8 @@ def _transform(schema: Schema, expression: str) -> tuple[Transform[Any, Any], st
         return (DayTransform() if by_day else IdentityTransform()), expression
     name, before, column, after = match.groups()
     width = before or after
+    if width is not None and int(width) > WIDEST:
+        raise ConfigurationError(f"partition_by={expression!r}: {width} is more than {WIDEST}, Iceberg's largest.")
     if name in _TIME_TRANSFORMS and width is None:
         return _TIME_TRANSFORMS[name](), column
     if name in _WIDTH_TRANSFORMS and width is not None and int(width) > 0:

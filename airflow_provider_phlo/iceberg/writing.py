@@ -10,18 +10,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyiceberg.io.pyarrow import _get_parquet_writer_kwargs, schema_to_pyarrow
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
-from pyiceberg.partitioning import PartitionSpec, partition_record_value
 from pyiceberg.schema import Schema, sanitize_column_names
 from pyiceberg.table import Table
 from pyiceberg.table.sorting import NullOrder, SortDirection
 from pyiceberg.typedef import Record
 
+from airflow_provider_phlo.iceberg.partitioning import Partition, split
 from airflow_provider_phlo.iceberg.projection import renamed
 from airflow_provider_phlo.iceberg.retries import disk_errors
 from airflow_provider_phlo.iceberg.statistics import StatisticsPlan, file_statistics
@@ -34,19 +33,6 @@ ROW_GROUP_BYTES = 128 * 1024 * 1024
 # without one, and smaller (docs/benchmarks.md)
 DICTIONARY_SHARE = 0.5
 SAMPLE_ROWS = 4096
-
-
-@dataclass(frozen=True)
-class Partition:
-    """Values of a partition, as Iceberg holds them; it names the folder of its files."""
-
-    record: Record
-    spec: PartitionSpec
-    schema: Schema
-
-    def to_path(self) -> str:
-        """Return the folder, as PyIceberg's location providers ask for it."""
-        return self.spec.partition_to_path(self.record, self.schema)
 
 
 @dataclass
@@ -249,7 +235,7 @@ def write_files(table: Table, rows: pa.Table, label: str) -> list[DataFile]:
     :raises TransientError: if the disk is full.
     """
     layout, files = FileLayout(table, label), []
-    for partition, part in split(rows, layout):
+    for partition, part in split(rows, table):
         writer = PartitionWriter(layout, partition)
         writer.write(part)
         files += writer.close()
@@ -266,46 +252,3 @@ def _worth_a_dictionary(rows: pa.Table) -> list[str]:
         and not isinstance(sample.schema.field(name).type, pa.BaseExtensionType)
         and pc.count_distinct(sample[name], mode="all").as_py() <= DICTIONARY_SHARE * len(sample)
     ]
-
-
-def split(rows: pa.Table, layout: FileLayout) -> list[tuple[Partition, pa.Table]]:
-    """Return the rows of each partition of the table's current spec; within one they keep their order."""
-    spec, schema = layout.table.spec(), layout.table.schema()
-    if not spec.fields or not len(rows):
-        return [(layout.partition(Record()), rows)] if len(rows) else []
-    codes = np.zeros(len(rows), np.int64)
-    values: list[pa.Array] = []
-    for item in spec.fields:
-        source = schema.find_field(item.source_id)
-        column = schema.find_column_name(item.source_id) or source.name
-        encoded = _dictionary(item.transform.pyarrow_transform(source.field_type)(_column(rows, column)))
-        codes = codes * max(len(encoded.dictionary), 1) + encoded.indices.to_numpy(zero_copy_only=False)
-        values.append(encoded)
-    order = np.argsort(codes, kind="stable") if np.any(np.diff(codes) < 0) else None
-    if order is not None:
-        rows, codes = rows.take(pa.array(order)), codes[order]
-    starts = np.flatnonzero(np.diff(codes, prepend=codes[0] - 1))
-    found = []
-    for start, end in itertools.pairwise([*starts.tolist(), len(rows)]):
-        at = start if order is None else int(order[start])
-        record = Record(
-            *(
-                partition_record_value(item, encoded.dictionary[encoded.indices[at].as_py()].as_py(), schema)
-                for item, encoded in zip(spec.fields, values, strict=True)
-            )
-        )
-        found.append((layout.partition(record), rows.slice(start, end - start)))
-    return found
-
-
-def _dictionary(values: pa.Array | pa.ChunkedArray) -> pa.DictionaryArray:
-    flat = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-    return flat.dictionary_encode(null_encoding="encode")
-
-
-def _column(rows: pa.Table, path: str) -> pa.ChunkedArray:
-    """Return a column, or a member of a struct, as Iceberg names it."""
-    if path in rows.column_names:
-        return rows[path]
-    name, _, rest = path.partition(".")
-    return pc.struct_field(rows[name], rest.split("."))

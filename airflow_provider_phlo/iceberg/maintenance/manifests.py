@@ -1,4 +1,4 @@
-"""Write many small manifests as few, clustered by partition, so that planning a scan opens less."""
+"""Write many small manifests as few, so that planning a scan opens less, and leave out bounds that may be wrong."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Operation
 
 from airflow_provider_phlo.iceberg.commits import commit_changes
+from airflow_provider_phlo.iceberg.maintenance.bounds import uncertain_bounds
 from airflow_provider_phlo.iceberg.manifests import FileChanges, manifest_files
 from airflow_provider_phlo.iceberg.retries import COMMIT_ROUNDS, retry_conflicts
 from airflow_provider_phlo.terms import MAIN_BRANCH
@@ -25,21 +26,32 @@ class ManifestPlan:
     """
     How many manifests become how many.
 
+    :param uncertain_bounds: how many data files lose bounds that may leave out rows, see :mod:`.bounds`.
     :param snapshot_id: the snapshot that was written, if one was.
     """
 
     manifests: int = 0
     manifests_after: int = 0
     bytes: int = 0
+    uncertain_bounds: int = 0
     snapshot_id: int | None = None
 
     def totals(self) -> dict[str, Any]:
         """Return how much it is, as a JSON object."""
-        return {"manifests": self.manifests, "bytes": self.bytes, "manifests_after": self.manifests_after}
+        return {
+            "manifests": self.manifests,
+            "bytes": self.bytes,
+            "manifests_after": self.manifests_after,
+            "uncertain_bounds": self.uncertain_bounds,
+        }
 
 
 def plan_manifests(table: Table) -> ManifestPlan:
-    """Return what to rewrite of main; nothing, unless manifests become fewer by :data:`WORTH`."""
+    """Return what to rewrite of main: bounds that are not certain, and manifests that become fewer by :data:`WORTH`."""
+    return replace(_fewer(table), uncertain_bounds=len(uncertain_bounds(table)))
+
+
+def _fewer(table: Table) -> ManifestPlan:
     snapshot = table.current_snapshot()
     manifests = (
         [item for item in snapshot.manifests(table.io) if item.content == ManifestContent.DATA] if snapshot else []
@@ -60,13 +72,15 @@ def rewrite_manifests(catalog: Catalog, identifier: str) -> ManifestPlan:
 
     def attempt() -> ManifestPlan:
         table = catalog.load_table(identifier)
-        plan = plan_manifests(table)
-        if not plan.manifests:
-            return plan
-        summary = {"phlo.strategy": "manifests", "phlo.manifests": str(plan.manifests)}
-        snapshot_id = commit_changes(
-            catalog, table, MAIN_BRANCH, FileChanges(clustered=True), Operation.REPLACE, summary=summary
-        )
+        plan, wrong = _fewer(table), uncertain_bounds(table)
+        changes = FileChanges(clustered=bool(plan.manifests), without_bounds=wrong)
+        plan = replace(plan, uncertain_bounds=len(wrong))
+        summary = {
+            "phlo.strategy": "manifests",
+            "phlo.manifests": str(plan.manifests),
+            "phlo.uncertain-bounds": str(plan.uncertain_bounds),
+        }
+        snapshot_id = commit_changes(catalog, table, MAIN_BRANCH, changes, Operation.REPLACE, summary=summary)
         return replace(plan, snapshot_id=snapshot_id)
 
     return retry_conflicts(attempt, identifier, COMMIT_ROUNDS)

@@ -12,9 +12,10 @@ from pyiceberg.table import FileScanTask, Table
 from pyiceberg.table.sorting import NullOrder, SortDirection
 from pyiceberg.typedef import Record
 
+from airflow_provider_phlo.iceberg.partitioning import split
 from airflow_provider_phlo.iceberg.reading import read_file
 from airflow_provider_phlo.iceberg.tables import column_names
-from airflow_provider_phlo.iceberg.writing import FileLayout, OpenFile, split
+from airflow_provider_phlo.iceberg.writing import FileLayout, OpenFile
 from airflow_provider_phlo.sql import quote_identifier
 
 # a row group is written when either is reached
@@ -109,7 +110,7 @@ class _RollingWriter:
 
     def write(self, chunk: pa.Table) -> Iterator[DataFile]:
         """Write a chunk and return the files that are complete."""
-        for partition, rows in split(chunk, self._layout):
+        for partition, rows in split(chunk, self._layout.table):
             if partition.record not in self._open and len(self._open) >= OPEN_FILES:
                 yield from self.close()
             file = self._open.get(partition.record)

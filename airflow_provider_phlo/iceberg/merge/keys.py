@@ -14,6 +14,7 @@ from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, GreaterTha
 from pyiceberg.manifest import DataFile
 from pyiceberg.schema import Schema
 
+from airflow_provider_phlo.iceberg.partitioning import above_truncation
 from airflow_provider_phlo.row_hash import encoded_rows, float_bits
 
 # the number of a key that the batch does not have
@@ -93,14 +94,13 @@ class KeyBounds:
         self.columns = [
             (schema.find_field(name), _sorted_values(rows[name])) for name in key if _has_bounds(rows[name].type)
         ]
-        self._limits = {item.name: pc.min_max(rows[item.name]).as_py() for item, _ in self.columns}
+        self._limits = {item.name: _limits(rows[item.name]) for item, _ in self.columns}
 
     def filter(self) -> BooleanExpression:
         """Return what holds for every key of the batch, so that partitions can be left out."""
         found: BooleanExpression = AlwaysTrue()
-        for name, limits in self._limits.items():
-            if limits["min"] is not None:
-                low, high = limits["min"], limits["max"]
+        for name, (low, high) in self._limits.items():
+            if low is not None:
                 found = And(found, GreaterThanOrEqual(name, value=low), LessThanOrEqual(name, value=high))  # type: ignore[misc]
         return found
 
@@ -119,6 +119,14 @@ class KeyBounds:
             if at == len(values) or values[at] > high:
                 return False
         return True
+
+
+def _limits(values: pa.ChunkedArray) -> tuple[Any, Any]:
+    """Return the smallest and the largest value, as a filter on partitions may have them; None for no values."""
+    low, high = pc.min_max(values).as_py().values()
+    if low is not None and (pa.types.is_integer(values.type) or pa.types.is_decimal(values.type)):
+        high = above_truncation(high, values.type)
+    return low, high
 
 
 def _has_bounds(kind: pa.DataType) -> bool:

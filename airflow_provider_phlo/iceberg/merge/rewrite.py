@@ -20,9 +20,10 @@ from airflow_provider_phlo.iceberg.manifests import SnapshotFiles
 from airflow_provider_phlo.iceberg.merge.batch import Batch
 from airflow_provider_phlo.iceberg.merge.changes import MergeDecision, in_threads
 from airflow_provider_phlo.iceberg.merge.rows import Mask
+from airflow_provider_phlo.iceberg.partitioning import Partition, split
 from airflow_provider_phlo.iceberg.reading import read_file
 from airflow_provider_phlo.iceberg.tables import column_names
-from airflow_provider_phlo.iceberg.writing import FileLayout, Partition, PartitionWriter, split
+from airflow_provider_phlo.iceberg.writing import FileLayout, PartitionWriter
 
 # a file is small below this part of the target size; this many small ones of a partition become one
 SMALL_PART = 8
@@ -88,7 +89,7 @@ def _units(batch: Batch, decision: MergeDecision, layout: FileLayout) -> list[_U
         else:
             of_old_specs.append(_Unit(None, [(task, gone)]))
     if batch.is_small and decision.to_write.any():
-        for partition, rows in split(batch.all_rows.filter(pa.array(decision.to_write)), layout):
+        for partition, rows in split(batch.all_rows.filter(pa.array(decision.to_write)), layout.table):
             units.setdefault(partition.record, _Unit(partition)).rows.append(rows)
     return [*units.values(), *of_old_specs]
 
@@ -126,7 +127,7 @@ class _Writers:
 
     def write(self, rows: pa.Table, partition: Partition | None) -> None:
         """Write rows of ``partition``, or each to its own if that is None."""
-        parts = [(partition, rows)] if partition is not None else split(rows, self.layout)
+        parts = [(partition, rows)] if partition is not None else split(rows, self.layout.table)
         for each, part in parts:
             writer = self.writers.get(each.record)
             if writer is None:

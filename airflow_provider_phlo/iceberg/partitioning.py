@@ -1,0 +1,134 @@
+"""
+Which partition each row goes to, for every transform and every value that a column can have.
+
+PyIceberg's own computation overflows: at the smallest integers, ``truncate`` names a partition at the other end of the
+range, where no reader looks. It also lacks a few pairs of transform and type.
+"""
+
+from __future__ import annotations
+
+import decimal
+import itertools
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyiceberg.partitioning import PartitionField, PartitionSpec
+from pyiceberg.schema import Schema
+from pyiceberg.table import Table
+from pyiceberg.transforms import TruncateTransform, VoidTransform
+from pyiceberg.typedef import Record
+from pyiceberg.types import IcebergType, UUIDType
+
+# Iceberg holds the width of a transform in 32 bits
+WIDEST = 2**31 - 1
+# more than any decimal of Iceberg has
+_DIGITS = 60
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Values of a partition, as Iceberg holds them; it names the folder of its files."""
+
+    record: Record
+    spec: PartitionSpec
+    schema: Schema
+
+    def to_path(self) -> str:
+        """Return the folder, as PyIceberg's location providers ask for it."""
+        return self.spec.partition_to_path(self.record, self.schema)
+
+
+def split(rows: pa.Table, table: Table) -> list[tuple[Partition, pa.Table]]:
+    """Return the rows of each partition of the table's current spec; within one they keep their order."""
+    spec, schema = table.spec(), table.schema()
+    if not spec.fields or not len(rows):
+        return [(Partition(Record(), spec, schema), rows)] if len(rows) else []
+    codes = np.zeros(len(rows), np.int64)
+    values: list[pa.DictionaryArray] = []
+    for item in spec.fields:
+        encoded = _transformed(rows, item, schema).dictionary_encode(null_encoding="encode")
+        codes = codes * max(len(encoded.dictionary), 1) + encoded.indices.to_numpy(zero_copy_only=False)
+        values.append(encoded)
+    order = np.argsort(codes, kind="stable") if np.any(np.diff(codes) < 0) else None
+    if order is not None:
+        rows, codes = rows.take(pa.array(order)), codes[order]
+    starts = np.flatnonzero(np.diff(codes, prepend=codes[0] - 1))
+    kinds = [schema.find_type(item.source_id) for item in spec.fields]
+    found = []
+    for start, end in itertools.pairwise([*starts.tolist(), len(rows)]):
+        at = start if order is None else int(order[start])
+        record = Record(*(_value(encoded, at, kind) for encoded, kind in zip(values, kinds, strict=True)))
+        found.append((Partition(record, spec, schema), rows.slice(start, end - start)))
+    return found
+
+
+def _value(encoded: pa.DictionaryArray, row: int, kind: IcebergType) -> Any:
+    value = encoded.dictionary[encoded.indices[row].as_py()].as_py()
+    return uuid.UUID(bytes=value) if isinstance(kind, UUIDType) and isinstance(value, bytes) else value
+
+
+def _transformed(rows: pa.Table, item: PartitionField, schema: Schema) -> pa.Array:
+    """Return the partition value of every row, in the form in which Iceberg stores it."""
+    source, transform = schema.find_field(item.source_id), item.transform
+    if isinstance(transform, VoidTransform):
+        return pa.nulls(len(rows), pa.int32())
+    values = _column(rows, schema.find_column_name(item.source_id) or source.name)
+    if isinstance(transform, TruncateTransform) and pa.types.is_integer(values.type):
+        return _truncated(values, transform.width)
+    found = transform.pyarrow_transform(source.field_type)(values)
+    found = found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
+    if isinstance(transform, TruncateTransform) and pa.types.is_decimal(found.type):
+        return pc.max_element_wise(found, pa.scalar(smallest_number(found.type), found.type), skip_nulls=False)
+    if isinstance(found, pa.ExtensionArray):
+        return found.storage
+    if pa.types.is_date32(found.type):
+        return found.cast(pa.int32())
+    return found.cast(pa.int64()) if pa.types.is_temporal(found.type) else found
+
+
+def _truncated(values: pa.ChunkedArray, width: int) -> pa.Array:
+    """
+    Return integers rounded down to multiples of ``width``.
+
+    A multiple below the smallest number of the type does not exist: the smallest number stands for it, so that the
+    partition keeps its place in the order, by which ranges are found.
+    """
+    flat = values.combine_chunks()
+    numbers = pc.fill_null(flat, 0).to_numpy(zero_copy_only=False)
+    smallest = int(smallest_number(flat.type))
+    remainder = np.mod(numbers, numbers.dtype.type(width))  # of the divisor's sign
+    rounded = np.where(numbers < smallest + remainder, smallest, numbers - remainder)
+    return pa.array(rounded, flat.type, mask=flat.is_null().to_numpy(zero_copy_only=False))
+
+
+def smallest_number(kind: pa.DataType) -> int | decimal.Decimal:
+    """Return the smallest value of a type of integers or decimals."""
+    if pa.types.is_integer(kind):
+        return int(-(2 ** (kind.bit_width - 1)))
+    return decimal.Decimal((1, (9,) * kind.precision, -kind.scale))
+
+
+def above_truncation(number: int | decimal.Decimal, kind: pa.DataType) -> int | decimal.Decimal:
+    """
+    Return ``number``, or what is above every number whose multiple by ``truncate`` the type may not have.
+
+    A filter on a smaller one would be projected to a partition that does not exist.
+
+    :param kind: the type of the column.
+    """
+    with decimal.localcontext(prec=_DIGITS):
+        lowest = smallest_number(kind)
+        step = decimal.Decimal((0, (1,), -kind.scale)) if pa.types.is_decimal(kind) else 1
+        return min(max(number, lowest + WIDEST * step), -lowest - (0 if pa.types.is_decimal(kind) else 1))
+
+
+def _column(rows: pa.Table, path: str) -> pa.ChunkedArray:
+    """Return a column, or a member of a struct, as Iceberg names it."""
+    if path in rows.column_names:
+        return rows[path]
+    name, _, rest = path.partition(".")
+    return pc.struct_field(rows[name], rest.split("."))
