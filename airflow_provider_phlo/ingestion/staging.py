@@ -52,6 +52,7 @@ from airflow_provider_phlo.ingestion.rejects import (
     rejected_records,
 )
 from airflow_provider_phlo.ingestion.transforms import UNKNOWN
+from airflow_provider_phlo.process import keep_offsets
 from airflow_provider_phlo.schemas import conversion
 from airflow_provider_phlo.schemas.columns import TIMESTAMP, require_names
 from airflow_provider_phlo.schemas.failures import Failure, FailureCount, bad_rows, count_failures, raise_for_failures
@@ -96,6 +97,7 @@ def stage(
         column has a type that Iceberg does not have.
     :raises ValidationError: if ``plan.strict`` and a row breaks the schema; always if a check names no rows.
     """
+    keep_offsets()
     started = time.monotonic()
     found = None if refresh else staged_batches.find(root, plan.table, partition_date, token)
     if found:

@@ -9,6 +9,7 @@ from airflow.sdk import BaseOperator
 
 from airflow_provider_phlo.exceptions import ConfigurationError, TerminalError
 from airflow_provider_phlo.library_errors import keep_values_in
+from airflow_provider_phlo.process import keep_offsets
 from airflow_provider_phlo.terms import Engine
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class PhloOperator(BaseOperator):
     def execute(self, context: Context) -> Any:
         from airflow.sdk.exceptions import AirflowFailException
 
+        keep_offsets()
         try:
             return keep_values_in(self.run)(context)
         except TerminalError as error:

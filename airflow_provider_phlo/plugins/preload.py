@@ -18,6 +18,8 @@ from typing import Any
 
 from airflow.listeners import hookimpl
 
+from airflow_provider_phlo.process import process_as_before
+
 log = logging.getLogger(__name__)
 
 # the most expensive first; what is not installed is left out
@@ -65,10 +67,11 @@ def on_starting(component: Any) -> None:
     if command == "scheduler" and not settings.forks_tasks():
         return  # its tasks run in other workers, which it does not fork
     started = time.monotonic()
-    done = sum(_attempt(name, functools.partial(importlib.import_module, name)) for name in MODULES[command])
-    _attempt("what Dag files do first", _warm_up)
-    if command == "scheduler":
-        _attempt("dbt", _warm_up_dbt)
+    with process_as_before():  # tasks of others are forked from here too
+        done = sum(_attempt(name, functools.partial(importlib.import_module, name)) for name in MODULES[command])
+        _attempt("what Dag files do first", _warm_up)
+        if command == "scheduler":
+            _attempt("dbt", _warm_up_dbt)
     log.info("phlo: preloaded %d modules in %.1f s", done, time.monotonic() - started)
 
 

@@ -14,6 +14,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.process import keep_offsets
 from airflow_provider_phlo.quality.base import QualityCheck
 from airflow_provider_phlo.quality.engines import FRAME, DuckDBFrameEngine, EvaluationError, open_engine
 from airflow_provider_phlo.quality.failures import failed_by_engine
@@ -55,6 +56,7 @@ def run_checks(
     """
     from airflow_provider_phlo.iceberg.declared import declared_columns
 
+    keep_offsets()
     column = partition_column or MetadataColumn.PARTITION_DATE
     with open_engine(catalog, table, branch=branch, trino=trino) as engine:
         all_rows = engine.table(table)
@@ -94,6 +96,7 @@ def run_checks_on_frame(
     """
     import duckdb
 
+    keep_offsets()
     context = context or {}
     table, column, partition = (context.get(name) for name in ("table", "partition_column", "partition"))
     with duckdb.connect() as connection:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_phlo.process import keep_offsets
+
 if TYPE_CHECKING:
     from airflow_provider_phlo.schemas.base import PhloSchema
     from airflow_provider_phlo.schemas.dbt_yaml import dbt_model_to_pandera
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from airflow_provider_phlo.schemas.iceberg import iceberg_to_pandera, pandera_to_iceberg
 
 __all__ = ["PhloSchema", "dbt_model_to_pandera", "iceberg_to_pandera", "pandera_to_iceberg", "schema_diff"]
+
+# Pandera is imported below, here or by whoever declares a model
+keep_offsets()
 
 _MODULES = {
     "PhloSchema": "base",

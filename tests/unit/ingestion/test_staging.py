@@ -698,3 +698,11 @@ def test_a_full_disk(run: Stage) -> None:
         assert run(readings(3)).rows == 3
     finally:
         subprocess.run(["umount", run.root], check=True)
+
+
+def test_case_65_an_arrow_table_that_a_source_makes_keeps_the_offsets_of_its_times(run, monkeypatch):
+    monkeypatch.setenv("PYARROW_IGNORE_TIMEZONE", "1")  # as Pandera leaves it, when a DAG file imports it
+    at = datetime.datetime(2024, 1, 15, 1, tzinfo=datetime.timezone(datetime.timedelta(hours=2)))
+    batch = run(lambda: pa.Table.from_pylist([{"id": 1, "at": at}]), StagingPlan("raw.t", key=("id",)))
+    (row,) = run.rows(batch)
+    assert row["at"] == datetime.datetime(2024, 1, 14, 23, tzinfo=datetime.UTC)
