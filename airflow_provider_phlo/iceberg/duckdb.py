@@ -175,14 +175,13 @@ def create_table_view(
 
 def referenced_tables(sql: str) -> set[str]:
     """
-    Return the names of the tables that one statement reads, as ``schema.table``; names of CTEs are left out.
+    Return the names of the tables that one statement reads, as ``schema.table``.
+
+    The name of a CTE stands for a table where the CTE is not in scope, as in its own query.
 
     :raises ConfigurationError: ``sql`` is not one statement that reads, or does not parse.
     """
-    nodes = list(_nodes(_syntax_tree(sql)))
-    ctes = {entry["key"].casefold() for node in nodes for entry in node.get("cte_map", {}).get("map", ())}
-    paths = (node["qualified_name"]["path"] for node in nodes if node.get("type") == "BASE_TABLE")
-    return {".".join(path) for path in paths if len(path) > 1 or path[0].casefold() not in ctes}
+    return set(_read_tables(_syntax_tree(sql), frozenset()))
 
 
 def assert_read_only(sql: str) -> None:
@@ -344,6 +343,27 @@ def _syntax_tree(sql: str) -> Any:
     except duckdb.Error as error:
         raise ConfigurationError(f"Cannot read the SQL: {error}") from error
     return json.loads(rows[0][0])
+
+
+def _read_tables(tree: Any, ctes: frozenset[str]) -> Iterator[str]:
+    """Yield the tables that are read below a node, where the names ``ctes`` stand for something else."""
+    if isinstance(tree, list):
+        for child in tree:
+            yield from _read_tables(child, ctes)
+    if not isinstance(tree, dict):
+        return
+    if tree.get("type") == "BASE_TABLE":
+        path = tree["qualified_name"]["path"]
+        if len(path) > 1 or path[0].casefold() not in ctes:
+            yield ".".join(path)
+    if tree.get("type") == "RECURSIVE_CTE_NODE":
+        ctes |= {tree["cte_name"].casefold()}
+    for entry in (tree.get("cte_map") or {}).get("map", ()):
+        yield from _read_tables(entry["value"], ctes)  # which does not see itself: the name is that of a table there
+        ctes |= {entry["key"].casefold()}
+    for name, child in tree.items():
+        if name != "cte_map":
+            yield from _read_tables(child, ctes)
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:

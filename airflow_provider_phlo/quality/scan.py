@@ -19,7 +19,7 @@ from airflow_provider_phlo.quality.base import QualityCheck
 from airflow_provider_phlo.quality.engines import FRAME, DuckDBFrameEngine, EvaluationError, open_engine
 from airflow_provider_phlo.quality.failures import failed_by_engine
 from airflow_provider_phlo.quality.results import QualityCheckResult
-from airflow_provider_phlo.quality.rows_under_check import Partition, RowsUnderCheck, partition_filter
+from airflow_provider_phlo.quality.rows_under_check import Partition, RowsUnderCheck, partition_filter, require_days
 from airflow_provider_phlo.sql import Query, quote_identifier
 from airflow_provider_phlo.terms import MetadataColumn
 
@@ -62,6 +62,7 @@ def run_checks(
         all_rows = engine.table(table)
         columns = engine.columns(all_rows)
         where = partition_filter(table, columns, column, partition)
+        require_days(engine, all_rows, where, columns, column, partition)
         key, pii = declared_columns(engine.loaded(table))
         rows = RowsUnderCheck(
             engine,

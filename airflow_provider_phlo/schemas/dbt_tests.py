@@ -20,7 +20,8 @@ class Test:
     A test of a column.
 
     :param warns: whether a failure is only a warning (``severity: warn``).
-    :param inactive: why it does not apply to every row: it is disabled, or selects some rows; empty if it does.
+    :param inactive: why it does not fail for every bad row: it is disabled, selects some rows, or lets some
+        of them fail; empty if it does.
     """
 
     name: str
@@ -32,9 +33,11 @@ class Test:
         """Return the values that the test compares with those of its column; ``UNCERTAIN`` for an expression."""
         if self.name == "accepted_values":
             values = self.arguments.get("values")
+            if _is_template(values):
+                return [UNCERTAIN]
             quoted = self.arguments.get("quote", True)
             listed = [value for value in (values if isinstance(values, list) else []) if value is not None]
-            return [value if quoted else sql_literal(value) for value in listed]
+            return [_quoted(value) if quoted else sql_literal(value) for value in listed]
         if self.name in RANGE_TESTS:
             bounds = (self.arguments.get("min_value"), self.arguments.get("max_value"))
             return [sql_literal(value) for value in bounds if value is not None]
@@ -69,13 +72,37 @@ def _test(declared: Mapping[str, Any], where: str) -> Test:
         raise SchemaError(f"The test {name} of {where} must be a mapping of its arguments.")
     arguments = {**body, **(body.get("arguments") or {})}
     config = {**body, **(body.get("config") or {})}
-    inactive = ""
-    if not config.get("enabled", True):
-        inactive = "it is disabled"
-    elif config.get("where") or arguments.get("row_condition"):
-        inactive = "it applies to some rows only"
     warns = str(config.get("severity", "")).lower() == "warn"
-    return Test(name.removeprefix("dbt."), arguments, warns, inactive)
+    return Test(name.removeprefix("dbt."), arguments, warns, _inactive(arguments, config))
+
+
+def _quoted(value: Any) -> Any:
+    """Return the value of what dbt puts between quotes in its SQL, where two of them stand for one."""
+    if isinstance(value, str):
+        return UNCERTAIN if _is_template(value) else value.replace("''", "'")
+    return value
+
+
+def _is_template(value: Any) -> bool:
+    return isinstance(value, str) and ("{{" in value or "{%" in value)
+
+
+def _inactive(arguments: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """Return why a test does not fail for every bad row; empty if it does."""
+    if not config.get("enabled", True):
+        return "it is disabled"
+    if config.get("where") or arguments.get("row_condition"):
+        return "it applies to some rows only"
+    for name in ("error_if", "warn_if"):
+        if "".join(str(config.get(name) or "!=0").split()) not in ("!=0", ">0", ">=1", "<>0"):
+            return f"{name} lets some rows fail"
+    for name, usual in (("fail_calc", "count(*)"), ("limit", None)):
+        if config.get(name, usual) != usual:
+            return f"{name} says which failures count"
+    for name in ("enabled", "severity"):
+        if _is_template(config.get(name)):
+            return f"its {name} is a template"
+    return ""
 
 
 def sql_literal(value: Any) -> Any:

@@ -25,8 +25,9 @@ from airflow_provider_phlo.quality.reconciliation import (
     MultiAggregateConsistencyCheck,
     ReconciliationCheck,
 )
-from airflow_provider_phlo.quality.reconciliation.canonical import HASHES, ValueType, parse_type
+from airflow_provider_phlo.quality.reconciliation.canonical import HASHES
 from airflow_provider_phlo.quality.reconciliation.sides import forms_of
+from airflow_provider_phlo.quality.reconciliation.value_types import ValueType, parse_type
 from airflow_provider_phlo.quality.scan import run_checks
 from airflow_provider_phlo.sql import Query, quote_identifier
 from tests.unit.quality.reconciliation.documented_rules import Rule, judge, rules

@@ -39,7 +39,8 @@ for name in sys.argv[1:]:
 after = observed()
 changed = {kind: found for kind, found in after.items() if found != before[kind]}
 if "environment" in changed:
-    changed["environment"] = sorted(name for name, value in after["environment"] if [name, value] not in before["environment"])
+    new = [name for name, value in after["environment"] if [name, value] not in before["environment"]]
+    changed["environment"] = sorted(new)
 print(json.dumps(changed))
 """
 PANDERA = {"environment": ["PYARROW_IGNORE_TIMEZONE", "SPARK_LOCAL_IP"]}

@@ -1,15 +1,17 @@
-"""Bounds of ranges: whether they compare with a column, and the value that an engine gets."""
+"""Bounds of ranges: whether they compare with a column, and the condition that values of it meet."""
 
 from __future__ import annotations
 
 import math
 from datetime import date, datetime, time
-from decimal import Decimal
+from decimal import Context, Decimal
+from fractions import Fraction
 from numbers import Number
 from typing import Any
 
-# all 64-bit integers are smaller
-_EXACT_INTEGERS = 2.0**63
+from airflow_provider_phlo.sql import Query, quote_identifier
+
+_WIDTHS = {"TINY": 8, "SMALL": 16, "": 32, "BIG": 64, "HUGE": 128}
 
 
 def bound_problem(bound: Any, kind: str) -> str | None:
@@ -26,44 +28,81 @@ def bound_problem(bound: Any, kind: str) -> str | None:
     words, types = accepted
     if isinstance(bound, str) and _parser(kind):
         try:
-            typed_bound(bound, kind)
+            _typed(bound, kind)
         except ValueError:
             return f"{kind}: {bound!r} is not {words} in ISO format"
         return None
     return None if isinstance(bound, types) else f"{kind}: a bound must be {words}, not {type(bound).__name__}"
 
 
-def typed_bound(bound: Any, kind: str, sign: str = ">=") -> Any:
+def within_bound(column: str, kind: str, sign: str, bound: Any) -> Query:
     """
-    Return ``bound`` in the form in which values of a column compare with it.
+    Return the condition that a value is within one bound, exactly; NULL or true for NULL.
 
-    ISO text becomes a date or time. For a column of integers, a float becomes the next integer within the range:
-    engines would compare the two as floats, which are inexact beyond 2^53.
+    Engines would compare a float with integers or decimals as floats, which are inexact beyond 2^53, and do not take
+    numbers beyond those of the column: such a bound becomes the next value that the column can hold.
 
     :param kind: the column's type, in DuckDB's words.
     :param sign: ``>=`` for a lower bound, ``<=`` for an upper one.
     """
+    name, upper = quote_identifier(column), sign == "<="
+    bound = bound.item() if hasattr(bound, "item") and hasattr(bound, "dtype") else bound
+    if kind in ("FLOAT", "DOUBLE") and isinstance(bound, int | Fraction):
+        bound = _next_double(bound, upper)
+    limits = _limits(kind)
+    if limits is None or not isinstance(bound, int | float | Decimal | Fraction):
+        return Query(f"{name} {sign} ?", (_typed(bound, kind),))
+    low, high, scale = limits
+    if bound > high or bound < low:
+        # NULL is ignored, whatever the bound
+        return Query("true") if upper == (bound > high) else Query(f"{name} IS NULL")
+    steps = Fraction(bound) * 10**scale
+    whole = math.floor(steps) if upper else math.ceil(steps)
+    if not kind.startswith("DECIMAL"):
+        return Query(f"{name} {sign} ?", (whole,))
+    exact = Decimal(whole).scaleb(-scale, Context(prec=100))
+    return Query(f"{name} {sign} CAST('{exact:f}' AS {kind})")
+
+
+def _limits(kind: str) -> tuple[int | Fraction, int | Fraction, int] | None:
+    """Return the smallest and the largest value of an integer or decimal type, and its digits behind the point."""
+    if kind.startswith("DECIMAL"):
+        digits, _, scale = kind[len("DECIMAL(") : -1].partition(",")
+        largest = Fraction(10 ** int(digits) - 1, 10 ** int(scale))
+        return -largest, largest, int(scale)
+    name = kind.removesuffix("INTEGER").removesuffix("INT")
+    if name == kind:
+        return None
+    unsigned, bits = name.startswith("U"), _WIDTHS[name.removeprefix("U")]
+    return (0, 2**bits - 1, 0) if unsigned else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1, 0)
+
+
+def _next_double(bound: int | Fraction, upper: bool) -> float:
+    """Return the double that is nearest to ``bound`` on the side of the range."""
+    try:
+        nearest = float(bound)
+    except OverflowError:
+        nearest = math.inf if bound > 0 else -math.inf
+    if upper and nearest > bound:
+        return math.nextafter(nearest, -math.inf)
+    return math.nextafter(nearest, math.inf) if not upper and nearest < bound else nearest
+
+
+def _typed(bound: Any, kind: str) -> Any:
+    """Return ``bound`` in the form in which values of a column compare with it: ISO text becomes a date or time."""
     parser = _parser(kind)
-    if parser and isinstance(bound, str):
-        return parser(bound)
-    if _is_integer(kind) and isinstance(bound, float) and abs(bound) < _EXACT_INTEGERS:
-        return math.ceil(bound) if sign == ">=" else math.floor(bound)
-    return bound
+    return parser(bound) if parser and isinstance(bound, str) else bound
 
 
 def _accepted(kind: str) -> tuple[str, tuple[type, ...]] | None:
     """Return which bounds a column takes, in words and as types; None for columns whose bounds are not checked."""
-    if _is_integer(kind) or kind.startswith(("FLOAT", "DOUBLE", "DECIMAL")):
+    if kind.endswith(("INT", "INTEGER")) or kind.startswith(("FLOAT", "DOUBLE", "DECIMAL")):
         return "a number", (Number, Decimal)
     if kind.startswith(("TIMESTAMP", "DATE")):
         return "a date or time", (date,)
     if kind.startswith("TIME"):
         return "a time of day", (time,)
     return ("text", (str,)) if kind.startswith("VARCHAR") else None
-
-
-def _is_integer(kind: str) -> bool:
-    return kind.endswith(("INT", "INTEGER"))
 
 
 def _parser(kind: str) -> Any:

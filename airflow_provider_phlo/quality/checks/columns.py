@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 # the kinds that may stand where another kind is declared
-_STANDS_FOR = {"float": ("integer", "decimal"), "decimal": ("integer",)}
+_STANDS_FOR = {"float": ("integer", "decimal"), "decimal": ("integer",), "string": ("uuid",)}
+# of a column of a frame that is missing throughout: it may stand for any
+_UNTYPED = '"NULL"'
 _KINDS = {
     "BOOLEAN": "boolean",
     "FLOAT": "float",
@@ -17,11 +19,12 @@ _KINDS = {
     "DECIMAL": "decimal",
     "VARCHAR": "string",
     "ENUM": "string",
-    "UUID": "string",
+    "JSON": "string",
+    "UUID": "uuid",
     "DATE": "date",
     "BLOB": "binary",
     "STRUCT": "struct",
-    "MAP": "struct",
+    "MAP": "map",
 }
 
 
@@ -58,7 +61,7 @@ def compare_columns(schema: Any, types: Mapping[str, str]) -> ColumnDifferences:
                 missing.append(column.name)
             continue
         wanted, found = _declared_kind(column.type), _found_kind(types[column.name])
-        if found != wanted and found not in _STANDS_FOR.get(wanted, ()):
+        if found not in (wanted, _UNTYPED, *_STANDS_FOR.get(wanted, ())):
             mistyped.append(f"{column.name} is {types[column.name]}, {wanted} is declared")
     unexpected = (
         [name for name in types if name not in declared and name not in METADATA_COLUMNS]
@@ -69,6 +72,8 @@ def compare_columns(schema: Any, types: Mapping[str, str]) -> ColumnDifferences:
 
 
 def _found_kind(duckdb_type: str) -> str:
+    if duckdb_type == _UNTYPED:
+        return _UNTYPED
     if duckdb_type.endswith("]"):
         return "list"
     name = duckdb_type.partition("(")[0]
@@ -89,8 +94,10 @@ def _declared_kind(arrow_type: pa.DataType) -> str:
         "date": pa.types.is_date,
         "timestamp": pa.types.is_timestamp,
         "time": pa.types.is_time,
-        "binary": pa.types.is_binary,
+        "binary": lambda found: pa.types.is_binary(found) or pa.types.is_fixed_size_binary(found),
+        "uuid": lambda found: isinstance(found, pa.UuidType),
         "list": pa.types.is_list,
+        "map": pa.types.is_map,
         "struct": pa.types.is_struct,
     }
     return next((kind for kind, matches in kinds.items() if matches(arrow_type)), str(arrow_type))

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.quality.checks.bounds import bound_problem, within_bound
 from airflow_provider_phlo.quality.results import QualityCheckResult
-from airflow_provider_phlo.quality.rounding import ROUNDING
 from airflow_provider_phlo.quality.sql_check import RowCheck
+from airflow_provider_phlo.quality.tolerances import within
 from airflow_provider_phlo.sql import Query, quote_identifier
 
 if TYPE_CHECKING:
@@ -46,24 +47,36 @@ class ThresholdCheck(RowCheck):
         """Return the limit."""
         return f"{self.column} <= {self.max_value} in {1 - self.tolerance:.6g} of the values"
 
+    def problem(self, types: Mapping[str, str]) -> str | None:
+        """Return also why the limit does not compare with the column."""
+        missing = super().problem(types)
+        found = missing or bound_problem(self.max_value, types[self.column])
+        return found if missing or not found else f"column {self.column} is {found}"
+
     def aggregates(self, rows: RowsUnderCheck) -> Mapping[str, Query]:
         """Count the values, and those above the limit."""
-        above = f"count(CASE WHEN NOT ({quote_identifier(self.column)} <= ?) THEN 1 END)"
+        above = self._above(rows)
         return {
-            "violations": Query(above, (self.max_value,)),
+            "violations": Query(f"count(CASE WHEN {above.sql} THEN 1 END)", above.parameters),
             "total": Query(f"count({quote_identifier(self.column)})"),
         }
 
     def failing(self, rows: RowsUnderCheck) -> Query:
         """Leave the rows whose value is above the limit."""
-        return Query(f"WHERE NOT ({quote_identifier(self.column)} <= ?)", (self.max_value,))
+        above = self._above(rows)
+        return Query(f"WHERE {above.sql}", above.parameters)
+
+    def _above(self, rows: RowsUnderCheck) -> Query:
+        below = within_bound(self.column, rows.columns[self.column], "<=", self.max_value)
+        return Query(f"NOT ({below.sql})", below.parameters)
 
     def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:
         """Compare the share above the limit with the tolerance."""
         violations, total = values["violations"], values["total"]
         return QualityCheckResult(
-            passed=violations <= self.tolerance * (1 + ROUNDING) * total,
+            passed=within(violations, total, relative=self.tolerance),
             failed=violations,
-            message=f"{violations} of {total} values are above {self.max_value} ({self.tolerance:.6g} of them may be)",
+            message=f"{violations} of {total} values are above {self.max_value} (the share that may be is "
+            f"{self.tolerance:.6g})",
             metrics={"violations": violations, "total": total},
         )

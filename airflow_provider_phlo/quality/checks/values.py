@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.quality.base import QualityCheck
-from airflow_provider_phlo.quality.checks.bounds import bound_problem, typed_bound
+from airflow_provider_phlo.quality.checks.bounds import bound_problem, within_bound
 from airflow_provider_phlo.quality.results import QualityCheckResult
 from airflow_provider_phlo.quality.sql_check import RowCheck
 from airflow_provider_phlo.sql import Query, quote_identifier
@@ -121,15 +121,17 @@ class RangeCheck(RowCheck):
         return _where(self._outside(rows))
 
     def _outside(self, rows: RowsUnderCheck) -> Query:
-        column, kind = quote_identifier(self.column), rows.columns[self.column]
+        kind = rows.columns[self.column]
         bounds = [
             (sign, bound) for sign, bound in ((">=", self.min_value), ("<=", self.max_value)) if bound is not None
         ]
-        within = [f"{column} {sign} ?" for sign, _ in bounds]
+        conditions = [within_bound(self.column, kind, sign, bound) for sign, bound in bounds]
+        within = [condition.sql for condition in conditions]
         if self.max_value is None and kind in ("FLOAT", "DOUBLE"):
             # NaN compares as larger than all numbers in DuckDB
-            within.append(f"NOT {rows.dialect.is_nan(column)}")
-        return Query(f"NOT ({' AND '.join(within)})", tuple(typed_bound(bound, kind, sign) for sign, bound in bounds))
+            within.append(f"NOT {rows.dialect.is_nan(quote_identifier(self.column))}")
+        values = tuple(value for condition in conditions for value in condition.parameters)
+        return Query(f"NOT ({' AND '.join(within)})", values)
 
     def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:
         """Pass when no value is out of range."""

@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple, NoReturn, cast
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.quality.engines import CatalogEngine, EvaluationError
+from airflow_provider_phlo.quality.engines.catalog_tables import CatalogTables
 from airflow_provider_phlo.quality.results import QualityCheckResult
 from airflow_provider_phlo.quality.rows_under_check import RowsUnderCheck
 from airflow_provider_phlo.quality.sql_check import SQLCheck
@@ -248,6 +249,12 @@ class HistoryCheck(SQLCheck):
     def source_rows(self, rows: RowsUnderCheck, day: date) -> RowsUnderCheck:
         """Return the rows of the source table that ``day`` is compared with."""
         assert self.source_table is not None
+        own_days = self.partition_column or rows.partition_column or MetadataColumn.PARTITION_DATE
+        name = rows.engine.qualified(self.source_table) if isinstance(rows.engine, CatalogTables) else self.source_table
+        if name == rows.table and self.source_partition_column == own_days:
+            raise ConfigurationError(
+                f"source_table {name} is the table under check: a day would be compared with itself"
+            )
         all_rows = rows.engine.table(self.source_table)
         columns, pii = rows.engine.columns(all_rows), rows.pii | _declared_pii(rows, self.source_table)
         source = replace(rows, source=Query(all_rows), columns=columns, all_rows=all_rows, pii=pii)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from airflow_provider_phlo.quality.engines.frames import require_distinct_names
 from airflow_provider_phlo.terms import MAIN_BRANCH
 
 if TYPE_CHECKING:
@@ -26,6 +27,15 @@ class CatalogTables:
     def qualified(self, name: str) -> str:
         """Return ``namespace.table`` for a bare name too."""
         return name if "." in name else f"{self._namespace}.{name}"
+
+    def add(self, name: str, table: Table) -> None:
+        """
+        Read a table from now on as it is.
+
+        :raises ConfigurationError: names of its columns differ in upper and lower case only.
+        """
+        require_distinct_names(table.schema().as_arrow(), f"table {name}")
+        self._tables[name] = table
 
     def loaded(self, name: str) -> Table:
         """Return a table as it is read; :meth:`.SQLEngine.table` has been asked for it before."""

@@ -93,8 +93,8 @@ class DuckDBCatalogEngine(CatalogTables, DuckDBEngine):
         staged = create_staged_view
         for name in sorted(names - self._tables.keys()):
             table = existing_table(self._catalog, name)
+            self.add(name, table)
             create_branch_view(self._connection, self._catalog, table, name, self._branch, staged=staged)
-            self._tables[name] = table
 
 
 class DuckDBFrameEngine(DuckDBEngine):
@@ -131,7 +131,7 @@ class DuckDBFrameEngine(DuckDBEngine):
         from airflow_provider_phlo.iceberg.duckdb import assert_read_only, referenced_tables
 
         assert_read_only(query)
-        named = referenced_tables(query) - {FRAME}
+        named = referenced_tables(query) - {FRAME, *self._others}
         if len(named) > 1:
             named -= {self._name} if self._name else set()
             raise ConfigurationError(

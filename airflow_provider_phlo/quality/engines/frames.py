@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
 
@@ -32,16 +34,57 @@ def to_arrow(frame: Any) -> pa.Table:
         )
     if not table.column_names:
         raise ConfigurationError(f"Cannot check a {type(frame).__name__} without columns.")
+    require_distinct_names(table.schema, f"this {type(frame).__name__}")
     return table
+
+
+def require_distinct_names(columns: Iterable[pa.Field], where: str) -> None:
+    """
+    Refuse columns, or members of a struct, whose names differ in upper and lower case only: SQL cannot tell them apart.
+
+    :param where: whose they are, in the message.
+    :raises ConfigurationError: there are some.
+    """
+    seen: dict[str, str] = {}
+    for column in columns:
+        folded = _fold(column.name)
+        if folded in seen:
+            raise ConfigurationError(
+                f"The columns {seen[folded]} and {column.name} of {where} cannot be told apart in SQL, where upper and "
+                "lower case are the same: rename one of them."
+            )
+        seen[folded] = column.name
+        require_distinct_names(getattr(column.type, "fields", ()), column.name)
+
+
+def _fold(name: str) -> str:
+    """Return the name as DuckDB compares it: only letters of ASCII have two cases."""
+    return "".join(letter.lower() if letter.isascii() else letter for letter in name)
 
 
 def _to_arrow(frame: Any) -> pa.Table | None:
     import pyarrow as pa
 
     if isinstance(frame, list):
-        return pa.Table.from_pylist(frame)
+        # Arrow would take the columns of the first record for those of all
+        names = dict.fromkeys(name for record in frame for name in record)
+        return pa.table({name: [record.get(name) for record in frame] for name in names})
     if hasattr(frame, "iloc") and hasattr(frame, "columns"):
         return pa.Table.from_pandas(frame, preserve_index=False)
     if hasattr(frame, "collect") and hasattr(frame, "collect_schema"):  # a lazy frame of polars
         frame = frame.collect()
     return pa.table(frame) if hasattr(frame, "__arrow_c_stream__") or hasattr(frame, "__arrow_c_array__") else None
+
+
+def to_pandas(table: pa.Table) -> pd.DataFrame:
+    """Return an Arrow table as a pandas frame whose integers stay integers, also where some of them are missing."""
+    import pandas as pd
+    import pyarrow as pa
+
+    # floats, which pandas makes of integers beside a missing one, are inexact beyond 2^53
+    frame = table.to_pandas(integer_object_nulls=True)
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if pa.types.is_integer(column.type) and column.null_count:
+            kind = str(column.type)  # such as uint8, which pandas calls UInt8 where it may be missing
+            frame[name] = pd.Series(column.to_pylist(), dtype=kind.replace("u", "U").replace("i", "I", 1))
+    return frame

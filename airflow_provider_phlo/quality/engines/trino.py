@@ -85,7 +85,7 @@ class TrinoCatalogEngine(CatalogTables):
                 "checks with engine='pyiceberg'."
             )
         self._spellings |= {column.lower(): column for column in table.schema().column_names}
-        self._tables[name] = table
+        self.add(name, table)
         source = quote(name) + _version_clause(table, self.snapshot_id(name))
         try:
             self._ask(Query(f"SELECT 1 FROM {source} LIMIT 0"))  # noqa: S608 - quoted

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.sql import quote_identifier
@@ -16,6 +16,8 @@ _DUCKDB_NAMES = {
     "VARBINARY": "BLOB",
     "TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE",
     "TEXT": "VARCHAR",
+    "UNKNOWN": '"NULL"',  # of a column that is NULL throughout
+    "NULL": '"NULL"',
 }
 
 
@@ -29,17 +31,31 @@ def with_sources(query: str, source: Callable[[str], str]) -> str:
     from sqlglot import exp
 
     tree = _parsed(query)
-    ctes = {cte.alias.casefold() for cte in tree.find_all(exp.CTE)}
-    replacements = []
-    for table in tree.find_all(exp.Table):
-        if not all(isinstance(part, exp.Identifier) for part in table.parts):
-            raise ConfigurationError("The query calls a table function: that is not allowed here, read tables.")
-        name = ".".join(part.name for part in table.parts)
-        if name.casefold() not in ctes:
-            replacements.append((table.parts[0].meta["start"], table.parts[-1].meta["end"] + 1, source(name)))
+    if any(not isinstance(part, exp.Identifier) for table in tree.find_all(exp.Table) for part in table.parts):
+        raise ConfigurationError("The query calls a table function: that is not allowed here, read tables.")
+    replacements = [
+        (parts[0].meta["start"], parts[-1].meta["end"] + 1, source(".".join(part.name for part in parts)))
+        for parts in (table.parts for table in _read_tables(tree, frozenset()))
+    ]
     for start, end, text in sorted(replacements, reverse=True):
         query = query[:start] + text + query[end:]
     return query
+
+
+def _read_tables(node: Any, ctes: frozenset[str]) -> Iterator[exp.Table]:
+    """Yield the tables that are read at or below a node, where the names ``ctes`` stand for something else."""
+    from sqlglot import exp
+
+    if isinstance(node, exp.Table) and (len(node.parts) > 1 or node.name.casefold() not in ctes):
+        yield node
+    clause = node.args.get("with_") or node.args.get("with")
+    for cte in clause.expressions if clause else ():
+        name = frozenset({cte.alias.casefold()})
+        yield from _read_tables(cte.this, ctes | name if clause.recursive else ctes)
+        ctes |= name
+    for child in node.iter_expressions():
+        if child is not clause:
+            yield from _read_tables(child, ctes)
 
 
 def _parsed(query: str) -> exp.Query:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.quality.reconciliation.differences import Differences
-from airflow_provider_phlo.quality.reconciliation.two_sided import Reconciliation, require_tolerances
+from airflow_provider_phlo.quality.reconciliation.two_sided import Reconciliation
 from airflow_provider_phlo.quality.results import QualityCheckResult
+from airflow_provider_phlo.quality.tolerances import require_tolerances
 from airflow_provider_phlo.terms import names_of
 
 if TYPE_CHECKING:
@@ -71,8 +72,9 @@ class _AggregateReconciliation(Reconciliation):
     def specs(self) -> Sequence[AggregateSpec]:
         """Return the aggregates that are compared."""
 
-    def require_two_tables(self, under_check: str | None = None) -> None:
-        """Accept any tables: a column may well be compared with an aggregate of other columns of its own table."""
+    def _reads_both_alike(self) -> bool:
+        # a column may well be compared with an aggregate of other columns of its own table
+        return False
 
     def groups(self) -> dict[str, str]:
         """Return the source's column or SQL expression for each column of a group, by its name in the target."""

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.quality.reconciliation.canonical import MAX_DIGITS, ValueType, common_type, parse_type
-from airflow_provider_phlo.quality.reconciliation.checksums import double
 from airflow_provider_phlo.quality.reconciliation.differences import (
     DIFFERENT,
     EXTRA,
@@ -22,7 +20,8 @@ from airflow_provider_phlo.quality.reconciliation.differences import (
     counting_query,
 )
 from airflow_provider_phlo.quality.reconciliation.sides import Side, forms_of, resolve_expression, union_all
-from airflow_provider_phlo.quality.rounding import ROUNDING
+from airflow_provider_phlo.quality.reconciliation.value_tolerance import ValueTolerance
+from airflow_provider_phlo.quality.reconciliation.value_types import ValueType, common_type, parse_type
 from airflow_provider_phlo.sql import Query
 
 
@@ -199,17 +198,7 @@ class _GroupedSide:
 
 def _within(index: int, kind: ValueType, aggregate: ComparedAggregate) -> str:
     """Return the condition that the values of source and target are close enough."""
-    if not kind.numeric or not (aggregate.relative or aggregate.absolute):
+    tolerance = ValueTolerance(aggregate.relative, aggregate.absolute)
+    if not kind.numeric or not tolerance:
         return "false"
-    source, target = f"a{index}", f"b{index}"
-    absolute, relative = double(aggregate.absolute), double(aggregate.relative * (1 + ROUNDING))
-    if kind.family == "float":
-        finite = " AND ".join(f"abs({value}) <= 1.7976931348623157e308" for value in (source, target))
-        apart, magnitude = f"abs({target} - {source})", f"abs({source})"
-        absolute = f"{absolute} + {double(ROUNDING)} * {magnitude}"
-    else:
-        finite, exact = "true", f"DECIMAL({MAX_DIGITS}, {kind.scale})"
-        # subtract exactly: as doubles, different large numbers would be equal
-        apart = f"CAST(abs(CAST({target} AS {exact}) - CAST({source} AS {exact})) AS DOUBLE)"
-        magnitude = f"abs(CAST({source} AS DOUBLE))"
-    return f"{finite} AND ({apart} <= {absolute} OR {apart} <= {relative} * {magnitude})"
+    return tolerance.within(f"a{index}", f"b{index}", kind)

@@ -1,5 +1,5 @@
 """
-When two values are equal, wherever they are: the types that can be compared, and the canonical forms of a value.
+When two values are equal, wherever they are: the canonical forms of a value.
 
 ``docs/reconciliation.md`` defines them with examples; here they become SQL for DuckDB and for Trino. A value has two
 forms. The *comparable* form is a value of the engine: two of them are equal, as ``GROUP BY`` means it (NULL equals
@@ -9,11 +9,10 @@ and is equal for equal values only; the hash of a row is made from it.
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 
+from airflow_provider_phlo.quality.reconciliation.value_types import INTEGER_DIGITS, ValueType
 from airflow_provider_phlo.sql import literal, quote_identifier
 
 HASHES = ("xxhash64", "md5", "sha256")
@@ -21,129 +20,7 @@ HASHES = ("xxhash64", "md5", "sha256")
 SLOTS = 1 << 30
 MAX_DIGITS = 38  # of a decimal, on either engine
 QUIET_NAN = "9221120237041090560"  # the bits of the one NaN that stands for all
-_INTEGERS = {"TINYINT": 3, "SMALLINT": 5, "INTEGER": 10, "BIGINT": 19, "HUGEINT": 39}
-_INTEGERS |= {"U" + name: digits + (name == "BIGINT") for name, digits in _INTEGERS.items()}
-_FAMILIES = {
-    "BOOLEAN": "boolean",
-    "FLOAT": "float",
-    "DOUBLE": "float",
-    "VARCHAR": "text",
-    "UUID": "text",
-    "ENUM": "text",
-    "JSON": "text",
-    "BLOB": "binary",
-    "DATE": "date",
-    "TIME": "time",
-    "TIMESTAMP": "timestamp",
-    "TIMESTAMP_S": "timestamp",
-    "TIMESTAMP_MS": "timestamp",
-    "TIMESTAMP_NS": "timestamp",
-    "TIMESTAMP WITH TIME ZONE": "instant",
-}
-_TIMES = ("date", "timestamp", "instant")
-_NUMBERS = ("integer", "decimal", "float")
-_LIST = re.compile(r"\[\d*\]$")
-
-
-@dataclass(frozen=True)
-class ValueType:
-    """
-    The type of a column's values, as far as it matters for comparing them.
-
-    :param family: boolean, integer, decimal, float, text, binary, date, time, timestamp (without a zone), instant
-        (with one), list, struct or map.
-    :param digits: the digits of an integer or a decimal.
-    :param scale: the digits of a decimal behind the point.
-    :param members: name and type of what a nested value contains.
-    """
-
-    family: str
-    digits: int = 0
-    scale: int = 0
-    members: tuple[tuple[str, ValueType], ...] = ()
-
-    @property
-    def nested(self) -> bool:
-        """Whether values contain others."""
-        return self.family in ("list", "struct", "map")
-
-    @property
-    def numeric(self) -> bool:
-        """Whether values are numbers."""
-        return self.family in _NUMBERS
-
-
-def parse_type(name: str) -> ValueType | None:
-    """Return the type that DuckDB calls ``name``; None for one whose values are not compared (INTERVAL, BIT, …)."""
-    if _LIST.search(name):
-        return _nested("list", [("element", _LIST.sub("", name))])
-    head, _, rest = name.partition("(")
-    if head == "DECIMAL":
-        digits, _, scale = rest.rstrip(")").partition(",")
-        return ValueType("decimal", int(digits), int(scale))
-    if head == "STRUCT":
-        return _nested("struct", [_member(part) for part in _split(rest[:-1])])
-    if head == "MAP":
-        return _nested("map", list(zip(("key", "value"), _split(rest[:-1]), strict=True)))
-    if head in _INTEGERS:
-        return ValueType("integer", _INTEGERS[head])
-    return ValueType(_FAMILIES[head]) if head in _FAMILIES else None
-
-
-def common_type(types: Iterable[ValueType]) -> ValueType | None:
-    """Return the type as which values of all these types are compared; None if values of such types are never equal."""
-    found = list(types)
-    families = {each.family for each in found}
-    first = found[0]
-    if families <= {"integer", "decimal"}:
-        scale = max(each.scale for each in found)
-        integer_digits = max(each.digits - each.scale for each in found)
-        return ValueType("integer" if families == {"integer"} else "decimal", integer_digits + scale, scale)
-    if families <= set(_NUMBERS):
-        return ValueType("float")
-    if len(families) > 1:
-        return ValueType("instant" if "instant" in families else "timestamp") if families <= set(_TIMES) else None
-    return _common_members(found) if first.nested else first
-
-
-def _common_members(found: Sequence[ValueType]) -> ValueType | None:
-    """Return the common type of structs, lists or maps; a member that one of them lacks is NULL there."""
-    kinds: dict[str, list[ValueType]] = {}
-    for each in found:
-        for name, kind in each.members:
-            kinds.setdefault(name, []).append(kind)
-    members = {name: common_type(types) for name, types in kinds.items()}
-    known = tuple((name, kind) for name, kind in members.items() if kind is not None)
-    return replace(found[0], members=known) if len(known) == len(members) else None
-
-
-def _nested(family: str, members: Sequence[tuple[str, str]]) -> ValueType | None:
-    known = [(name if family != "struct" else name.lower(), parse_type(kind)) for name, kind in members]
-    found = tuple((name, kind) for name, kind in known if kind is not None)
-    return ValueType(family, members=found) if len(found) == len(known) else None
-
-
-def _member(text: str) -> tuple[str, str]:
-    """Return the name and the type in ``name TYPE`` or ``"a name" TYPE``."""
-    if text.startswith('"'):
-        end = re.match(r'"((?:[^"]|"")*)"', text)
-        assert end is not None, text
-        return end[1].replace('""', '"'), text[end.end() :].strip()
-    name, _, kind = text.partition(" ")
-    return name, kind
-
-
-def _split(text: str) -> list[str]:
-    """Split at the commas that are outside brackets and quotes."""
-    parts, depth, quoted = [""], 0, False
-    for character in text:
-        quoted ^= character == '"'
-        depth += 0 if quoted else (character in "([") - (character in ")]")
-        if character == "," and not depth and not quoted:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return [part.strip() for part in parts]
+_UNTYPED_AS = {"null": "VARCHAR", "boolean": "BOOLEAN"}
 
 
 class Forms(ABC):
@@ -153,6 +30,7 @@ class Forms(ABC):
     timestamp = "TIMESTAMP"
     time = "TIME"
     large = "HUGEINT"
+    binary = "BLOB"
 
     # --- values of the engine ---------------------------------------------------------------------------------
 
@@ -164,6 +42,8 @@ class Forms(ABC):
         :param own: its type.
         :param common: the :func:`common_type` of all types that it is compared with.
         """
+        if own.family == "null" and common.family in ("null", "boolean", "binary"):
+            return f"CAST(NULL AS {_UNTYPED_AS.get(common.family, self.binary)})"
         if common.nested or (common.family == "decimal" and common.digits > MAX_DIGITS):
             return self.text(value, own, common)
         if common.family == "float":
@@ -174,7 +54,7 @@ class Forms(ABC):
 
     def _sql_type(self, common: ValueType) -> str:
         if common.family == "integer":
-            return "BIGINT" if common.digits <= _INTEGERS["BIGINT"] else self.large
+            return "BIGINT" if common.digits <= INTEGER_DIGITS["BIGINT"] else self.large
         if common.family == "decimal":
             return f"DECIMAL({common.digits}, {common.scale})"
         times = {"date": "DATE", "time": self.time, "timestamp": self.timestamp, "instant": self.instant}
@@ -192,6 +72,8 @@ class Forms(ABC):
 
     def text(self, value: str, own: ValueType, common: ValueType, depth: int = 0) -> str:
         """Return the canonical text of ``value``, NULL for NULL."""
+        if own.family == "null":
+            return "CAST(NULL AS VARCHAR)"
         if common.family == "struct":
             return self._struct_text(value, own, common, depth)
         if common.family == "list":
@@ -354,6 +236,7 @@ class TrinoForms(Forms):
     timestamp = "TIMESTAMP(6)"
     time = "TIME(6)"
     large = f"DECIMAL({MAX_DIGITS}, 0)"
+    binary = "VARBINARY"
 
     def is_nan(self, number: str) -> str:
         return f"is_nan({number})"

@@ -13,15 +13,13 @@ every difference that is reported is a real one.
 
 from __future__ import annotations
 
-import math
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
 from airflow_provider_phlo.quality.engines import SQLEngine
-from airflow_provider_phlo.quality.reconciliation.canonical import SLOTS, DuckDBForms, Forms, ValueType
+from airflow_provider_phlo.quality.reconciliation.canonical import SLOTS, DuckDBForms, Forms
 from airflow_provider_phlo.quality.reconciliation.differences import (
     DIFFERENT,
     EXTRA,
@@ -33,7 +31,7 @@ from airflow_provider_phlo.quality.reconciliation.differences import (
     counting_query,
 )
 from airflow_provider_phlo.quality.reconciliation.sides import ComparedTable, ComparedValue, forms_of, union_all
-from airflow_provider_phlo.quality.rounding import ROUNDING
+from airflow_provider_phlo.quality.reconciliation.value_tolerance import NO_TOLERANCE, ValueTolerance
 from airflow_provider_phlo.sql import Query
 
 BUCKETS = 1 << 14
@@ -63,60 +61,6 @@ class BucketSum(NamedTuple):
             return None
         slot = weighted // hashes
         return slot if 0 <= slot < SLOTS and slot % BUCKETS == bucket else None
-
-
-@dataclass(frozen=True)
-class ValueTolerance:
-    """
-    How far apart floats and decimals may be and still count as equal.
-
-    :param relative: ``|target - source| <= relative * |source|``.
-    :param absolute: ``|target - source| <= absolute``.
-    """
-
-    relative: float = 0.0
-    absolute: float = 0.0
-
-    def __bool__(self) -> bool:
-        return self.relative > 0 or self.absolute > 0
-
-    def covers(self, kind: ValueType) -> bool:
-        """Return whether values of a type may differ at all."""
-        return bool(self) and kind.family in ("float", "decimal")
-
-    def within(self, source: str, target: str) -> str:
-        """Return the condition on two doubles that they are close enough."""
-        apart = f"abs({target} - {source})"
-        rounding = f"{double(ROUNDING)} * abs({source})"
-        bounds = [f"{apart} <= {double(self.absolute)} + {rounding}"] if self.absolute else []
-        bounds += [f"{apart} <= {double(self.relative)} * abs({source}) + {rounding}"] if self.relative else []
-        finite = " AND ".join(f"abs({value}) <= {double(sys.float_info.max)}" for value in (source, target))
-        return f"({finite} AND ({' OR '.join(bounds)}))"
-
-    def rounded(self, value: str) -> str:
-        """
-        Return SQL that rounds a double so that equal results are close enough, by arithmetic that all engines share.
-
-        Most doubles that are close enough are equal after it; the rest is compared by value.
-        """
-        if self.relative:
-            # Veltkamp's splitting keeps the leading bits
-            bits = min(50, math.floor(53 + math.log2(self.relative / 2)))
-            if bits < 1:
-                return value
-            large = f"({value} * {double(2.0**bits + 1)})"
-            return f"CASE WHEN abs({value}) < 1e290 THEN {large} - ({large} - {value}) ELSE {value} END"
-        step = 2.0 ** math.floor(math.log2(self.absolute / 2))
-        scaled = f"floor({value} / {double(step)} + 0.5e0) * {double(step)}"
-        return (
-            f"CASE WHEN abs({value}) < {double(min(step * 2**52, sys.float_info.max))} THEN {scaled} ELSE {value} END"
-        )
-
-
-def double(number: float) -> str:
-    """Return the SQL literal of a double."""
-    text = repr(float(number))
-    return text if "e" in text else f"{text}e0"
 
 
 class _Selection(NamedTuple):
@@ -149,7 +93,7 @@ class RowComparison:
     key_count: int
     columns: tuple[str, ...]
     algorithm: str | None = None
-    tolerance: ValueTolerance = ValueTolerance()
+    tolerance: ValueTolerance = NO_TOLERANCE
 
     @cached_property
     def _forms(self) -> Forms:
@@ -212,8 +156,8 @@ class RowComparison:
     def _round(self, value: ComparedValue, index: int) -> ComparedValue:
         if not self._tolerates(value, index):
             return value
-        kind = ValueType("float")
-        return ComparedValue(self.tolerance.rounded(self._double(value)), kind, kind)
+        sql, kind = self.tolerance.rounded(value.comparable(self._forms), value.common)
+        return ComparedValue(sql, kind, kind)
 
     # --- values -----------------------------------------------------------------------------------------------
 
@@ -304,10 +248,7 @@ class RowComparison:
         ]
 
     def _with_names(self, table: ComparedTable, names: Sequence[str]) -> list[str]:
-        values = [
-            self._double(value) if self._tolerates(value, index) else value.comparable(self._forms)
-            for index, value in enumerate(table.values[: len(names)])
-        ]
+        values = [value.comparable(self._forms) for value in table.values[: len(names)]]
         return [f"{value} AS {name}" for value, name in zip(values, names, strict=True)]
 
     def _classify(self, contents: str, keys: Sequence[str], values: Sequence[str], flags: Sequence[str]) -> str:
@@ -333,16 +274,14 @@ class RowComparison:
     def _differs(self, index: int, value: str) -> str:
         source, target = f"max(CASE WHEN s > t THEN {value} END)", f"max(CASE WHEN t > s THEN {value} END)"
         differs = f"{source} IS DISTINCT FROM {target}"
-        if not self._tolerates(self.source[0].values[self.key_count + index], self.key_count + index):
+        compared = self.source[0].values[self.key_count + index]
+        if not self._tolerates(compared, self.key_count + index):
             return differs
         # NULL is never close to a number
-        return f"{differs} AND NOT coalesce({self.tolerance.within(source, target)}, false)"
+        return f"{differs} AND NOT coalesce({self.tolerance.within(source, target, compared.common)}, false)"
 
     def _tolerates(self, value: ComparedValue, index: int) -> bool:
         return index >= self.key_count and self.tolerance.covers(value.common)
-
-    def _double(self, value: ComparedValue) -> str:
-        return self._forms.comparable(value.sql, value.own, ValueType("float"))
 
 
 def _key_filter(table: ComparedTable, keys: Mapping[int, tuple[Any, ...]]) -> Query | None:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.quality.reconciliation.canonical import HASHES
 from airflow_provider_phlo.quality.reconciliation.differences import DIFFERENT, EXTRA, MISSING, Differences, KeyLabels
-from airflow_provider_phlo.quality.reconciliation.two_sided import Reconciliation, require_tolerances
+from airflow_provider_phlo.quality.reconciliation.two_sided import Reconciliation
 from airflow_provider_phlo.quality.results import QualityCheckResult
+from airflow_provider_phlo.quality.tolerances import require_tolerances
 from airflow_provider_phlo.terms import names_of
 
 if TYPE_CHECKING:
@@ -236,8 +237,9 @@ class ChecksumReconciliationCheck(_RowReconciliation):
 
     def measure(self, rows: RowsUnderCheck) -> Mapping[str, Any]:
         """Compare the rows."""
-        from airflow_provider_phlo.quality.reconciliation.checksums import RowComparison, ValueTolerance
+        from airflow_provider_phlo.quality.reconciliation.checksums import RowComparison
         from airflow_provider_phlo.quality.reconciliation.sides import align_columns
+        from airflow_provider_phlo.quality.reconciliation.value_tolerance import ValueTolerance
 
         sides = self.sides(rows)
         columns, ignored = self._compared_columns(sides)

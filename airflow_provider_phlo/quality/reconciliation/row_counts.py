@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,4 +22,5 @@ def _count(side: Side, tables: Sequence[ComparedTable]) -> dict[Any, int]:
     partitions = [table.values[0].comparable(forms) if table.values else "NULL" for table in tables]
     rows = union_all(table.select([f"{part} AS p"]) for part, table in zip(partitions, tables, strict=True))
     query = Query(f"SELECT p, count(*) FROM ({rows.sql}) AS u GROUP BY p", rows.parameters)  # noqa: S608 - generated
-    return {partition: int(count) for partition, count in side.engine.fetch(query)}
+    # NaN is found in a dictionary only if it is the same object
+    return {math.nan if part != part else part: int(count) for part, count in side.engine.fetch(query)}

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.quality.engines import EvaluationError
-from airflow_provider_phlo.quality.reconciliation.canonical import FORMS, Forms, ValueType, common_type, parse_type
-from airflow_provider_phlo.quality.rows_under_check import partition_filter
+from airflow_provider_phlo.quality.reconciliation.canonical import FORMS, Forms
+from airflow_provider_phlo.quality.reconciliation.value_types import ValueType, common_type, parse_type
+from airflow_provider_phlo.quality.rows_under_check import partition_filter, require_days
 from airflow_provider_phlo.sql import Query, quote_identifier
 
 if TYPE_CHECKING:
@@ -227,6 +228,8 @@ def _partition_under_check(rows: RowsUnderCheck, side: Side, table: SideTable) -
         return table.rows
     sql, type_name = side.column_sql(table, rows.filtered_by.column)
     where = partition_filter(rows.table or "", {_DAY: type_name}, _DAY, rows.filtered_by.value)
+    dated_all = f"(SELECT {sql} AS {quote_identifier(_DAY)} FROM {table.all_rows} AS t) AS d"  # noqa: S608 - quoted
+    require_days(rows.engine, dated_all, where, {_DAY: type_name}, _DAY, rows.filtered_by.value)
     dated = f"(SELECT *, {sql} AS {quote_identifier(_DAY)} FROM {table.all_rows} AS t) AS d"  # noqa: S608 - quoted
     return Query(dated + where.sql, where.parameters)
 

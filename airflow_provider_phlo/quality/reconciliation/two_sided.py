@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.quality.reconciliation.differences import EXTRA, MISSING, Differences, KeyLabels
-from airflow_provider_phlo.quality.rounding import ROUNDING
 from airflow_provider_phlo.quality.sql_check import SQLCheck
+from airflow_provider_phlo.quality.tolerances import require_tolerances, within
 from airflow_provider_phlo.terms import names_of
 
 if TYPE_CHECKING:
@@ -99,7 +98,7 @@ class Reconciliation(SQLCheck):
         sources = names_of(self.source_table)
         if not sources:
             raise ConfigurationError(f"{type(self).__name__} names no source_table.")
-        self.require_two_tables(rows.table)
+        self.require_two_tables(rows)
         return (
             source_side(rows, sources, self.source_expressions(), self.source_filter),
             target_side(rows, names_of(self.target_table), self.target_filter),
@@ -136,31 +135,38 @@ class Reconciliation(SQLCheck):
                 declared |= {name} if pii.intersection([name, given, *re.findall(r"\w+", given)]) else set()
         return declared
 
-    def require_two_tables(self, under_check: str | None = None) -> None:
+    def require_two_tables(self, rows: RowsUnderCheck | None = None) -> None:
         """
-        Refuse to compare a table with all of itself: that cannot fail.
+        Refuse what cannot fail or counts rows twice: a table compared with all of itself, or named twice on a side.
 
-        :param under_check: the table under check, which is the target if none is named.
-        :raises ConfigurationError: source and target are the same.
+        :param rows: the rows under check, which are the target if no table is named; None before there are any.
+        :raises ConfigurationError: source and target are the same, or a side names a table twice.
         """
-        same = set(names_of(self.source_table)) == set(names_of(self.target_table) or names_of(under_check))
-        if self.source_table and same and not (self.source_filter or self.target_filter or self.source_columns):
-            raise ConfigurationError(f"{type(self).__name__}: source and target are the same tables.")
+        check, qualified = type(self).__name__, _qualified_by(rows)
+        sides = [qualified(names_of(self.source_table)), qualified(names_of(self.target_table))]
+        for name, side in zip(("source_table", "target_table"), sides, strict=True):
+            if len(set(side)) < len(side):
+                raise ConfigurationError(f"{check}: {name} names a table twice: {', '.join(side)}.")
+        source, target = sides
+        if not target and rows is not None:
+            target = qualified(names_of(rows.table))
+        if source and set(source) == set(target) and self._reads_both_alike():
+            raise ConfigurationError(f"{check}: source and target are the same tables, {', '.join(sorted(source))}.")
 
-    def agrees(self, difference: float, source: float) -> bool:
-        """Return whether a difference is within a tolerance, bounds included."""
-        share = self.tolerance * (1 + ROUNDING)
-        return difference <= self.absolute_tolerance or difference <= share * abs(source)
+    def _reads_both_alike(self) -> bool:
+        renamed = any(name != given for name, given in self.source_columns.items())
+        return not renamed and (self.source_filter or None) == (self.target_filter or None)
+
+    def agrees(self, difference: int, source: int) -> bool:
+        """Return whether a difference of counts is within a tolerance, bounds included."""
+        return within(difference, source, relative=self.tolerance, absolute=self.absolute_tolerance)
 
 
-def require_tolerances(owner: str, **tolerances: float) -> None:
-    """
-    Assert that tolerances are numbers from 0.
+def _qualified_by(rows: RowsUnderCheck | None) -> Callable[[tuple[str, ...]], tuple[str, ...]]:
+    """Return what completes bare names of tables, as far as the namespace of the table under check is known."""
+    from airflow_provider_phlo.quality.engines.catalog_tables import CatalogTables
 
-    :param owner: whose they are, in the message.
-    :raises ConfigurationError: one of them is something else.
-    """
-    for name, value in tolerances.items():
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not math.isfinite(value) or value < 0:
-            raise ConfigurationError(f"{owner}: {name} is {value!r}, it must be a number from 0.")
+    engine = rows.engine if rows is not None else None
+    if not isinstance(engine, CatalogTables):
+        return lambda names: names
+    return lambda names: tuple(map(engine.qualified, names))

@@ -141,7 +141,7 @@ def test_custom_sql_without_expectation_wants_no_rows():
         ("SELECT count(*) FROM df", 3, True),
         ("SELECT count(*) = 3 FROM df", True, True),
         ("SELECT avg(v) FROM df", 2, True),
-        ("SELECT 0.1 + 0.2e0 FROM df LIMIT 1", 0.3, True),
+        ("SELECT 0.1 + 0.2 FROM df LIMIT 1", 0.3, True),
         ("SELECT 10000000000 + 1", 10000000000, False),
         ("SELECT max(v) FROM df", 4, False),
         ("SELECT 'a'", "a", True),

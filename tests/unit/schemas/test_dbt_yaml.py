@@ -456,3 +456,58 @@ def test_rows_of_the_glucose_facts(model, row, bad):
     rows, failures = conform([row, {**row, **bad}], declared, str)
     found = validate(rows, declared, conversion_failures=failures)[1]
     assert {failure.column: failure.rows for failure in found} == dict.fromkeys(bad, (1,))
+
+
+@pytest.mark.parametrize(
+    ("values", "quote", "accepted"),
+    [
+        (["O''Neil", "Smith"], True, ["O'Neil", "Smith"]),
+        (["'O''Neil'"], False, ["O'Neil"]),
+        (["''''"], True, ["''"]),
+        (["O'Neil"], True, ["O'Neil"]),
+    ],
+)
+def test_case_69_two_quotes_of_dbt_are_one(make, values, quote, accepted):
+    model = make(data_type="text", tests=[{"accepted_values": {"values": values, "quote": quote}}])
+    assert checks(model)["isin"]["allowed_values"] == accepted
+    assert fails(model, c=accepted) == set()
+    assert fails(model, c=["O'''Neil"]) == {"c"}
+
+
+@pytest.mark.parametrize("test", ["not_null", "unique", "accepted_values", RANGE])
+@pytest.mark.parametrize("where", ["config", "beside"])
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({"error_if": ">10", "warn_if": ">0"}, "error_if lets some rows fail"),
+        ({"error_if": "> 1"}, "error_if lets some rows fail"),
+        ({"warn_if": "!= 3"}, "warn_if lets some rows fail"),
+        ({"fail_calc": "max(n)"}, "fail_calc says which failures count"),
+        ({"limit": 5}, "limit says which failures count"),
+        ({"severity": "{{ 'warn' if target.name == 'dev' }}"}, "its severity is a template"),
+        ({"enabled": "{{ var('strict') }}"}, "its enabled is a template"),
+    ],
+)
+def test_case_70_a_test_that_lets_rows_fail_constrains_nothing_and_is_listed(make, test, where, config, reason):
+    arguments = {"accepted_values": {"values": [1, 2]}, RANGE: {"min_value": 1}}.get(test, {})
+    options = {"config": config} if where == "config" else config
+    model = make(data_type="bigint", tests=[{test: {**arguments, **options}}])
+    (skipped,) = skipped_tests(model)
+    assert (skipped.test, skipped.reason) == (test, reason)
+    column = model.to_schema().columns["c"]
+    assert (column.nullable, column.unique, column.checks) == (True, False, [])
+
+
+@pytest.mark.parametrize(
+    "config", [{"error_if": "!= 0"}, {"error_if": ">0", "warn_if": "!=0"}, {"fail_calc": "count(*)"}]
+)
+def test_case_70_what_dbt_does_anyway_is_a_rule(make, config):
+    model = make(data_type="bigint", tests=[{"not_null": {"config": config}}])
+    assert skipped_tests(model) == ()
+    assert not model.to_schema().columns["c"].nullable
+
+
+@pytest.mark.parametrize("values", ["{{ var('kinds') }}", ["{{ var('kind') }}"]])
+def test_values_that_are_a_template_are_listed(make, values):
+    (skipped,) = skipped_tests(make(data_type="text", tests=[{"accepted_values": {"values": values}}]))
+    assert skipped.test == "accepted_values"

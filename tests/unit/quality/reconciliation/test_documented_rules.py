@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 
 from airflow_provider_phlo.quality.engines import xxhash64
-from airflow_provider_phlo.quality.reconciliation.canonical import FORMS, parse_type
+from airflow_provider_phlo.quality.reconciliation.canonical import FORMS
+from airflow_provider_phlo.quality.reconciliation.value_types import parse_type
 from tests.unit.quality.reconciliation.documented_rules import PAGE, TYPES, Rule, judge, rules, texts
 
 
