@@ -28,7 +28,11 @@ FLOORS = (
     ("1a quality", "", "quality."),
     ("1a iceberg", "", "iceberg."),
     ("1a schemas", "", "schemas."),
-    ("0 small things", "", "exceptions library_errors private_files process registry runs sql sql_errors row_hash terms"),
+    (
+        "0 small things",
+        "",
+        "exceptions library_errors private_files process registry runs sql sql_errors row_hash terms",
+    ),
 )
 AIRFLOW_FREE = [name for name, _, _ in FLOORS].index("1b the work")
 # a wing's face names what others use of it, lazily where it lies higher
