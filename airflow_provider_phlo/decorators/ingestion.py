@@ -69,8 +69,8 @@ def phlo_ingestion(
     :param validation_schema: a Pandera model, or ``"package.module:Class"``, which keeps Pandera out of DAG parsing.
     :param group: the tag of the DAG that ``f.dag()`` makes, and the asset's group.
     :param cron: the schedule of that DAG.
-    :param freshness_hours: the audit warns when the newest changed row is older than the first, and fails when older
-        than the second number of hours.
+    :param freshness_hours: two numbers of hours: the audit warns when the newest row is older than the first, and
+        fails when it is older than the second.
     :param merge_strategy: ``merge`` (upsert on the key), ``append``, or ``replace`` (the run's partition).
     :param merge_config: ``deduplication`` (bool), ``deduplication_method`` (``last``, ``first``, ``hash``),
         ``order_by`` (the column that says which version is newer), ``hard_delete`` (the column that marks deletions).

@@ -1,4 +1,4 @@
-"""What ``@phlo_ingestion`` says of a table, checked when the DAG file is parsed, and what its tasks take of it."""
+"""What ``@phlo_ingestion`` declares about a table, checked when the DAG file is parsed; and the arguments of tasks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class AuditTask(NamedTuple):
     """
     A task that checks the branch before it is published.
 
-    :param partition_column: it looks at the rows of the run's partition date by this column only; None: at all rows.
+    :param partition_column: check only rows whose value in this column is the run's partition date; all rows when None.
     """
 
     checks: Sequence[QualityCheck]
@@ -140,7 +140,7 @@ class IngestionSpec:
         return {"table": self.table, **{name: getattr(self, name) for name in names}}
 
     def audits(self) -> dict[str, AuditTask]:
-        """Return the audit's tasks; freshness is one of its own where the audit sees one partition only."""
+        """Return the audit's tasks; freshness has a task of its own if the audit sees only one partition."""
         freshness = self._freshness_checks()
         if not isinstance(self.audit, Quality):
             return {"audit": AuditTask([*(self.audit or ()), *freshness])}

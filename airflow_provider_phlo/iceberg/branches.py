@@ -2,7 +2,7 @@
 Write, audit, publish: a run writes to its own branch; readers see it when main is moved there in one commit.
 
 The commit that publishes also stores the run's mark and its dlt state as table properties. The mark makes a retry
-a no-op, and outlives the expiry of the snapshot it speaks of.
+a no-op, and stays when the snapshot that it names expires.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ SET_BACK_PROPERTY = "phlo.set-back"
 
 
 class Head(Enum):
-    """What stands where a snapshot id could: None is taken, it means the head of an empty table."""
+    """Values for arguments that otherwise take a snapshot id or None, where None means the head of an empty table."""
 
     OF_MAIN = "main's head at the time of the commit"
     ANY = "whichever it is"
@@ -64,7 +64,7 @@ def create(
 
     A table without snapshots gets no branch yet: the first write creates it.
 
-    :param at: a snapshot instead of main's head; None for that of an empty table.
+    :param at: the snapshot to point to, if not main's head; None means the head of an empty table.
     :returns: the table as loaded after the commit.
     :raises ConfigurationError: on Nessie, where a table's branch would replace main.
     """
@@ -114,7 +114,7 @@ def publish(
     :param token: the run's token; stored with ``result`` as the mark that makes a retry a no-op.
     :param result: what the run returns, a small JSON object.
     :param properties: table properties to set in the same commit (the dlt state).
-    :param expected_head: the snapshot that was audited; the branch must still point there. None: that of an empty
+    :param expected_head: the snapshot that was audited; the branch must still point there. None means an empty
         table, to which the run added nothing.
     :returns: main's snapshot id afterwards, None for a table that is still empty.
     :raises CommitConflictError: if main is no longer an ancestor of the branch, or another attempt moved the branch.
@@ -141,9 +141,9 @@ def publish(
 
 def withdraw(catalog: Catalog, identifier: str, token: Token) -> dict[str, Any]:
     """
-    See to it that the run with ``token`` does not publish any more, unless it has.
+    Make sure that the run with ``token`` can no longer publish, unless it already has.
 
-    :returns: what it has published, else :data:`WITHDRAWN`.
+    :returns: the result that it has published, else :data:`WITHDRAWN`.
     """
     branch = branch_name(token)
 

@@ -35,12 +35,12 @@ def commit_files(
     """
     Replace ``removed`` by ``added``, in one snapshot that becomes the head of ``branch``.
 
-    What others write to other branches meanwhile does not matter; a commit to this one does.
+    Commits of others to other branches do not matter meanwhile; a commit to this branch is a conflict.
 
     :param table: as it was read when the files were chosen and written.
     :param branch: made by this commit if it does not exist.
     :param summary: properties of the snapshot.
-    :param files: those of the snapshot to build on; None means the head of ``branch``, else of main.
+    :param files: the files of the snapshot to build on; None means the head of ``branch``, or main's if it is new.
     :returns: the snapshot's id, or None if there is nothing to do.
     :raises CommitConflictError: if another writer has changed the branch, or how the table is partitioned.
     """
@@ -61,7 +61,7 @@ def commit_changes(
     """
     Commit ``changes`` as one snapshot that becomes the head of ``branch``; see :func:`commit_files`.
 
-    :param operation: what readers see as the reason; ``replace`` if no row has changed.
+    :param operation: Iceberg's name for the kind of change; ``replace`` if no row has changed.
     """
     if not changes:
         return None

@@ -1,4 +1,4 @@
-"""What was declared of a table and no Iceberg schema holds: its key, and the columns with personal data."""
+"""What is declared about a table and has no place in an Iceberg schema: its key, and the columns with personal data."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ KEY_PROPERTY, PII_PROPERTY = "phlo.key", "phlo.pii"
 
 def declare_columns(catalog: Catalog, table: Table, key: Iterable[str], pii: Iterable[str] | None) -> None:
     """
-    Note a table's key and pii columns in its properties, if they are others than those that it has.
+    Store a table's key and pii columns in its properties, if they differ from those stored there.
 
-    :param pii: None if it is not known which: what is noted stays.
+    :param pii: None if they are not known: those stored stay.
     """
     identifier = ".".join(table.name())
     wanted = {KEY_PROPERTY: json.dumps(list(key))}

@@ -120,9 +120,9 @@ def create_branch_view(
     """
     Create or replace the view of a table's branch; of ``main`` where the table lacks it.
 
-    :param catalog: and ``branch`` as :func:`branch_of` returns them.
-    :param staged: is asked first for a branch that the table lacks: an engine that cannot write branches stages what
-        others would find there. This module knows no such engine, so who reads a run's branch hands this in.
+    :param catalog: with ``branch``, what :func:`branch_of` returns.
+    :param staged: called first for a table that lacks the branch: it makes a view of what an engine that cannot write
+        branches has staged instead. This module may not import such an engine, so the caller passes it in.
     :returns: where the files of the view are, for :func:`read_only`.
     """
     if staged is not None and branch is not None and branch not in table.refs():
@@ -270,7 +270,7 @@ def _select_undeleted(
     """
     Return a SELECT of the files of ``tasks``, without the rows that position deletes name.
 
-    :param name: under which DuckDB knows the positions of these rows.
+    :param name: the name under which DuckDB finds the positions of these rows.
     :param readable_paths: where DuckDB finds each file.
     """
     deleted = _read_all_delete_files(table.io, tasks)

@@ -119,9 +119,9 @@ def duckdb_type(iceberg_type: IcebergType) -> str:
 
 def require_distinct_names(identifier: str, schema: Schema) -> None:
     """
-    Refuse names that DuckDB, for which case makes no difference, takes for one.
+    Refuse names that differ only in case: DuckDB takes them for the same.
 
-    :raises ConfigurationError: if two columns, or two members of a struct, differ in nothing but case.
+    :raises ConfigurationError: if the names of two columns, or of two members of a struct, differ only in case.
     """
     twins = case_twins(schema)
     if twins:
@@ -132,7 +132,7 @@ def require_distinct_names(identifier: str, schema: Schema) -> None:
 
 
 def case_twins(schema: Schema) -> tuple[str, str] | None:
-    """Return two names of a table, or of a struct in it, that differ in nothing but case; None if there are none."""
+    """Return two names in a table, or in a struct in it, that differ only in case; None if there are none."""
     for members in _structs(schema.as_struct()):
         known: dict[str, str] = {}
         for item in members.fields:
@@ -182,7 +182,7 @@ def columns_in_file(table: Table, task: FileScanTask) -> FileColumns | None:
 
 def _as_in_file(present: IcebergType, wanted: IcebergType) -> IcebergType | None:
     """
-    Return the type by which DuckDB finds in a file what is inside ``wanted``: the file's names, the table's types.
+    Return ``wanted`` with the names that its members have in a file, by which DuckDB finds them there.
 
     :returns: None if one cannot be made of the other.
     """

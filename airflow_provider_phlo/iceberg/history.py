@@ -73,7 +73,7 @@ def load(catalog: Catalog, identifier: str) -> Table:
     """
     Return the table.
 
-    :raises ConfigurationError: if there is none of that name.
+    :raises ConfigurationError: if no table has that name.
     """
     table = find_table(catalog, identifier)
     if table is None:
@@ -163,5 +163,5 @@ def kept_branches(table: Table, now: datetime.datetime | None = None) -> list[Ke
 
 
 def moment(milliseconds: int) -> datetime.datetime:
-    """Return a time that Iceberg's metadata states."""
+    """Return the time that a number in Iceberg's metadata stands for."""
     return datetime.datetime.fromtimestamp(milliseconds / 1000, datetime.UTC)

@@ -79,7 +79,7 @@ class _Column:
 @dataclass(frozen=True)
 class StatisticsPlan:
     """
-    Which statistics a table keeps of which columns.
+    The statistics that a table keeps for each column.
 
     :param collectors: by field id.
     :param field_ids: by the column's path in the files.

@@ -17,13 +17,13 @@ class Accounting:
     ``read + added == inserted + updated + deleted + unchanged + duplicates + quarantined + dropped``
 
     :param read: records that the source yielded.
-    :param added: rows that transforms made beyond one per record.
-    :param dropped: records that transforms left no row of.
+    :param added: extra rows that transforms made: a record that becomes three rows adds two.
+    :param dropped: records for which transforms kept no row.
     :param inserted: rows that are new in the table.
     :param updated: rows that took the place of another version.
-    :param deleted: rows that removed their key.
+    :param deleted: rows that are deletions: each removed the row with its key.
     :param unchanged: rows that the table already has, or has a newer version of.
-    :param duplicates: rows that another row of the run stands for.
+    :param duplicates: rows that were left out because another row of the run takes their place.
     :param quarantined: records that broke a rule and are set aside.
     """
 
@@ -39,7 +39,7 @@ class Accounting:
 
     @classmethod
     def of(cls, result: Mapping[str, Any]) -> Accounting:
-        """Return the counts in the JSON that a run returns."""
+        """Read the counts from the JSON that a run returns."""
         return cls(**{item.name: int(result.get(item.name, 0)) for item in fields(cls)})
 
     @property
@@ -79,7 +79,7 @@ NOTHING_PUBLISHED = (
 
 def require_equal(what: str, counted: int, expected: int, table: str, run: str) -> None:
     """
-    Check a count against one that was taken elsewhere.
+    Check that a count agrees with one that was made independently.
 
     :raises AccountingError: if they differ.
     """

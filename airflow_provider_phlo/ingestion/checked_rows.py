@@ -31,7 +31,7 @@ class StagingPlan:
     :param declared: the validation schema; None validates nothing.
     :param check_rows: False skips the schema's rules, but not its types.
     :param strict: True fails on a bad row, False sets it aside for the quarantine.
-    :param identity: columns whose equality means "the same row" when uniqueness is checked (what the merge drops).
+    :param identity: rows that are equal in these columns become one in the merge, so they break no uniqueness rule.
     :param metadata_columns: whether rows carry ``_dlt_*``, ``_cascade_ingested_at`` and ``_phlo_*``.
     :param transforms: applied to every batch, Arrow to Arrow, before validation.
     :param batch_rows: rows converted, validated and written at a time.
@@ -100,7 +100,7 @@ def all_but(rows: Sequence[int] | np.ndarray, count: int) -> np.ndarray:
 
 def with_metadata(rows: pa.Table, load_id: str, run_id: str, partition_date: str, arrived: pa.Array) -> pa.Table:
     """
-    Return ``rows`` with the metadata columns behind the source's; columns of those names are replaced.
+    Return ``rows`` with the metadata columns after the source's; columns that have these names are replaced.
 
     :param load_id: dlt's id of the load: seconds since 1970, as text.
     :param partition_date: ``YYYY-MM-DD``.
@@ -124,7 +124,7 @@ def with_metadata(rows: pa.Table, load_id: str, run_id: str, partition_date: str
 
 
 def with_new_hashes(rows: pa.Table) -> pa.Table:
-    """Return ``rows``, whose source columns have changed, with the content hashes that go with them."""
+    """Return ``rows``, whose source columns have changed, with their content hashes computed again."""
     hashes = row_hashes(rows, [name for name in rows.column_names if name not in METADATA_COLUMNS])
     return rows.set_column(rows.schema.get_field_index(MetadataColumn.ROW_HASH), MetadataColumn.ROW_HASH, hashes)
 

@@ -51,7 +51,7 @@ class TableDefinition:
 
     @property
     def identity(self) -> tuple[str, ...]:
-        """Return the columns by which the merge makes one row of several: uniqueness rules must not count those."""
+        """Return the columns by which the merge deduplicates: rows that are equal in them break no uniqueness rule."""
         if not self.plan.deduplication:
             return ()
         if self.plan.strategy == MergeStrategy.APPEND and self.plan.method == DeduplicationMethod.HASH:

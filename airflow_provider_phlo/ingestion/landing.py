@@ -40,7 +40,7 @@ def land(
     :param root: the staging root.
     :param engine: merges; rejected rows are always written by the embedded one.
     :returns: counts and the branch's snapshot; the first result, if the run has published already; None for an empty
-        batch of a table that nobody has described yet.
+        batch without a schema, whose table does not exist yet.
     :raises ConfigurationError: if the batch replays records that cannot be merged without harm, or another replay has
         taken them over.
     :raises AccountingError: if the counts do not add up.
@@ -118,18 +118,18 @@ def merge_on_branch(
 
 
 def _plan_for(batch: StagedBatch, columns: pa.Schema, plan: MergePlan) -> MergePlan:
-    """Return the plan, with the hint of a dlt resource where the author says nothing else and rows have the column."""
+    """Return the plan; where the author is silent, with the deletion column that dlt hints, and an order for replays."""
     if batch.hard_delete in columns.names and plan.strategy == MergeStrategy.MERGE and plan.hard_delete is None:
         plan = replace(plan, hard_delete=batch.hard_delete)
     if batch.replay and plan.strategy == MergeStrategy.MERGE and plan.order_by is None:
-        # a record counts as having arrived when it first did: what came after it stays
+        # a replayed record keeps its first arrival time, so that rows that came after it stay
         return replace(plan, order_by=MetadataColumn.INGESTED_AT)
     return plan
 
 
 def _require_accounted(catalog: Catalog, batch: StagedBatch, rows: StagedRows, landed: LandedBatch) -> None:
     """
-    Check that what was read is what was merged, set aside or dropped, by files and snapshot too.
+    Check that every record read was merged, set aside or dropped; compare with the staged files and the snapshot, too.
 
     :raises AccountingError: if not; nothing is published then.
     """

@@ -41,7 +41,7 @@ def publish(
     :param root: the staging root.
     :param landed: what :func:`~airflow_provider_phlo.ingestion.landing.land` returned.
     :param audit: checks the branch it is given, and raises when a blocking check fails.
-    :param engine: the one that merged.
+    :param engine: the engine that merged the batch.
     :returns: ``landed``, with main's snapshot; the first result, if the run has published already.
     :raises CommitConflictError: if main moved in every round.
     """
@@ -86,7 +86,7 @@ def publish_together(catalog: Catalog, root: Any, landed: Sequence[LandedTable])
     """
     Make the audited branches of several tables main in one commit; for Nessie catalogs.
 
-    When main has moved in one of them meanwhile, all are merged and audited again on top of it.
+    If main of one of the tables has moved meanwhile, all of them are merged and audited again.
 
     :param root: the staging root.
     :returns: for each table what :func:`publish` returns.
@@ -153,12 +153,12 @@ def _publication(catalog: Catalog, batch: StagedBatch, definition: TableDefiniti
 
 def _advanced_state(catalog: Catalog, batch: StagedBatch, definition: TableDefinition) -> dict[str, str]:
     """
-    Return dlt's state as the table is to keep it; nothing leaves the table's as it is.
+    Return the table property with dlt's state; empty if the table keeps the state that it has.
 
-    The state of a batch that was extracted before main was set back continues from what was undone: with it, nobody
-    would read that again. Without it, the next run reads this batch again, too.
+    It keeps its state if main was set back after the batch was extracted. The batch's state continues after the rows
+    that were undone, so with it no run would read them again. Without it, the next run reads them, and this batch.
 
-    :raises ConfigurationError: if rows that are read again would be doubled.
+    :raises ConfigurationError: if reading the batch again would double its rows.
     """
     if not batch.state:
         return {}

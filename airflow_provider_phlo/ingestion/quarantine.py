@@ -59,7 +59,7 @@ def quarantine_table(table: str) -> str:
 @dataclass(frozen=True)
 class Selection:
     """
-    Which of the records that have not been replayed; all of them by default.
+    Choose among the records that have not been replayed; all of them by default.
 
     :param run_id: only those that this run set aside.
     :param reason: only those whose reason contains this text, e.g. a column or a check.
@@ -192,7 +192,7 @@ def hard_delete_column(catalog: Catalog, table: str, token: str) -> str:
 
 
 def mark_replayed(catalog: Catalog, table: str, token: str) -> None:
-    """Mark the records of the replay with ``token``, which has published, as replayed; again changes nothing."""
+    """Mark the records of the replay with ``token``, which has published, as replayed; calling it twice is fine."""
     now = _now()
 
     def marked(rows: pa.Table) -> pa.Table:
@@ -297,7 +297,7 @@ def _require_known_format(table: Table) -> None:
 
 @dataclass(frozen=True)
 class _Changed:
-    """Rows of the quarantine as they shall become; they are read again each time, and need not fit in memory."""
+    """The changed rows of the quarantine; each iteration reads them again, so they need not fit in memory."""
 
     table: Table
     row_filter: BooleanExpression
@@ -313,7 +313,7 @@ def _now() -> pa.Scalar:
 
 
 def _with(rows: pa.Table, now: pa.Scalar, state: str, **values: Any) -> pa.Table:
-    """Return ``rows`` with other values, as a newer version of them."""
+    """Return a newer version of ``rows``, with some values replaced."""
     # clocks differ: make it later than what is there in any case
     later = pc.add(rows["updated_at"], pa.scalar(datetime.timedelta(microseconds=1), pa.duration("us")))
     behind = pc.fill_null(pc.greater(later, now), False)
@@ -327,7 +327,7 @@ def _with(rows: pa.Table, now: pa.Scalar, state: str, **values: Any) -> pa.Table
 
 
 def _change(catalog: Catalog, table: str, token: str, rows: Callable[[Table], Iterable[pa.Table]]) -> None:
-    """Merge rows, computed from the head of the quarantine, into it and publish them; again if the head has moved."""
+    """Compute rows from the head of the quarantine, merge and publish them; start again if the head has moved."""
     identifier = quarantine_table(table)
     run = run_branch(catalog, f"{branches.branch_name(token)}_quarantine")
 

@@ -45,7 +45,7 @@ class Replayed(dict[str, Any]):
 
 
 class MalformedReplay(Malformed):
-    """What came in place of a record, from the quarantine."""
+    """A record from the quarantine that was not one when it came: a number, a broken line."""
 
     def __init__(self, raw: Any, check: str, origin: Origin) -> None:
         super().__init__(raw, check)
@@ -200,7 +200,7 @@ def _plain_mapping(value: Mapping[Any, Any]) -> dict[str, Any]:
 
 def read_raw(text: str) -> Any:
     """
-    Return what :func:`raw_text` was given.
+    Return the record that :func:`raw_text` turned into text.
 
     :raises ValueError: if it is nested too deeply for Python to read.
     """

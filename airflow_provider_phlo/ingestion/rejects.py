@@ -85,7 +85,7 @@ class Rejects:
     _occurrences: dict[bytes, int] = field(default_factory=dict)
 
     def rows(self, rejected: Sequence[Rejected]) -> pa.Table:
-        """Return the rows of the quarantine for these records; for one that is there already, only id and reason."""
+        """Return the quarantine's rows for these records; for a record that is there already, only id and reason."""
         return pa.Table.from_pylist([self._row(each) for each in rejected], schema=QUARANTINE_SCHEMA)
 
     def _row(self, rejected: Rejected) -> dict[str, Any]:
@@ -120,7 +120,7 @@ class Rejects:
 @dataclass(frozen=True)
 class Part:
     """
-    Rows of a chunk, as they are to be checked.
+    Rows of a chunk that are checked together, each with the position of its record.
 
     :param content: records or an Arrow table, as transforms leave them.
     :param origins: the position of each row's record in the chunk, :data:`.transforms.UNKNOWN` for none.

@@ -2,7 +2,7 @@
 Stage a run's rows as Parquet: extract with dlt, convert and validate, write.
 
 dlt drives the extraction: sources, resources, transformers, paging, incremental cursors and their state. What it
-yields is turned into Arrow here, in batches of bounded size: several times faster than through dlt's own files.
+yields is turned into Arrow here, in chunks of bounded size: several times faster than through dlt's own files.
 """
 
 from __future__ import annotations
@@ -93,9 +93,10 @@ def stage(
     :param replay: ``source`` yields records from the quarantine: bad ones stay there, whatever ``plan.strict`` says.
     :param hard_delete: the column that marks deletions; when empty, the one that the dlt resource hints.
     :returns: the staged batch, or None when ``source`` returned None.
-    :raises SchemaError: if the schema names columns against dlt's naming convention (nothing is extracted then), or a
+    :raises SchemaError: if column names of the schema break dlt's naming convention (nothing is extracted then), or a
         column has a type that Iceberg does not have.
-    :raises ValidationError: if ``plan.strict`` and a row breaks the schema; always if a check names no rows.
+    :raises ValidationError: if a row breaks the schema and ``plan.strict`` is set; in any case if a check fails without
+        naming rows.
     """
     keep_offsets()
     started = time.monotonic()

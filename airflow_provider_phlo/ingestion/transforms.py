@@ -63,7 +63,7 @@ def apply(transforms: Sequence[Transform], rows: pa.Table, positions: np.ndarray
 
 
 def together(parts: Sequence[Transformed]) -> Transformed:
-    """Return several results as one."""
+    """Combine several results into one."""
     return Transformed(
         pa.concat_tables([part.rows for part in parts], promote_options="permissive"),
         np.concatenate([part.origins for part in parts]),

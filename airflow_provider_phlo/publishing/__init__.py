@@ -1,5 +1,5 @@
 """
-Publishing: copy marts of the lakehouse (:mod:`.sources`) to a database that applications read (:mod:`.postgres`,
+Publishing: copy marts of the lakehouse (:mod:`.lakehouse`) to a database that applications read (:mod:`.postgres`,
 :mod:`.pgcopy`). DAG authors call :mod:`.marts`.
 """
 
