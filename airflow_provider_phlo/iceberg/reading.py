@@ -40,6 +40,9 @@ class FileReader:
     A data file that is open for reading; a context manager.
 
     :param table: as it is now: columns are those of its current schema, found in the file by field id.
+    :param task: the file, with what is deleted of it.
+
+    ``schema`` is that of the file, None if it has to be read by PyIceberg; ``marks`` is what writers noted in the file.
     """
 
     def __init__(self, table: Table, task: FileScanTask) -> None:
@@ -48,13 +51,16 @@ class FileReader:
         self._open = ExitStack()
         self._parquet: pq.ParquetFile | None = None
         self._deleted = np.zeros(0, np.int64)
+        self.schema: pa.Schema | None = None
+        self.marks: dict[bytes, bytes] = {}
 
     def __enter__(self) -> FileReader:
         path, deleted = self.task.file.file_path, _deleted_positions(self.table, self.task)
         if self.task.file.file_format == FileFormat.PARQUET and deleted is not None:
             source = self._open.enter_context(self.table.io.new_input(path).open())
             self._parquet = pq.ParquetFile(source, pre_buffer=not path.startswith(("file:", "/")))
-            self._deleted = deleted
+            self._deleted, self.schema = deleted, self._parquet.schema_arrow
+            self.marks = self._parquet.metadata.metadata or {}
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -75,7 +81,7 @@ class FileReader:
 
     def _layout(self, wanted: pa.Schema) -> _Layout | None:
         """Return where the columns are in the file; None if it has to be read by PyIceberg."""
-        found = {} if self._parquet is None else {field_id(item): item for item in self._parquet.schema_arrow}
+        found = {field_id(item): item for item in self.schema or ()}
         if None in found:  # a file without field ids: the table maps names
             return None
         layout: _Layout = []

@@ -20,10 +20,12 @@ from pyiceberg.table import Table
 from pyiceberg.table.sorting import NullOrder, SortDirection
 from pyiceberg.typedef import Record
 
+from airflow_provider_phlo.iceberg.content_hashes import mark
 from airflow_provider_phlo.iceberg.partitioning import Partition, split
 from airflow_provider_phlo.iceberg.projection import renamed
 from airflow_provider_phlo.iceberg.retries import disk_errors
 from airflow_provider_phlo.iceberg.statistics import StatisticsPlan, file_statistics
+from airflow_provider_phlo.terms import MetadataColumn
 
 TARGET_BYTES = 128 * 1024 * 1024
 ROW_GROUP_ROWS = 1_048_576
@@ -208,6 +210,8 @@ class OpenFile:
     def close(self) -> DataFile:
         """End the file and return what the manifest says of it."""
         with disk_errors(self.path):
+            if MetadataColumn.ROW_HASH in self.layout.arrow_schema.names:
+                self._writer.add_key_value_metadata(mark(self.path))
             self._writer.close()
             size = self.size
             self._stream.close()

@@ -12,9 +12,9 @@ from pyiceberg.table import FileScanTask, Table
 from pyiceberg.table.sorting import NullOrder, SortDirection
 from pyiceberg.typedef import Record
 
+from airflow_provider_phlo.iceberg.content_hashes import whole_rows
 from airflow_provider_phlo.iceberg.partitioning import split
-from airflow_provider_phlo.iceberg.reading import read_file
-from airflow_provider_phlo.iceberg.tables import column_names
+from airflow_provider_phlo.iceberg.reading import FileReader
 from airflow_provider_phlo.iceberg.writing import FileLayout, OpenFile
 from airflow_provider_phlo.sql import quote_identifier
 
@@ -47,9 +47,10 @@ def write_tasks(table: Table, tasks: Sequence[FileScanTask], target_bytes: int) 
 
 def _batches(table: Table, tasks: Sequence[FileScanTask]) -> Iterator[pa.RecordBatch]:
     """Read one file after the other; deleted rows are left out."""
-    return (
-        batch for task in tasks for rows in read_file(table, task, column_names(table)) for batch in rows.to_batches()
-    )
+    for task in tasks:
+        with FileReader(table, task) as reader:
+            for rows in whole_rows(reader):
+                yield from rows.to_batches()
 
 
 def _in_order(table: Table, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

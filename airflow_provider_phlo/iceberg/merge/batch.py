@@ -13,16 +13,10 @@ from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.table import Table
 
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
+from airflow_provider_phlo.iceberg.content_hashes import HASH_TYPE, fill_missing_hashes, stored_or_computed_hashes
 from airflow_provider_phlo.iceberg.merge.keys import KeyIndex
 from airflow_provider_phlo.iceberg.merge.plan import MergePlan
-from airflow_provider_phlo.iceberg.merge.rows import (
-    HASH_TYPE,
-    Mask,
-    fill_missing_hashes,
-    first_of_each_hash,
-    ranks,
-    stored_or_computed_hashes,
-)
+from airflow_provider_phlo.iceberg.merge.rows import Mask, first_of_each_hash, ranks
 from airflow_provider_phlo.iceberg.tables import column_names, fit
 from airflow_provider_phlo.terms import DeduplicationMethod, MergeStrategy, MetadataColumn
 

@@ -20,20 +20,19 @@ import pyarrow.compute as pc
 from pyiceberg.table import FileScanTask
 
 from airflow_provider_phlo.exceptions import SchemaError
+from airflow_provider_phlo.iceberg.content_hashes import HASH_TYPE, columns_for_hashes, hashes_of
 from airflow_provider_phlo.iceberg.manifests import SnapshotFiles
 from airflow_provider_phlo.iceberg.merge.batch import Batch
 from airflow_provider_phlo.iceberg.merge.keys import NOT_IN_BATCH, KeyBounds
 from airflow_provider_phlo.iceberg.merge.rows import (
-    HASH_TYPE,
     HashLookup,
     Mask,
     differs,
     first_of_each_number,
     ranks,
     same_multiset,
-    stored_or_computed_hashes,
 )
-from airflow_provider_phlo.iceberg.reading import read_file
+from airflow_provider_phlo.iceberg.reading import FileReader
 from airflow_provider_phlo.iceberg.tables import column_names
 from airflow_provider_phlo.terms import MergeStrategy, MetadataColumn, PartitionDate
 
@@ -108,17 +107,9 @@ def _append(files: SnapshotFiles, batch: Batch) -> MergeDecision:
 
 
 def _read_hashes(files: SnapshotFiles, task: FileScanTask) -> Iterator[pa.Array]:
-    for rows in read_file(files.table, task, _columns_for_hashes(files, task)):
-        yield stored_or_computed_hashes(rows)
-
-
-def _columns_for_hashes(files: SnapshotFiles, task: FileScanTask, columns: Sequence[str] = ()) -> list[str]:
-    """Return ``columns`` and those that the content hash of a file's rows needs."""
-    names, gaps = column_names(files.table), task.file.null_value_counts or {}
-    stored = MetadataColumn.ROW_HASH
-    if stored in names and gaps.get(files.table.schema().find_field(stored).field_id) == 0:
-        return [*columns, stored]
-    return names
+    with FileReader(files.table, task) as reader:
+        for rows in reader.rows(columns_for_hashes(reader)):
+            yield hashes_of(reader, rows)
 
 
 def _grouped(tasks: Iterable[FileScanTask]) -> Iterator[list[FileScanTask]]:
@@ -146,9 +137,10 @@ def _replace(files: SnapshotFiles, batch: Batch, partition_date: PartitionDate |
 
     def inside(task: FileScanTask) -> tuple[Mask, list[pa.Array]]:
         masks, hashes = [np.zeros(0, bool)], []
-        for rows in read_file(files.table, task, _columns_for_hashes(files, task, [MetadataColumn.PARTITION_DATE])):
-            masks.append(_on_day(rows, day))
-            hashes.append(stored_or_computed_hashes(rows.filter(pa.array(masks[-1]))))
+        with FileReader(files.table, task) as reader:
+            for rows in reader.rows(columns_for_hashes(reader, [MetadataColumn.PARTITION_DATE])):
+                masks.append(_on_day(rows, day))
+                hashes.append(hashes_of(reader, rows.filter(pa.array(masks[-1]))))
         return np.concatenate(masks), hashes
 
     old = in_threads(inside, tasks)
@@ -229,10 +221,14 @@ class _Finder:
         self.row_of[self.index.numbers[rows]] = rows
 
     def __call__(self, task: FileScanTask) -> _KeyMatches | None:
+        with FileReader(self.files.table, task) as reader:
+            return self._matches(reader)
+
+    def _matches(self, reader: FileReader) -> _KeyMatches | None:
         plan = self.batch.plan
         start, rows, numbers, orders = 0, [], [], []
         columns = list(dict.fromkeys([*plan.key, *([plan.order_by] if plan.order_by else [])]))
-        for part in read_file(self.files.table, task, columns):
+        for part in reader.rows(columns):
             found = self.index.locate(part)
             hit = np.flatnonzero(found != NOT_IN_BATCH)
             rows.append(hit + start)
@@ -244,30 +240,31 @@ class _Finder:
             return None
         hits, at = np.concatenate(rows), self.row_of[np.concatenate(numbers)]
         order = pa.concat_arrays(orders) if orders else None
-        return _KeyMatches(task, start, hits, at, self._differs(task, hits, at), order)
+        return _KeyMatches(reader.task, start, hits, at, self._differs(reader, hits, at), order)
 
-    def _differs(self, task: FileScanTask, hits: Numbers, at: Numbers) -> Mask:
-        batch, columns = self.batch, _columns_for_hashes(self.files, task)
+    def _differs(self, reader: FileReader, hits: Numbers, at: Numbers) -> Mask:
+        batch = self.batch
         by_column = MetadataColumn.ROW_HASH not in column_names(self.files.table) and batch.is_small
         found = np.zeros(len(hits), bool)
-        for which, present in self._hit_rows(task, columns, hits):
+        for which, present in _hit_rows(reader, hits):
             rows = pa.array(at[which])
             if by_column:
                 found[which] = differs(present, batch.all_rows.take(rows))
             else:
                 hashes = batch.hashes.take(rows)
-                found[which] = pc.not_equal(stored_or_computed_hashes(present), hashes).to_numpy(zero_copy_only=False)
+                found[which] = pc.not_equal(hashes_of(reader, present), hashes).to_numpy(zero_copy_only=False)
         return found
 
-    def _hit_rows(self, task: FileScanTask, columns: Sequence[str], hits: Numbers) -> Iterator[tuple[slice, pa.Table]]:
-        """Yield the rows at the positions ``hits``, some at a time, each time with which of the hits they are."""
-        start = 0
-        for part in read_file(self.files.table, task, columns):
-            first, end = np.searchsorted(hits, [start, start + len(part)])
-            for begin in range(first, end, COMPARED_ROWS):
-                which = slice(begin, min(begin + COMPARED_ROWS, end))
-                yield which, part.take(pa.array(hits[which] - start))
-            start += len(part)
+
+def _hit_rows(reader: FileReader, hits: Numbers) -> Iterator[tuple[slice, pa.Table]]:
+    """Yield the rows at the positions ``hits``, some at a time, each time with which of the hits they are."""
+    start = 0
+    for part in reader.rows(columns_for_hashes(reader)):
+        first, end = np.searchsorted(hits, [start, start + len(part)])
+        for begin in range(first, end, COMPARED_ROWS):
+            which = slice(begin, min(begin + COMPARED_ROWS, end))
+            yield which, part.take(pa.array(hits[which] - start))
+        start += len(part)
 
 
 def _winners(batch: Batch, at: Numbers, orders: Sequence[pa.Array | None]) -> tuple[Mask, Mask]:

@@ -16,13 +16,13 @@ from pyiceberg.manifest import DataFile
 from pyiceberg.table import FileScanTask
 from pyiceberg.typedef import Record
 
+from airflow_provider_phlo.iceberg.content_hashes import whole_rows
 from airflow_provider_phlo.iceberg.manifests import SnapshotFiles
 from airflow_provider_phlo.iceberg.merge.batch import Batch
 from airflow_provider_phlo.iceberg.merge.changes import MergeDecision, in_threads
 from airflow_provider_phlo.iceberg.merge.rows import Mask
 from airflow_provider_phlo.iceberg.partitioning import Partition, split
-from airflow_provider_phlo.iceberg.reading import read_file
-from airflow_provider_phlo.iceberg.tables import column_names
+from airflow_provider_phlo.iceberg.reading import FileReader
 from airflow_provider_phlo.iceberg.writing import FileLayout, PartitionWriter
 
 # a file is small below this part of the target size; this many small ones of a partition become one
@@ -110,12 +110,13 @@ def _join_small_files(unit: _Unit, files: SnapshotFiles, decision: MergeDecision
 
 def _survivors(layout: FileLayout, task: FileScanTask, gone: Mask | None) -> Iterator[pa.Table]:
     start = 0
-    for rows in read_file(layout.table, task, column_names(layout.table)):
-        if gone is not None:
-            of_part = gone[start : start + len(rows)]
-            start += len(rows)
-            rows = rows.filter(pa.array(np.logical_not(of_part))) if of_part.any() else rows
-        yield rows
+    with FileReader(layout.table, task) as reader:
+        for rows in whole_rows(reader):
+            if gone is not None:
+                of_part = gone[start : start + len(rows)]
+                start += len(rows)
+                rows = rows.filter(pa.array(np.logical_not(of_part))) if of_part.any() else rows
+            yield rows
 
 
 class _Writers:

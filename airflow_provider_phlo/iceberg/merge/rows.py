@@ -8,40 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from airflow_provider_phlo.iceberg.content_hashes import source_columns
 from airflow_provider_phlo.iceberg.merge.keys import comparable
-from airflow_provider_phlo.row_hash import row_hashes
-from airflow_provider_phlo.terms import METADATA_COLUMNS, MetadataColumn
 
 HASH_LENGTH = 32
-HASH_TYPE = pa.large_string()
 # multipliers that spread the digits of a hash over 64 bits; any odd numbers without a pattern will do
 _ODD_NUMBERS = np.array([0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 0xD6E8FEB86659FD93], np.uint64)
 
 Mask = np.ndarray[Any, Any]
-
-
-def source_columns(names: list[str]) -> list[str]:
-    """Return the columns that are content: all but the metadata."""
-    return [name for name in names if name not in METADATA_COLUMNS]
-
-
-def stored_or_computed_hashes(rows: pa.Table) -> pa.Array:
-    """Return the content hashes: those stored with the rows; computed where another writer has stored none."""
-    stored = rows[MetadataColumn.ROW_HASH].combine_chunks() if MetadataColumn.ROW_HASH in rows.column_names else None
-    if stored is not None and not stored.null_count:
-        return stored.cast(HASH_TYPE)
-    computed = row_hashes(rows, source_columns(rows.column_names)).cast(HASH_TYPE)
-    return computed if stored is None else pc.coalesce(stored.cast(HASH_TYPE), computed)
-
-
-def fill_missing_hashes(rows: pa.Table) -> pa.Table:
-    """Return ``rows`` with their hashes, if the table stores them and the batch came without."""
-    if MetadataColumn.ROW_HASH not in rows.column_names or not rows[MetadataColumn.ROW_HASH].null_count:
-        return rows
-    at = rows.column_names.index(MetadataColumn.ROW_HASH)
-    return rows.set_column(
-        at, MetadataColumn.ROW_HASH, stored_or_computed_hashes(rows).cast(rows.schema.field(at).type)
-    )
 
 
 def differs(one: pa.Table, other: pa.Table) -> Mask:

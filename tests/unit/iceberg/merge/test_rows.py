@@ -4,9 +4,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from airflow_provider_phlo.iceberg.content_hashes import HASH_TYPE
 from airflow_provider_phlo.iceberg.merge import rows
 from airflow_provider_phlo.iceberg.merge.rows import (
-    HASH_TYPE,
     HashLookup,
     differs,
     first_of_each_hash,
