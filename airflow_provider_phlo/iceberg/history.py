@@ -83,7 +83,7 @@ def load(catalog: Catalog, identifier: str) -> Table:
 
 def history(table: Table, *, branch: str = MAIN_BRANCH, limit: int | None = None) -> list[HistoryEntry]:
     """
-    Return the snapshots of a branch, newest first; of main, those that it was set back from, too.
+    Return the snapshots of a branch, newest first; for main, also those that it was set back from.
 
     :raises ConfigurationError: if the table has no such branch.
     """

@@ -43,7 +43,7 @@ SMALL_MANIFESTS = 16
 
 def manifest_files(files: int) -> int:
     """
-    Return how many files a manifest lists in a table of this many: about as many as there are manifests.
+    Return how many of a table's files each manifest lists: about as many as there are manifests.
 
     With fewer, planning a scan opens many manifests; with more, a commit that touches few files writes many entries.
     """
@@ -103,7 +103,7 @@ class SnapshotFiles:
                 yield manifest
 
     def _may_hold(self, manifest: ManifestFile, partition: Record) -> bool:
-        """Return, by the bounds that the manifest list holds whether a manifest may list files of a partition."""
+        """Return whether a manifest may list files of a partition, by the bounds in the manifest list."""
         types = self.table.specs()[manifest.partition_spec_id].partition_type(self.table.schema()).fields
         for position, (each, summary) in enumerate(zip(types, manifest.partitions or (), strict=False)):
             value: Any = partition[position]
@@ -198,7 +198,7 @@ def _without_dropped(files: SnapshotFiles, dropped: set[str], snapshot_id: int) 
 def _taken_apart(
     files: SnapshotFiles, gone: set[str], changes: FileChanges, snapshot_id: int
 ) -> tuple[list[ManifestFile], dict[int, list[ManifestEntry]], set[str]]:
-    """Return manifests that stay as they are, the entries of the others by spec, and which files to remove were met."""
+    """Return the unchanged manifests, the entries of the others by spec, and which files to remove were found."""
     size = manifest_files(sum(map(_size, files.manifests)))
     small = [each for each in files.manifests if changes.clustered or _size(each) * 3 < size]
     folded = {each.manifest_path for each in small} if changes.clustered or len(small) >= SMALL_MANIFESTS else set()

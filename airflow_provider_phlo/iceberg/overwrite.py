@@ -89,7 +89,7 @@ def overwrite_if_changed(
     summary: Mapping[str, str] | None = None,
 ) -> OverwriteResult:
     """
-    Make ``data`` the whole content of a table, in one snapshot; write nothing if it is that already.
+    Make ``data`` the whole content of a table, in one snapshot; write nothing if the table already holds it.
 
     Rows are compared as a multiset, whatever their order. Columns follow the data. On ``main`` columns that
     disappeared or changed to any other type are replaced in the commit that writes the rows. A branch shares its
@@ -167,7 +167,7 @@ def _create(
     properties: Mapping[str, str],
     summary: dict[str, str],
 ) -> OverwriteResult:
-    """Create the table and its first snapshot in one commit: no reader meets a table that is half there."""
+    """Create the table and its first snapshot in one commit, so that no reader finds it without its rows."""
     ensure_namespace(catalog, identifier.rpartition(".")[0])
     with _raise_conflicts(identifier):
         transaction = catalog.create_table_transaction(

@@ -24,8 +24,8 @@ def has_partition(catalog: Catalog, identifier: str, column: str, day: str) -> b
     """
     Return whether main of a table has a row of ``day``; False if there is no such table yet.
 
-    Manifests answer for files that hold nothing else, as those of a table partitioned by ``column`` do. Only files
-    that may hold other rows too, or have rows deleted, are read: one column of them, up to the first match.
+    Manifests suffice for files that hold nothing else, as in a table partitioned by ``column``. Only files that may
+    hold other rows too, or have deleted rows, are read: one column of each, up to the first match.
 
     :param identifier: ``namespace.table``.
     :param column: a date, a timestamp (the UTC day counts), or text that is written as ``day`` is.

@@ -72,7 +72,7 @@ class DataFiles(AbstractFileSystem):
         return [path] if path in self._files else []
 
     def modified(self, path: str) -> datetime:
-        """Return a moment: files never change."""
+        """Return a constant time: data files never change."""
         return _WRITTEN
 
     def _entry(self, path: str) -> tuple[str, int]:

@@ -1,4 +1,4 @@
-"""Repeat what lost a race against other writers: the one loop, and what counts as lost in it."""
+"""Repeat what lost a race against other writers: the one retry loop, and the errors that it repeats."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def pause(round_number: int) -> None:
 
 def retry_commit(attempt: Callable[[], Result], identifier: str) -> Result:
     """
-    Repeat ``attempt`` until it does not lose the race for the table's one current metadata file.
+    Repeat ``attempt`` while it loses the race to replace the table's metadata.
 
-    :param attempt: loads the table, decides and commits; a conflict that it finds itself ends the matter.
+    :param attempt: loads the table, decides and commits; a conflict that it raises itself is not retried.
     :raises CommitConflictError: if other writers won every round.
     """
 

@@ -61,7 +61,7 @@ class RollbackPlan:
 
     @property
     def unmarked(self) -> tuple[str, ...]:
-        """Return the tokens of runs that will count as not done."""
+        """Return the tokens of runs that will count as unpublished, so that they can run again."""
         return tuple(
             sorted(
                 name.removeprefix(MARK_PREFIX)

@@ -1,5 +1,5 @@
 """
-What a manifest says of the columns of a Parquet file: counts and bounds, each certain or left out.
+What a manifest says about the columns of a Parquet file: counts and bounds, left out unless they are certain.
 
 Readers leave out whole files by these bounds, so a wrong one loses rows, while an absent one only costs time. Parquet
 leaves out the bounds of a row group that has a value longer than 4,096 bytes: the bounds of the other row groups are

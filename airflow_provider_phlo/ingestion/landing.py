@@ -118,7 +118,7 @@ def merge_on_branch(
 
 
 def _plan_for(batch: StagedBatch, columns: pa.Schema, plan: MergePlan) -> MergePlan:
-    """Return the plan; where the author is silent, with the deletion column that dlt hints, and an order for replays."""
+    """Return the plan; where the author says nothing, dlt hints the deletion column, and a replay has an order."""
     if batch.hard_delete in columns.names and plan.strategy == MergeStrategy.MERGE and plan.hard_delete is None:
         plan = replace(plan, hard_delete=batch.hard_delete)
     if batch.replay and plan.strategy == MergeStrategy.MERGE and plan.order_by is None:

@@ -89,7 +89,7 @@ class CompactionResult:
     :param files: data files that were replaced.
     :param bytes: their size.
     :param files_after: the files that hold their rows now.
-    :param skipped: files that were left because another writer replaced one of their bin meanwhile.
+    :param skipped: files left alone because another writer replaced a file of their bin meanwhile.
     :param snapshot_id: the new snapshot, None when there was nothing to do.
     """
 
@@ -147,7 +147,7 @@ def compact(
 
 def _commit(catalog: Catalog, table: Table, written: list[_Written]) -> CompactionResult:
     """
-    Commit what is written; bins that another writer took a file of are given up.
+    Commit what is written; give up bins from which another writer has removed a file.
 
     After an error that does not say whether the commit was made, nothing is removed: orphan removal will know.
     """

@@ -40,8 +40,8 @@ class Retention:
     """
     What is kept.
 
-    :param snapshot_days: snapshots that main has left longer ago expire. The days count from when main moved on, so
-        that readers of a table that is seldom written have that long, too.
+    :param snapshot_days: snapshots expire this many days after main moved on from them. (Counting from when they were
+        written would leave readers of a seldom written table no time.)
     :param keep_last: this many of main are kept, however old.
     :param branch_days: branches of failed runs are dropped when their head is older.
     """
@@ -87,7 +87,7 @@ def plan_expiry(table: Table, retention: Retention, now: datetime.datetime) -> E
 
 
 def held_by(table: Table, snapshot_ids: Collection[int]) -> tuple[int, int]:
-    """Return how many data and delete files nothing but these snapshots needs, and their size."""
+    """Return the number and the size of the data and delete files that only these snapshots need."""
     own: dict[str, ManifestFile] = {}
     others: dict[str, ManifestFile] = {}
     for snapshot in table.metadata.snapshots if snapshot_ids else ():

@@ -51,9 +51,9 @@ class OrphanPlan:
 
 def check_orphan_removal(catalog: Catalog, table: Table, *, days: float, force: bool = False) -> None:
     """
-    Check that what this table's metadata does not name is nobody's.
+    Check that files which this table's metadata does not name can safely be called orphans.
 
-    :raises ConfigurationError: if it may be somebody's, or the age guard is too short.
+    :raises ConfigurationError: if another table, branch or writer may need them, or the age guard is too short.
     """
     identifier = ".".join(table.name())
     if days * 24 < MINIMUM_HOURS and not force:

@@ -37,7 +37,7 @@ JOBS = ("compaction", "manifests", "expiry", "orphans")
 @dataclass(frozen=True)
 class MaintenanceOptions:
     """
-    What to do, and how far.
+    Which jobs to run, and their limits.
 
     :param jobs: some of ``compaction``, ``manifests``, ``expiry``, ``orphans``.
     :param target_file_bytes: None means the table's ``write.target-file-size-bytes``, else 128 MiB.
@@ -66,7 +66,7 @@ class MaintenanceReport:
     """
     What is to be done, or was done, with one table.
 
-    :param jobs: what and how much, of each job.
+    :param jobs: for each job, what it does and how much.
     :param error: why the table was given up, with nothing lost: a later attempt may succeed.
     """
 
@@ -131,7 +131,7 @@ def plan(
     now: datetime.datetime | None = None,
 ) -> MaintenanceReport:
     """
-    Return what :func:`run` would do now; nothing is changed. Of a job, what earlier ones leave behind is not counted.
+    Return what :func:`run` would do now; nothing is changed. What one job leaves for the next to do is not counted.
 
     :raises ConfigurationError: if the table does not exist, or a job would lose data.
     """

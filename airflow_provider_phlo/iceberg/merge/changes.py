@@ -257,7 +257,7 @@ class _Finder:
 
 
 def _hit_rows(reader: FileReader, hits: Numbers) -> Iterator[tuple[slice, pa.Table]]:
-    """Yield the rows at the positions ``hits``, some at a time, each time with which of the hits they are."""
+    """Yield the rows at the positions ``hits`` in pieces, each with the slice of ``hits`` that it covers."""
     start = 0
     for part in reader.rows(columns_for_hashes(reader)):
         first, end = np.searchsorted(hits, [start, start + len(part)])
@@ -269,7 +269,7 @@ def _hit_rows(reader: FileReader, hits: Numbers) -> Iterator[tuple[slice, pa.Tab
 
 def _winners(batch: Batch, at: Numbers, orders: Sequence[pa.Array | None]) -> tuple[Mask, Mask]:
     """
-    Return which row of each key of the table is the one that counts, and which are newer than the batch's.
+    Return which of the table's rows with one key is compared with the batch's row, and which rows are newer than that.
 
     :param at: for every hit the row of the batch.
     :param orders: the hits' values of ``order_by``.

@@ -93,7 +93,7 @@ def _remove_written_on(layout: FileLayout, kind: type[Exception]) -> Iterator[No
 
 
 def _add_duplicates(counts: Mapping[str, int], rows: int) -> dict[str, int]:
-    """Add the rows that others of the batch stand for: all that did nothing else."""
+    """Add the number of duplicates: the rows of the batch that no other count includes."""
     return {**counts, "duplicates": rows - sum(counts.get(name, 0) for name in _ACCOUNTED)}
 
 

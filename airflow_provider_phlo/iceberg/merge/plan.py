@@ -98,13 +98,13 @@ class MergeResult:
     What one merge did: ``rows == inserted + updated + unchanged + duplicates + deleted``.
 
     :param unchanged: rows of the batch that changed nothing: the table has the same content, or a newer version, or
-        not the key that was to be deleted.
-    :param duplicates: rows of the batch that another row of the batch (or, appending by hash, of the table) stands for.
+        lacks the key that was to be deleted.
+    :param duplicates: rows left out for another row of the batch (or of the table, when appending by hash).
     :param deleted: rows of the batch that removed their key from the table (``hard_delete``).
-    :param outdated: of the unchanged rows, those that are older than the table's (``order_by``).
+    :param outdated: those unchanged rows that are older than the table's (``order_by``).
     :param replaced: rows of the table that are gone with the partition that was replaced.
     :param deleted_duplicates: rows of the table that shared a key with another and are gone.
-    :param files_read: data files of which key and hash were read.
+    :param files_read: data files whose keys and hashes were read.
     :param files_rewritten: data files that were replaced.
     :param bytes_written: size of the new data files.
     :param snapshot_id: the new snapshot, None when nothing changed.

@@ -1,4 +1,4 @@
-"""What the merge compares of rows: their content, and which of them came before."""
+"""How the merge compares rows: by their content, by their order, and by which came first."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Mask = np.ndarray[Any, Any]
 
 
 def differs(one: pa.Table, other: pa.Table) -> Mask:
-    """Return for each row of ``one`` whether its content is not that of the row of ``other``; columns are the same."""
+    """Return, row by row, whether the contents of ``one`` and ``other`` differ; they have the same columns."""
     found = np.zeros(len(one), bool)
     for name in source_columns(one.column_names):
         left, right = comparable(one, name), comparable(other, name)
@@ -30,12 +30,12 @@ def differs(one: pa.Table, other: pa.Table) -> Mask:
 
 
 def first_of_each(values: pa.Array) -> Mask:
-    """Return a mask of the values that did not come before."""
+    """Return a mask of the first occurrence of each value."""
     return first_of_each_number(values.dictionary_encode().indices.to_numpy(zero_copy_only=False))
 
 
 def first_of_each_number(numbers: np.ndarray[Any, Any]) -> Mask:
-    """Return a mask of the numbers that did not come before."""
+    """Return a mask of the first occurrence of each number."""
     first = np.zeros(len(numbers), bool)
     first[np.unique(numbers, return_index=True)[1]] = True
     return first
@@ -54,9 +54,9 @@ def ranks(values: pa.Array) -> np.ndarray[Any, Any]:
 
 class HashLookup:
     """
-    Find out which of some hashes others have, too.
+    Look up which of a set of hashes occur among others.
 
-    :param hashes: each of them once.
+    :param hashes: the set, without repetition.
     """
 
     def __init__(self, hashes: pa.Array) -> None:
@@ -79,7 +79,7 @@ class HashLookup:
 
 
 def first_of_each_hash(hashes: pa.Array) -> Mask:
-    """Return a mask of the hashes that did not come before."""
+    """Return a mask of the first occurrence of each hash."""
     numbers = _fingerprints(hashes)
     if numbers is not None and _all_distinct(numbers):  # then the hashes are, too
         return np.ones(len(hashes), bool)

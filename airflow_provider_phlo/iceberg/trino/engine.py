@@ -71,8 +71,8 @@ class TrinoEngine:
         Stage ``batch`` and count what its merge will do; see :func:`~airflow_provider_phlo.iceberg.merge.merge`.
 
         :param summary: not used: Trino cannot put it into the snapshot. The run's mark carries the counts.
-        :returns: the counts; ``snapshot_id`` is None until it is published, ``head`` the snapshot that the counts
-            are true of.
+        :returns: the counts; ``snapshot_id`` is None until it is published, ``head`` the snapshot to which
+            the counts apply.
         :raises SchemaError: as the embedded engine does.
         :raises ConfigurationError: if the table lacks the metadata columns, or Trino cannot see it.
         :raises CommitConflictError: if the table changed meanwhile.
@@ -146,7 +146,7 @@ class TrinoEngine:
 
     def clean(self, catalog: Catalog, identifier: str, older_than: float) -> int:
         """
-        Drop what runs have staged before ``older_than`` (seconds since 1970) and never published; say how many.
+        Drop what runs have staged before ``older_than`` (seconds since 1970) and never published; return how many.
 
         One whose MERGE was committed is marked as published first.
         """

@@ -1,4 +1,4 @@
-"""Run statements in Trino, know each by its id before it begins, and see that one has ended."""
+"""Run statements in Trino, learn the id of each before it begins, and make sure that one has ended."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Queries:
             self._kill(self._running, "the task was stopped")
 
     def settle(self, query: str) -> None:
-        """Return when Trino is done with a query; one that still runs belongs to an attempt that died, and is ended."""
+        """Wait until Trino is done with a query; end it if it still runs, as the attempt that started it has died."""
         deadline = time.monotonic() + PATIENCE
         asked = False
         while time.monotonic() < deadline:
@@ -86,7 +86,7 @@ class Queries:
 
     def ask(self, sql: str, parameters: Sequence[Any] = ()) -> Answer:
         """
-        Return what a query answers whose times without a zone are in UTC.
+        Run a query in a session whose time zone is UTC, and return its answer.
 
         :param parameters: the values of its ``?`` markers.
         :raises StatementError: Trino cannot evaluate it.

@@ -1,8 +1,8 @@
 """
 A merge as SQL: what becomes of each staged row, the one MERGE statement, and the table as that would leave it.
 
-Trino runs the statement; DuckDB shows the audit what it will do. Both read the same text but for one function's name,
-so that the audit cannot see anything but what the merge then makes.
+Trino runs the statement; DuckDB shows the audit what it will do. Both run the same text, except for the name of one
+function, so that the audit sees exactly what the merge then makes.
 
 Keys are equal as everywhere in this package: NaN equals NaN, -0.0 equals 0.0, NULL equals nothing.
 """
@@ -77,7 +77,7 @@ class MergeSql:
         """
         Return a query with a row for each staged row and each row of the table that has its key.
 
-        ``_phlo_rank`` 1 is the row of the table that is kept, of ``_phlo_hits`` with that key.
+        ``_phlo_rank`` is 1 for the row of the table that is kept; ``_phlo_hits`` counts its rows with that key.
 
         :param with_target: add the columns of the table's row.
         """
@@ -154,7 +154,7 @@ class MergeSql:
         return f"SELECT * FROM {self.staging} WHERE {guard}"
 
     def _replacing(self, guard: str) -> str:
-        """The staged rows, and one row that meets every old one: deleting and inserting become one statement."""
+        """The staged rows, and one row that matches every old row, so that one statement deletes and inserts."""
         nothing = ", ".join(f"NULL AS {quote_identifier(name)}" for name in self.columns)
         staged = self._list(self.columns)
         return (
@@ -163,7 +163,7 @@ class MergeSql:
         )
 
     def _deciding(self, guard: str) -> str:
-        """The staged rows with what was decided; where keys are shared all rows go, and one comes again."""
+        """The staged rows with their decisions; all rows that share a key are deleted, and one is inserted again."""
         decided = f"({self.decisions()})"
         staged = self._list(self.columns, "s")
         joined = f"FROM {self.staging} s JOIN {decided} d ON s.{ROW} = d.{ROW} WHERE d.{RANK} = 1 AND {guard}"
@@ -176,7 +176,7 @@ class MergeSql:
 
     @property
     def _kept(self) -> str:
-        """The rows of the table that stay of those that share a key."""
+        """The row of the table that stays, for each key that several of its rows share."""
         return (
             f"(SELECT * FROM ({self.decisions(with_target=True)}) d "
             f"WHERE {RANK} = 1 AND {HITS} > 1 AND {ACTION} IN ('unchanged', 'outdated')) kept"
@@ -251,7 +251,7 @@ class MergeSql:
 
     @property
     def _older(self) -> str:
-        """The staged row is older than the table's; NULL and NaN are older than everything."""
+        """The condition that the staged row is older than the table's; NULL and NaN are older than everything."""
         ours, theirs = self._order("s"), self._order("t")
         return f"({theirs} IS NOT NULL AND ({ours} IS NULL OR {ours} < {theirs}))"
 

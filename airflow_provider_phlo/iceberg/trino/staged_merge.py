@@ -5,8 +5,8 @@ An engine that cannot write branches (Trino) leaves one of these where the embed
 visible to nobody who reads the table itself; an audit reads the table as the merge would leave it (see
 :mod:`airflow_provider_phlo.iceberg.trino.preview`).
 
-Whoever wants to run the merge, or to throw it away, claims it first: a tag of the staging table that only one can set.
-So what one attempt of a run has started, another cannot drop unseen.
+Whoever wants to run the merge, or to drop it, claims it first: by a tag of the staging table that only one can set.
+So no attempt of a run drops what another one has already started.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Intent:
     What is to be done with the staged rows.
 
     :param head: main's snapshot on which the merge was planned, and the only one it may be done on.
-    :param since: an older snapshot, from which on to look for what earlier attempts have committed.
+    :param since: an older snapshot: what earlier attempts have committed can only come after it.
     :param former: their claims.
     :param compare_columns: whether the table may have rows without a stored hash.
     :param duplicates: whether rows of the table share a key of the batch.
