@@ -53,6 +53,7 @@ def run(catalog: Catalog, sql: str) -> Result:
 
 def _tables(catalog: Catalog, sql: str) -> list[str] | None:
     """Return the tables a statement needs; None means all."""
+    from airflow_provider_phlo.iceberg.distinct_names import require_distinct_tables
     from airflow_provider_phlo.iceberg.duckdb import all_tables, referenced_tables
 
     if _METADATA.search(sql):
@@ -65,6 +66,8 @@ def _tables(catalog: Catalog, sql: str) -> list[str] | None:
     unknown = sorted(name for name in wanted if name.casefold() not in by_name)
     if unknown:
         raise ConfigurationError("\n".join(_unknown(name, existing) for name in unknown))
+    asked = {by_name[name.casefold()] for name in wanted}
+    require_distinct_tables(name for name in existing if name.casefold() in {each.casefold() for each in asked})
     return [by_name[name.casefold()] for name in wanted]
 
 

@@ -25,12 +25,12 @@ from pyiceberg.types import NestedField
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg import nessie, remote_files
 from airflow_provider_phlo.iceberg.catalog import existing_table, is_staging
+from airflow_provider_phlo.iceberg.distinct_names import require_distinct_names, require_distinct_tables
 from airflow_provider_phlo.iceberg.duckdb_columns import (
     FileColumns,
     columns_in_file,
     duckdb_type,
     nested_may_differ,
-    require_distinct_names,
 )
 from airflow_provider_phlo.iceberg.reading import read_file
 from airflow_provider_phlo.sql import literal, quote_identifier
@@ -69,17 +69,21 @@ def connect(
         :func:`create_branch_view`.
     :param connection: add the views to this connection instead of a new one.
     :param locked: let the connection reach nothing but these tables' files, see :func:`read_only`.
-    :raises ConfigurationError: a table named in ``tables`` does not exist.
+    :raises ConfigurationError: a table named in ``tables`` does not exist or has columns that DuckDB takes for one, or
+        tables differ in nothing but the case of their names.
     """
     connection = connection or duckdb.connect()
     catalog, branch = branch_of(catalog, branch)
     connection.execute("SET TimeZone = 'UTC'")
     directories: set[str] = set()
-    for identifier in all_tables(catalog) if tables is None else tables:
+    identifiers = list(dict.fromkeys(all_tables(catalog) if tables is None else tables))
+    require_distinct_tables(identifiers)
+    for identifier in identifiers:
         try:
             table = existing_table(catalog, identifier)
+            require_distinct_names(identifier, table.schema())
         except ConfigurationError:
-            if tables is None:  # dropped since it was listed
+            if tables is None:  # dropped since it was listed, or not to be had here
                 continue
             raise
         directories |= create_branch_view(connection, catalog, table, identifier, branch, staged=staged)

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import pyarrow.parquet as pq
 from pyiceberg.io.pyarrow import pyarrow_to_schema
-from pyiceberg.schema import Schema, sanitize_column_names
+from pyiceberg.schema import sanitize_column_names
 from pyiceberg.table import FileScanTask, Table
 from pyiceberg.types import (
     BinaryType,
@@ -39,7 +39,8 @@ from pyiceberg.types import (
     UUIDType,
 )
 
-from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
+from airflow_provider_phlo.exceptions import SchemaError
+from airflow_provider_phlo.iceberg.distinct_names import structs
 from airflow_provider_phlo.sql import literal, quote_identifier
 
 _TYPES: dict[type[IcebergType], str] = {
@@ -115,31 +116,6 @@ def duckdb_type(iceberg_type: IcebergType) -> str:
         return _TYPES[type(iceberg_type)]
     except KeyError:
         raise SchemaError(f"DuckDB cannot read columns of Iceberg type {iceberg_type}. Leave them out.") from None
-
-
-def require_distinct_names(identifier: str, schema: Schema) -> None:
-    """
-    Refuse names that differ only in case: DuckDB takes them for the same.
-
-    :raises ConfigurationError: if the names of two columns, or of two members of a struct, differ only in case.
-    """
-    twins = case_twins(schema)
-    if twins:
-        raise ConfigurationError(
-            f"{identifier} has {twins[0]!r} and {twins[1]!r}, which DuckDB and Trino take for one name: rename one, "
-            "or read the table with PyIceberg."
-        )
-
-
-def case_twins(schema: Schema) -> tuple[str, str] | None:
-    """Return two names in a table, or in a struct in it, that differ only in case; None if there are none."""
-    for members in _structs(schema.as_struct()):
-        known: dict[str, str] = {}
-        for item in members.fields:
-            other = known.setdefault(item.name.lower(), item.name)
-            if other != item.name:
-                return other, item.name
-    return None
 
 
 def nested_may_differ(table: Table) -> bool:
@@ -240,19 +216,10 @@ def _same(present: IcebergType, wanted: IcebergType) -> bool:
 
 
 def _ids(kind: IcebergType) -> list[int]:
-    return [item.field_id for each in _structs(kind) for item in each.fields]
+    return [item.field_id for each in structs(kind) for item in each.fields]
 
 
 def _member(value: str, present: NestedField | None, wanted: NestedField, depth: int) -> str:
     if present is None:
         return f"CAST(NULL AS {duckdb_type(wanted.field_type)})"
     return _by_ids(f"struct_extract({value}, {literal(present.name)})", present.field_type, wanted.field_type, depth)
-
-
-def _structs(kind: IcebergType) -> Iterable[StructType]:
-    """Return a type, if it is a struct, and all structs inside it."""
-    if isinstance(kind, StructType):
-        return [kind, *(each for item in kind.fields for each in _structs(item.field_type))]
-    if isinstance(kind, ListType):
-        return _structs(kind.element_type)
-    return [*_structs(kind.key_type), *_structs(kind.value_type)] if isinstance(kind, MapType) else []

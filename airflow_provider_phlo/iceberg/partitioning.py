@@ -8,6 +8,7 @@ range, where no reader looks. It also lacks a few pairs of transform and type.
 from __future__ import annotations
 
 import decimal
+import hashlib
 import itertools
 import uuid
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from pyiceberg.transforms import TruncateTransform, VoidTransform
 from pyiceberg.typedef import Record
 from pyiceberg.types import IcebergType, UUIDType
 
+# bytes of a folder's name; what is kept of a longer one. Readers find the values in the manifests, not here
+LONGEST_FOLDER, KEPT_OF_FOLDER = 255, 120
 # Iceberg holds the width of a transform in 32 bits
 WIDEST = 2**31 - 1
 # more than any decimal of Iceberg has
@@ -39,7 +42,15 @@ class Partition:
 
     def to_path(self) -> str:
         """Return the folder, as PyIceberg's location providers ask for it."""
-        return self.spec.partition_to_path(self.record, self.schema)
+        path = self.spec.partition_to_path(self.record, self.schema)
+        return "/".join(map(_folder, path.split("/")))
+
+
+def _folder(name: str) -> str:
+    """Return a name that file systems take: a long one ends in a digest of the whole."""
+    if len(name.encode()) <= LONGEST_FOLDER:
+        return name
+    return f"{name.encode()[:KEPT_OF_FOLDER].decode(errors='ignore')}-{hashlib.sha256(name.encode()).hexdigest()[:32]}"
 
 
 def split(rows: pa.Table, table: Table) -> list[tuple[Partition, pa.Table]]:

@@ -36,6 +36,7 @@ from pyiceberg.types import (
 
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
 from airflow_provider_phlo.iceberg.catalog import TABLE_PROPERTIES, ensure_namespace
+from airflow_provider_phlo.iceberg.distinct_names import require_distinct_names, require_distinct_table
 from airflow_provider_phlo.iceberg.partitioning import WIDEST
 from airflow_provider_phlo.iceberg.retries import disk_errors, retry_commit
 from airflow_provider_phlo.schemas.types import Path, differences, iceberg_type, promotes, without_ids
@@ -45,7 +46,7 @@ _NOT_UNDERSTOOD = (
     "partition_by={!r} is not understood: write a column, or year/month/day/hour(column), bucket(16, column), "
     "truncate(10, column)."
 )
-_TRANSFORM = re.compile(r"(\w+)\((?:\s*(\d+)\s*,)?\s*(\w+)\s*(?:,\s*(\d+)\s*)?\)")
+_TRANSFORM = re.compile(r"(\w+)\((?:\s*(\d+)\s*,)?\s*(.+?)\s*(?:,\s*(\d+)\s*)?\)", re.DOTALL)
 _NUMBERS = frozenset(
     {"write.target-file-size-bytes", "write.parquet.row-group-limit", "write.metadata.previous-versions-max"}
 )
@@ -118,6 +119,8 @@ def ensure_table(
     _check_properties(identifier, properties or {})
     spec = partition_spec(schema, names_of(partition_by))
     order = sort_order(schema, names_of(sort_by))
+    require_distinct_names(identifier, schema)
+    require_distinct_table(catalog, identifier)
     ensure_namespace(catalog, identifier.partition(".")[0])
     try:
         with disk_errors(identifier):
@@ -169,8 +172,9 @@ def _is_written_here(transform: Transform[Any, Any], kind: IcebergType) -> bool:
 
 
 def _transform(schema: Schema, expression: str) -> tuple[Transform[Any, Any], str]:
-    match = _TRANSFORM.fullmatch(expression.strip())
-    if match is None and not expression.strip().isidentifier():
+    named = expression in {item.name for item in schema.fields}
+    match = None if named else _TRANSFORM.fullmatch(expression.strip())
+    if match is None and not named and not expression.strip().isidentifier():
         raise ConfigurationError(_NOT_UNDERSTOOD.format(expression))
     if match is None:
         kind = _field(schema, expression, f"partition_by={expression!r}").field_type
@@ -191,7 +195,10 @@ def sort_order(schema: Schema, sort_by: Sequence[str]) -> SortOrder:
     """Return the sort order that ``sort_by`` (see :func:`ensure_table`) means for ``schema``."""
     fields = []
     for expression in sort_by:
-        column, _, direction = expression.partition(" ")
+        column, direction = expression, ""
+        if column not in {item.name for item in schema.fields}:
+            column, _, direction = expression.rpartition(" ") if " " in expression else (expression, "", "")
+            column = column.strip()
         source = _field(schema, column, f"sort_by={expression!r}").field_id
         if direction.strip().lower() not in ("", "asc", "desc"):
             raise ConfigurationError(f"sort_by={expression!r} is not understood: write 'column' or 'column desc'.")
@@ -221,7 +228,8 @@ def require_fit(rows: pa.Table, schema: Schema, identifier: str) -> None:
 
     :raises SchemaError: if a type differs in a way that Iceberg does not widen, or a required value is missing.
     """
-    _changes(schema, rows.schema, identifier)
+    additions, _ = _changes(schema, rows.schema, identifier)
+    _require_distinct_additions(identifier, schema, additions)
     for item in schema.fields:
         if item.required and len(rows):
             missing = rows[item.name].null_count if item.name in rows.column_names else len(rows)
@@ -244,6 +252,7 @@ def evolve(catalog: Catalog, identifier: str, batch: pa.Schema) -> Table:
     def attempt() -> Table:
         table = catalog.load_table(identifier)
         additions, widenings = _changes(table.schema(), batch, identifier)
+        _require_distinct_additions(identifier, table.schema(), additions)
         if additions or widenings:
             with table.update_schema() as update:
                 for path, kind in additions.items():
@@ -279,6 +288,22 @@ def _changes(
                     "a transform, or load it under another name."
                 )
     return additions, widenings
+
+
+def _require_distinct_additions(identifier: str, schema: Schema, additions: Mapping[Path, IcebergType]) -> None:
+    """Refuse new columns or members that differ from others in nothing but case."""
+    if not additions:
+        return
+    known = {name.lower(): name for name in schema.column_names}
+    for name in map(".".join, additions):
+        other = known.setdefault(name.lower(), name)
+        if other != name:
+            raise SchemaError(
+                f"{identifier} would have {other!r} and {name!r}, which differ in nothing but case: DuckDB and Trino "
+                "take them for one name. Rename one at the source or in a transform."
+            )
+    inside = (NestedField(at, str(at), kind, required=False) for at, kind in enumerate(additions.values(), start=1))
+    require_distinct_names(identifier, Schema(*inside))
 
 
 def fit(rows: pa.Table, table: Table) -> pa.Table:

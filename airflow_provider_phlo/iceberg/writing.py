@@ -98,8 +98,10 @@ class FileLayout:
 
     @cached_property
     def sort_keys(self) -> list[tuple[str, str, str]]:
-        """Return Arrow's sort keys; what is nested, of a table made elsewhere, cannot be sorted by here."""
-        names = {item.field_id: item.name for item in self.schema.fields if item.field_type.is_primitive}
+        """Return Arrow's sort keys, columns by number: in names Arrow reads a dot as a step into a struct."""
+        columns = enumerate(self.table.schema().fields)
+        # what is nested, of a table made elsewhere, cannot be sorted by here
+        names = {item.field_id: str(at) for at, item in columns if item.field_type.is_primitive}
         return [
             (
                 names[item.source_id],
@@ -157,7 +159,8 @@ class PartitionWriter:
         rows = pa.concat_tables(self.waiting)
         self.waiting, self.waiting_bytes = [], 0
         if self.layout.sort_keys:
-            rows = rows.take(pc.sort_indices(rows, sort_keys=self.layout.sort_keys))
+            numbered = rows.rename_columns([str(at) for at in range(rows.num_columns)])
+            rows = rows.take(pc.sort_indices(numbered, sort_keys=self.layout.sort_keys))
         if self._file is None:
             self._file = OpenFile(self.layout, self.partition, rows)
         self._file.write(rows)
