@@ -163,6 +163,7 @@ class _Stager:
         self.read = self.added = self.dropped = self.rows = self.quarantined = 0
         self.summary: list[FailureCount] = []
         self.normalize = normalize
+        self.names = conversion.ColumnNames(normalize, plan.table)
         self.replay = replay
         self.rejects = Rejects(run_id, partition_date, datetime.datetime.now(datetime.UTC))
         # for each staged file, the positions of its rows in the source
@@ -177,7 +178,9 @@ class _Stager:
         if self.replay:
             self.origins += [getattr(record, "origin", None) for record in chunk]
         part = self._transformed(chunk, start) if self.plan.transforms else Part(chunk, np.arange(len(chunk)))
-        rows, failures = convert_and_validate(part.content, self.plan, self.normalize)
+        # transforms return columns, which have their names
+        normalize = self.normalize if self.plan.transforms else self.names
+        rows, failures = convert_and_validate(part.content, self.plan, normalize)
         # where the transforms lost the position of the record, that of the row has to do
         known = part.origins != UNKNOWN
         self._count(failures, np.where(known, part.origins, np.arange(len(rows))) + start)
@@ -201,7 +204,7 @@ class _Stager:
         """Apply the transforms to the records that can be read; the others are set aside before."""
         wanted = {column.name: column.type for column in self.plan.declared.columns} if self.plan.declared else {}
         # declared types where all values of a column have them; what the transforms return is converted once more
-        table, failures = conversion.conform(chunk, None, self.normalize, {**self.plan.known_types, **wanted})
+        table, failures = conversion.conform(chunk, None, self.names, {**self.plan.known_types, **wanted})
         positions = np.arange(len(table))
         bad = bad_rows(failures)
         if bad:

@@ -6,7 +6,8 @@ Iceberg has (:mod:`.storable`).
 
 from airflow_provider_phlo.schemas.conversion.casts import recast
 from airflow_provider_phlo.schemas.conversion.conform import conform
+from airflow_provider_phlo.schemas.conversion.names import ColumnNames
 from airflow_provider_phlo.schemas.conversion.records import Malformed
 from airflow_provider_phlo.schemas.conversion.undeclared import common_type
 
-__all__ = ["Malformed", "common_type", "conform", "recast"]
+__all__ = ["ColumnNames", "Malformed", "common_type", "conform", "recast"]
