@@ -17,6 +17,7 @@ from pyiceberg.table.update import AddSnapshotUpdate, AssertRefSnapshotId, Asser
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
 from airflow_provider_phlo.iceberg.catalog import is_nessie
 from airflow_provider_phlo.iceberg.manifests import FileChanges, SnapshotFiles, next_manifests
+from airflow_provider_phlo.iceberg.partitioning import partition_schema
 from airflow_provider_phlo.iceberg.refs import branch_head, point_branch
 from airflow_provider_phlo.iceberg.retries import disk_errors, retry_commit
 from airflow_provider_phlo.terms import MAIN_BRANCH
@@ -165,7 +166,7 @@ def _summary(
     properties: Mapping[str, str],
 ) -> Summary:
     """Return the counts that Iceberg asks for, with ``properties``."""
-    specs, schema = table.specs(), table.schema()
+    specs, schema = table.specs(), partition_schema(table)
     collector = SnapshotSummaryCollector()
     for file in changes.added:
         collector.add_file(file, schema, table.spec())

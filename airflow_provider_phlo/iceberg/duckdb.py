@@ -33,6 +33,7 @@ from airflow_provider_phlo.iceberg.duckdb_columns import (
     nested_may_differ,
 )
 from airflow_provider_phlo.iceberg.reading import read_file
+from airflow_provider_phlo.iceberg.support import require_readable
 from airflow_provider_phlo.sql import literal, quote_identifier
 
 if TYPE_CHECKING:
@@ -149,9 +150,11 @@ def create_table_view(
 
     :param snapshot_id: read this snapshot instead of a branch.
     :returns: where its files are, for :func:`read_only`.
+    :raises SchemaError: if rows are deleted in a way that PyIceberg does not read.
     """
     require_distinct_names(identifier, table.schema())
     snapshot = table.snapshot_by_id(snapshot_id) if snapshot_id is not None else _snapshot(table, branch)
+    require_readable(table, snapshot.snapshot_id if snapshot else None)
     tasks = list(table.scan(snapshot_id=snapshot.snapshot_id).plan_files()) if snapshot else []
     native, others = _sorted_by_columns(table, tasks)
     paths = {task.file.file_path: _path(task.file.file_path) for _, group in native for task in group}

@@ -22,7 +22,6 @@ from pyiceberg.manifest import (
     DEFAULT_READ_VERSION,
     INITIAL_SEQUENCE_NUMBER,
     DataFile,
-    DataFileContent,
     ManifestContent,
     ManifestEntry,
     ManifestEntryStatus,
@@ -34,7 +33,8 @@ from pyiceberg.table import FileScanTask, Table
 from pyiceberg.table.delete_file_index import DeleteFileIndex
 from pyiceberg.typedef import Record
 
-from airflow_provider_phlo.exceptions import SchemaError
+from airflow_provider_phlo.iceberg.partitioning import partition_schema
+from airflow_provider_phlo.iceberg.support import require_readable_deletes
 
 LEAST_FILES = 16
 # this many manifests below a third of their size are written as one by the next commit
@@ -104,7 +104,7 @@ class SnapshotFiles:
 
     def _may_hold(self, manifest: ManifestFile, partition: Record) -> bool:
         """Return whether a manifest may list files of a partition, by the bounds in the manifest list."""
-        types = self.table.specs()[manifest.partition_spec_id].partition_type(self.table.schema()).fields
+        types = self.table.specs()[manifest.partition_spec_id].partition_type(partition_schema(self.table)).fields
         for position, (each, summary) in enumerate(zip(types, manifest.partitions or (), strict=False)):
             value: Any = partition[position]
             if value is None or summary.lower_bound is None or summary.upper_bound is None:
@@ -128,12 +128,9 @@ class SnapshotFiles:
         if self._deletes is None:
             self._deletes = DeleteFileIndex()
             for manifest in self.delete_manifests:
-                for entry in self.entries(manifest):
-                    if entry.data_file.content == DataFileContent.EQUALITY_DELETES:
-                        raise SchemaError(
-                            f"{'.'.join(self.table.name())} has equality deletes, which PyIceberg does not read: "
-                            "rewrite its data files with the engine that wrote them (Spark: rewrite_data_files)."
-                        )
+                entries = self.entries(manifest)
+                require_readable_deletes(self.table, (entry.data_file for entry in entries))
+                for entry in entries:
                     self._deletes.add_delete_file(entry, partition_key=entry.data_file.partition)
         return self._deletes
 
@@ -279,7 +276,7 @@ def _write(
     writer = _DeleteManifestWriter if content == ManifestContent.DELETES else _WRITERS[table.metadata.format_version]
     with writer(
         table.specs()[spec_id],
-        table.schema(),
+        partition_schema(table),
         table.io.new_output(location),
         snapshot_id,
         table.properties.get("write.avro.compression-codec", "gzip"),  # type: ignore[arg-type]

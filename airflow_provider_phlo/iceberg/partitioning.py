@@ -22,7 +22,7 @@ from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.transforms import TruncateTransform, VoidTransform
 from pyiceberg.typedef import Record
-from pyiceberg.types import IcebergType, UUIDType
+from pyiceberg.types import IcebergType, NestedField, UUIDType
 
 # bytes of a folder's name; what is kept of a longer one. Readers find the values in the manifests, not here
 LONGEST_FOLDER, KEPT_OF_FOLDER = 255, 120
@@ -53,9 +53,25 @@ def _folder(name: str) -> str:
     return f"{name.encode()[:KEPT_OF_FOLDER].decode(errors='ignore')}-{hashlib.sha256(name.encode()).hexdigest()[:32]}"
 
 
+def partition_schema(table: Table) -> Schema:
+    """Return the table's schema, with columns that were dropped and that a partition spec still names."""
+    current = table.schema()
+    known = {key: item for schema in table.schemas().values() for key, item in schema._lazy_id_to_field.items()}
+    needed = {item.source_id for spec in table.specs().values() for item in spec.fields}
+    dropped = [known[key] for key in sorted(needed & known.keys() - current._lazy_id_to_field.keys())]
+    if not dropped:
+        return current
+    # another column may have the name by now
+    return Schema(
+        *current.fields,
+        *(NestedField(item.field_id, f"dropped_{item.field_id}", item.field_type) for item in dropped),
+        schema_id=current.schema_id,
+    )
+
+
 def split(rows: pa.Table, table: Table) -> list[tuple[Partition, pa.Table]]:
     """Return the rows of each partition of the table's current spec; within one they keep their order."""
-    spec, schema = table.spec(), table.schema()
+    spec, schema = table.spec(), partition_schema(table)
     if not spec.fields or not len(rows):
         return [(Partition(Record(), spec, schema), rows)] if len(rows) else []
     codes = np.zeros(len(rows), np.int64)
@@ -84,9 +100,10 @@ def _value(encoded: pa.DictionaryArray, row: int, kind: IcebergType) -> Any:
 
 def _transformed(rows: pa.Table, item: PartitionField, schema: Schema) -> pa.Array:
     """Return the partition value of every row, in the form in which Iceberg stores it."""
-    source, transform = schema.find_field(item.source_id), item.transform
+    transform = item.transform
     if isinstance(transform, VoidTransform):
         return pa.nulls(len(rows), pa.int32())
+    source = schema.find_field(item.source_id)
     values = _column(rows, schema.find_column_name(item.source_id) or source.name)
     if isinstance(transform, TruncateTransform) and pa.types.is_integer(values.type):
         return _truncated(values, transform.width)

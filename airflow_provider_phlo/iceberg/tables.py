@@ -81,19 +81,6 @@ def column_names(table: Table) -> list[str]:
     return [item.name for item in table.schema().fields]
 
 
-def require_writable(table: Table) -> None:
-    """
-    Check that PyIceberg can write the table.
-
-    :raises ConfigurationError: if it has a newer format version.
-    """
-    if table.metadata.format_version > 2:
-        raise ConfigurationError(
-            f"{'.'.join(table.name())} has format version {table.metadata.format_version}, which PyIceberg does not "
-            "write: create the table with format version 2, or write it with the engine that made it."
-        )
-
-
 def ensure_table(
     catalog: Catalog,
     identifier: str,

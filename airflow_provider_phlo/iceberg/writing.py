@@ -21,7 +21,7 @@ from pyiceberg.table.sorting import NullOrder, SortDirection
 from pyiceberg.typedef import Record
 
 from airflow_provider_phlo.iceberg.content_hashes import mark
-from airflow_provider_phlo.iceberg.partitioning import Partition, split
+from airflow_provider_phlo.iceberg.partitioning import Partition, partition_schema, split
 from airflow_provider_phlo.iceberg.projection import renamed
 from airflow_provider_phlo.iceberg.retries import disk_errors
 from airflow_provider_phlo.iceberg.statistics import StatisticsPlan, file_statistics
@@ -114,7 +114,7 @@ class FileLayout:
 
     def partition(self, record: Record) -> Partition:
         """Return a partition of the table's current spec."""
-        return Partition(record, self.table.spec(), self.table.schema())
+        return Partition(record, self.table.spec(), partition_schema(self.table))
 
     def new_path(self, partition: Partition) -> str:
         """Return where the next file goes."""

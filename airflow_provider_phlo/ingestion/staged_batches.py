@@ -21,7 +21,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
+from airflow_provider_phlo.ingestion import staged_files
 from airflow_provider_phlo.schemas.conversion.casts import recast
 from airflow_provider_phlo.schemas.conversion.undeclared import common_type
 
@@ -56,6 +57,7 @@ class StagedBatch:
     :param set_back: the id of the last time that the table's main was set back before the source was read; empty for
         never.
     :param hard_delete: the column that dlt's hint of this name marks; empty for none.
+    :param checksums: the CRC-32 of each file, by its path; older batches have none.
     """
 
     table: str
@@ -76,6 +78,7 @@ class StagedBatch:
     dropped: int = 0
     replay: bool = False
     staged_at: float = field(default_factory=time.time)
+    checksums: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def folder(self) -> str:
@@ -129,7 +132,7 @@ def load(root: Any, folder: str) -> StagedBatch:
 
 def _read(path: Any) -> StagedBatch | None:
     try:
-        with _intact(path):
+        with staged_files.intact(path):
             content = json.loads(path.read_text())
     except FileNotFoundError:
         return None
@@ -147,6 +150,7 @@ class BatchWriter:
         self.files: list[str] = []
         self.schemas: list[pa.Schema] = []
         self.rejected_files: list[str] = []
+        self.checksums: dict[str, int] = {}
 
     def write(self, rows: pa.Table) -> None:
         """Stage good rows as one more file."""
@@ -159,8 +163,9 @@ class BatchWriter:
 
     def read(self, number: int, columns: list[str] | None = None) -> pa.Table:
         """Return the rows of a file of this attempt."""
-        with (self.folder / self.files[number]).open("rb") as source:
-            return pq.read_table(source, columns=columns)
+        path = self.files[number]
+        content = staged_files.read_bytes(self.folder / path, self.checksums[path])
+        return pq.read_table(pa.BufferReader(content), columns=columns)
 
     def rewrite(self, number: int, rows: pa.Table) -> None:
         """Replace the rows of a file of this attempt."""
@@ -169,9 +174,11 @@ class BatchWriter:
 
     def _write(self, rows: pa.Table, name: str) -> str:
         path = f"{self.attempt}/{name}.parquet"
+        content = staged_files.parquet_bytes(rows)
+        self.checksums[path] = staged_files.checksum(content)
         try:
             with disk_errors(self.folder), (self.folder / path).open("wb") as target:
-                pq.write_table(rows, target, compression="zstd", compression_level=1)
+                target.write(content)
         except TransientError:
             remove(self.folder / self.attempt)  # makes room for the retry
             raise
@@ -179,6 +186,7 @@ class BatchWriter:
 
     def finish(self, batch: StagedBatch) -> StagedBatch:
         """Write the manifest of ``batch`` in one step."""
+        batch = replace(batch, checksums=dict(self.checksums))
         path = self.folder / MANIFEST
         content = json.dumps(batch.to_json(), sort_keys=True)
         with disk_errors(self.folder):
@@ -216,7 +224,10 @@ class StagedRows:
     def __init__(self, root: Any, batch: StagedBatch, files: tuple[str, ...] | None = None) -> None:
         self._folder = root / batch.folder
         self._files = batch.files if files is None else files
+        self._checksums = batch.checksums
         self._kept: list[pa.Table] | None = None
+        # of files that are to be read once more
+        self._contents: dict[str, bytes] = {}
         self.schema = common_schema(self._schema_of(name) for name in self._files)
 
     def __iter__(self) -> Iterator[pa.Table]:
@@ -227,38 +238,38 @@ class StagedRows:
         kept: list[pa.Table] | None = []
         size = 0
         for name in self._files:
-            with _intact(self._folder / name), (self._folder / name).open("rb") as source:
-                rows = with_schema(pq.read_table(source), self.schema)
+            with staged_files.intact(self._folder / name):
+                content = pa.BufferReader(self._content(name))
+                rows = with_schema(pq.read_table(content, page_checksum_verification=True), self.schema)
             size += rows.nbytes
             if kept is not None:
                 kept.append(rows)
                 kept = kept if size <= BYTES_IN_MEMORY else None
             yield rows
         self._kept = kept
+        self._contents = {}
 
     def count(self) -> int:
         """Return how many rows the files have, by their own metadata."""
-        total = 0
-        for name in self._files:
-            with _intact(self._folder / name), (self._folder / name).open("rb") as source:
-                total += pq.read_metadata(source).num_rows
-        return total
+        if self._kept is not None:
+            return sum(map(len, self._kept))
+        return sum(self._parquet(name).metadata.num_rows for name in self._files)
 
     def _schema_of(self, name: str) -> pa.Schema:
-        with _intact(self._folder / name), (self._folder / name).open("rb") as source:
-            return pq.read_schema(source)
+        return self._parquet(name).schema_arrow
 
+    def _parquet(self, name: str) -> pq.ParquetFile:
+        with staged_files.intact(self._folder / name):
+            return pq.ParquetFile(pa.BufferReader(self._content(name)))
 
-@contextmanager
-def _intact(path: Any) -> Iterator[None]:
-    """Say which file is damaged and what to do."""
-    try:
-        yield
-    except (pa.ArrowInvalid, json.JSONDecodeError) as error:
-        raise ConfigurationError(
-            f"The staged file {path} is damaged: remove its folder and clear the ingest task too, so that it is staged "
-            "again."
-        ) from error
+    def _content(self, name: str) -> bytes:
+        """Return what a file holds; it is kept for the next time, if there is not much."""
+        if name not in self._contents:
+            content = staged_files.read_bytes(self._folder / name, self._checksums.get(name))
+            if sum(map(len, self._contents.values())) + len(content) > BYTES_IN_MEMORY // 4:
+                return content
+            self._contents[name] = content
+        return self._contents[name]
 
 
 def read_rows(root: Any, batch: StagedBatch) -> pa.Table:

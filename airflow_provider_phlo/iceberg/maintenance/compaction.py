@@ -26,6 +26,7 @@ from airflow_provider_phlo.iceberg.maintenance.rolling import write_tasks
 from airflow_provider_phlo.iceberg.manifests import FileChanges
 from airflow_provider_phlo.iceberg.refs import branch_head
 from airflow_provider_phlo.iceberg.retries import COMMIT_ROUNDS, retry_conflicts
+from airflow_provider_phlo.iceberg.support import require_writable
 from airflow_provider_phlo.terms import MAIN_BRANCH
 
 TARGET_PROPERTY = "write.target-file-size-bytes"
@@ -238,6 +239,7 @@ def check_compaction(table: Table) -> None:
             f"{identifier} has format version {table.metadata.format_version}, whose row ids a rewrite by PyIceberg "
             "would lose: compact it with Trino (ALTER TABLE … EXECUTE optimize)."
         )
+    require_writable(table)
     if any(file.content == DataFileContent.EQUALITY_DELETES for file in _delete_files(table)):
         raise ConfigurationError(
             f"{identifier} has equality deletes, which PyIceberg cannot read: compact it with the engine that wrote "

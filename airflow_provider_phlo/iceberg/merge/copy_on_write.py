@@ -23,7 +23,7 @@ from airflow_provider_phlo.iceberg.merge.changes import decide
 from airflow_provider_phlo.iceberg.merge.plan import MergePlan, MergeResult
 from airflow_provider_phlo.iceberg.merge.rewrite import rewrite
 from airflow_provider_phlo.iceberg.refs import branch_head
-from airflow_provider_phlo.iceberg.tables import require_writable
+from airflow_provider_phlo.iceberg.support import require_writable
 from airflow_provider_phlo.iceberg.writing import FileLayout
 from airflow_provider_phlo.terms import MAIN_BRANCH, PartitionDate, Token
 

@@ -240,3 +240,35 @@ def _fill(path: Path) -> None:
 def test_other_errors_of_the_system_stay_what_they_are(tmp_path: Path) -> None:
     with pytest.raises(PermissionError), staged_batches.disk_errors(tmp_path):
         raise PermissionError(errno.EACCES, "no")
+
+
+def test_case_41_a_flipped_bit_anywhere_is_damage(tmp_path: Path) -> None:
+    rows = pa.table({"k": [1, 2, 3], "v": ["one", "two", "three"]})
+    writer = staged_batches.BatchWriter(tmp_path, TABLE, DAY, TOKEN)
+    writer.write(rows)
+    writer.reject(rows)
+    written = writer.finish(batch(writer, rows=3))
+    assert staged_batches.read_rows(tmp_path, written).equals(rows)
+    read = {written.files[0]: staged_batches.read_rows, written.rejected_files[0]: staged_batches.read_rejected}
+    for name, reader in read.items():
+        path = tmp_path / written.folder / name
+        content = path.read_bytes()
+        for bit in range(0, len(content) * 8, 7):
+            flipped = bytearray(content)
+            flipped[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(bytes(flipped))
+            with pytest.raises(ConfigurationError, match="damaged, nothing was merged"):
+                reader(tmp_path, written)
+        path.write_bytes(content[:-1])
+        with pytest.raises(ConfigurationError, match="damaged"):
+            reader(tmp_path, written)
+        path.write_bytes(content)
+        assert reader(tmp_path, written).equals(rows)
+
+
+def test_case_41_a_batch_that_was_staged_without_checksums_is_read(tmp_path: Path) -> None:
+    writer = staged_batches.BatchWriter(tmp_path, TABLE, DAY, TOKEN)
+    writer.write(pa.table({"k": [1]}))
+    content = writer.finish(batch(writer, rows=1)).to_json()
+    del content["checksums"]
+    assert staged_batches.read_rows(tmp_path, staged_batches.StagedBatch.from_json(content)).num_rows == 1

@@ -1,0 +1,67 @@
+"""Staged Parquet files: what is read is what was written, to the bit, or the file is reported as damaged."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from airflow_provider_phlo.exceptions import ConfigurationError
+
+
+class _DamagedError(Exception):
+    """A file does not have the bytes that were written."""
+
+
+# what Arrow raises for bytes that are not those of a Parquet file of ours
+_DAMAGED = (_DamagedError, pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError, json.JSONDecodeError)
+
+
+def parquet_bytes(rows: pa.Table) -> pa.Buffer:
+    """Return a Parquet file, its pages with checksums."""
+    content = pa.BufferOutputStream()
+    pq.write_table(rows, content, compression="zstd", compression_level=1, write_page_checksum=True)
+    return content.getvalue()
+
+
+def checksum(content: bytes | pa.Buffer) -> int:
+    """Return the CRC-32 of a whole file: the checksums of its pages cover neither their headers nor the schema."""
+    return zlib.crc32(content)
+
+
+def read_bytes(path: Any, expected: int | None) -> bytes:
+    """
+    Return the content of a file.
+
+    :param expected: its checksum; None for a file that was staged without.
+    :raises ConfigurationError: if it is damaged.
+    """
+    with intact(path):
+        content: bytes = path.read_bytes()
+        if expected is not None and checksum(content) != expected:
+            raise _DamagedError
+        return content
+
+
+@contextmanager
+def intact(path: Any) -> Iterator[None]:
+    """
+    Say which file is damaged and what to do.
+
+    :raises ConfigurationError: if what is read inside is not what was written.
+    """
+    try:
+        yield
+    except (*_DAMAGED, OSError) as error:
+        # Arrow reports what it cannot read as an error of the system, without a number of the system's
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise ConfigurationError(
+            f"The staged file {path} is damaged, nothing was merged: remove its folder and clear the ingest task too, "
+            "so that it is staged again. A retry alone reads the same file."
+        ) from error
