@@ -34,6 +34,7 @@ from airflow_provider_phlo.iceberg.duckdb import create_table_view
 from airflow_provider_phlo.iceberg.duckdb_columns import duckdb_type
 from airflow_provider_phlo.iceberg.publication import run_branch
 from airflow_provider_phlo.iceberg.refs import branch_head
+from airflow_provider_phlo.iceberg.support import require_readable
 from airflow_provider_phlo.iceberg.writing import write_files
 from airflow_provider_phlo.sql import quote, quote_identifier
 from airflow_provider_phlo.terms import MAIN_BRANCH
@@ -188,6 +189,7 @@ def _replace_files(catalog: Catalog, table: Table, data: pa.Table, branch: str, 
 
 def _files(table: Table, branch: str) -> list[DataFile]:
     head = branch_head(table, branch)
+    require_readable(table, head)
     return [task.file for task in table.scan(snapshot_id=head).plan_files()] if head is not None else []
 
 

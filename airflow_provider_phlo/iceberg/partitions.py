@@ -17,6 +17,8 @@ from pyiceberg.table import Table
 from pyiceberg.types import DateType, IcebergType, StringType, TimestampType, TimestamptzType
 
 from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.iceberg.refs import branch_head
+from airflow_provider_phlo.iceberg.support import require_readable
 from airflow_provider_phlo.iceberg.tables import find_table
 
 
@@ -35,6 +37,7 @@ def has_partition(catalog: Catalog, identifier: str, column: str, day: str) -> b
     table = find_table(catalog, identifier)
     if table is None:
         return False
+    require_readable(table, branch_head(table))
     scan = table.scan(row_filter=_of_day(table, column, day), selected_fields=(column,), limit=1)
     tasks = list(scan.plan_files())
     if any(task.residual == AlwaysTrue() and not task.delete_files and task.file.record_count for task in tasks):
