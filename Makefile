@@ -11,7 +11,10 @@ WORKERS ?= 3
 # a group stays on one worker; the largest is first
 PARALLEL = -n $(WORKERS) --dist loadgroup
 # a part by its name: make test K='quarantine and not replay'
-ONLY = $(if $(K),-k "$(K)")
+# what make is given goes through the environment: neither make nor the shell looks into it
+export PHLO_TESTS = $(value K)
+export PHLO_SQL = $(value SQL)
+ONLY = $(if $(value K),-k "$$PHLO_TESTS")
 
 MAKEFLAGS += --no-print-directory
 # imports are most of the time of every start: let Python keep what it compiled
@@ -68,7 +71,7 @@ env: $(STAMP)  ## Print exports for a shell: eval "$(make -s env)"
 	@$(PY) -m airflow_provider_phlo.services.embedded env
 
 psql: $(STAMP)  ## Open psql on the published marts (SQL='…' runs one statement)
-	@exec $(PY) -m airflow_provider_phlo.services.embedded psql $(if $(SQL),-c "$(SQL)")
+	@exec $(PY) -m airflow_provider_phlo.services.embedded psql $(if $(value SQL),-c "$$PHLO_SQL")
 
 stop:  ## End the demo and the bundled Postgres, also after a crash
 	@test ! -x $(PY) || $(PY) -m airflow_provider_phlo.services.embedded stop

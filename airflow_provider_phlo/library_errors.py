@@ -52,6 +52,19 @@ def describe(error: BaseException, statement: str = "") -> str:
     return f"{_kind(error)}{_place(error)}; {_UNTOLD}"
 
 
+def trace(error: BaseException) -> Iterator[str]:
+    """
+    Yield what ``error`` came from: each error's kind, and the lines of code it passed; no value of the data.
+
+    The last line is the one that raised it.
+    """
+    for number, cause in enumerate(_chain(error)):
+        meant = isinstance(cause, PhloError)
+        yield f"{'from ' if number else ''}{_kind(cause)}{f': {cause}' if meant and number else ''}"
+        for frame in traceback.extract_tb(cause.__traceback__):
+            yield f"  {frame.filename}, line {frame.lineno}, in {frame.name}"
+
+
 def without_values(error: Exception, statement: str = "") -> Exception:
     """
     Return an error to raise in place of ``error``: no text of it, nor of what it was raised from, holds a value.

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_phlo.cli.output import FAILED, Result, exit_on_error, open_catalog, show
+from airflow_provider_phlo.cli.errors import FAILED, exit_on_error
+from airflow_provider_phlo.cli.output import Result, open_catalog, show
 
 if TYPE_CHECKING:
     import argparse

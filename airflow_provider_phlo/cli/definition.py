@@ -7,6 +7,7 @@ Every ``airflow`` call loads this module, so it imports next to nothing: a comma
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -60,6 +61,10 @@ def _output(*choices: str) -> Argument:
     )
 
 
+# the library's own limit, which this module does not load
+_MOST_DAYS = 36_500
+
+
 def _day(text: str) -> str:
     try:
         return date.fromisoformat(text).isoformat()
@@ -73,11 +78,26 @@ def _count(text: str) -> int:
     raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
 
 
-def _number(flag: str, kind: type, default: float | None, text: str) -> Argument:
+def _days(text: str) -> float:
+    try:
+        days = float(text)
+    except ValueError:
+        days = -1
+    # NaN is not one
+    if 0 <= days <= _MOST_DAYS:
+        return days
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number of days from 0 to {_MOST_DAYS}")
+
+
+def _number(flag: str, kind: Callable[[str], float], default: float | None, text: str) -> Argument:
     return Argument((flag,), {"help": text, "type": kind, "default": default})
 
 
 _LISTED = _output("table", "json")
+VERBOSE = Argument(
+    ("-v", "--verbose"),
+    {"help": "Of an error, show also what it came from and the lines of code", "action": "store_true"},
+)
 _TABLE = Argument(("table",), {"help": "namespace.table, or a table of the default namespace"})
 _BRANCH = Argument(("--branch",), {"help": "Read this branch instead of main", "default": "main"})
 _CATALOG = "airflow_provider_phlo.cli.catalog"
@@ -104,12 +124,12 @@ _MAINTENANCE_ARGUMENTS = (
         "--target-file-bytes", int, None, "Size of compacted files (default: the table's own setting, else 128 MiB)"
     ),
     _number("--min-files", int, 2, "Compact partitions with at least this many small files (2)"),
-    _number("--snapshot-days", float, 7, "Expire snapshots that main moved on from this many days ago (7)"),
+    _number("--snapshot-days", _days, 7, "Expire snapshots that main moved on from this many days ago (7)"),
     _number("--keep-last", int, 10, "Keep the last snapshots of main, however old: this many (10)"),
-    _number("--branch-days", float, 7, "Drop branches of failed runs after this many days (7)"),
+    _number("--branch-days", _days, 7, "Drop branches of failed runs after this many days (7)"),
     _number(
         "--orphan-days",
-        float,
+        _days,
         3,
         "Remove unknown files after this many days; it must be longer than any writer runs (3)",
     ),
@@ -303,20 +323,33 @@ def get_phlo_cli_commands() -> list[CLICommand]:
     return [GroupCommand(name="phlo", help=HELP, subcommands=[_airflow_command(item) for item in COMMANDS])]
 
 
-def _airflow_command(item: Command | Group) -> CLICommand:
-    from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand, lazy_load_command
+def _airflow_command(item: Command | Group, above: str = "") -> CLICommand:
+    from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand
 
     if isinstance(item, Group):
         return GroupCommand(
-            name=item.name, help=item.help, subcommands=[_airflow_command(command) for command in item.commands]
+            name=item.name,
+            help=item.help,
+            subcommands=[_airflow_command(command, f"{item.name} ") for command in item.commands],
         )
     return ActionCommand(
         name=item.name,
         help=item.help,
         description=item.description or None,
-        func=lazy_load_command(item.path),
+        func=_function(item, f"{above}{item.name}"),
         args=[
             Arg(argument.flags, **argument.options)  # type: ignore[no-untyped-call]
-            for argument in item.arguments
+            for argument in (*item.arguments, VERBOSE)
         ],
     )
+
+
+def _function(command: Command, name: str) -> Callable[[argparse.Namespace], None]:
+    """Return what runs a command, and loads its code only then."""
+
+    def call(args: argparse.Namespace) -> None:
+        from airflow_provider_phlo.cli.errors import run
+
+        run(command.path, name, args)
+
+    return call

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from airflow_provider_phlo import __version__
-from airflow_provider_phlo.cli.definition import COMMANDS, HELP, Command, Group
+from airflow_provider_phlo.cli.definition import COMMANDS, HELP, VERBOSE, Command, Group
+from airflow_provider_phlo.cli.errors import exit_on_error, run
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -20,8 +19,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     :param argv: the arguments; None means those of the process.
     """
     arguments = _parser().parse_args(argv)
-    _enter_embedded_environment()
-    _load(arguments.path)(arguments)
+    with exit_on_error(arguments.command):
+        _enter_embedded_environment()
+    run(arguments.path, arguments.command, arguments)
 
 
 def _enter_embedded_environment() -> None:
@@ -47,19 +47,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add(parser: argparse.ArgumentParser, commands: Sequence[Command | Group]) -> None:
+def _add(parser: argparse.ArgumentParser, commands: Sequence[Command | Group], above: str = "") -> None:
     groups = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in commands:
         if isinstance(command, Group):
-            _add(groups.add_parser(command.name, help=command.help, description=command.help), command.commands)
+            _add(
+                groups.add_parser(command.name, help=command.help, description=command.help),
+                command.commands,
+                f"{command.name} ",
+            )
             continue
         sub = groups.add_parser(command.name, help=command.help, description=command.description or command.help)
-        sub.set_defaults(path=command.path)
-        for argument in command.arguments:
+        sub.set_defaults(path=command.path, command=f"{above}{command.name}")
+        for argument in (*command.arguments, VERBOSE):
             sub.add_argument(*argument.flags, **argument.options)
-
-
-def _load(path: str) -> Callable[[argparse.Namespace], Any]:
-    module, _, name = path.rpartition(".")
-    function: Callable[[argparse.Namespace], Any] = getattr(importlib.import_module(module), name)
-    return function

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_phlo.cli.output import FAILED, Result, exit_on_error, exit_with, open_catalog, show
+from airflow_provider_phlo.cli.errors import FAILED, exit_on_error, exit_with
+from airflow_provider_phlo.cli.output import Result, open_catalog, show
 
 if TYPE_CHECKING:
     import argparse

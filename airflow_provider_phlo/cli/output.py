@@ -1,4 +1,4 @@
-"""What commands share: the catalog they read, how they print, and how they end."""
+"""What commands share: the catalog they read, and how they print."""
 
 from __future__ import annotations
 
@@ -7,20 +7,14 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, time
-from typing import TYPE_CHECKING, Any, NoReturn, TextIO
-
-from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.library_errors import describe
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
 
-FAILED = 1
-REFUSED = 2
 _CELL_WIDTH = 60
 
 
@@ -37,29 +31,6 @@ def open_catalog(iceberg_conn_id: str = "iceberg_default") -> Catalog:
     from airflow_provider_phlo.hooks.iceberg import PhloIcebergHook
 
     return PhloIcebergHook(iceberg_conn_id).catalog
-
-
-def exit_with(command: str, message: str, code: int) -> NoReturn:
-    """End the process with ``code``, and say why on stderr."""
-    print(f"phlo {command}: {message}", file=sys.stderr)
-    raise SystemExit(code)
-
-
-@contextmanager
-def exit_on_error(command: str, *, refused: int = REFUSED, failed: int = FAILED, statement: str = "") -> Iterator[None]:
-    """
-    End the process on an error, with its message on stderr: no traceback, and no value of the data.
-
-    :param refused: the exit code when what was asked for cannot be done (``ConfigurationError``).
-    :param failed: the exit code when it went wrong (any other error).
-    :param statement: the SQL that was asked for: an error of its engine may name what it names.
-    """
-    try:
-        yield
-    except ConfigurationError as error:
-        exit_with(command, str(error), refused)
-    except Exception as error:  # noqa: BLE001 - an error of a library is described, never shown
-        exit_with(command, describe(error, statement), failed)
 
 
 def show(result: Result, output: str) -> None:

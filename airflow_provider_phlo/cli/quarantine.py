@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_phlo.cli.output import FAILED, REFUSED, Result, exit_on_error, exit_with, open_catalog, show
+from airflow_provider_phlo.cli.errors import FAILED, REFUSED, exit_on_error, exit_with
+from airflow_provider_phlo.cli.output import Result, open_catalog, show
 from airflow_provider_phlo.exceptions import ConfigurationError
 
 if TYPE_CHECKING:

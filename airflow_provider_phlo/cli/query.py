@@ -7,7 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from airflow_provider_phlo.cli.output import FAILED, Result, exit_on_error, open_catalog, show
+from airflow_provider_phlo.cli.errors import FAILED, exit_on_error
+from airflow_provider_phlo.cli.output import Result, open_catalog, show
 from airflow_provider_phlo.exceptions import ConfigurationError
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_phlo.cli.output import FAILED, REFUSED, Result, exit_on_error, open_catalog, show
+from airflow_provider_phlo.cli.errors import FAILED, REFUSED, exit_on_error
+from airflow_provider_phlo.cli.output import Result, open_catalog, show
 from airflow_provider_phlo.exceptions import PhloError
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError
 from pyiceberg.table import Table
 from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
+from airflow_provider_phlo.connections import sqlite_url
 from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
 from airflow_provider_phlo.iceberg.rest import LastColumnIds
 from airflow_provider_phlo.private_files import protect
@@ -40,12 +41,13 @@ def embedded_properties(home: Path) -> dict[str, str]:
     """
     home = home.resolve()
     protect(home)
-    (home / "warehouse").mkdir(parents=True, exist_ok=True)
+    warehouse = str(home / "warehouse")
+    Path(warehouse).mkdir(parents=True, exist_ok=True)
     return {
         "type": "sql",
-        # another process may hold the one write lock of SQLite for a moment
-        "uri": f"sqlite:///{home / 'catalog.db'}?timeout=60",
-        "warehouse": f"file://{home / 'warehouse'}",
+        "uri": sqlite_url(home / "catalog.db"),
+        # PyIceberg cuts a URL at these characters, and then writes outside of home
+        "warehouse": warehouse if {"?", "#"} & set(warehouse) else f"file://{warehouse}",
     }
 
 

@@ -49,7 +49,6 @@ _FILE, _POSITION = "phlo file", "file_row_number"
 _POSITION_COLUMNS = frozenset({_FILE, _POSITION})
 # functions that run SQL out of a string, or write outside the database
 _REFUSED_FUNCTIONS = frozenset({"query", "json_execute_serialized_sql", "enable_logging", "enable_profiling"})
-_EXPLAIN = re.compile(r"^\s*EXPLAIN\s+(ANALYZE\b|\([^)]*\))?", re.IGNORECASE)
 
 
 def connect(
@@ -341,15 +340,36 @@ def _syntax_tree(sql: str) -> Any:
             if len(statements) != 1:
                 raise ConfigurationError(f"Give one SQL statement, not {len(statements)}.")
             if statements[0].type == duckdb.StatementType.EXPLAIN:
-                return _syntax_tree(_EXPLAIN.sub("", sql, count=1))
+                return _syntax_tree(_explained(statements[0].query))
             if statements[0].type != duckdb.StatementType.SELECT:
                 raise ConfigurationError(
                     f"Only reading is allowed here, not {statements[0].type.name}: use SELECT, DESCRIBE or SHOW."
                 )
             rows = connection.execute("SELECT json_serialize_sql(?)", [sql]).fetchall()
+        return json.loads(rows[0][0])
     except duckdb.Error as error:
         raise ConfigurationError(f"Cannot read the SQL: {error}") from error
-    return json.loads(rows[0][0])
+    except UnicodeEncodeError:
+        raise ConfigurationError("Cannot read the SQL: it is not valid UTF-8.") from None
+    except RecursionError:
+        raise ConfigurationError("Cannot read the SQL: it is nested too deeply.") from None
+
+
+def _explained(sql: str) -> str:
+    """Return what an EXPLAIN explains: without EXPLAIN, ANALYZE and options in parentheses, whatever stands between."""
+    tokens = [start for start, kind in duckdb.tokenize(sql) if kind != duckdb.token_type.comment]
+    encoded = sql.encode()  # offsets count bytes
+    words = [
+        encoded[start:end].decode().split("--")[0].split("/*")[0].strip().upper()
+        for start, end in zip(tokens, [*tokens[1:], len(encoded)], strict=True)
+    ]
+    at = words.index("EXPLAIN") + 1
+    if words[at : at + 1] in (["ANALYZE"], ["ANALYSE"]):
+        at += 1
+    # a parenthesis may also open a SELECT
+    if words[at : at + 1] == ["("] and words[at + 1] in ("FORMAT", "ANALYZE", "ANALYSE", "VERBOSE"):
+        at = words.index(")", at) + 1
+    return encoded[tokens[at] :].decode()
 
 
 def _read_tables(tree: Any, ctes: frozenset[str]) -> Iterator[str]:
@@ -374,8 +394,10 @@ def _read_tables(tree: Any, ctes: frozenset[str]) -> Iterator[str]:
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(tree, dict):
-        yield tree
-    if isinstance(tree, dict | list):
-        for child in tree.values() if isinstance(tree, dict) else tree:
-            yield from _nodes(child)
+    left = [tree]
+    while left:
+        node = left.pop()
+        if isinstance(node, dict):
+            yield node
+        if isinstance(node, dict | list):
+            left.extend(node.values() if isinstance(node, dict) else node)

@@ -25,6 +25,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from airflow_provider_phlo.connections import sqlite_url
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
 from airflow_provider_phlo.private_files import STATE, UMASK, protect
 from airflow_provider_phlo.services import processes
@@ -136,7 +137,7 @@ def airflow_environment(home: Path, root: Path) -> dict[str, str]:
         ("core", "simple_auth_manager_users"): f"{UI_USER}:admin",
         ("cosmos", "cache_dir"): str(home / "cosmos"),
         ("cosmos", "enable_telemetry"): "False",
-        ("database", "sql_alchemy_conn"): f"sqlite:///{home / 'airflow' / 'airflow.db'}?timeout=60",
+        ("database", "sql_alchemy_conn"): sqlite_url(home / "airflow" / "airflow.db"),
         ("logging", "base_log_folder"): str(home / "logs"),
         # Airflow sets these modes itself, whatever the umask is
         ("logging", "file_task_handler_new_file_permissions"): "0o600",

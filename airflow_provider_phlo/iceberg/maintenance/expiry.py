@@ -33,6 +33,13 @@ from airflow_provider_phlo.iceberg.retries import retry_commit
 from airflow_provider_phlo.terms import MAIN_BRANCH
 
 DAY_MS = 86_400_000
+# a hundred years: what comes before that, no date holds
+MOST_DAYS = 36_500
+
+
+def is_days(number: float) -> bool:
+    """Return whether this is an age in days: a number (NaN is not one) from 0 to :data:`MOST_DAYS`."""
+    return 0 <= number <= MOST_DAYS
 
 
 @dataclass(frozen=True)
@@ -51,10 +58,10 @@ class Retention:
     branch_days: float = 7
 
     def __post_init__(self) -> None:
-        if self.keep_last < 1 or self.snapshot_days < 0 or self.branch_days < 0:
+        if self.keep_last < 1 or not (is_days(self.snapshot_days) and is_days(self.branch_days)):
             raise ConfigurationError(
                 f"keep_last={self.keep_last}, snapshot_days={self.snapshot_days}, branch_days={self.branch_days}: "
-                "keep at least 1 snapshot (main's head is never removed), and give no negative days."
+                f"keep at least 1 snapshot (main's head is never removed), and give days from 0 to {MOST_DAYS}."
             )
 
 

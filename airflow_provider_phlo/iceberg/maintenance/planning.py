@@ -19,7 +19,15 @@ from pyiceberg.table import Table
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
 from airflow_provider_phlo.iceberg.duckdb import all_tables
 from airflow_provider_phlo.iceberg.maintenance.compaction import check_compaction, compact, plan_compaction
-from airflow_provider_phlo.iceberg.maintenance.expiry import ExpiryPlan, Retention, expire, held_by, plan_expiry
+from airflow_provider_phlo.iceberg.maintenance.expiry import (
+    MOST_DAYS,
+    ExpiryPlan,
+    Retention,
+    expire,
+    held_by,
+    is_days,
+    plan_expiry,
+)
 from airflow_provider_phlo.iceberg.maintenance.manifests import plan_manifests, rewrite_manifests
 from airflow_provider_phlo.iceberg.maintenance.orphans import (
     MINIMUM_HOURS,
@@ -59,6 +67,8 @@ class MaintenanceOptions:
             raise ConfigurationError(f"jobs={list(self.jobs)}: name some of {', '.join(JOBS)}.")
         if self.min_files < 2 or (self.target_file_bytes is not None and self.target_file_bytes < 1):
             raise ConfigurationError("min_files is at least 2, target_file_bytes is positive.")
+        if not is_days(self.orphan_days):
+            raise ConfigurationError(f"orphan_days={self.orphan_days}: give days from 0 to {MOST_DAYS}.")
 
 
 @dataclass(frozen=True)

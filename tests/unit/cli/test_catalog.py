@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from airflow_provider_phlo.cli import main as cli
-from airflow_provider_phlo.cli.output import FAILED, REFUSED
+from airflow_provider_phlo.cli.errors import FAILED, REFUSED
 from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.branches import STATE_PROPERTY
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge

@@ -16,7 +16,8 @@ import pytest
 from pyiceberg.catalog import Catalog
 
 from airflow_provider_phlo.cli import main as cli
-from airflow_provider_phlo.cli.output import REFUSED, Result, plain, write_csv, write_json, write_table
+from airflow_provider_phlo.cli.errors import REFUSED
+from airflow_provider_phlo.cli.output import Result, plain, write_csv, write_json, write_table
 from airflow_provider_phlo.cli.query import run
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg.catalog import ensure_namespace

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_phlo.cli import main as cli
-from airflow_provider_phlo.cli.output import FAILED, REFUSED
+from airflow_provider_phlo.cli.errors import FAILED, REFUSED
 from airflow_provider_phlo.iceberg.tables import ensure_table, evolve
 from airflow_provider_phlo.schemas import pandera_to_iceberg
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
