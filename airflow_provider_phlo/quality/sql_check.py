@@ -25,7 +25,7 @@ class SQLCheck(QualityCheck):
     """
     A check that an SQL engine answers: :meth:`aggregates` and :meth:`measure` give values, :meth:`judge` the result.
 
-    A check whose columns do not exist fails before it gets there.
+    If columns of the check do not exist, it fails before any of these is called.
 
     Example::
 
@@ -113,7 +113,7 @@ class RowCheck(SQLCheck):
     """
     A check that some rows fail and others pass; some of those that fail are named by their keys.
 
-    :class:`.ThresholdCheck` is an example of such a check, from its first line to its last.
+    :class:`.ThresholdCheck` is a complete example.
 
     :param key_columns: the columns that identify a row; by default the key of the table.
     :param samples: how many failing rows are named at most; 0 for none. A key with a ``pii`` column is never shown.
