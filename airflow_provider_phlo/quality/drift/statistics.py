@@ -332,7 +332,7 @@ def not_a_number(column: str, types: Mapping[str, str], or_else: tuple[str, ...]
     """Return that a column does not hold numbers, or None if it does."""
     kind = types[column]
     numbers = ("FLOAT", "DOUBLE", "DECIMAL", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "U")
-    if kind.startswith((*numbers, *or_else)) and kind != "UUID" and not kind.endswith("]"):
+    if kind == '"NULL"' or (kind.startswith((*numbers, *or_else)) and kind != "UUID" and not kind.endswith("]")):
         return None
     return f"column {column} is {kind}, a number is needed"
 

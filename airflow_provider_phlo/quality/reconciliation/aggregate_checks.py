@@ -74,7 +74,7 @@ class _AggregateReconciliation(Reconciliation):
 
     def _reads_both_alike(self) -> bool:
         # a column may well be compared with an aggregate of other columns of its own table
-        return False
+        return super()._reads_both_alike() and all(spec.target_expression == spec.expression for spec in self.specs())
 
     def groups(self) -> dict[str, str]:
         """Return the source's column or SQL expression for each column of a group, by its name in the target."""

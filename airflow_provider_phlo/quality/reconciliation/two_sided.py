@@ -154,7 +154,7 @@ class Reconciliation(SQLCheck):
             raise ConfigurationError(f"{check}: source and target are the same tables, {', '.join(sorted(source))}.")
 
     def _reads_both_alike(self) -> bool:
-        renamed = any(name != given for name, given in self.source_columns.items())
+        renamed = any(name != given for name, given in self.source_expressions().items())
         return not renamed and (self.source_filter or None) == (self.target_filter or None)
 
     def agrees(self, difference: int, source: int) -> bool:
