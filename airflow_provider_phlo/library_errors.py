@@ -27,6 +27,12 @@ _LIBRARIES = re.compile(r"[/\\](?:site-packages|lib[/\\]python[\d.]+)[/\\]|^<")
 _UNTOLD = "its text is left out, as it may quote the data"
 # SQLSTATEs whose text is about a server, a right or a relation, not about rows or the text of a statement
 _PLAIN_SQLSTATES = re.compile(r"(?:08|28|3D|3F|53|57)...|42P01|42P07|42501")
+# what libpq says of a connection, which has no SQLSTATE; the host may hold a password that was written wrongly
+_LIBPQ = re.compile(
+    r"FATAL: +[^\n]+|[Cc]onnection (?:refused|timed out|timeout expired|reset by peer)|timeout expired|"
+    r"server closed the connection unexpectedly|the connection is closed|No route to host|"
+    r"server does not support SSL[^\n]*|certificate verify failed"
+)
 # what SQLite says of the file; its other texts may quote the statement
 _PLAIN_SQLITE = re.compile(
     r"database (?:is locked|disk image is malformed|or disk is full|schema has changed)|unable to open database file|"
@@ -156,7 +162,8 @@ def _postgres(error: Any, statement: str) -> str | None:
     """Use what the server reports apart from its text; libpq's own texts hold the address, and never a row."""
     state, diag = getattr(error, "sqlstate", None), getattr(error, "diag", None)
     if state is None:
-        return f"PostgreSQL: {type(error).__name__}; {_UNTOLD}"
+        connecting = _LIBPQ.search(str(error))
+        return f"PostgreSQL: {type(error).__name__}{f': {connecting[0]}' if connecting else f'; {_UNTOLD}'}"
     parts = {name: getattr(diag, f"{name}_name", None) for name in ("table", "column", "constraint")}
     about = "".join(f", {name} {value}" for name, value in parts.items() if value)
     text = f": {diag.message_primary}" if _PLAIN_SQLSTATES.fullmatch(state) and diag else ""

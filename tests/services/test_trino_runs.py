@@ -104,7 +104,7 @@ def test_connections_say_what_they_lack(monkeypatch):
 def test_an_unknown_engine_of_the_setting_is_refused(monkeypatch):
     monkeypatch.setenv("AIRFLOW__PHLO__ENGINE", "spark")
     with pytest.raises(ConfigurationError, match="engine='spark' is not available"):
-        MergeOperator(task_id="merge", staged={}, table="t", unique_key="id")._engine()
+        MergeOperator(task_id="merge", staged={}, table="t", unique_key="id").merge_engine()
 
 
 TYPES = {"id": pa.int64(), "value": pa.float64()}

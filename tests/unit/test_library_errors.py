@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import socket
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -240,3 +241,16 @@ def test_dbts_text_of_trino_is_understood() -> None:
     assert describe_trino(text.replace("TABLE_NOT_FOUND", "INVALID_CAST_ARGUMENT")) == (
         "Trino: INVALID_CAST_ARGUMENT (query 20260101_1)"
     )
+
+
+def test_why_a_server_lets_nobody_in_is_passed_on(tmp_path: Path) -> None:
+    """A connection that fails has no SQLSTATE, and has read no data."""
+    import psycopg
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        with pytest.raises(psycopg.OperationalError) as caught:
+            psycopg.connect(f"postgresql://user:{CANARY}@127.0.0.1:{taken.getsockname()[1]}/db", connect_timeout=2)
+    text = describe(caught.value)
+    assert "refused" in text
+    assert CANARY not in text
