@@ -39,7 +39,7 @@ from airflow_provider_phlo.iceberg.catalog import TABLE_PROPERTIES, ensure_names
 from airflow_provider_phlo.iceberg.distinct_names import require_distinct_names, require_distinct_table
 from airflow_provider_phlo.iceberg.partitioning import WIDEST
 from airflow_provider_phlo.iceberg.retries import disk_errors, retry_commit
-from airflow_provider_phlo.schemas.types import Path, differences, iceberg_type, promotes, without_ids
+from airflow_provider_phlo.schemas.types import DOC, Path, differences, iceberg_type, promotes, without_ids
 from airflow_provider_phlo.terms import names_of
 
 _NOT_UNDERSTOOD = (
@@ -243,12 +243,18 @@ def evolve(catalog: Catalog, identifier: str, batch: pa.Schema) -> Table:
         if additions or widenings:
             with table.update_schema() as update:
                 for path, kind in additions.items():
-                    update.add_column(path, kind)
+                    update.add_column(path, kind, doc=_comment(batch, path))
                 for path, wider in widenings.items():
                     update.update_column(path, wider)
         return table
 
     return retry_commit(attempt, identifier)
+
+
+def _comment(batch: pa.Schema, path: Path) -> str | None:
+    """Return the comment on a column of a batch."""
+    comment = (batch.field(path[0]).metadata or {}).get(DOC) if len(path) == 1 else None
+    return comment.decode() if comment else None
 
 
 def _changes(

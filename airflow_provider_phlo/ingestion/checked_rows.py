@@ -36,6 +36,7 @@ class StagingPlan:
     :param transforms: applied to every batch, Arrow to Arrow, before validation.
     :param batch_rows: rows converted, validated and written at a time.
     :param known_types: types that columns have in the table already; undeclared ones keep them where they can.
+    :param comments: those on the table's columns.
     """
 
     table: str
@@ -48,6 +49,7 @@ class StagingPlan:
     transforms: tuple[Transform, ...] = ()
     batch_rows: int = 50_000
     known_types: Mapping[str, pa.DataType] = field(default_factory=dict)
+    comments: Mapping[str, str | None] = field(default_factory=dict)
 
 
 def convert_and_validate(

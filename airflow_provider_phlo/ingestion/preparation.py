@@ -34,6 +34,11 @@ def table_types(table: Table | None) -> dict[str, pa.DataType]:
     return {item.name: item.type for item in schema_to_pyarrow(table.schema(), include_field_ids=False)}
 
 
+def table_comments(table: Table | None) -> dict[str, str | None]:
+    """Return the comments on the table's columns."""
+    return {item.name: item.doc for item in table.schema().fields} if table is not None else {}
+
+
 def prepare_table(catalog: Catalog, definition: TableDefinition, rows: StagedRows) -> None:
     """
     Create or evolve the table, once it is certain that the rows go in.

@@ -301,11 +301,12 @@ def with_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 def common_schema(schemas: Iterable[pa.Schema]) -> pa.Schema:
     """Return all columns of ``schemas``, in the order in which they come, each in a type that holds all its values."""
-    types: dict[str, pa.DataType] = {}
+    found: dict[str, pa.Field] = {}
     for schema in schemas:
         for column in schema:
-            types[column.name] = common_type(types.get(column.name, column.type), column.type)
-    return pa.schema(list(types.items()))
+            known = found.setdefault(column.name, pa.field(column.name, column.type, metadata=column.metadata))
+            found[column.name] = known.with_type(common_type(known.type, column.type))
+    return pa.schema(list(found.values()))
 
 
 def _as(table: pa.Table, wanted: pa.Field) -> pa.ChunkedArray | pa.Array:

@@ -163,7 +163,7 @@ class _Stager:
         self.read = self.added = self.dropped = self.rows = self.quarantined = 0
         self.summary: list[FailureCount] = []
         self.normalize = normalize
-        self.names = conversion.ColumnNames(normalize, plan.table)
+        self.names = conversion.ColumnNames(normalize, plan.table, plan.comments)
         self.replay = replay
         self.rejects = Rejects(run_id, partition_date, datetime.datetime.now(datetime.UTC))
         # for each staged file, the positions of its rows in the source
@@ -196,7 +196,7 @@ class _Stager:
         if len(rows):
             rows = without_empty_columns(rows, self.plan)
             require_types(rows.schema, self.plan.table)
-            self.writer.write(self._with_metadata(rows, positions))
+            self.writer.write(self.names.noted(self._with_metadata(rows, positions)))
             self.positions.append(positions)
             self.rows += len(rows)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.bases.decorator import DecoratedOperator, task_decorator_factory
@@ -15,7 +16,6 @@ from airflow_provider_phlo.operators.table import TableOperator
 from airflow_provider_phlo.terms import names_of
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from airflow.sdk import Context
     from airflow.sdk.bases.decorator import TaskDecorator
     from pyiceberg.catalog import Catalog
@@ -112,11 +112,12 @@ class IngestOperator(TableOperator):
         """Stage what the source yields, or the records of the quarantine that ``replay`` describes."""
         from airflow_provider_phlo.hooks.dlt import DltHook
         from airflow_provider_phlo.iceberg.tables import find_table
-        from airflow_provider_phlo.ingestion.preparation import last_set_back, table_state, table_types
+        from airflow_provider_phlo.ingestion.preparation import last_set_back, table_comments, table_state, table_types
 
         catalog = self.open_catalog()
         table = find_table(catalog, name)
-        plan, token = self._plan(name, table_types(table)), runs.token(context, name)
+        plan = replace(self._plan(name), known_types=table_types(table), comments=table_comments(table))
+        token = runs.token(context, name)
         run: dict[str, Any] = {"token": token, "partition_date": day, "run_id": context["run_id"]}
         if replay is not None:
             return self._stage_replay(catalog, plan, replay, run)
@@ -146,7 +147,7 @@ class IngestOperator(TableOperator):
             **run,
         )
 
-    def _plan(self, name: str, known_types: Mapping[str, pa.DataType]) -> StagingPlan:
+    def _plan(self, name: str) -> StagingPlan:
         from airflow_provider_phlo.ingestion import StagingPlan
         from airflow_provider_phlo.registry import transform
         from airflow_provider_phlo.schemas.columns import require_key
@@ -164,7 +165,6 @@ class IngestOperator(TableOperator):
             metadata_columns=self.add_metadata_columns,
             transforms=tuple(transform(each) for each in self.transforms),
             batch_rows=settings.batch_rows(),
-            known_types=known_types,
         )
 
     def _call_source(self, day: str, context: Context) -> Any:

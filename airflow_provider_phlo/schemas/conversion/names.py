@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+
+import pyarrow as pa
 
 from airflow_provider_phlo.exceptions import SchemaError
+from airflow_provider_phlo.schemas.types import DOC
 
 # what styles of writing a name differ in: dateString, date_string, Date-String
+# how the comment on a column begins whose name does not show that of the source
+_COMMENT = "Source name: "
 _SEPARATORS = re.compile(r"[\s_.-]+")
 
 
@@ -18,12 +23,19 @@ class ColumnNames:
     :param normalize: dlt's naming convention. It replaces what it does not know, so that names with nothing in common
         can come out as one.
     :param table: named in errors.
+    :param comments: those on the table's columns: :meth:`noted` wrote there which source names came out as which.
     """
 
-    def __init__(self, normalize: Callable[[str], str], table: str) -> None:
+    def __init__(
+        self, normalize: Callable[[str], str], table: str, comments: Mapping[str, str | None] | None = None
+    ) -> None:
         self._normalize = normalize
         self._table = table
-        self._sources: dict[str, str] = {}
+        self._sources = {
+            column: comment.removeprefix(_COMMENT)
+            for column, comment in (comments or {}).items()
+            if comment and comment.startswith(_COMMENT)
+        }
 
     def __call__(self, name: str) -> str:
         """
@@ -39,6 +51,16 @@ class ColumnNames:
                 "rename one at the source, before its rows are yielded."
             )
         return column
+
+    def noted(self, rows: pa.Table) -> pa.Table:
+        """Return ``rows`` with the source's name as comment on the columns whose own name does not show it."""
+        fields = [
+            item.with_metadata({**(item.metadata or {}), DOC: f"{_COMMENT}{self._sources[item.name]}"})
+            if _plain(self._sources.get(item.name, item.name)) != _plain(item.name)
+            else item
+            for item in rows.schema
+        ]
+        return pa.table(rows.columns, schema=pa.schema(fields))
 
 
 def _plain(name: str) -> str:

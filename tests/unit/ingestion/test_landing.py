@@ -26,6 +26,7 @@ from airflow_provider_phlo.iceberg.declared import declared_columns
 from airflow_provider_phlo.iceberg.marks import find_published_result
 from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.iceberg.refs import branch_head
+from airflow_provider_phlo.iceberg.tables import find_table
 from airflow_provider_phlo.ingestion import landing, preparation, publication, staged_batches
 from airflow_provider_phlo.ingestion.definition import TableDefinition
 from airflow_provider_phlo.ingestion.quarantine import quarantine_table
@@ -83,6 +84,7 @@ class House:
             declared=definition.declared,
             strict=False,
             metadata_columns=definition.metadata_columns,
+            comments=preparation.table_comments(find_table(self.catalog, definition.table)),
         )
         batch = stage(
             lambda: iter(records),
@@ -336,6 +338,19 @@ def test_bad_rows_are_set_aside_once(house: House) -> None:
     assert set(table.refs()) == {"main"}
     assert [item.name for item in table.schema().fields] == QUARANTINE_SCHEMA.names
     assert [item.name for item in table.spec().fields] == ["partition_date"]
+
+
+def test_case_04_a_column_that_another_source_name_has_is_refused_on_any_day(house: House) -> None:
+    house.run("one", [{"k": 1, "名前": "Ann"}])
+    assert house.rows("k", "x") == [(1, "Ann")]
+    house.run("two", [{"k": 2, "名前": "Bo", "größe": 7}])
+    for token, name in [("three", "住所"), ("four", "x")]:
+        with pytest.raises(SchemaError, match=f"'名前' and '{name}' are both named 'x'"):
+            house.run(token, [{"k": 3, name: "Rome"}])
+    with pytest.raises(SchemaError, match="'größe' and 'grüße'"):
+        house.run("five", [{"k": 3, "grüße": 8}])
+    house.run("six", [{"k": 3, "名前": "Cy", "größe": 9}])
+    assert house.rows("k", "x", "gr_e") == [(1, "Ann", None), (2, "Bo", 7), (3, "Cy", 9)]
 
 
 def test_replace_needs_the_partition_column() -> None:

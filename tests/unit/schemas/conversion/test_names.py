@@ -17,19 +17,19 @@ normalize = dlt.Schema("test").naming.normalize_identifier
 @pytest.mark.parametrize("how", ["one batch", "one record", "two batches", "Arrow"])
 def test_case_04_names_that_the_convention_folds_into_one(one: str, other: str, how: str) -> None:
     assert normalize(one) == normalize(other)
+    first, second = [{"id": 1, one: "a"}], [{"id": 2, other: "b"}]
+    batches = {
+        "one batch": [[*first, *second]],
+        "one record": [[{"id": 1, one: "a", other: "b"}]],
+        "two batches": [first, second],
+        "Arrow": [pa.Table.from_pylist(first), pa.Table.from_pylist(second)],
+    }
     names = ColumnNames(normalize, "raw.t")
+    for batch in batches[how][:-1]:
+        conform(batch, None, names)
     with pytest.raises(SchemaError, match="are both named") as caught:
-        if how == "one batch":
-            conform([{"id": 1, one: "a"}, {"id": 2, other: "b"}], None, names)
-        elif how == "one record":
-            conform([{"id": 1, one: "a", other: "b"}], None, names)
-        elif how == "Arrow":
-            conform(pa.table({one: ["a"]}), None, names)
-            conform(pa.table({other: ["b"]}), None, names)
-        else:
-            conform([{"id": 1, one: "a"}], None, names)
-            conform([{"id": 2, other: "b"}], None, names)
-    assert repr(one) in str(caught.value) and repr(other) in str(caught.value) and "raw.t" in str(caught.value)
+        conform(batches[how][-1], None, names)
+    assert all(part in str(caught.value) for part in (repr(one), repr(other), "raw.t"))
 
 
 @pytest.mark.parametrize(("one", "other"), [("dateString", "date_string"), ("Date String", "date-string")])
