@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -56,21 +55,7 @@ ALLOWED_EXTRAS = frozenset(
         "gcs.default-bucket-location",
     }
 )
-_URL_CHARACTERS = frozenset("?#%")
 _SECRETS = ("credential", "token", "secret-access-key", "session-token", "oauth2.token")
-
-
-def sqlite_url(path: Path) -> str:
-    """
-    Return the address of an SQLite database, whatever characters its path has.
-
-    :param path: the file; a process that finds it locked waits for up to a minute.
-    """
-    if not _URL_CHARACTERS.intersection(str(path)):
-        return f"sqlite:///{path}?timeout=60"
-    from sqlalchemy import URL
-
-    return URL.create("sqlite", database=str(path), query={"timeout": "60"}).render_as_string(hide_password=False)
 
 
 def known_extras(connection: Connection) -> dict[str, str]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+_URL_CHARACTERS = frozenset("?#%")
 
 
 @dataclass(frozen=True)
@@ -40,3 +43,16 @@ def quote(name: str) -> str:
 def literal(text: str) -> str:
     """Quote ``text`` as a string literal. Values are bound where the statement allows it; this is for where not."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def sqlite_url(path: Path) -> str:
+    """
+    Return the address of an SQLite database, whatever characters its path has.
+
+    :param path: the file; a process that finds it locked waits for up to a minute.
+    """
+    if not _URL_CHARACTERS.intersection(str(path)):
+        return f"sqlite:///{path}?timeout=60"
+    from sqlalchemy import URL
+
+    return URL.create("sqlite", database=str(path), query={"timeout": "60"}).render_as_string(hide_password=False)

@@ -13,10 +13,10 @@ from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError
 from pyiceberg.table import Table
 from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
-from airflow_provider_phlo.connections import sqlite_url
 from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
 from airflow_provider_phlo.iceberg.rest import LastColumnIds
 from airflow_provider_phlo.private_files import protect
+from airflow_provider_phlo.sql import sqlite_url
 
 # a SQL catalog has two tables; each may have been created by somebody else in between
 _OPENINGS = 5

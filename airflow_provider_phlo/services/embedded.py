@@ -25,11 +25,11 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from airflow_provider_phlo.connections import sqlite_url
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
 from airflow_provider_phlo.private_files import STATE, UMASK, protect
 from airflow_provider_phlo.services import processes
 from airflow_provider_phlo.services.postgres import ensure_postgres, psql_path, stop_postgres
+from airflow_provider_phlo.sql import sqlite_url
 
 HOST = "127.0.0.1"
 UI_USER = "admin"

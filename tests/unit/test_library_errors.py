@@ -250,7 +250,9 @@ def test_why_a_server_lets_nobody_in_is_passed_on(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         with pytest.raises(psycopg.OperationalError) as caught:
-            psycopg.connect(f"postgresql://user:{CANARY}@127.0.0.1:{taken.getsockname()[1]}/db", connect_timeout=2)
+            psycopg.connect(
+                host="127.0.0.1", port=taken.getsockname()[1], user="user", password=CANARY, connect_timeout=2
+            )
     text = describe(caught.value)
     assert "refused" in text
     assert CANARY not in text
