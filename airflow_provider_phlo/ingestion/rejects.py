@@ -15,6 +15,7 @@ from airflow_provider_phlo.ingestion.extraction import Chunk
 from airflow_provider_phlo.ingestion.records import Origin, raw_text
 from airflow_provider_phlo.ingestion.transforms import UNKNOWN
 from airflow_provider_phlo.schemas.columns import TIMESTAMP
+from airflow_provider_phlo.schemas.conversion.limits import readable
 from airflow_provider_phlo.schemas.failures import Failure
 from airflow_provider_phlo.terms import MetadataColumn
 
@@ -169,7 +170,7 @@ def _records(content: Chunk, rows: Sequence[int]) -> list[Mapping[str, Any]]:
     if not rows:
         return []
     try:
-        records: list[Mapping[str, Any]] = content.take(list(rows)).to_pylist()
+        records: list[Mapping[str, Any]] = readable(content.take(list(rows))).to_pylist()
     except pa.ArrowNotImplementedError:  # for string views, which Polars uses
-        records = [content.slice(row, 1).to_pylist()[0] for row in rows]
+        records = [readable(content.slice(row, 1)).to_pylist()[0] for row in rows]
     return records

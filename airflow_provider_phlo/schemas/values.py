@@ -115,6 +115,8 @@ def _time(value: Any) -> datetime.time:
         value = datetime.time.fromisoformat(value.strip())
     if not isinstance(value, datetime.time):
         raise TypeError
+    if value.tzinfo is not None:  # its instant depends on the day
+        raise ValueError
     return value
 
 

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.schemas.columns import Column, ModelColumns
 from airflow_provider_phlo.schemas.conversion.casts import convert_column, text_as_json
+from airflow_provider_phlo.schemas.conversion.limits import unstorable, without
 from airflow_provider_phlo.schemas.conversion.records import LONGEST_NAME, Records, columns_of_records, is_name
 from airflow_provider_phlo.schemas.conversion.storable import Array, NoText, Values
 from airflow_provider_phlo.schemas.conversion.undeclared import type_undeclared
@@ -62,6 +63,11 @@ def _type_column(
     name: str, values: Values, column: Column | None, known: pa.DataType | None, failures: list[Failure]
 ) -> Array:
     """Return one column in its declared type, else in the table's or its own; add bad values to ``failures``."""
+    if column is None or isinstance(values, pa.ChunkedArray):  # declared types judge the values of records
+        check, outside = unstorable(values)
+        if outside:
+            failures.append(Failure(name, check, tuple(outside)))
+            values = without(values, outside)
     if column is not None:
         array, bad = _convert_declared(values, column)
         if bad:
@@ -71,10 +77,7 @@ def _type_column(
         return type_undeclared(values, known)
     except NoText as error:
         failures.append(Failure(name, "is_text", tuple(error.positions)))
-        some: list[Any] = values.to_pylist() if isinstance(values, pa.ChunkedArray) else [*values]
-        for position in error.positions:
-            some[position] = None
-        return type_undeclared(some, known)
+        return type_undeclared(without(values, error.positions), known)
 
 
 def _convert_declared(values: Values, column: Column) -> tuple[Array, list[int]]:

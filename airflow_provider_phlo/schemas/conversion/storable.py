@@ -82,7 +82,22 @@ def _has_text(value: Any) -> bool:
 
 
 def nested_as_json(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    parts = [
-        as_text(values.slice(start, NESTED_AT_A_TIME).to_pylist()) for start in range(0, len(values), NESTED_AT_A_TIME)
-    ]
+    parts = []
+    for start in range(0, len(values), NESTED_AT_A_TIME):
+        some = values.slice(start, NESTED_AT_A_TIME)
+        try:
+            parts.append(as_text(some.to_pylist()))
+        except NoText as error:
+            raise NoText([position + start for position in error.positions]) from None
+        except CONVERSION_ERRORS:  # a date that Python does not have
+            unreadable = [position for position in range(len(some)) if not _has_value(some[position])]
+            raise NoText([position + start for position in unreadable]) from None
     return pa.chunked_array(parts, pa.string())
+
+
+def _has_value(value: pa.Scalar) -> bool:
+    try:
+        value.as_py()
+    except CONVERSION_ERRORS:
+        return False
+    return True

@@ -48,7 +48,7 @@ def _infer(values: Values) -> Array:
         return as_text(values)
     try:
         return _of_one_family(values, {_family(kind) for kind in kinds if kind is not type(None)})
-    except ARROW_ERRORS:
+    except (*ARROW_ERRORS, ValueError):  # integers of thousands of digits among decimals
         return as_text(values)
 
 
@@ -70,7 +70,7 @@ def _of_one_family(values: Sequence[Any], families: set[type]) -> Array:
     if families == {datetime.datetime}:
         return _timestamps(values)
     if families and families <= {decimal.Decimal, int}:
-        return _decimals(pa.array(values))
+        return _decimals(pa.array([None if value is None or is_missing(value) else value for value in values]))
     return as_text(values) if len(families) > 1 else _storable_or_json(pa.array(values), values)
 
 

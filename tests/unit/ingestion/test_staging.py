@@ -706,3 +706,15 @@ def test_case_65_an_arrow_table_that_a_source_makes_keeps_the_offsets_of_its_tim
     batch = run(lambda: pa.Table.from_pylist([{"id": 1, "at": at}]), StagingPlan("raw.t", key=("id",)))
     (row,) = run.rows(batch)
     assert row["at"] == datetime.datetime(2024, 1, 14, 23, tzinfo=datetime.UTC)
+
+
+@pytest.mark.parametrize("kind", [pa.timestamp("us"), pa.timestamp("us", "UTC"), pa.list_(pa.timestamp("us"))])
+def test_case_10_a_row_of_the_year_10000_is_set_aside(run: Stage, kind: pa.DataType) -> None:
+    far = 253_402_300_800_000_000
+    values = [[0], [far]] if pa.types.is_list(kind) else [0, far]
+    source = pa.table({"_id": ["a", "b"], "at": pa.array(values).cast(kind)})
+    batch = run(source, plan(strict=False, declared=None))
+    expect(batch, read=2, rows=1, quarantined=1)
+    [rejected] = run.rejected(batch)
+    assert rejected["column_name"] == "at"
+    assert "10000-01-01" in rejected["record"]

@@ -1,0 +1,98 @@
+"""Values that no column of a table can hold."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from airflow_provider_phlo.schemas.conversion import conform
+from airflow_provider_phlo.schemas.conversion.casts import convert_column
+from airflow_provider_phlo.schemas.conversion.limits import readable
+
+EAST = dt.timezone(dt.timedelta(hours=2))
+YEAR_10000 = 253_402_300_800
+BEFORE_YEAR_1 = -62_135_596_801
+
+
+def conformed(chunk: Any) -> tuple[dict[str, list[Any]], list[tuple[str, tuple[int, ...] | None]]]:
+    table, failures = conform(chunk, None, str)
+    return table.to_pydict(), [(each.check, each.rows) for each in failures]
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us"])
+@pytest.mark.parametrize("zone", [None, "UTC", "Asia/Tokyo"])
+@pytest.mark.parametrize("seconds", [YEAR_10000, BEFORE_YEAR_1, YEAR_10000 * 20])
+def test_case_10_timestamps_outside_the_years_1_to_9999_are_bad(unit: str, zone: str | None, seconds: int) -> None:
+    per_second = {"s": 1, "ms": 10**3, "us": 10**6}[unit]
+    limits = [-62_135_596_800 * per_second, YEAR_10000 * per_second - 1]
+    values = pa.array([*limits, seconds * per_second, None], pa.int64()).cast(pa.timestamp(unit, zone))
+    for column in (values, values.dictionary_encode()):
+        rows, failures = conformed(pa.table({"k": [1, 2, 3, 4], "at": column}))
+        assert failures == [("is_timestamp", (2,))]
+        assert [each is None for each in rows["at"]] == [False, False, True, True]
+
+
+@pytest.mark.parametrize("days", [2_932_897, -719_163, 2**31 - 1, -(2**31)])
+def test_case_10_dates_outside_the_years_1_to_9999_are_bad(days: int) -> None:
+    values = pa.array([2_932_896, -719_162, days], pa.int32()).cast(pa.date32())
+    rows, failures = conformed(pa.table({"on": values}))
+    assert failures == [("is_date", (2,))]
+    assert rows["on"] == [dt.date.max, dt.date.min, None]
+
+
+def test_case_10_a_bad_row_is_written_as_text() -> None:
+    far = pa.array([YEAR_10000 * 10**6], pa.int64())
+    rows = pa.table(
+        {"at": far.cast(pa.timestamp("us")), "all": pa.array([[far[0].as_py()]]).cast(pa.list_(pa.timestamp("us")))}
+    )
+    [record] = readable(rows).to_pylist()
+    assert record["at"].startswith("10000-01-01")
+    assert record["all"][0].startswith("10000-01-01")
+
+
+def test_case_10_a_nested_date_outside_the_years_is_bad() -> None:
+    values = pa.array([[0], [YEAR_10000 * 10**6]]).cast(pa.list_(pa.timestamp("us")))
+    rows, failures = conformed(pa.table({"all": values}))
+    assert failures == [("is_text", (1,))]
+    assert rows["all"][0] is not None
+
+
+@pytest.mark.parametrize("value", [dt.time(10, tzinfo=EAST), dt.time(10, tzinfo=dt.UTC), "10:00:00-05:00", "10:00Z"])
+def test_case_11_a_time_with_an_offset_is_bad(value: Any) -> None:
+    assert convert_column([dt.time(10), value], pa.time64("us"))[1] == [1]
+    if isinstance(value, dt.time):
+        rows, failures = conformed([{"t": dt.time(10)}, {"t": value}])
+        assert (rows["t"], failures) == ([dt.time(10), None], [("is_time", (1,))])
+
+
+@pytest.mark.parametrize("gap", [Decimal("NaN"), Decimal("sNaN"), Decimal("-NaN")])
+def test_case_12_a_decimal_that_is_not_a_number_is_a_gap(gap: Decimal) -> None:
+    rows, failures = conformed([{"d": Decimal("1.5")}, {"d": gap}, {"d": 2}])
+    assert (rows["d"], failures) == ([Decimal("1.5"), None, Decimal(2)], [])
+
+
+@pytest.mark.parametrize("others", [[Decimal("1.5")], [1], [Decimal("NaN")], [None], ["text"], [0.5]])
+def test_case_12_an_infinite_decimal_is_bad(others: list[Any]) -> None:
+    records = [{"d": each} for each in (*others, Decimal("Infinity"), Decimal("-Infinity"))]
+    assert conformed(records)[1] == [("is_decimal", (1, 2))]
+
+
+@pytest.mark.parametrize("others", [[], [1], [0.5], [Decimal(1)], [True], ["text"], [{"a": 1}], [None]])
+def test_case_13_an_integer_of_thousands_of_digits_is_bad(others: list[Any]) -> None:
+    records = [{"k": at, "n": each} for at, each in enumerate([*others, 10**5000])]
+    rows, failures = conformed(records)
+    assert failures == [("is_text", (len(others),))]
+    assert rows["k"] == list(range(len(records)))
+
+
+@pytest.mark.parametrize("others", [[], [1], [{"a": 1}]])
+def test_case_13_values_nested_100000_deep_are_bad(others: list[Any]) -> None:
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    records = [{"n": each} for each in (*others, deep)]
+    assert conformed(records)[1] == [("is_text", (len(others),))]
