@@ -76,7 +76,7 @@ def known_extras(connection: Connection) -> dict[str, str]:
 
 def mask_secrets(properties: Mapping[str, str]) -> None:
     """
-    Keep the secrets among PyIceberg's properties out of every log of the task, as they are and as addresses spell them.
+    Keep the secrets among PyIceberg's properties out of every log of the task, also where URLs encode them.
 
     Airflow masks the password of a connection and extras whose names suggest a secret, but not an address that
     contains a password.

@@ -24,7 +24,7 @@ def query(args: argparse.Namespace) -> None:
     """
     Run ``args.sql`` and print the result as ``args.output``.
 
-    Ends the process with code 1 when the statement fails and with 2 when it is anything but one read-only statement.
+    Ends the process with code 1 when the statement fails and with 2 when it is not exactly one read-only statement.
     """
     from airflow_provider_phlo.iceberg.duckdb import assert_read_only
 

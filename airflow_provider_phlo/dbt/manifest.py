@@ -81,7 +81,7 @@ def read_manifest(path: Path) -> Mapping[str, Any]:
 
 
 def fingerprint(project_dir: Path) -> str:
-    """Return a hash of all that decides how the project is parsed: its files and the version of dbt."""
+    """Return a hash of everything that affects how the project is parsed: its files and the version of dbt."""
     digest = blake2b(importlib.metadata.version("dbt-core").encode(), digest_size=16)
     digest.update(str(project_dir.resolve()).encode())
     for path in sorted(_files(project_dir)):

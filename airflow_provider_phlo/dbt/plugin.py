@@ -81,7 +81,7 @@ class Plugin(BasePlugin):
         connect(self._catalog, tables=tables, branch=self._branch, staged=self._staged_views(), connection=conn)
 
     def _staged_views(self) -> CreateStagedView | None:
-        """Return what shows models the merges that Trino has yet to run; imported for a run's branch only."""
+        """Return the function that shows models what Trino has yet to merge; imported for a run's branch only."""
         if self._branch is None:
             return None
         from airflow_provider_phlo.iceberg.trino.preview import create_staged_view

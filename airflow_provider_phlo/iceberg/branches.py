@@ -169,7 +169,7 @@ def _require_audited(table: Table, branch: str, expected_head: SnapshotId | Lite
     if expected_head is not Head.ANY and tip != expected_head:
         raise CommitConflictError(f"Branch {branch} of {identifier} no longer points to the audited snapshot.")
     if expected_head is None and main is not None:
-        raise CommitConflictError(f"{identifier} was empty when it was audited, and is not any more.")
+        raise CommitConflictError(f"{identifier} was empty when it was audited, but no longer is.")
     if tip is not None and not is_ancestor(table.metadata, main, of=tip):
         raise CommitConflictError(f"main of {identifier} moved since branch {branch} was made.")
     if tip is not None and undone_snapshots(table).intersection(_until(lineage(table.metadata, tip), main)):

@@ -200,7 +200,7 @@ def assert_read_only(sql: str) -> None:
         # DuckDB takes COPY, INSERT, UPDATE and DELETE as the body of a CTE and calls the whole a SELECT
         kind = str(node.get("type", ""))
         if kind.endswith("_QUERY_NODE"):
-            raise ConfigurationError(f"Only reading is allowed here, and this holds {kind.partition('_')[0]}.")
+            raise ConfigurationError(f"Only reading is allowed here, and this contains {kind.partition('_')[0]}.")
         if kind == "FUNCTION" and node["function_name"].casefold() in _REFUSED_FUNCTIONS:
             raise ConfigurationError(f"The function {node['function_name']} is not allowed here.")
 

@@ -87,7 +87,7 @@ def merge(catalog: Catalog, branch: str, commit: str, *, message: str, into: str
     path = f"trees/{_at_commit(target, commit_there)}/history/merge"
     response = _call(catalog, "POST", path, json=body, accepted=(CONFLICT, NOT_FOUND))
     if not response.ok:  # not found: another attempt of the run has started the branch anew
-        raise CommitConflictError(f"Branch {branch} does not go into {target}: {_message(response)}")
+        raise CommitConflictError(f"Branch {branch} cannot be merged into {target}: {_message(response)}")
 
 
 def run_branches(catalog: Catalog) -> dict[str, str]:

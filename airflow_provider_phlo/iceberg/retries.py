@@ -84,7 +84,7 @@ def retry_conflicts(attempt: Callable[[], Result], what: str, rounds: int | None
         return retry(logged, CommitConflictError, rounds)
     except CommitConflictError as conflict:
         raise CommitConflictError(
-            f"{what}: other writers won {rounds} rounds; nothing was published, retry."
+            f"{what}: other writers were faster {rounds} times; nothing was published, retry."
         ) from conflict
 
 

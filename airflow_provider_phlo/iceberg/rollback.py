@@ -86,13 +86,13 @@ def plan_rollback(
     if current is None:
         raise ConfigurationError(f"{identifier} is empty: there is nothing to set back.")
     if (to_snapshot is None) == (to_time is None):
-        raise ConfigurationError("Name the snapshot, or the time, to set main back to: one of the two.")
+        raise ConfigurationError("Name the snapshot to set main back to, or the time: exactly one of the two.")
     target = _at(table, to_time) if to_time is not None else to_snapshot
     entry = entry_of(table, target) if target is not None else None
     if entry is None:
         raise ConfigurationError(
-            f"{identifier} has no snapshot {target}: it never had, or it has expired. `catalog history {identifier}` "
-            "lists those there are."
+            f"{identifier} has no snapshot {target}: it never existed, or it has expired. "
+            f"`catalog history {identifier}` lists those that exist."
         )
     return _plan(table, current, entry)
 

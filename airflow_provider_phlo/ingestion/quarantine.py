@@ -267,7 +267,7 @@ def _parts(table: Table, row_filter: BooleanExpression | None, names: list[str])
     present = set(tables.column_names(table))
     if row_filter is not None and "replayed_at" not in present:
         raise ConfigurationError(
-            f"{'.'.join(table.name())} is of an older version: run its ingestion once, or replay it."
+            f"{'.'.join(table.name())} was written by an older version: run its ingestion once, or replay it."
         )
     scan = table.scan(row_filter or AlwaysTrue(), selected_fields=tuple(set(names) & present))
     for batch in scan.to_arrow_batch_reader():

@@ -24,12 +24,12 @@ log = logging.getLogger(__name__)
 
 class CheckingOperator(PhloOperator):
     """
-    An operator that checks the table that it calls ``table``.
+    An operator that checks the table in its attribute ``table``.
 
     :param branch: the branch to read, of each table that has it; main otherwise (templated).
     :param blocking: whether a failed check fails the task; otherwise it is a warning.
     :param partition_column: check only the rows of one day by this column: the run's own, or ``partition_date``.
-    :param partition_date: that day (templated), of ``_phlo_partition_date`` if no column is named. All rows are
+    :param partition_date: that day (templated); without a column, ``_phlo_partition_date`` is used. All rows are
         checked if both are None.
     :param engine: ``pyiceberg`` (DuckDB in the task's process) or ``trino``; None means ``[phlo] engine``.
     :param iceberg_conn_id: the catalog's connection.
@@ -150,7 +150,7 @@ def audit(
 def _record(
     context: Mapping[str, Any], catalog: Any, results: Sequence[QualityCheckResult], where: Mapping[str, Any]
 ) -> None:
-    """Record results; what keeps them from being recorded does not fail the task."""
+    """Record results; if that fails, the task only warns."""
     from airflow_provider_phlo.quality.check_results import TABLE, Occasion, record
 
     instance, day = context["ti"], where.get("partition")

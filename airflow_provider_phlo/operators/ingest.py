@@ -41,7 +41,7 @@ class IngestOperator(TableOperator):
         task is skipped). Its parameters are filled by name: ``partition_date``, ``context``, and ``source_resources``.
     :param validate: False skips the schema's rules, but not its types.
     :param strict_validation: True fails on a bad row, False quarantines it.
-    :param identity: the columns that the merge deduplicates by: uniqueness rules count rows that share them once.
+    :param identity: the columns that the merge deduplicates by: rows that are equal in them break no uniqueness rule.
     :param transforms: Arrow → Arrow functions, applied to every batch before validation.
     :param source_resources: values for parameters of ``source``: a connection id gives the connection, a callable what
         it returns.
@@ -88,7 +88,7 @@ class IngestOperator(TableOperator):
 
         :raises AirflowSkipException: the source returned None.
         :raises ValidationError: a row is bad, and ``strict_validation`` is on.
-        :raises SchemaError: the schema names columns against dlt's naming convention, or the data lacks the key.
+        :raises SchemaError: column names of the schema break dlt's naming convention, or the data lacks the key.
         :raises SourceUnavailableError: the source did not answer.
         """
         from airflow.sdk.exceptions import AirflowSkipException

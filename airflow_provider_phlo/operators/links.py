@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class CheckResultsLink(BaseOperatorLink):
-    """The results of the checks: the XCom page of the task."""
+    """A link to the results of the checks: the XCom page of the task."""
 
     name = "Check results"
 
@@ -22,7 +22,7 @@ class CheckResultsLink(BaseOperatorLink):
 
 
 class TableLink(BaseOperatorLink):
-    """The table: Airflow's list of assets with its name, from which its events are one click away."""
+    """A link to the table: Airflow's list of the assets with its name, each of which leads to its events."""
 
     name = "Table"
 

@@ -33,7 +33,7 @@ class PublishBranchOperator(LandingOperator):
     :param merged: the result of a ``MergeOperator(publish=False)``.
     :param audit: the checks that passed on the branch.
     :param audited: what they found: the results of the tasks that ran them, for the asset event.
-    :param partition_column: they look at the rows of the run's partition date by this column only.
+    :param partition_column: those checks read only rows whose value in this column is the run's partition date.
 
     The other parameters are those of the ``MergeOperator``, and have to be the same as its.
     """
@@ -99,7 +99,7 @@ class PublishTogetherOperator(PhloOperator):
         PublishTogetherOperator(task_id="publish", merges=[orders, lines], audits={"orders": CHECKS})
 
     :param merges: tasks ``MergeOperator(publish=False)`` of one catalog.
-    :param audits: by table, as its merge names it, the checks that passed on the branch.
+    :param audits: for each table, by the name that its merge uses, the checks that passed on the branch.
     """
 
     template_fields: Sequence[str] = ("merged",)

@@ -28,8 +28,8 @@ class ReconcileOperator(CheckingOperator):
     :param checks: reconciliations of :mod:`airflow_provider_phlo.quality.reconciliation`; row counts by default.
 
     The other parameters (``branch``, ``blocking``, ``partition_column``, ``partition_date``, ``engine``, connections)
-    are those of the :class:`~airflow_provider_phlo.operators.checking.CheckingOperator`. A partition is that of source
-    and target.
+    are those of the :class:`~airflow_provider_phlo.operators.checking.CheckingOperator`. Only that partition
+    is read, in source and target.
     """
 
     template_fields: Sequence[str] = ("target", "source", "branch", "partition_date")

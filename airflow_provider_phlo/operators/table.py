@@ -163,7 +163,7 @@ def remove_expired_batches(root: Any, table: str) -> float:
     """
     Remove the staged batches of ``table`` that are older than ``[phlo] staging_retention_days``.
 
-    :returns: the moment before which what is left of a run is expired, in seconds since 1970.
+    :returns: seconds since 1970; what older runs have left is expired.
     """
     from airflow_provider_phlo.ingestion import staged_batches
 

@@ -62,7 +62,7 @@ class PublishResult:
     The result of one publication.
 
     :param table: ``schema.table``.
-    :param seconds: what its rows took to read and load; waiting for readers and the commit are not in it.
+    :param seconds: how long its rows took to read and load, without waiting for readers and without the commit.
     :param created: whether the table is new.
     :param altered: the changes to columns, as SQL.
     """
@@ -102,7 +102,7 @@ def publish_together(
     """
     Replace the content of all tables in one transaction; create schema and tables if they do not exist.
 
-    There may be any number of rows: one batch is in memory at a time. Publishers of the same table take turns.
+    Any number of rows will do: only one batch is in memory at a time. Publishers of the same table take turns.
 
     :param connection: a connection without an open transaction; this function opens its own.
     :returns: table → its result.
@@ -159,7 +159,7 @@ def _is_unchanged(connection: psycopg.Connection, target: Target) -> bool:
 def _replace_rows(
     connection: psycopg.Connection, targets: Sequence[Target], reads: Sequence[Callable[[], Rows]]
 ) -> list[PublishResult]:
-    """Replace rows where each snapshot goes on seeing its own."""
+    """Replace rows of tables whose columns stay: each reader goes on seeing its own snapshot."""
     results = []
     for target, read in zip(targets, reads, strict=True):
         started = time.perf_counter()

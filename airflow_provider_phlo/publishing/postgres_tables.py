@@ -118,8 +118,9 @@ def lock_readers_out(connection: psycopg.Connection, targets: Sequence[Target]) 
     """
     Lock all tables until the transaction ends, once no other transaction uses any of them.
 
-    All are locked, or none: a try that does not succeed within a moment gives up what it has and lets the readers
-    pass that queue behind it. It gives up before PostgreSQL would look for a deadlock, whose victim might be a reader.
+    All are locked, or none: an attempt that does not succeed within a moment releases what it has locked, so that the
+    readers waiting behind it can go on. It gives up before PostgreSQL would look for a deadlock, whose victim might be
+    a reader.
 
     :raises psycopg.errors.LockNotAvailable: no try succeeded within LOCK_SECONDS.
     """

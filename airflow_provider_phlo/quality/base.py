@@ -79,7 +79,7 @@ class QualityCheck(ABC):
         self, rows: RowsUnderCheck, context: Mapping[str, Any], row_count: int, values: Mapping[str, Any]
     ) -> QualityCheckResult:
         """
-        Return the result for the rows under check; whatever a check of your own raises is a failed check.
+        Return the result for the rows under check; if a check of your own raises, it has failed.
 
         :param context: what ``execute`` gets.
         :param row_count: how many rows there are.

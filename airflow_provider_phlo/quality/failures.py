@@ -1,4 +1,4 @@
-"""Results of checks that could not come to a verdict: they have failed, and say why without showing data."""
+"""Results of checks that could not be evaluated: they have failed, and say why without showing data."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class RowsUnderCheck:
 
     @cached_property
     def shared(self) -> dict[Hashable, Any]:
-        """What checks of one run keep here for each other, such as a scan that serves several of them."""
+        """A place where checks of one run keep what others can use, such as a scan that serves several of them."""
         return {}
 
     @cached_property

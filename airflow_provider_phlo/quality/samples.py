@@ -22,7 +22,7 @@ def add_samples(
     """
     Return ``result`` with the keys of failing rows: the first ones in the order of the keys.
 
-    It stays as it is if no key is known, or a column of the key is ``pii``.
+    The result is returned unchanged if no key is known, or a column of the key is ``pii``.
 
     :param failing: the SQL that leaves the rows that fail, behind ``FROM`` and the rows.
     :param columns: the key.

@@ -1,4 +1,4 @@
-"""Airflow's own REST API, as little of it as the demo needs. No Airflow import: it runs in other processes."""
+"""The few parts of Airflow's REST API that the demo needs. It imports no Airflow, which runs in other processes."""
 
 from __future__ import annotations
 

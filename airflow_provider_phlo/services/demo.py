@@ -117,7 +117,7 @@ class Demo:
 
     def run(self, confs: Mapping[str, Mapping[str, Any]]) -> None:
         """
-        Trigger the Dags and wait for their runs, telling what each task took.
+        Trigger the Dags, wait for their runs, and print how long each task took.
 
         :param confs: Dag → the configuration of its run.
         :raises DemoError: a run failed; carries the end of the failed tasks' logs.

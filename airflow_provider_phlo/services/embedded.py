@@ -329,14 +329,14 @@ def clean(home: Path, root: Path) -> None:
     if not home.exists():
         return
     if home in (Path("/"), Path.home()) or root.is_relative_to(home) or not _secret_path(home, "mark").exists():
-        raise ConfigurationError(f"PHLO_HOME is {home}: that folder holds more than runs. Nothing was removed.")
+        raise ConfigurationError(f"PHLO_HOME is {home}: that folder holds other files, too. Nothing was removed.")
     stop(home)
     for entry in home.iterdir():
         if entry.name in STATE:
             shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
     left = sorted(entry.name for entry in home.iterdir())
     if left:
-        raise ConfigurationError(f"{home} is kept: {', '.join(left[:5])} in it is not of this project's making.")
+        raise ConfigurationError(f"{home} is kept: this project did not make {', '.join(left[:5])} in it.")
     home.rmdir()
 
 

@@ -52,7 +52,7 @@ def github(
     Return the resources ``user_profile``, ``user_repos`` and ``user_events`` of one user.
 
     A page that is unchanged since the last published run (ETag, kept in the resource's dlt state) yields nothing. A
-    last page that may be full is read anew every time: it stays as it is when the next one begins.
+    last page that may be full is read anew every time: it does not change when a next page begins after it.
 
     :param base_url: the root of the API.
     :param login: the user watched.
@@ -171,7 +171,7 @@ def _pages(
 
 def _certain(pages: dict[str, dict[str, Any]], per_page: int) -> dict[str, dict[str, Any]]:
     """
-    Return the pages of which "not modified" says enough.
+    Return the pages for which "not modified" is enough of an answer.
 
     A last page that is full stays as it is, ETag included, when another begins after it, and a 304 need not say so
     (https://github.com/app-sre/github-mirror/pull/113). What is full is for the server to say: as many items as a page

@@ -106,7 +106,7 @@ def reset_moment(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def moment_text(now: float, wait: float) -> str:
-    """Return the moment in so many seconds, with its distance: for messages, whatever a server has written."""
+    """Return the moment that is this many seconds away, and the distance, as text for messages; any number will do."""
     try:
         return f"at {datetime.fromtimestamp(now + wait, UTC):%Y-%m-%dT%H:%M:%SZ}, in {wait:.0f} s"
     except (OverflowError, ValueError, OSError):

@@ -53,9 +53,9 @@ REFUSAL_BYTES = 65536
 @dataclass(frozen=True)
 class RetryPolicy:
     """
-    How patient a client is, and the clock it lives by.
+    How often and how long a client retries, and the clock that it uses.
 
-    :param attempts: requests made in vain before giving up.
+    :param attempts: failed requests before giving up.
     :param backoff_seconds: the first pause; it doubles up to ``max_backoff_seconds``, half of each is random.
     :param max_wait_seconds: all that one client may spend waiting for rate limits.
     :param sleep: pauses for that many seconds.

@@ -149,7 +149,7 @@ def _text(secret: str, conn_id: str) -> str:
 
 
 def _pages(client: JsonClient, params: dict[str, str], window: tuple[int, int], count: int) -> Iterator[Page]:
-    """Yield the window's pages, the newest first, until nothing is left; what a page before had is left out."""
+    """Yield the window's pages, the newest first, until nothing is left; entries of an earlier page are left out."""
     start, before = window
     largest, seen = 0, _Seen()
     for _ in range(client.limits.pages):

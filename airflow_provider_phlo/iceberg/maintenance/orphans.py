@@ -86,7 +86,7 @@ def _check_neighbours(catalog: Catalog, identifier: str, location: str) -> None:
             continue
         if _within(location, neighbour) or _within(neighbour, location):
             raise ConfigurationError(
-                f"{identifier} and {other} share a location: what is unknown to one may be the other's. Give one of "
+                f"{identifier} and {other} share a location: a file that one lacks may be the other's. Give one of "
                 "them a location of its own."
             )
 

@@ -205,7 +205,7 @@ def _check(catalog: Catalog, identifier: str, options: MaintenanceOptions) -> No
     if "expiry" in options.jobs and options.retention.snapshot_days * 24 < MINIMUM_HOURS and not options.force:
         raise ConfigurationError(
             f"{identifier}: snapshot_days={options.retention.snapshot_days} is less than {MINIMUM_HOURS} hour, and a "
-            "running query may still read what main was then: give more, or force when nothing uses the table."
+            "running query may still read an older snapshot: give more, or force when nothing uses the table."
         )
     if "orphans" in options.jobs:
         check_orphan_removal(catalog, table, days=options.orphan_days, force=options.force)

@@ -115,7 +115,7 @@ class TrinoEngine:
         if find_published_result(table, token) is not None or not _changes(result):
             return run.publish(publication)
         if staged is None or staged.claim is not None or staged.intent.head != publication.expected_head:
-            raise CommitConflictError(f"{identifier}: what was audited of run {token} is no longer staged.")
+            raise CommitConflictError(f"{identifier}: the merge of run {token} that was audited is no longer staged.")
         claim = Claim(None, dict(result), dict(publication.properties))
         claim, snapshot_id = self._run(catalog, staged, table, claim)
         return self._mark(catalog, staged, claim, snapshot_id)
@@ -244,7 +244,7 @@ def _require(table: Table, plan: MergePlan) -> None:
     for column in (*plan.key, plan.order_by):
         if column in nested:
             raise ConfigurationError(
-                f"{name}: column {column!r} is nested, by which Trino cannot match or order rows: use "
+                f"{name}: column {column!r} is nested, and Trino cannot match or order rows by it: use "
                 "engine='pyiceberg', or a column of a plain type."
             )
 

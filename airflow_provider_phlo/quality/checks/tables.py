@@ -92,7 +92,7 @@ class FreshnessCheck(SQLCheck):
         return f"at most {self.max_age_hours} h old"
 
     def problem(self, types: Mapping[str, str]) -> str | None:
-        """Return also why the column holds no times."""
+        """Return, in addition, why the column holds no times."""
         missing = super().problem(types)
         if missing or types[self.column].startswith(("TIMESTAMP", "DATE", "VARCHAR")):
             return missing

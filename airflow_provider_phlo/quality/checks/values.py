@@ -104,7 +104,7 @@ class RangeCheck(RowCheck):
         return f"{low}{self.column}{high}"
 
     def problem(self, types: Mapping[str, str]) -> str | None:
-        """Return also why the bounds do not compare with the column."""
+        """Return, in addition, why the bounds do not compare with the column."""
         missing = super().problem(types)
         if missing:
             return missing
@@ -173,7 +173,7 @@ class PatternCheck(RowCheck):
         return self.pattern
 
     def problem(self, types: Mapping[str, str]) -> str | None:
-        """Return also why the pattern, or the text of the column, is not the same on every engine."""
+        """Return, in addition, why engines would differ about the pattern or the column's text."""
         missing = super().problem(types)
         if missing:
             return missing

@@ -84,7 +84,7 @@ def widen(band: Band, numbers: Sequence[float]) -> Band:
     """
     Return ``band`` widened to hold ``numbers`` too, with as much room around them as around its median.
 
-    While there are few Sundays, all days say what to expect, and a Sunday like the last one is not an anomaly.
+    With few Sundays in the history, the band comes from all days; widened, it does not call a usual Sunday an anomaly.
     """
     room_below, room_above = band.median - band.low, band.high - band.median
     low = min([band.low, *(number - room_below for number in numbers)])

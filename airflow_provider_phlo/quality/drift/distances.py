@@ -41,7 +41,7 @@ def jensen_shannon(now: Sequence[int], before: Sequence[int]) -> float:
 
 
 def shares(counts: Sequence[int]) -> list[float]:
-    """Return each bucket's share of the rows, half a row added to each: so empty ones have a logarithm."""
+    """Return each bucket's share of the rows, half a row added to each, so that empty ones have a logarithm."""
     total = sum(counts) + len(counts) / 2
     return [(count + 0.5) / total for count in counts]
 

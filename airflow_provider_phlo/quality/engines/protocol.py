@@ -35,7 +35,7 @@ class SQLEngine(Protocol):
 
     def columns(self, source: str) -> dict[str, str]:
         """
-        Return the type of each column, in DuckDB's words whatever the engine's own are.
+        Return the type of each column, in DuckDB's words, whichever the engine.
 
         :param source: what follows ``FROM``, without ``?`` markers.
         """

@@ -3,8 +3,8 @@ When two values are equal, wherever they are: the canonical forms of a value.
 
 ``docs/reconciliation.md`` defines them with examples; here they become SQL for DuckDB and for Trino. A value has two
 forms. The *comparable* form is a value of the engine: two of them are equal, as ``GROUP BY`` means it (NULL equals
-NULL, NaN equals NaN), exactly if the definition says so. The *text* consists of the same characters on every engine,
-and is equal for equal values only; the hash of a row is made from it.
+NULL, NaN equals NaN), if and only if the definition says so. The *text* consists of the same characters on every
+engine, and is equal for equal values only; the hash of a row is made from it.
 """
 
 from __future__ import annotations

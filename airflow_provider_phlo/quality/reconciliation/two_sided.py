@@ -36,8 +36,8 @@ class Reconciliation(SQLCheck):
         day. (When one partition of the table is checked, only that day is read of both sides in any case.)
     :param tolerance: the largest difference that passes, as a share of what the source has (0.01 is 1 %).
     :param absolute_tolerance: the largest difference that passes, as a number.
-    :param allow_missing: keys, groups or partitions that only the source has are fine.
-    :param allow_extra: those that only the target has are fine.
+    :param allow_missing: accept keys, groups or partitions that only the source has.
+    :param allow_extra: accept those that only the target has.
     :param limit: how many keys are named at most, for each kind of difference.
     :param show_keys: name keys at all.
     :param pii_columns: columns whose values are masked when keys are named; those that a table's schema tags ``pii``

@@ -373,7 +373,7 @@ def test_main_that_never_stands_still_is_a_retryable_error(house: House, monkeyp
         audits.append(branch)
         house.run(f"faster{len(audits)}", [{"k": 2, "v": float(len(audits))}])
 
-    with pytest.raises(CommitConflictError, match=r"raw\.t: other writers won 3 rounds; nothing was published"):
+    with pytest.raises(CommitConflictError, match=r"raw\.t: other writers were faster 3 times; nothing was published"):
         house.publish(slow, audit=audit)
     assert len(audits) == 2
     assert house.rows() == [(0, 0.0), (2, 2.0)]

@@ -221,7 +221,7 @@ def test_main_that_moves_all_the_time_ends_with_an_error(catalog: Catalog, monke
         return commit(*args, **options)
 
     monkeypatch.setattr(manifests, "commit_changes", commit_changes)
-    with pytest.raises(CommitConflictError, match="other writers won 2 rounds"):
+    with pytest.raises(CommitConflictError, match="other writers were faster 2 times"):
         rewrite_manifests(catalog, TABLE)
     assert content(catalog) == [0, 1, 2, 10, 11]
 
