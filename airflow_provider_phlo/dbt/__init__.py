@@ -15,7 +15,7 @@ __all__ = ["phlo_dbt_task_group"]
 
 
 def __getattr__(name: str) -> Any:
-    # dbt loads .plugin, which must not bring Airflow along
+    # dbt loads .plugin, which must not import Airflow
     if name in __all__:
         from airflow_provider_phlo.dbt import task_group
 

@@ -38,9 +38,9 @@ WITHDRAWN: Mapping[str, Any] = {"withdrawn": True}
 BRANCH_PREFIX = "phlo_"
 # dlt's state as the last published run left it
 STATE_PROPERTY = "phlo.dlt-state"
-# snapshots that main was set back from: a branch made on top of one must not bring it back
+# snapshots that main was set back from: publishing a branch that was made on top of one would bring it back
 UNDONE_PROPERTY = "phlo.undone-snapshots"
-# the id of the last time: what was extracted before it goes on from a state that is not the table's any more
+# the id of the last rollback: batches extracted before it continue from a state that is no longer the table's
 SET_BACK_PROPERTY = "phlo.set-back"
 
 

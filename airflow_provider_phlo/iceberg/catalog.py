@@ -27,7 +27,7 @@ STAGING = re.compile(r"(?P<table>.+)__staging_(?P<token>[^.]+)")
 TABLE_PROPERTIES = {
     "format-version": "2",
     "write.parquet.compression-codec": "zstd",
-    # old metadata files go as new ones come, so that a table that is written daily for years stays small
+    # remove old metadata files when new ones are written: a table that is written daily for years stays small
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "50",
 }

@@ -83,7 +83,7 @@ def connect(
             table = existing_table(catalog, identifier)
             require_distinct_names(identifier, table.schema())
         except ConfigurationError:
-            if tables is None:  # dropped since it was listed, or not to be had here
+            if tables is None:  # dropped since it was listed, or not readable from here
                 continue
             raise
         directories |= create_branch_view(connection, catalog, table, identifier, branch, staged=staged)

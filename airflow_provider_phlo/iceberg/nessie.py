@@ -86,7 +86,7 @@ def merge(catalog: Catalog, branch: str, commit: str, *, message: str, into: str
     body = {"fromRefName": branch, "fromHash": commit, "message": message, "defaultKeyMergeMode": "NORMAL"}
     path = f"trees/{_at_commit(target, commit_there)}/history/merge"
     response = _call(catalog, "POST", path, json=body, accepted=(CONFLICT, NOT_FOUND))
-    if not response.ok:  # not found: another attempt of the run has started the branch anew
+    if not response.ok:  # not found if another attempt of the run has made the branch again
         raise CommitConflictError(f"Branch {branch} cannot be merged into {target}: {_message(response)}")
 
 

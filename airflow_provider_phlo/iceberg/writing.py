@@ -100,7 +100,7 @@ class FileLayout:
     def sort_keys(self) -> list[tuple[str, str, str]]:
         """Return Arrow's sort keys, columns by number: in names Arrow reads a dot as a step into a struct."""
         columns = enumerate(self.table.schema().fields)
-        # what is nested, of a table made elsewhere, cannot be sorted by here
+        # a table made elsewhere may be sorted by a nested column, which Arrow cannot do
         names = {item.field_id: str(at) for at, item in columns if item.field_type.is_primitive}
         return [
             (

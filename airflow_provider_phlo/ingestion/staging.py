@@ -181,7 +181,7 @@ class _Stager:
         # transforms return columns, which have their names
         normalize = self.normalize if self.plan.transforms else self.names
         rows, failures = convert_and_validate(part.content, self.plan, normalize)
-        # where the transforms lost the position of the record, that of the row has to do
+        # where transforms lost the position of the record, that of the row is used instead
         known = part.origins != UNKNOWN
         self._count(failures, np.where(known, part.origins, np.arange(len(rows))) + start)
         positions = np.where(known, part.origins + start, UNKNOWN)
@@ -223,7 +223,7 @@ class _Stager:
     def _apply(self, table: pa.Table, positions: np.ndarray) -> transforms.Transformed:
         found = transforms.apply(self.plan.transforms, table, positions, self.plan.table)
         if found.origins is None and self.replay:
-            # a replay has to know which record failed again: taken one by one, all rows are from that record
+            # a replay has to know which record failed again, so records are transformed one by one
             alone = [self._of_one(table.slice(row, 1), positions[row : row + 1]) for row in range(len(table))]
             return transforms.together(alone)
         return found

@@ -87,7 +87,7 @@ class CheckingOperator(PhloOperator):
             raise_for_failures(results)
         except QualityCheckError as error:
             if self.blocking:
-                # a task that fails returns nothing, but what was found has to be known
+                # a task that fails returns nothing, so its results are pushed to XCom here
                 context["ti"].xcom_push(key="return_value", value=report)
                 raise
             self.log.warning("%s (not blocking)", error)

@@ -15,7 +15,7 @@ from airflow_provider_phlo.sql import quote_identifier
 
 # how long a change of columns tries to find its tables unused
 LOCK_SECONDS = 30
-# how long one try lasts, and with it the longest that a new reader queues behind it
+# how long one attempt lasts, and so the longest time that a new reader waits behind it
 _TRY_SECONDS = 0.5
 _PAUSE_SECONDS = 0.1
 

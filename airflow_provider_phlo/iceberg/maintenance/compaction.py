@@ -31,7 +31,7 @@ from airflow_provider_phlo.terms import MAIN_BRANCH
 
 TARGET_PROPERTY = "write.target-file-size-bytes"
 TARGET_BYTES = 128 * 1024 * 1024
-# below this part of the target a file is small: those just under it are not written again for every new row
+# a file is small below this share of the target size; larger ones are not rewritten for every new row
 SMALL = 0.75
 
 

@@ -33,7 +33,7 @@ from airflow_provider_phlo.iceberg.retries import retry_commit
 from airflow_provider_phlo.terms import MAIN_BRANCH
 
 DAY_MS = 86_400_000
-# a hundred years: what comes before that, no date holds
+# a hundred years; earlier moments may be outside the range of dates
 MOST_DAYS = 36_500
 
 

@@ -17,7 +17,7 @@ from airflow_provider_phlo.iceberg.manifests import FileChanges, manifest_files
 from airflow_provider_phlo.iceberg.retries import COMMIT_ROUNDS, retry_conflicts
 from airflow_provider_phlo.terms import MAIN_BRANCH
 
-# one manifest less is not worth a snapshot: a compaction leaves two, of what it added and of what it removed
+# saving one manifest is not worth a snapshot: every compaction leaves two, of added and of removed files
 WORTH = 2
 
 

@@ -24,7 +24,7 @@ from airflow_provider_phlo.iceberg.catalog import is_nessie
 from airflow_provider_phlo.iceberg.duckdb import all_tables
 
 MINIMUM_HOURS = 1
-# while others commit all the time, what every version refers to is added up
+# others may commit all the time, so the files of every version seen meanwhile count as needed
 LISTINGS = 3
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z0-9+.-]+):/*(?P<rest>.*)", re.DOTALL)
 _SAME_STORES = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "local": "file", "abfss": "abfs", "wasbs": "wasb"}

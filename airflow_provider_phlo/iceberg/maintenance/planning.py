@@ -38,7 +38,7 @@ from airflow_provider_phlo.iceberg.maintenance.orphans import (
 from airflow_provider_phlo.iceberg.tables import find_table
 
 _Steps = dict[str, Callable[[], dict[str, Any]]]
-# in the order in which they run: what an earlier one leaves behind, a later one clears away
+# in the order in which they run: each cleans up what the ones before it leave behind
 JOBS = ("compaction", "manifests", "expiry", "orphans")
 
 

@@ -18,7 +18,7 @@ __all__ = ["MergePlan", "MergeResult", "merge"]
 
 
 def __getattr__(name: str) -> Any:
-    # DAG files import the plan: that must not bring Arrow along
+    # DAG files import the plan, which must not import Arrow
     if name == "merge":
         from airflow_provider_phlo.iceberg.merge.copy_on_write import merge
 

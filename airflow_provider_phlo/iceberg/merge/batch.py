@@ -20,7 +20,7 @@ from airflow_provider_phlo.iceberg.merge.rows import Mask, first_of_each_hash, r
 from airflow_provider_phlo.iceberg.tables import column_names, fit
 from airflow_provider_phlo.terms import DeduplicationMethod, MergeStrategy, MetadataColumn
 
-# Arrow bytes of a batch that are kept in memory; of a larger one, key, hash and order of every row are
+# a batch of up to this many Arrow bytes is kept in memory; of a larger one, only key, hash and order of every row
 BYTES_IN_MEMORY = 256 * 1024 * 1024
 
 

@@ -28,7 +28,7 @@ from airflow_provider_phlo.iceberg.writing import FileLayout, PartitionWriter
 # a file is small below this part of the target size; this many small ones of a partition become one
 SMALL_PART = 8
 SMALL_FILES = 8
-# Arrow bytes that wait in the writers of all partitions together
+# the most Arrow bytes that the writers of all partitions together keep waiting
 BYTES_WAITING = 256 * 1024 * 1024
 
 
