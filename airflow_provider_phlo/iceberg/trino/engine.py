@@ -93,7 +93,7 @@ class TrinoEngine:
             catalog,
             table,
             to_stage(rows, partition_date, table if files else None),
-            Intent(token, plan, head, since or head, partition_date, former, bool(files)),
+            Intent(token, plan, head, since or head, partition_date, former),
         )
         counts = self._counts(staged, table, len(rows))
         if counts["deleted_duplicates"]:

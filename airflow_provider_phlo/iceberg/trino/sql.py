@@ -36,7 +36,6 @@ class MergeSql:
     :param floating: those that may hold NaN.
     :param boolean: those that are true or false.
     :param day: the partition that ``replace`` replaces.
-    :param compare_columns: whether the table may have rows without a stored hash.
     :param is_nan: the engine's name of that function.
     """
 
@@ -47,13 +46,10 @@ class MergeSql:
     floating: frozenset[str] = frozenset()
     boolean: frozenset[str] = frozenset()
     day: datetime.date | None = None
-    compare_columns: bool = False
     is_nan: str = "is_nan"
 
     @classmethod
-    def of(
-        cls, table: Table, target: str, staging: str, plan: MergePlan, *, day: str | None, compare_columns: bool
-    ) -> MergeSql:
+    def of(cls, table: Table, target: str, staging: str, plan: MergePlan, *, day: str | None) -> MergeSql:
         """Return the statements of a merge into ``table``."""
         kinds = {item.name: item.field_type for item in table.schema().fields}
         return cls(
@@ -64,7 +60,6 @@ class MergeSql:
             frozenset(name for name, kind in kinds.items() if isinstance(kind, (FloatType, DoubleType))),
             frozenset(name for name, kind in kinds.items() if isinstance(kind, BooleanType)),
             datetime.date.fromisoformat(day) if day else None,
-            compare_columns,
         )
 
     def for_duckdb(self, target: str, staging: str) -> MergeSql:
@@ -97,8 +92,7 @@ class MergeSql:
         """Return the query of ``(what, whether it is the row that is kept, how many)``."""
         if self.plan.strategy == MergeStrategy.REPLACE:
             return (
-                f"SELECT 'different', true, count(*) FROM ({self._hash_counts(self.target, self._on_day(''))}) t "
-                f"FULL JOIN ({self._hash_counts(self.staging)}) s ON t.hash = s.hash WHERE t.n IS DISTINCT FROM s.n "
+                f"SELECT 'different', true, count(*) FROM ({self._changed_contents}) d "
                 f"UNION ALL SELECT 'replaced', true, count(*) FROM {self.target} WHERE {self._on_day('')}"
             )
         if self.plan.strategy == MergeStrategy.APPEND:
@@ -127,7 +121,7 @@ class MergeSql:
         if self.plan.strategy == MergeStrategy.APPEND:
             clauses, source, matches = [], self._guarded(guard), "false"
             if self._by_hash:
-                matches = f"t.{ROW_HASH} = s.{ROW_HASH}"
+                matches = self._copies
             clauses.append(self._insert())
         elif self.plan.strategy == MergeStrategy.REPLACE:
             source, matches = self._replacing(guard), f"s.{AGAIN} AND {self._on_day('t.')}"
@@ -225,7 +219,7 @@ class MergeSql:
     def _new_only(self) -> str:
         if not self._by_hash:
             return ""
-        return f" WHERE NOT EXISTS (SELECT 1 FROM {self.target} t WHERE t.{ROW_HASH} = s.{ROW_HASH})"
+        return f" WHERE NOT EXISTS (SELECT 1 FROM {self.target} t WHERE {self._copies})"
 
     @property
     def _matches(self) -> str:
@@ -242,12 +236,18 @@ class MergeSql:
 
     @property
     def _differs(self) -> str:
-        stored = f"t.{ROW_HASH} IS DISTINCT FROM s.{ROW_HASH}"
-        if not self.compare_columns:
-            return f"({stored})"
-        names = [quote_identifier(name) for name in self.columns if name not in METADATA_COLUMNS]
-        compared = " OR ".join(f"t.{name} IS DISTINCT FROM s.{name}" for name in names) or "false"
-        return f"(CASE WHEN t.{ROW_HASH} IS NULL THEN {compared} ELSE {stored} END)"
+        """The contents differ; stored hashes do not count, since who updates a value carries our hash along."""
+        names = map(quote_identifier, self._content)
+        return "(" + (" OR ".join(f"t.{name} IS DISTINCT FROM s.{name}" for name in names) or "false") + ")"
+
+    @property
+    def _copies(self) -> str:
+        """The contents are the same; the hash makes it a join by equality."""
+        return f"t.{ROW_HASH} = s.{ROW_HASH} AND NOT {self._differs}"
+
+    @property
+    def _content(self) -> list[str]:
+        return [name for name in self.columns if name not in METADATA_COLUMNS]
 
     @property
     def _older(self) -> str:
@@ -269,8 +269,16 @@ class MergeSql:
     def _on_day(self, prefix: str) -> str:
         return f"{prefix}{PARTITION_DATE} = DATE {literal(str(self.day))}"
 
-    def _hash_counts(self, source: str, condition: str = "true") -> str:
-        return f"SELECT {ROW_HASH} AS hash, count(*) AS n FROM {source} WHERE {condition} GROUP BY {ROW_HASH}"
+    @property
+    def _changed_contents(self) -> str:
+        """The contents of which the partition and the staged rows have different numbers."""
+        content = self._list(self._content)
+        both = (
+            f"SELECT {content}, 1 AS {HITS} FROM {self.target} WHERE {self._on_day('')} "
+            f"UNION ALL SELECT {content}, -1 FROM {self.staging}"
+        )
+        numbers = ", ".join(map(str, range(1, len(self._content) + 1)))
+        return f"SELECT {content} FROM ({both}) b GROUP BY {numbers} HAVING sum({HITS}) <> 0"
 
     @staticmethod
     def _list(names: Iterable[str], prefix: str = "") -> str:

@@ -80,7 +80,6 @@ class Intent:
     :param head: main's snapshot on which the merge was planned, and the only one it may be done on.
     :param since: an older snapshot: what earlier attempts have committed can only come after it.
     :param former: their claims.
-    :param compare_columns: whether the table may have rows without a stored hash.
     :param duplicates: whether rows of the table share a key of the batch.
     """
 
@@ -90,7 +89,6 @@ class Intent:
     since: SnapshotId | None
     partition_date: PartitionDate | None = None
     former: tuple[Claim, ...] = ()
-    compare_columns: bool = False
     duplicates: bool = False
     staged_at: float = field(default_factory=time.time)
 
@@ -108,6 +106,7 @@ class Intent:
         content = json.loads(text)
         require_known_version(content, INTENT_VERSION, "The intent of a staged merge")
         content.pop(VERSION_FIELD, None)
+        content.pop("compare_columns", None)  # of merges staged while stored hashes still counted
         plan = {**content["plan"], "key": tuple(content["plan"]["key"])}
         former = tuple(Claim(**claim) for claim in content["former"])
         return cls(**{**content, "plan": MergePlan(**plan), "former": former})
@@ -151,7 +150,6 @@ class StagedMerge:
             quote(self.name),
             intent.plan,
             day=intent.partition_date,
-            compare_columns=intent.compare_columns,
         )
 
     def set_claim(self, catalog: Catalog, claim: Claim) -> None:

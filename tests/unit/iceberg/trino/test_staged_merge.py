@@ -11,7 +11,7 @@ from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.iceberg.trino.staged_merge import Claim, Intent
 
 CLAIM = Claim("20240115_1", {"inserted": 1}, {"phlo.dlt-state": "s"})
-INTENT = Intent("t", MergePlan(key=("id", "day")), 1, 2, "2024-01-15", (CLAIM,), True, True, 3.5)
+INTENT = Intent("t", MergePlan(key=("id", "day")), 1, 2, "2024-01-15", (CLAIM,), True, 3.5)
 
 
 @pytest.mark.parametrize("stored", [CLAIM, INTENT], ids=["claim", "intent"])
