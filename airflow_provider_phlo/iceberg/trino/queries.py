@@ -72,7 +72,7 @@ class Queries:
     def _kill(self, query: str, reason: str) -> None:
         try:
             self.execute(f"CALL system.runtime.kill_query(query_id => {literal(query)}, message => {literal(reason)})")
-        except (ConfigurationError, TransientError) as error:  # it has probably just ended; if not, the loop sees that it still runs
+        except (ConfigurationError, TransientError) as error:  # it may just have ended by itself
             log.info("query %s was not killed: %s", query, error)
 
     def execute(self, sql: str, started: Callable[[str], None] | None = None) -> list[Any]:
