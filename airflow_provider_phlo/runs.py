@@ -121,8 +121,21 @@ def _partition(run: Any) -> tuple[str | None, datetime.datetime | None]:
 
 
 def _of_asset_events(context: Mapping[str, Any]) -> datetime.date | None:
-    """Return the newest partition among the events that triggered the run."""
-    return max(_days_of_events(context), default=None)
+    """
+    Return the partition of the events that triggered the run.
+
+    :raises ConfigurationError: if they are of several days: one run is for one day, and none may be left out.
+    """
+    days = sorted(set(_days_of_events(context)))
+    if len(days) > 1:
+        dag_id = context["dag_run"].dag_id
+        raise ConfigurationError(
+            f"The asset events that triggered this run are of {len(days)} days, and a run is for one: nothing was "
+            f"done. Run each of them ({', '.join(map(str, days))}), as in: airflow dags trigger {dag_id} --conf "
+            f'\'{{"partition_date": "{days[0]}"}}\'. Scheduled by PartitionedAssetTimetable(assets=…), the DAG gets '
+            "one run per day by itself."
+        )
+    return days[0] if days else None
 
 
 def _days_of_events(context: Mapping[str, Any]) -> Iterator[datetime.date]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo import settings
-from airflow_provider_phlo.assets.iceberg import iceberg_asset, set_event
+from airflow_provider_phlo.assets.iceberg import iceberg_asset, outlets_of, set_event
 from airflow_provider_phlo.dbt.manifest import (
     DEFAULT_TARGET,
     ensure_manifest,
@@ -61,7 +61,7 @@ class DbtModelOperator(PhloOperator):
         iceberg_conn_id: str = "iceberg_default",
         **kwargs: Any,
     ) -> None:
-        kwargs.setdefault("outlets", [iceberg_asset(table)])
+        kwargs.setdefault("outlets", outlets_of(table))
         super().__init__(**kwargs)
         self.model = model
         self.table = table
@@ -71,6 +71,11 @@ class DbtModelOperator(PhloOperator):
         self.env = dict(env or {})
         self.full_refresh = full_refresh
         self.iceberg_conn_id = iceberg_conn_id
+
+    @classmethod
+    def default_outlets(cls, arguments: Mapping[str, Any]) -> list[Asset]:
+        """Return the model's table."""
+        return outlets_of(arguments.get("table"))
 
     def run(self, context: Context) -> dict[str, Any]:
         from airflow_provider_phlo import runs
@@ -98,6 +103,8 @@ class DbtModelOperator(PhloOperator):
             "tests": done.tests,
             "warnings": list(done.warnings),
         }
+        if done.rows is None and self.target != DEFAULT_TARGET:
+            result["reason"] = f"{self.target} wrote it, which reports no rows"
         set_event(context, self.table, result)
         return result
 

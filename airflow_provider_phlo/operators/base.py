@@ -1,19 +1,29 @@
-"""What every operator of this package shares: qualified table names, errors that decide whether Airflow retries."""
+"""
+What every operator of this package shares: qualified table names, outlets, errors that decide whether Airflow retries,
+and that a task which succeeded has done something, or says why not.
+"""
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow.sdk import BaseOperator
+from airflow.sdk.definitions.mappedoperator import OperatorPartial
 
-from airflow_provider_phlo.exceptions import ConfigurationError, TerminalError
+from airflow_provider_phlo.exceptions import AccountingError, ConfigurationError, TerminalError
 from airflow_provider_phlo.library_errors import keep_values_in
 from airflow_provider_phlo.process import keep_offsets
 from airflow_provider_phlo.terms import Engine
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import Asset, Context
+
+log = logging.getLogger(__name__)
+# the key of a result that says why a task that succeeded has done nothing
+NOTHING_TO_DO = "nothing_to_do"
 
 
 class PhloOperator(BaseOperator):
@@ -22,6 +32,8 @@ class PhloOperator(BaseOperator):
 
     An error that no retry can cure fails the task at once. No error that leaves it holds a value of the data: those of
     libraries are said in our words, see :mod:`airflow_provider_phlo.library_errors`.
+
+    Green means done: a result that shows no work fails the task, unless it says why there was nothing to do.
     """
 
     def execute(self, context: Context) -> Any:
@@ -29,10 +41,52 @@ class PhloOperator(BaseOperator):
 
         keep_offsets()
         try:
-            return keep_values_in(self.run)(context)
+            self._leave_out_other_outlets(context)
+            result = keep_values_in(self.run)(context)
+            self._require_work(result)
+            return result
         except TerminalError as error:
             message = str(error)
         raise AirflowFailException(message)  # not from the error: its message says it all
+
+    def _require_work(self, result: Any) -> None:
+        """
+        Check that the task has done something, and log why if it had nothing to do.
+
+        :raises AccountingError: the result shows neither work nor a reason.
+        """
+        reason = result.get(NOTHING_TO_DO) if isinstance(result, Mapping) else None
+        if reason:
+            log.info("%s has nothing to do: %s", self.task_id, reason)
+        elif not result or _is_blank(result):
+            raise AccountingError(
+                f"{self.task_id} ended without an error, but reports no rows, no snapshot and no reason: it has not "
+                "done its work. Look into its log."
+            )
+
+    def _leave_out_other_outlets(self, context: Context) -> None:
+        """Emit no events for tables that other instances of a mapped task write."""
+        own = {asset.uri for asset in self.default_outlets(vars(self))}
+        if own and getattr(context.get("ti"), "map_index", -1) >= 0:
+            self.outlets = [
+                outlet
+                for outlet in self.outlets
+                if (uri := getattr(outlet, "uri", "")) in own or not uri.startswith("iceberg://")
+            ]
+
+    @classmethod
+    def default_outlets(cls, arguments: Mapping[str, Any]) -> list[Asset]:
+        """Return the outlets of a task with ``arguments``, if its author names none."""
+        return []
+
+    @classmethod
+    def partial(cls, **arguments: Any) -> OperatorPartial:
+        """Return the operator to be mapped; its outlets are those that it would have if it were not mapped."""
+        made = super().partial(**arguments)
+        if "outlets" in arguments:
+            return made
+        made._expand_called = True  # or it would warn that it never was
+        return _Mappable(operator_class=made.operator_class, kwargs=made.kwargs, params=made.params)
 
     @abstractmethod
     def run(self, context: Context) -> Any:
@@ -44,6 +98,37 @@ class PhloOperator(BaseOperator):
         from airflow_provider_phlo.naming import qualified_table
 
         return qualified_table(table)
+
+
+def _is_blank(result: Any) -> bool:
+    """Return whether a result has a place for rows and snapshot, and nothing in it."""
+    places = [result[name] for name in ("rows", "snapshot_id") if name in result] if isinstance(result, Mapping) else []
+    return bool(places) and all(place is None for place in places) and not result.get("reason")
+
+
+class _Mappable(OperatorPartial):
+    """An operator to be mapped, which finds its outlets when it is known what it is mapped over."""
+
+    def _expand(self, expand_input: Any, *, strict: bool) -> Any:
+        operator = cast("type[PhloOperator]", self.operator_class)
+        outlets = {
+            asset.uri: asset
+            for mapped in _mapped_arguments(expand_input.value)
+            for asset in operator.default_outlets({**self.kwargs, **mapped})
+        }
+        self.kwargs["outlets"] = list(outlets.values())
+        return super()._expand(expand_input, strict=strict)
+
+
+def _mapped_arguments(value: Any) -> list[Mapping[str, Any]]:
+    """Return the arguments that are known when the DAG file is parsed, as many sets as there are values of one."""
+    if isinstance(value, Mapping):  # expand(a=[…], b=[…])
+        lists = {name: values for name, values in value.items() if isinstance(values, list | tuple)}
+        unknown = dict.fromkeys(set(value) - set(lists))
+        return [{**unknown, name: each} for name, values in lists.items() for each in values] or [unknown]
+    if isinstance(value, list | tuple):  # expand_kwargs([{…}, {…}])
+        return [each if isinstance(each, Mapping) else {} for each in value]
+    return [{}]
 
 
 def check_engine(engine: str | None) -> None:

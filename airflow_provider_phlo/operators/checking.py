@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_phlo import runs, settings
 from airflow_provider_phlo.exceptions import QualityCheckError
 from airflow_provider_phlo.library_errors import describe
-from airflow_provider_phlo.operators.base import PhloOperator, check_engine, chosen_engine
+from airflow_provider_phlo.operators.base import NOTHING_TO_DO, PhloOperator, check_engine, chosen_engine
 from airflow_provider_phlo.operators.links import CheckResultsLink, TableLink
 from airflow_provider_phlo.terms import MAIN_BRANCH, Engine
 
@@ -91,7 +91,7 @@ class CheckingOperator(PhloOperator):
                 context["ti"].xcom_push(key="return_value", value=report)
                 raise
             self.log.warning("%s (not blocking)", error)
-        return report
+        return report if checks else {**report, NOTHING_TO_DO: "no checks are declared"}
 
     def on_kill(self) -> None:
         """End the query that runs in Trino."""

@@ -12,7 +12,8 @@ from airflow.sdk.bases.decorator import DecoratedOperator, task_decorator_factor
 
 from airflow_provider_phlo import runs, settings
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.operators.table import TableOperator
+from airflow_provider_phlo.operators.base import NOTHING_TO_DO
+from airflow_provider_phlo.operators.table import REPLAYS_ANOTHER, TableOperator
 from airflow_provider_phlo.terms import names_of
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class IngestOperator(TableOperator):
         wanted = runs.replay(context)
         if wanted is not None and not runs.is_replayed_here(wanted, context, name):
             self.log.info("%s: this run replays records of %s, nothing is read here", name, wanted["table"])
-            return StagedSummary(name, day).to_json()
+            return {**StagedSummary(name, day).to_json(), NOTHING_TO_DO: REPLAYS_ANOTHER}
         batch = self._stage(context, name, day, wanted)
         if batch is None:
             raise AirflowSkipException(f"{name}: the source has nothing for {day} (it returned None).")

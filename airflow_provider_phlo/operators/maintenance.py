@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_phlo.operators.base import PhloOperator
+from airflow_provider_phlo.operators.base import NOTHING_TO_DO, PhloOperator
 from airflow_provider_phlo.terms import names_of
 
 if TYPE_CHECKING:
@@ -91,7 +91,8 @@ class MaintenanceOperator(PhloOperator):
         errors = [report.error for report in reports if report.error]
         if errors:
             raise CommitConflictError(" ".join(errors))
-        return {"dry_run": self.dry_run_only, "tables": {report.table: report.jobs for report in reports}}
+        done = {"dry_run": self.dry_run_only, "tables": {report.table: report.jobs for report in reports}}
+        return done if reports else {**done, NOTHING_TO_DO: f"no table matches {', '.join(patterns)}"}
 
     def _options(self) -> MaintenanceOptions:
         from airflow_provider_phlo.iceberg.maintenance import JOBS, MaintenanceOptions

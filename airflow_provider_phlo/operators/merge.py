@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo.assets.iceberg import outlets_of
-from airflow_provider_phlo.operators.table import LandingOperator
+from airflow_provider_phlo.operators.base import NOTHING_TO_DO
+from airflow_provider_phlo.operators.table import REPLAYS_ANOTHER, LandingOperator
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import Asset, Context
 
 
 class MergeOperator(LandingOperator):
@@ -31,11 +32,15 @@ class MergeOperator(LandingOperator):
     template_fields: Sequence[str] = ("staged", "table", "unique_key")
 
     def __init__(self, *, staged: Any, table: str, publish: bool = True, **kwargs: Any) -> None:
-        if publish:
-            kwargs.setdefault("outlets", outlets_of(table))
+        kwargs.setdefault("outlets", self.default_outlets({"table": table, "publish": publish}))
         super().__init__(table=table, **kwargs)
         self.staged = staged
         self.publish = publish
+
+    @classmethod
+    def default_outlets(cls, arguments: Mapping[str, Any]) -> list[Asset]:
+        """Return the table, unless an audit comes before it is published."""
+        return outlets_of(arguments.get("table")) if arguments.get("publish", True) else []
 
     def run(self, context: Context) -> dict[str, Any]:
         """
@@ -52,7 +57,8 @@ class MergeOperator(LandingOperator):
 
         staged = StagedSummary.from_json(self.staged)
         if staged.folder is None:
-            return LandedBatch(staged.table, staged.partition_date).to_json()
+            nothing = LandedBatch(staged.table, staged.partition_date).to_json()
+            return {**nothing, NOTHING_TO_DO: REPLAYS_ANOTHER}
         catalog, definition, root = self.open_catalog(), self.table_definition(), DltHook().staging_root
         landed = land(catalog, root, staged_batches.load(root, staged.folder), definition, self.merge_engine())
         if landed is None:

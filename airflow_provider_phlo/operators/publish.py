@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.operators.base import PhloOperator
 
 if TYPE_CHECKING:
@@ -49,8 +50,11 @@ class PublishOperator(PhloOperator):
         """
         Publish the tables.
 
-        :raises ConfigurationError: a source or connection does not exist; nothing is written then.
+        :raises ConfigurationError: there are no tables, or a source or connection does not exist; nothing is written
+            then.
         """
+        if not self.tables:
+            raise ConfigurationError(f"{self.task_id} publishes nothing: name its tables.")
         from airflow_provider_phlo.hooks.iceberg import PhloIcebergHook
         from airflow_provider_phlo.hooks.postgres import postgres_coordinates
         from airflow_provider_phlo.publishing import publish_marts_to_postgres

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo.assets.iceberg import outlets_of, set_event
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.operators.base import PhloOperator
+from airflow_provider_phlo.operators.base import NOTHING_TO_DO, PhloOperator
 from airflow_provider_phlo.operators.checking import audit, audit_summary
-from airflow_provider_phlo.operators.table import LandingOperator, event_of, remove_expired_batches
+from airflow_provider_phlo.operators.table import REPLAYS_ANOTHER, LandingOperator, event_of, remove_expired_batches
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import Asset, Context
     from pyiceberg.catalog import Catalog
 
 
@@ -50,12 +50,17 @@ class PublishBranchOperator(LandingOperator):
         partition_column: str | None = None,
         **kwargs: Any,
     ) -> None:
-        kwargs.setdefault("outlets", outlets_of(table))
+        kwargs.setdefault("outlets", self.default_outlets({"table": table}))
         super().__init__(table=table, **kwargs)
         self.merged = merged
         self.audit = audit
         self.audited = audited
         self.partition_column = partition_column
+
+    @classmethod
+    def default_outlets(cls, arguments: Mapping[str, Any]) -> list[Asset]:
+        """Return the table."""
+        return outlets_of(arguments.get("table"))
 
     def run(self, context: Context) -> dict[str, Any]:
         """
@@ -67,11 +72,11 @@ class PublishBranchOperator(LandingOperator):
         from airflow_provider_phlo.ingestion import LandedBatch
 
         landed = LandedBatch.from_json(self.merged)
-        if landed.folder is not None:
-            catalog = self.open_catalog()
-            again = partial(self._audit_again, context, catalog, landed.partition_date)
-            landed = self.publish_landed(context, catalog, landed, again)
-        return landed.to_json()
+        if landed.folder is None:
+            return {**landed.to_json(), NOTHING_TO_DO: REPLAYS_ANOTHER}
+        catalog = self.open_catalog()
+        again = partial(self._audit_again, context, catalog, landed.partition_date)
+        return self.publish_landed(context, catalog, landed, again).to_json()
 
     def _audit_again(self, context: Context, catalog: Catalog, day: str, branch: str) -> None:
         """Audit the branch as it was merged on top of what main has become."""
@@ -111,7 +116,7 @@ class PublishTogetherOperator(PhloOperator):
         audits: Mapping[str, Sequence[Any]] | None = None,
         **kwargs: Any,
     ) -> None:
-        kwargs.setdefault("outlets", [outlet for merge in merges for outlet in outlets_of(merge.table)])
+        kwargs.setdefault("outlets", outlets_of(*(merge.table for merge in merges)))
         super().__init__(**kwargs)
         self.merges = merges
         self.merged: Sequence[Any] = [merge.output for merge in merges]
@@ -140,6 +145,8 @@ class PublishTogetherOperator(PhloOperator):
             for merge, batch in zip(self.merges, merged, strict=True)
             if batch.folder is not None
         ]
+        if not landed:
+            return {"tables": [], NOTHING_TO_DO: REPLAYS_ANOTHER}
         results = publish_together(catalog, root, landed)
         for result in results:
             remove_expired_batches(root, result.table)

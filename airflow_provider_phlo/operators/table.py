@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from airflow_provider_phlo.schemas.columns import ModelColumns
 
 
+# why a task of a run that replays the quarantine of one table does nothing for another
+REPLAYS_ANOTHER = "this run replays records of another table"
+
+
 class TableOperator(PhloOperator):
     """
     An operator that works for one table.

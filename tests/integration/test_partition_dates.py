@@ -90,6 +90,16 @@ def test_an_asset_event_hands_its_partition_on(airflow, noted):
     assert noted("after_asset", only_run(airflow, "after_asset", "asset_triggered")["dag_run_id"]) == "2024-03-01"
 
 
+def test_case_44_an_asset_event_has_the_day_as_its_partition_key(airflow, noted):
+    airflow.trigger("untimed", conf={"partition_date": "2024-03-02"})
+    following = airflow.wait(
+        lambda: [
+            run for run in airflow.runs("after_untimed", "asset_triggered") if run["partition_key"] == "2024-03-02"
+        ]
+    )
+    assert noted("after_untimed", following[0]["dag_run_id"]) == "2024-03-02"
+
+
 def test_a_backfill_is_for_the_same_days_as_the_schedule(airflow, noted):
     body = {"dag_id": "by_hand", "from_date": "2024-01-15T00:00:00Z", "to_date": "2024-01-16T23:00:00Z"}
     airflow.api.call("POST", "/backfills", {**body, "max_active_runs": 2, "run_backwards": False, "dag_run_conf": {}})

@@ -163,10 +163,23 @@ def test_the_partition_key_of_the_asset_event(day_of):
     assert day_of(run_type="asset_triggered", events=[event(partition_key="2024-01-15T06:00:00")]) == "2024-01-15"
 
 
-def test_the_newest_of_several_events(day_of):
-    days = ("2024-01-14", "2024-01-16", "2024-01-15")
+def test_case_44_a_run_for_several_days_names_them_all(day_of):
+    days = ("2024-01-14", "2024-01-16", "2024-01-15", "2024-01-14")
     events = [event(extra={"partition_date": day}, name=f"raw.t{number % 2}") for number, day in enumerate(days)]
-    assert day_of(run_type="asset_triggered", events=[*events, event()]) == "2024-01-16"
+    events.append(event(partition_key="2024-01-17"))
+    with pytest.raises(
+        ConfigurationError, match=r"of 4 days.*2024-01-14, 2024-01-15, 2024-01-16, 2024-01-17"
+    ) as caught:
+        day_of(run_type="asset_triggered", events=[*events, event()])
+    assert 'airflow dags trigger a_dag --conf \'{"partition_date": "2024-01-14"}\'' in str(caught.value)
+    # a person who names the day decides
+    assert day_of(run_type="asset_triggered", events=events, conf={"partition_date": "2024-01-15"}) == "2024-01-15"
+
+
+def test_case_44_several_events_of_one_day_are_that_day(day_of):
+    events = [event(extra={"partition_date": "2024-01-15"}, name=f"raw.t{number}") for number in range(3)]
+    keyed = event(extra={"partition_date": "2024-01-15"}, partition_key="2024-01-15")
+    assert day_of(run_type="asset_triggered", events=[*events, keyed, event()]) == "2024-01-15"
 
 
 def test_the_key_that_airflow_hands_on_comes_before_the_events(day_of):

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from airflow.sdk import CronPartitionTimetable, PartitionedAssetTimetable, dag
 
 from airflow_provider_phlo import phlo_ingestion
-from airflow_provider_phlo.assets.iceberg import iceberg_asset
+from airflow_provider_phlo.assets.iceberg import iceberg_asset, iceberg_asset_ref
 
 START = {"start_date": datetime(2020, 1, 1, tzinfo=UTC), "catchup": False}
 BY_DAY = CronPartitionTimetable("0 0 * * *", timezone="UTC", run_offset=-1, key_format="%Y-%m-%d")
@@ -29,6 +29,7 @@ noting("every_day").dag(schedule=timedelta(days=1))
 noting("untimed").dag(schedule=None)
 noting("keyed").dag(schedule=BY_DAY)
 noting("after_asset").dag(schedule=[iceberg_asset("untimed")])
+noting("after_untimed").dag(schedule=PartitionedAssetTimetable(assets=iceberg_asset_ref("untimed")))
 noting("after_key").dag(schedule=PartitionedAssetTimetable(assets=iceberg_asset("keyed")))
 
 
