@@ -152,7 +152,8 @@ def drop_columns(catalog: Catalog, identifier: str, columns: Collection[str]) ->
     :raises CommitConflictError: another writer changed the columns at the same moment.
     """
     table = catalog.load_table(identifier)
-    present = [name for name in columns if name in table.schema().column_names]
+    known = set(table.schema().column_names)
+    present = [name for name in columns if name in known]
     if not present:
         return
     with _raise_conflicts(identifier), table.update_schema(allow_incompatible_changes=True) as update:
@@ -258,7 +259,8 @@ def _difference(current: Schema, wanted: Schema) -> _Difference:
         else:
             kinds["replaced"].append(field)
     del kinds["kept"]
-    stale = tuple(name for name in present if name not in wanted.column_names)
+    asked = set(wanted.column_names)
+    stale = tuple(name for name in present if name not in asked)
     return _Difference(stale=stale, **{kind: tuple(fields) for kind, fields in kinds.items()})
 
 
@@ -297,10 +299,10 @@ def _holds_already(table: Table, identifier: str, data: pa.Table, volatile_colum
 
 def _fit_columns(data: pa.Table, schema: Schema) -> pa.Table:
     """Return the data with all columns of the table, in its order and types."""
-    target = schema_to_pyarrow(schema, include_field_ids=False)
+    target, present = schema_to_pyarrow(schema, include_field_ids=False), set(data.column_names)
     columns = [
         _cast(data[field.name], field.type, field.name)
-        if field.name in data.column_names
+        if field.name in present
         else pa.nulls(len(data), field.type)
         for field in target
     ]

@@ -217,9 +217,10 @@ def require_fit(rows: pa.Table, schema: Schema, identifier: str) -> None:
     """
     additions, _ = _changes(schema, rows.schema, identifier)
     _require_distinct_additions(identifier, schema, additions)
+    present = set(rows.column_names)
     for item in schema.fields:
         if item.required and len(rows):
-            missing = rows[item.name].null_count if item.name in rows.column_names else len(rows)
+            missing = rows[item.name].null_count if item.name in present else len(rows)
             if missing:
                 raise SchemaError(
                     f"{identifier}: required column {item.name!r} has {missing} NULL(s) in a batch of {len(rows)} "
@@ -261,13 +262,13 @@ def _changes(
     schema: Schema, batch: pa.Schema, identifier: str
 ) -> tuple[dict[Path, IcebergType], dict[Path, PrimitiveType]]:
     """Return the fields to add and those to widen, members of nested ones included."""
-    known = {item.name: item.field_type for item in schema.fields}
+    known, new_id = {item.name: item.field_type for item in schema.fields}, schema.highest_field_id + 1
     additions: dict[Path, IcebergType] = {}
     widenings: dict[Path, PrimitiveType] = {}
     for column in batch:
         if pa.types.is_null(column.type):  # nothing but NULLs: any type holds them
             continue
-        kind = iceberg_type(column.type, count(schema.highest_field_id + 1))
+        kind = iceberg_type(column.type, count(new_id))
         for path, present, wanted in differences((column.name,), known.get(column.name), kind):
             if present is None:
                 additions[path] = wanted
@@ -308,13 +309,14 @@ def fit(rows: pa.Table, table: Table) -> pa.Table:
     """
     identifier = ".".join(table.name())
     target = schema_to_pyarrow(table.schema(), include_field_ids=False)
-    unknown = [item.name for item in rows.schema if item.name not in target.names and not pa.types.is_null(item.type)]
+    known, present = set(target.names), set(rows.column_names)
+    unknown = [item.name for item in rows.schema if item.name not in known and not pa.types.is_null(item.type)]
     if unknown:
         raise SchemaError(f"{identifier} has no column(s) {', '.join(unknown)}: add them first (tables.evolve).")
     require_fit(rows, table.schema(), identifier)
     columns = [
         _cast(rows[wanted.name], wanted, identifier)
-        if wanted.name in rows.column_names
+        if wanted.name in present
         else pa.nulls(len(rows), wanted.type)
         for wanted in target
     ]

@@ -296,7 +296,12 @@ def concat(tables: list[pa.Table]) -> pa.Table:
 
 def with_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """Return ``table`` with the columns and types of ``schema``, which :func:`common_schema` made of it."""
-    return pa.table([_as(table, item) for item in schema], schema=schema)
+    present = set(table.column_names)
+    columns = [
+        recast(table[item.name], item.type) if item.name in present else pa.nulls(len(table), item.type)
+        for item in schema
+    ]
+    return pa.table(columns, schema=schema)
 
 
 def common_schema(schemas: Iterable[pa.Schema]) -> pa.Schema:
@@ -307,12 +312,6 @@ def common_schema(schemas: Iterable[pa.Schema]) -> pa.Schema:
             known = found.setdefault(column.name, pa.field(column.name, column.type, metadata=column.metadata))
             found[column.name] = known.with_type(common_type(known.type, column.type))
     return pa.schema(list(found.values()))
-
-
-def _as(table: pa.Table, wanted: pa.Field) -> pa.ChunkedArray | pa.Array:
-    if wanted.name not in table.column_names:
-        return pa.nulls(len(table), wanted.type)
-    return recast(table[wanted.name], wanted.type)
 
 
 def remove_expired(root: Any, table: str, older_than: float) -> int:

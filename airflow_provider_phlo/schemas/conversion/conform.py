@@ -8,6 +8,7 @@ and Arrow tables with the same values give the same table.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -112,7 +113,7 @@ def _add_declared(columns: dict[str, Any], column: Column, count: int, failures:
 def _table_columns(table: pa.Table, normalize: Callable[[str], str]) -> dict[str, Values]:
     names = table.column_names
     if len(set(names)) < len(names):
-        repeated = sorted({name for name in names if names.count(name) > 1})
+        repeated = sorted({name for name, times in Counter(names).items() if times > 1})
         raise SchemaError(f"The source has several columns with the same name: {', '.join(repeated)}. Rename them.")
     originals: dict[str, str] = {}
     for original in names:

@@ -77,7 +77,7 @@ def _undeclared(table: pa.Table, declared: ModelColumns) -> tuple[pa.Table, list
 
 
 def _nulls(table: pa.Table, column: str) -> Failure:
-    if column not in table.column_names:
+    if table.schema.get_field_index(column) < 0:
         return Failure(column, "column_in_data", tuple(range(len(table))))
     return Failure(column, "not_nullable", tuple(np.flatnonzero(pc.is_null(table[column]).to_numpy()).tolist()))
 
