@@ -72,6 +72,12 @@ def get_provider_info() -> dict[str, Any]:
                     "check_results": _option(
                         "Keep the results of checks in the table ``phlo.check_results``.", "boolean", "True"
                     ),
+                    "upkeep": _option(
+                        "Expire snapshots beyond a table's retention as runs publish, so that costs do not grow with "
+                        "their number.",
+                        "boolean",
+                        "True",
+                    ),
                     "day_zone": _option(
                         "Time zone whose days the marts count by.", default="UTC", example="Europe/Berlin"
                     ),

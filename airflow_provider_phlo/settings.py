@@ -73,6 +73,11 @@ def check_results() -> bool:
     return _yes("check_results")
 
 
+def upkeep() -> bool:
+    """Return whether every publication keeps its table small: snapshots beyond its retention expire."""
+    return _yes("upkeep")
+
+
 def forks_tasks() -> bool:
     """Return whether the scheduler's children run tasks (LocalExecutor, perhaps among others)."""
     from airflow.sdk.configuration import conf

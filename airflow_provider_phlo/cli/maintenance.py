@@ -40,8 +40,8 @@ def _maintain(args: argparse.Namespace, command: str, *, dry_run: bool) -> None:
 
 
 def _options(args: argparse.Namespace) -> MaintenanceOptions:
+    from airflow_provider_phlo.iceberg.expiry import Retention
     from airflow_provider_phlo.iceberg.maintenance import MaintenanceOptions
-    from airflow_provider_phlo.iceberg.maintenance.expiry import Retention
 
     return MaintenanceOptions(
         jobs=tuple(name.strip() for name in args.jobs.split(",") if name.strip()),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any, Literal
 
@@ -28,7 +28,7 @@ from pyiceberg.table.update import (
 
 from airflow_provider_phlo.exceptions import CommitConflictError
 from airflow_provider_phlo.iceberg.commits import require_table_branches
-from airflow_provider_phlo.iceberg.marks import MARK_PREFIX, Mark, find_published_result, stale_marks
+from airflow_provider_phlo.iceberg.marks import MARK_PREFIX, Mark, find_published_result, tidy_marks
 from airflow_provider_phlo.iceberg.refs import branch_head, is_ancestor, lineage, point_branch
 from airflow_provider_phlo.iceberg.retries import retry_commit
 from airflow_provider_phlo.terms import MAIN_BRANCH, SnapshotId, Token
@@ -42,6 +42,15 @@ STATE_PROPERTY = "phlo.dlt-state"
 UNDONE_PROPERTY = "phlo.undone-snapshots"
 # the id of the last rollback: batches extracted before it continue from a state that is no longer the table's
 SET_BACK_PROPERTY = "phlo.set-back"
+
+
+# what a commit needs and does beside publishing, for a table as it was loaded and the branch that becomes main
+Upkeep = Callable[[Table, str], tuple[Sequence[TableRequirement], Sequence[TableUpdate]]]
+
+
+def no_upkeep(table: Table, branch: str) -> tuple[Sequence[TableRequirement], Sequence[TableUpdate]]:
+    """Do nothing but publish."""
+    return (), ()
 
 
 class Head(Enum):
@@ -105,6 +114,7 @@ def publish(
     result: Mapping[str, Any] | None = None,
     properties: Mapping[str, str] | None = None,
     expected_head: SnapshotId | Literal[Head.ANY] | None = Head.ANY,
+    upkeep: Upkeep = no_upkeep,
 ) -> SnapshotId | None:
     """
     Move main to the head of ``branch`` and remove the branch, in one atomic commit.
@@ -116,6 +126,7 @@ def publish(
     :param properties: table properties to set in the same commit (the dlt state).
     :param expected_head: the snapshot that was audited; the branch must still point there. None means an empty
         table, to which the run added nothing.
+    :param upkeep: says what else the commit does, so that the table stays small.
     :returns: main's snapshot id afterwards, None for a table that is still empty.
     :raises CommitConflictError: if main is no longer an ancestor of the branch, or another attempt moved the branch.
     """
@@ -133,7 +144,9 @@ def publish(
             return main
         _require_audited(table, branch, expected_head)
         moved = [point_branch(MAIN_BRANCH, tip)] if tip is not None and tip != main else []
-        commit(catalog, table, unmoved, [*moved, *removal, *_property_updates(table, token, result, properties)])
+        own = [*moved, *removal, *_property_updates(table, token, result, properties)]
+        needed, more = upkeep(table, branch)
+        commit(catalog, table, [*unmoved, *needed], [*own, *more])
         return main if tip is None else tip
 
     return retry_commit(attempt, identifier)
@@ -193,7 +206,8 @@ def _property_updates(
     if token:
         now = int(time.time() * 1000)
         changed[MARK_PREFIX + token] = Mark(now, result or {}).to_json()
-        stale = stale_marks(table.properties, now)
+        packed, stale = tidy_marks(table.properties, now)
+        changed |= packed
         if stale:
             updates.append(RemovePropertiesUpdate(removals=stale))
     if changed:

@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
 from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
 from airflow_provider_phlo.iceberg.rest import LastColumnIds
+from airflow_provider_phlo.iceberg.sql_catalog import CachingSqlCatalog
 from airflow_provider_phlo.private_files import protect
 from airflow_provider_phlo.sql import sqlite_url
 
@@ -84,6 +85,8 @@ def is_nessie(catalog: Catalog) -> bool:
 
 
 def _load(name: str, properties: Mapping[str, str]) -> Catalog:
+    if properties.get("type") == "sql":
+        return CachingSqlCatalog(name, **properties)
     catalog = load_catalog(name, **properties)
     if isinstance(catalog, RestCatalog) and is_nessie(catalog):
         catalog._session.mount(catalog.uri, LastColumnIds())

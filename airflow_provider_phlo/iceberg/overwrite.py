@@ -301,9 +301,7 @@ def _fit_columns(data: pa.Table, schema: Schema) -> pa.Table:
     """Return the data with all columns of the table, in its order and types."""
     target, present = schema_to_pyarrow(schema, include_field_ids=False), set(data.column_names)
     columns = [
-        _cast(data[field.name], field.type, field.name)
-        if field.name in present
-        else pa.nulls(len(data), field.type)
+        _cast(data[field.name], field.type, field.name) if field.name in present else pa.nulls(len(data), field.type)
         for field in target
     ]
     return pa.table(columns, schema=pa.schema([field.with_nullable(True) for field in target]))

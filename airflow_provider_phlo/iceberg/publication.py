@@ -20,6 +20,7 @@ from airflow_provider_phlo.iceberg.branches import Head
 from airflow_provider_phlo.iceberg.catalog import ensure_namespace
 from airflow_provider_phlo.iceberg.marks import find_published_result
 from airflow_provider_phlo.iceberg.refs import branch_head
+from airflow_provider_phlo.iceberg.upkeep import upkeep_of
 from airflow_provider_phlo.terms import MAIN_BRANCH, SnapshotId, Token
 
 
@@ -107,6 +108,7 @@ class TableBranch:
             result=publication.result,
             properties=publication.properties,
             expected_head=publication.expected_head,
+            upkeep=upkeep_of(self.catalog),
         )
 
     def drop(self, identifier: str) -> None:

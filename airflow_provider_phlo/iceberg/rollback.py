@@ -33,7 +33,7 @@ from airflow_provider_phlo.iceberg.branches import (
     UNDONE_PROPERTY,
 )
 from airflow_provider_phlo.iceberg.history import HistoryEntry, entry_of, load, moment
-from airflow_provider_phlo.iceberg.marks import MARK_PREFIX, Mark
+from airflow_provider_phlo.iceberg.marks import MARK_PREFIX, Mark, all_marks, mark_properties
 from airflow_provider_phlo.iceberg.refs import branch_head, lineage, point_branch
 from airflow_provider_phlo.iceberg.retries import retry_commit
 from airflow_provider_phlo.terms import MAIN_BRANCH
@@ -180,16 +180,17 @@ def _properties(table: Table, target: int, undone: list[int]) -> tuple[dict[str,
     """Return the properties that change, and what becomes of dlt's state."""
     now = table.properties
     then = _properties_at(table, target)
-    marks = {name: value for name, value in now.items() if name.startswith(MARK_PREFIX)}
-    wanted: dict[str, str | None] = dict.fromkeys((*marks, STATE_PROPERTY))
+    marks = all_marks(now)
+    wanted: dict[str, str | None] = dict.fromkeys((*marks, *mark_properties(now), STATE_PROPERTY))
     if then is not None:
-        wanted.update({name: value for name, value in then.items() if name.startswith(MARK_PREFIX)})
+        wanted.update(all_marks(then))
         wanted[STATE_PROPERTY] = then.get(STATE_PROPERTY)
     else:
         wanted.update(_marks_before(table, marks, target, undone))
     guard = (branches.undone_snapshots(table) | set(undone)) - set(lineage(table.metadata, target))
     wanted[UNDONE_PROPERTY] = ",".join(map(str, sorted(guard))) or None
-    changed = {name: value for name, value in wanted.items() if now.get(name) != value}
+    unmarked = {name for name in marks if wanted[name] is None}  # packed ones have no property of that name
+    changed = {name: value for name, value in wanted.items() if now.get(name) != value or name in unmarked}
     if STATE_PROPERTY not in changed:
         return changed, "unchanged"
     return changed, "cleared" if then is None else "restored"

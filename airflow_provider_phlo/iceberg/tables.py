@@ -315,9 +315,7 @@ def fit(rows: pa.Table, table: Table) -> pa.Table:
         raise SchemaError(f"{identifier} has no column(s) {', '.join(unknown)}: add them first (tables.evolve).")
     require_fit(rows, table.schema(), identifier)
     columns = [
-        _cast(rows[wanted.name], wanted, identifier)
-        if wanted.name in present
-        else pa.nulls(len(rows), wanted.type)
+        _cast(rows[wanted.name], wanted, identifier) if wanted.name in present else pa.nulls(len(rows), wanted.type)
         for wanted in target
     ]
     return pa.table(columns, schema=target)

@@ -19,8 +19,8 @@ from pandera.pandas import Field
 from pyiceberg.catalog import Catalog
 
 from airflow_provider_phlo.iceberg import branches, commits
+from airflow_provider_phlo.iceberg.expiry import Retention
 from airflow_provider_phlo.iceberg.maintenance import compaction, planning
-from airflow_provider_phlo.iceberg.maintenance.expiry import Retention
 from airflow_provider_phlo.iceberg.maintenance.orphans import normalized, referenced
 from airflow_provider_phlo.iceberg.marks import find_published_result
 from airflow_provider_phlo.iceberg.merge import MergePlan

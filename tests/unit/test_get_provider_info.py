@@ -46,6 +46,7 @@ def test_documents_every_option_with_its_real_default() -> None:
         "batch_rows": settings.batch_rows(),
         "preload": settings.preload(),
         "check_results": settings.check_results(),
+        "upkeep": settings.upkeep(),
         "day_zone": settings.day_zone(),
     }
     assert {name: option["default"] for name, option in options.items()} == {

@@ -19,6 +19,7 @@ READERS = {
     "batch_rows": settings.batch_rows,
     "preload": settings.preload,
     "check_results": settings.check_results,
+    "upkeep": settings.upkeep,
     "day_zone": settings.day_zone,
 }
 
@@ -49,6 +50,7 @@ def test_every_documented_option_is_read_and_has_the_documented_default(home):
         ("preload", "no", False),
         ("preload", "on", True),
         ("check_results", "False", False),
+        ("upkeep", "False", False),
         ("day_zone", "Europe/Berlin", "Europe/Berlin"),
     ],
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +18,13 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.io import FileIO
 from pyiceberg.io.pyarrow import PyArrowFileIO
+from pyiceberg.manifest import read_manifest_list
 from pyiceberg.table import Table
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg.catalog import is_nessie
 from airflow_provider_phlo.iceberg.duckdb import all_tables
+from airflow_provider_phlo.iceberg.upkeep import held_manifest_lists
 
 MINIMUM_HOURS = 1
 # others may commit all the time, so the files of every version seen meanwhile count as needed
@@ -141,6 +144,11 @@ def referenced(table: Table) -> set[str]:
     for snapshot in metadata.snapshots:
         found.add(snapshot.manifest_list)
         manifests.update({manifest.manifest_path: manifest for manifest in snapshot.manifests(table.io)})
+    for held in held_manifest_lists(table.properties).values():
+        found.add(held)
+        with suppress(FileNotFoundError):  # a table that was copied or restored says so of files it never had
+            listed = read_manifest_list(table.io.new_input(held))
+            manifests.update({manifest.manifest_path: manifest for manifest in listed})
     found.update(manifests)
     for manifest in manifests.values():
         entries = manifest.fetch_manifest_entry(table.io, discard_deleted=True)

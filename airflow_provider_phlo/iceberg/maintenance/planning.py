@@ -18,8 +18,7 @@ from pyiceberg.table import Table
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
 from airflow_provider_phlo.iceberg.duckdb import all_tables
-from airflow_provider_phlo.iceberg.maintenance.compaction import check_compaction, compact, plan_compaction
-from airflow_provider_phlo.iceberg.maintenance.expiry import (
+from airflow_provider_phlo.iceberg.expiry import (
     MOST_DAYS,
     ExpiryPlan,
     Retention,
@@ -28,6 +27,7 @@ from airflow_provider_phlo.iceberg.maintenance.expiry import (
     is_days,
     plan_expiry,
 )
+from airflow_provider_phlo.iceberg.maintenance.compaction import check_compaction, compact, plan_compaction
 from airflow_provider_phlo.iceberg.maintenance.manifests import plan_manifests, rewrite_manifests
 from airflow_provider_phlo.iceberg.maintenance.orphans import (
     MINIMUM_HOURS,

@@ -34,6 +34,7 @@ from airflow_provider_phlo.iceberg.trino import staged_merge
 from airflow_provider_phlo.iceberg.trino.queries import Queries
 from airflow_provider_phlo.iceberg.trino.staged_merge import Claim, Intent, StagedMerge
 from airflow_provider_phlo.iceberg.trino.staged_rows import to_stage, unhashed_files
+from airflow_provider_phlo.iceberg.upkeep import upkeep_of
 from airflow_provider_phlo.sql import quote, quote_identifier
 from airflow_provider_phlo.terms import MergeStrategy, MetadataColumn, PartitionDate, Token
 
@@ -217,6 +218,7 @@ class TrinoEngine:
             token=token,
             result=result,
             properties=claim.properties,
+            upkeep=upkeep_of(catalog),
         )
         staged.drop(catalog)
         return main

@@ -66,7 +66,7 @@ def test_processes_that_start_at_once_share_a_new_catalog(tmp_path: Path) -> Non
 
 
 def test_slower_first_openings_try_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, calls = module.load_catalog, []
+    real, calls = module.CachingSqlCatalog, []
 
     def slower(name: str, **properties: str) -> Any:
         calls.append(name)
@@ -74,7 +74,7 @@ def test_slower_first_openings_try_again(tmp_path: Path, monkeypatch: pytest.Mon
             raise OperationalError("CREATE TABLE", {}, Exception("table iceberg_tables already exists"))
         return real(name, **properties)
 
-    monkeypatch.setattr(module, "load_catalog", slower)
+    monkeypatch.setattr(module, "CachingSqlCatalog", slower)
     assert open_catalog("phlo", embedded_properties(tmp_path)).list_namespaces() == []
     assert len(calls) == 3
 

@@ -14,7 +14,7 @@ from airflow_provider_phlo.iceberg.marks import (
     MARKS_KEPT,
     Mark,
     find_published_result,
-    stale_marks,
+    tidy_marks,
 )
 
 DAY_MS = 86_400_000
@@ -44,4 +44,5 @@ def test_a_mark_of_a_newer_release_is_refused():
 def test_marks_of_a_newer_release_are_never_removed():
     old = {f"{MARK_PREFIX}{number}": Mark(number, {}).to_json() for number in range(MARKS_KEPT + 2)}
     newer = {f"{MARK_PREFIX}newer": json.dumps({"version": 2, "when": "long ago"})}
-    assert sorted(stale_marks({**old, **newer}, (MARK_DAYS + 1) * DAY_MS)) == [f"{MARK_PREFIX}0", f"{MARK_PREFIX}1"]
+    _, stale = tidy_marks({**old, **newer}, (MARK_DAYS + 1) * DAY_MS)
+    assert sorted(stale) == [f"{MARK_PREFIX}0", f"{MARK_PREFIX}1"]

@@ -16,9 +16,9 @@ from pyiceberg.types import StringType
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
 from airflow_provider_phlo.iceberg import branches, rollback
 from airflow_provider_phlo.iceberg.branches import STATE_PROPERTY, branch_name
+from airflow_provider_phlo.iceberg.expiry import Retention, expire
 from airflow_provider_phlo.iceberg.history import history, kept_branches, load
 from airflow_provider_phlo.iceberg.maintenance.compaction import compact
-from airflow_provider_phlo.iceberg.maintenance.expiry import Retention, expire
 from airflow_provider_phlo.iceberg.marks import MARK_PREFIX, Mark
 from airflow_provider_phlo.iceberg.merge import MergePlan, MergeResult, merge
 from airflow_provider_phlo.iceberg.refs import branch_head

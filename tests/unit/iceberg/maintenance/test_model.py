@@ -16,8 +16,8 @@ from pyiceberg.transforms import BucketTransform
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
 from airflow_provider_phlo.iceberg import branches
+from airflow_provider_phlo.iceberg.expiry import Retention
 from airflow_provider_phlo.iceberg.maintenance import planning
-from airflow_provider_phlo.iceberg.maintenance.expiry import Retention
 from airflow_provider_phlo.iceberg.maintenance.orphans import normalized, referenced
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
 from airflow_provider_phlo.iceberg.refs import branch_head

@@ -18,6 +18,7 @@ from pyiceberg.table import Table
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
 from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
+from airflow_provider_phlo.iceberg.expiry import Retention, expire
 from airflow_provider_phlo.iceberg.maintenance import (
     MaintenanceOptions,
     expiry,
@@ -27,7 +28,6 @@ from airflow_provider_phlo.iceberg.maintenance import (
     planning,
     run,
 )
-from airflow_provider_phlo.iceberg.maintenance.expiry import Retention, expire
 from airflow_provider_phlo.iceberg.maintenance.manifests import rewrite_manifests
 from airflow_provider_phlo.iceberg.maintenance.orphans import normalized, plan_orphans, referenced, remove_orphans
 from airflow_provider_phlo.iceberg.marks import find_published_result

@@ -1,7 +1,7 @@
 """
 Expire snapshots that nobody reads any more, and drop the branches of failed runs.
 
-Metadata only: files that expired snapshots alone have used are left to :mod:`.orphans`.
+Metadata only: files that expired snapshots alone have used are left to :mod:`.maintenance.orphans`.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class ExpiryPlan:
 def plan_expiry(table: Table, retention: Retention, now: datetime.datetime) -> ExpiryPlan:
     """Return what expires; never what a branch or tag that stays points to, nor what lies between it and main."""
     metadata, moment = table.metadata, int(now.timestamp() * 1000)
-    left = _left_main(metadata)
+    left = left_main(metadata)
     dropped = tuple(sorted(_old_branches(metadata, left, moment - int(retention.branch_days * DAY_MS))))
     keep = _needed(metadata, dropped)
     keep.update(islice(lineage(metadata, branch_head(table)), retention.keep_last))
@@ -129,13 +129,14 @@ def expire(catalog: Catalog, identifier: str, retention: Retention, now: datetim
         unmoved = [
             AssertRefSnapshotId(ref=name, snapshot_id=ref.snapshot_id) for name, ref in table.metadata.refs.items()
         ]
-        branches.commit(catalog, table, unmoved, list(_updates(table, plan)))
+        branches.commit(catalog, table, unmoved, list(expiry_updates(table, plan)))
         return plan
 
     return retry_commit(attempt, identifier)
 
 
-def _updates(table: Table, plan: ExpiryPlan) -> Iterator[TableUpdate]:
+def expiry_updates(table: Table, plan: ExpiryPlan) -> Iterator[TableUpdate]:
+    """Yield what a commit does to expire what is planned."""
     for name in plan.branches:
         yield RemoveSnapshotRefUpdate(ref_name=name)
     if not plan.snapshots:
@@ -149,7 +150,7 @@ def _updates(table: Table, plan: ExpiryPlan) -> Iterator[TableUpdate]:
         yield RemovePropertiesUpdate(removals=[branches.UNDONE_PROPERTY])
 
 
-def _left_main(metadata: TableMetadata) -> dict[int, int]:
+def left_main(metadata: TableMetadata) -> dict[int, int]:
     """Return when main moved on from each snapshot, in milliseconds; not of those it never pointed to."""
     return {before.snapshot_id: after.timestamp_ms for before, after in pairwise(metadata.snapshot_log)}
 
