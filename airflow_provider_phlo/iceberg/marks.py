@@ -100,7 +100,10 @@ def tidy_marks(properties: Mapping[str, str], now: int) -> tuple[dict[str, str],
     added: dict[str, str] = {}
     if len(young) >= PACKED_TOGETHER:
         pack = {name.removeprefix(MARK_PREFIX): properties[name] for name, _ in young}
-        added[f"{PACK_PREFIX}{young[0][1]}"] = _pack(pack)
+        newest = young[0][1]
+        while f"{PACK_PREFIX}{newest}" in properties:  # another pack whose newest run published in that millisecond
+            newest += 1
+        added[f"{PACK_PREFIX}{newest}"] = _pack(pack)
         stale += [name for name, _ in young]
     packs = sorted((name for name in {*properties, *added} if name.startswith(PACK_PREFIX)), key=_newest, reverse=True)
     stale += [name for number, name in enumerate(packs) if number >= PACKS_KEPT or _newest(name) < oldest]
