@@ -16,7 +16,7 @@ from pyiceberg.table import Table
 
 from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.maintenance.orphans import remove_orphans
-from airflow_provider_phlo.iceberg.marks import MARK_PREFIX
+from airflow_provider_phlo.iceberg.marks import MARK_PREFIX, all_marks
 from airflow_provider_phlo.iceberg.merge import MergePlan, copy_on_write
 from airflow_provider_phlo.ingestion import landing, publication, staged_batches
 from airflow_provider_phlo.ingestion.definition import TableDefinition
@@ -99,9 +99,7 @@ def check(settings: CatalogSettings, model: dict[int, int], versions: int) -> No
     tokens = [f"v{version}" for version in range(versions)]
     published = [table.snapshot_by_id(entry.snapshot_id) for entry in table.history()]
     assert [each.summary["phlo.token"] for each in published if each and each.summary] == tokens
-    assert {name for name in table.properties if name.startswith(MARK_PREFIX)} == {
-        MARK_PREFIX + token for token in tokens
-    }
+    assert set(all_marks(table.properties)) == {MARK_PREFIX + token for token in tokens}
     assert set(table.refs()) == {"main"}
 
 

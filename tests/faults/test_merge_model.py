@@ -32,7 +32,7 @@ from pyiceberg.table import Table
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.iceberg import branches, commits, manifests, tables
 from airflow_provider_phlo.iceberg import duckdb as duckdb_views
-from airflow_provider_phlo.iceberg.marks import MARK_PREFIX
+from airflow_provider_phlo.iceberg.marks import MARK_PREFIX, all_marks
 from airflow_provider_phlo.iceberg.merge import MergePlan, batch, changes, copy_on_write, rewrite
 from airflow_provider_phlo.ingestion import landing, preparation, publication, staged_batches
 from airflow_provider_phlo.ingestion.definition import TableDefinition
@@ -189,7 +189,7 @@ class Lake:
         published = [table.snapshot_by_id(entry.snapshot_id) for entry in table.history()]
         tokens = [each.summary["phlo.token"] for each in published if each and each.summary]
         assert tokens == self.changed, "snapshots of main"
-        marks = {name for name in table.properties if name.startswith(MARK_PREFIX)}
+        marks = set(all_marks(table.properties))
         assert marks == {MARK_PREFIX + token for token in self.tokens}, "marks"
         if self.tokens:
             assert preparation.table_state(table) == f"state of {self.tokens[-1]}"

@@ -17,7 +17,7 @@ from pyiceberg.table import Table
 
 from airflow_provider_phlo.exceptions import TransientError
 from airflow_provider_phlo.iceberg import duckdb as duckdb_views
-from airflow_provider_phlo.iceberg.marks import MARK_PREFIX
+from airflow_provider_phlo.iceberg.marks import MARK_PREFIX, all_marks
 from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.ingestion import landing, publication, staged_batches
 from airflow_provider_phlo.ingestion.definition import TableDefinition
@@ -173,9 +173,7 @@ def check_order(settings: CatalogSettings, tokens: set[str], states: set[tuple[s
     assert max(Counter(order).values()) == 1
     # by hash, an append whose rows are all there makes no snapshot
     assert {token for token in tokens if strategy_of(token) != "append"} <= set(order) <= tokens
-    assert {name for name in table.properties if name.startswith(MARK_PREFIX)} == {
-        MARK_PREFIX + token for token in tokens
-    }
+    assert set(all_marks(table.properties)) == {MARK_PREFIX + token for token in tokens}
     for engine, snapshot_id, content in states:
         assert content in ([prefixes[snapshot_id]] if engine == "pyiceberg" else prefixes.values()), engine
     assert len(states) > 2
