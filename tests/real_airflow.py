@@ -50,7 +50,7 @@ class RunningAirflow:
         return str(self.wait(attempt, 20)["dag_run_id"])
 
     def events(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
-        """Return what the asset events of a run carry: those without a partition key, of which each has a twin."""
+        """Return what the asset events of a run carry; each has a twin with a partition key, which is left out."""
         query = urlencode({"source_dag_id": dag_id, "source_run_id": run_id})
         found = self.api.call("GET", f"/assets/events?{query}")["asset_events"]
         plain = [event for event in found if event["partition_key"] is None]

@@ -271,7 +271,7 @@ class MergeSql:
 
     @property
     def _changed_contents(self) -> str:
-        """The contents of which the partition and the staged rows have different numbers."""
+        """The contents that the partition and the staged rows do not have equally often."""
         content = self._list(self._content)
         both = (
             f"SELECT {content}, 1 AS {HITS} FROM {self.target} WHERE {self._on_day('')} "
