@@ -15,7 +15,8 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec, TypeVar
 
-from airflow_provider_phlo.exceptions import ConfigurationError, PhloError, TransientError
+from airflow_provider_phlo.broken_files import broken_file
+from airflow_provider_phlo.exceptions import ConfigurationError, PhloError, TerminalError, TransientError
 from airflow_provider_phlo.sql_errors import describe_duckdb, describe_trino_error, is_of_the_statement
 
 P = ParamSpec("P")
@@ -38,6 +39,7 @@ _PLAIN_SQLITE = re.compile(
     r"database (?:is locked|disk image is malformed|or disk is full|schema has changed)|unable to open database file|"
     r"attempt to write a readonly database|disk I/O error|file is not a database|no such table: \w+"
 )
+_DAMAGED_SQLITE = re.compile(r"file is not a database|disk image is malformed")
 
 
 def describe(error: BaseException, statement: str = "") -> str:
@@ -51,6 +53,9 @@ def describe(error: BaseException, statement: str = "") -> str:
     if meant is not None:
         return str(meant)
     for cause in _chain(error):
+        broken = broken_file(cause)
+        if broken is not None:
+            return str(broken)
         library = type(cause).__module__.partition(".")[0]
         described = _DESCRIBERS.get(library, _nothing)(cause, statement)
         if described:
@@ -80,11 +85,21 @@ def without_values(error: Exception, statement: str = "") -> Exception:
     """
     meant = _on_purpose(error)
     if meant is None:
-        wrong = _is_of(error, "_duckdb") and is_of_the_statement(str(error))
-        meant = (ConfigurationError if wrong else TransientError)(describe(error, statement))
+        meant = _class(error)(describe(error, statement))
         meant.__traceback__ = error.__traceback__
     meant.__cause__ = meant.__context__ = None
     return meant
+
+
+def _class(error: BaseException) -> type[PhloError]:
+    """Return the class that says whether a retry can help."""
+    if _is_of(error, "_duckdb") and is_of_the_statement(str(error)):
+        return ConfigurationError
+    for cause in _chain(error):
+        broken = broken_file(cause)
+        if (broken and not broken.missing) or (_is_of(cause, "sqlite3") and _DAMAGED_SQLITE.search(str(cause))):
+            return TerminalError
+    return TransientError
 
 
 def keep_values_in(function: Callable[P, R]) -> Callable[P, R]:
@@ -178,9 +193,13 @@ def _sqlalchemy(error: Any, statement: str) -> str | None:
 
 def _sqlite(error: Any, statement: str) -> str | None:
     text = str(error)
-    return (
-        f"SQLite: {text if _PLAIN_SQLITE.fullmatch(text) else getattr(error, 'sqlite_errorname', type(error).__name__)}"
-    )
+    if not _PLAIN_SQLITE.fullmatch(text):
+        return f"SQLite: {getattr(error, 'sqlite_errorname', type(error).__name__)}"
+    if _DAMAGED_SQLITE.search(text):
+        return f"SQLite: {text}. Put the database back from a copy. A retry does not help."
+    if "is locked" in text:
+        return f"SQLite: {text}: another process holds it. A retry helps once that process is done."
+    return f"SQLite: {text}"
 
 
 def _trino(error: Any, statement: str) -> str | None:

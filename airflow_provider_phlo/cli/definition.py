@@ -155,6 +155,7 @@ COMMANDS: tuple[Command | Group, ...] = (
         path="airflow_provider_phlo.cli.query.query",
         arguments=(
             Argument(("sql",), {"help": 'The statement, e.g. "SELECT count(*) FROM raw.glucose_entries"'}),
+            Argument(("--branch",), {"help": "Read this branch (catalog branches) of the tables that have it"}),
             _output("table", "json", "csv"),
         ),
     ),

@@ -31,25 +31,50 @@ def query(args: argparse.Namespace) -> None:
     with exit_on_error("query"):
         assert_read_only(args.sql)
     with exit_on_error("query", refused=FAILED, statement=args.sql):
-        result = run(open_catalog(), args.sql)
+        result = run(open_catalog(), args.sql, branch=args.branch)
     show(result, args.output)
 
 
-def run(catalog: Catalog, sql: str) -> Result:
+def run(catalog: Catalog, sql: str, *, branch: str | None = None) -> Result:
     """
     Run one statement over the tables of ``catalog``.
 
     :param catalog: the catalog; only the tables that the statement names are opened.
     :param sql: one read-only statement.
-    :raises ConfigurationError: the statement names a table that does not exist, or is refused.
+    :param branch: read this branch of each table that has it, and ``main`` of the others.
+    :raises ConfigurationError: the statement names a table that does not exist, or is refused; or none of its tables
+        has the branch.
     """
-    from airflow_provider_phlo.iceberg.duckdb import assert_read_only, connect
+    from airflow_provider_phlo.iceberg.duckdb import all_tables, assert_read_only, connect
+    from airflow_provider_phlo.iceberg.trino.preview import create_staged_view
 
     assert_read_only(sql)
-    with connect(catalog, tables=_tables(catalog, sql), locked=True) as connection:
+    tables = _tables(catalog, sql)
+    if branch is not None:
+        _check_branch(catalog, all_tables(catalog) if tables is None else tables, branch)
+    with connect(catalog, tables=tables, branch=branch, staged=create_staged_view, locked=True) as connection:
         cursor = connection.execute(sql)
         columns = [str(column[0]) for column in cursor.description or ()]
         return Result(_unique(columns), cursor.fetchall())
+
+
+def _check_branch(catalog: Catalog, tables: Sequence[str], branch: str) -> None:
+    """Refuse a branch that is nowhere: what one reads would be main."""
+    from airflow_provider_phlo.iceberg import nessie
+    from airflow_provider_phlo.iceberg.history import kept_branches
+    from airflow_provider_phlo.iceberg.trino.staged_merge import find_by_branch
+
+    if nessie.is_nessie(catalog) and nessie.head_commit(catalog, branch) is not None:
+        return
+    loaded = [catalog.load_table(name) for name in tables]
+    staged = (find_by_branch(catalog, name, branch) is not None for name in tables)
+    if any(branch in table.refs() for table in loaded) or any(staged):
+        return
+    kept = sorted({item.name for table in loaded for item in kept_branches(table)})
+    raise ConfigurationError(
+        f"No table of the statement has the branch {branch}. "
+        + (f"Branches: {', '.join(kept)}." if kept else "No branch of these tables is kept: see phlo catalog branches.")
+    )
 
 
 def _tables(catalog: Catalog, sql: str) -> list[str] | None:

@@ -11,9 +11,10 @@ from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.catalog.rest import RestCatalog
 from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError
 from pyiceberg.table import Table
-from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy import make_url
+from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError, SQLAlchemyError
 
-from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
+from airflow_provider_phlo.exceptions import ConfigurationError, TerminalError, TransientError
 from airflow_provider_phlo.iceberg.rest import LastColumnIds
 from airflow_provider_phlo.iceberg.sql_catalog import CachingSqlCatalog
 from airflow_provider_phlo.private_files import protect
@@ -39,11 +40,13 @@ def embedded_properties(home: Path) -> dict[str, str]:
     Return the properties of the embedded catalog: SQLite and local files below ``home``.
 
     :param home: the folder of all local state; created when missing, and closed to other users.
+    :raises TerminalError: the catalog's file is gone or empty, and the warehouse is not.
     """
     home = home.resolve()
     protect(home)
     warehouse = str(home / "warehouse")
     Path(warehouse).mkdir(parents=True, exist_ok=True)
+    _check_not_lost(home / "catalog.db", home / "warehouse")
     return {
         "type": "sql",
         "uri": sqlite_url(home / "catalog.db"),
@@ -52,19 +55,54 @@ def embedded_properties(home: Path) -> dict[str, str]:
     }
 
 
+def _check_not_lost(database: Path, warehouse: Path) -> None:
+    """Refuse to begin anew beside tables: a new catalog would know none of them, and runs would fill them again."""
+    if database.exists() and database.stat().st_size:
+        return
+    left = next(warehouse.glob("*/*/metadata/*.metadata.json"), None)
+    if left is not None:
+        state = "is empty" if database.exists() else "is missing"
+        raise TerminalError(
+            f"The catalog {database} {state}, and {warehouse} is not: it has {left.parents[1].relative_to(warehouse)}. "
+            "Put catalog.db back from a copy, or move the warehouse away to begin anew. A retry does not help."
+        )
+
+
 def open_catalog(name: str, properties: Mapping[str, str]) -> Catalog:
     """
     Open the catalog ``name``.
 
     :param properties: PyIceberg's catalog properties (``type``, ``uri``, ``warehouse``, …).
-    :raises TransientError: if its server, or the file of an SQLite catalog, cannot be reached.
+    :raises TransientError: if its server, or the file of an SQLite catalog, cannot be reached or is in use.
+    :raises TerminalError: if the file of an SQLite catalog is damaged.
     """
     try:
         return _opened(name, properties)
-    except (OperationalError, requests.ConnectionError) as error:
+    except (DatabaseError, requests.ConnectionError) as error:
+        _raise_for_sqlite(name, properties, error)
+        if not isinstance(error, OperationalError | requests.ConnectionError):
+            raise
         raise TransientError(
             f"Catalog {name!r} cannot be reached ({type(error).__name__}): is it up, and is the connection right "
             "(iceberg_default, or the one that iceberg_conn_id names)? Without one, the catalog is below PHLO_HOME."
+        ) from error
+
+
+def _raise_for_sqlite(name: str, properties: Mapping[str, str], error: Exception) -> None:
+    """Tell apart what can be wrong with the file of an SQLite catalog."""
+    uri = properties.get("uri", "")
+    if not uri.startswith("sqlite"):
+        return
+    where = f"Catalog {name!r}: its file {make_url(uri).database}"
+    text = str(getattr(error, "orig", error))
+    if "is locked" in text:
+        raise TransientError(
+            f"{where} is in use by another process, and stayed so. A retry helps once that process is done."
+        ) from error
+    if "not a database" in text or "malformed" in text:
+        raise TerminalError(
+            f"{where} is damaged ({text}). Put it back from a copy: the files of the tables are untouched. A retry "
+            "does not help."
         ) from error
 
 

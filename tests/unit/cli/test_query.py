@@ -243,3 +243,16 @@ def test_program_says_when_there_is_nothing_to_query(tmp_path: Path) -> None:
 def test_airflow_phlo_is_the_same(home: Path) -> None:
     done = phlo(home, "SELECT count(*) AS n FROM raw.readings", "-o", "csv", program=("airflow", "phlo"))
     assert done.stdout == "n\n3\n", done.stderr
+
+
+def test_case_58_a_branch_is_read(run_phlo: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PHLO_HOME", str(tmp_path))
+    table = fill(tmp_path).load_table("raw.readings")
+    table.manage_snapshots().create_branch(table.current_snapshot().snapshot_id, "phlo_x").commit()
+    table.append(table.scan(limit=1).to_arrow(), branch="phlo_x")
+    sql = "SELECT count(*) AS n FROM raw.readings CROSS JOIN marts.daily"
+    assert run_phlo("query", sql, "-o", "csv") == (0, "n\n3\n", "")
+    assert run_phlo("query", sql, "-o", "csv", "--branch", "phlo_x") == (0, "n\n4\n", "")
+    code, out, err = run_phlo("query", sql, "--branch", "phlo_y")
+    assert (code, out) == (1, "")
+    assert "has the branch phlo_y. Branches: phlo_x." in err

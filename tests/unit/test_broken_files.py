@@ -1,0 +1,114 @@
+"""Files that are missing or damaged: one line each, told apart."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyiceberg.catalog import Catalog
+
+from airflow_provider_phlo.exceptions import PhloError, TerminalError, TransientError
+from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
+from airflow_provider_phlo.library_errors import describe, without_values
+from tests.lake import create_table, open_lake
+
+KINDS = {
+    "metadata.json": "*.metadata.json",
+    "manifest list": "snap-*.avro",
+    "manifest": "*-m0.avro",
+    "data file": "*.parquet",
+}
+
+
+@pytest.fixture
+def lake(home: Path) -> Catalog:
+    catalog = open_lake(home)
+    create_table(catalog, "raw.t", pa.table({"id": [1, 2]}))
+    return catalog
+
+
+def broken(home: Path, kind: str, how: str) -> Path:
+    path = max(home.rglob(KINDS[kind]))
+    content = path.read_bytes()
+    if how == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(content[: len(content) // 2] if how == "cut" else b"canary canary canary")
+    return path
+
+
+def raised(work: Any) -> Exception:
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - any library's
+        work()
+    return caught.value
+
+
+@pytest.mark.parametrize("how", ["missing", "cut", "garbage"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_case_55_a_file_of_a_table(lake: Catalog, home: Path, run_phlo: Any, kind: str, how: str) -> None:
+    path = broken(home, kind, how)
+    state = "is missing" if how == "missing" else "is damaged"
+    error = raised(lambda: open_lake(home).load_table("raw.t").scan().to_arrow())
+    code, out, err = run_phlo("query", "SELECT * FROM raw.t")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    for said in (describe(error), err):
+        assert f"Table raw.t: its {kind}" in said
+        assert f"{path} {state}." in said
+        assert "A retry" in said
+        assert "canary" not in said
+    assert type(without_values(error)) is (TransientError if how == "missing" else TerminalError)
+
+
+@pytest.mark.parametrize("command", [("catalog", "tables"), ("catalog", "describe", "t"), ("maintenance", "plan", "t")])
+def test_case_55_every_command_says_it(lake: Catalog, home: Path, run_phlo: Any, command: tuple[str, ...]) -> None:
+    broken(home, "metadata.json", "garbage")
+    code, _, err = run_phlo(*command)
+    assert code == 1
+    assert "its metadata.json" in err
+    assert "is damaged" in err
+
+
+def test_case_55_a_damaged_catalog(lake: Catalog, home: Path, run_phlo: Any) -> None:
+    (home / "catalog.db").write_bytes(b"canary" * 1000)
+    assert isinstance(raised(lambda: open_lake(home)), TerminalError)
+    code, _, err = run_phlo("query", "SELECT 1")
+    assert code == 1
+    assert f"{home / 'catalog.db'} is damaged" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("how", ["missing", "empty"])
+def test_case_55_no_catalog_beside_a_full_warehouse(lake: Catalog, home: Path, run_phlo: Any, how: str) -> None:
+    (home / "catalog.db").unlink()
+    if how == "empty":
+        (home / "catalog.db").touch()
+    code, _, err = run_phlo("catalog", "tables")
+    assert code == 1
+    assert f"catalog.db is {how}" in err
+    assert "raw/t" in err
+    assert how == "empty" or not (home / "catalog.db").exists()
+
+
+def test_case_55_a_catalog_in_use_is_told_from_a_damaged_one(lake: Catalog, home: Path) -> None:
+    other = sqlite3.connect(home / "catalog.db")
+    other.execute("BEGIN EXCLUSIVE")
+    properties = {**embedded_properties(home), "uri": f"sqlite:///{home / 'catalog.db'}?timeout=0.05"}
+    error = raised(lambda: open_catalog("phlo", properties))
+    assert isinstance(error, TransientError)
+    assert "in use by another process" in str(error)
+    other.rollback()
+    opened = open_catalog("phlo", properties)
+    other.execute("BEGIN EXCLUSIVE")
+    later = without_values(raised(lambda: opened.load_table("raw.t")))
+    other.close()
+    assert isinstance(later, TransientError)
+    assert "another process holds it" in str(later)
+
+
+def test_an_error_of_a_value_is_not_a_damaged_file(lake: Catalog) -> None:
+    error = raised(lambda: lake.load_table("raw.t").scan(row_filter="id = 'canary'").to_arrow())
+    assert not isinstance(error, PhloError)
+    assert "damaged" not in describe(error)
