@@ -92,7 +92,7 @@ def test_case_55_no_catalog_beside_a_full_warehouse(lake: Catalog, home: Path, r
     assert how == "empty" or not (home / "catalog.db").exists()
 
 
-def test_case_55_a_catalog_in_use_is_told_from_a_damaged_one(lake: Catalog, home: Path) -> None:
+def test_case_55_a_catalog_in_use_is_not_a_damaged_one(lake: Catalog, home: Path) -> None:
     other = sqlite3.connect(home / "catalog.db")
     other.execute("BEGIN EXCLUSIVE")
     properties = {**embedded_properties(home), "uri": f"sqlite:///{home / 'catalog.db'}?timeout=0.05"}
