@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo.cli.errors import FAILED, REFUSED, exit_on_error
 from airflow_provider_phlo.cli.output import Result, open_catalog, show
-from airflow_provider_phlo.exceptions import PhloError
+from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
 
 if TYPE_CHECKING:
     import argparse
@@ -108,16 +108,39 @@ def columns(args: argparse.Namespace) -> None:
 def _described(reference: str, *, with_model: bool = False) -> tuple[Table | None, type[DataFrameModel] | None]:
     """Return the table or the model that ``reference`` names, and the table's model if it is asked for."""
     from airflow_provider_phlo.iceberg.history import load
+    from airflow_provider_phlo.iceberg.tables import find_table
     from airflow_provider_phlo.naming import qualified_table
     from airflow_provider_phlo.schemas.project import known_models, load_reference
 
     root = Path.cwd()
     if ":" in reference:
         return None, load_reference(reference, root)
-    name = qualified_table(reference)
-    table = load(open_catalog(), name)
+    name, catalog = qualified_table(reference), open_catalog()
+    if find_table(catalog, name) is None:
+        model = _named(reference, known_models(root)[0])
+        if model is not None:
+            return None, load_reference(model.reference, root)
+    table = load(catalog, name)
     found = _model_of(name, known_models(root)[0]) if with_model else None
     return table, load_reference(found.reference, root) if found else None
+
+
+def _named(name: str, models: list[KnownModel]) -> KnownModel | None:
+    """Return the one model with this name: as a class or a dbt model is written (FactOrders, fct_orders)."""
+    found = [model for model in models if model.name == name] or [
+        model for model in models if _folded(model.name) == _folded(name)
+    ]
+    if len(found) > 1:
+        raise ConfigurationError(f"{name} may be {' or '.join(model.reference for model in found)}: name one of them.")
+    return found[0] if found else None
+
+
+def _folded(name: str) -> str:
+    folded = name.replace("_", "").casefold()
+    for long, short in (("fact", "fct"), ("mart", "mrt"), ("staging", "stg")):
+        if folded.startswith(long):
+            return short + folded.removeprefix(long)
+    return folded
 
 
 def _column_rows(table: Table | None, model: type[DataFrameModel] | None) -> Iterator[tuple[Any, ...]]:

@@ -266,3 +266,16 @@ def test_the_group_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> Non
     assert ended.value.code == 0
     out = capsys.readouterr().out
     assert all(command in out for command in ("list", "show", "diff"))
+
+
+@pytest.mark.parametrize(
+    ("name", "reference"),
+    [
+        ("RawGlucoseEntries", "include.schemas.glucose:RawGlucoseEntries"),
+        ("rawglucoseentries", "include.schemas.glucose:RawGlucoseEntries"),
+        ("FactGlucoseReadings", "include/dbt/models/glucose/glucose.yml:fct_glucose_readings"),
+        ("fct_glucose_readings", "include/dbt/models/glucose/glucose.yml:fct_glucose_readings"),
+    ],
+)
+def test_case_63_models_go_by_the_names_of_their_authors(phlo: Any, name: str, reference: str) -> None:
+    assert listed(phlo, "show", name) == listed(phlo, "show", reference)
