@@ -138,7 +138,8 @@ class QualityCheckError(TerminalError):
     Cause: the data of this run breaks a rule of the table: what each check found is in the task's log and in
     ``phlo.check_results``.
 
-    Cure: look at the run's branch (``phlo catalog branches``), correct the data or the check, then clear the run. A
+    Cure: the run's branch is kept: find it with ``phlo catalog branches`` and look at its rows with ``phlo query
+    --branch``. Correct the data or the check, then clear the run. A
     check with ``severity="warn"`` reports and does not block.
 
     :param results: the results of all checks that ran, passed ones included (``QualityCheckResult``).
