@@ -63,6 +63,12 @@ def get_provider_info() -> dict[str, Any]:
                         "integer",
                         "50000",
                     ),
+                    "undeclared_types": _option(
+                        "What becomes of values that the type of an undeclared column cannot hold exactly: ``variant`` "
+                        "puts them into a column beside it (``filtered__v_double``), ``error`` fails the task.",
+                        default="variant",
+                        example="error",
+                    ),
                     "preload": _option(
                         "Import the heavy libraries once in the scheduler and the Dag processor, so that tasks "
                         "(LocalExecutor) and parsing start warm.",

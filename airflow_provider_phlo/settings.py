@@ -58,6 +58,14 @@ def batch_rows() -> int:
     return _whole_number("batch_rows", "50000", at_least=1)
 
 
+def undeclared_types() -> str:
+    """Return what becomes of values that an undeclared column cannot hold exactly: ``variant`` columns or ``error``."""
+    value = _get("undeclared_types", "variant").strip()
+    if value not in ("variant", "error"):
+        raise ConfigurationError(f"[{SECTION}] undeclared_types = {value!r}: write variant or error.")
+    return value
+
+
 def engine() -> str:
     """Return the engine that merges and checks where a task names none: ``pyiceberg`` or ``trino``."""
     return _get("engine", Engine.PYICEBERG).strip()

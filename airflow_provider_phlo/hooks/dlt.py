@@ -74,4 +74,5 @@ class DltHook(BaseHook):
             refresh=refresh,
             replay=replay,
             hard_delete=hard_delete,
+            zone=settings.day_zone(),
         )

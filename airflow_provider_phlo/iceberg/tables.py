@@ -252,8 +252,29 @@ def evolve(catalog: Catalog, identifier: str, batch: pa.Schema) -> Table:
     return retry_commit(attempt, identifier)
 
 
+def rename_columns(catalog: Catalog, identifier: str, renames: Mapping[str, str]) -> None:
+    """
+    Give columns other names, all in one commit; again changes nothing.
+
+    :param renames: the new name by the old one; names may be exchanged.
+    :raises CommitConflictError: if other writers changed the table in every round.
+    """
+    ids = {old: catalog.load_table(identifier).schema().find_field(old).field_id for old in renames}
+
+    def attempt() -> None:
+        table = catalog.load_table(identifier)
+        present = {item.name: item.field_id for item in table.schema().fields}
+        if all(present.get(new) == ids[old] for old, new in renames.items()):
+            return
+        with table.update_schema() as update:
+            for old, new in renames.items():
+                update.rename_column(old, new)
+
+    retry_commit(attempt, identifier)
+
+
 def _comment(batch: pa.Schema, path: Path) -> str | None:
-    """Return the comment on a column of a batch."""
+    """Return the comment of a column that is added; members of nested ones have none."""
     comment = (batch.field(path[0]).metadata or {}).get(DOC) if len(path) == 1 else None
     return comment.decode() if comment else None
 

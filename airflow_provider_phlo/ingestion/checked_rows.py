@@ -15,6 +15,7 @@ from airflow_provider_phlo.ingestion.transforms import Transform
 from airflow_provider_phlo.row_hash import row_hashes
 from airflow_provider_phlo.schemas import conversion
 from airflow_provider_phlo.schemas.columns import ModelColumns
+from airflow_provider_phlo.schemas.conversion.variants import variant_of
 from airflow_provider_phlo.schemas.failures import Failure, bad_rows
 from airflow_provider_phlo.schemas.types import stored_as
 from airflow_provider_phlo.schemas.validation.batch import missing_values, validate
@@ -35,8 +36,12 @@ class StagingPlan:
     :param metadata_columns: whether rows carry ``_dlt_*``, ``_cascade_ingested_at`` and ``_phlo_*``.
     :param transforms: applied to every batch, Arrow to Arrow, before validation.
     :param batch_rows: rows converted, validated and written at a time.
-    :param known_types: types that columns have in the table already; undeclared ones keep them where they can.
     :param comments: those on the table's columns.
+    :param known_types: types that columns have in the table already; undeclared ones keep them.
+    :param hinted_types: types that dlt's hints give to columns; those of declared columns do not count.
+    :param required: columns that dlt's hints make required: a row without a value there is bad.
+    :param variants: whether values that an undeclared column cannot hold exactly go to columns beside it; False refuses
+        them.
     """
 
     table: str
@@ -50,6 +55,9 @@ class StagingPlan:
     batch_rows: int = 50_000
     known_types: Mapping[str, pa.DataType] = field(default_factory=dict)
     comments: Mapping[str, str | None] = field(default_factory=dict)
+    variants: bool = True
+    hinted_types: Mapping[str, pa.DataType] = field(default_factory=dict)
+    required: tuple[str, ...] = ()
 
 
 def convert_and_validate(
@@ -61,7 +69,19 @@ def convert_and_validate(
     :param normalize: dlt's naming convention.
     :raises SchemaError: if the data lacks a key column.
     """
-    rows, failures = conversion.conform(content, plan.declared, normalize, plan.known_types)
+    try:
+        rows, failures = conversion.conform(
+            content,
+            plan.declared,
+            normalize,
+            plan.known_types,
+            hinted=plan.hinted_types,
+            key=plan.key,
+            variants=plan.variants,
+        )
+    except SchemaError as error:
+        raise SchemaError(f"{plan.table}: {error}") from None
+    failures += _without_required(rows, plan)
     missing = [name for name in plan.key if name not in rows.column_names]
     if missing and len(bad_rows(failures)) < len(rows):
         raise SchemaError(
@@ -71,6 +91,21 @@ def convert_and_validate(
     if plan.declared is not None and plan.check_rows:
         return validate(rows, plan.declared, key=plan.key, conversion_failures=failures)
     return rows, missing_values(rows, plan.declared, key=plan.key, conversion_failures=failures)
+
+
+def _without_required(rows: pa.Table, plan: StagingPlan) -> list[Failure]:
+    """Return failures for rows without a value that dlt's hints require; the schema judges declared columns."""
+    judged = {*plan.key, *(column.name for column in (plan.declared.columns if plan.declared else ()))}
+    names = [name for name in plan.required if name not in judged]
+    found: list[Failure] = []
+    for name in names:
+        parts = [rows[each] for each in rows.column_names if each == name or variant_of(each) == name]
+        empty = np.ones(len(rows), bool)
+        for part in parts:
+            empty &= part.is_null().to_numpy()
+        if empty.any():
+            found.append(Failure(name, "not_nullable", tuple(np.flatnonzero(empty).tolist())))
+    return found
 
 
 def without_empty_columns(rows: pa.Table, plan: StagingPlan) -> pa.Table:

@@ -19,6 +19,7 @@ from dlt.common.exceptions import DltException
 from dlt.common.json import json as dlt_json
 from dlt.common.pipeline import TPipelineState
 from dlt.extract import DltResource, DltSource
+from dlt.extract.items import DataItemWithMeta
 
 from airflow_provider_phlo.exceptions import (
     ConfigurationError,
@@ -27,7 +28,7 @@ from airflow_provider_phlo.exceptions import (
     SourceRejectedError,
     SourceUnavailableError,
 )
-from airflow_provider_phlo.ingestion import staged_batches
+from airflow_provider_phlo.ingestion import dlt_features, staged_batches
 from airflow_provider_phlo.ingestion.records import record_of
 from airflow_provider_phlo.row_hash import is_deep
 from airflow_provider_phlo.schemas.conversion.records import Malformed
@@ -111,7 +112,7 @@ def _request_error(table: str, error: requests.RequestException) -> PhloError:
     return SourceUnavailableError(f"{where} answered {status}; a later attempt may succeed.")
 
 
-def chunks(yielded: Any, table: str, size: int) -> Iterator[Chunk]:
+def chunks(yielded: Any, table: str, size: int, note: Callable[[Any], None] = lambda mark: None) -> Iterator[Chunk]:
     """
     Yield lists of records and Arrow tables of at most ``size`` rows, in arrival order; fewer rows if they are large.
 
@@ -119,17 +120,18 @@ def chunks(yielded: Any, table: str, size: int) -> Iterator[Chunk]:
         frames, or one of these. What stands in place of a record (a number, a broken line) is a
         :class:`~airflow_provider_phlo.ingestion.records.Malformed` one.
     :param table: named in errors.
+    :param note: is shown what dlt's ``mark`` says of an item; may raise.
     :raises ConfigurationError: if it is something else.
     """
     with plain_errors(table):
-        parts = (part for item in _items(yielded, table) for part in _parts(item, table))
+        parts = (part for item in _items(yielded, table, note) for part in _parts(item, table))
         # small tables of one schema are put together: each chunk costs a validation and a file
         for schema, group in groupby(parts, key=lambda part: part.schema if isinstance(part, pa.Table) else None):
             cut = _lists if schema is None else _tables
             yield from cut(group, size)
 
 
-def _items(yielded: Any, table: str) -> Iterator[Any]:
+def _items(yielded: Any, table: str, note: Callable[[Any], None]) -> Iterator[Any]:
     """Yield what a source yields, one record or one table at a time."""
     if isinstance(yielded, DltSource):
         yielded = _only_resource(yielded, table)
@@ -147,11 +149,24 @@ def _items(yielded: Any, table: str) -> Iterator[Any]:
             "records, Arrow tables or data frames, or None."
         )
     is_page = isinstance(yielded, (list, tuple))
-    for item in yielded:
+    for item in dlt_features.watched(yielded, note):
+        if isinstance(item, DataItemWithMeta):  # marked outside a dlt resource
+            note(item.meta)
+            item = item.data
         if isinstance(item, (list, tuple)) and not _is_record(item):
-            yield from item
+            yield from _page(item, table)
         elif item is not None or is_page:
             yield item
+
+
+def _page(items: list[Any] | tuple[Any, ...], table: str) -> list[Any] | tuple[Any, ...]:
+    """Return the records of a page; a tuple of values, as a database cursor returns rows, is refused."""
+    if isinstance(items, tuple) and not all(_is_record(item) or _is_tabular(item) for item in items):
+        raise ConfigurationError(
+            f"{table}: the source yielded a tuple of {len(items)} value(s), which has no names: yield mappings, e.g. "
+            "dict(zip(names, row)) with names = [column[0] for column in cursor.description]."
+        )
+    return items
 
 
 def _only_resource(source: DltSource, table: str) -> DltResource:
@@ -162,22 +177,6 @@ def _only_resource(source: DltSource, table: str) -> DltResource:
             f"a table takes one: return source.with_resources({(names or ['name'])[0]!r})."
         )
     return source.resources[names[0]]
-
-
-def hard_delete_column(yielded: Any, normalize: Callable[[str], str]) -> str:
-    """
-    Return the column that a dlt resource marks with the hint ``hard_delete``; empty if there is none.
-
-    :param yielded: what the source function returned.
-    :param normalize: dlt's naming convention.
-    """
-    if isinstance(yielded, DltSource):
-        selected = list(yielded.selected_resources.values())
-        yielded = selected[0] if len(selected) == 1 else None
-    columns = yielded.columns if isinstance(yielded, DltResource) else None
-    if not isinstance(columns, Mapping):  # a function of the rows, or None
-        return ""
-    return next((normalize(name) for name, column in columns.items() if column.get("hard_delete")), "")
 
 
 def _is_record(item: Any) -> bool:
@@ -200,6 +199,8 @@ _JSON_VALUES = (str, bytes, bytearray, bool, int, float, list, type(None))
 
 def _parts(item: Any, table: str) -> Iterator[Mapping[str, Any] | pa.Table]:
     """Yield ``item`` as a mapping or an Arrow table; a frame of mixed values as mappings."""
+    if isinstance(item, (str, bytes, bytearray)) and not item.strip():
+        return  # an empty line between lines of JSON
     if isinstance(item, (Mapping, *_JSON_VALUES)):
         yield record_of(item)
     elif isinstance(item, pa.RecordBatch):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
+from itertools import count
+
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
 from pyiceberg.io.pyarrow import schema_to_pyarrow
@@ -14,7 +18,12 @@ from airflow_provider_phlo.iceberg.branches import SET_BACK_PROPERTY, STATE_PROP
 from airflow_provider_phlo.iceberg.declared import declare_columns
 from airflow_provider_phlo.ingestion.definition import TableDefinition
 from airflow_provider_phlo.ingestion.staged_batches import StagedRows
+from airflow_provider_phlo.schemas.conversion.undeclared import JSON, variant_suffix
+from airflow_provider_phlo.schemas.conversion.variants import logical_type, variant_of
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg, pandera_to_iceberg
+from airflow_provider_phlo.schemas.types import holds, iceberg_type, promotes
+
+log = logging.getLogger(__name__)
 
 
 def table_state(table: Table | None) -> str:
@@ -28,10 +37,11 @@ def last_set_back(table: Table | None) -> str:
 
 
 def table_types(table: Table | None) -> dict[str, pa.DataType]:
-    """Return the Arrow types of the table's columns."""
+    """Return the Arrow types of the table's columns; of those that hold JSON as their comments say, JSON."""
     if table is None:
         return {}
-    return {item.name: item.type for item in schema_to_pyarrow(table.schema(), include_field_ids=False)}
+    columns = schema_to_pyarrow(table.schema(), include_field_ids=False)
+    return {item.name: logical_type(item) for item in columns}
 
 
 def table_comments(table: Table | None) -> dict[str, str | None]:
@@ -47,7 +57,8 @@ def prepare_table(catalog: Catalog, definition: TableDefinition, rows: StagedRow
     :raises ConfigurationError: if the plan names columns that neither table nor batch has.
     """
     table = tables.find_table(catalog, definition.table)
-    schema = table.schema() if table else _new_schema(definition, rows.schema)
+    renames = _renames_of_variants(table, definition) if table else {}
+    schema = _renamed(table.schema(), renames) if table else _new_schema(definition, rows.schema)
     _require_plan_columns(definition, {item.name for item in schema.fields} | set(rows.schema.names))
     tables.require_fit(rows.schema.empty_table(), schema, definition.table)
     for part in rows:
@@ -60,10 +71,48 @@ def prepare_table(catalog: Catalog, definition: TableDefinition, rows: StagedRow
         sort_by=definition.sort_by,
         properties=definition.properties,
     )
+    if renames:
+        log.info("%s: %s", definition.table, ", ".join(f"{old} is now {new}" for old, new in renames.items()))
+        tables.rename_columns(catalog, definition.table, renames)
     table = tables.evolve(catalog, definition.table, rows.schema)
     declared = definition.declared
     pii = None if declared is None else [column.name for column in declared.columns if column.pii]
     declare_columns(catalog, table, definition.plan.key, pii)
+
+
+def _renames_of_variants(table: Table, definition: TableDefinition) -> dict[str, str]:
+    """
+    Return the new names of columns where a schema declares a column that has variants, in a type other than its own.
+
+    The variant of the declared type becomes the column, and what was the column becomes a variant of its own type: no
+    value changes, and no file is written.
+    """
+    types = table_types(table)
+    renames: dict[str, str] = {}
+    for column in definition.declared.columns if definition.declared else ():
+        variants = [name for name in types if variant_of(name) == column.name]
+        if column.name not in types or not variants or _takes(types[column.name], column.type):
+            continue
+        former = f"{column.name}__v_{variant_suffix(types[column.name])}"
+        if former in types:
+            continue
+        renames[column.name] = former
+        same = next((name for name in variants if _takes(types[name], column.type)), None)
+        if same is not None:
+            renames[same] = column.name
+    return renames
+
+
+def _takes(present: pa.DataType, wanted: pa.DataType) -> bool:
+    """Return whether a column of type ``present`` takes values of ``wanted``, perhaps once it is widened."""
+    if JSON in (present, wanted):
+        return pa.types.is_string(wanted) or present == wanted
+    old, new = iceberg_type(present, count(1)), iceberg_type(wanted, count(1))
+    return holds(old, new) or promotes(old, new)
+
+
+def _renamed(schema: Schema, renames: Mapping[str, str]) -> Schema:
+    return Schema(*[item.model_copy(update={"name": renames.get(item.name, item.name)}) for item in schema.fields])
 
 
 def _require_plan_columns(definition: TableDefinition, present: set[str]) -> None:

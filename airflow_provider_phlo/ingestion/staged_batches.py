@@ -31,8 +31,6 @@ import pyarrow.parquet as pq
 
 from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
 from airflow_provider_phlo.ingestion import staged_files
-from airflow_provider_phlo.schemas.conversion.casts import recast
-from airflow_provider_phlo.schemas.conversion.undeclared import common_type
 
 MANIFEST = "manifest.json"
 # the version of the manifest's content; a manifest without one is of version 1
@@ -287,7 +285,7 @@ def _whole(rows: StagedRows) -> pa.Table:
 
 
 def concat(tables: list[pa.Table]) -> pa.Table:
-    """Put tables of one source together; missing columns are NULL, types as :func:`common_schema` has them."""
+    """Put tables of one source together; missing columns are NULL."""
     if not tables:
         return pa.table({})
     schema = common_schema([table.schema for table in tables])
@@ -297,21 +295,17 @@ def concat(tables: list[pa.Table]) -> pa.Table:
 def with_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """Return ``table`` with the columns and types of ``schema``, which :func:`common_schema` made of it."""
     present = set(table.column_names)
-    columns = [
-        recast(table[item.name], item.type) if item.name in present else pa.nulls(len(table), item.type)
-        for item in schema
-    ]
+    columns = [table[item.name] if item.name in present else pa.nulls(len(table), item.type) for item in schema]
     return pa.table(columns, schema=schema)
 
 
 def common_schema(schemas: Iterable[pa.Schema]) -> pa.Schema:
-    """Return all columns of ``schemas``, in the order in which they come, each in a type that holds all its values."""
-    found: dict[str, pa.Field] = {}
+    """Return all columns of ``schemas``, in the order in which they come; one of a name has one type in all of them."""
+    columns: dict[str, pa.Field] = {}
     for schema in schemas:
         for column in schema:
-            known = found.setdefault(column.name, pa.field(column.name, column.type, metadata=column.metadata))
-            found[column.name] = known.with_type(common_type(known.type, column.type))
-    return pa.schema(list(found.values()))
+            columns.setdefault(column.name, column)
+    return pa.schema(list(columns.values()))
 
 
 def remove_expired(root: Any, table: str, older_than: float) -> int:

@@ -24,21 +24,19 @@ import dlt
 import numpy as np
 import pyarrow as pa
 
-from airflow_provider_phlo.ingestion import staged_batches, transforms
+from airflow_provider_phlo.ingestion import dlt_features, staged_batches, transforms
 from airflow_provider_phlo.ingestion.checked_rows import (
     StagingPlan,
     all_but,
     convert_and_validate,
     require_types,
     with_metadata,
-    with_new_hashes,
     without_empty_columns,
 )
 from airflow_provider_phlo.ingestion.extraction import (
     Chunk,
     chunks,
     dlt_state,
-    hard_delete_column,
     plain_errors,
     state_text,
 )
@@ -52,9 +50,11 @@ from airflow_provider_phlo.ingestion.rejects import (
     rejected_records,
 )
 from airflow_provider_phlo.ingestion.transforms import UNKNOWN
+from airflow_provider_phlo.ingestion.unified_types import unify_types
 from airflow_provider_phlo.process import keep_offsets
 from airflow_provider_phlo.schemas import conversion
 from airflow_provider_phlo.schemas.columns import TIMESTAMP, require_names
+from airflow_provider_phlo.schemas.conversion.variants import logical_type, with_marks_of
 from airflow_provider_phlo.schemas.failures import Failure, FailureCount, bad_rows, count_failures, raise_for_failures
 from airflow_provider_phlo.schemas.validation.duplicates import duplicate_rows
 from airflow_provider_phlo.terms import METADATA_COLUMNS
@@ -78,6 +78,7 @@ def stage(
     refresh: bool = False,
     replay: bool = False,
     hard_delete: str = "",
+    zone: str = "UTC",
 ) -> staged_batches.StagedBatch | None:
     """
     Stage what ``source`` yields, unless this run has staged it before.
@@ -92,6 +93,7 @@ def stage(
     :param refresh: extract again even if the batch has been staged.
     :param replay: ``source`` yields records from the quarantine: bad ones stay there, whatever ``plan.strict`` says.
     :param hard_delete: the column that marks deletions; when empty, the one that the dlt resource hints.
+    :param zone: whose day the partition date is, for sources that read the window of a scheduler.
     :returns: the staged batch, or None when ``source`` returned None.
     :raises SchemaError: if column names of the schema break dlt's naming convention (nothing is extracted then), or a
         column has a type that Iceberg does not have.
@@ -115,9 +117,16 @@ def stage(
         writer = staged_batches.BatchWriter(root, plan.table, partition_date, token)
         plan = replace(plan, strict=False) if replay else plan
         stager = _Stager(plan, writer, run_id, partition_date, normalize, replay)
-        stager.rejects.hard_delete = hard_delete or hard_delete_column(yielded, normalize)
-        for chunk in chunks(yielded, plan.table, plan.batch_rows):
-            stager.add(chunk)
+        hints = dlt_features.read_hints(yielded, plan.table, plan.key, normalize)
+        stager.take_hints(hints, hard_delete)
+
+        def note(mark: Any) -> None:
+            dlt_features.read_mark(mark, hints, plan.table, plan.key, normalize)
+            stager.take_hints(hints, hard_delete)
+
+        with dlt_features.day_for_schedulers(partition_date, zone), dlt_features.duckdb_reader():
+            for chunk in chunks(yielded, plan.table, plan.batch_rows, note):
+                stager.add(chunk)
         stager.close()
         new_state = state_text(managed)
     return writer.finish(
@@ -171,6 +180,11 @@ class _Stager:
         # for a replay, by position, where in the quarantine the records come from
         self.origins: list[Origin | None] = []
 
+    def take_hints(self, hints: dlt_features.Hints, hard_delete: str) -> None:
+        """Take what dlt's hints say of the columns, before the rows that they are about."""
+        self.rejects.hard_delete = hard_delete or hints.hard_delete
+        self.plan = replace(self.plan, hinted_types=dict(hints.types), required=tuple(hints.required))
+
     def add(self, chunk: Chunk) -> None:
         """Convert, validate and stage one chunk."""
         start = self.read
@@ -196,6 +210,7 @@ class _Stager:
         if len(rows):
             rows = without_empty_columns(rows, self.plan)
             require_types(rows.schema, self.plan.table)
+            self._keep_key_types(rows.schema)
             self.writer.write(self.names.noted(self._with_metadata(rows, positions)))
             self.positions.append(positions)
             self.rows += len(rows)
@@ -204,7 +219,10 @@ class _Stager:
         """Apply the transforms to the records that can be read; the others are set aside before."""
         wanted = {column.name: column.type for column in self.plan.declared.columns} if self.plan.declared else {}
         # declared types where all values of a column have them; what the transforms return is converted once more
-        table, failures = conversion.conform(chunk, None, self.names, {**self.plan.known_types, **wanted})
+        plan = self.plan
+        table, failures = conversion.conform_loosely(
+            chunk, wanted, self.names, plan.known_types, plan.hinted_types, plan.key
+        )
         positions = np.arange(len(table))
         bad = bad_rows(failures)
         if bad:
@@ -218,7 +236,7 @@ class _Stager:
         if found.added or found.dropped:
             log.info("%s: transforms made %d rows of %d", self.plan.table, len(found.rows), len(table))
         origins = np.full(len(found.rows), UNKNOWN) if found.origins is None else found.origins
-        return Part(found.rows, origins)
+        return Part(with_marks_of(found.rows, table.schema), origins)
 
     def _apply(self, table: pa.Table, positions: np.ndarray) -> transforms.Transformed:
         found = transforms.apply(self.plan.transforms, table, positions, self.plan.table)
@@ -243,7 +261,7 @@ class _Stager:
     def close(self) -> None:
         """Check the batch as a whole: failures that end the run, types that differ, values that are not unique."""
         self._raise_for_failures()
-        self._unify_types()
+        unify_types(self.writer, self.plan)
         if self.plan.declared is not None and self.plan.check_rows:
             for columns in self.plan.declared.unique_sets():
                 self._check_unique(columns)
@@ -255,17 +273,12 @@ class _Stager:
         if self.plan.strict or any(failure.count is None for failure in self.summary):
             raise_for_failures(self.summary, self.plan.table, self.quarantined)
 
-    def _unify_types(self) -> None:
-        """Give each column one type in all files, and the rows the hashes that go with it."""
-        schemas = self.writer.schemas
-        common = staged_batches.common_schema(schemas)
-        for number, schema in enumerate(schemas):
-            if any(common.field(item.name).type != item.type for item in schema):
-                rows = self.writer.read(number)
-                for position, item in enumerate(schema):
-                    wanted = common.field(item.name).type
-                    rows = rows.set_column(position, item.name, conversion.recast(rows[item.name], wanted))
-                self.writer.rewrite(number, with_new_hashes(rows) if self.plan.metadata_columns else rows)
+    def _keep_key_types(self, schema: pa.Schema) -> None:
+        """Let the first rows decide the type of an undeclared key, which has no variants."""
+        new = [name for name in self.plan.key if name not in self.plan.known_types and name in schema.names]
+        if new:
+            types = {**self.plan.known_types, **{name: logical_type(schema.field(name)) for name in new}}
+            self.plan = replace(self.plan, known_types=types)
 
     def _check_unique(self, columns: tuple[str, ...]) -> None:
         """Set aside rows that share a value which has to be unique, and that the merge would not make one row."""

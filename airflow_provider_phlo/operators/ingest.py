@@ -166,6 +166,7 @@ class IngestOperator(TableOperator):
             metadata_columns=self.add_metadata_columns,
             transforms=tuple(transform(each) for each in self.transforms),
             batch_rows=settings.batch_rows(),
+            variants=settings.undeclared_types() == "variant",
         )
 
     def _call_source(self, day: str, context: Context) -> Any:

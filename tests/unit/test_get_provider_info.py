@@ -44,6 +44,7 @@ def test_documents_every_option_with_its_real_default() -> None:
         "staging_retention_days": settings.staging_retention_days(),
         "engine": settings.engine(),
         "batch_rows": settings.batch_rows(),
+        "undeclared_types": settings.undeclared_types(),
         "preload": settings.preload(),
         "check_results": settings.check_results(),
         "upkeep": settings.upkeep(),

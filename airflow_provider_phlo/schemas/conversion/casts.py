@@ -8,7 +8,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.schemas.conversion.storable import Array, Values, decode, nested_as_json
 from airflow_provider_phlo.schemas.values import ARROW_ERRORS, CONVERSION_ERRORS, converter, is_missing, json_text
 
@@ -118,17 +117,3 @@ def _fit_one_by_one(values: list[Any], kind: pa.DataType, bad: list[int]) -> tup
             values[position] = None
             bad.append(position)
     return pa.array(values, kind), sorted(bad)
-
-
-def recast(values: pa.ChunkedArray, kind: pa.DataType) -> Array:
-    """
-    Return ``values`` as ``kind``, which is the common type of theirs and another.
-
-    :raises SchemaError: if a value does not fit.
-    """
-    array, bad = convert_column(values, kind)
-    if bad:
-        raise SchemaError(
-            f"{len(bad)} value(s) of type {values.type} cannot become {kind}: declare the column in the schema."
-        )
-    return array

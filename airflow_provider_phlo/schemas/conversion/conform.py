@@ -1,15 +1,15 @@
 """
 Turn what a source yields into Arrow tables whose declared columns have their declared types.
 
-A value that cannot be converted becomes NULL and a :class:`Failure`; undeclared columns get the type of their values.
-Names follow dlt's naming convention. Nested values that no schema declares become JSON text with sorted keys. Records
-and Arrow tables with the same values give the same table.
+A value that cannot be converted becomes NULL and a :class:`Failure`; undeclared columns get the type of their values,
+and variants beside them for values of other types. Names follow dlt's naming convention. Nested values that no schema
+declares become JSON text with sorted keys. Records and Arrow tables with the same values give the same table.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -21,7 +21,15 @@ from airflow_provider_phlo.schemas.conversion.casts import convert_column, text_
 from airflow_provider_phlo.schemas.conversion.limits import unstorable, without
 from airflow_provider_phlo.schemas.conversion.records import LONGEST_NAME, Records, columns_of_records, is_name
 from airflow_provider_phlo.schemas.conversion.storable import Array, NoText, Values
-from airflow_provider_phlo.schemas.conversion.undeclared import type_undeclared
+from airflow_provider_phlo.schemas.conversion.undeclared import (
+    JSON,
+    Piece,
+    one_array,
+    require_one_type,
+    type_undeclared,
+    without_nan,
+)
+from airflow_provider_phlo.schemas.conversion.variants import is_json, marked, normalize_variant
 from airflow_provider_phlo.schemas.failures import Failure
 from airflow_provider_phlo.schemas.values import type_name
 
@@ -31,6 +39,10 @@ def conform(
     declared: ModelColumns | None,
     normalize: Callable[[str], str],
     known: Mapping[str, pa.DataType] | None = None,
+    *,
+    hinted: Mapping[str, pa.DataType] | None = None,
+    key: Collection[str] = (),
+    variants: bool = True,
 ) -> tuple[pa.Table, list[Failure]]:
     """
     Return ``chunk`` as a table of normalised names and declared types.
@@ -38,47 +50,144 @@ def conform(
     :param chunk: records, or an Arrow table.
     :param declared: the columns of the validation schema; None declares nothing.
     :param normalize: dlt's naming convention.
-    :param known: the types that undeclared columns already have in the table; kept where the values fit.
+    :param known: the types that undeclared columns already have in the table.
+    :param hinted: the types that a source's hints give to undeclared columns; values are converted where they can be.
+    :param key: columns that cannot have variants; a value of another type makes the row bad.
+    :param variants: False refuses values that an undeclared column cannot hold exactly.
     :returns: the table, and failures for the values that could not be converted, which are NULL in the table. A failure
         without a column is about a record that cannot be read at all; its row is empty.
-    :raises SchemaError: if two columns of an Arrow table get the same name, or a name cannot be a column's.
+    :raises SchemaError: if two columns of an Arrow table get the same name, or a name cannot be a column's; or if
+        variants are needed and refused.
     """
     count = len(chunk)
     failures: list[Failure] = []
-    if isinstance(chunk, pa.Table):
-        source: Mapping[str, Values] = _table_columns(chunk, normalize)
-    else:
-        source = columns_of_records(chunk, normalize, failures)
+    source = _source_columns(chunk, normalize, failures)
     columns: dict[str, Array] = {}
+    marks: dict[str, pa.Field] = {}
+    taken = {*source, *(column.name for column in (declared.columns if declared else ()))}
     for name, values in source.items():
-        column = declared[name] if declared is not None and name in declared else None
-        array = _type_column(name, values, column, (known or {}).get(name), failures)
-        if not pa.types.is_null(array.type):
-            columns[name] = _without_nan(array)
+        if declared is not None and name in declared:
+            columns[name] = without_nan(_typed_as_declared(values, declared[name], failures))
+            continue
+        found = _undeclared(name, values, known or {}, (hinted or {}).get(name), taken, failures)
+        if name in key:
+            found = _only_key(name, found, failures)
+        elif not variants:
+            require_one_type(found, name)
+        for each, piece in found.items():
+            if not pa.types.is_null(piece.array.type):
+                columns[each] = piece.array
+                marks[each] = marked(each, piece, name)
     for column in declared.columns if declared else ():
         _add_declared(columns, column, count, failures)
-    return pa.table(columns) if columns else pa.table({"": pa.nulls(count)}).select([]), failures
+    return _table(columns, marks, count), failures
 
 
-def _type_column(
-    name: str, values: Values, column: Column | None, known: pa.DataType | None, failures: list[Failure]
-) -> Array:
-    """Return one column in its declared type, else in the table's or its own; add bad values to ``failures``."""
-    if column is None or isinstance(values, pa.ChunkedArray):  # declared types judge the values of records
-        check, outside = unstorable(values)
-        if outside:
-            failures.append(Failure(name, check, tuple(outside)))
-            values = without(values, outside)
-    if column is not None:
-        array, bad = _convert_declared(values, column)
-        if bad:
-            failures.append(Failure(name, f"is_{type_name(column.exact)}", tuple(bad)))
-        return array
+def conform_loosely(
+    chunk: Records | pa.Table,
+    wanted: Mapping[str, pa.DataType],
+    normalize: Callable[[str], str],
+    known: Mapping[str, pa.DataType],
+    hinted: Mapping[str, pa.DataType],
+    key: Collection[str] = (),
+) -> tuple[pa.Table, list[Failure]]:
+    """
+    Return ``chunk`` as a table for transforms: a declared column has its type if all values do, else one of its own.
+
+    :param wanted: the types of declared columns, to which :func:`conform` converts what the transforms return.
+
+    The other parameters, and what is returned, are those of :func:`conform`.
+    """
+    failures: list[Failure] = []
+    source = _source_columns(chunk, normalize, failures)
+    columns: dict[str, Array] = {}
+    marks: dict[str, pa.Field] = {}
+    for name, values in source.items():
+        if name in wanted:
+            columns[name] = _wanted(name, values, wanted[name], failures)
+            continue
+        found = _undeclared(name, values, known, hinted.get(name), source.keys() | wanted.keys(), failures)
+        for each, piece in (_only_key(name, found, failures) if name in key else found).items():
+            columns[each] = piece.array
+            marks[each] = marked(each, piece, name)
+    columns = {name: array for name, array in columns.items() if not pa.types.is_null(array.type)}
+    return _table(columns, marks, len(chunk)), failures
+
+
+def _source_columns(
+    chunk: Records | pa.Table, normalize: Callable[[str], str], failures: list[Failure]
+) -> Mapping[str, Values]:
+    if isinstance(chunk, pa.Table):
+        return _table_columns(chunk, normalize)
+    return columns_of_records(chunk, lambda name: normalize_variant(name, normalize), failures)
+
+
+def _table(columns: Mapping[str, Array], marks: Mapping[str, pa.Field], count: int) -> pa.Table:
+    if not columns:
+        return pa.table({"": pa.nulls(count)}).select([])
+    schema = pa.schema([marks.get(name) or pa.field(name, array.type) for name, array in columns.items()])
+    return pa.table(list(columns.values()), schema=schema)
+
+
+def _undeclared(
+    name: str,
+    values: Values,
+    known: Mapping[str, pa.DataType],
+    hint: pa.DataType | None,
+    taken: Collection[str],
+    failures: list[Failure],
+) -> dict[str, Piece]:
+    """Return an undeclared column and its variants; add values that no text can hold to ``failures``."""
+    values = _storable(name, values, failures)
     try:
-        return type_undeclared(values, known)
+        return type_undeclared(name, values, known, hint, taken)
     except NoText as error:
-        failures.append(Failure(name, "is_text", tuple(error.positions)))
-        return type_undeclared(without(values, error.positions), known)
+        return type_undeclared(name, _without(values, name, error, failures), known, hint, taken)
+
+
+def _wanted(name: str, values: Values, wanted: pa.DataType, failures: list[Failure]) -> Array:
+    values = _storable(name, values, failures)
+    array, bad = convert_column(values, wanted)
+    if not bad:
+        return without_nan(array)
+    try:
+        return one_array(values)
+    except NoText as error:
+        return one_array(_without(values, name, error, failures))
+
+
+def _storable(name: str, values: Values, failures: list[Failure]) -> Values:
+    """Return ``values`` with NULL for those that no table can hold."""
+    check, outside = unstorable(values)
+    if not outside:
+        return values
+    failures.append(Failure(name, check, tuple(outside)))
+    return without(values, outside)
+
+
+def _without(values: Values, name: str, error: NoText, failures: list[Failure]) -> Values:
+    """Return ``values`` with NULL for those that cannot be written as text."""
+    failures.append(Failure(name, "is_text", tuple(error.positions)))
+    return without(values, error.positions)
+
+
+def _only_key(name: str, found: dict[str, Piece], failures: list[Failure]) -> dict[str, Piece]:
+    """Return the key column alone; rows whose key is of another type are bad."""
+    others = [piece.array for each, piece in found.items() if each != name]
+    bad = sorted({row for array in others for row in pc.indices_nonzero(array.is_valid()).to_pylist()})
+    if bad:
+        failures.append(Failure(name, f"is_{type_name(found[name].array.type)}", tuple(bad)))
+    return {name: found[name]}
+
+
+def _typed_as_declared(values: Values, column: Column, failures: list[Failure]) -> Array:
+    """Return a column in its declared type; add bad values to ``failures``."""
+    if isinstance(values, pa.ChunkedArray):  # declared types judge the values of records
+        values = _storable(column.name, values, failures)
+    array, bad = _convert_declared(values, column)
+    if bad:
+        failures.append(Failure(column.name, f"is_{type_name(column.exact)}", tuple(bad)))
+    return array
 
 
 def _convert_declared(values: Values, column: Column) -> tuple[Array, list[int]]:
@@ -87,13 +196,6 @@ def _convert_declared(values: Values, column: Column) -> tuple[Array, list[int]]
         values = text_as_json(values)
     array, bad = convert_column(values, column.exact)
     return array if column.exact == column.type else array.cast(column.type), bad
-
-
-def _without_nan(values: Array) -> Array:
-    """Turn NaN, with which data frames mark a gap, into NULL: a row means the same in whatever form it comes."""
-    if not pa.types.is_floating(values.type) or not pc.any(pc.is_nan(values)).as_py():
-        return values
-    return pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
 
 
 def _add_declared(columns: dict[str, Any], column: Column, count: int, failures: list[Failure]) -> None:
@@ -122,10 +224,13 @@ def _table_columns(table: pa.Table, normalize: Callable[[str], str]) -> dict[str
                 f"The source has a column named {original!r:.80}: a name must be text, not empty, and at most "
                 f"{LONGEST_NAME} characters long."
             )
-        name = normalize(original)
+        name = normalize_variant(original, normalize)
         if name in originals:
             raise SchemaError(
                 f"Source columns {originals[name]!r} and {original!r} are both named {name!r} in the table: rename one."
             )
         originals[name] = original
-    return {name: table[original] for name, original in originals.items()}
+    return {
+        name: table[original].cast(JSON) if is_json(table.schema.field(original)) else table[original]
+        for name, original in originals.items()
+    }

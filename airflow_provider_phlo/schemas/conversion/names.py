@@ -32,9 +32,9 @@ class ColumnNames:
         self._normalize = normalize
         self._table = table
         self._sources = {
-            column: comment.removeprefix(_COMMENT)
+            column: comment.partition(_COMMENT)[2]
             for column, comment in (comments or {}).items()
-            if comment and comment.startswith(_COMMENT)
+            if comment and _COMMENT in comment
         }
 
     def __call__(self, name: str) -> str:
@@ -55,12 +55,18 @@ class ColumnNames:
     def noted(self, rows: pa.Table) -> pa.Table:
         """Return ``rows`` with the source's name as comment on the columns whose own name does not show it."""
         fields = [
-            item.with_metadata({**(item.metadata or {}), DOC: f"{_COMMENT}{self._sources[item.name]}"})
+            item.with_metadata({**(item.metadata or {}), DOC: f"{_before(item)}{_COMMENT}{self._sources[item.name]}"})
             if _plain(self._sources.get(item.name, item.name)) != _plain(item.name)
             else item
             for item in rows.schema
         ]
         return pa.table(rows.columns, schema=pa.schema(fields))
+
+
+def _before(item: pa.Field) -> str:
+    """Return what the comment on a column says already, which says what its text holds."""
+    comment = (item.metadata or {}).get(DOC, b"").decode().partition(_COMMENT)[0].rstrip("; ")
+    return f"{comment}; " if comment else ""
 
 
 def _plain(name: str) -> str:

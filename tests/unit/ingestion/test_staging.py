@@ -28,6 +28,7 @@ from airflow_provider_phlo.ingestion.staging import StagingPlan, stage
 from airflow_provider_phlo.row_hash import row_hashes
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import model_columns
+from airflow_provider_phlo.schemas.conversion.variants import logical_type
 from airflow_provider_phlo.terms import METADATA_COLUMNS
 from tests.expect import expect
 
@@ -165,7 +166,7 @@ def test_rows_hash_the_same_however_their_chunks_were_typed(run: Stage, values: 
     for name in ("id", "x", "_phlo_row_hash"):
         assert apart[name].type == whole[name].type
         assert apart[name].to_pylist() == whole[name].to_pylist()
-    known = dict(zip(whole.column_names, whole.schema.types, strict=True))
+    known = {item.name: logical_type(item) for item in whole.schema}
     later = StagingPlan("raw.things", key=("id",), batch_rows=1, known_types=known)
     again = staged_batches.read_rows(run.root, run(records, later, token="again"))
     assert again["_phlo_row_hash"].to_pylist() == whole["_phlo_row_hash"].to_pylist()

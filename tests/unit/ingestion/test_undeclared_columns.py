@@ -1,0 +1,275 @@
+"""Columns that no schema declares: every value exactly, over records, batches, runs and declarations."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pandera.pandas import Field
+
+from airflow_provider_phlo.exceptions import SchemaError
+from airflow_provider_phlo.iceberg.merge import MergePlan
+from airflow_provider_phlo.iceberg.tables import find_table
+from airflow_provider_phlo.ingestion import landing, publication, staged_batches
+from airflow_provider_phlo.ingestion.definition import TableDefinition
+from airflow_provider_phlo.ingestion.preparation import table_types
+from airflow_provider_phlo.ingestion.results import LandedBatch
+from airflow_provider_phlo.ingestion.staging import StagingPlan, stage
+from airflow_provider_phlo.schemas import PhloSchema
+from airflow_provider_phlo.schemas.columns import model_columns
+from airflow_provider_phlo.schemas.conversion.variants import is_json_comment, variant_of
+from tests.lake import open_lake
+
+TABLE = "raw.t"
+MERGE = TableDefinition(TABLE, MergePlan(key=("k",)))
+UTC = dt.UTC
+
+
+class House:
+    """A catalog, and what the tasks of one run do in it."""
+
+    def __init__(self, home: Path) -> None:
+        self.home, self.runs = home, 0
+        self.catalog = open_lake(home)
+
+    def run(self, records: Any, definition: TableDefinition = MERGE, **changes: Any) -> LandedBatch:
+        self.runs += 1
+        plan = StagingPlan(
+            TABLE,
+            key=definition.plan.key,
+            declared=definition.declared,
+            known_types=table_types(find_table(self.catalog, TABLE)),
+            **changes,
+        )
+        day = (dt.date(2024, 1, 1) + dt.timedelta(self.runs)).isoformat()
+        batch = stage(
+            lambda: iter([records]) if isinstance(records, pa.Table) else iter(records),
+            plan,
+            root=self.home / "staging",
+            token=f"t{self.runs}",
+            partition_date=day,
+            run_id=f"run {self.runs}",
+            pipelines_dir=self.home / "dlt",
+        )
+        assert isinstance(batch, staged_batches.StagedBatch)
+        landed = landing.land(self.catalog, self.home / "staging", batch, definition)
+        assert landed is not None
+        return publication.publish(self.catalog, self.home / "staging", landed, definition, lambda branch: None)
+
+    def values(self, *columns: str) -> list[dict[str, Any]]:
+        """Return the rows by key, without metadata columns and NULLs."""
+        rows = self.catalog.load_table(TABLE).scan().to_arrow().sort_by("k").to_pylist()
+        return [
+            {name: value for name, value in row.items() if value is not None and not name.startswith("_")}
+            for row in rows
+        ]
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path)
+
+
+MOMENT = dt.datetime(2024, 1, 16, 5, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("same_run", [True, False], ids=["one run", "two runs"])
+@pytest.mark.parametrize("batch_rows", [1, 100])
+@pytest.mark.parametrize(
+    ("first", "second", "name"),
+    [
+        (dt.date(2024, 1, 15), MOMENT, "v__v_timestamp"),
+        (MOMENT, dt.date(2024, 1, 15), "v__v_date"),
+        (1, "007", "v__v_text"),
+        ("007", 1, "v__v_bigint"),
+        (0.5, 2**60 + 1, "v__v_bigint"),
+        (2**60 + 1, 0.5, "v__v_double"),
+        (True, 1, "v__v_bigint"),
+        (1, True, "v__v_bool"),
+        ({"a": 1}, 5, "v__v_bigint"),
+        (5, {"a": 1}, "v__v_json"),
+        ('{"a":1}', {"a": 1}, "v__v_json"),
+        ({"a": 1}, '{"a":1}', "v__v_text"),
+        ("a", b"a", "v__v_binary"),
+        (b"a", "a", "v__v_text"),
+        (dt.time(1), "01:00:00", "v__v_text"),
+    ],
+    ids=repr,
+)
+def test_case_15_a_value_of_another_type_is_kept_exactly_beside_the_column(
+    house: House, first: Any, second: Any, name: str, same_run: bool, batch_rows: int
+) -> None:
+    records = [{"k": 1, "v": first}, {"k": 2, "v": second}]
+    for some in [records] if same_run else [records[:1], records[1:]]:
+        house.run(some, batch_rows=batch_rows)
+    rows = house.values()
+    text = '{"a":1}'
+    assert rows == [
+        {"k": 1, "v": text if isinstance(first, dict) else first},
+        {"k": 2, name: text if isinstance(second, dict) else second},
+    ]
+
+
+def test_case_15_a_column_of_a_database_that_was_altered(house: House) -> None:
+    """What sql_table yields: Arrow tables, of dates and then of timestamps."""
+    house.run(pa.table({"k": [1], "at": pa.array([dt.date(2024, 1, 15)], pa.date32())}))
+    house.run(pa.table({"k": [2], "at": pa.array([MOMENT.replace(tzinfo=None)], pa.timestamp("us"))}))
+    house.run(pa.table({"k": [3], "at": pa.array([{"y": 1}])}))
+    assert house.values() == [
+        {"k": 1, "at": dt.date(2024, 1, 15)},
+        {"k": 2, "at__v_timestamp_ntz": MOMENT.replace(tzinfo=None)},
+        {"k": 3, "at__v_json": '{"y":1}'},
+    ]
+
+
+def test_case_16_a_number_with_a_fraction_stops_no_day(house: House) -> None:
+    house.run([{"k": 1, "filtered": 118}])
+    for day in range(2, 5):
+        house.run([{"k": day, "filtered": 116.5 + day}, {"k": 10 * day, "filtered": 119.0}])
+    assert house.values()[:4] == [
+        {"k": 1, "filtered": 118},
+        {"k": 2, "filtered__v_double": 118.5},
+        {"k": 3, "filtered__v_double": 119.5},
+        {"k": 4, "filtered__v_double": 120.5},
+    ]
+    assert house.values()[4:] == [{"k": 10 * day, "filtered": 119} for day in range(2, 5)]
+
+
+def test_case_16_decimals_of_another_scale_all_arrive(house: House) -> None:
+    for day, digits in enumerate(["10.25", "0.12345", "1234567890123456789.5", "1E+30", "1E-30"], 1):
+        value = decimal.Decimal(digits)
+        if day == 1:
+            house.run(pa.table({"k": [1], "v": pa.array([value], pa.decimal128(10, 2))}))
+        else:
+            house.run([{"k": day, "v": value}])
+    found = [decimal.Decimal(value) for row in house.values() for name, value in row.items() if name != "k"]
+    assert found == [
+        decimal.Decimal(digits) for digits in ("10.25", "0.12345", "1234567890123456789.5", "1E+30", "1E-30")
+    ]
+
+
+def test_what_iceberg_widens_still_widens(house: House) -> None:
+    house.run(pa.table({"k": [1], "i": pa.array([1], pa.int32()), "f": pa.array([0.5], pa.float32())}))
+    house.run([{"k": 2, "i": 2**40, "f": 0.1}])
+    assert house.values() == [{"k": 1, "i": 1, "f": 0.5}, {"k": 2, "i": 2**40, "f": 0.1}]
+
+
+def test_a_row_that_moves_to_a_variant_and_back_is_updated(house: House) -> None:
+    house.run([{"k": 1, "v": 118}])
+    for value, column in ((118.5, "v__v_double"), ("118", "v__v_text"), (118, "v")):
+        assert house.run([{"k": 1, "v": value}]).merged.updated == 1
+        assert house.values() == [{"k": 1, column: value}]
+        assert house.run([{"k": 1, "v": value}]).merged.unchanged == 1
+
+
+def test_an_odd_value_is_an_error_if_that_is_set(house: House) -> None:
+    house.run([{"k": 1, "v": 118}])
+    with pytest.raises(
+        SchemaError, match=r"raw\.t: column 'v' has 1 value\(s\) that its type int64 cannot hold.*v__v_double"
+    ):
+        house.run([{"k": 2, "v": 118.5}], variants=False)
+    with pytest.raises(SchemaError, match=r"raw\.t: column 'w' has 1 value"):
+        house.run([{"k": 3, "w": 1}, {"k": 4, "w": "x"}], variants=False, batch_rows=1)
+    assert house.values() == [{"k": 1, "v": 118}]
+
+
+class Filtered(PhloSchema):
+    k: int = Field(unique=True)
+    filtered: float = Field(nullable=True)
+
+
+@pytest.mark.parametrize("kind", [float, int, str, decimal.Decimal], ids=lambda kind: kind.__name__)
+def test_a_later_declaration_brings_variants_together(house: House, kind: type) -> None:
+    old = [{"k": 1, "filtered": 118}, {"k": 2, "filtered": 118.5}, {"k": 3, "filtered": "119"}]
+    for record in old:
+        house.run([record])
+    model = type("Model", (Filtered,), {"__annotations__": {"filtered": kind | None}})
+    declared = TableDefinition(TABLE, MERGE.plan, declared=model_columns(model))
+    house.run([{"k": 4, "filtered": "120"}], declared)
+    assert house.values()[3] == {"k": 4, "filtered": kind("120")}
+    # what was read before stays where it is, under the name of its type, and every value can be read
+    found = [{name: value for name, value in row.items() if name != "k"} for row in house.values()[:3]]
+    assert [list(row.values()) for row in found] == [[118], [118.5], ["119"]]
+    # and comes together when it is read again
+    house.run([record for record in old if not (kind is int and record["k"] == 2)], declared)
+    again = {row["k"]: row for row in house.values()}
+    assert again[1] == {"k": 1, "filtered": kind("118")}
+    assert again[3] == {"k": 3, "filtered": kind("119")}
+
+
+# --- thirty days of anything
+
+NUMBERS = [
+    st.integers(-5, 5),
+    st.integers(-(2**80), 2**80),
+    st.sampled_from([2**53, 2**53 + 1, 2**63 - 1, 2**63, -(2**63), 10**37, 10**45]),
+    st.floats(allow_nan=False),
+    st.sampled_from([0.0, 1.0, -0.0, 118.5, 2.0**60, math.inf, -math.inf]),
+    st.decimals(allow_nan=False, allow_infinity=False, places=3, min_value=-(10**6), max_value=10**6),
+    st.sampled_from([decimal.Decimal(text) for text in ("0.1", "0.5", "1E-15", "1E+33", "Infinity")]),
+]
+TIMES = [
+    st.dates(),
+    st.datetimes(dt.datetime(1900, 1, 1), dt.datetime(2200, 1, 1)),
+    st.datetimes(dt.datetime(1900, 1, 1), dt.datetime(2200, 1, 1), timezones=st.just(UTC)),
+    st.times(),
+]
+OTHERS = [
+    st.booleans(),
+    st.none(),
+    st.text(st.characters(codec="utf-8"), max_size=4),
+    st.sampled_from(["007", "7", "true", "2024-01-15", '{"a":1}', "[1]", "null"]),
+    st.binary(max_size=3),
+    st.dictionaries(st.sampled_from("ab"), st.integers(-9, 9), max_size=2),
+    st.lists(st.integers(-9, 9), max_size=2),
+]
+VALUE = st.one_of(*NUMBERS, *TIMES, *OTHERS)
+DAYS = st.lists(st.lists(VALUE, min_size=1, max_size=4), min_size=30, max_size=30)
+
+
+def same(stored: Mapping[str, Any], json_columns: set[str], value: Any) -> bool:
+    """Return whether exactly one of the columns holds exactly ``value``."""
+    if value is None:
+        return not stored
+    if len(stored) != 1:
+        return False
+    [(name, found)] = stored.items()
+    if isinstance(value, (dict, list)) or name in json_columns:
+        return name in json_columns and json.loads(found) == value
+    if isinstance(value, (int, float, decimal.Decimal)) and not isinstance(value, bool):
+        if isinstance(found, str):  # more digits than any number of a table
+            found = decimal.Decimal(found)
+        if isinstance(value, float) and value == 0 and math.copysign(1, value) < 0:
+            return isinstance(found, float) and math.copysign(1, found) < 0
+        return not isinstance(found, bool) and found == value
+    return type(found) is type(value) and found == value
+
+
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@given(days=DAYS, batch_rows=st.sampled_from([1, 2, 100]))
+def test_thirty_days_of_changing_types_hold_every_value_exactly(
+    tmp_path_factory: pytest.TempPathFactory, days: list[list[Any]], batch_rows: int
+) -> None:
+    house = House(tmp_path_factory.mktemp("days"))
+    expected: dict[int, Any] = {}
+    for day, values in enumerate(days):
+        records = [{"k": 100 * day + row, "v": value} for row, value in enumerate(values)]
+        expected |= {record["k"]: record["v"] for record in records}
+        house.run(records, batch_rows=batch_rows)
+    table = house.catalog.load_table(TABLE)
+    json_columns = {item.name for item in table.schema().fields if is_json_comment(item.doc)}
+    rows = house.values()
+    assert len(rows) == len(expected)
+    for row in rows:
+        stored = {name: value for name, value in row.items() if name != "k"}
+        assert all(name == "v" or variant_of(name) == "v" for name in stored)
+        assert same(stored, json_columns, expected[row["k"]]), (row, expected[row["k"]])
