@@ -226,23 +226,32 @@ def _refusal(table: str, hint: str, instead: str) -> ConfigurationError:
     return ConfigurationError(f"{table}: dlt's {hint} cannot be honoured here: {instead}.")
 
 
-def watched(yielded: Any, note: Callable[[Any], None]) -> Any:
+def watched(yielded: Any, note: Callable[[Any], None]) -> Iterator[Any]:
     """
-    Return ``yielded``, of which each item that dlt's ``mark`` has marked is shown to ``note``.
+    Yield what ``yielded`` yields; each mark that dlt's ``mark`` has set on an item is shown to ``note``.
 
     :param note: takes the mark; may raise.
     """
     if not isinstance(yielded, DltResource):
-        return yielded
-    resource = yielded._clone(with_parent=True)
+        yield from yielded
+        return
 
     def look(item: Any, meta: Any = None) -> Any:
         if meta is not None:
             note(meta)
         return item
 
-    resource._pipe.append_step(look)
-    return resource
+    pipe = yielded._pipe
+    before = {id(step) for step in pipe.steps}
+    pipe.append_step(look)
+    added = next(step for step in pipe.steps if id(step) not in before)
+    try:
+        yield from yielded
+    finally:  # a resource may be a global that the next run uses again
+        for position, step in enumerate(pipe.steps):
+            if step is added:
+                pipe.remove_step(position)
+                break
 
 
 def read_mark(mark: Any, found: Hints, table: str, key: tuple[str, ...], normalize: Callable[[str], str]) -> None:

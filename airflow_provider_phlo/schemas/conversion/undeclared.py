@@ -241,7 +241,7 @@ def _decimals(values: Sequence[decimal.Decimal | None]) -> Iterator[Piece]:
 
 def _date_times(values: Sequence[datetime.datetime | None]) -> Iterator[Piece]:
     """Yield date-times with a zone, those without one, and as text those that have nanoseconds."""
-    fine = [value if value is not None and not getattr(value, "nanosecond", 0) else None for value in values]
+    fine = [value if not _has_nanoseconds(value) else None for value in values]
     some = [value for value in fine if value is not None]
     aware = [value if value is not None and value.tzinfo is not None else None for value in fine]
     naive = [value if value is not None and value.tzinfo is None else None for value in fine]
@@ -250,9 +250,12 @@ def _date_times(values: Sequence[datetime.datetime | None]) -> Iterator[Piece]:
         yield Piece(pa.array(utc, TIMESTAMP), TIMESTAMP)
     if any(value.tzinfo is None for value in some) or not some:
         yield Piece(pa.array(naive, NAIVE), NAIVE)
-    if any(value is not None and getattr(value, "nanosecond", 0) for value in values):
-        rest = [value if value is not None and getattr(value, "nanosecond", 0) else None for value in values]
-        yield Piece(as_text(rest), pa.string())
+    if any(map(_has_nanoseconds, values)):
+        yield Piece(as_text([value if _has_nanoseconds(value) else None for value in values]), pa.string())
+
+
+def _has_nanoseconds(value: Any) -> bool:
+    return bool(getattr(value, "nanosecond", 0))
 
 
 def _in_utc(value: datetime.datetime) -> datetime.datetime:

@@ -466,3 +466,10 @@ def test_set_incremental(run: Run) -> None:
 
 def test_arrow_tables_are_watched_too(run: Run) -> None:
     assert run(dlt.resource(iter([pa.Table.from_pylist(TWO)]), name="orders")) == TWO
+
+
+def test_a_resource_is_left_as_it_was(run: Run) -> None:
+    found = resource()
+    steps = len(found._pipe.steps)
+    assert run(found) == run(found) == TWO
+    assert len(found._pipe.steps) == steps
