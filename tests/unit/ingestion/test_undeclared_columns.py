@@ -215,7 +215,7 @@ NUMBERS = [
     st.floats(allow_nan=False),
     st.sampled_from([0.0, 1.0, -0.0, 118.5, 2.0**60, math.inf, -math.inf]),
     st.decimals(allow_nan=False, allow_infinity=False, places=3, min_value=-(10**6), max_value=10**6),
-    st.sampled_from([decimal.Decimal(text) for text in ("0.1", "0.5", "1E-15", "1E+33", "Infinity")]),
+    st.sampled_from([decimal.Decimal(text) for text in ("0.1", "0.5", "1E-15", "1E+33")]),
 ]
 TIMES = [
     st.dates(),
