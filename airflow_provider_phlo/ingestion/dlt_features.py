@@ -212,7 +212,7 @@ def _require_key(
     key: tuple[str, ...],
     normalize: Callable[[str], str],
 ) -> None:
-    """Refuse a key that is not the table's: rows would be merged by another one than the resource means."""
+    """Refuse a key that is not the table's: rows would be merged by a key that the resource does not mean."""
     named = [value] if isinstance(value, str) else [*(value or ())]
     named += [name for name, content in columns.items() if content.get(hint)]
     meant = {normalize(name) for name in named}

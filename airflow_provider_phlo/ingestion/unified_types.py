@@ -17,7 +17,7 @@ from airflow_provider_phlo.schemas.conversion.variants import VARIANT_OF, logica
 
 def unify_types(writer: BatchWriter, plan: StagingPlan) -> None:
     """
-    Write the files again in which a column has another type than in the others, with the hashes that go with it.
+    Write files again where the type of a column differs from that in the others, with the hashes that go with it.
 
     :raises SchemaError: if that needs variants, and ``plan`` refuses them.
     """
