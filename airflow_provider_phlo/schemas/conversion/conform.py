@@ -231,6 +231,6 @@ def _table_columns(table: pa.Table, normalize: Callable[[str], str]) -> dict[str
             )
         originals[name] = original
     return {
-        name: table[original].cast(JSON) if is_json(table.schema.field(original)) else table[original]
+        name: table[original].cast(pa.string()).cast(JSON) if is_json(table.schema.field(original)) else table[original]
         for name, original in originals.items()
     }

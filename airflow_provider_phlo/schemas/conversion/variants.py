@@ -52,7 +52,8 @@ def is_json_comment(comment: str | None) -> bool:
 
 def is_json(item: pa.Field) -> bool:
     """Return whether the text of a column is JSON of nested values."""
-    return pa.types.is_string(item.type) and is_json_comment((item.metadata or {}).get(DOC, b"").decode())
+    is_text = pa.types.is_string(item.type) or pa.types.is_large_string(item.type)
+    return is_text and is_json_comment((item.metadata or {}).get(DOC, b"").decode())
 
 
 def logical_type(item: pa.Field) -> pa.DataType:
