@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
 
-from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
 from airflow_provider_phlo.iceberg import branches, tables
 from airflow_provider_phlo.iceberg.marks import find_published_result
 from airflow_provider_phlo.iceberg.merge import MergePlan, MergeResult
@@ -22,6 +22,7 @@ from airflow_provider_phlo.ingestion.definition import TableDefinition
 from airflow_provider_phlo.ingestion.preparation import prepare_table
 from airflow_provider_phlo.ingestion.results import LandedBatch
 from airflow_provider_phlo.ingestion.staged_batches import StagedBatch, StagedRows
+from airflow_provider_phlo.schemas.conversion.variants import variant_of
 from airflow_provider_phlo.terms import MergeStrategy, MetadataColumn
 
 log = logging.getLogger(__name__)
@@ -84,10 +85,14 @@ def merge_on_branch(
 
     :raises CommitConflictError: if other writers won every round.
     :raises AccountingError: if the counts do not add up.
+    :raises SchemaError: if a column that decides what the merge does has values of several types.
     """
     run = run_branch(catalog, branches.branch_name(batch.token))
     counts = {name: getattr(batch, name) for name in ("read", "added", "dropped", "quarantined")}
     summary = {"phlo.run-id": batch.run_id, **{f"phlo.{name}": str(value) for name, value in counts.items()}}
+
+    plan = _plan_for(batch, rows.schema, definition.plan)
+    _require_no_variants(batch.table, rows.schema, plan)
 
     def attempt() -> MergeResult:
         run.start(definition.table)
@@ -96,7 +101,7 @@ def merge_on_branch(
             run.target,
             definition.table,
             rows,
-            _plan_for(batch, rows.schema, definition.plan),
+            plan,
             token=batch.token,
             partition_date=batch.partition_date,
             summary=summary,
@@ -115,6 +120,17 @@ def merge_on_branch(
     )
     _require_accounted(run.target, batch, rows, landed)
     return landed
+
+
+def _require_no_variants(table: str, columns: pa.Schema, plan: MergePlan) -> None:
+    """Refuse values of ``order_by`` or ``hard_delete`` in a variant column: the merge would not see them."""
+    deciding = {plan.order_by, plan.hard_delete} - {None}
+    unseen = [name for name in columns.names if variant_of(name) in deciding]
+    if unseen:
+        raise SchemaError(
+            f"{table}: {', '.join(unseen)} holds values that the column's type in the table cannot hold, and the merge "
+            "decides by that column: declare it in the schema, or convert its values in a transform."
+        )
 
 
 def _plan_for(batch: StagedBatch, columns: pa.Schema, plan: MergePlan) -> MergePlan:

@@ -273,3 +273,13 @@ def test_thirty_days_of_changing_types_hold_every_value_exactly(
         stored = {name: value for name, value in row.items() if name != "k"}
         assert all(name == "v" or variant_of(name) == "v" for name in stored)
         assert same(stored, json_columns, expected[row["k"]]), (row, expected[row["k"]])
+
+
+@pytest.mark.parametrize("plan", [{"order_by": "at"}, {"hard_delete": "at"}])
+def test_case_15_a_column_that_decides_has_no_variants(house: House, plan: dict[str, str]) -> None:
+    """A value of ``order_by`` or ``hard_delete`` beside its column would not be seen by the merge."""
+    definition = TableDefinition(TABLE, MergePlan(key=("k",), **plan))
+    house.run([{"k": 1, "at": True}], definition)
+    with pytest.raises(SchemaError, match=r"raw\.t: at__v_text holds values"):
+        house.run([{"k": 1, "at": "yes"}], definition)
+    assert house.values() == ([{"k": 1, "at": True}] if "order_by" in plan else [])
