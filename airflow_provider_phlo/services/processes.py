@@ -35,7 +35,7 @@ def start(command: Sequence[str], *, mark: str, environment: Mapping[str, str], 
     # process titles would be written over the environment, and with it over the mark
     marked_environment = {**environment, MARK: mark, "SPT_NOENV": "1"}
     with log.open("ab") as out:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command,
             env=marked_environment,
             stdin=subprocess.DEVNULL,
@@ -44,6 +44,18 @@ def start(command: Sequence[str], *, mark: str, environment: Mapping[str, str], 
             start_new_session=True,
             umask=UMASK,
         )
+    _wait_for_mark(process, mark)
+    return process
+
+
+def _wait_for_mark(process: subprocess.Popen[bytes], mark: str) -> None:
+    """Wait for the moment, just after it starts, from which a process shows its environment to others."""
+    deadline = time.monotonic() + 1
+    while process.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(psutil.Error, OSError):
+            if psutil.Process(process.pid).environ().get(MARK) == mark:
+                return
+        time.sleep(0.001)
 
 
 def find_marked(mark: str) -> list[psutil.Process]:

@@ -161,7 +161,9 @@ def test_case_34_no_value_leaves_an_ingestion(
     output = "".join(capfd.readouterr())
     for text in (*said, *records, output):
         assert not has_canary(text), text[-3000:]
-    assert files_with_canary(home) == []
+    # a source's name of a column is the table's to keep, as a comment, where the column's own does not show it
+    named = path == "name"
+    assert [file for file in files_with_canary(home) if not (named and file.endswith(".metadata.json"))] == []
 
 
 # the line of this file that names the canary stands in tracebacks

@@ -20,8 +20,8 @@ from airflow_provider_phlo.cli.definition import COMMANDS, Argument, Command, Gr
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.hooks.iceberg import PhloIcebergHook
 from airflow_provider_phlo.iceberg.duckdb import assert_read_only
+from airflow_provider_phlo.iceberg.expiry import Retention
 from airflow_provider_phlo.iceberg.maintenance import MaintenanceOptions
-from airflow_provider_phlo.iceberg.maintenance.expiry import Retention
 from tests.lake import create_table, open_lake
 
 ROOT = Path(__file__).parents[3]

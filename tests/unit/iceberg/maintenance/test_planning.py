@@ -16,12 +16,11 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
-from airflow_provider_phlo.iceberg import branches
+from airflow_provider_phlo.iceberg import branches, expiry
 from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.expiry import Retention, expire
 from airflow_provider_phlo.iceberg.maintenance import (
     MaintenanceOptions,
-    expiry,
     maintain,
     manifests,
     plan,

@@ -197,11 +197,12 @@ def test_numbers_as_large_as_floats_can_be():
 
 def test_a_share_of_nulls_is_expected_between_none_and_all():
     frame = steady()
+    column = frame.column_names.index("v")
     values = [None if number % 3 else 1.0 for number in range(len(frame))]
-    result = NullRateDriftCheck("v").execute(frame.set_column(1, "v", pa.array(values, pa.float64())))
+    result = NullRateDriftCheck("v").execute(frame.set_column(column, "v", pa.array(values, pa.float64())))
     assert result.metrics["statistics"]["null rate"]["expected_low"] >= 0
     halves = [None if str(day) > "2024-02-14" else 1.0 for day in frame["_phlo_partition_date"].to_pylist()]
-    result = NullRateDriftCheck("v").execute(frame.set_column(1, "v", pa.array(halves, pa.float64())))
+    result = NullRateDriftCheck("v").execute(frame.set_column(column, "v", pa.array(halves, pa.float64())))
     assert result.metrics["statistics"]["null rate"]["expected_high"] == 1.0
 
 
