@@ -26,12 +26,7 @@ from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg import nessie, remote_files
 from airflow_provider_phlo.iceberg.catalog import existing_table, is_staging
 from airflow_provider_phlo.iceberg.distinct_names import require_distinct_names, require_distinct_tables
-from airflow_provider_phlo.iceberg.duckdb_columns import (
-    FileColumns,
-    columns_in_file,
-    duckdb_type,
-    nested_may_differ,
-)
+from airflow_provider_phlo.iceberg.duckdb_columns import FileColumns, columns_in_file, duckdb_type, nested_may_differ
 from airflow_provider_phlo.iceberg.reading import read_file
 from airflow_provider_phlo.iceberg.support import require_readable
 from airflow_provider_phlo.sql import literal, quote_identifier
