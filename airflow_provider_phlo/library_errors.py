@@ -175,7 +175,9 @@ def _duckdb(error: BaseException, statement: str) -> str | None:
 
 def _postgres(error: Any, statement: str) -> str | None:
     """Use what the server reports apart from its text; libpq's own texts hold the address, and never a row."""
-    state, diag = getattr(error, "sqlstate", None), getattr(error, "diag", None)
+    # psycopg 2, which SQLAlchemy uses, has it under another name
+    state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+    diag = getattr(error, "diag", None)
     if state is None:
         connecting = _LIBPQ.search(str(error))
         return f"PostgreSQL: {type(error).__name__}{f': {connecting[0]}' if connecting else f'; {_UNTOLD}'}"
@@ -267,6 +269,7 @@ _DESCRIBERS: dict[str, Callable[[Any, str], str | None]] = {
     "duckdb": _duckdb,
     "dlt": _dlt,
     "psycopg": _postgres,
+    "psycopg2": _postgres,
     "sqlalchemy": _sqlalchemy,
     "sqlite3": _sqlite,
     "trino": _trino,
