@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -32,6 +32,8 @@ from airflow_provider_phlo.schemas.conversion.undeclared import (
 from airflow_provider_phlo.schemas.conversion.variants import is_json, marked, normalize_variant
 from airflow_provider_phlo.schemas.failures import Failure
 from airflow_provider_phlo.schemas.values import type_name
+
+Result = TypeVar("Result")
 
 
 def conform(
@@ -139,10 +141,7 @@ def _undeclared(
 ) -> dict[str, Piece]:
     """Return an undeclared column and its variants; add values that no text can hold to ``failures``."""
     values = _storable(name, values, failures)
-    try:
-        return type_undeclared(name, values, known, hint, taken)
-    except NoText as error:
-        return type_undeclared(name, _without(values, name, error, failures), known, hint, taken)
+    return _with_texts(name, values, lambda held: type_undeclared(name, held, known, hint, taken), failures)
 
 
 def _wanted(name: str, values: Values, wanted: pa.DataType, failures: list[Failure]) -> Array:
@@ -150,10 +149,7 @@ def _wanted(name: str, values: Values, wanted: pa.DataType, failures: list[Failu
     array, bad = convert_column(values, wanted)
     if not bad:
         return without_nan(array)
-    try:
-        return one_array(values)
-    except NoText as error:
-        return one_array(_without(values, name, error, failures))
+    return _with_texts(name, values, one_array, failures)
 
 
 def _storable(name: str, values: Values, failures: list[Failure]) -> Values:
@@ -165,10 +161,16 @@ def _storable(name: str, values: Values, failures: list[Failure]) -> Values:
     return without(values, outside)
 
 
-def _without(values: Values, name: str, error: NoText, failures: list[Failure]) -> Values:
-    """Return ``values`` with NULL for those that cannot be written as text."""
-    failures.append(Failure(name, "is_text", tuple(error.positions)))
-    return without(values, error.positions)
+def _with_texts(name: str, values: Values, convert: Callable[[Values], Result], failures: list[Failure]) -> Result:
+    """Return what ``convert`` makes of ``values``, with NULL for those that cannot be written as text."""
+    while True:  # those of one kind of value are found at a time
+        try:
+            return convert(values)
+        except NoText as error:
+            if not error.positions:
+                raise
+            failures.append(Failure(name, "is_text", tuple(error.positions)))
+            values = without(values, error.positions)
 
 
 def _only_key(name: str, found: dict[str, Piece], failures: list[Failure]) -> dict[str, Piece]:

@@ -53,7 +53,7 @@ dying(staged_batches.BatchWriter, "finish", "staged")
 dying(copy_on_write, "commit_files", "commit")
 dying(branches, "publish", "publish")
 dying(plugin, "overwrite_if_changed", "model")
-dying(postgres, "publish", "mart")
+dying(postgres, "publish_together", "mart")
 assert commits.commit_files is not copy_on_write.commit_files
 
 

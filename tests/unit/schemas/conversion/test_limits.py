@@ -11,6 +11,7 @@ import pytest
 
 from airflow_provider_phlo.schemas.conversion import conform
 from airflow_provider_phlo.schemas.conversion.casts import convert_column
+from airflow_provider_phlo.schemas.conversion.conform import conform_loosely
 from airflow_provider_phlo.schemas.conversion.limits import readable
 
 EAST = dt.timezone(dt.timedelta(hours=2))
@@ -96,3 +97,15 @@ def test_case_13_values_nested_100000_deep_are_bad(others: list[Any]) -> None:
         deep = [deep]
     records = [{"n": each} for each in (*others, deep)]
     assert conformed(records)[1] == [("is_text", (len(others),))]
+
+
+def test_case_13_values_of_several_kinds_that_no_text_holds() -> None:
+    """Each kind of value is converted by itself; all of them that cannot be are named."""
+    deep: object = []
+    for _ in range(300):
+        deep = [deep]
+    records = [{"v": 10**5000}, {"v": deep}, {"v": "text"}, {"v": 1.5}, {"v": {"a": 10**5000}}]
+    for wanted in ({}, {"v": pa.date32()}):
+        table, failures = conform_loosely(records, wanted, str, {}, {})
+        assert {row for failure in failures for row in failure.rows or ()} == {0, 1, 4}
+        assert len(table) == 5
