@@ -34,6 +34,8 @@ _LIBPQ = re.compile(
     r"server closed the connection unexpectedly|the connection is closed|No route to host|"
     r"server does not support SSL[^\n]*|certificate verify failed"
 )
+# what a store answers, as Arrow names it
+_AWS = re.compile(r"AWS Error [A-Z_0-9]+( during [A-Za-z]+ operation)?")
 # what SQLite says of the file; its other texts may quote the statement
 _PLAIN_SQLITE = re.compile(
     r"database (?:is locked|disk image is malformed|or disk is full|schema has changed)|unable to open database file|"
@@ -249,6 +251,8 @@ def _pydantic(error: Any, statement: str) -> str | None:
 
 
 def _os_error(error: BaseException, statement: str) -> str | None:
+    if isinstance(error, OSError) and (refused := _AWS.search(str(error))):
+        return f"{type(error).__name__}: {refused[0]}"
     if not isinstance(error, OSError) or not error.strerror or error.errno is None:
         return None
     where = _PARTITION.sub(r"\1=…", str(error.filename)) if error.filename is not None else ""

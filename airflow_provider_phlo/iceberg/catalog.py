@@ -17,6 +17,7 @@ from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError, SQLA
 from airflow_provider_phlo.exceptions import ConfigurationError, TerminalError, TransientError
 from airflow_provider_phlo.iceberg.rest import LastColumnIds
 from airflow_provider_phlo.iceberg.sql_catalog import CachingSqlCatalog
+from airflow_provider_phlo.library_errors import describe
 from airflow_provider_phlo.private_files import protect
 from airflow_provider_phlo.sql import sqlite_url
 
@@ -83,7 +84,7 @@ def open_catalog(name: str, properties: Mapping[str, str]) -> Catalog:
         if not isinstance(error, OperationalError | requests.ConnectionError):
             raise
         raise TransientError(
-            f"Catalog {name!r} cannot be reached ({type(error).__name__}): is it up, and is the connection right "
+            f"Catalog {name!r} cannot be reached ({describe(error)}): is it up, and is the connection right "
             "(iceberg_default, or the one that iceberg_conn_id names)? Without one, the catalog is below PHLO_HOME."
         ) from error
 
