@@ -250,9 +250,16 @@ def _pydantic(error: Any, statement: str) -> str | None:
     return f"{error.title}: {', '.join(sorted(fields)) or 'the whole'} is not as it has to be"
 
 
+def refused_by_store(error: BaseException) -> str:
+    """Return what an object store answered, which Arrow raises as an error of the system; empty if it is not that."""
+    found = _AWS.search(str(error)) if isinstance(error, OSError) else None
+    return found[0] if found else ""
+
+
 def _os_error(error: BaseException, statement: str) -> str | None:
-    if isinstance(error, OSError) and (refused := _AWS.search(str(error))):
-        return f"{type(error).__name__}: {refused[0]}"
+    refused = refused_by_store(error)
+    if refused:
+        return f"{type(error).__name__}: {refused}"
     if not isinstance(error, OSError) or not error.strerror or error.errno is None:
         return None
     where = _PARTITION.sub(r"\1=…", str(error.filename)) if error.filename is not None else ""

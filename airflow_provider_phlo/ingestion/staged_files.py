@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.library_errors import refused_by_store
 
 
 class _DamagedError(Exception):
@@ -59,7 +60,7 @@ def intact(path: Any) -> Iterator[None]:
         yield
     except (*_DAMAGED, OSError) as error:
         # Arrow reports what it cannot read as an error of the system, without a number of the system's
-        if isinstance(error, OSError) and error.errno is not None:
+        if isinstance(error, OSError) and (error.errno is not None or refused_by_store(error)):
             raise
         raise ConfigurationError(
             f"The staged file {path} is damaged, nothing was merged: remove its folder and clear the ingest task too, "
