@@ -26,7 +26,10 @@ _DUCKDB = re.compile(
     r"[^/'\"\n]*\.parquet)['\"]"
 )
 _DAMAGE = re.compile(r"(?i)magic bytes|corrupt|thrift|deserialize|end of (?:stream|file)|decompress|footer")
+# a partition's value stands in the path of its files
 _PARTITION = re.compile(r"([^/=]+)=[^/]+")
+# what a store answers, as Arrow names it
+_AWS = re.compile(r"AWS Error [A-Z_0-9]+( during [A-Za-z]+ operation)?")
 _LOCATION = re.compile(r"^(?:\w+:(?://[^/]*)?)?(?P<path>.*)/(?:data|metadata)/")
 _READERS = re.compile(r"/pyiceberg/(?:serializers|manifest|avro/\w+|io/\w+|table/metadata|table/snapshots)\.py$")
 
@@ -76,14 +79,25 @@ def broken_file(error: BaseException) -> BrokenFile | None:
     if type(error).__module__ in ("_duckdb", "duckdb"):
         return _named_by_duckdb(str(error))
     missing = isinstance(error, FileNotFoundError)
-    if not missing and isinstance(error, OSError) and error.errno is not None:
+    if not missing and isinstance(error, OSError) and (error.errno is not None or refused_by_store(error)):
         return None  # a right, a disk, a connection: what is said of it stands in the error
     for frame in _innermost_first(error.__traceback__):
         if _READERS.search(frame.f_code.co_filename):
             location = _read_there(frame)
             if location and (missing or _is_damage(error, location)):
-                return BrokenFile(_PARTITION.sub(r"\1=…", location), missing)
+                return BrokenFile(without_partition_values(location), missing)
     return None
+
+
+def refused_by_store(error: BaseException) -> str:
+    """Return what an object store answered, which Arrow raises as an error of the system; empty if it is not that."""
+    found = _AWS.search(str(error)) if isinstance(error, OSError) else None
+    return found[0] if found else ""
+
+
+def without_partition_values(path: str) -> str:
+    """Return the path of a file without the values of its partition, which stand in the names of its folders."""
+    return _PARTITION.sub(r"\1=…", path)
 
 
 def _is_damage(error: BaseException, location: str) -> bool:
@@ -96,7 +110,7 @@ def _named_by_duckdb(text: str) -> BrokenFile | None:
     if found is None or not text.startswith(("IO Error", "Invalid Input Error")):
         return None
     missing = "No files found" in text or "No such file" in text
-    return BrokenFile(_PARTITION.sub(r"\1=…", found["file"]), missing)
+    return BrokenFile(without_partition_values(found["file"]), missing)
 
 
 def _innermost_first(traceback: TracebackType | None) -> Iterator[FrameType]:

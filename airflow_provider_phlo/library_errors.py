@@ -15,15 +15,13 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec, TypeVar
 
-from airflow_provider_phlo.broken_files import broken_file
+from airflow_provider_phlo.broken_files import broken_file, refused_by_store, without_partition_values
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError, TerminalError, TransientError
 from airflow_provider_phlo.sql_errors import describe_duckdb, describe_trino_error, is_of_the_statement
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# a partition's value stands in the path of its files
-_PARTITION = re.compile(r"([^/=]+)=[^/]+")
 _LIBRARIES = re.compile(r"[/\\](?:site-packages|lib[/\\]python[\d.]+)[/\\]|^<")
 _UNTOLD = "its text is left out, as it may quote the data"
 # SQLSTATEs whose text is about a server, a right or a relation, not about rows or the text of a statement
@@ -34,8 +32,6 @@ _LIBPQ = re.compile(
     r"server closed the connection unexpectedly|the connection is closed|No route to host|"
     r"server does not support SSL[^\n]*|certificate verify failed"
 )
-# what a store answers, as Arrow names it
-_AWS = re.compile(r"AWS Error [A-Z_0-9]+( during [A-Za-z]+ operation)?")
 # what SQLite says of the file; its other texts may quote the statement
 _PLAIN_SQLITE = re.compile(
     r"database (?:is locked|disk image is malformed|or disk is full|schema has changed)|unable to open database file|"
@@ -250,19 +246,13 @@ def _pydantic(error: Any, statement: str) -> str | None:
     return f"{error.title}: {', '.join(sorted(fields)) or 'the whole'} is not as it has to be"
 
 
-def refused_by_store(error: BaseException) -> str:
-    """Return what an object store answered, which Arrow raises as an error of the system; empty if it is not that."""
-    found = _AWS.search(str(error)) if isinstance(error, OSError) else None
-    return found[0] if found else ""
-
-
 def _os_error(error: BaseException, statement: str) -> str | None:
     refused = refused_by_store(error)
     if refused:
         return f"{type(error).__name__}: {refused}"
     if not isinstance(error, OSError) or not error.strerror or error.errno is None:
         return None
-    where = _PARTITION.sub(r"\1=…", str(error.filename)) if error.filename is not None else ""
+    where = without_partition_values(str(error.filename)) if error.filename is not None else ""
     return f"{type(error).__name__}: {error.strerror}{f': {where}' if where else ''}"
 
 

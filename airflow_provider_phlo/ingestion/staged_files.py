@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from airflow_provider_phlo.broken_files import refused_by_store
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.library_errors import refused_by_store
 
 
 class _DamagedError(Exception):

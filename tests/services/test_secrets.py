@@ -91,7 +91,7 @@ def test_no_secret_is_in_a_log(airflow: RunningAirflow, wrong: dict[str, str]) -
     # each failed where it was meant to
     assert "password authentication failed" in reasons["postgres"]
     assert "password authentication failed" in reasons["postgres_address"]
-    for task in ("staging",):
+    for task in ("s3", "staging"):
         assert "SIGNATURE_DOES_NOT_MATCH" in reasons[task] or "ACCESS_DENIED" in reasons[task], reasons[task][-3000:]
     for task in ("rest_address", "rest_token"):
         assert "cannot be reached" in reasons[task]
