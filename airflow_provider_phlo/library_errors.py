@@ -26,8 +26,8 @@ _LIBRARIES = re.compile(r"[/\\](?:site-packages|lib[/\\]python[\d.]+)[/\\]|^<")
 _UNTOLD = "its text is left out, as it may quote the data"
 # SQLSTATEs whose text is about a server, a right or a relation, not about rows or the text of a statement
 _PLAIN_SQLSTATES = re.compile(r"(?:08|28|3D|3F|53|57)...|42P01|42P07|42501")
-# what libpq says of a connection, which has no SQLSTATE; the host may hold a password that was written wrongly
-_LIBPQ = re.compile(
+# why there is no connection, as libpq and urllib3 say it; the host may hold a password that was written wrongly
+_CONNECTION = re.compile(
     r"FATAL: +[^\n]+|[Cc]onnection (?:refused|timed out|timeout expired|reset by peer)|timeout expired|"
     r"server closed the connection unexpectedly|the connection is closed|No route to host|"
     r"server does not support SSL[^\n]*|certificate verify failed"
@@ -177,7 +177,7 @@ def _postgres(error: Any, statement: str) -> str | None:
     state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
     diag = getattr(error, "diag", None)
     if state is None:
-        connecting = _LIBPQ.search(str(error))
+        connecting = _CONNECTION.search(str(error))
         return f"PostgreSQL: {type(error).__name__}{f': {connecting[0]}' if connecting else f'; {_UNTOLD}'}"
     parts = {name: getattr(diag, f"{name}_name", None) for name in ("table", "column", "constraint")}
     about = "".join(f", {name} {value}" for name, value in parts.items() if value)
@@ -217,7 +217,9 @@ def _requests(error: Any, statement: str) -> str | None:
 
     host = urlsplit(getattr(getattr(error, "request", None), "url", None) or "").hostname
     status = getattr(getattr(error, "response", None), "status_code", None)
-    return f"HTTP: {type(error).__name__}{f', {host}' if host else ''}{f' answered {status}' if status else ''}"
+    reason = None if status else _CONNECTION.search(str(error))
+    about = f" answered {status}" if status else f": {reason[0]}" if reason else ""
+    return f"HTTP: {type(error).__name__}{f', {host}' if host else ''}{about}"
 
 
 def _dlt(error: Any, statement: str) -> str | None:
