@@ -12,19 +12,34 @@ if TYPE_CHECKING:
     from airflow.sdk.definitions.asset import AssetUriRef
 
 
-def iceberg_asset(table: str, *, group: str = "asset") -> Asset:
+# one per table and process: what one place of a DAG file says of an asset, all its references in that file say
+_ASSETS: dict[str, Asset] = {}
+
+
+def iceberg_asset(table: str, *, group: str | None = None, extra: Mapping[str, Any] | None = None) -> Asset:
     """
     Return the asset ``iceberg://<catalog>/<namespace>/<table>``, named ``namespace.table``.
 
-    Airflow takes an asset's group from the DAG file with it that was parsed last: who schedules a DAG on another's
-    table names the producer's group, or uses :func:`iceberg_asset_ref`.
+    Whoever produces the table says its group; everybody else leaves it out, and Airflow keeps what the producer said:
+    see :mod:`airflow_provider_phlo.plugins.assets`.
+
+    ::
+
+        schedule=[iceberg_asset("raw.readings") & iceberg_asset("raw.sites")]
 
     :param table: ``table`` or ``namespace.table``.
-    :param group: Airflow's asset group.
+    :param group: Airflow's asset group; None leaves it as it is.
+    :param extra: what Airflow's page of the asset shows, as JSON; None leaves it as it is.
     """
     from airflow.sdk import Asset
 
-    return Asset(name=qualified_table(table), uri=asset_uri(table), group=group)
+    uri = asset_uri(table)
+    asset = _ASSETS.setdefault(uri, Asset(name=qualified_table(table), uri=uri))
+    if group is not None:
+        asset.group = group
+    if extra is not None:
+        asset.extra = dict(extra)
+    return asset
 
 
 def iceberg_asset_ref(table: str) -> AssetUriRef:

@@ -142,13 +142,29 @@ def _parse(project_dir: Path, folder: Path, target: str) -> None:
 
 
 def _slim(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out macros, SQL and tests: a model's tests run in its task."""
+    """Leave out macros, SQL and tests, which run in the task of their model; of those the names are kept."""
+    tests = _tests_of_models(manifest)
     nodes = {
-        unique_id: {key: value for key, value in node.items() if key not in _NOT_RENDERED}
+        unique_id: {
+            **{key: value for key, value in node.items() if key not in _NOT_RENDERED},
+            "columns": {name: {"data_type": column.get("data_type")} for name, column in node["columns"].items()},
+            "phlo_tests": tests.get(unique_id, []),
+        }
         for unique_id, node in manifest["nodes"].items()
         if node["resource_type"] in ("model", "seed", "snapshot")
     }
     return {"metadata": manifest["metadata"], "nodes": nodes, "sources": manifest["sources"], "exposures": {}}
+
+
+def _tests_of_models(manifest: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the tests of each model, in words: ``not_null(entry_id)``."""
+    tests: dict[str, list[str]] = {}
+    for node in manifest["nodes"].values():
+        if node["resource_type"] == "test" and node.get("attached_node"):
+            generic = (node.get("test_metadata") or {}).get("name")
+            name = f"{generic}({node.get('column_name') or ''})" if generic else node["name"]
+            tests.setdefault(node["attached_node"], []).append(name)
+    return {model: sorted(names) for model, names in tests.items()}
 
 
 def main() -> None:

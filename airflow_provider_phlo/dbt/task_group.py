@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo import settings
 from airflow_provider_phlo.assets.iceberg import iceberg_asset, outlets_of, set_event
+from airflow_provider_phlo.assets.pages import model_page
 from airflow_provider_phlo.dbt.manifest import (
     DEFAULT_TARGET,
     ensure_manifest,
@@ -229,7 +230,7 @@ class _Renderer:
             doc_md=model["description"] or None,
             model=node.unique_id,
             table=_table(model),
-            outlets=[iceberg_asset(_table(model), group=_folder(model))],
+            outlets=[iceberg_asset(_table(model), group=_folder(model), extra=model_page(model))],
             inlets=[*self._inlets(model)],
             **self._arguments,
         )
@@ -248,9 +249,9 @@ class _Renderer:
         for unique_id in model["depends_on"]["nodes"]:
             upstream = self._nodes[unique_id]
             if upstream["resource_type"] == "source":
-                yield iceberg_asset(_ingested(upstream), group=_folder(model))
+                yield iceberg_asset(_ingested(upstream))
             elif upstream["config"]["materialized"] != "ephemeral":
-                yield iceberg_asset(_table(upstream), group=_folder(upstream))
+                yield iceberg_asset(_table(upstream))
 
 
 def _table(node: Mapping[str, Any]) -> str:

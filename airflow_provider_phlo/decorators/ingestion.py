@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo.decorators.quality import Quality, inside_dag
-from airflow_provider_phlo.decorators.specification import IngestionSpec
+from airflow_provider_phlo.decorators.specification import AuditTask, IngestionSpec
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.operators.ingest import IngestOperator, check_parameters
 from airflow_provider_phlo.operators.merge import MergeOperator
@@ -170,6 +170,20 @@ class Ingestion:
             self._task_group()
         return dag
 
+    def _page(self, audits: Mapping[str, AuditTask]) -> dict[str, Any]:
+        """Return what Airflow's page of the table says."""
+        from airflow_provider_phlo.assets.pages import check_lines, page
+        from airflow_provider_phlo.schemas.outline import written_columns
+
+        specification = self.specification
+        return page(
+            inspect.getdoc(self.function),
+            specification.unique_key,
+            written_columns(specification.validation_schema),
+            check_lines(check for audit in audits.values() for check in audit.checks),
+            strategy=specification.merge_strategy,
+        )
+
     def _task_group(self) -> TaskGroup:
         from airflow.sdk import TaskGroup
 
@@ -195,7 +209,7 @@ class Ingestion:
                 audit=audits["audit"].checks,
                 audited=[check.output for check in checks],
                 partition_column=audits["audit"].partition_column,
-                outlets=[iceberg_asset(self.table, group=specification.group)],
+                outlets=[iceberg_asset(self.table, group=specification.group, extra=self._page(audits))],
                 **landing,
                 **common,
             )

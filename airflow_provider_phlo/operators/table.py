@@ -176,6 +176,10 @@ def remove_expired_batches(root: Any, table: str) -> float:
     return expired
 
 
+# what only the run itself has a use for; Airflow would mask the token
+_OF_THE_RUN = frozenset({"folder", "token", "branch", "head"})
+
+
 def event_of(published: LandedBatch) -> dict[str, Any]:
-    """Return what the asset event of a published batch carries: counts, partition date, snapshot; no path."""
-    return {name: value for name, value in published.to_json().items() if name != "folder"}
+    """Return what the asset event of a published batch carries: partition date, counts, snapshot; one flat object."""
+    return {name: value for name, value in published.to_json().items() if name not in _OF_THE_RUN}

@@ -11,6 +11,7 @@ from tests.real_airflow import running_airflow
 DAGS = {
     "cron_daily",
     "by_hand",
+    "elsewhere",
     "ingested",
     "with_checks_behind",
     "operators_alone",

@@ -90,6 +90,23 @@ def test_an_asset_event_hands_its_partition_on(airflow, noted):
     assert noted("after_asset", only_run(airflow, "after_asset", "asset_triggered")["dag_run_id"]) == "2024-03-01"
 
 
+def test_case_48_57_the_asset_stays_its_producers(airflow, noted):
+    """The consumer's file is parsed every few seconds, as the producer's is; each plain consumer runs once."""
+    before = len(airflow.runs("elsewhere", "asset_triggered"))
+    run_id = airflow.trigger("untimed", conf={"partition_date": "2024-03-03"})
+    assert noted("untimed", run_id) == "2024-03-03"
+    runs = airflow.wait(lambda: len(found := airflow.runs("elsewhere", "asset_triggered")) > before and found)
+    assert airflow.finished("elsewhere", runs[-1]["dag_run_id"]) == {"look": "success"}
+    assert len(airflow.runs("elsewhere", "asset_triggered")) == before + 1
+    (asset,) = airflow.api.call("GET", "/assets?name_pattern=raw.untimed")["assets"]
+    assert asset["group"] == "test"
+    assert (asset["extra"]["key"], asset["extra"]["strategy"]) == ("id", "merge")
+    assert {dag["dag_id"] for dag in asset["scheduled_dags"]} >= {"after_asset", "elsewhere"}
+    (event,) = airflow.events("untimed", run_id)
+    assert (event["partition_date"], event["inserted"]) == ("2024-03-03", 1)
+    assert "***" not in event.values()
+
+
 def test_case_44_an_asset_event_has_the_day_as_its_partition_key(airflow, noted):
     airflow.trigger("untimed", conf={"partition_date": "2024-03-02"})
     following = airflow.wait(

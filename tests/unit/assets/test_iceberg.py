@@ -56,6 +56,14 @@ def test_case_44_events_carry_the_day_as_partition_key(make_context):
     assert event.get("partition_key") is None  # Airflow gives it the key of the run
 
 
+def test_case_48_what_one_place_says_of_an_asset_all_of_its_file_say():
+    before = iceberg_asset("stock")
+    producer = iceberg_asset("raw.stock", group="warehouse", extra={"key": "id"})
+    after = iceberg_asset("stock")
+    assert before == producer == after
+    expect(after, group="warehouse", extra={"key": "id"})
+
+
 def test_case_48_a_reference_does_not_change_the_producers_asset():
     asset = iceberg_asset_ref("shipments")
     expect(asset, uri="iceberg://phlo/raw/shipments")

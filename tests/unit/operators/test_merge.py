@@ -56,7 +56,8 @@ def test_alone_it_publishes_and_reports_in_the_asset_event(stage, execute, catal
     assert wanted.items() <= event.items()
     assert wanted.items() <= result.items()
     json.dumps(event)
-    assert "folder" not in event
+    assert not {"folder", "token", "branch"} & set(event)  # Airflow masks the value of what is called a token
+    assert not any(isinstance(value, dict) for value in event.values())
 
 
 def test_a_retry_gives_the_first_result_again(stage, execute, catalog):
