@@ -18,7 +18,8 @@ import numpy as np
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
 
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, ensure_namespace, open_catalog
+from airflow_provider_phlo.iceberg.catalogs.opening import embedded_properties, open_catalog
+from airflow_provider_phlo.iceberg.tables.creation import ensure_namespace
 from airflow_provider_phlo.quality import (
     CategoryDriftCheck,
     DistinctCountDriftCheck,

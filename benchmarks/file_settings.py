@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 import pyarrow.parquet as pq
 
-from airflow_provider_phlo.iceberg.writing import _worth_a_dictionary
+from airflow_provider_phlo.iceberg.files.writing import _worth_a_dictionary
 from benchmarks.merge import PER_DAY, rows
 from benchmarks.report import versions, write_section
 

@@ -34,7 +34,7 @@ import pyarrow.parquet as pq
 from pyiceberg.catalog import Catalog
 
 from airflow_provider_phlo.iceberg import branches, tables
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
+from airflow_provider_phlo.iceberg.catalogs.opening import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
 from benchmarks.measuring import Way, in_own_process, medians, peak
@@ -102,7 +102,7 @@ class Lake:
         merge(self.catalog, TABLE, batch, plan, token=token)
         seconds = time.perf_counter() - started
         if publish:
-            branches.publish(self.catalog, TABLE, branches.branch_name(token))
+            branches.move_main(self.catalog, TABLE, branches.branch_name(token))
         else:
             branches.drop(self.catalog, TABLE, branches.branch_name(token))
         return seconds
@@ -205,7 +205,7 @@ def publication(home: Path, files: int, repeat: int) -> float:
         batch = pa.table({"id": range(files), "part": range(turn * files, (turn + 1) * files)}, schema=schema)
         merge(catalog, TABLE, batch, MergePlan("append", deduplication=False), token=f"p{turn}")
         started = time.perf_counter()
-        branches.publish(catalog, TABLE, f"phlo_p{turn}", token=f"p{turn}", result={"rows": files})
+        branches.move_main(catalog, TABLE, f"phlo_p{turn}", token=f"p{turn}", result={"rows": files})
         taken.append(time.perf_counter() - started)
     return statistics.median(taken)
 

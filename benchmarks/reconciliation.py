@@ -20,7 +20,8 @@ import numpy as np
 import pyarrow.compute as pc
 from pyiceberg.catalog import Catalog
 
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, ensure_namespace, open_catalog
+from airflow_provider_phlo.iceberg.catalogs.opening import embedded_properties, open_catalog
+from airflow_provider_phlo.iceberg.tables.creation import ensure_namespace
 from airflow_provider_phlo.quality.reconciliation import (
     AggregateSpec,
     ChecksumReconciliationCheck,

@@ -28,7 +28,7 @@ import pyarrow as pa
 from pandera.errors import SchemaErrors
 from pandera.pandas import Field
 
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
+from airflow_provider_phlo.iceberg.catalogs.opening import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.ingestion import landing, quarantine
 from airflow_provider_phlo.ingestion.landing import TableDefinition

@@ -8,7 +8,8 @@ import pyarrow as pa
 from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
 
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, ensure_namespace, open_catalog
+from airflow_provider_phlo.iceberg.catalogs.opening import embedded_properties, open_catalog
+from airflow_provider_phlo.iceberg.tables.creation import ensure_namespace
 
 
 def open_lake(home: Path) -> Catalog:

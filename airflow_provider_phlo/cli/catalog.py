@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
     from pyiceberg.table import Table
 
-    from airflow_provider_phlo.iceberg.history import HistoryEntry
-    from airflow_provider_phlo.iceberg.rollback import RollbackPlan
+    from airflow_provider_phlo.iceberg.branches.history import HistoryEntry
+    from airflow_provider_phlo.iceberg.branches.rollback import RollbackPlan
 
 _COUNTS = ("inserted", "updated", "deleted", "unchanged", "duplicates", "replaced", "quarantined")
 _HISTORY = ["snapshot_id", "at", "state", "operation", "strategy", "run_id", "partition_date", *_COUNTS, "rows", "refs"]
@@ -25,7 +25,7 @@ _BRANCHES = ["branch", "run_id", "partition_date", "at", "age_days", "rows", "sn
 
 
 def _load(command: str, args: argparse.Namespace) -> tuple[Catalog, Table]:
-    from airflow_provider_phlo.iceberg.history import load
+    from airflow_provider_phlo.iceberg.branches.history import load
     from airflow_provider_phlo.naming import qualified_table
 
     with exit_on_error(command, refused=FAILED):
@@ -35,8 +35,8 @@ def _load(command: str, args: argparse.Namespace) -> tuple[Catalog, Table]:
 
 def tables(args: argparse.Namespace) -> None:
     """Print the tables of the catalog."""
-    from airflow_provider_phlo.iceberg.duckdb import all_tables
-    from airflow_provider_phlo.iceberg.tables import find_table
+    from airflow_provider_phlo.iceberg.duckdb.views import all_tables
+    from airflow_provider_phlo.iceberg.tables.lookup import find_table
 
     with exit_on_error("catalog tables"):
         catalog = open_catalog()
@@ -81,7 +81,7 @@ def _facts(table: Table) -> dict[str, Any]:
 
 def history(args: argparse.Namespace) -> None:
     """Print the snapshots of a table; for people, also the branches that were kept."""
-    from airflow_provider_phlo.iceberg import history as work
+    from airflow_provider_phlo.iceberg.branches import history as work
 
     command = "catalog history"
     _, table = _load(command, args)
@@ -119,7 +119,7 @@ def _history(entries: list[HistoryEntry]) -> Result:
 
 
 def _branches(table: Table) -> Result:
-    from airflow_provider_phlo.iceberg.history import kept_branches
+    from airflow_provider_phlo.iceberg.branches.history import kept_branches
 
     rows = [
         (item.name, item.run_id, item.partition_date, item.at, item.age_days, item.rows, item.snapshots)
@@ -130,7 +130,7 @@ def _branches(table: Table) -> Result:
 
 def rollback(args: argparse.Namespace) -> None:
     """Print what a rollback undoes, and do it if that is confirmed."""
-    from airflow_provider_phlo.iceberg import rollback as work
+    from airflow_provider_phlo.iceberg.branches import rollback as work
 
     command = "catalog rollback"
     catalog, table = _load(command, args)

@@ -40,7 +40,7 @@ def _maintain(args: argparse.Namespace, command: str, *, dry_run: bool) -> None:
 
 
 def _options(args: argparse.Namespace) -> MaintenanceOptions:
-    from airflow_provider_phlo.iceberg.expiry import Retention
+    from airflow_provider_phlo.iceberg.branches.expiry import Retention
     from airflow_provider_phlo.iceberg.maintenance import MaintenanceOptions
 
     return MaintenanceOptions(

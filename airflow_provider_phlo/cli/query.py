@@ -26,7 +26,7 @@ def query(args: argparse.Namespace) -> None:
 
     Ends the process with code 1 when the statement fails and with 2 when it is not exactly one read-only statement.
     """
-    from airflow_provider_phlo.iceberg.duckdb import assert_read_only
+    from airflow_provider_phlo.iceberg.duckdb.statements import assert_read_only
 
     with exit_on_error("query"):
         assert_read_only(args.sql)
@@ -45,7 +45,8 @@ def run(catalog: Catalog, sql: str, *, branch: str | None = None) -> Result:
     :raises ConfigurationError: the statement names a table that does not exist, or is refused; or none of its tables
         has the branch.
     """
-    from airflow_provider_phlo.iceberg.duckdb import all_tables, assert_read_only, connect
+    from airflow_provider_phlo.iceberg.duckdb.statements import assert_read_only
+    from airflow_provider_phlo.iceberg.duckdb.views import all_tables, connect
     from airflow_provider_phlo.iceberg.trino.preview import create_staged_view
 
     assert_read_only(sql)
@@ -60,8 +61,8 @@ def run(catalog: Catalog, sql: str, *, branch: str | None = None) -> Result:
 
 def _check_branch(catalog: Catalog, tables: Sequence[str], branch: str) -> None:
     """Refuse a branch that is nowhere: what one reads would be main."""
-    from airflow_provider_phlo.iceberg import nessie
-    from airflow_provider_phlo.iceberg.history import kept_branches
+    from airflow_provider_phlo.iceberg.branches.history import kept_branches
+    from airflow_provider_phlo.iceberg.catalogs import nessie
     from airflow_provider_phlo.iceberg.trino.staged_merge import find_by_branch
 
     if nessie.is_nessie(catalog) and nessie.head_commit(catalog, branch) is not None:
@@ -79,8 +80,9 @@ def _check_branch(catalog: Catalog, tables: Sequence[str], branch: str) -> None:
 
 def _tables(catalog: Catalog, sql: str) -> list[str] | None:
     """Return the tables a statement needs; None means all."""
-    from airflow_provider_phlo.iceberg.distinct_names import require_distinct_tables
-    from airflow_provider_phlo.iceberg.duckdb import all_tables, referenced_tables
+    from airflow_provider_phlo.iceberg.duckdb.statements import referenced_tables
+    from airflow_provider_phlo.iceberg.duckdb.views import all_tables
+    from airflow_provider_phlo.iceberg.tables.names import require_distinct_tables
 
     if _METADATA.search(sql):
         return None

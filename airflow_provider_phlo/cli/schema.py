@@ -42,8 +42,8 @@ def _exit_on_error(command: str) -> AbstractContextManager[None]:
 
 def tables(args: argparse.Namespace) -> None:
     """Print the tables of the catalog with their models, and the models that belong to no table."""
-    from airflow_provider_phlo.iceberg.duckdb import all_tables
-    from airflow_provider_phlo.iceberg.tables import find_table
+    from airflow_provider_phlo.iceberg.duckdb.views import all_tables
+    from airflow_provider_phlo.iceberg.tables.lookup import find_table
     from airflow_provider_phlo.schemas.project import known_models
 
     with _exit_on_error("schema list"):
@@ -107,8 +107,8 @@ def columns(args: argparse.Namespace) -> None:
 
 def _described(reference: str, *, with_model: bool = False) -> tuple[Table | None, type[DataFrameModel] | None]:
     """Return the table or the model that ``reference`` names, and the table's model if it is asked for."""
-    from airflow_provider_phlo.iceberg.history import load
-    from airflow_provider_phlo.iceberg.tables import find_table
+    from airflow_provider_phlo.iceberg.branches.history import load
+    from airflow_provider_phlo.iceberg.tables.lookup import find_table
     from airflow_provider_phlo.naming import qualified_table
     from airflow_provider_phlo.schemas.project import known_models, load_reference
 

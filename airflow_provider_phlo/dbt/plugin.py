@@ -28,9 +28,9 @@ import duckdb
 from dbt.adapters.duckdb.plugins import BasePlugin
 
 from airflow_provider_phlo.exceptions import PhloError
-from airflow_provider_phlo.iceberg.branches import branch_name
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
-from airflow_provider_phlo.iceberg.duckdb import CreateStagedView, all_tables, connect, create_view
+from airflow_provider_phlo.iceberg.branches.run_branches import branch_name
+from airflow_provider_phlo.iceberg.catalogs.opening import embedded_properties, open_catalog
+from airflow_provider_phlo.iceberg.duckdb.views import CreateStagedView, all_tables, connect, create_view
 from airflow_provider_phlo.iceberg.overwrite import OverwriteResult, overwrite_if_changed
 from airflow_provider_phlo.sql import quote_identifier
 

@@ -204,8 +204,8 @@ def _described(text: str, statement: str = "") -> str:
 def _publish(written: OverwriteResult) -> int | None:
     """Make the tested branch main; drop the columns that only the old content had."""
     from airflow_provider_phlo.dbt import plugin
+    from airflow_provider_phlo.iceberg.branches.publication import Publication, run_branch
     from airflow_provider_phlo.iceberg.overwrite import drop_columns
-    from airflow_provider_phlo.iceberg.publication import Publication, run_branch
 
     snapshot_id = written.snapshot_id
     if written.branch is not None:

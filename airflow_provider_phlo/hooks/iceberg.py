@@ -50,7 +50,7 @@ class PhloIcebergHook(IcebergHook):
                     f"Connection '{self.conn_id}' is not set: define it, e.g. AIRFLOW_CONN_{self.conn_id.upper()}="
                     '\'{"conn_type": "iceberg", "host": "https://catalog.example.com", "extra": {"warehouse": "…"}}\'.'
                 ) from None
-            from airflow_provider_phlo.iceberg.catalog import embedded_properties
+            from airflow_provider_phlo.iceberg.catalogs.opening import embedded_properties
 
             return embedded_properties(settings.home())
         return catalog_properties(connection)
@@ -58,7 +58,7 @@ class PhloIcebergHook(IcebergHook):
     @cached_property
     def catalog(self) -> Catalog:
         """Return the open PyIceberg catalog."""
-        from airflow_provider_phlo.iceberg.catalog import open_catalog
+        from airflow_provider_phlo.iceberg.catalogs.opening import open_catalog
 
         properties = dict(self.properties)
         return open_catalog(properties.pop("catalog_name", settings.catalog_name()), properties)

@@ -27,15 +27,16 @@ from pyiceberg.table.update.snapshot import ManageSnapshots
 from pyiceberg.types import IcebergType, NestedField
 
 from airflow_provider_phlo.exceptions import CommitConflictError, SchemaError
-from airflow_provider_phlo.iceberg import branches, nessie
-from airflow_provider_phlo.iceberg.catalog import TABLE_PROPERTIES, ensure_namespace
-from airflow_provider_phlo.iceberg.commits import commit_files
-from airflow_provider_phlo.iceberg.duckdb import create_table_view
-from airflow_provider_phlo.iceberg.duckdb_columns import duckdb_type
-from airflow_provider_phlo.iceberg.publication import run_branch
-from airflow_provider_phlo.iceberg.refs import branch_head
-from airflow_provider_phlo.iceberg.support import require_readable
-from airflow_provider_phlo.iceberg.writing import write_files
+from airflow_provider_phlo.iceberg import branches
+from airflow_provider_phlo.iceberg.branches.commits import commit_files
+from airflow_provider_phlo.iceberg.branches.publication import run_branch
+from airflow_provider_phlo.iceberg.catalogs import nessie
+from airflow_provider_phlo.iceberg.duckdb.columns import duckdb_type
+from airflow_provider_phlo.iceberg.duckdb.views import create_table_view
+from airflow_provider_phlo.iceberg.files.writing import write_files
+from airflow_provider_phlo.iceberg.tables.creation import TABLE_PROPERTIES, ensure_namespace
+from airflow_provider_phlo.iceberg.tables.refs import branch_head
+from airflow_provider_phlo.iceberg.tables.support import require_readable
 from airflow_provider_phlo.sql import quote, quote_identifier
 from airflow_provider_phlo.terms import MAIN_BRANCH
 

@@ -11,11 +11,11 @@ from pyiceberg.catalog import Catalog
 
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
 from airflow_provider_phlo.iceberg import branches, tables
-from airflow_provider_phlo.iceberg.marks import find_published_result
+from airflow_provider_phlo.iceberg.branches.marks import find_published_result
+from airflow_provider_phlo.iceberg.branches.publication import run_branch
+from airflow_provider_phlo.iceberg.catalogs.retries import retry_conflicts
 from airflow_provider_phlo.iceberg.merge import MergePlan, MergeResult
 from airflow_provider_phlo.iceberg.merge.engine import EMBEDDED, MergeEngine
-from airflow_provider_phlo.iceberg.publication import run_branch
-from airflow_provider_phlo.iceberg.retries import retry_conflicts
 from airflow_provider_phlo.ingestion import quarantine
 from airflow_provider_phlo.ingestion.accounting import require_equal
 from airflow_provider_phlo.ingestion.definition import TableDefinition

@@ -14,8 +14,8 @@ from pyiceberg.table import Table
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg import tables
-from airflow_provider_phlo.iceberg.branches import SET_BACK_PROPERTY, STATE_PROPERTY
-from airflow_provider_phlo.iceberg.declared import declare_columns
+from airflow_provider_phlo.iceberg.branches.declared import declare_columns
+from airflow_provider_phlo.iceberg.branches.run_branches import SET_BACK_PROPERTY, STATE_PROPERTY
 from airflow_provider_phlo.ingestion.definition import TableDefinition
 from airflow_provider_phlo.ingestion.staged_batches import StagedRows
 from airflow_provider_phlo.schemas.conversion.undeclared import JSON, variant_suffix

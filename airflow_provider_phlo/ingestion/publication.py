@@ -10,11 +10,11 @@ from typing import Any
 from pyiceberg.catalog import Catalog
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.iceberg import publication
-from airflow_provider_phlo.iceberg.branches import SET_BACK_PROPERTY, STATE_PROPERTY
+from airflow_provider_phlo.iceberg.branches import publication
+from airflow_provider_phlo.iceberg.branches.publication import Publication, run_branch
+from airflow_provider_phlo.iceberg.branches.run_branches import SET_BACK_PROPERTY, STATE_PROPERTY
+from airflow_provider_phlo.iceberg.catalogs.retries import retry_conflicts
 from airflow_provider_phlo.iceberg.merge.engine import EMBEDDED, MergeEngine
-from airflow_provider_phlo.iceberg.publication import Publication, run_branch
-from airflow_provider_phlo.iceberg.retries import retry_conflicts
 from airflow_provider_phlo.ingestion import quarantine, staged_batches
 from airflow_provider_phlo.ingestion.definition import TableDefinition
 from airflow_provider_phlo.ingestion.landing import find_published_batch, merge_on_branch

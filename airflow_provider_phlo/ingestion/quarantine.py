@@ -28,11 +28,11 @@ from pyiceberg.table import Table
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError, TransientError
 from airflow_provider_phlo.iceberg import branches, tables
-from airflow_provider_phlo.iceberg.marks import find_published_result
+from airflow_provider_phlo.iceberg.branches.marks import find_published_result
+from airflow_provider_phlo.iceberg.branches.publication import Publication, run_branch
+from airflow_provider_phlo.iceberg.catalogs.retries import retry_conflicts
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
-from airflow_provider_phlo.iceberg.publication import Publication, run_branch
-from airflow_provider_phlo.iceberg.refs import branch_head
-from airflow_provider_phlo.iceberg.retries import retry_conflicts
+from airflow_provider_phlo.iceberg.tables.refs import branch_head
 from airflow_provider_phlo.iceberg.trino import staged_merge
 from airflow_provider_phlo.iceberg.trino.staged_merge import Claim
 from airflow_provider_phlo.ingestion import staged_batches

@@ -112,7 +112,7 @@ class IngestOperator(TableOperator):
     def _stage(self, context: Context, name: str, day: str, replay: Mapping[str, Any] | None) -> StagedBatch | None:
         """Stage what the source yields, or the records of the quarantine that ``replay`` describes."""
         from airflow_provider_phlo.hooks.dlt import DltHook
-        from airflow_provider_phlo.iceberg.tables import find_table
+        from airflow_provider_phlo.iceberg.tables.lookup import find_table
         from airflow_provider_phlo.ingestion.preparation import last_set_back, table_comments, table_state, table_types
 
         catalog = self.open_catalog()

@@ -95,7 +95,7 @@ class MaintenanceOperator(PhloOperator):
         return done if reports else {**done, NOTHING_TO_DO: f"no table matches {', '.join(patterns)}"}
 
     def _options(self) -> MaintenanceOptions:
-        from airflow_provider_phlo.iceberg.expiry import Retention
+        from airflow_provider_phlo.iceberg.branches.expiry import Retention
         from airflow_provider_phlo.iceberg.maintenance import JOBS, MaintenanceOptions
 
         return MaintenanceOptions(

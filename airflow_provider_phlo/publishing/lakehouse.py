@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
-from airflow_provider_phlo.iceberg.duckdb import connect
+from airflow_provider_phlo.iceberg.duckdb.views import connect
 from airflow_provider_phlo.library_errors import describe
 from airflow_provider_phlo.publishing.postgres import BATCH_ROWS
 from airflow_provider_phlo.sql import quote

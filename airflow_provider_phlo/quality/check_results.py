@@ -56,8 +56,8 @@ def record(catalog: Catalog, occasion: Occasion, results: Sequence[QualityCheckR
     :raises CommitConflictError: other writers committed first in every round.
     """
     from airflow_provider_phlo.iceberg import tables
+    from airflow_provider_phlo.iceberg.catalogs.retries import COMMIT_ROUNDS, retry_conflicts
     from airflow_provider_phlo.iceberg.merge import MergePlan, merge
-    from airflow_provider_phlo.iceberg.retries import COMMIT_ROUNDS, retry_conflicts
     from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
 
     if not results:

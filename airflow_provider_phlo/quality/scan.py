@@ -54,7 +54,7 @@ def run_checks(
         :func:`.open_engine`).
     :raises ConfigurationError: there is no such table or partition column.
     """
-    from airflow_provider_phlo.iceberg.declared import declared_columns
+    from airflow_provider_phlo.iceberg.branches.declared import declared_columns
 
     keep_offsets()
     column = partition_column or MetadataColumn.PARTITION_DATE

@@ -255,7 +255,10 @@ def play(demo: Demo) -> None:
     with phase("Running glucose_platform (30 days) and github_stats"):
         month = {"partition_date": last_day, "lookback_days": 29}
         demo.run({"glucose_platform": month, "github_stats": {"partition_date": last_day}})
-    from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog  # heavy: only when needed
+    from airflow_provider_phlo.iceberg.catalogs.opening import (  # heavy: only when needed
+        embedded_properties,
+        open_catalog,
+    )
 
     catalog = open_catalog("phlo", embedded_properties(demo.home))
     before = report.lake_counts(catalog)

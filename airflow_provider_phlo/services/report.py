@@ -32,7 +32,7 @@ _COMMANDS = """\
 
 def lake_counts(catalog: Catalog) -> dict[str, int]:
     """Return the number of rows of every table of the catalog."""
-    from airflow_provider_phlo.iceberg.duckdb import all_tables, connect
+    from airflow_provider_phlo.iceberg.duckdb.views import all_tables, connect
 
     tables = all_tables(catalog)
     with connect(catalog, tables=tables) as connection:
@@ -41,7 +41,7 @@ def lake_counts(catalog: Catalog) -> dict[str, int]:
 
 def quarantine_counts(catalog: Catalog) -> dict[tuple[str, str], int]:
     """Return how many rows each quarantine table has, by reason."""
-    from airflow_provider_phlo.iceberg.duckdb import all_tables, connect
+    from airflow_provider_phlo.iceberg.duckdb.views import all_tables, connect
 
     tables = [table for table in all_tables(catalog) if table.endswith("__quarantine")]
     with connect(catalog, tables=tables) as connection:
@@ -68,7 +68,7 @@ def postgres_counts(server: PostgresServer) -> dict[str, int]:
 
 def glucose_overview(catalog: Catalog) -> dict[str, Any]:
     """Return the last day's row of the glucose overview."""
-    from airflow_provider_phlo.iceberg.duckdb import connect
+    from airflow_provider_phlo.iceberg.duckdb.views import connect
 
     with connect(catalog, tables=["marts.mrt_glucose_overview"]) as connection:
         cursor = connection.execute(_OVERVIEW)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_phlo.iceberg.catalog import embedded_properties
+from airflow_provider_phlo.iceberg.catalogs.opening import embedded_properties
 from airflow_provider_phlo.services.postgres import ensure_postgres, stop_postgres
 from tests.faults.killing import CatalogSettings
 

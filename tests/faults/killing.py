@@ -17,7 +17,7 @@ import pytest
 from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
 
-from airflow_provider_phlo.iceberg.catalog import open_catalog
+from airflow_provider_phlo.iceberg.catalogs.opening import open_catalog
 
 # children are forked from a process that has imported the libraries and has no threads, as Airflow's tasks are
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -25,7 +25,7 @@ PROCESSES.set_forkserver_preload(
     [
         "airflow_provider_phlo.ingestion.staging",
         "airflow_provider_phlo.ingestion.landing",
-        "airflow_provider_phlo.iceberg.duckdb",
+        "airflow_provider_phlo.iceberg.duckdb.views",
         "airflow_provider_phlo.iceberg.maintenance.planning",
         "pyiceberg.catalog.sql",
         "psycopg2",

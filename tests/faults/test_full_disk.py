@@ -15,7 +15,7 @@ import pytest
 from pyiceberg.catalog import Catalog
 
 from airflow_provider_phlo.exceptions import TransientError
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
+from airflow_provider_phlo.iceberg.catalogs.opening import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.ingestion import landing, publication, staged_batches
 from airflow_provider_phlo.ingestion.definition import TableDefinition

@@ -18,11 +18,12 @@ import pytest
 from pandera.pandas import Field
 from pyiceberg.catalog import Catalog
 
-from airflow_provider_phlo.iceberg import branches, commits
-from airflow_provider_phlo.iceberg.expiry import Retention
+from airflow_provider_phlo.iceberg import branches
+from airflow_provider_phlo.iceberg.branches import commits
+from airflow_provider_phlo.iceberg.branches.expiry import Retention
+from airflow_provider_phlo.iceberg.branches.marks import find_published_result
 from airflow_provider_phlo.iceberg.maintenance import compaction, planning
 from airflow_provider_phlo.iceberg.maintenance.orphans import normalized, referenced
-from airflow_provider_phlo.iceberg.marks import find_published_result
 from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.ingestion import landing, publication, staged_batches
 from airflow_provider_phlo.ingestion.definition import TableDefinition

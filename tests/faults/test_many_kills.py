@@ -15,8 +15,8 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table
 
 from airflow_provider_phlo.iceberg import branches
+from airflow_provider_phlo.iceberg.branches.marks import MARK_PREFIX, all_marks
 from airflow_provider_phlo.iceberg.maintenance.orphans import remove_orphans
-from airflow_provider_phlo.iceberg.marks import MARK_PREFIX, all_marks
 from airflow_provider_phlo.iceberg.merge import MergePlan, copy_on_write
 from airflow_provider_phlo.ingestion import landing, publication, staged_batches
 from airflow_provider_phlo.ingestion.definition import TableDefinition

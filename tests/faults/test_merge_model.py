@@ -30,9 +30,11 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table
 
 from airflow_provider_phlo.exceptions import SchemaError
-from airflow_provider_phlo.iceberg import branches, commits, manifests, tables
-from airflow_provider_phlo.iceberg import duckdb as duckdb_views
-from airflow_provider_phlo.iceberg.marks import MARK_PREFIX, all_marks
+from airflow_provider_phlo.iceberg import branches, tables
+from airflow_provider_phlo.iceberg.branches import commits
+from airflow_provider_phlo.iceberg.branches.marks import MARK_PREFIX, all_marks
+from airflow_provider_phlo.iceberg.duckdb import views as duckdb_views
+from airflow_provider_phlo.iceberg.files import manifests
 from airflow_provider_phlo.iceberg.merge import MergePlan, batch, changes, copy_on_write, rewrite
 from airflow_provider_phlo.ingestion import landing, preparation, publication, staged_batches
 from airflow_provider_phlo.ingestion.definition import TableDefinition

@@ -16,8 +16,8 @@ from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.table import Table
 
 from airflow_provider_phlo.exceptions import TransientError
-from airflow_provider_phlo.iceberg import duckdb as duckdb_views
-from airflow_provider_phlo.iceberg.marks import MARK_PREFIX, all_marks
+from airflow_provider_phlo.iceberg.branches.marks import MARK_PREFIX, all_marks
+from airflow_provider_phlo.iceberg.duckdb import views as duckdb_views
 from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.ingestion import landing, publication, staged_batches
 from airflow_provider_phlo.ingestion.definition import TableDefinition

@@ -26,7 +26,8 @@ from airflow.utils.db import initdb
 from airflow.dag_processing.dagbag import DagBag
 
 from airflow_provider_phlo import settings
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, ensure_namespace, open_catalog
+from airflow_provider_phlo.iceberg.catalogs.opening import embedded_properties, open_catalog
+from airflow_provider_phlo.iceberg.tables.creation import ensure_namespace
 
 def publish_once_it_waits():
     catalog = open_catalog("phlo", embedded_properties(settings.home()))

@@ -13,10 +13,10 @@ import pyarrow as pa
 from pyiceberg.catalog import Catalog
 
 from airflow_provider_phlo.iceberg import tables
-from airflow_provider_phlo.iceberg.duckdb import connect
+from airflow_provider_phlo.iceberg.branches.publication import Publication, run_branch
+from airflow_provider_phlo.iceberg.duckdb.views import connect
 from airflow_provider_phlo.iceberg.merge import MergePlan, MergeResult
 from airflow_provider_phlo.iceberg.merge.engine import MergeEngine
-from airflow_provider_phlo.iceberg.publication import Publication, run_branch
 from airflow_provider_phlo.iceberg.trino.preview import create_staged_view
 from airflow_provider_phlo.schemas.iceberg import METADATA_FIELDS, arrow_to_iceberg
 from airflow_provider_phlo.terms import METADATA_COLUMNS

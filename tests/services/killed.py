@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from airflow_provider_phlo.hooks.dlt import DltHook
-from airflow_provider_phlo.iceberg import nessie, publication
+from airflow_provider_phlo.iceberg.branches import publication
+from airflow_provider_phlo.iceberg.catalogs import nessie
 from airflow_provider_phlo.iceberg.merge import MergePlan, copy_on_write
 from airflow_provider_phlo.ingestion import LandedBatch, LandedTable, publish_together
 from tests.services.stores import Store

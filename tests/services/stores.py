@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from airflow_provider_phlo.hooks.dlt import DltHook
 from airflow_provider_phlo.hooks.iceberg import PhloIcebergHook
-from airflow_provider_phlo.iceberg.duckdb import connect
+from airflow_provider_phlo.iceberg.duckdb.views import connect
 from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.ingestion import LandedBatch, land, publish, staged_batches
 from airflow_provider_phlo.ingestion.definition import TableDefinition

@@ -10,8 +10,8 @@ import pytest
 from airflow_provider_phlo.dbt.runner import build_model
 from airflow_provider_phlo.exceptions import QualityCheckError
 from airflow_provider_phlo.hooks.iceberg import PhloIcebergHook
-from airflow_provider_phlo.iceberg import nessie
-from airflow_provider_phlo.iceberg.duckdb import connect
+from airflow_provider_phlo.iceberg.catalogs import nessie
+from airflow_provider_phlo.iceberg.duckdb.views import connect
 from tests.expect import expect
 from tests.services.stores import Store
 from tests.unit import raw_tables

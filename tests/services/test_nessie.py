@@ -15,10 +15,12 @@ from airflow.sdk import DAG
 
 from airflow_provider_phlo.exceptions import ConfigurationError, QualityCheckError, TransientError
 from airflow_provider_phlo.hooks.dlt import DltHook
-from airflow_provider_phlo.iceberg import branches, nessie, overwrite, publication
-from airflow_provider_phlo.iceberg.catalog import ensure_namespace
-from airflow_provider_phlo.iceberg.marks import find_published_result
+from airflow_provider_phlo.iceberg import branches, overwrite
+from airflow_provider_phlo.iceberg.branches import publication
+from airflow_provider_phlo.iceberg.branches.marks import find_published_result
+from airflow_provider_phlo.iceberg.catalogs import nessie
 from airflow_provider_phlo.iceberg.merge import MergePlan, copy_on_write
+from airflow_provider_phlo.iceberg.tables.creation import ensure_namespace
 from airflow_provider_phlo.ingestion import LandedBatch, LandedTable, publish_together
 from airflow_provider_phlo.ingestion.preparation import table_state
 from airflow_provider_phlo.operators.ingest import IngestOperator

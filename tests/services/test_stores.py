@@ -17,11 +17,11 @@ from airflow_provider_phlo import phlo_ingestion
 from airflow_provider_phlo.cli.query import run as query
 from airflow_provider_phlo.exceptions import QualityCheckError
 from airflow_provider_phlo.hooks.dlt import DltHook
-from airflow_provider_phlo.iceberg.duckdb import connect
+from airflow_provider_phlo.iceberg.branches.publication import Publication, run_branch
+from airflow_provider_phlo.iceberg.duckdb.views import connect
 from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.iceberg.overwrite import drop_columns, overwrite_if_changed
-from airflow_provider_phlo.iceberg.partitions import has_partition
-from airflow_provider_phlo.iceberg.publication import Publication, run_branch
+from airflow_provider_phlo.iceberg.tables.partition_days import has_partition
 from airflow_provider_phlo.ingestion.quarantine import quarantine_table
 from airflow_provider_phlo.ingestion.staged_batches import BatchWriter, remove_expired
 from airflow_provider_phlo.quality import RangeCheck

@@ -17,7 +17,7 @@ from trino import exceptions as trino_errors
 
 from airflow_provider_phlo.exceptions import CommitConflictError
 from airflow_provider_phlo.iceberg import branches
-from airflow_provider_phlo.iceberg.marks import find_published_result
+from airflow_provider_phlo.iceberg.branches.marks import find_published_result
 from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.iceberg.merge.engine import EMBEDDED
 from airflow_provider_phlo.iceberg.trino import TrinoEngine, staged_merge

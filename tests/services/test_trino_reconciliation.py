@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from airflow_provider_phlo.iceberg.catalog import ensure_namespace
+from airflow_provider_phlo.iceberg.tables.creation import ensure_namespace
 from airflow_provider_phlo.iceberg.trino.queries import Queries
 from airflow_provider_phlo.operators.reconcile import ReconcileOperator
 from airflow_provider_phlo.quality.engines import SQLEngine, open_engine, xxhash64

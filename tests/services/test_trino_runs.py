@@ -14,10 +14,10 @@ from pandera.pandas import Field
 from airflow_provider_phlo import phlo_ingestion
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError, TransientError
 from airflow_provider_phlo.hooks.trino import connect_to
-from airflow_provider_phlo.iceberg.duckdb import all_tables
+from airflow_provider_phlo.iceberg.duckdb.views import all_tables
 from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.iceberg.merge.engine import EMBEDDED
-from airflow_provider_phlo.iceberg.refs import branch_head
+from airflow_provider_phlo.iceberg.tables.refs import branch_head
 from airflow_provider_phlo.iceberg.trino import TrinoEngine, staged_merge
 from airflow_provider_phlo.operators.merge import MergeOperator
 from airflow_provider_phlo.quality import CountCheck, CustomSQLCheck, RangeCheck, UniqueCheck

@@ -21,7 +21,7 @@ from typing import Any
 from pyiceberg.catalog import Catalog
 from trino import exceptions as trino_errors
 
-from airflow_provider_phlo.iceberg.catalog import open_catalog
+from airflow_provider_phlo.iceberg.catalogs.opening import open_catalog
 from airflow_provider_phlo.services import processes
 from airflow_provider_phlo.services.postgres import PostgresServer, ensure_postgres
 from tests.services import downloads

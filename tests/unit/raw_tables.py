@@ -15,7 +15,7 @@ import pyarrow as pa
 from pyiceberg.catalog import Catalog
 
 from airflow_provider_phlo.dbt.manifest import ensure_manifest, target_path
-from airflow_provider_phlo.iceberg.catalog import ensure_namespace
+from airflow_provider_phlo.iceberg.tables.creation import ensure_namespace
 from tests.lake import open_lake
 
 PROJECT = Path(__file__).parents[2] / "include" / "dbt"

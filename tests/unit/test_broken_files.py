@@ -11,7 +11,7 @@ import pytest
 from pyiceberg.catalog import Catalog
 
 from airflow_provider_phlo.exceptions import PhloError, TerminalError, TransientError
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
+from airflow_provider_phlo.iceberg.catalogs.opening import embedded_properties, open_catalog
 from airflow_provider_phlo.library_errors import describe, without_values
 from tests.lake import create_table, open_lake
 

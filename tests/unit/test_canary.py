@@ -22,7 +22,7 @@ from pandera.pandas import Field, check
 
 from airflow_provider_phlo import phlo_ingestion
 from airflow_provider_phlo.cli.query import query
-from airflow_provider_phlo.iceberg.catalog import ensure_namespace
+from airflow_provider_phlo.iceberg.tables.creation import ensure_namespace
 from airflow_provider_phlo.operators.publish import PublishOperator
 from airflow_provider_phlo.quality import CustomSQLCheck, QualityCheck, RangeCheck
 from airflow_provider_phlo.schemas import PhloSchema

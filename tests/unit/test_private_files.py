@@ -9,7 +9,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from airflow_provider_phlo.iceberg.catalog import ensure_namespace
+from airflow_provider_phlo.iceberg.tables.creation import ensure_namespace
 from airflow_provider_phlo.private_files import STATE, protect
 from airflow_provider_phlo.services import embedded, processes
 from tests.lake import open_lake
@@ -176,7 +176,7 @@ def test_case_33_a_process_of_the_demo_writes_private_files(tmp_path: Path) -> N
     [
         "from airflow_provider_phlo.cli.main import main; main(['catalog', 'tables'])",
         "from airflow_provider_phlo.services.embedded import prepare; prepare(home)",
-        "from airflow_provider_phlo.iceberg.catalog import embedded_properties; embedded_properties(home)",
+        "from airflow_provider_phlo.iceberg.catalogs.opening import embedded_properties; embedded_properties(home)",
         "from airflow_provider_phlo.hooks.iceberg import PhloIcebergHook; PhloIcebergHook().catalog",
         "from airflow_provider_phlo.dbt.manifest import ensure_manifest; ensure_manifest(root / 'include/dbt', home)",
     ],

@@ -16,11 +16,11 @@ from pyiceberg.manifest import DataFile, FileFormat
 from pyiceberg.table import Table
 from pyiceberg.types import BinaryType, StringType
 
-from airflow_provider_phlo.iceberg.manifests import SnapshotFiles
+from airflow_provider_phlo.iceberg.files.manifests import SnapshotFiles
+from airflow_provider_phlo.iceberg.files.projection import field_id
+from airflow_provider_phlo.iceberg.files.statistics import uncertain_columns
 from airflow_provider_phlo.iceberg.merge.changes import in_threads
-from airflow_provider_phlo.iceberg.projection import field_id
-from airflow_provider_phlo.iceberg.refs import branch_head
-from airflow_provider_phlo.iceberg.statistics import uncertain_columns
+from airflow_provider_phlo.iceberg.tables.refs import branch_head
 
 
 def uncertain_bounds(table: Table) -> dict[str, frozenset[int]]:

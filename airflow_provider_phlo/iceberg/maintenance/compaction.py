@@ -21,12 +21,12 @@ from pyiceberg.table import FileScanTask, Table
 from pyiceberg.table.snapshots import Operation
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
-from airflow_provider_phlo.iceberg.commits import base_of, commit_changes
+from airflow_provider_phlo.iceberg.branches.commits import base_of, commit_changes
+from airflow_provider_phlo.iceberg.catalogs.retries import COMMIT_ROUNDS, retry_conflicts
+from airflow_provider_phlo.iceberg.files.manifests import FileChanges
 from airflow_provider_phlo.iceberg.maintenance.rolling import write_tasks
-from airflow_provider_phlo.iceberg.manifests import FileChanges
-from airflow_provider_phlo.iceberg.refs import branch_head
-from airflow_provider_phlo.iceberg.retries import COMMIT_ROUNDS, retry_conflicts
-from airflow_provider_phlo.iceberg.support import require_writable
+from airflow_provider_phlo.iceberg.tables.refs import branch_head
+from airflow_provider_phlo.iceberg.tables.support import require_writable
 from airflow_provider_phlo.terms import MAIN_BRANCH
 
 TARGET_PROPERTY = "write.target-file-size-bytes"

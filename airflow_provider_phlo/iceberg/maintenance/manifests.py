@@ -11,10 +11,10 @@ from pyiceberg.manifest import ManifestContent, ManifestFile
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Operation
 
-from airflow_provider_phlo.iceberg.commits import commit_changes
+from airflow_provider_phlo.iceberg.branches.commits import commit_changes
+from airflow_provider_phlo.iceberg.catalogs.retries import COMMIT_ROUNDS, retry_conflicts
+from airflow_provider_phlo.iceberg.files.manifests import FileChanges, manifest_files
 from airflow_provider_phlo.iceberg.maintenance.bounds import uncertain_bounds
-from airflow_provider_phlo.iceberg.manifests import FileChanges, manifest_files
-from airflow_provider_phlo.iceberg.retries import COMMIT_ROUNDS, retry_conflicts
 from airflow_provider_phlo.terms import MAIN_BRANCH
 
 # saving one manifest is not worth a snapshot: every compaction leaves two, of added and of removed files

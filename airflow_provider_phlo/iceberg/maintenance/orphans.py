@@ -22,9 +22,9 @@ from pyiceberg.manifest import read_manifest_list
 from pyiceberg.table import Table
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.iceberg.catalog import is_nessie
-from airflow_provider_phlo.iceberg.duckdb import all_tables
-from airflow_provider_phlo.iceberg.upkeep import held_manifest_lists
+from airflow_provider_phlo.iceberg.branches.upkeep import held_manifest_lists
+from airflow_provider_phlo.iceberg.catalogs.opening import is_nessie
+from airflow_provider_phlo.iceberg.duckdb.views import all_tables
 
 MINIMUM_HOURS = 1
 # others may commit all the time, so the files of every version seen meanwhile count as needed

@@ -17,8 +17,7 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
-from airflow_provider_phlo.iceberg.duckdb import all_tables
-from airflow_provider_phlo.iceberg.expiry import (
+from airflow_provider_phlo.iceberg.branches.expiry import (
     MOST_DAYS,
     ExpiryPlan,
     Retention,
@@ -27,6 +26,7 @@ from airflow_provider_phlo.iceberg.expiry import (
     is_days,
     plan_expiry,
 )
+from airflow_provider_phlo.iceberg.duckdb.views import all_tables
 from airflow_provider_phlo.iceberg.maintenance.compaction import check_compaction, compact, plan_compaction
 from airflow_provider_phlo.iceberg.maintenance.manifests import plan_manifests, rewrite_manifests
 from airflow_provider_phlo.iceberg.maintenance.orphans import (
@@ -35,7 +35,7 @@ from airflow_provider_phlo.iceberg.maintenance.orphans import (
     plan_orphans,
     remove_orphans,
 )
-from airflow_provider_phlo.iceberg.tables import find_table
+from airflow_provider_phlo.iceberg.tables.lookup import find_table
 
 _Steps = dict[str, Callable[[], dict[str, Any]]]
 # in the order in which they run: each cleans up what the ones before it leave behind

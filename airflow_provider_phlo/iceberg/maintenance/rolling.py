@@ -12,10 +12,10 @@ from pyiceberg.table import FileScanTask, Table
 from pyiceberg.table.sorting import NullOrder, SortDirection
 from pyiceberg.typedef import Record
 
-from airflow_provider_phlo.iceberg.content_hashes import whole_rows
-from airflow_provider_phlo.iceberg.partitioning import split
-from airflow_provider_phlo.iceberg.reading import FileReader
-from airflow_provider_phlo.iceberg.writing import FileLayout, OpenFile
+from airflow_provider_phlo.iceberg.files.content_hashes import whole_rows
+from airflow_provider_phlo.iceberg.files.reading import FileReader
+from airflow_provider_phlo.iceberg.files.writing import FileLayout, OpenFile
+from airflow_provider_phlo.iceberg.tables.partitioning import split
 from airflow_provider_phlo.sql import quote_identifier
 
 # a row group is written when either is reached

@@ -13,11 +13,12 @@ from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.table import Table
 
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
-from airflow_provider_phlo.iceberg.content_hashes import HASH_TYPE, fill_missing_hashes, stored_or_computed_hashes
+from airflow_provider_phlo.iceberg.files.content_hashes import HASH_TYPE, fill_missing_hashes, stored_or_computed_hashes
 from airflow_provider_phlo.iceberg.merge.keys import KeyIndex
 from airflow_provider_phlo.iceberg.merge.plan import MergePlan
 from airflow_provider_phlo.iceberg.merge.rows import Mask, first_of_each_hash, ranks
-from airflow_provider_phlo.iceberg.tables import column_names, fit
+from airflow_provider_phlo.iceberg.tables.evolution import fit
+from airflow_provider_phlo.iceberg.tables.lookup import column_names
 from airflow_provider_phlo.terms import DeduplicationMethod, MergeStrategy, MetadataColumn
 
 # a batch of up to this many Arrow bytes is kept in memory; of a larger one, only key, hash and order of every row

@@ -20,8 +20,9 @@ import pyarrow.compute as pc
 from pyiceberg.table import FileScanTask
 
 from airflow_provider_phlo.exceptions import SchemaError
-from airflow_provider_phlo.iceberg.content_hashes import HASH_TYPE, columns_for_hashes, hashes_of
-from airflow_provider_phlo.iceberg.manifests import SnapshotFiles
+from airflow_provider_phlo.iceberg.files.content_hashes import HASH_TYPE, columns_for_hashes, hashes_of
+from airflow_provider_phlo.iceberg.files.manifests import SnapshotFiles
+from airflow_provider_phlo.iceberg.files.reading import FileReader
 from airflow_provider_phlo.iceberg.merge.batch import Batch
 from airflow_provider_phlo.iceberg.merge.keys import NOT_IN_BATCH, KeyBounds
 from airflow_provider_phlo.iceberg.merge.rows import (
@@ -32,8 +33,7 @@ from airflow_provider_phlo.iceberg.merge.rows import (
     ranks,
     same_multiset,
 )
-from airflow_provider_phlo.iceberg.reading import FileReader
-from airflow_provider_phlo.iceberg.tables import column_names
+from airflow_provider_phlo.iceberg.tables.lookup import column_names
 from airflow_provider_phlo.terms import MergeStrategy, MetadataColumn, PartitionDate
 
 Item = TypeVar("Item")

@@ -16,15 +16,15 @@ from pyiceberg.catalog import Catalog
 
 from airflow_provider_phlo.exceptions import CommitConflictError
 from airflow_provider_phlo.iceberg import branches
-from airflow_provider_phlo.iceberg.commits import commit_files
-from airflow_provider_phlo.iceberg.manifests import SnapshotFiles
+from airflow_provider_phlo.iceberg.branches.commits import commit_files
+from airflow_provider_phlo.iceberg.files.manifests import SnapshotFiles
+from airflow_provider_phlo.iceberg.files.writing import FileLayout
 from airflow_provider_phlo.iceberg.merge.batch import ArrowBatches, Batch
 from airflow_provider_phlo.iceberg.merge.changes import decide
 from airflow_provider_phlo.iceberg.merge.plan import MergePlan, MergeResult
 from airflow_provider_phlo.iceberg.merge.rewrite import rewrite
-from airflow_provider_phlo.iceberg.refs import branch_head
-from airflow_provider_phlo.iceberg.support import require_writable
-from airflow_provider_phlo.iceberg.writing import FileLayout
+from airflow_provider_phlo.iceberg.tables.refs import branch_head
+from airflow_provider_phlo.iceberg.tables.support import require_writable
 from airflow_provider_phlo.terms import MAIN_BRANCH, PartitionDate, Token
 
 

@@ -7,10 +7,10 @@ from typing import Protocol
 
 from pyiceberg.catalog import Catalog
 
+from airflow_provider_phlo.iceberg.branches.publication import Publication, RunBranch
 from airflow_provider_phlo.iceberg.merge.batch import ArrowBatches
 from airflow_provider_phlo.iceberg.merge.copy_on_write import merge
 from airflow_provider_phlo.iceberg.merge.plan import MergePlan, MergeResult
-from airflow_provider_phlo.iceberg.publication import Publication, RunBranch
 from airflow_provider_phlo.terms import PartitionDate, SnapshotId, Token
 
 

@@ -14,7 +14,7 @@ from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, GreaterTha
 from pyiceberg.manifest import DataFile
 from pyiceberg.schema import Schema
 
-from airflow_provider_phlo.iceberg.partitioning import above_truncation
+from airflow_provider_phlo.iceberg.tables.partitioning import above_truncation
 from airflow_provider_phlo.row_hash import encoded_rows, float_bits
 
 # the number of a key that the batch does not have

@@ -16,14 +16,14 @@ from pyiceberg.manifest import DataFile
 from pyiceberg.table import FileScanTask
 from pyiceberg.typedef import Record
 
-from airflow_provider_phlo.iceberg.content_hashes import whole_rows
-from airflow_provider_phlo.iceberg.manifests import SnapshotFiles
+from airflow_provider_phlo.iceberg.files.content_hashes import whole_rows
+from airflow_provider_phlo.iceberg.files.manifests import SnapshotFiles
+from airflow_provider_phlo.iceberg.files.reading import FileReader
+from airflow_provider_phlo.iceberg.files.writing import FileLayout, PartitionWriter
 from airflow_provider_phlo.iceberg.merge.batch import Batch
 from airflow_provider_phlo.iceberg.merge.changes import MergeDecision, in_threads
 from airflow_provider_phlo.iceberg.merge.rows import Mask
-from airflow_provider_phlo.iceberg.partitioning import Partition, split
-from airflow_provider_phlo.iceberg.reading import FileReader
-from airflow_provider_phlo.iceberg.writing import FileLayout, PartitionWriter
+from airflow_provider_phlo.iceberg.tables.partitioning import Partition, split
 
 # a file is small below this part of the target size; this many small ones of a partition become one
 SMALL_PART = 8

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from airflow_provider_phlo.iceberg.content_hashes import source_columns
+from airflow_provider_phlo.iceberg.files.content_hashes import source_columns
 from airflow_provider_phlo.iceberg.merge.keys import comparable
 
 HASH_LENGTH = 32

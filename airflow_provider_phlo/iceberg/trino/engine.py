@@ -25,16 +25,16 @@ from pyiceberg.table import Table
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError, TerminalError, TransientError
 from airflow_provider_phlo.iceberg import branches
-from airflow_provider_phlo.iceberg.marks import find_published_result
+from airflow_provider_phlo.iceberg.branches.marks import find_published_result
+from airflow_provider_phlo.iceberg.branches.publication import Publication, RunBranch
+from airflow_provider_phlo.iceberg.branches.upkeep import upkeep_of
 from airflow_provider_phlo.iceberg.merge.batch import ArrowBatches, Batch
 from airflow_provider_phlo.iceberg.merge.plan import MergePlan, MergeResult
-from airflow_provider_phlo.iceberg.publication import Publication, RunBranch
-from airflow_provider_phlo.iceberg.refs import branch_head, lineage
+from airflow_provider_phlo.iceberg.tables.refs import branch_head, lineage
 from airflow_provider_phlo.iceberg.trino import staged_merge
 from airflow_provider_phlo.iceberg.trino.queries import Queries
 from airflow_provider_phlo.iceberg.trino.staged_merge import Claim, Intent, StagedMerge
 from airflow_provider_phlo.iceberg.trino.staged_rows import to_stage, unhashed_files
-from airflow_provider_phlo.iceberg.upkeep import upkeep_of
 from airflow_provider_phlo.sql import quote, quote_identifier
 from airflow_provider_phlo.terms import MergeStrategy, MetadataColumn, PartitionDate, Token
 
@@ -211,7 +211,7 @@ class TrinoEngine:
         token, table = staged.intent.token, catalog.load_table(staged.identifier)
         size = _summary(table, snapshot_id, "added-files-size")
         result = {**claim.result, "snapshot_id": snapshot_id, "head": snapshot_id, "bytes_written": size}
-        main = branches.publish(
+        main = branches.move_main(
             catalog,
             staged.identifier,
             branches.branch_name(token),

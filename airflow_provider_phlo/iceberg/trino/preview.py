@@ -11,7 +11,7 @@ import duckdb
 from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
 
-from airflow_provider_phlo.iceberg.duckdb import create_table_view, view_name
+from airflow_provider_phlo.iceberg.duckdb.views import create_table_view, view_name
 from airflow_provider_phlo.iceberg.trino.staged_merge import StagedMerge, find_by_branch
 from airflow_provider_phlo.sql import quote_identifier
 from airflow_provider_phlo.terms import MergeStrategy

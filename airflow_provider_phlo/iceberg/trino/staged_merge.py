@@ -26,12 +26,12 @@ from pyiceberg.table.refs import SnapshotRefType
 from pyiceberg.table.update import AssertRefSnapshotId, AssertTableUUID, SetPropertiesUpdate, SetSnapshotRefUpdate
 
 from airflow_provider_phlo.exceptions import CommitConflictError
+from airflow_provider_phlo.formats import VERSION_FIELD, require_known_version
 from airflow_provider_phlo.iceberg import branches
-from airflow_provider_phlo.iceberg.catalog import STAGING, TABLE_PROPERTIES, staging_name
-from airflow_provider_phlo.iceberg.formats import VERSION_FIELD, require_known_version
+from airflow_provider_phlo.iceberg.catalogs.retries import retry_commit
 from airflow_provider_phlo.iceberg.merge import MergePlan
-from airflow_provider_phlo.iceberg.retries import retry_commit
-from airflow_provider_phlo.iceberg.tables import find_table
+from airflow_provider_phlo.iceberg.tables.creation import TABLE_PROPERTIES
+from airflow_provider_phlo.iceberg.tables.lookup import STAGING, find_table, staging_name
 from airflow_provider_phlo.iceberg.trino.sql import ROW, MergeSql
 from airflow_provider_phlo.sql import quote
 from airflow_provider_phlo.terms import PartitionDate, SnapshotId, Token

@@ -10,10 +10,10 @@ import pyarrow.compute as pc
 from pyiceberg.table import Table
 
 from airflow_provider_phlo.exceptions import SchemaError
-from airflow_provider_phlo.iceberg.content_hashes import HASH_TYPE, stored_or_computed_hashes
+from airflow_provider_phlo.iceberg.files.content_hashes import HASH_TYPE, stored_or_computed_hashes
 from airflow_provider_phlo.iceberg.merge.batch import Batch
-from airflow_provider_phlo.iceberg.refs import branch_head
-from airflow_provider_phlo.iceberg.tables import fit
+from airflow_provider_phlo.iceberg.tables.evolution import fit
+from airflow_provider_phlo.iceberg.tables.refs import branch_head
 from airflow_provider_phlo.terms import MergeStrategy, MetadataColumn, PartitionDate
 
 

@@ -277,7 +277,7 @@ def _assert_has_days(rows: RowsUnderCheck, column: str) -> None:
 
 def _declared_pii(rows: RowsUnderCheck, table: str) -> frozenset[str]:
     """Return the columns that another table, which the engine has read, declares as ``pii``."""
-    from airflow_provider_phlo.iceberg.declared import declared_columns
+    from airflow_provider_phlo.iceberg.branches.declared import declared_columns
 
     name = table if "." in table else f"{(rows.table or '').rpartition('.')[0]}.{table}"
     return declared_columns(cast(CatalogEngine, rows.engine).loaded(name))[1]

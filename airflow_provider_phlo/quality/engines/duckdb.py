@@ -65,7 +65,7 @@ class DuckDBCatalogEngine(CatalogTables, DuckDBEngine):
     def __init__(
         self, connection: duckdb.DuckDBPyConnection, catalog: Catalog, namespace: str, branch: str | None = None
     ) -> None:
-        from airflow_provider_phlo.iceberg.duckdb import branch_of
+        from airflow_provider_phlo.iceberg.duckdb.views import branch_of
 
         catalog, branch = branch_of(catalog, branch)
         CatalogTables.__init__(self, catalog, namespace, branch)
@@ -77,7 +77,7 @@ class DuckDBCatalogEngine(CatalogTables, DuckDBEngine):
         return quote(name)
 
     def resolve(self, query: str) -> str:
-        from airflow_provider_phlo.iceberg.duckdb import assert_read_only, referenced_tables
+        from airflow_provider_phlo.iceberg.duckdb.statements import assert_read_only, referenced_tables
 
         assert_read_only(query)
         self._create_views({self.qualified(name) for name in referenced_tables(query)})
@@ -86,8 +86,8 @@ class DuckDBCatalogEngine(CatalogTables, DuckDBEngine):
 
     def _create_views(self, names: set[str]) -> None:
         """Create a view of each table that has none yet."""
-        from airflow_provider_phlo.iceberg.catalog import existing_table
-        from airflow_provider_phlo.iceberg.duckdb import create_branch_view
+        from airflow_provider_phlo.iceberg.duckdb.views import create_branch_view
+        from airflow_provider_phlo.iceberg.tables.lookup import existing_table
         from airflow_provider_phlo.iceberg.trino.preview import create_staged_view
 
         staged = create_staged_view
@@ -128,7 +128,7 @@ class DuckDBFrameEngine(DuckDBEngine):
         )
 
     def resolve(self, query: str) -> str:
-        from airflow_provider_phlo.iceberg.duckdb import assert_read_only, referenced_tables
+        from airflow_provider_phlo.iceberg.duckdb.statements import assert_read_only, referenced_tables
 
         assert_read_only(query)
         named = referenced_tables(query) - {FRAME, *self._others}

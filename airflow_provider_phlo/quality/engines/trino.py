@@ -76,7 +76,7 @@ class TrinoCatalogEngine(CatalogTables):
 
     def _pinned_source(self, name: str) -> str:
         """Return the source that reads one snapshot of a table, whatever is committed while checks run."""
-        from airflow_provider_phlo.iceberg.catalog import existing_table
+        from airflow_provider_phlo.iceberg.tables.lookup import existing_table
 
         table = existing_table(self._catalog, name)
         if not trino_can_read(self._catalog, name, self._branch, table):
@@ -103,8 +103,8 @@ def trino_can_read(catalog: Catalog, name: str, branch: str | None, table: Table
 
     It finds neither a merge that is staged nor a branch of Nessie.
     """
-    from airflow_provider_phlo.iceberg import nessie
-    from airflow_provider_phlo.iceberg.catalog import existing_table
+    from airflow_provider_phlo.iceberg.catalogs import nessie
+    from airflow_provider_phlo.iceberg.tables.lookup import existing_table
     from airflow_provider_phlo.iceberg.trino.staged_merge import find_by_branch
 
     if branch is None:

@@ -122,7 +122,7 @@ class Reconciliation(SQLCheck):
 
     def _declared_pii(self, rows: RowsUnderCheck, columns: Sequence[str]) -> set[str]:
         """Return the columns that other tables declare as ``pii``, also under another name or in an expression."""
-        from airflow_provider_phlo.iceberg.declared import declared_columns
+        from airflow_provider_phlo.iceberg.branches.declared import declared_columns
         from airflow_provider_phlo.quality.engines.catalog_tables import CatalogTables
 
         if not isinstance(rows.engine, CatalogTables):  # data frames declare nothing

@@ -12,7 +12,8 @@ from airflow.sdk import Param, dag, get_current_context
 
 from airflow_provider_phlo import phlo_ingestion
 from airflow_provider_phlo.dbt import phlo_dbt_task_group, plugin
-from airflow_provider_phlo.iceberg import branches, commits
+from airflow_provider_phlo.iceberg import branches
+from airflow_provider_phlo.iceberg.branches import commits
 from airflow_provider_phlo.iceberg.merge import copy_on_write
 from airflow_provider_phlo.ingestion import staged_batches
 from airflow_provider_phlo.operators.publish import PublishOperator

@@ -15,10 +15,10 @@ import pytest
 from airflow_provider_phlo.cli import main as cli
 from airflow_provider_phlo.cli.errors import FAILED, REFUSED
 from airflow_provider_phlo.iceberg import branches
-from airflow_provider_phlo.iceberg.branches import STATE_PROPERTY
+from airflow_provider_phlo.iceberg.branches.run_branches import STATE_PROPERTY
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
-from airflow_provider_phlo.iceberg.refs import branch_head
-from airflow_provider_phlo.iceberg.tables import ensure_table
+from airflow_provider_phlo.iceberg.tables.creation import ensure_table
+from airflow_provider_phlo.iceberg.tables.refs import branch_head
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
 from tests.expect import expect
 from tests.lake import open_lake
@@ -40,7 +40,7 @@ def fill(home: Path) -> None:
         if token != "failed":
             state = {STATE_PROPERTY: token}
             branch = branches.branch_name(token)
-            branches.publish(
+            branches.move_main(
                 catalog, TABLE, branch, token=token, result={}, properties=state, expected_head=merged.head
             )
 

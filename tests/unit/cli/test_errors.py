@@ -19,8 +19,8 @@ from airflow_provider_phlo.cli import main as cli
 from airflow_provider_phlo.cli.definition import COMMANDS, Argument, Command, Group
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.hooks.iceberg import PhloIcebergHook
-from airflow_provider_phlo.iceberg.duckdb import assert_read_only
-from airflow_provider_phlo.iceberg.expiry import Retention
+from airflow_provider_phlo.iceberg.branches.expiry import Retention
+from airflow_provider_phlo.iceberg.duckdb.statements import assert_read_only
 from airflow_provider_phlo.iceberg.maintenance import MaintenanceOptions
 from tests.lake import create_table, open_lake
 

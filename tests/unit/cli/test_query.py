@@ -20,7 +20,7 @@ from airflow_provider_phlo.cli.errors import REFUSED
 from airflow_provider_phlo.cli.output import Result, plain, write_csv, write_json, write_table
 from airflow_provider_phlo.cli.query import run
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.iceberg.catalog import ensure_namespace
+from airflow_provider_phlo.iceberg.tables.creation import ensure_namespace
 from tests.expect import expect
 from tests.lake import open_lake
 

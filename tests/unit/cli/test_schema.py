@@ -14,7 +14,8 @@ import pytest
 
 from airflow_provider_phlo.cli import main as cli
 from airflow_provider_phlo.cli.errors import FAILED, REFUSED
-from airflow_provider_phlo.iceberg.tables import ensure_table, evolve
+from airflow_provider_phlo.iceberg.tables.creation import ensure_table
+from airflow_provider_phlo.iceberg.tables.evolution import evolve
 from airflow_provider_phlo.schemas import pandera_to_iceberg
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
 from airflow_provider_phlo.schemas.project import load_reference

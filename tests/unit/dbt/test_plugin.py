@@ -17,7 +17,7 @@ from pyiceberg.catalog import Catalog
 from airflow_provider_phlo.dbt import plugin
 from airflow_provider_phlo.dbt.manifest import target_path
 from airflow_provider_phlo.dbt.runner import load_manifest
-from airflow_provider_phlo.iceberg.duckdb import all_tables, connect
+from airflow_provider_phlo.iceberg.duckdb.views import all_tables, connect
 from tests.expect import expect
 from tests.unit import raw_tables
 

@@ -24,7 +24,7 @@ from airflow_provider_phlo.exceptions import (
     TransientError,
 )
 from airflow_provider_phlo.iceberg import overwrite
-from airflow_provider_phlo.iceberg.duckdb import connect
+from airflow_provider_phlo.iceberg.duckdb.views import connect
 from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
 from tests.expect import expect
 from tests.lake import open_lake

@@ -10,7 +10,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_phlo.dbt.task_group import DbtModelOperator, phlo_dbt_task_group
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.iceberg.duckdb import connect
+from airflow_provider_phlo.iceberg.duckdb.views import connect
 from tests.lake import open_lake
 from tests.unit import raw_tables
 

@@ -18,10 +18,10 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.types import DoubleType, IntegerType, ListType, LongType, NestedField, StringType, StructType
 
 from airflow_provider_phlo.iceberg import tables
-from airflow_provider_phlo.iceberg.duckdb import connect
+from airflow_provider_phlo.iceberg.duckdb.views import connect
+from airflow_provider_phlo.iceberg.files.reading import read_file
 from airflow_provider_phlo.iceberg.maintenance.compaction import compact
 from airflow_provider_phlo.iceberg.merge import MergePlan, MergeResult, merge
-from airflow_provider_phlo.iceberg.reading import read_file
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
 from tests.lake import open_lake
 

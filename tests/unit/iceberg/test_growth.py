@@ -15,12 +15,13 @@ import pytest
 from pyiceberg.catalog import Catalog
 from pyiceberg.serializers import FromInputFile
 
-from airflow_provider_phlo.iceberg import branches, marks, tables, upkeep
+from airflow_provider_phlo.iceberg import branches, tables
+from airflow_provider_phlo.iceberg.branches import marks, upkeep
+from airflow_provider_phlo.iceberg.branches.marks import find_published_result
+from airflow_provider_phlo.iceberg.branches.publication import Publication, run_branch
+from airflow_provider_phlo.iceberg.branches.rollback import plan_rollback, rollback
 from airflow_provider_phlo.iceberg.maintenance import orphans
-from airflow_provider_phlo.iceberg.marks import find_published_result
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
-from airflow_provider_phlo.iceberg.publication import Publication, run_branch
-from airflow_provider_phlo.iceberg.rollback import plan_rollback, rollback
 from airflow_provider_phlo.ingestion import staged_batches
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
 

@@ -11,7 +11,7 @@ from pyiceberg.catalog import Catalog
 from airflow_provider_phlo.cli.query import run as run_query
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
 from airflow_provider_phlo.iceberg import tables
-from airflow_provider_phlo.iceberg.duckdb import connect
+from airflow_provider_phlo.iceberg.duckdb.views import connect
 from airflow_provider_phlo.iceberg.maintenance.compaction import compact
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg

@@ -9,8 +9,8 @@ from pyiceberg.catalog import Catalog
 
 from airflow_provider_phlo.exceptions import CommitConflictError, SchemaError
 from airflow_provider_phlo.iceberg import branches
-from airflow_provider_phlo.iceberg.catalog import open_catalog
-from airflow_provider_phlo.iceberg.duckdb import connect
+from airflow_provider_phlo.iceberg.catalogs.opening import open_catalog
+from airflow_provider_phlo.iceberg.duckdb.views import connect
 from airflow_provider_phlo.iceberg.overwrite import drop_columns, overwrite_if_changed
 from tests.expect import expect
 
@@ -157,7 +157,7 @@ def test_a_branch_leaves_main_alone_until_it_is_published(catalog: Catalog) -> N
     assert result.branch == "phlo_r"
     assert [row["a"] for row in content(catalog)] == [1]
     assert content(catalog, "phlo_r") == [{"a": 2, "b": "x"}]
-    assert branches.publish(catalog, TABLE, "phlo_r") == result.snapshot_id
+    assert branches.move_main(catalog, TABLE, "phlo_r") == result.snapshot_id
     assert content(catalog) == [{"a": 2, "b": "x"}]
     assert snapshots(catalog) == 2
 
@@ -169,7 +169,7 @@ def test_a_new_table_is_born_on_its_branch(catalog: Catalog) -> None:
     # an attempt that failed its tests, then a retry with other rows
     overwrite_if_changed(catalog, TABLE, pa.table({"a": [2]}), branch="phlo_r")
     assert content(catalog, "phlo_r") == [{"a": 2}]
-    branches.publish(catalog, TABLE, "phlo_r")
+    branches.move_main(catalog, TABLE, "phlo_r")
     assert content(catalog) == [{"a": 2}]
 
 
@@ -178,7 +178,7 @@ def test_an_empty_table_takes_its_first_branch(catalog: Catalog) -> None:
     catalog.create_table(TABLE, pa.schema([("a", pa.int64())]))
     overwrite_if_changed(catalog, TABLE, pa.table({"a": [1]}), branch="phlo_r")
     assert content(catalog) == []
-    branches.publish(catalog, TABLE, "phlo_r")
+    branches.move_main(catalog, TABLE, "phlo_r")
     assert content(catalog) == [{"a": 1}]
 
 
@@ -195,9 +195,9 @@ def test_a_branch_starts_again_when_main_moved(catalog: Catalog) -> None:
     overwrite_if_changed(catalog, TABLE, pa.table({"a": [2]}), branch="phlo_r")
     overwrite_if_changed(catalog, TABLE, pa.table({"a": [3]}))
     with pytest.raises(CommitConflictError):
-        branches.publish(catalog, TABLE, "phlo_r")
+        branches.move_main(catalog, TABLE, "phlo_r")
     overwrite_if_changed(catalog, TABLE, pa.table({"a": [2]}), branch="phlo_r")
-    branches.publish(catalog, TABLE, "phlo_r")
+    branches.move_main(catalog, TABLE, "phlo_r")
     assert content(catalog) == [{"a": 2}]
 
 
@@ -206,7 +206,7 @@ def test_on_a_branch_a_dropped_column_stays_until_publication(catalog: Catalog) 
     result = overwrite_if_changed(catalog, TABLE, pa.table({"a": [1]}), branch="phlo_r")
     expect(result, changed=True, stale_columns=("b",))
     assert content(catalog) == [{"a": 1, "b": "x"}]
-    branches.publish(catalog, TABLE, "phlo_r")
+    branches.move_main(catalog, TABLE, "phlo_r")
     # the process died before it could drop the column: the next run still knows
     again = overwrite_if_changed(catalog, TABLE, pa.table({"a": [1]}), branch="phlo_s")
     expect(again, changed=False, stale_columns=("b",))

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_phlo.exceptions import AccountingError
-from airflow_provider_phlo.iceberg.marks import find_published_result
+from airflow_provider_phlo.iceberg.branches.marks import find_published_result
 from airflow_provider_phlo.iceberg.merge import MergePlan, engine
 from airflow_provider_phlo.iceberg.merge import copy_on_write as merging
 from airflow_provider_phlo.ingestion import landing

@@ -21,12 +21,12 @@ from airflow_provider_phlo.exceptions import (
     QualityCheckError,
     SchemaError,
 )
-from airflow_provider_phlo.iceberg import retries
-from airflow_provider_phlo.iceberg.declared import declared_columns
-from airflow_provider_phlo.iceberg.marks import find_published_result
+from airflow_provider_phlo.iceberg.branches.declared import declared_columns
+from airflow_provider_phlo.iceberg.branches.marks import find_published_result
+from airflow_provider_phlo.iceberg.catalogs import retries
 from airflow_provider_phlo.iceberg.merge import MergePlan
-from airflow_provider_phlo.iceberg.refs import branch_head
-from airflow_provider_phlo.iceberg.tables import find_table
+from airflow_provider_phlo.iceberg.tables.lookup import find_table
+from airflow_provider_phlo.iceberg.tables.refs import branch_head
 from airflow_provider_phlo.ingestion import landing, preparation, publication, staged_batches
 from airflow_provider_phlo.ingestion.definition import TableDefinition
 from airflow_provider_phlo.ingestion.quarantine import quarantine_table

@@ -12,11 +12,11 @@ import pytest
 from pyiceberg.catalog import Catalog
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.iceberg import rollback
+from airflow_provider_phlo.iceberg.branches import rollback
 from airflow_provider_phlo.iceberg.maintenance import planning
 from airflow_provider_phlo.iceberg.merge import MergePlan
-from airflow_provider_phlo.iceberg.refs import branch_head
-from airflow_provider_phlo.iceberg.tables import find_table
+from airflow_provider_phlo.iceberg.tables.lookup import find_table
+from airflow_provider_phlo.iceberg.tables.refs import branch_head
 from airflow_provider_phlo.ingestion import landing, preparation, publication, staged_batches
 from airflow_provider_phlo.ingestion.definition import TableDefinition
 from airflow_provider_phlo.ingestion.results import LandedBatch

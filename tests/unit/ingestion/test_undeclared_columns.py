@@ -18,7 +18,7 @@ from pandera.pandas import Field
 
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.iceberg.merge import MergePlan
-from airflow_provider_phlo.iceberg.tables import find_table
+from airflow_provider_phlo.iceberg.tables.lookup import find_table
 from airflow_provider_phlo.ingestion import landing, publication, staged_batches
 from airflow_provider_phlo.ingestion.definition import TableDefinition
 from airflow_provider_phlo.ingestion.preparation import table_types

@@ -9,8 +9,8 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_phlo.exceptions import CommitConflictError
-from airflow_provider_phlo.iceberg.catalog import ensure_namespace
 from airflow_provider_phlo.iceberg.maintenance import planning
+from airflow_provider_phlo.iceberg.tables.creation import ensure_namespace
 from airflow_provider_phlo.operators.maintenance import MaintenanceOperator
 from tests.expect import expect
 

@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.hooks.postgres import postgres_coordinates
-from airflow_provider_phlo.iceberg.catalog import ensure_namespace
+from airflow_provider_phlo.iceberg.tables.creation import ensure_namespace
 from airflow_provider_phlo.operators.publish import PublishOperator
 from airflow_provider_phlo.publishing import publish_marts_to_postgres
 from airflow_provider_phlo.services.postgres import ensure_postgres, stop_postgres

@@ -11,7 +11,7 @@ from airflow.sdk.api.datamodels._generated import DagRun
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.iceberg.catalog import ensure_namespace
+from airflow_provider_phlo.iceberg.tables.creation import ensure_namespace
 from airflow_provider_phlo.operators.quality import QualityCheckOperator
 from airflow_provider_phlo.quality import CountCheck, NullCheck, UniqueCheck
 from tests.expect import expect

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
-from airflow_provider_phlo.iceberg.catalog import ensure_namespace
+from airflow_provider_phlo.iceberg.tables.creation import ensure_namespace
 from airflow_provider_phlo.publishing.lakehouse import open_catalog_tables, trino_type
 from tests.lake import open_lake
 

@@ -7,7 +7,7 @@ import json
 import pyarrow as pa
 import pytest
 
-from airflow_provider_phlo.iceberg.declared import declare_columns, declared_columns
+from airflow_provider_phlo.iceberg.branches.declared import declare_columns, declared_columns
 from airflow_provider_phlo.quality import (
     CustomSQLCheck,
     NullCheck,

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.iceberg.catalog import ensure_namespace
+from airflow_provider_phlo.iceberg.tables.creation import ensure_namespace
 from airflow_provider_phlo.quality import (
     CountCheck,
     CustomSQLCheck,

@@ -66,5 +66,5 @@ def test_case_08_a_merge_finds_the_key_again(catalog: Catalog) -> None:
     run(catalog, TABLE, OPTIONS)
     rows = pa.table({"k": ["x"], "v": [1]})
     result = merge(catalog, TABLE, rows, MergePlan(key=("k",)), token="r1")
-    branches.publish(catalog, TABLE, branches.branch_name("r1"), expected_head=result.head)
+    branches.move_main(catalog, TABLE, branches.branch_name("r1"), expected_head=result.head)
     expect(result, updated=1, inserted=0)

@@ -40,12 +40,12 @@ from pyiceberg.types import (
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
 from airflow_provider_phlo.iceberg import branches
+from airflow_provider_phlo.iceberg.branches.marks import find_published_result
 from airflow_provider_phlo.iceberg.maintenance import compaction, rolling
 from airflow_provider_phlo.iceberg.maintenance.compaction import compact, plan_compaction
-from airflow_provider_phlo.iceberg.marks import find_published_result
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
-from airflow_provider_phlo.iceberg.refs import branch_head
-from airflow_provider_phlo.iceberg.tables import ensure_table
+from airflow_provider_phlo.iceberg.tables.creation import ensure_table
+from airflow_provider_phlo.iceberg.tables.refs import branch_head
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
 from tests.expect import expect
 from tests.unit.position_deletes import commit_deletes, delete_file
@@ -65,7 +65,7 @@ def rows_of(*keys: int, value: str = "x") -> pa.Table:
 
 def run(catalog: Catalog, token: str, rows: pa.Table, **properties: str) -> None:
     merged = merge(catalog, TABLE, rows, MergePlan(key=("k",)), token=token)
-    branches.publish(
+    branches.move_main(
         catalog,
         TABLE,
         branches.branch_name(token),
@@ -386,7 +386,7 @@ def test_commits_to_branches_do_not_disturb(catalog: Catalog, monkeypatch: pytes
     meanwhile(monkeypatch, lambda: merge(catalog, TABLE, rows_of(7), MergePlan(key=("k",)), token="other"))
     assert compact(catalog, TABLE).files == 3
     with pytest.raises(CommitConflictError):  # so the writer merges again on top, as when another has published
-        branches.publish(catalog, TABLE, "phlo_other", token="other")
+        branches.move_main(catalog, TABLE, "phlo_other", token="other")
 
 
 def test_a_new_spec_meanwhile_gives_all_up(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:

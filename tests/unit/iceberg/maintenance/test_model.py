@@ -16,13 +16,13 @@ from pyiceberg.transforms import BucketTransform
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
 from airflow_provider_phlo.iceberg import branches
-from airflow_provider_phlo.iceberg.expiry import Retention
+from airflow_provider_phlo.iceberg.branches.expiry import Retention
+from airflow_provider_phlo.iceberg.branches.rollback import plan_rollback, rollback
 from airflow_provider_phlo.iceberg.maintenance import planning
 from airflow_provider_phlo.iceberg.maintenance.orphans import normalized, referenced
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
-from airflow_provider_phlo.iceberg.refs import branch_head
-from airflow_provider_phlo.iceberg.rollback import plan_rollback, rollback
-from airflow_provider_phlo.iceberg.tables import ensure_table
+from airflow_provider_phlo.iceberg.tables.creation import ensure_table
+from airflow_provider_phlo.iceberg.tables.refs import branch_head
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
 from tests.lake import open_lake
 from tests.unit.position_deletes import commit_deletes, delete_file
@@ -69,7 +69,7 @@ class Table(RuleBasedStateMachine):
     @rule(rows=ROWS)
     def run(self, rows: Rows) -> None:
         token, head = self.merged(rows)
-        branches.publish(self.catalog, TABLE, f"phlo_{token}", token=token, result={}, expected_head=head)
+        branches.move_main(self.catalog, TABLE, f"phlo_{token}", token=token, result={}, expected_head=head)
         self.main |= rows
         self.note()
 
@@ -84,7 +84,7 @@ class Table(RuleBasedStateMachine):
     def publish_after_all(self, token: str) -> None:
         expected = self.branches.pop(token, None)
         try:
-            branches.publish(self.catalog, TABLE, f"phlo_{token}", token=token, result={})
+            branches.move_main(self.catalog, TABLE, f"phlo_{token}", token=token, result={})
         except CommitConflictError:  # main is elsewhere: what landing does then is another test
             branches.drop(self.catalog, TABLE, f"phlo_{token}")
             return

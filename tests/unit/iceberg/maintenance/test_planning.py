@@ -16,9 +16,11 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
-from airflow_provider_phlo.iceberg import branches, expiry
-from airflow_provider_phlo.iceberg.catalog import embedded_properties, open_catalog
-from airflow_provider_phlo.iceberg.expiry import Retention, expire
+from airflow_provider_phlo.iceberg import branches
+from airflow_provider_phlo.iceberg.branches import expiry
+from airflow_provider_phlo.iceberg.branches.expiry import Retention, expire
+from airflow_provider_phlo.iceberg.branches.marks import find_published_result
+from airflow_provider_phlo.iceberg.catalogs.opening import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.maintenance import (
     MaintenanceOptions,
     maintain,
@@ -29,10 +31,9 @@ from airflow_provider_phlo.iceberg.maintenance import (
 )
 from airflow_provider_phlo.iceberg.maintenance.manifests import rewrite_manifests
 from airflow_provider_phlo.iceberg.maintenance.orphans import normalized, plan_orphans, referenced, remove_orphans
-from airflow_provider_phlo.iceberg.marks import find_published_result
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
-from airflow_provider_phlo.iceberg.refs import branch_head, lineage
-from airflow_provider_phlo.iceberg.tables import ensure_table
+from airflow_provider_phlo.iceberg.tables.creation import ensure_table
+from airflow_provider_phlo.iceberg.tables.refs import branch_head, lineage
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
 from tests.expect import expect
 from tests.lake import open_lake
@@ -57,7 +58,7 @@ def write(catalog: Catalog, token: str, *keys: int, publish: bool = True, table:
     rows = pa.table({"k": list(keys), "p": [f"p {key % 3}" for key in keys]}, schema=SCHEMA)
     head = merge(catalog, table, rows, MergePlan("append", deduplication=False), token=token).head
     if publish:
-        branches.publish(catalog, table, f"phlo_{token}", token=token, result={}, expected_head=head)
+        branches.move_main(catalog, table, f"phlo_{token}", token=token, result={}, expected_head=head)
 
 
 def content(catalog: Catalog, branch: str = "main", table: str = TABLE) -> list[int]:
@@ -155,7 +156,7 @@ def test_a_branch_that_moves_meanwhile_is_looked_at_again(catalog: Catalog, monk
         found = planned(*args)
         if left:
             left.pop()
-            branches.publish(catalog, TABLE, "phlo_run", token="run", result={})
+            branches.move_main(catalog, TABLE, "phlo_run", token="run", result={})
         return found
 
     monkeypatch.setattr(expiry, "plan_expiry", plan_expiry)

@@ -51,7 +51,7 @@ class Lake:
         result = merge(self.catalog, TABLE, batch, plan, token=token, partition_date=day)
         assert result.rows == result.inserted + result.updated + result.unchanged + result.duplicates + result.deleted
         before = self.catalog.load_table(TABLE).scan().count()  # as its metadata say: no file is read
-        branches.publish(self.catalog, TABLE, branches.branch_name(token), expected_head=result.head)
+        branches.move_main(self.catalog, TABLE, branches.branch_name(token), expected_head=result.head)
         gone = result.deleted + result.replaced + result.deleted_duplicates
         assert self.main_length() == before + result.inserted - gone
         return result
@@ -218,7 +218,7 @@ def test_replace_finds_its_rows_in_files_of_several_days(tmp_path: Path) -> None
     plan = MergePlan("append", deduplication=False)
     tables.ensure_table(lake.catalog, TABLE, arrow_to_iceberg(mixed.schema))
     merge(lake.catalog, TABLE, mixed, plan, token="old")
-    branches.publish(lake.catalog, TABLE, "phlo_old")
+    branches.move_main(lake.catalog, TABLE, "phlo_old")
     lake.run({"k": [7], "v": ["new"]}, MergePlan("replace"), day=DAYS[1])
     assert lake.rows() == [(0, DAYS[0]), (2, DAYS[2]), (7, "new")]
 
@@ -479,7 +479,7 @@ def test_what_an_earlier_attempt_left_on_the_branch_is_dropped(lake: Lake) -> No
     for _ in range(2):
         batch = with_metadata(pa.table({"k": [2], "v": ["b"]}), DAYS[0], "x")
         merge(lake.catalog, TABLE, batch, plan, token="x")
-    branches.publish(lake.catalog, TABLE, "phlo_x")
+    branches.move_main(lake.catalog, TABLE, "phlo_x")
     assert lake.rows() == [(1, "a"), (2, "b")]
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from airflow_provider_phlo.iceberg.content_hashes import HASH_TYPE
+from airflow_provider_phlo.iceberg.files.content_hashes import HASH_TYPE
 from airflow_provider_phlo.iceberg.merge import rows
 from airflow_provider_phlo.iceberg.merge.rows import (
     HashLookup,

@@ -158,7 +158,7 @@ def test_rule(found: Rule, parts_of_the_batch: str, catalog: Catalog, monkeypatc
         assert len(catalog.load_table(TABLE).snapshots()) == snapshots
         return
     result = run()
-    branches.publish(catalog, TABLE, branches.branch_name("r"), expected_head=result.head)
+    branches.move_main(catalog, TABLE, branches.branch_name("r"), expected_head=result.head)
     expected = {name: int(value) for name, value in found.expected.items()}
     assert len(catalog.load_table(TABLE).snapshots()) - snapshots == expected.pop("snapshots", 1)
     counts = result.to_json()

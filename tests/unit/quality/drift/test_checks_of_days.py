@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.iceberg.declared import declare_columns
+from airflow_provider_phlo.iceberg.branches.declared import declare_columns
 from airflow_provider_phlo.quality import (
     CategoryDriftCheck,
     CountCheck,

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from airflow_provider_phlo import quality
-from airflow_provider_phlo.iceberg.catalog import ensure_namespace
+from airflow_provider_phlo.iceberg.tables.creation import ensure_namespace
 from airflow_provider_phlo.quality.scan import run_checks
 
 PAGE = Path(__file__).parents[4] / "docs" / "drift.md"

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.iceberg.declared import PII_PROPERTY
+from airflow_provider_phlo.iceberg.branches.declared import PII_PROPERTY
 from airflow_provider_phlo.quality.reconciliation import (
     AggregateConsistencyCheck,
     AggregateSpec,

@@ -1,0 +1,182 @@
+"""
+Expire snapshots that nobody reads any more, and drop the branches of failed runs.
+
+Metadata only: files that expired snapshots alone have used are left to :mod:`.maintenance.orphans`.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice, pairwise
+from typing import Any
+
+from pyiceberg.catalog import Catalog
+from pyiceberg.manifest import ManifestFile
+from pyiceberg.table import Table
+from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.refs import SnapshotRefType
+from pyiceberg.table.update import (
+    AssertRefSnapshotId,
+    RemovePropertiesUpdate,
+    RemoveSnapshotRefUpdate,
+    RemoveSnapshotsUpdate,
+    SetPropertiesUpdate,
+    TableUpdate,
+)
+
+from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.iceberg import branches
+from airflow_provider_phlo.iceberg.catalogs.retries import retry_commit
+from airflow_provider_phlo.iceberg.tables.refs import branch_head, lineage
+from airflow_provider_phlo.terms import MAIN_BRANCH
+
+DAY_MS = 86_400_000
+# a hundred years; earlier moments may be outside the range of dates
+MOST_DAYS = 36_500
+
+
+def is_days(number: float) -> bool:
+    """Return whether this is an age in days: a number (NaN is not one) from 0 to :data:`MOST_DAYS`."""
+    return 0 <= number <= MOST_DAYS
+
+
+@dataclass(frozen=True)
+class Retention:
+    """
+    What is kept.
+
+    :param snapshot_days: snapshots expire this many days after main moved on from them. (Counting from when they were
+        written would leave readers of a seldom written table no time.)
+    :param keep_last: this many of main are kept, however old.
+    :param branch_days: branches of failed runs are dropped when their head is older.
+    """
+
+    snapshot_days: float = 7
+    keep_last: int = 10
+    branch_days: float = 7
+
+    def __post_init__(self) -> None:
+        if self.keep_last < 1 or not (is_days(self.snapshot_days) and is_days(self.branch_days)):
+            raise ConfigurationError(
+                f"keep_last={self.keep_last}, snapshot_days={self.snapshot_days}, branch_days={self.branch_days}: "
+                f"keep at least 1 snapshot (main's head is never removed), and give days from 0 to {MOST_DAYS}."
+            )
+
+
+@dataclass(frozen=True)
+class ExpiryPlan:
+    """What expires: snapshot ids, and names of branches."""
+
+    snapshots: tuple[int, ...] = ()
+    branches: tuple[str, ...] = ()
+
+    def totals(self) -> dict[str, Any]:
+        """Return how much it is, as a JSON object."""
+        return {"snapshots": len(self.snapshots), "branches": list(self.branches)}
+
+
+def plan_expiry(table: Table, retention: Retention, now: datetime.datetime) -> ExpiryPlan:
+    """Return what expires; never what a branch or tag that stays points to, nor what lies between it and main."""
+    metadata, moment = table.metadata, int(now.timestamp() * 1000)
+    left = left_main(metadata)
+    dropped = tuple(sorted(_old_branches(metadata, left, moment - int(retention.branch_days * DAY_MS))))
+    keep = _needed(metadata, dropped)
+    keep.update(islice(lineage(metadata, branch_head(table)), retention.keep_last))
+    oldest = moment - int(retention.snapshot_days * DAY_MS)
+    expired = (
+        item.snapshot_id
+        for item in metadata.snapshots
+        if item.snapshot_id not in keep and left.get(item.snapshot_id, item.timestamp_ms) < oldest
+    )
+    return ExpiryPlan(tuple(expired), dropped)
+
+
+def held_by(table: Table, snapshot_ids: Collection[int]) -> tuple[int, int]:
+    """Return the number and the size of the data and delete files that only these snapshots need."""
+    own: dict[str, ManifestFile] = {}
+    others: dict[str, ManifestFile] = {}
+    for snapshot in table.metadata.snapshots if snapshot_ids else ():
+        found = own if snapshot.snapshot_id in snapshot_ids else others
+        found.update({manifest.manifest_path: manifest for manifest in snapshot.manifests(table.io)})
+    needed = set(_sizes(table, others.values()))
+    alone = _sizes(table, (manifest for path, manifest in own.items() if path not in others))
+    sizes = [size for path, size in alone.items() if path not in needed]
+    return len(sizes), sum(sizes)
+
+
+def _sizes(table: Table, manifests: Iterable[ManifestFile]) -> dict[str, int]:
+    return {
+        entry.data_file.file_path: entry.data_file.file_size_in_bytes
+        for manifest in manifests
+        for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True)
+    }
+
+
+def expire(catalog: Catalog, identifier: str, retention: Retention, now: datetime.datetime) -> ExpiryPlan:
+    """
+    Expire what :func:`plan_expiry` says, in one commit.
+
+    :returns: what expired.
+    :raises CommitConflictError: if other writers committed first in every round.
+    """
+
+    def attempt() -> ExpiryPlan:
+        table = catalog.load_table(identifier)
+        plan = plan_expiry(table, retention, now)
+        # what is not needed may have become so when a branch has moved
+        unmoved = [
+            AssertRefSnapshotId(ref=name, snapshot_id=ref.snapshot_id) for name, ref in table.metadata.refs.items()
+        ]
+        branches.commit(catalog, table, unmoved, list(expiry_updates(table, plan)))
+        return plan
+
+    return retry_commit(attempt, identifier)
+
+
+def expiry_updates(table: Table, plan: ExpiryPlan) -> Iterator[TableUpdate]:
+    """Yield what a commit does to expire what is planned."""
+    for name in plan.branches:
+        yield RemoveSnapshotRefUpdate(ref_name=name)
+    if not plan.snapshots:
+        return
+    yield RemoveSnapshotsUpdate(snapshot_ids=list(plan.snapshots))
+    undone = branches.undone_snapshots(table)
+    known = undone - set(plan.snapshots)
+    if known:
+        yield SetPropertiesUpdate(updates={branches.UNDONE_PROPERTY: ",".join(map(str, sorted(known)))})
+    elif undone:
+        yield RemovePropertiesUpdate(removals=[branches.UNDONE_PROPERTY])
+
+
+def left_main(metadata: TableMetadata) -> dict[int, int]:
+    """Return when main moved on from each snapshot, in milliseconds; not of those it never pointed to."""
+    return {before.snapshot_id: after.timestamp_ms for before, after in pairwise(metadata.snapshot_log)}
+
+
+def _old_branches(metadata: TableMetadata, left: Mapping[int, int], oldest: int) -> Iterator[str]:
+    main = metadata.refs.get(MAIN_BRANCH)
+    for name, ref in metadata.refs.items():
+        own = name.startswith(branches.BRANCH_PREFIX) and ref.snapshot_ref_type == SnapshotRefType.BRANCH
+        # a run that has not merged yet has a branch at main's head, whose age says nothing about the run
+        if not own or (main and ref.snapshot_id == main.snapshot_id):
+            continue
+        snapshot = metadata.snapshot_by_id(ref.snapshot_id)
+        if snapshot and left.get(ref.snapshot_id, snapshot.timestamp_ms) < oldest:
+            yield name
+
+
+def _needed(metadata: TableMetadata, dropped: tuple[str, ...]) -> set[int]:
+    """Return the heads of what stays, and what lies between them and main."""
+    main = metadata.refs.get(MAIN_BRANCH)
+    published = set(lineage(metadata, main.snapshot_id if main else None))
+    needed = set()
+    for name, ref in metadata.refs.items():
+        if name in dropped:
+            continue
+        for snapshot_id in lineage(metadata, ref.snapshot_id):
+            needed.add(snapshot_id)
+            if snapshot_id in published:
+                break
+    return needed

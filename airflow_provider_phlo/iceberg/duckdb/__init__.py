@@ -1,0 +1,1 @@
+"""DuckDB over a catalog: a view per table, so that any SQL reads Iceberg."""

@@ -1,0 +1,111 @@
+"""What a SQL statement does, as DuckDB's own parser sees it: the tables that it reads, and that it changes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import duckdb
+
+from airflow_provider_phlo.exceptions import ConfigurationError
+
+# functions that run SQL out of a string, or write outside the database
+_REFUSED_FUNCTIONS = frozenset({"query", "json_execute_serialized_sql", "enable_logging", "enable_profiling"})
+
+
+def referenced_tables(sql: str) -> set[str]:
+    """
+    Return the names of the tables that one statement reads, as ``schema.table``.
+
+    The name of a CTE stands for a table where the CTE is not in scope, as in its own query.
+
+    :raises ConfigurationError: ``sql`` is not one statement that reads, or does not parse.
+    """
+    return set(_read_tables(_syntax_tree(sql), frozenset()))
+
+
+def assert_read_only(sql: str) -> None:
+    """
+    Refuse any SQL but one SELECT, EXPLAIN, DESCRIBE, SUMMARIZE or SHOW.
+
+    :raises ConfigurationError: the SQL is something else, is empty, or does not parse.
+    """
+    for node in _nodes(_syntax_tree(sql)):
+        # DuckDB takes COPY, INSERT, UPDATE and DELETE as the body of a CTE and calls the whole a SELECT
+        kind = str(node.get("type", ""))
+        if kind.endswith("_QUERY_NODE"):
+            raise ConfigurationError(f"Only reading is allowed here, and this contains {kind.partition('_')[0]}.")
+        if kind == "FUNCTION" and node["function_name"].casefold() in _REFUSED_FUNCTIONS:
+            raise ConfigurationError(f"The function {node['function_name']} is not allowed here.")
+
+
+def _syntax_tree(sql: str) -> Any:
+    """Parse one reading statement; of EXPLAIN (whose ANALYZE runs it) return what it explains."""
+    try:
+        with duckdb.connect() as connection:
+            statements = connection.extract_statements(sql)
+            if len(statements) != 1:
+                raise ConfigurationError(f"Give one SQL statement, not {len(statements)}.")
+            if statements[0].type == duckdb.StatementType.EXPLAIN:
+                return _syntax_tree(_explained(statements[0].query))
+            if statements[0].type != duckdb.StatementType.SELECT:
+                raise ConfigurationError(
+                    f"Only reading is allowed here, not {statements[0].type.name}: use SELECT, DESCRIBE or SHOW."
+                )
+            rows = connection.execute("SELECT json_serialize_sql(?)", [sql]).fetchall()
+        return json.loads(rows[0][0])
+    except duckdb.Error as error:
+        raise ConfigurationError(f"Cannot read the SQL: {error}") from error
+    except UnicodeEncodeError:
+        raise ConfigurationError("Cannot read the SQL: it is not valid UTF-8.") from None
+    except RecursionError:
+        raise ConfigurationError("Cannot read the SQL: it is nested too deeply.") from None
+
+
+def _explained(sql: str) -> str:
+    """Return what an EXPLAIN explains: without EXPLAIN, ANALYZE and options in parentheses, whatever stands between."""
+    tokens = [start for start, kind in duckdb.tokenize(sql) if kind != duckdb.token_type.comment]
+    encoded = sql.encode()  # offsets count bytes
+    words = [
+        encoded[start:end].decode().split("--")[0].split("/*")[0].strip().upper()
+        for start, end in zip(tokens, [*tokens[1:], len(encoded)], strict=True)
+    ]
+    at = words.index("EXPLAIN") + 1
+    if words[at : at + 1] in (["ANALYZE"], ["ANALYSE"]):
+        at += 1
+    # a parenthesis may also open a SELECT
+    if words[at : at + 1] == ["("] and words[at + 1] in ("FORMAT", "ANALYZE", "ANALYSE", "VERBOSE"):
+        at = words.index(")", at) + 1
+    return encoded[tokens[at] :].decode()
+
+
+def _read_tables(tree: Any, ctes: frozenset[str]) -> Iterator[str]:
+    """Yield the tables that are read below a node, where the names ``ctes`` stand for something else."""
+    if isinstance(tree, list):
+        for child in tree:
+            yield from _read_tables(child, ctes)
+    if not isinstance(tree, dict):
+        return
+    if tree.get("type") == "BASE_TABLE":
+        path = tree["qualified_name"]["path"]
+        if len(path) > 1 or path[0].casefold() not in ctes:
+            yield ".".join(path)
+    if tree.get("type") == "RECURSIVE_CTE_NODE":
+        ctes |= {tree["cte_name"].casefold()}
+    for entry in (tree.get("cte_map") or {}).get("map", ()):
+        yield from _read_tables(entry["value"], ctes)  # which does not see itself: the name is that of a table there
+        ctes |= {entry["key"].casefold()}
+    for name, child in tree.items():
+        if name != "cte_map":
+            yield from _read_tables(child, ctes)
+
+
+def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
+    left = [tree]
+    while left:
+        node = left.pop()
+        if isinstance(node, dict):
+            yield node
+        if isinstance(node, dict | list):
+            left.extend(node.values() if isinstance(node, dict) else node)

@@ -1,0 +1,52 @@
+"""Find tables, and the tables beside them in which runs stage what Trino is to merge."""
+
+from __future__ import annotations
+
+import re
+
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.table import Table
+
+from airflow_provider_phlo.exceptions import ConfigurationError
+
+# the table in which a run stages what Trino is to merge
+STAGING = re.compile(r"(?P<table>.+)__staging_(?P<token>[^.]+)")
+
+
+def staging_name(identifier: str, token: str) -> str:
+    """Return the name of a run's staging table."""
+    return f"{identifier}__staging_{token}"
+
+
+def is_staging(identifier: str) -> bool:
+    """Return whether this is the name of a staging table."""
+    return STAGING.fullmatch(identifier) is not None
+
+
+def existing_table(catalog: Catalog, identifier: str) -> Table:
+    """
+    Return a table that must exist.
+
+    :raises ConfigurationError: it does not.
+    """
+    try:
+        return catalog.load_table(identifier)
+    except NoSuchTableError:
+        raise ConfigurationError(
+            f"Table {identifier} does not exist in catalog {catalog.name!r}. "
+            "Run what writes it first, or correct the name."
+        ) from None
+
+
+def find_table(catalog: Catalog, identifier: str) -> Table | None:
+    """Return the table, or None if there is none."""
+    try:
+        return catalog.load_table(identifier)
+    except NoSuchTableError:
+        return None
+
+
+def column_names(table: Table) -> list[str]:
+    """Return the names of the columns; PyIceberg's list has the members of nested ones too."""
+    return [item.name for item in table.schema().fields]
