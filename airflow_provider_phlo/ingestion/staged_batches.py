@@ -30,11 +30,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
+from airflow_provider_phlo.formats import VERSION_FIELD, require_known_version
 from airflow_provider_phlo.ingestion import staged_files
 
 MANIFEST = "manifest.json"
 # the version of the manifest's content; a manifest without one is of version 1
-MANIFEST_FORMAT = 1
+MANIFEST_VERSION = 1
 # Arrow bytes of a batch that are kept in memory; a larger one is read again when it is needed again
 BYTES_IN_MEMORY = 256 * 1024 * 1024
 
@@ -85,7 +86,7 @@ class StagedBatch:
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of the manifest."""
-        return {"format": MANIFEST_FORMAT, **asdict(self)}
+        return {VERSION_FIELD: MANIFEST_VERSION, **asdict(self)}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> StagedBatch:
@@ -94,12 +95,7 @@ class StagedBatch:
 
         :raises ConfigurationError: if it was written by a newer version of the provider.
         """
-        version = content.get("format", 1)
-        if version > MANIFEST_FORMAT:
-            raise ConfigurationError(
-                f"{content.get('table')}: a newer version of the provider staged this batch "
-                f"(format {version}, this one reads {MANIFEST_FORMAT}): finish the run with that version, or clear it."
-            )
+        require_known_version(content, MANIFEST_VERSION, f"The manifest of a batch staged for {content.get('table')}")
         known = {item.name: content[item.name] for item in fields(cls) if item.name in content}
         return cls(**{**known, "files": tuple(known["files"]), "rejected_files": tuple(known["rejected_files"])})
 

@@ -40,10 +40,13 @@ def read_bytes(path: Any, expected: int | None) -> bytes:
     Return the content of a file.
 
     :param expected: its checksum; None for a file that was staged without.
-    :raises ConfigurationError: if it is damaged.
+    :raises ConfigurationError: if it is damaged or missing.
     """
     with intact(path):
-        content: bytes = path.read_bytes()
+        try:
+            content: bytes = path.read_bytes()
+        except FileNotFoundError as error:
+            raise ConfigurationError(_refusal(path, "is missing")) from error
         if expected is not None and checksum(content) != expected:
             raise _DamagedError
         return content
@@ -62,7 +65,11 @@ def intact(path: Any) -> Iterator[None]:
         # Arrow reports what it cannot read as an error of the system, without a number of the system's
         if isinstance(error, OSError) and (error.errno is not None or refused_by_store(error)):
             raise
-        raise ConfigurationError(
-            f"The staged file {path} is damaged, nothing was merged: remove its folder and clear the ingest task too, "
-            "so that it is staged again. A retry alone reads the same file."
-        ) from error
+        raise ConfigurationError(_refusal(path, "is damaged")) from error
+
+
+def _refusal(path: Any, state: str) -> str:
+    return (
+        f"The staged file {path} {state}, nothing was merged: remove its folder and clear the ingest task too, so that "
+        "it is staged again. A retry alone reads the same files."
+    )

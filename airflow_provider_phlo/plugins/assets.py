@@ -14,7 +14,7 @@ from typing import Any
 from airflow.listeners import hookimpl
 
 _SCHEME = "iceberg://"
-# what Airflow has for an asset of which a DAG file says nothing
+# what Airflow has for an asset that a DAG file says nothing about
 _DEFAULTS: dict[str, Any] = {"group": "asset", "extra": {}}
 
 

@@ -31,7 +31,8 @@ FLOORS = (
     (
         "0 small things",
         "",
-        "exceptions broken_files formats library_errors private_files process registry runs sql sql_errors row_hash terms",
+        "exceptions broken_files formats library_errors private_files process registry runs "
+        "sql sql_errors row_hash terms",
     ),
 )
 AIRFLOW_FREE = [name for name, _, _ in FLOORS].index("1b the work")

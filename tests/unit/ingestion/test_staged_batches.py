@@ -49,11 +49,11 @@ def test_manifests_of_other_versions(tmp_path: Path) -> None:
     written = staged(tmp_path)
     manifest = tmp_path / written.folder / staged_batches.MANIFEST
     content = json.loads(manifest.read_text())
-    assert content.pop("format") == 1
-    manifest.write_text(json.dumps(content))  # as written before manifests had a format
+    assert content.pop("version") == 1
+    manifest.write_text(json.dumps({**content, "format": 1}))  # as written before the field was called version
     assert staged_batches.load(tmp_path, written.folder) == written
-    manifest.write_text(json.dumps({**content, "format": 2, "new": "field"}))
-    with pytest.raises(ConfigurationError, match=r"raw\.readings: a newer version .* \(format 2, this one reads 1\)"):
+    manifest.write_text(json.dumps({**content, "version": 2, "new": "field"}))
+    with pytest.raises(ConfigurationError, match=r"staged for raw\.readings has format version 2, .* up to 1: upgrade"):
         staged_batches.load(tmp_path, written.folder)
 
 
@@ -264,6 +264,13 @@ def test_case_41_a_flipped_bit_anywhere_is_damage(tmp_path: Path) -> None:
             reader(tmp_path, written)
         path.write_bytes(content)
         assert reader(tmp_path, written).equals(rows)
+
+
+def test_case_55_a_staged_part_that_is_missing_is_told_apart_from_a_damaged_one(tmp_path: Path) -> None:
+    written = staged(tmp_path)
+    (tmp_path / written.folder / written.files[0]).unlink()
+    with pytest.raises(ConfigurationError, match=rf"{written.files[0]} is missing, nothing was merged: remove its"):
+        staged_batches.read_rows(tmp_path, written)
 
 
 def test_case_41_a_batch_that_was_staged_without_checksums_is_read(tmp_path: Path) -> None:
