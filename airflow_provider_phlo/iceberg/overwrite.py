@@ -265,14 +265,14 @@ def _difference(current: Schema, wanted: Schema) -> _Difference:
     return _Difference(stale=stale, **{kind: tuple(fields) for kind, fields in kinds.items()})
 
 
-def _fits(narrow: IcebergType, wide: IcebergType) -> bool:
-    """Return whether a column of type ``wide`` takes values of type ``narrow`` as they are."""
-    if duckdb_type(narrow) == duckdb_type(wide):  # nested types are equal whatever their field ids
+def _fits(values: IcebergType, column: IcebergType) -> bool:
+    """Return whether a column of one type takes values of another as they are."""
+    if duckdb_type(values) == duckdb_type(column):  # nested types are equal whatever their field ids
         return True
-    if not (narrow.is_primitive and wide.is_primitive):
+    if not (values.is_primitive and column.is_primitive):
         return False
     try:
-        promote(narrow, wide)
+        promote(values, column)
     except ResolveError:
         return False
     return True

@@ -22,7 +22,7 @@ _TEXTS = ("VARCHAR", "ENUM", "JSON")
 _NUMBERS = ("FLOAT", "DOUBLE", "DECIMAL", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "U")
 
 
-class Partition(NamedTuple):
+class SelectedPartition(NamedTuple):
     """The day, or value, of a column that some rows share."""
 
     column: str
@@ -54,7 +54,7 @@ class RowsUnderCheck:
     partition: str | date | None = None
     key: tuple[str, ...] = ()
     pii: frozenset[str] = frozenset()
-    filtered_by: Partition | None = None
+    filtered_by: SelectedPartition | None = None
 
     @property
     def dialect(self) -> Dialect:

@@ -19,7 +19,12 @@ from airflow_provider_phlo.quality.base import QualityCheck
 from airflow_provider_phlo.quality.engines import FRAME, DuckDBFrameEngine, EvaluationError, open_engine
 from airflow_provider_phlo.quality.failures import failed_by_engine
 from airflow_provider_phlo.quality.results import QualityCheckResult
-from airflow_provider_phlo.quality.rows_under_check import Partition, RowsUnderCheck, partition_filter, require_days
+from airflow_provider_phlo.quality.rows_under_check import (
+    RowsUnderCheck,
+    SelectedPartition,
+    partition_filter,
+    require_days,
+)
 from airflow_provider_phlo.sql import Query, quote_identifier
 from airflow_provider_phlo.terms import MetadataColumn
 
@@ -74,7 +79,7 @@ def run_checks(
             partition=run_date if partition is None else partition,
             key=key,
             pii=pii,
-            filtered_by=None if partition is None else Partition(column, partition),
+            filtered_by=None if partition is None else SelectedPartition(column, partition),
         )
         context = {
             "table": table,
