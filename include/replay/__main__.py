@@ -24,7 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "REPLAY_API_SECRET is not set: Nightscout and /replay/advance refuse every request.",
             file=sys.stderr,
         )
-    recordings = Recordings.open(options.home, options.days, options.seed, options.end, options.login)
+    end = options.end or datetime.now(UTC).date() - timedelta(days=1)
+    recordings = Recordings.open(
+        options.home, options.days, options.seed, end, options.login, moving=options.end is None
+    )
     try:
         with ReplayServer(recordings, secret, options.port) as server:
             print(f"Replay server ready at {server.url}", flush=True)
@@ -35,14 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    yesterday = datetime.now(UTC).date() - timedelta(days=1)
     parser = argparse.ArgumentParser(prog="python -m include.replay", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="0 chooses a free one (default)")
     parser.add_argument("--home", type=Path, required=True, help="folder of the recordings, made when missing")
     parser.add_argument("--days", type=_count, default=30, help="how many days there are (default 30)")
     parser.add_argument("--seed", type=int, default=7, help="another seed, another person (default 7)")
     parser.add_argument(
-        "--end", type=date.fromisoformat, default=yesterday, help="the last day (default yesterday, UTC)"
+        "--end", type=date.fromisoformat, help="the last day (default: yesterday, UTC, and GitHub's events go on)"
     )
     parser.add_argument("--login", default="octo-phlo", help="the GitHub user (default octo-phlo)")
     return parser

@@ -11,6 +11,7 @@ from typing import Any
 
 Entry = dict[str, Any]
 
+TYPE = "sgv"
 SLOT_SECONDS = 300
 SLOTS = 24 * 3600 // SLOT_SECONDS
 # mg/dL a reading (5 minutes) from which Nightscout draws an arrow so steep
@@ -76,7 +77,7 @@ def _entry(seed: int, second: int, level: int) -> Entry:
         "sgv": level,
         "delta": float(delta),
         "direction": _direction(delta),
-        "type": "sgv",
+        "type": TYPE,
         "utcOffset": 0,
         "sysTime": moment,
     }

@@ -7,11 +7,14 @@ import hmac
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
+from include.replay import glucose
 from include.replay.recordings import Recordings
 
 Query = dict[str, str]
@@ -122,7 +125,7 @@ class Handler(BaseHTTPRequestHandler):
         who = {"users": recordings.login.lower(), "user": str(recordings.profile["id"])}
         if len(steps) < 2 or steps[1].lower() != who.get(steps[0]):
             return 404, {"message": "Not Found", "documentation_url": "https://docs.github.com/rest"}, headers
-        collections = {"repos": recordings.repositories, "events": recordings.events}
+        collections = {"repos": recordings.repositories, "events": recordings.happened(datetime.now(UTC))}
         if steps[2:] == []:
             body: Any = recordings.profile
         elif len(steps) == 3 and steps[2] in collections:
@@ -159,17 +162,23 @@ class Handler(BaseHTTPRequestHandler):
     def _nightscout(self, query: Query) -> Response:
         if not self.server.opens(self.headers.get("api-secret", "")):
             return 401, UNAUTHORIZED, {}
-        found = self.server.recordings.entries
-        if "find[type]" in query:
-            found = [entry for entry in found if entry["type"] == query["find[type]"]]
-        for operator, holds in COMPARISONS.items():
-            bound = query.get(f"find[date][{operator}]")
-            if bound is not None and not bound.isdigit():
+        bounds = {}
+        for operator in COMPARISONS:
+            given = query.get(f"find[date][{operator}]")
+            if given is not None and not given.isdigit():
                 return 400, {"status": 400, "message": "find[date] is not a number"}, {}
-            if bound is not None:
-                found = [entry for entry in found if holds(entry["date"], int(bound))]
+            if given is not None:
+                bounds[operator] = int(given)
+        if query.get("find[type]", glucose.TYPE) != glucose.TYPE:
+            return 200, [], {}
+        recordings = self.server.recordings
+        found = (
+            entry
+            for entry in recordings.readings(*_days(bounds, recordings), datetime.now(UTC))
+            if all(COMPARISONS[operator](entry["date"], bound) for operator, bound in bounds.items())
+        )
         count = min(_positive(query.get("count"), NIGHTSCOUT_DEFAULT), NIGHTSCOUT_LIMIT)
-        return 200, found[:count], {}
+        return 200, list(islice(found, count)), {}
 
     def _answer(self, status: int, body: Any, headers: dict[str, str]) -> None:
         content = b"" if status == 304 else json.dumps(body).encode()
@@ -184,3 +193,21 @@ class Handler(BaseHTTPRequestHandler):
 
 def _positive(text: str | None, default: int) -> int:
     return int(text) if text and text.isdigit() and int(text) > 0 else default
+
+
+def _days(bounds: Mapping[str, int], recordings: Recordings) -> tuple[date, date]:
+    """Return the first and the last day that is asked for by ``bounds``, milliseconds; the window's without any."""
+    low = max((value for operator, value in bounds.items() if operator.startswith("$g")), default=None)
+    high = min((value for operator, value in bounds.items() if operator.startswith("$l")), default=None)
+    if low is None and high is None:
+        return recordings.start, recordings.end
+    last = date.max if high is None else _day(high)
+    return min(recordings.start, last) if low is None else _day(low), last
+
+
+def _day(milliseconds: int) -> date:
+    """Return a day; the last that there is for a time beyond it."""
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC).date()
+    except (ValueError, OverflowError, OSError):
+        return date.max

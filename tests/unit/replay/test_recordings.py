@@ -174,3 +174,14 @@ def test_a_restart_on_a_later_day_keeps_the_past(small):
     assert len(much_later.entries) == 2 * 289
     ids = [event["id"] for event in later.events if "id" in event]
     assert ids == sorted(ids, reverse=True)
+
+
+def test_case_52_events_go_on_after_the_window_of_recordings_that_move(tmp_path):
+    moving = Recordings.open(tmp_path, 2, 7, END, "octo-phlo", moving=True)
+    morning, evening = (datetime(2024, 2, 1, hour, tzinfo=UTC) for hour in (9, 23))
+    assert moving.happened(morning)[-len(moving.events) :] == moving.events
+    assert len(moving.events) < len(moving.happened(morning)) < len(moving.happened(evening))
+    ids = [event["id"] for event in moving.happened(evening) if "id" in event]
+    assert ids == sorted(ids, reverse=True)
+    moving.moving = False
+    assert moving.happened(evening) == moving.events

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from datetime import date
+from datetime import UTC, date, datetime
 from itertools import pairwise
 from pathlib import Path
 
@@ -117,6 +117,32 @@ def test_the_sources_read_everything(replay):
     assert len(entries) == len(expected) == 289
     events = list(github(f"{replay.url}/github", "octo-phlo").user_events)
     assert {json.dumps(event) for event in events} == {json.dumps(event) for event in replay.recordings.events}
+
+
+@pytest.mark.parametrize("day", ["1999-12-31", "2024-01-18", "2024-01-31", "2024-02-29", "2026-01-01"])
+def test_case_50_the_server_answers_for_any_day(replay, day):
+    start, end = day_window(day)
+    entries = list(nightscout(f"{replay.url}/nightscout", SECRET, start=start, end=end))
+    assert len({entry["_id"] for entry in entries}) == len(entries) == 289
+    assert all(entry["dateString"].startswith(day) for entry in entries)
+    assert entries == list(nightscout(f"{replay.url}/nightscout", SECRET, start=start, end=end))
+
+
+def test_case_50_days_join_at_the_edges_of_the_window(replay):
+    start, end = day_window("2024-01-17")[0], day_window("2024-02-02")[1]
+    entries = list(nightscout(f"{replay.url}/nightscout", SECRET, start=start, end=end))
+    assert len({entry["_id"] for entry in entries}) == len(entries) == 17 * 289
+    dates = [entry["date"] for entry in entries]
+    assert dates == sorted(dates, reverse=True)
+
+
+def test_case_52_today_has_what_was_measured_so_far(replay):
+    now = datetime.now(UTC)
+    start, end = day_window(now.date().isoformat())
+    entries = list(nightscout(f"{replay.url}/nightscout", SECRET, start=start, end=end))
+    passed = (now - start).total_seconds() / 300
+    assert passed - 3 <= len(entries) <= passed + 3
+    assert all(entry["date"] <= datetime.now(UTC).timestamp() * 1000 for entry in entries)
 
 
 def test_an_advance_reaches_conditional_readers(replay, tmp_path):
