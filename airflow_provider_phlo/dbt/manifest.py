@@ -31,6 +31,8 @@ PARSED = "partial_parse.msgpack"
 RENDERED = "render.json"
 DEFAULT_TARGET = "duckdb"
 _STAMP = "fingerprint"
+# the version of what is rendered: files of an earlier one are made again
+_RENDERED_VERSION = "2"
 _NOT_RENDERED = frozenset({"checksum", "columns", "compiled_code", "raw_code", "unrendered_config"})
 _SOURCES = frozenset({".sql", ".yml", ".yaml", ".md", ".csv", ".py"})
 # what dbt writes if somebody runs it by hand inside the project
@@ -71,7 +73,7 @@ def ensure_manifest(project_dir: Path, home: Path, target: str = DEFAULT_TARGET)
 
 
 def rendered_path(manifest: Path) -> Path:
-    """Return the path of what DAG files read: only the manifest's models and sources, a twentieth of its size."""
+    """Return the path of what DAG files read: models, sources, and the names of tests; a twentieth of the manifest."""
     return manifest.with_name(RENDERED)
 
 
@@ -81,8 +83,8 @@ def read_manifest(path: Path) -> Mapping[str, Any]:
 
 
 def fingerprint(project_dir: Path) -> str:
-    """Return a hash of everything that affects how the project is parsed: its files and the version of dbt."""
-    digest = blake2b(importlib.metadata.version("dbt-core").encode(), digest_size=16)
+    """Return a hash of everything that affects how the project is parsed: its files, dbt's version, and ours."""
+    digest = blake2b(f"{importlib.metadata.version('dbt-core')} {_RENDERED_VERSION}".encode(), digest_size=16)
     digest.update(str(project_dir.resolve()).encode())
     for path in sorted(_files(project_dir)):
         content = path.read_bytes()
@@ -142,7 +144,7 @@ def _parse(project_dir: Path, folder: Path, target: str) -> None:
 
 
 def _slim(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out macros, SQL and tests, which run in the task of their model; of those the names are kept."""
+    """Leave out macros and SQL; of tests, only their names and what they read are kept."""
     tests = _tests_of_models(manifest)
     nodes = {
         unique_id: {
@@ -153,7 +155,23 @@ def _slim(manifest: Mapping[str, Any]) -> dict[str, Any]:
         for unique_id, node in manifest["nodes"].items()
         if node["resource_type"] in ("model", "seed", "snapshot")
     }
-    return {"metadata": manifest["metadata"], "nodes": nodes, "sources": manifest["sources"], "exposures": {}}
+    return {
+        "metadata": manifest["metadata"],
+        "nodes": nodes,
+        "sources": manifest["sources"],
+        "exposures": {},
+        "tests": {
+            unique_id: {
+                "name": node["name"],
+                "resource_type": "test",
+                "original_file_path": node["original_file_path"],
+                "depends_on": {"nodes": node["depends_on"]["nodes"]},
+                "config": {"store_failures": node["config"].get("store_failures")},
+            }
+            for unique_id, node in manifest["nodes"].items()
+            if node["resource_type"] == "test"
+        },
+    }
 
 
 def _tests_of_models(manifest: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -1,5 +1,5 @@
 """
-Run one dbt model and its tests in this process: write to the run's branch, test there, publish.
+Run one dbt model and its tests in this process: write to the run's branch, test there, publish. Or tests alone.
 
 What dbt would repeat for every node (parsing the project, writing artifacts) is left out, so that a warm task takes
 about a second.
@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 # what dbt itself says of the project: its files, Jinja and variables
 _OF_THE_PROJECT = re.compile(r"\s*(?:Compilation|Parsing|Dependency|Env var|Dbt project|Selector|Usage) Error\b", re.I)
 _FIRST_WORDS = re.compile(r"\s*(?P<kind>[A-Z][a-z]+(?: [A-Z]?[a-z]+)? Error)\b")
+_TESTS = frozenset({"test", "unit_test"})
 _PASSED = frozenset({"pass", "success", "no-op"})
 
 
@@ -77,35 +78,14 @@ def build_model(
     :raises ConfigurationError: the SQL does not compile, or a table it reads does not exist.
     :raises TransientError: the engine failed while it ran, or another writer came first.
     """
-    ensure_manifest(project_dir, home, target)
-    manifest = load_manifest(home, target)
-    node = manifest.nodes.get(unique_id)
-    if node is None:
-        raise ConfigurationError(
-            f"{project_dir} has no model {unique_id}: the project changed since the DAG was parsed."
-        )
+    manifest = _parsed(project_dir, home, target)
+    node = _node(manifest, unique_id, project_dir)
     table = f"{node.schema}.{node.alias}"
-    variables = {
-        **quiet_environment(),
-        **(environment or {}),
-        "PHLO_HOME": str(home),
-        "PHLO_DBT_TABLES": ",".join(sorted(_tables(manifest, unique_id))),
-    }
-    options = {
-        "project-dir": project_dir,
-        "profiles-dir": project_dir,
-        "target": target,
-        "target-path": target_path(home, target),
-        "log-path": target_path(home, target),  # dbt creates it even if nothing is logged
-        "select": f"fqn:{'.'.join(node.fqn)}",
-        "indirect-selection": "buildable",
-        "log-level": "none",
-        "log-level-file": "none",
-    }
-    command = ["--no-write-json", "build", *(f"--{name}={value}" for name, value in options.items())]
-    with _environ(variables):
-        results, written = _invoke(manifest, [*command, *(["--full-refresh"] if full_refresh else [])], table)
-        passed, warnings = _judge(table, results)
+    options = ["--full-refresh"] if full_refresh else []
+    command = _command("build", [node], project_dir, home, target)
+    with _environ(_variables(manifest, [unique_id, *_tests_on(manifest, unique_id)], home, environment)):
+        results, written = _invoke(manifest, [*command, *options], table)
+        passed, warnings = _judge(table, results, "it was not published")
         snapshot_id = _publish(written) if written else None
     return ModelRun(
         table,
@@ -115,6 +95,94 @@ def build_model(
         tests=passed,
         warnings=warnings,
     )
+
+
+@dataclass(frozen=True)
+class PassedTests:
+    """
+    The result of tests.
+
+    :param passed: how many passed.
+    :param warnings: those that failed and only warn.
+    """
+
+    passed: int
+    warnings: tuple[str, ...]
+
+
+def run_tests(
+    project_dir: Path,
+    unique_ids: Sequence[str],
+    *,
+    home: Path,
+    target: str = DEFAULT_TARGET,
+    environment: Mapping[str, str] | None = None,
+) -> PassedTests:
+    """
+    Run tests on main.
+
+    :param project_dir: the dbt project.
+    :param unique_ids: their ids in the manifest.
+    :param home: ``PHLO_HOME``, where dbt's own files go.
+    :param environment: variables that are set meanwhile, see :mod:`airflow_provider_phlo.dbt.plugin`.
+    :raises QualityCheckError: one failed.
+    :raises ConfigurationError: one does not compile, is not in the project any more, or was not run.
+    :raises TransientError: the engine failed while they ran.
+    """
+    manifest = _parsed(project_dir, home, target)
+    nodes = [_node(manifest, unique_id, project_dir) for unique_id in unique_ids]
+    read = ", ".join(sorted({name for unique_id in unique_ids for name in _relations(manifest, unique_id)}))
+    with _environ(_variables(manifest, unique_ids, home, environment)):
+        results, _ = _invoke(manifest, _command("test", nodes, project_dir, home, target), read)
+        passed, warnings = _judge(read, results, "what is built on it is stopped")
+    left_out = set(unique_ids) - {result.node.unique_id for result in results}
+    if left_out:
+        raise ConfigurationError(f"dbt did not run {', '.join(sorted(left_out))}: does a selector leave them out?")
+    return PassedTests(passed, warnings)
+
+
+def _parsed(project_dir: Path, home: Path, target: str) -> Manifest:
+    ensure_manifest(project_dir, home, target)
+    return load_manifest(home, target)
+
+
+def _node(manifest: Manifest, unique_id: str, project_dir: Path) -> Any:
+    node = manifest.nodes.get(unique_id)
+    if node is None:
+        kind, _, name = unique_id.partition(".")
+        raise ConfigurationError(
+            f"{project_dir} has no {kind} {name}: the project has changed since the DAG was parsed. Clear the task "
+            "once the DAG is parsed again."
+        )
+    return node
+
+
+def _command(verb: str, nodes: Sequence[Any], project_dir: Path, home: Path, target: str) -> list[str]:
+    options = {
+        "project-dir": project_dir,
+        "profiles-dir": project_dir,
+        "target": target,
+        "target-path": target_path(home, target),
+        "log-path": target_path(home, target),  # dbt creates it even if nothing is logged
+        "indirect-selection": "buildable",
+        "log-level": "none",
+        "log-level-file": "none",
+    }
+    selected = [f"fqn:{'.'.join(node.fqn)}" for node in nodes]
+    return ["--no-write-json", verb, *(f"--{name}={value}" for name, value in options.items()), "--select", *selected]
+
+
+def _variables(
+    manifest: Manifest, unique_ids: Iterable[str], home: Path, environment: Mapping[str, str] | None
+) -> dict[str, str]:
+    """Return the environment of a command that runs these nodes: they read no other tables than theirs."""
+    tables = sorted({name for unique_id in unique_ids for name in _relations(manifest, unique_id)})
+    return {
+        **quiet_environment(),
+        **(environment or {}),
+        "PHLO_HOME": str(home),
+        "PHLO_DBT_TABLES": ",".join(tables),
+    }
 
 
 def load_manifest(home: Path, target: str = DEFAULT_TARGET) -> Manifest:
@@ -162,20 +230,18 @@ def _invoke(
     return done.result.results, plugin.results.get(table)
 
 
-def _judge(table: str, results: Sequence[NodeResult]) -> tuple[int, tuple[str, ...]]:
+def _judge(table: str, results: Sequence[NodeResult], outcome: str) -> tuple[int, tuple[str, ...]]:
     """Return how many tests passed and which warn."""
     broken = [result for result in results if str(result.status) == "error"]
     if broken:
         raise _error(table, broken)
     failed = [f"{result.node.name} ({result.failures} rows)" for result in results if str(result.status) == "fail"]
     if failed:
-        raise QualityCheckError(
-            f"{table}: {len(failed)} dbt tests failed, so it was not published: {', '.join(failed)}."
-        )
+        raise QualityCheckError(f"{table}: {len(failed)} dbt tests failed, so {outcome}: {', '.join(failed)}.")
     warnings = tuple(
         f"{result.node.name} ({result.failures} rows)" for result in results if str(result.status) == "warn"
     )
-    passed = sum(result.node.resource_type == "test" and str(result.status) in _PASSED for result in results)
+    passed = sum(result.node.resource_type in _TESTS and str(result.status) in _PASSED for result in results)
     return passed, warnings
 
 
@@ -217,11 +283,12 @@ def _publish(written: OverwriteResult) -> int | None:
     return snapshot_id
 
 
-def _tables(manifest: Manifest, unique_id: str) -> set[str]:
-    """Return the tables that the model and its tests read, and the model's own."""
-    tests = [child for child in manifest.nodes.values() if unique_id in child.depends_on_nodes]
-    readers = [unique_id, *(test.unique_id for test in tests if test.resource_type == "test")]
-    return {name for reader in readers for name in _relations(manifest, reader)}
+def _tests_on(manifest: Manifest, unique_id: str) -> list[str]:
+    return [
+        child.unique_id
+        for child in manifest.nodes.values()
+        if child.resource_type == "test" and unique_id in child.depends_on_nodes
+    ]
 
 
 def _relations(manifest: Manifest, unique_id: str) -> Iterator[str]:

@@ -1,16 +1,15 @@
-"""The dbt layers as Airflow tasks: Cosmos reads the project; each model becomes one task, which builds and tests it."""
+"""The dbt layers as Airflow tasks: Cosmos reads the project; each model becomes a task, which builds and tests it."""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo import settings
-from airflow_provider_phlo.assets.iceberg import iceberg_asset, outlets_of, set_event
+from airflow_provider_phlo.assets.iceberg import iceberg_asset
 from airflow_provider_phlo.assets.pages import model_page
 from airflow_provider_phlo.dbt.manifest import (
     DEFAULT_TARGET,
@@ -19,115 +18,23 @@ from airflow_provider_phlo.dbt.manifest import (
     read_manifest,
     rendered_path,
 )
+from airflow_provider_phlo.dbt.operators import DbtModelOperator, DbtTestOperator
+from airflow_provider_phlo.dbt.standalone_tests import StandaloneTests, standalone_tests
+from airflow_provider_phlo.dbt.unsupported import (
+    require_supported_model,
+    require_supported_resource,
+    require_supported_tests,
+)
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.operators.base import PhloOperator
 
 if TYPE_CHECKING:
-    from airflow.sdk import DAG, Asset, Context, TaskGroup
+    from airflow.sdk import DAG, Asset, TaskGroup
     from cosmos import DbtTaskGroup
     from cosmos.dbt.graph import DbtNode
 
 __all__ = ["DbtModelOperator", "phlo_dbt_task_group"]
 
 PROFILE = "phlo"
-
-
-class DbtModelOperator(PhloOperator):
-    """
-    Build one dbt model on the run's branch, run its tests there, and publish it if they pass.
-
-    :param model: the model's id in the manifest, ``model.<project>.<name>``.
-    :param table: the ``namespace.table`` that it writes; also the outlet.
-    :param project_dir: the dbt project.
-    :param target: the profile's target, ``duckdb`` or ``trino``.
-    :param partition_date: passed to the SQL as ``env_var('PHLO_PARTITION_DATE')``; None takes the run's.
-    :param env: further environment variables for the SQL.
-    :param full_refresh: rebuild an incremental model from scratch.
-    :param iceberg_conn_id: the catalog.
-    """
-
-    template_fields: Sequence[str] = ("partition_date", "env")
-    ui_color = "#ff6849"
-
-    def __init__(
-        self,
-        *,
-        model: str,
-        table: str,
-        project_dir: str,
-        target: str = DEFAULT_TARGET,
-        partition_date: str | None = None,
-        env: Mapping[str, str] | None = None,
-        full_refresh: bool = False,
-        iceberg_conn_id: str = "iceberg_default",
-        **kwargs: Any,
-    ) -> None:
-        kwargs.setdefault("outlets", outlets_of(table))
-        super().__init__(**kwargs)
-        self.model = model
-        self.table = table
-        self.project_dir = project_dir
-        self.target = target
-        self.partition_date = partition_date
-        self.env = dict(env or {})
-        self.full_refresh = full_refresh
-        self.iceberg_conn_id = iceberg_conn_id
-
-    @classmethod
-    def default_outlets(cls, arguments: Mapping[str, Any]) -> list[Asset]:
-        """Return the model's table."""
-        return outlets_of(arguments.get("table"))
-
-    def run(self, context: Context) -> dict[str, Any]:
-        from airflow_provider_phlo import runs
-        from airflow_provider_phlo.dbt.runner import build_model
-
-        day = runs.partition_date(context, self.partition_date)
-        done = build_model(
-            Path(self.project_dir),
-            self.model,
-            home=settings.home(),
-            target=self.target,
-            environment=self._environment(runs.token(context, self.table), day, context["run_id"]),
-            full_refresh=self.full_refresh,
-        )
-        state = "was not changed" if done.changed is False else "is published"
-        self.log.info("%s %s: %s rows, %d tests passed", done.table, state, done.rows, done.tests)
-        for warning in done.warnings:
-            self.log.warning("%s: dbt test %s", done.table, warning)
-        result = {
-            "table": done.table,
-            "changed": done.changed,
-            "rows": done.rows,
-            "snapshot_id": done.snapshot_id,
-            "partition_date": day,
-            "tests": done.tests,
-            "warnings": list(done.warnings),
-        }
-        if done.rows is None and self.target != DEFAULT_TARGET:
-            result["reason"] = f"{self.target} wrote it, which reports no rows"
-        set_event(context, self.table, result)
-        return result
-
-    def _environment(self, token: str, partition_date: str, run_id: str) -> dict[str, str]:
-        """Return what the project and the plugin read; the catalog's secrets are set only while the model runs."""
-        variables = {
-            **self.env,
-            "PHLO_PARTITION_DATE": partition_date,
-            "PHLO_DAY_ZONE": settings.day_zone(),
-            "PHLO_RUN_ID": run_id,
-        }
-        if self.target != DEFAULT_TARGET:  # Trino has its own catalog, and cannot write a branch
-            return variables
-        from airflow_provider_phlo.hooks.iceberg import PhloIcebergHook
-
-        properties = dict(PhloIcebergHook(self.iceberg_conn_id).properties)
-        return {
-            **variables,
-            "PHLO_CATALOG_NAME": properties.pop("catalog_name", settings.catalog_name()),
-            "PHLO_CATALOG_PROPERTIES": json.dumps(properties),
-            "PHLO_RUN_TOKEN": token,
-        }
 
 
 def phlo_dbt_task_group(
@@ -146,7 +53,9 @@ def phlo_dbt_task_group(
     Render dbt models as a task group: one task per model, in the order of their references, grouped by layer.
 
     A task builds its model on a branch, runs the model's tests there, and publishes it if they pass. Its outlet is the
-    model's table; its inlets are the tables that the model reads.
+    model's table; its inlets are the tables that the model reads. Tests that no model's task can run (on sources,
+    between models that do not read each other) are tasks of their own, in the group ``tests``: they run as
+    soon as all they read is there, and what is built on that waits for them.
 
     :param select: dbt's selection, such as ``path:models/glucose`` or ``tag:github``.
     :param group_id: the group's id; None infers it from the folder or tag: ``glucose_models``.
@@ -157,7 +66,8 @@ def phlo_dbt_task_group(
     :param partition_date: overrides the run's; a template.
     :param env: further environment variables for the SQL.
     :param task_arguments: passed to every task (``retries``, ``pool``, …).
-    :raises ConfigurationError: there is no such project, dbt cannot parse it, or nothing is selected.
+    :raises ConfigurationError: there is no such project, dbt cannot parse it, nothing is selected, or a selected node
+        asks for what would have no effect.
 
     ::
 
@@ -200,11 +110,16 @@ def phlo_dbt_task_group(
             exclude=_as_list(exclude or []),
             test_behavior=TestBehavior.BUILD,
             emit_datasets=False,
-            node_converters={DbtResourceType.MODEL: renderer.task},
+            node_converters={
+                DbtResourceType.MODEL: renderer.task,
+                DbtResourceType.SEED: renderer.refuse,
+                DbtResourceType.SNAPSHOT: renderer.refuse,
+            },
         ),
     )
     if not group.children:
         raise ConfigurationError(f"No model of {project} matches {', '.join(selected)}: correct `select`.")
+    renderer.complete(group)
     return group
 
 
@@ -212,18 +127,29 @@ class _Renderer:
     """Turns the nodes that Cosmos selects into tasks."""
 
     def __init__(self, manifest: Mapping[str, Any], arguments: Mapping[str, Any]) -> None:
+        self._manifest = manifest
         self._nodes = {**manifest["sources"], **manifest["nodes"]}
         self._arguments = arguments
         self._layers: dict[tuple[str | None, str], TaskGroup] = {}
+        self._selected: list[str] = []
+        self._tasks: dict[str, DbtModelOperator] = {}
 
     # Cosmos makes deep copies of its configuration, which includes the renderer
     def __deepcopy__(self, _memo: Any) -> _Renderer:
         return self
 
-    def task(self, *, dag: DAG, task_group: TaskGroup, node: DbtNode, **_: Any) -> DbtModelOperator:
-        """Return the task of one model, inside the group of its layer."""
+    def refuse(self, *, node: DbtNode, **_: Any) -> None:
+        """Refuse what is not a model."""
+        require_supported_resource(self._nodes[node.unique_id])
+
+    def task(self, *, dag: DAG, task_group: TaskGroup, node: DbtNode, **_: Any) -> DbtModelOperator | None:
+        """Return a model's task, inside the group of its layer; None for an ephemeral one, which has no table."""
         model = self._nodes[node.unique_id]
-        return DbtModelOperator(
+        require_supported_model(model, self._arguments["target"])
+        self._selected.append(node.unique_id)
+        if model["config"]["materialized"] == "ephemeral":
+            return None
+        self._tasks[node.unique_id] = DbtModelOperator(
             task_id=model["name"],
             dag=dag,
             task_group=self._layer(dag, task_group, model),
@@ -234,6 +160,42 @@ class _Renderer:
             inlets=[*self._inlets(model)],
             **self._arguments,
         )
+        return self._tasks[node.unique_id]
+
+    def complete(self, group: DbtTaskGroup) -> None:
+        """Add what Cosmos does not know: order through ephemeral models, and the tests that no model's task runs."""
+        for unique_id, task in self._tasks.items():
+            for parent in self._read_by(unique_id):
+                if parent in self._tasks and parent not in self._nodes[unique_id]["depends_on"]["nodes"]:
+                    self._tasks[parent] >> task
+        tests = self._manifest["tests"]
+        concerned = {name for name, test in tests.items() if set(test["depends_on"]["nodes"]) & {*self._selected}}
+        found = standalone_tests(self._manifest, self._selected)
+        concerned.update(name for tests_of in found for name in tests_of.tests)
+        require_supported_tests((tests[name] for name in sorted(concerned)), self._arguments["target"])
+        if found:
+            self._add_tests(group, found)
+
+    def _add_tests(self, group: DbtTaskGroup, found: Sequence[StandaloneTests]) -> None:
+        from airflow.sdk import TaskGroup
+
+        tests = TaskGroup(group_id="tests", dag=group.dag, parent_group=group)
+        for number, alone in enumerate(found):
+            known = tests.children.keys()
+            name = alone.name if f"{tests.group_id}.{alone.name}" not in known else f"{alone.name}_{number}"
+            task = DbtTestOperator(task_id=name, dag=group.dag, task_group=tests, tests=alone.tests, **self._arguments)
+            for model in sorted(alone.after):
+                self._tasks[model] >> task
+            for model in sorted(alone.before):
+                task >> self._tasks[model]
+
+    def _read_by(self, unique_id: str) -> Iterator[str]:
+        """Yield what a model reads, through ephemeral models."""
+        for parent in self._nodes[unique_id]["depends_on"]["nodes"]:
+            if self._nodes[parent]["config"].get("materialized") == "ephemeral":
+                yield from self._read_by(parent)
+            else:
+                yield parent
 
     def _layer(self, dag: DAG, parent: TaskGroup, model: Mapping[str, Any]) -> TaskGroup:
         """Return the task group of the folder that the model's file is in."""
@@ -246,12 +208,10 @@ class _Renderer:
         return self._layers[key]
 
     def _inlets(self, model: Mapping[str, Any]) -> Iterable[Asset]:
-        for unique_id in model["depends_on"]["nodes"]:
+        for unique_id in dict.fromkeys(self._read_by(model["unique_id"])):
             upstream = self._nodes[unique_id]
-            if upstream["resource_type"] == "source":
-                yield iceberg_asset(_ingested(upstream))
-            elif upstream["config"]["materialized"] != "ephemeral":
-                yield iceberg_asset(_table(upstream))
+            source = upstream["resource_type"] == "source"
+            yield iceberg_asset(_ingested(upstream) if source else _table(upstream))
 
 
 def _table(node: Mapping[str, Any]) -> str:

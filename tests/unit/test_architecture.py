@@ -19,7 +19,7 @@ FLOORS = (
     ("3c decorators", "", "decorators."),
     ("3b command line and plugins", "", "cli. plugins. ui."),
     ("3a operators", "apart", "operators. sensors. notifications. dbt.task_group publishing.marts"),
-    ("3a what operators share", "apart", "operators.checking operators.table"),
+    ("3a what operators share", "apart", "operators.checking operators.table dbt.operators"),
     ("3a what operators share", "apart", "operators.base operators.links triggers."),
     ("3a assets", "", "assets."),
     ("2 hooks", "apart", "hooks."),

@@ -1,0 +1,161 @@
+"""What one task of a dbt task group does: build a model, or run tests that no model's task runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_phlo import settings
+from airflow_provider_phlo.assets.iceberg import outlets_of, set_event
+from airflow_provider_phlo.dbt.manifest import DEFAULT_TARGET
+from airflow_provider_phlo.operators.base import PhloOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Asset, Context
+
+
+class DbtOperator(PhloOperator):
+    """
+    What both kinds of tasks share: the project, and what its SQL and the plugin read from the environment.
+
+    :param project_dir: the dbt project.
+    :param target: the profile's target, ``duckdb`` or ``trino``.
+    :param partition_date: passed to the SQL as ``env_var('PHLO_PARTITION_DATE')``; None takes the run's.
+    :param env: further environment variables for the SQL.
+    :param iceberg_conn_id: the catalog.
+    """
+
+    template_fields: Sequence[str] = ("partition_date", "env")
+    ui_color = "#ff6849"
+
+    def __init__(
+        self,
+        *,
+        project_dir: str,
+        target: str = DEFAULT_TARGET,
+        partition_date: str | None = None,
+        env: Mapping[str, str] | None = None,
+        iceberg_conn_id: str = "iceberg_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.project_dir = project_dir
+        self.target = target
+        self.partition_date = partition_date
+        self.env = dict(env or {})
+        self.iceberg_conn_id = iceberg_conn_id
+
+    def environment(self, partition_date: str, run_id: str, token: str = "") -> dict[str, str]:
+        """
+        Return what the project and the plugin read; the catalog's secrets are set only while dbt runs.
+
+        :param token: the run's token, for tables that are written or read on its branch; main is read without.
+        """
+        variables = {
+            **self.env,
+            "PHLO_PARTITION_DATE": partition_date,
+            "PHLO_DAY_ZONE": settings.day_zone(),
+            "PHLO_RUN_ID": run_id,
+        }
+        if self.target != DEFAULT_TARGET:  # Trino has its own catalog, and cannot write a branch
+            return variables
+        from airflow_provider_phlo.hooks.iceberg import PhloIcebergHook
+
+        properties = dict(PhloIcebergHook(self.iceberg_conn_id).properties)
+        return {
+            **variables,
+            "PHLO_CATALOG_NAME": properties.pop("catalog_name", settings.catalog_name()),
+            "PHLO_CATALOG_PROPERTIES": json.dumps(properties),
+            **({"PHLO_RUN_TOKEN": token} if token else {}),
+        }
+
+
+class DbtModelOperator(DbtOperator):
+    """
+    Build one dbt model on the run's branch, run its tests there, and publish it if they pass.
+
+    :param model: the model's id in the manifest, ``model.<project>.<name>``.
+    :param table: the ``namespace.table`` that it writes; also the outlet.
+    :param full_refresh: rebuild an incremental model from scratch.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        table: str,
+        full_refresh: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("outlets", outlets_of(table))
+        super().__init__(**kwargs)
+        self.model = model
+        self.table = table
+        self.full_refresh = full_refresh
+
+    @classmethod
+    def default_outlets(cls, arguments: Mapping[str, Any]) -> list[Asset]:
+        """Return the model's table."""
+        return outlets_of(arguments.get("table"))
+
+    def run(self, context: Context) -> dict[str, Any]:
+        from airflow_provider_phlo import runs
+        from airflow_provider_phlo.dbt.runner import build_model
+
+        day = runs.partition_date(context, self.partition_date)
+        done = build_model(
+            Path(self.project_dir),
+            self.model,
+            home=settings.home(),
+            target=self.target,
+            environment=self.environment(day, context["run_id"], runs.token(context, self.table)),
+            full_refresh=self.full_refresh,
+        )
+        state = "was not changed" if done.changed is False else "is published"
+        self.log.info("%s %s: %s rows, %d tests passed", done.table, state, done.rows, done.tests)
+        for warning in done.warnings:
+            self.log.warning("%s: dbt test %s", done.table, warning)
+        result = {
+            "table": done.table,
+            "changed": done.changed,
+            "rows": done.rows,
+            "snapshot_id": done.snapshot_id,
+            "partition_date": day,
+            "tests": done.tests,
+            "warnings": list(done.warnings),
+        }
+        if done.rows is None and self.target != DEFAULT_TARGET:
+            result["reason"] = f"{self.target} wrote it, which reports no rows"
+        set_event(context, self.table, result)
+        return result
+
+
+class DbtTestOperator(DbtOperator):
+    """
+    Run dbt tests that no model's task runs, on main; a failed one stops what is built on what they read.
+
+    :param tests: their ids in the manifest, ``test.<project>.<name>.<hash>``.
+    """
+
+    def __init__(self, *, tests: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.tests = list(tests)
+
+    def run(self, context: Context) -> dict[str, Any]:
+        from airflow_provider_phlo import runs
+        from airflow_provider_phlo.dbt.runner import run_tests
+
+        day = runs.partition_date(context, self.partition_date)
+        done = run_tests(
+            Path(self.project_dir),
+            self.tests,
+            home=settings.home(),
+            target=self.target,
+            environment=self.environment(day, context["run_id"]),
+        )
+        self.log.info("%d dbt tests passed", done.passed)
+        for warning in done.warnings:
+            self.log.warning("dbt test %s", warning)
+        return {"tests": done.passed, "warnings": list(done.warnings)}

@@ -1,0 +1,114 @@
+"""
+Tests that no model's task runs: those on sources, on ephemeral models, and between models that do not read each other.
+
+A model's task runs the tests whose other parents it is built on (dbt's indirect selection ``buildable``). All others
+get tasks of their own, as soon as all they read is there, and before the models that read the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+# Airflow's limit of a task's id is 250 characters, its groups included
+_LONGEST_NAME = 120
+
+
+@dataclass(frozen=True)
+class StandaloneTests:
+    """
+    Tests that read the same tables, to be run as one task.
+
+    :param name: what they read, as the end of a task's id.
+    :param tests: their ids in the manifest.
+    :param reads: what they read: the ids of models and sources.
+    :param after: the selected models whose tasks come before.
+    :param before: the selected models that are built on all of it, whose tasks wait.
+    """
+
+    name: str
+    tests: tuple[str, ...]
+    reads: tuple[str, ...]
+    after: frozenset[str]
+    before: frozenset[str]
+
+
+def standalone_tests(manifest: Mapping[str, Any], selected: Collection[str]) -> list[StandaloneTests]:
+    """
+    Return the tests of a selection that no model's task runs.
+
+    :param manifest: the rendered manifest.
+    :param selected: the ids of the selected models.
+    """
+    graph = _Graph(manifest, selected)
+    by_reads: dict[tuple[str, ...], list[str]] = {}
+    for unique_id, test in manifest["tests"].items():
+        reads = tuple(sorted(set(test["depends_on"]["nodes"])))
+        if graph.concerns(reads) and not graph.runs_with_a_model(reads):
+            by_reads.setdefault(reads, []).append(unique_id)
+    return [graph.describe(reads, tests) for reads, tests in sorted(by_reads.items())]
+
+
+class _Graph:
+    """Who reads what."""
+
+    def __init__(self, manifest: Mapping[str, Any], selected: Collection[str]) -> None:
+        self._nodes = {**manifest["sources"], **manifest["nodes"]}
+        self._ephemeral = {name for name, node in self._nodes.items() if _is_ephemeral(node)}
+        self._selected = frozenset(selected)
+        self._tasks = self._selected - self._ephemeral
+        self._parents = {
+            name: [parent for parent in node.get("depends_on", {}).get("nodes", ()) if parent in self._nodes]
+            for name, node in self._nodes.items()
+        }
+        self._found: dict[str, set[str]] = {}
+        self._sources_read = {
+            parent for model in self._selected for parent in self._parents[model] if parent.startswith("source.")
+        }
+
+    def concerns(self, reads: Iterable[str]) -> bool:
+        """Return whether tests that read this belong to the selection."""
+        return any(name in self._selected or name in self._sources_read for name in reads)
+
+    def runs_with_a_model(self, reads: Collection[str]) -> bool:
+        """Return whether the task of a model runs tests that read this: dbt's ``buildable``."""
+        return any(
+            all(name == model or name.startswith("source.") or name in self._ancestors(model) for name in reads)
+            for model in self._tasks.intersection(reads)
+        )
+
+    def describe(self, reads: tuple[str, ...], tests: Iterable[str]) -> StandaloneTests:
+        """Return where these tests belong among the tasks."""
+        after = frozenset(task for name in reads for task in self._tasks_that_make(name))
+        # as dbt build does: who is built on all that a test reads waits for it, so that there is no circle
+        built_on = {model for model in self._tasks if self._ancestors(model).issuperset(reads)}
+        before = frozenset(model for model in built_on if not self._ancestors(model) & built_on)
+        words = "_and_".join(name.partition(".")[2].partition(".")[2] for name in reads) or "nothing"
+        name = re.sub(r"[^\w.-]", "_", words.replace(".", "_"))
+        return StandaloneTests(name[:_LONGEST_NAME], tuple(sorted(tests)), reads, after, before)
+
+    def _tasks_that_make(self, name: str) -> Iterator[str]:
+        """Yield the tasks that have to be done before a node can be read."""
+        if name in self._tasks:
+            yield name
+        elif name in self._ephemeral:
+            for parent in self._parents[name]:
+                yield from self._tasks_that_make(parent)
+
+    def _ancestors(self, name: str) -> set[str]:
+        if name not in self._found:
+            found: set[str] = set()
+            waiting = list(self._parents.get(name, ()))
+            while waiting:
+                parent = waiting.pop()
+                if parent not in found:
+                    found.add(parent)
+                    waiting.extend(self._parents[parent])
+            self._found[name] = found
+        return self._found[name]
+
+
+def _is_ephemeral(node: Mapping[str, Any]) -> bool:
+    return bool(node.get("config", {}).get("materialized") == "ephemeral")

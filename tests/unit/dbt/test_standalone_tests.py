@@ -1,0 +1,207 @@
+"""No test is lost: those that no model's task can run have tasks of their own, in their place."""
+
+from __future__ import annotations
+
+import graphlib
+import random
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from airflow.sdk import DAG
+from dbt.cli.main import dbtRunner
+
+from airflow_provider_phlo.dbt import phlo_dbt_task_group
+from airflow_provider_phlo.dbt.manifest import ensure_manifest, read_manifest
+from airflow_provider_phlo.dbt.operators import DbtModelOperator, DbtTestOperator
+from airflow_provider_phlo.dbt.runner import PassedTests, build_model, run_tests
+from airflow_provider_phlo.dbt.standalone_tests import standalone_tests
+from airflow_provider_phlo.exceptions import ConfigurationError, QualityCheckError
+from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
+from tests.lake import open_lake
+from tests.unit.dbt.own_project import make_project
+
+MODELS = {
+    "customers": "select id from {{ source('raw', 'people') }}",
+    "orders": "select id, person from {{ source('raw', 'orders') }}",
+    "early": "{{ config(materialized='ephemeral') }} select * from {{ ref('orders') }} where id < 3",
+    "report": "select count(*) as n from {{ ref('customers') }}, {{ ref('orders') }}",
+    "first_orders": "select count(*) as n from {{ ref('early') }}",
+}
+RELATED = "relationships: {arguments: {to: ref('customers'), field: id}}"
+YAML = f"""
+sources:
+  - name: raw
+    tables:
+      - name: people
+        columns: [{{name: id, data_tests: [unique, not_null]}}]
+      - name: orders
+models:
+  - {{name: customers, columns: [{{name: id, data_tests: [unique]}}]}}
+  - {{name: orders, columns: [{{name: person, data_tests: [{RELATED}]}}]}}
+  - {{name: early, columns: [{{name: id, data_tests: [unique]}}]}}
+"""
+SINGULAR = "select o.id from {{ ref('orders') }} as o join {{ ref('customers') }} as c on o.id = c.id where o.id > 7"
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    files = {f"models/{name}.sql": sql for name, sql in MODELS.items()}
+    files |= {"models/s.yml": YAML, "tests/no_order_after_seven.sql": SINGULAR}
+    return make_project(tmp_path_factory.mktemp("dbt"), files)
+
+
+@pytest.fixture(scope="module")
+def lake_home(tmp_path_factory: pytest.TempPathFactory, project: Path) -> Path:
+    home = tmp_path_factory.mktemp("home")
+    catalog = open_lake(home)
+    overwrite_if_changed(catalog, "raw.people", pa.table({"id": [1, 2, 2]}))
+    overwrite_if_changed(catalog, "raw.orders", pa.table({"id": [1, 2, 9], "person": [1, 2, 3]}))
+    return home
+
+
+@pytest.fixture(autouse=True)
+def one_home(lake_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parse the project once for all tests."""
+    monkeypatch.setenv("PHLO_HOME", str(lake_home))
+
+
+def render(project: Path, select: str = "path:models") -> DAG:
+    with DAG("a_dag", schedule=None) as dag:
+        phlo_dbt_task_group(select, project_dir=project, group_id="g")
+    return dag
+
+
+def listed(project: Path, home: Path) -> set[str]:
+    """Return the ids of the tests that dbt itself selects."""
+    folder = ensure_manifest(project, home).parent
+    options = ["--project-dir", str(project), "--profiles-dir", str(project), "--target-path", str(folder / "ls")]
+    command = ["--quiet", "ls", *options, "--resource-type", "test", "--select", "path:models", "--output", "json"]
+    done = dbtRunner().invoke([*command, "--output-keys", "unique_id", "--log-path", str(folder / "ls")])
+    assert isinstance(done.result, list)
+    return {line.partition('"unique_id": "')[2].rstrip('"}') for line in done.result}
+
+
+def test_case_46_tests_have_tasks_in_their_place(project: Path) -> None:
+    tasks = {task.task_id.removeprefix("g."): task for task in render(project).tasks}
+    found = {
+        name: (
+            {up.removeprefix("g.") for up in task.upstream_task_ids},
+            {down[2:] for down in task.downstream_task_ids},
+        )
+        for name, task in tasks.items()
+        if isinstance(task, DbtTestOperator)
+    }
+    assert found == {
+        "tests.raw_people": (set(), {"silver.customers"}),
+        "tests.customers_and_orders": ({"silver.customers", "silver.orders"}, {"silver.report"}),
+        "tests.early": ({"silver.orders"}, {"silver.first_orders"}),
+    }
+    assert "silver.early" not in tasks
+    assert tasks["silver.first_orders"].upstream_task_ids == {"g.silver.orders", "g.tests.early"}
+    assert len(tasks["tests.customers_and_orders"].tests) == 2
+
+
+def test_case_46_as_many_run_as_dbt_selects(project: Path, lake_home: Path) -> None:
+    dag = render(project)
+    alone = [test for task in dag.tasks if isinstance(task, DbtTestOperator) for test in task.tests]
+    with_models = []
+    for task in dag.tasks:
+        if isinstance(task, DbtModelOperator) and task.table in ("silver.customers", "silver.orders"):
+            manifest = read_manifest(ensure_manifest(project, lake_home))
+            with_models += [
+                name
+                for name, test in manifest["nodes"].items()
+                if test["resource_type"] == "test" and test["depends_on"]["nodes"] == [task.model]
+            ]
+    assert sorted([*alone, *with_models]) == sorted(listed(project, lake_home))
+
+
+def test_case_46_a_failed_test_blocks(project: Path, lake_home: Path) -> None:
+    tests = {task.task_id.rpartition(".")[2]: task.tests for task in render(project).tasks if hasattr(task, "tests")}
+
+    def run(name: str) -> PassedTests:
+        return run_tests(project, tests[name], home=lake_home)
+
+    with pytest.raises(QualityCheckError, match=r"raw.people: 1 dbt tests failed, so what is built on it is stop"):
+        run("raw_people")
+    # the model drops the duplicate that its source has, so that its own test passes
+    (project / "models" / "customers.sql").write_text("select distinct id from {{ source('raw', 'people') }}")
+    for name in ("customers", "orders"):
+        assert build_model(project, f"model.phlo.{name}", home=lake_home).rows
+    with pytest.raises(QualityCheckError, match=r"silver\.customers, silver\.orders: . dbt tests failed") as caught:
+        run("customers_and_orders")
+    assert "relationships_orders_person__id__ref_customers_ (1 rows)" in str(caught.value)
+    assert run("early").passed == 1
+
+
+def test_a_test_that_is_gone_is_named(project: Path, lake_home: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"has no test phlo\.gone: the project has changed"):
+        run_tests(project, ["test.phlo.gone"], home=lake_home)
+
+
+def random_manifest(numbers: random.Random) -> dict[str, Any]:
+    """Return a manifest of models that read sources and earlier models, some ephemeral, and tests of any of them."""
+    sources = {f"source.p.raw.s{at}": {"config": {}} for at in range(numbers.randint(0, 3))}
+    nodes: dict[str, Any] = {}
+    for at in range(numbers.randint(1, 8)):
+        known = [*sources, *nodes]
+        reads = numbers.sample(known, numbers.randint(0, min(3, len(known))))
+        kind = "ephemeral" if numbers.random() < 0.25 else "table"
+        nodes[f"model.p.m{at}"] = {"config": {"materialized": kind}, "depends_on": {"nodes": reads}}
+    known = [*sources, *nodes]
+    tests = {
+        f"test.p.t{at}": {"depends_on": {"nodes": numbers.sample(known, numbers.randint(1, min(3, len(known))))}}
+        for at in range(6)
+    }
+    return {"sources": sources, "nodes": nodes, "tests": tests}
+
+
+def above(manifest: dict[str, Any], name: str) -> set[str]:
+    found: set[str] = set()
+    for parent in manifest["nodes"].get(name, {"depends_on": {"nodes": []}})["depends_on"]["nodes"]:
+        found |= {parent, *above(manifest, parent)}
+    return found
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_case_46_every_test_runs_once_when_all_it_reads_is_there(seed: int) -> None:
+    numbers = random.Random(seed)
+    manifest = random_manifest(numbers)
+    selected = {name for name in manifest["nodes"] if numbers.random() < 0.7}
+    tasks = {name for name in selected if manifest["nodes"][name]["config"]["materialized"] == "table"}
+    found = standalone_tests(manifest, selected)
+    alone = [test for tests in found for test in tests.tests]
+    assert len(alone) == len(set(alone))
+    read_by_selected = set().union(*(manifest["nodes"][name]["depends_on"]["nodes"] for name in selected))
+    for name, test in manifest["tests"].items():
+        reads = set(test["depends_on"]["nodes"])
+        concerned = reads & selected or any(read in read_by_selected for read in reads if read.startswith("source."))
+        # dbt's `buildable`
+        with_a_model = any(reads <= {model, *above(manifest, model), *manifest["sources"]} for model in tasks & reads)
+        assert (name in alone) == bool(concerned and not with_a_model)
+    order = graphlib.TopologicalSorter({name: above(manifest, name) & tasks for name in tasks})
+    for tests in found:
+        order.add(tests.name, *tests.after)
+        # who reads all of it waits
+        for model in tests.before:
+            order.add(model, tests.name)
+        blocked = {model for model in tasks if set(tests.reads) <= above(manifest, model)}
+        assert tests.before <= blocked
+        assert all(model in tests.before or above(manifest, model) & tests.before for model in blocked)
+        needed = {up for read in tests.reads for up in (read, *above(manifest, read)) if read in tasks or up in tasks}
+        assert tests.after <= needed
+        assert {read for read in tests.reads if read in tasks} <= tests.after
+    order.prepare()  # raises for a circle
+
+
+def test_names_are_short_enough_for_airflow() -> None:
+    sources = {f"source.p.raw.{'long_' * 20}{at}": {"config": {}} for at in range(4)}
+    reader = {"config": {"materialized": "table"}, "depends_on": {"nodes": [*sources]}}
+    manifest = {
+        "sources": sources,
+        "nodes": {"model.p.m": reader},
+        "tests": {"test.p.t": {"depends_on": reader["depends_on"]}},
+    }
+    assert [len(tests.name) for tests in standalone_tests(manifest, ["model.p.m"])] == [120]
