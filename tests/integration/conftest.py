@@ -20,7 +20,7 @@ DAGS = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def airflow(tmp_path_factory):
     home = tmp_path_factory.mktemp("phlo")
     (home / "sources").mkdir()

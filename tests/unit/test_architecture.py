@@ -9,8 +9,9 @@ import pytest
 
 from tests.import_graph import ROOT, circles, folder_graph, import_graph, imports, internal, longest_chain, modules
 
+# one process reads all files, and does so once
+pytestmark = pytest.mark.xdist_group("architecture")
 MODULES = modules()
-GRAPH = import_graph()
 
 # From the top: a module imports what lies on lower floors. "name." is a folder with all that is in it; a module that
 # is named by itself belongs where it is named. Modules of one floor import each other unless they stand apart.
@@ -38,6 +39,11 @@ FLOORS = (
 AIRFLOW_FREE = [name for name, _, _ in FLOORS].index("1b the work")
 # a wing's face names what others use of it, lazily where it lies higher
 FACES = {"": set(), "dbt": {"dbt.task_group"}, "publishing": {"publishing.marts"}}
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return import_graph()
 
 
 def floor(module: str) -> int:
@@ -78,10 +84,10 @@ def test_the_work_imports_no_airflow(module):
     assert not {name for name in imports(MODULES[module]) if name.partition(".")[0] == "airflow"}
 
 
-def test_nobody_goes_in_a_circle():
+def test_nobody_goes_in_a_circle(graph):
     """Neither modules nor rooms: the folders, and the modules that lie beside them."""
-    assert circles(GRAPH) == []
-    assert circles(folder_graph(GRAPH)) == []
+    assert circles(graph) == []
+    assert circles(folder_graph(graph)) == []
 
 
 def test_circles_are_seen():
@@ -96,9 +102,9 @@ def test_command_line_and_pages_use_no_operators(module):
     assert not {name for name in internal(MODULES[module], MODULES) if name.startswith("operators")}
 
 
-def test_only_the_lazy_root_imports_decorators():
+def test_only_the_lazy_root_imports_decorators(graph):
     inside = {name for name in MODULES if name.partition(".")[0] == "decorators"}
-    assert not [module for module, targets in GRAPH.items() if module and module not in inside and targets & inside]
+    assert not [module for module, targets in graph.items() if module and module not in inside and targets & inside]
     tree = ast.parse(MODULES[""].read_text())
     at_module_level = {node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))}
     assert "decorators" in internal(MODULES[""], MODULES)
