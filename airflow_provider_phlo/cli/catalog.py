@@ -7,8 +7,9 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_phlo.cli import words
 from airflow_provider_phlo.cli.errors import FAILED, exit_on_error
-from airflow_provider_phlo.cli.output import Result, open_catalog, show
+from airflow_provider_phlo.cli.output import Result, open_catalog, printable, show
 
 if TYPE_CHECKING:
     import argparse
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _COUNTS = ("inserted", "updated", "deleted", "unchanged", "duplicates", "replaced", "quarantined")
 _HISTORY = ["snapshot_id", "at", "state", "operation", "strategy", "run_id", "partition_date", *_COUNTS, "rows", "refs"]
+_FOR_PEOPLE = "table"
 _BRANCHES = ["branch", "run_id", "partition_date", "at", "age_days", "rows", "snapshots"]
 
 
@@ -46,13 +48,70 @@ def tables(args: argparse.Namespace) -> None:
             if table is not None and args.schema in (None, name.partition(".")[0]):
                 facts = _facts(table)
                 rows.append((name, *(facts[key] for key in ("rows", "files", "bytes", "modified"))))
-    show(Result(["table", "rows", "files", "bytes", "modified"], rows), args.output)
+    if args.output == _FOR_PEOPLE:
+        lines = [
+            (name, words.number(count), words.number(files), words.size(taken), words.ago(modified))
+            for name, count, files, taken, modified in rows
+        ]
+        show(
+            Result(["table", "rows", "files", "size", "modified"], lines, right=("rows", "files", "size")), args.output
+        )
+    else:
+        show(Result(["table", "rows", "files", "bytes", "modified"], rows), args.output)
 
 
 def describe(args: argparse.Namespace) -> None:
     """Print how and where a table is stored."""
     _, table = _load("catalog describe", args)
-    show(Result(["property", "value"], list(_facts(table).items())), args.output)
+    if args.output == _FOR_PEOPLE:
+        print("\n".join(_description(table)))
+    else:
+        show(Result(["property", "value"], list(_facts(table).items())), args.output)
+
+
+def _description(table: Table) -> Iterator[str]:
+    """Yield the facts about a table in words."""
+    from airflow_provider_phlo.iceberg.branches.history import history
+
+    facts, entries = _facts(table), history(table, limit=1)
+    deletes = facts["delete_files"]
+    lines = {
+        "rows": words.number(facts["rows"]),
+        "size": f"{words.size(facts['bytes'])} in {words.plural(facts['files'], 'file')}"
+        + (f" and {words.plural(deletes, 'delete file')}" if deletes else ""),
+        "modified": words.ago(facts["modified"]),
+        "partitions": words.partitioning(_partition_fields(table)),
+        "sort order": words.sorting(_sort_fields(table)),
+        "last change": _last_change(entries[0]) if entries else "none: nothing was published yet",
+        "history": f"{words.plural(facts['snapshots'], 'snapshot')} kept",
+        "format": facts["format"],
+        "location": facts["location"],
+    }
+    yield ".".join(table.name())
+    yield from (f"  {name:<12}  {printable(text)}" for name, text in lines.items())
+    yield "  columns"
+    width = max((len(name) for name in facts["columns"]), default=0)
+    required = {field.name for field in table.schema().fields if field.required}
+    for name, kind in facts["columns"].items():
+        yield printable(f"    {name:<{width}}  {kind}{', required' if name in required else ''}")
+
+
+def _last_change(entry: HistoryEntry) -> str:
+    who = f", for {entry.partition_date} by {entry.run_id}" if entry.run_id else ""
+    return f"{words.change(entry)}{who} (snapshot {entry.snapshot_id}, {words.ago(entry.at)})"
+
+
+def _partition_fields(table: Table) -> list[tuple[str, str]]:
+    schema = table.schema()
+    return [(str(field.transform), str(schema.find_column_name(field.source_id))) for field in table.spec().fields]
+
+
+def _sort_fields(table: Table) -> list[tuple[str, str]]:
+    schema = table.schema()
+    return [
+        (str(schema.find_column_name(field.source_id)), field.direction.name.lower())
+        for field in table.sort_order().fields
+    ]
 
 
 def _facts(table: Table) -> dict[str, Any]:
@@ -67,12 +126,8 @@ def _facts(table: Table) -> dict[str, Any]:
         "delete_files": int(totals.get("total-delete-files", 0)),
         "bytes": int(totals.get("total-files-size", 0)),
         "modified": datetime.datetime.fromtimestamp(metadata.last_updated_ms / 1000, datetime.UTC),
-        "partitioning": [
-            f"{field.transform}({schema.find_column_name(field.source_id)})" for field in table.spec().fields
-        ],
-        "sorted_by": [
-            f"{schema.find_column_name(field.source_id)} {field.direction.value}" for field in table.sort_order().fields
-        ],
+        "partitioning": [f"{transform}({column})" for transform, column in _partition_fields(table)],
+        "sorted_by": [f"{column} {direction}" for column, direction in _sort_fields(table)],
         "columns": {field.name: str(field.field_type) for field in schema.fields},
         "snapshots": len(metadata.snapshots),
         "current_snapshot": snapshot.snapshot_id if snapshot else None,
@@ -87,8 +142,11 @@ def history(args: argparse.Namespace) -> None:
     _, table = _load(command, args)
     with exit_on_error(command):
         entries = work.history(table, branch=args.branch, limit=args.limit)
-    show(_history(entries), args.output)
-    if args.output == "table" and work.kept_branches(table):
+    if args.output != _FOR_PEOPLE:
+        show(_history(entries), args.output)
+        return
+    show(_history_in_words(entries), args.output)
+    if work.kept_branches(table):
         print("\nBranches of runs that did not publish:")
         show(_branches(table), args.output)
 
@@ -116,6 +174,21 @@ def _history(entries: list[HistoryEntry]) -> Result:
         for entry in entries
     ]
     return Result(_HISTORY, rows)
+
+
+def _history_in_words(entries: list[HistoryEntry]) -> Result:
+    rows = [
+        (
+            words.ago(entry.at),
+            f"{words.change(entry)}{f' ({entry.state})' if entry.state else ''}",
+            entry.partition_date,
+            words.number(entry.total_rows),
+            entry.run_id,
+            entry.snapshot_id,
+        )
+        for entry in entries
+    ]
+    return Result(["when", "what", "for day", "rows then", "run", "snapshot"], rows, right=("rows then",))
 
 
 def _branches(table: Table) -> Result:

@@ -20,10 +20,15 @@ _CELL_WIDTH = 60
 
 @dataclass(frozen=True)
 class Result:
-    """What a command found: column names (made unique) and rows of Python values."""
+    """
+    What a command found: column names (made unique) and rows of Python values.
+
+    :param right: the columns of text that a table aligns to the right, as it does numbers.
+    """
 
     columns: list[str]
     rows: list[tuple[Any, ...]]
+    right: tuple[str, ...] = ()
 
 
 def open_catalog(iceberg_conn_id: str = "iceberg_default") -> Catalog:
@@ -81,7 +86,10 @@ def write_table(result: Result, out: TextIO) -> None:
     """Write aligned columns for people: long cells are cut, control characters shown as dots."""
     cells = [[_cell(value) for value in row] for row in result.rows]
     columns = zip(*result.rows, strict=True) if result.rows else [()] * len(result.columns)
-    numeric = [all(value is None or type(value) in (int, float) for value in column) for column in columns]
+    numeric = [
+        name in result.right or all(value is None or type(value) in (int, float) for value in column)
+        for name, column in zip(result.columns, columns, strict=True)
+    ]
     header = [_cell(column) for column in result.columns]
     widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
 
@@ -99,9 +107,13 @@ def write_table(result: Result, out: TextIO) -> None:
 
 def _cell(value: Any) -> str:
     text = f"{value:.10g}" if isinstance(value, float) else "NULL" if value is None else _text(value)
-    # a value must not be able to send control sequences to the terminal
-    text = "".join(character if character.isprintable() else "·" for character in text)
+    text = printable(text)
     return text if len(text) <= _CELL_WIDTH else text[: _CELL_WIDTH - 1] + "…"
+
+
+def printable(text: str) -> str:
+    """Return a text that cannot send control sequences to the terminal."""
+    return "".join(character if character.isprintable() else "·" for character in text)
 
 
 WRITERS: dict[str, Callable[[Result, TextIO], None]] = {

@@ -2,41 +2,48 @@
 ``make demo``: the example pipelines under Airflow itself, on recorded API traffic, with nothing to install.
 
 Starts the replay server, the bundled Postgres and Airflow's own processes on loopback, triggers the Dags through
-Airflow's API, prints what they built, and stays up or (``DEMO_EXIT=1``) exits. It always ends all of these processes.
+Airflow's API, prints what they built, and stays up or (``DEMO_EXIT=1``) exits. While it stays, schedules fire, assets
+start Dags and deferred tasks are waited for. It always ends all of these processes. ``LIVE=1`` runs the same on the
+connections of the shell or ``.env``.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from airflow_provider_phlo.exceptions import PhloError
-from airflow_provider_phlo.services import embedded, processes, report
+from airflow_provider_phlo.services import embedded, live, ports, processes, report
 from airflow_provider_phlo.services.airflow_api import AirflowApi
 from airflow_provider_phlo.services.postgres import ensure_postgres, stop_postgres
+from airflow_provider_phlo.services.replay import Replay
 
-GITHUB_LOGIN = "octo-phlo"
 READY_SECONDS = 120
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 RUN_SECONDS = 300
+LIVE_RUN_SECONDS = 1800
 _DONE = {"success": "✓", "failed": "✗", "skipped": "-", "upstream_failed": "✗"}
 _AIRFLOW_PROCESSES = {
     "api-server": (),
     "scheduler": ("--skip-serve-logs",),
     "dag-processor": (),
+    "triggerer": ("--skip-serve-logs",),
+}
+# the DAG that each source fills
+_DAGS = {
+    "AIRFLOW_CONN_NIGHTSCOUT_DEFAULT": "glucose_platform",
+    "AIRFLOW_CONN_GITHUB_DEFAULT": "github_stats",
 }
 
 
@@ -58,24 +65,27 @@ class Demo:
 
     :param home: the folder of all local state.
     :param root: the project.
+    :param connections: to live sources; None replays recordings.
     """
 
-    def __init__(self, home: Path, root: Path) -> None:
+    def __init__(self, home: Path, root: Path, connections: Mapping[str, str] | None = None) -> None:
         self.home = home
         self.root = root
         self.mark = embedded.secret(home, "mark")
-        self.replay_url = f"http://{embedded.HOST}:{embedded.free_port()}"
+        self.recorded = connections is None
+        self.dags = {dag_id for name, dag_id in _DAGS.items() if connections is None or name in connections}
         self.api = AirflowApi(
-            f"http://{embedded.HOST}:{_fresh_ui_port(home)}", embedded.UI_USER, embedded.secret(home, "ui_password")
+            f"http://{ports.HOST}:{_fresh_ui_port(home)}", embedded.UI_USER, embedded.secret(home, "ui_password")
         )
-        self.environment = _environment(home, root, self.replay_url)
+        self.environment = {**_environment(home, root), **(connections or {})}
+        self.replay: Replay | None = None
         self.running: dict[str, subprocess.Popen[bytes]] = {}
 
     def prepare(self) -> None:
         """Start what Airflow needs: its database, Postgres for the marts, the dbt manifest, the replayed APIs."""
-        port, recordings = self.replay_url.rpartition(":")[2], str(self.home / "replay")
-        options = ["--port", port, "--home", recordings, "--login", GITHUB_LOGIN]
-        self._start("replay", [sys.executable, "-m", "include.replay", *options])
+        if self.recorded:
+            self.replay = embedded.start_replay(self.home, self.root)
+            self.environment |= self.replay.connections()
         with ThreadPoolExecutor() as pool:
             postgres = pool.submit(ensure_postgres, self.home)
             models = pool.submit(embedded.parse_models, self.environment)
@@ -85,8 +95,8 @@ class Demo:
 
     def start_airflow(self) -> None:
         """Start Airflow's processes and wait until all report healthy."""
-        for name, options in _AIRFLOW_PROCESSES.items():
-            self._start(name, [sys.executable, "-m", "airflow", name, *options])
+        for name in ("api-server", "scheduler", "dag-processor"):
+            self._start(name, self.environment)
         wanted = {"metadatabase", "scheduler", "dag_processor"}
 
         def healthy() -> bool:
@@ -97,6 +107,21 @@ class Demo:
         with ThreadPoolExecutor() as pool:
             pool.submit(self.api.warm_up)
             self._wait(healthy, "Airflow is not healthy")
+
+    def start_clock(self) -> None:
+        """Let schedules fire and assets start Dags from now on, and deferred tasks be waited for."""
+        scheduler = self.running.pop("scheduler")
+        scheduler.terminate()
+        scheduler.wait()
+        environment = {**self.environment, "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "True"}
+        self._start("scheduler", environment)
+        self._start("triggerer", environment)
+        self._wait(lambda: self.api.health().get("triggerer") == "healthy", "Airflow's triggerer is not healthy")
+
+    def pause_others(self) -> None:
+        """Pause the Dags whose sources have no connection."""
+        for dag_id in set(_DAGS.values()) - self.dags:
+            self.api.call("PATCH", f"/dags/{dag_id}?update_mask=is_paused", {"is_paused": True})
 
     def wait_for_dags(self, dag_ids: set[str]) -> None:
         """
@@ -137,15 +162,12 @@ class Demo:
                     waiting.discard(run)
             return not waiting
 
-        self._wait(finished, "The runs did not end", RUN_SECONDS, pause=0.5)
-
-    def advance_replay(self) -> None:
-        """Let the replayed APIs return their later state: readings that are edited, late or new."""
-        self._replay("POST", "/replay/advance")
+        patience = RUN_SECONDS if self.recorded else LIVE_RUN_SECONDS
+        self._wait(finished, "The runs did not end", patience, pause=0.5)
 
     def last_day(self) -> str:
-        """Return the last recorded day."""
-        return str(self._replay("GET", "/replay/health")["end"])
+        """Return the last day that is over, in UTC."""
+        return self.replay.last_day() if self.replay else str(datetime.now(UTC).date() - timedelta(days=1))
 
     def stay(self) -> None:
         """
@@ -167,16 +189,6 @@ class Demo:
             process.wait()
         stop_postgres(self.home)
 
-    def _replay(self, method: str, path: str) -> Any:
-        data = b"" if method == "POST" else None
-        # as Nightscout asks for it
-        secret = hashlib.sha1(embedded.secret(self.home, "replay_secret").encode()).hexdigest()  # noqa: S324
-        request = urllib.request.Request(  # noqa: S310 - our own
-            self.replay_url + path, method=method, data=data, headers={"api-secret": secret}
-        )
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
-            return json.load(answer)
-
     def _report_tasks(self, run: Run, reported: set[tuple[str, str, str, int]]) -> None:
         for task in self.api.task_instances(run.dag_id, run.run_id):
             state, tries = task["state"], task["try_number"]
@@ -189,8 +201,9 @@ class Demo:
             if state == "up_for_retry":
                 print(report.failure_report(self.home / "logs", run.dag_id, run.run_id, [task]), flush=True)
 
-    def _start(self, name: str, command: list[str]) -> None:
-        self.running[name] = processes.start(command, mark=self.mark, environment=self.environment, log=self._log(name))
+    def _start(self, name: str, environment: Mapping[str, str]) -> None:
+        command = [sys.executable, "-m", "airflow", name, *_AIRFLOW_PROCESSES[name]]
+        self.running[name] = processes.start(command, mark=self.mark, environment=environment, log=self._log(name))
 
     def _log(self, name: str) -> Path:
         return self.home / "logs" / "processes" / f"{name}.log"
@@ -215,23 +228,19 @@ class Demo:
 def _fresh_ui_port(home: Path) -> int:
     """Return the port of the last demo if it is still free, else a new one."""
     port = embedded.ui_port(home)
-    return port if embedded.is_free(port) else embedded.choose_ui_port(home)
+    return port if ports.is_free(port) else embedded.choose_ui_port(home)
 
 
-def _environment(home: Path, root: Path, replay_url: str) -> dict[str, str]:
+def _environment(home: Path, root: Path) -> dict[str, str]:
     """Return the variables of the demo's processes: no Airflow setting or connection of the shell leaks in."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW")}
-    secret = embedded.secret(home, "replay_secret")
     return {
         **inherited,
         **embedded.airflow_environment(home, root),
         **embedded.tool_paths(root, inherited),
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
-        # the recordings end: runs start when somebody triggers them, not by the clock
+        # what the demo reports is what it has triggered: schedules fire after that
         "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
-        "AIRFLOW_CONN_GITHUB_DEFAULT": embedded.connection(f"{replay_url}/github", login=GITHUB_LOGIN),
-        "AIRFLOW_CONN_NIGHTSCOUT_DEFAULT": embedded.connection(f"{replay_url}/nightscout", password=secret),
-        "REPLAY_API_SECRET": secret,
     }
 
 
@@ -245,16 +254,21 @@ def phase(name: str) -> Iterator[None]:
 
 
 def play(demo: Demo) -> None:
-    """Start everything and run the pipelines: the whole recorded month, then the last day again."""
-    with phase("Starting the replayed APIs, Postgres and Airflow's database"):
+    """Start everything and run the pipelines: a whole month, then, of recordings, the last day again."""
+    with phase(f"Starting {'the replayed APIs, ' if demo.recorded else ''}Postgres and Airflow's database"):
         demo.prepare()
     with phase("Starting Airflow: api-server, scheduler, dag-processor"):
         demo.start_airflow()
-        demo.wait_for_dags({"glucose_platform", "github_stats"})
+        demo.wait_for_dags(set(_DAGS.values()))
+        demo.pause_others()
     last_day = demo.last_day()
-    with phase("Running glucose_platform (30 days) and github_stats"):
-        month = {"partition_date": last_day, "lookback_days": 29}
-        demo.run({"glucose_platform": month, "github_stats": {"partition_date": last_day}})
+    confs: dict[str, dict[str, Any]] = {
+        "glucose_platform": {"partition_date": last_day, "lookback_days": 29},
+        "github_stats": {"partition_date": last_day},
+    }
+    titles = {"glucose_platform": "glucose_platform (30 days)"}
+    with phase(f"Running {' and '.join(titles.get(dag_id, dag_id) for dag_id in confs if dag_id in demo.dags)}"):
+        demo.run({dag_id: conf for dag_id, conf in confs.items() if dag_id in demo.dags})
     from airflow_provider_phlo.iceberg.catalogs.opening import (  # heavy: only when needed
         embedded_properties,
         open_catalog,
@@ -262,11 +276,13 @@ def play(demo: Demo) -> None:
 
     catalog = open_catalog("phlo", embedded_properties(demo.home))
     before = report.lake_counts(catalog)
-    with phase("The source edits old readings: running glucose_platform again for its last day"):
-        demo.advance_replay()
-        demo.run({"glucose_platform": {"partition_date": last_day}})
+    if demo.replay:
+        with phase("The source edits old readings: running glucose_platform again for its last day"):
+            demo.replay.advance()
+            demo.run({"glucose_platform": {"partition_date": last_day}})
     server = ensure_postgres(demo.home)
-    counts, bad, day = report.lake_counts(catalog), report.quarantine_counts(catalog), report.glucose_overview(catalog)
+    counts, bad = report.lake_counts(catalog), report.quarantine_counts(catalog)
+    day = report.glucose_overview(catalog) if "glucose_platform" in demo.dags else {}
     print(report.summary(counts, before, bad, day, report.postgres_counts(server)))
     print(report.where_to_look(demo.api.url, embedded.UI_USER, embedded.secret(demo.home, "ui_password"), server))
 
@@ -288,15 +304,39 @@ def main() -> None:
 def _run(home: Path, root: Path) -> None:
     processes.stop(embedded.secret(home, "mark"))  # what a killed demo left behind
     started = time.monotonic()
-    demo = Demo(home, root)
+    connections = live_connections(home, root) if _is_set("LIVE") else None
+    live.claim(home, live=connections is not None)
+    demo = Demo(home, root, connections)
     try:
         play(demo)
         print(f"Everything took {time.monotonic() - started:.0f} s.", flush=True)
-        if os.environ.get("DEMO_EXIT", "0") in ("", "0"):
+        if not _is_set("DEMO_EXIT"):
+            with phase("Starting the clock: schedules, asset triggers, triggerer"):
+                demo.start_clock()
             print("Press Ctrl-C to stop.", flush=True)
             demo.stay()
     finally:
         demo.stop()
+
+
+def live_connections(home: Path, root: Path) -> dict[str, str]:
+    """
+    Return the connections to live sources.
+
+    :raises DemoError: none is set.
+    """
+    shell = live.without_recordings(home, embedded.secret(home, "replay_secret"), os.environ)
+    connections = live.own_connections(root, shell)
+    if not connections:
+        raise DemoError(
+            "LIVE=1 needs a source: set NIGHTSCOUT_URL and NIGHTSCOUT_API_SECRET, or GITHUB_USERNAME, in .env (see "
+            ".env.example), or export AIRFLOW_CONN_NIGHTSCOUT_DEFAULT or AIRFLOW_CONN_GITHUB_DEFAULT."
+        )
+    return connections
+
+
+def _is_set(name: str) -> bool:
+    return os.environ.get(name, "0") not in ("", "0")
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -12,14 +12,11 @@ import base64
 import contextlib
 import fcntl
 import importlib.metadata
-import io
 import json
 import os
-import re
 import secrets
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -28,13 +25,14 @@ from pathlib import Path
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
 from airflow_provider_phlo.private_files import STATE, UMASK, protect
 from airflow_provider_phlo.services import processes
+from airflow_provider_phlo.services.env_file import connections_from, read_env_file
+from airflow_provider_phlo.services.live import is_live, is_recorded, own_connections, without_recordings
+from airflow_provider_phlo.services.ports import HOST, free_port
 from airflow_provider_phlo.services.postgres import ensure_postgres, psql_path, stop_postgres
+from airflow_provider_phlo.services.replay import SOURCES, Replay, ensure_replay, has_recordings
 from airflow_provider_phlo.sql import sqlite_url
 
-HOST = "127.0.0.1"
 UI_USER = "admin"
-GITHUB_API = "https://api.github.com"
-_SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECRETS: dict[str, Callable[[], str]] = {
     # file: how it is made
     "fernet_key": lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
@@ -72,24 +70,6 @@ def lock_setup(home: Path) -> Iterator[None]:
     with (home / "setup.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def free_port() -> int:
-    """Return a loopback port that nothing listens at."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
-
-
-def is_free(port: int) -> bool:
-    """Return whether nothing listens at a loopback port."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True
 
 
 def _secret_path(home: Path, name: str) -> Path:
@@ -186,6 +166,12 @@ def shell_environment(home: Path, root: Path, shell: Mapping[str, str]) -> dict[
     return {**file, **connections, **airflow_environment(home, root), **tool_paths(root, shell)}
 
 
+def start_replay(home: Path, root: Path) -> Replay:
+    """Return the running server of the recorded APIs."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW")}
+    return ensure_replay(home, root, secret(home, "replay_secret"), secret(home, "mark"), inherited)
+
+
 def tool_paths(root: Path, shell: Mapping[str, str]) -> dict[str, str]:
     """Return the search paths that find this environment's programs and the project's modules, nothing twice."""
     loopback = _join_unique(",", "127.0.0.1,localhost", shell.get("NO_PROXY") or shell.get("no_proxy", ""))
@@ -195,63 +181,6 @@ def tool_paths(root: Path, shell: Mapping[str, str]) -> dict[str, str]:
         "NO_PROXY": loopback,
         "no_proxy": loopback,
     }
-
-
-def connections_from(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return Airflow connections for the short variables of ``.env`` that are set."""
-    connections = {}
-    token, user = variables.get("GITHUB_TOKEN"), variables.get("GITHUB_USERNAME")
-    if token or user:
-        connections["AIRFLOW_CONN_GITHUB_DEFAULT"] = connection(GITHUB_API, login=user, password=token)
-    if variables.get("NIGHTSCOUT_URL"):
-        connections["AIRFLOW_CONN_NIGHTSCOUT_DEFAULT"] = connection(
-            variables["NIGHTSCOUT_URL"], password=variables.get("NIGHTSCOUT_API_SECRET")
-        )
-    return connections
-
-
-def connection(host: str, *, login: str | None = None, password: str | None = None) -> str:
-    """Return an HTTP connection in Airflow's JSON form."""
-    fields = {"conn_type": "http", "host": host, "login": login, "password": password}
-    return json.dumps({key: value for key, value in fields.items() if value})
-
-
-def read_env_file(path: Path) -> dict[str, str]:
-    """
-    Read ``KEY=VALUE`` lines as python-dotenv does; nothing in the file is executed or expanded.
-
-    ``#`` begins a comment at the start of a value and after a space, not inside it; ``KEY=`` means not set.
-
-    :raises ConfigurationError: a line is something else, or the file is not UTF-8; names the line's number, not its
-        text.
-    """
-    from dotenv.parser import parse_stream
-
-    if not path.exists():
-        return {}
-    try:
-        text = path.read_bytes().decode("utf-8-sig")  # Windows writes a byte order mark
-    except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise ConfigurationError(f"{path}, line {line}: this is not UTF-8. Save the file as UTF-8.") from None
-    variables = {}
-    for binding in parse_stream(io.StringIO(text, newline="")):
-        given = binding.original.string
-        blank = given[: len(given) - len(given.lstrip())].count("\n")  # lines before it belong to it
-        where = f"{path}, line {binding.original.line + blank}"
-        if binding.error:
-            raise ConfigurationError(f"{where}: write KEY=VALUE, and close every quote; nothing may follow a quote.")
-        if binding.key is None:
-            continue
-        if not _SHELL_NAME.fullmatch(binding.key):
-            raise ConfigurationError(f"{where}: a name has only letters A to Z, digits and _, or no shell exports it.")
-        if binding.value is None:
-            raise ConfigurationError(f"{where}: write KEY=VALUE.")
-        if "\0" in binding.value:
-            raise ConfigurationError(f"{where}: a value cannot hold a NUL character.")
-        if binding.value:
-            variables[binding.key] = binding.value
-    return variables
 
 
 def _cat(home: Path, name: str) -> str:
@@ -302,11 +231,26 @@ def print_exports(home: Path, root: Path) -> None:
     Print the umask and ``export`` lines for a POSIX shell; set the Airflow home up first when that was not done yet.
     """
     prepare(home)
-    variables = shell_environment(home, root, os.environ)
+    shell = without_recordings(home, secret(home, "replay_secret"), os.environ)
+    variables = {**shell_environment(home, root, shell), **connections_to_recordings(home, root, shell)}
     migrate(home, {**os.environ, **variables})
     print(f"umask {UMASK:03o}")  # what this shell starts writes private files too
     for key, value in sorted(variables.items()):
         print(f"export {key}={shlex.quote(value)}")
+
+
+def connections_to_recordings(home: Path, root: Path, shell: Mapping[str, str]) -> dict[str, str]:
+    """Return connections to the recorded APIs for the sources that have none; say so, for no file does."""
+    own = own_connections(root, shell)
+    if is_live(home) or not has_recordings(root) or not (is_recorded(home) or not own):
+        return {}
+    missing = [name for name in SOURCES if name not in own]
+    if not missing:
+        return {}
+    connections = start_replay(home, root).connections()
+    names = " and ".join(name.removeprefix("AIRFLOW_CONN_").lower() for name in missing)
+    print(f"phlo: {names}: recorded data (live data: see README.md). make stop ends its server.", file=sys.stderr)
+    return {name: connections[name] for name in missing}
 
 
 def stop(home: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ import pyarrow as pa
 import pytest
 
 from airflow_provider_phlo.cli import main as cli
+from airflow_provider_phlo.cli import words
 from airflow_provider_phlo.cli.errors import FAILED, REFUSED
 from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.branches.run_branches import STATE_PROPERTY
@@ -192,3 +195,58 @@ def test_a_group_alone_lists_its_commands(group: str, capsys: pytest.CaptureFixt
         cli.main([group, "--help"])
     assert ended.value.code == 0
     assert {"catalog": "rollback", "maintenance": "plan"}[group] in capsys.readouterr().out
+
+
+# --- for people -------------------------------------------------------------------------------------------------------
+
+NOW = datetime.datetime(2026, 11, 27, 12, tzinfo=datetime.UTC)
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [
+        (words.size(492_583), "481 KB"),
+        (words.size(0), "0 bytes"),
+        (words.size(1_048_576), "1.0 MB"),
+        (words.size(1023 * 1024), "1.0 MB"),
+        (words.size(5 * 1024**4), "5.0 TB"),
+        (words.ago(NOW - datetime.timedelta(minutes=12), NOW), "12 minutes ago"),
+        (words.ago(NOW - datetime.timedelta(seconds=59), NOW), "just now"),
+        (words.ago(NOW - datetime.timedelta(hours=1, minutes=59), NOW), "1 hour ago"),
+        (words.ago(NOW - datetime.timedelta(days=2), NOW), "2 days ago"),
+        (words.ago(NOW - datetime.timedelta(days=40), NOW), "2026-10-18"),
+        (words.partitioning([]), "not partitioned"),
+        (words.partitioning([("identity", "_phlo_partition_date")]), "by day of the run"),
+        (words.partitioning([("day", "at"), ("bucket[16]", "k")]), "by day of at and into 16 buckets of k"),
+        (words.partitioning([("identity", "region"), ("truncate[10]", "k")]), "by region and by k cut to 10"),
+        (words.partitioning([("void", "old")]), "not partitioned"),
+        (words.sorting([("k", "desc"), ("at", "asc")]), "by k (descending), then at"),
+        (words.counted({"inserted": 8643, "unchanged": 2, "updated": 0}), "8,643 inserted, 2 unchanged"),
+    ],
+)
+def test_case_64_words(said: str, wanted: str) -> None:
+    assert said == wanted
+
+
+def test_case_64_describe_for_people(phlo: Any) -> None:
+    code, out, _ = phlo("catalog", "describe", TABLE)
+    assert code == 0
+    lines = dict(re.split(r"  +", line.strip(), maxsplit=1) for line in out.splitlines() if "  " in line.strip())
+    expect(lines, rows="3", modified="just now", partitions="by day", day="string", k="long")
+    assert re.fullmatch(r"\d[\d.]* KB in 3 files", lines["size"])
+    assert lines["sort order"] == "by k (descending)"
+    assert re.fullmatch(
+        r"merge: 1 inserted, for 2024-01-15 by manual__three \(snapshot \d+, just now\)", lines["last change"]
+    )
+    assert not re.search(r"identity|NULL|\[|\{", out)
+    code, out, _ = phlo("catalog", "describe", "marts.daily")
+    assert "nothing was published yet" in out
+
+
+def test_case_64_history_for_people(phlo: Any) -> None:
+    _, out, _ = phlo("catalog", "history", TABLE)
+    first = out.splitlines()[2]
+    assert re.match(r"just now  merge: 1 inserted \(current\)  2024-01-15 +3  manual__three +\d+$", first)
+    assert "NULL" not in out.partition("\nBranches")[0]
+    _, out, _ = phlo("catalog", "tables")
+    assert re.search(r"^raw\.readings +3 +3 +\d[\d.]* KB  just now$", out, re.MULTILINE)

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.services import embedded, processes
+from airflow_provider_phlo.services import embedded, env_file, ports, processes
 
 ROOT = Path(__file__).parents[3]
 
@@ -60,7 +60,7 @@ def test_ui_knows_the_password(home: Path) -> None:
 def test_port_is_kept(home: Path) -> None:
     port = embedded.ui_port(home)
     assert embedded.ui_port(home) == port
-    assert embedded.is_free(port)
+    assert ports.is_free(port)
 
 
 # --- .env ---------------------------------------------------------------------------------------------------
@@ -72,7 +72,7 @@ def test_reads_plain_lines(tmp_path: Path) -> None:
         '# a comment\n\nA=1\nB = two\nexport C=\'three four\'\nD="five # six"  # a comment\nE=\nF=""\n'
         'G=\'{"conn_type": "http", "password": "a b"}\'\nH=$HOME/`id`\nI=a=b\n'
     )
-    assert embedded.read_env_file(file) == {
+    assert env_file.read_env_file(file) == {
         "A": "1",
         "B": "two",
         "C": "three four",
@@ -84,14 +84,14 @@ def test_reads_plain_lines(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_sets_nothing(tmp_path: Path) -> None:
-    assert embedded.read_env_file(tmp_path / ".env") == {}
+    assert env_file.read_env_file(tmp_path / ".env") == {}
 
 
 @pytest.mark.parametrize("line", ["TOKEN", "TOKEN='ghp_secret", "a b=ghp_secret", "=ghp_secret"])
 def test_a_bad_line_is_named_without_its_text(tmp_path: Path, line: str) -> None:
     (tmp_path / ".env").write_text(f"A=1\n{line}\n")
     with pytest.raises(ConfigurationError, match="line 2") as raised:
-        embedded.read_env_file(tmp_path / ".env")
+        env_file.read_env_file(tmp_path / ".env")
     assert "secret" not in str(raised.value)
 
 
@@ -115,7 +115,7 @@ def test_a_bad_line_is_named_without_its_text(tmp_path: Path, line: str) -> None
 )
 def test_case_37_the_whole_value_is_read(home: Path, tmp_path: Path, content: str, value: str) -> None:
     (tmp_path / ".env").write_bytes(content.encode())
-    assert embedded.read_env_file(tmp_path / ".env")["SECRET"] == value
+    assert env_file.read_env_file(tmp_path / ".env")["SECRET"] == value
     # and a shell gets it back
     script = f'unset SECRET; export SECRET={shlex.quote(value)}; printf %s "$SECRET"'
     assert subprocess.run(["bash", "-c", script], capture_output=True, text=True).stdout == value
@@ -136,7 +136,7 @@ def test_case_37_the_whole_value_is_read(home: Path, tmp_path: Path, content: st
 def test_case_37_a_bad_file_is_a_clear_message(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / ".env").write_bytes(content)
     with pytest.raises(ConfigurationError) as raised:
-        embedded.read_env_file(tmp_path / ".env")
+        env_file.read_env_file(tmp_path / ".env")
     assert message in str(raised.value)
     assert "secret" not in str(raised.value)
 
@@ -148,7 +148,7 @@ def test_github_and_nightscout_become_connections() -> None:
         "NIGHTSCOUT_URL": "https://site.example.com",
         "NIGHTSCOUT_API_SECRET": "s",
     }
-    connections = {key: json.loads(value) for key, value in embedded.connections_from(given).items()}
+    connections = {key: json.loads(value) for key, value in env_file.connections_from(given).items()}
     assert connections == {
         "AIRFLOW_CONN_GITHUB_DEFAULT": {
             "conn_type": "http",
@@ -166,11 +166,11 @@ def test_github_and_nightscout_become_connections() -> None:
 
 @pytest.mark.parametrize("given", [{}, {"NIGHTSCOUT_API_SECRET": "s"}])
 def test_nothing_set_makes_no_connection(given: dict[str, str]) -> None:
-    assert embedded.connections_from(given) == {}
+    assert env_file.connections_from(given) == {}
 
 
 def test_the_token_is_optional() -> None:
-    (connection,) = embedded.connections_from({"GITHUB_USERNAME": "me"}).values()
+    (connection,) = env_file.connections_from({"GITHUB_USERNAME": "me"}).values()
     assert "password" not in json.loads(connection)
 
 

@@ -1,0 +1,99 @@
+"""How people say it: numbers, sizes, times, partitions, and what happened to a table."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from airflow_provider_phlo.terms import MetadataColumn
+
+if TYPE_CHECKING:
+    from airflow_provider_phlo.iceberg.branches.history import HistoryEntry
+
+_UNITS = ("bytes", "KB", "MB", "GB", "TB", "PB")
+_SPANS = (("day", 86_400), ("hour", 3_600), ("minute", 60))
+_TIMES = ("year", "month", "day", "hour")
+_WITH_WIDTH = re.compile(r"(bucket|truncate)\[(\d+)\]")
+# what a run says of its rows, in the order in which it is read
+_COUNTS = ("inserted", "updated", "deleted", "replaced", "duplicates", "quarantined")
+_UPKEEP = {"compaction": "files were compacted", "manifests": "manifests were rewritten"}
+
+
+def number(value: int | None) -> str:
+    """Return ``8,643``; nothing for None."""
+    return "" if value is None else f"{value:,}"
+
+
+def plural(count: int, noun: str) -> str:
+    """Return ``1 file`` or ``2 files``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def size(count: int) -> str:
+    """Return a number of bytes as ``481 KB``; a KB has 1,024 bytes."""
+    value, unit = float(count), 0
+    while value >= 999.5 and unit < len(_UNITS) - 1:
+        value, unit = value / 1024, unit + 1
+    return f"{value:.0f} {_UNITS[unit]}" if unit == 0 or value >= 9.95 else f"{value:.1f} {_UNITS[unit]}"
+
+
+def ago(moment: datetime.datetime, now: datetime.datetime | None = None) -> str:
+    """Return ``12 minutes ago``; a day for what is more than 30 days ago."""
+    seconds = ((now or datetime.datetime.now(datetime.UTC)) - moment).total_seconds()
+    if seconds < -60:
+        return f"{moment:%Y-%m-%d %H:%M} UTC (this machine's clock is behind)"
+    if seconds > 30 * 86_400:
+        return f"{moment:%Y-%m-%d}"
+    for span, length in _SPANS:
+        if seconds >= length:
+            return f"{plural(int(seconds // length), span)} ago"
+    return "just now"
+
+
+def partitioning(fields: Sequence[tuple[str, str]]) -> str:
+    """
+    Return how a table is partitioned.
+
+    :param fields: Iceberg's transform and the column of each field.
+    """
+    words = [_field(transform, column) for transform, column in fields if transform != "void"]
+    return " and ".join(words) or "not partitioned"
+
+
+def _field(transform: str, column: str) -> str:
+    if column == MetadataColumn.PARTITION_DATE and transform in ("identity", "day"):
+        return "by day of the run"
+    if transform in _TIMES:
+        return f"by {transform} of {column}"
+    width = _WITH_WIDTH.fullmatch(transform)
+    if width is None:
+        return f"by {column}" if transform == "identity" else f"by {transform}({column})"
+    kind, count = width.groups()
+    return f"into {count} buckets of {column}" if kind == "bucket" else f"by {column} cut to {count}"
+
+
+def sorting(fields: Sequence[tuple[str, str]]) -> str:
+    """
+    Return how a table is sorted.
+
+    :param fields: column and direction of each field.
+    """
+    words = [f"{column}{' (descending)' if direction == 'desc' else ''}" for column, direction in fields]
+    return f"by {', then '.join(words)}" if words else "not sorted"
+
+
+def change(entry: HistoryEntry) -> str:
+    """Return what a snapshot did: ``merge: 3 inserted, 5 updated, 281 unchanged``."""
+    if entry.strategy in _UPKEEP:
+        return _UPKEEP[entry.strategy]
+    counts = counted(entry.counts)
+    if not entry.strategy:
+        return f"{entry.operation} by another writer{f': {counts}' if counts else ''}"
+    return f"{entry.strategy}: {counts or 'no row changed'}"
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Return the counts that are not zero, in words."""
+    return ", ".join(f"{counts[name]:,} {name}" for name in (*_COUNTS, "unchanged") if counts.get(name))
