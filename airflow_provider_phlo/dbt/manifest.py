@@ -39,9 +39,16 @@ _SOURCES = frozenset({".sql", ".yml", ".yaml", ".md", ".csv", ".py"})
 _IGNORED = frozenset({"target", "logs"})
 
 
-def target_path(home: Path, target: str = DEFAULT_TARGET) -> Path:
-    """Return the folder that dbt writes to instead of the project."""
-    return home / "dbt" / ("target" if target == DEFAULT_TARGET else f"target-{target}")
+def target_path(project_dir: Path, home: Path, target: str = DEFAULT_TARGET) -> Path:
+    """Return the folder that dbt writes to instead of the project: each project, whatever its name, has its own."""
+    project = project_dir.resolve()
+    place = blake2b(str(project).encode(), digest_size=4).hexdigest()
+    return home / "dbt" / f"{project.name}-{place}" / target
+
+
+def parsed_projects(home: Path) -> list[Path]:
+    """Return the folders of the projects and targets that are parsed."""
+    return sorted(path.parent for path in (home / "dbt").glob(f"*/*/{PARSED}"))
 
 
 def quiet_environment() -> dict[str, str]:
@@ -60,7 +67,7 @@ def ensure_manifest(project_dir: Path, home: Path, target: str = DEFAULT_TARGET)
     """
     if not (project_dir / "dbt_project.yml").is_file():
         raise ConfigurationError(f"{project_dir} is not a dbt project: it does not have a dbt_project.yml.")
-    folder, wanted = target_path(home, target), fingerprint(project_dir)
+    folder, wanted = target_path(project_dir, home, target), fingerprint(project_dir)
     if _stamp(folder) == wanted:
         return folder / MANIFEST
     protect(home)

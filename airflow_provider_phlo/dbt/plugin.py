@@ -28,10 +28,11 @@ import duckdb
 from dbt.adapters.duckdb.plugins import BasePlugin
 
 from airflow_provider_phlo.exceptions import PhloError
-from airflow_provider_phlo.iceberg.branches.run_branches import branch_name
+from airflow_provider_phlo.iceberg.branches.run_branches import Head, branch_name
 from airflow_provider_phlo.iceberg.catalogs.opening import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.duckdb.views import CreateStagedView, all_tables, connect, create_view
 from airflow_provider_phlo.iceberg.overwrite import OverwriteResult, overwrite_if_changed
+from airflow_provider_phlo.iceberg.tables.refs import branch_head
 from airflow_provider_phlo.sql import quote_identifier
 
 if TYPE_CHECKING:
@@ -73,12 +74,16 @@ class Plugin(BasePlugin):
         """Create a view for each table."""
         self._connection = conn
         self._catalog = catalog_from_environment()
-        wanted = os.environ.get("PHLO_DBT_TABLES")
-        tables = all_tables(self._catalog)
-        if wanted:
-            tables = [table for table in tables if table in wanted.split(",")]
+        tables = [table for table in all_tables(self._catalog) if self._opens(table)]
+        # before they are read: what is written must not undo what others publish meanwhile
+        self._heads = {table: branch_head(self._catalog.load_table(table)) for table in tables}
         conn.execute(f"CREATE SCHEMA IF NOT EXISTS {SCRATCH_SCHEMA}")
         connect(self._catalog, tables=tables, branch=self._branch, staged=self._staged_views(), connection=conn)
+
+    def _opens(self, table: str) -> bool:
+        """Return whether a table is to be opened, if there is one."""
+        wanted = os.environ.get("PHLO_DBT_TABLES")
+        return not wanted or table in wanted.split(",")
 
     def _staged_views(self) -> CreateStagedView | None:
         """Return the function that shows models what Trino has yet to merge; imported for a run's branch only."""
@@ -109,7 +114,10 @@ class Plugin(BasePlugin):
                 branch=self._branch,
                 volatile_columns=_volatile_columns(config),
                 summary=_summary(),
+                expected_head=self._heads.get(identifier, None if self._opens(identifier) else Head.ANY),
             )
+            if self._branch is None:
+                self._heads[identifier] = results[identifier].snapshot_id
             create_view(cursor, self._catalog, identifier, branch=self._branch)
         except PhloError as error:
             failures[identifier] = error

@@ -21,8 +21,16 @@ from dbt.cli.main import dbtRunner
 from dbt.contracts.graph.manifest import Manifest
 from dbt.contracts.project import Configuration, PackageConfig, ProfileConfig, Project, ProjectFlags
 
-from airflow_provider_phlo.dbt.manifest import DEFAULT_TARGET, PARSED, ensure_manifest, quiet_environment, target_path
+from airflow_provider_phlo.dbt.manifest import (
+    DEFAULT_TARGET,
+    PARSED,
+    ensure_manifest,
+    parsed_projects,
+    quiet_environment,
+    target_path,
+)
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError, QualityCheckError, TransientError
+from airflow_provider_phlo.iceberg.catalogs.retries import retry_conflicts
 from airflow_provider_phlo.sql_errors import describe_duckdb, describe_trino, is_of_the_statement
 
 if TYPE_CHECKING:
@@ -33,6 +41,8 @@ if TYPE_CHECKING:
 # what dbt itself says of the project: its files, Jinja and variables
 _OF_THE_PROJECT = re.compile(r"\s*(?:Compilation|Parsing|Dependency|Env var|Dbt project|Selector|Usage) Error\b", re.I)
 _FIRST_WORDS = re.compile(r"\s*(?P<kind>[A-Z][a-z]+(?: [A-Z]?[a-z]+)? Error)\b")
+# a model is built again this often while other runs publish the same one
+REBUILDS = 5
 _TESTS = frozenset({"test", "unit_test"})
 _PASSED = frozenset({"pass", "success", "no-op"})
 
@@ -70,31 +80,37 @@ def build_model(
     """
     Build a model and run its tests; with ``PHLO_RUN_TOKEN`` in ``environment``, publish it if they pass.
 
+    Where main has moved meanwhile, as another run builds the same model, it is built and tested again on top of that.
+
     :param project_dir: the dbt project.
     :param unique_id: the model's id in the manifest, ``model.<project>.<name>``.
     :param home: ``PHLO_HOME``, where dbt's own files go.
     :param environment: variables that are set while the model runs, see :mod:`airflow_provider_phlo.dbt.plugin`.
     :raises QualityCheckError: a test failed; main is as it was.
     :raises ConfigurationError: the SQL does not compile, or a table it reads does not exist.
-    :raises TransientError: the engine failed while it ran, or another writer came first.
+    :raises TransientError: the engine failed while it ran, or another writer came first :data:`REBUILDS` times.
     """
     manifest = _parsed(project_dir, home, target)
     node = _node(manifest, unique_id, project_dir)
     table = f"{node.schema}.{node.alias}"
     options = ["--full-refresh"] if full_refresh else []
     command = _command("build", [node], project_dir, home, target)
-    with _environ(_variables(manifest, [unique_id, *_tests_on(manifest, unique_id)], home, environment)):
+
+    def attempt() -> ModelRun:
+        _start_from_main(table)
         results, written = _invoke(manifest, [*command, *options], table)
         passed, warnings = _judge(table, results, "it was not published")
-        snapshot_id = _publish(written) if written else None
-    return ModelRun(
-        table,
-        rows=written.rows if written else None,
-        changed=written.changed if written else None,
-        snapshot_id=snapshot_id,
-        tests=passed,
-        warnings=warnings,
-    )
+        return ModelRun(
+            table,
+            rows=written.rows if written else None,
+            changed=written.changed if written else None,
+            snapshot_id=_publish(written) if written else None,
+            tests=passed,
+            warnings=warnings,
+        )
+
+    with _environ(_variables(manifest, [unique_id, *_tests_on(manifest, unique_id)], home, environment)):
+        return retry_conflicts(attempt, f"{table} (built again on what they wrote)", REBUILDS)
 
 
 @dataclass(frozen=True)
@@ -143,7 +159,7 @@ def run_tests(
 
 def _parsed(project_dir: Path, home: Path, target: str) -> Manifest:
     ensure_manifest(project_dir, home, target)
-    return load_manifest(home, target)
+    return load_manifest(target_path(project_dir, home, target))
 
 
 def _node(manifest: Manifest, unique_id: str, project_dir: Path) -> Any:
@@ -162,8 +178,8 @@ def _command(verb: str, nodes: Sequence[Any], project_dir: Path, home: Path, tar
         "project-dir": project_dir,
         "profiles-dir": project_dir,
         "target": target,
-        "target-path": target_path(home, target),
-        "log-path": target_path(home, target),  # dbt creates it even if nothing is logged
+        "target-path": target_path(project_dir, home, target),
+        "log-path": target_path(project_dir, home, target),  # dbt creates it even if nothing is logged
         "indirect-selection": "buildable",
         "log-level": "none",
         "log-level-file": "none",
@@ -185,14 +201,18 @@ def _variables(
     }
 
 
-def load_manifest(home: Path, target: str = DEFAULT_TARGET) -> Manifest:
-    """Return the parsed project as dbt reads it back."""
-    manifest = Manifest.from_msgpack((target_path(home, target) / PARSED).read_bytes())
+def load_manifest(folder: Path) -> Manifest:
+    """
+    Return a parsed project as dbt reads it back.
+
+    :param folder: its target path.
+    """
+    manifest = Manifest.from_msgpack((folder / PARSED).read_bytes())
     manifest.build_flat_graph()
     return manifest
 
 
-def warm_up(home: Path, target: str = DEFAULT_TARGET) -> None:
+def warm_up(home: Path) -> None:
     """
     Do what dbt does once a process whatever it runs: compile its validators and codecs.
 
@@ -204,8 +224,8 @@ def warm_up(home: Path, target: str = DEFAULT_TARGET) -> None:
 
     for validated in (Project, ProjectFlags, PackageConfig, ProfileConfig, Configuration, DuckDBCredentials):
         validated.json_schema()
-    if (target_path(home, target) / PARSED).exists():
-        load_manifest(home, target)
+    for folder in parsed_projects(home):
+        load_manifest(folder)
     inspect.stack()  # fills Python's table of modules by file, which dbt asks for
 
 
@@ -265,6 +285,19 @@ def _described(text: str, statement: str = "") -> str:
         return described
     first = _FIRST_WORDS.match(text)
     return f"{first['kind'] if first else 'dbt failed'}; the rest is left out, as it may quote the data"
+
+
+def _start_from_main(table: str) -> None:
+    """Drop what an earlier attempt left on the run's branch: it would be read as what the table holds."""
+    from airflow_provider_phlo.dbt import plugin
+    from airflow_provider_phlo.iceberg.branches.publication import run_branch
+    from airflow_provider_phlo.iceberg.branches.run_branches import branch_name
+
+    token = os.environ.get("PHLO_RUN_TOKEN")
+    if token:
+        catalog = plugin.catalog_from_environment()
+        if catalog.table_exists(table):
+            run_branch(catalog, branch_name(token)).drop(table)
 
 
 def _publish(written: OverwriteResult) -> int | None:

@@ -6,10 +6,10 @@ For tables that are computed whole each time (dbt models): a run with no new dat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import duckdb
 import pyarrow as pa
@@ -30,15 +30,17 @@ from airflow_provider_phlo.exceptions import CommitConflictError, SchemaError
 from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.branches.commits import commit_files
 from airflow_provider_phlo.iceberg.branches.publication import run_branch
+from airflow_provider_phlo.iceberg.branches.run_branches import Head
 from airflow_provider_phlo.iceberg.catalogs import nessie
 from airflow_provider_phlo.iceberg.duckdb.columns import duckdb_type
 from airflow_provider_phlo.iceberg.duckdb.views import create_table_view
 from airflow_provider_phlo.iceberg.files.writing import write_files
 from airflow_provider_phlo.iceberg.tables.creation import TABLE_PROPERTIES, ensure_namespace
 from airflow_provider_phlo.iceberg.tables.refs import branch_head
+from airflow_provider_phlo.iceberg.tables.storable import cast_column, storable
 from airflow_provider_phlo.iceberg.tables.support import require_readable
 from airflow_provider_phlo.sql import quote, quote_identifier
-from airflow_provider_phlo.terms import MAIN_BRANCH
+from airflow_provider_phlo.terms import MAIN_BRANCH, SnapshotId
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -89,6 +91,7 @@ def overwrite_if_changed(
     volatile_columns: Collection[str] = (),
     properties: Mapping[str, str] | None = None,
     summary: Mapping[str, str] | None = None,
+    expected_head: SnapshotId | Literal[Head.ANY] | None = Head.ANY,
 ) -> OverwriteResult:
     """
     Make ``data`` the whole content of a table, in one snapshot; write nothing if the table already holds it.
@@ -102,18 +105,23 @@ def overwrite_if_changed(
     :param volatile_columns: columns that do not count when contents are compared.
     :param properties: table properties, set when the table is created.
     :param summary: properties of the snapshot.
+    :param expected_head: main's snapshot that ``data`` was computed from, None for a table without one.
     :raises SchemaError: a column has no Iceberg type, or on a branch a type that its old one cannot become.
-    :raises CommitConflictError: another writer came first; nothing was written.
+    :raises CommitConflictError: another writer came first, or main is not at ``expected_head``; nothing was written.
     """
     if branch is not None and nessie.is_nessie(catalog):
-        options = {"volatile_columns": volatile_columns, "properties": properties, "summary": summary}
+        options: dict[str, Any] = {"volatile_columns": volatile_columns, "properties": properties, "summary": summary}
+        options["expected_head"] = expected_head
         return _overwrite_on_nessie(catalog, identifier, data, branch, options)
-    data = _storable(identifier, data)
+    data = storable(identifier, data)
     summary = dict(summary or {})
     try:
         table = catalog.load_table(identifier)
     except NoSuchTableError:
+        _require_head(identifier, None, expected_head)
         return _create(catalog, identifier, data, branch, dict(properties or {}), summary)
+    head = branch_head(table)
+    _require_head(identifier, head, expected_head)
     difference = _difference(table.schema(), _schema(data))
     if branch is not None and difference.replaced:
         raise SchemaError(_type_change(identifier, table.schema(), difference.replaced))
@@ -121,17 +129,20 @@ def overwrite_if_changed(
     if same_columns and _holds_already(table, identifier, data, volatile_columns):
         if branch is not None:
             branches.drop(catalog, identifier, branch)
-        return OverwriteResult(
-            identifier, False, len(data), branch_head(table), branch, difference.stale if branch else ()
-        )
+        return OverwriteResult(identifier, False, len(data), head, branch, difference.stale if branch else ())
     with _raise_conflicts(identifier):
         if branch is not None:
-            table = branches.create(catalog, identifier, branch)
+            table = branches.create(catalog, identifier, branch, at=head)
         if same_columns:
             snapshot_id = _replace_files(catalog, table, data, branch or MAIN_BRANCH, summary)
         else:
             snapshot_id = _overwrite(table, data, difference, branch, summary)
     return OverwriteResult(identifier, True, len(data), snapshot_id, branch, difference.stale if branch else ())
+
+
+def _require_head(identifier: str, head: SnapshotId | None, expected: SnapshotId | Literal[Head.ANY] | None) -> None:
+    if expected not in (Head.ANY, head):
+        raise CommitConflictError(f"{identifier} has changed since it was read: compute its content again.")
 
 
 def _overwrite_on_nessie(
@@ -302,82 +313,14 @@ def _fit_columns(data: pa.Table, schema: Schema) -> pa.Table:
     """Return the data with all columns of the table, in its order and types."""
     target, present = schema_to_pyarrow(schema, include_field_ids=False), set(data.column_names)
     columns = [
-        _cast(data[field.name], field.type, field.name) if field.name in present else pa.nulls(len(data), field.type)
-        for field in target
+        cast_column(data[item.name], item.type, item.name) if item.name in present else pa.nulls(len(data), item.type)
+        for item in target
     ]
     return pa.table(columns, schema=pa.schema([field.with_nullable(True) for field in target]))
 
 
 def _schema(data: pa.Table) -> Schema:
     return assign_fresh_schema_ids(_pyarrow_to_schema_without_ids(data.schema))
-
-
-def _storable(identifier: str, data: pa.Table) -> pa.Table:
-    """Give every column a type that Iceberg knows."""
-    columns = {}
-    for name in data.column_names:
-        kind = _storable_type(data.schema.field(name).type)
-        if kind is None:
-            raise SchemaError(
-                f"Column {name} of {identifier} has type {data.schema.field(name).type}, which Iceberg does not know: "
-                "cast it in the SQL."
-            )
-        columns[name] = _cast(data[name], kind, name)
-    return pa.table(columns)
-
-
-def _storable_type(kind: pa.DataType) -> pa.DataType | None:
-    for matches, storable in _STORABLE:
-        if matches(kind):
-            return storable(kind)
-    return None
-
-
-def _nested(kind: pa.DataType) -> pa.DataType | None:
-    if pa.types.is_struct(kind):
-        members = [(field.name, _storable_type(field.type)) for field in kind]
-        return None if any(member is None for _, member in members) else pa.struct(members)
-    if pa.types.is_map(kind):
-        key, item = _storable_type(kind.key_type), _storable_type(kind.item_type)
-        return pa.map_(key, item) if key and item else None
-    element = _storable_type(kind.value_type)
-    return pa.list_(element) if element else None
-
-
-def _same(kind: pa.DataType) -> pa.DataType:
-    return kind
-
-
-# Nothing but what DuckDB and dlt hand over; the first line that matches counts.
-_STORABLE: tuple[tuple[Callable[[pa.DataType], bool], Callable[[pa.DataType], pa.DataType | None]], ...] = (
-    (pa.types.is_null, lambda _: pa.string()),
-    (pa.types.is_boolean, _same),
-    (pa.types.is_unsigned_integer, lambda kind: pa.int32() if kind.bit_width < 32 else pa.int64()),
-    (pa.types.is_integer, lambda kind: pa.int64() if kind.bit_width == 64 else pa.int32()),
-    (pa.types.is_float16, lambda _: pa.float32()),
-    (pa.types.is_floating, _same),
-    (pa.types.is_decimal, lambda kind: pa.decimal128(kind.precision, kind.scale) if kind.precision <= 38 else None),
-    (pa.types.is_date, lambda _: pa.date32()),
-    (pa.types.is_time, lambda _: pa.time64("us")),
-    (pa.types.is_timestamp, lambda kind: pa.timestamp("us", "UTC" if kind.tz else None)),
-    (lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind), lambda _: pa.string()),
-    (lambda kind: pa.types.is_binary(kind) or pa.types.is_large_binary(kind), lambda _: pa.binary()),
-    (pa.types.is_string_view, lambda _: pa.string()),
-    (pa.types.is_dictionary, lambda kind: _storable_type(kind.value_type)),
-    (pa.types.is_nested, _nested),
-)
-
-
-def _cast(values: pa.ChunkedArray, kind: pa.DataType, column: str) -> pa.ChunkedArray:
-    if values.type == kind:
-        return values
-    try:
-        # nanoseconds are cut to microseconds
-        return values.cast(kind, safe=not pa.types.is_timestamp(kind))
-    except pa.ArrowInvalid:  # its message holds the value
-        raise SchemaError(
-            f"Column {column} has values of {values.type} that do not fit {kind}: cast it in the SQL."
-        ) from None
 
 
 def _type_change(identifier: str, current: Schema, replaced: Sequence[NestedField]) -> str:

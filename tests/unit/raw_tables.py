@@ -170,5 +170,5 @@ def make_home(home: Path) -> Catalog:
     """Return the catalog of a new home whose dbt project needs no parsing: that is done once for all workers."""
     parsed = Path(os.environ["PHLO_TESTS_AIRFLOW_HOME"]) / "parsed"
     ensure_manifest(PROJECT, parsed)
-    shutil.copytree(target_path(parsed), target_path(home))
+    shutil.copytree(target_path(PROJECT, parsed), target_path(PROJECT, home))
     return open_lake(home)

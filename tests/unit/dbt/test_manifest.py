@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -37,12 +38,12 @@ def test_the_manifest_is_made_once_for_each_change(project: Path, tmp_path: Path
     two.write_text("select * from {{ ref('nobody') }}")
     with pytest.raises(ConfigurationError, match="nobody"):
         ensure_manifest(project, home)
-    assert [path.name for path in target_path(home).iterdir()] == ["lock"]
+    assert [path.name for path in target_path(project, home).iterdir()] == ["lock"]
 
     two.write_text("select * from {{ ref('one') }}")
     with ThreadPoolExecutor(2) as both:  # as two processes that parse a DAG at once
         first, other = both.map(lambda _: ensure_manifest(project, home), range(2))
-    assert first == other == target_path(home) / "manifest.json"
+    assert first == other == target_path(project, home) / "manifest.json"
     assert {"model.tiny.one", "model.tiny.two"} == set(read_manifest(first)["nodes"])
     made = first.stat().st_mtime_ns
     assert ensure_manifest(project, home).stat().st_mtime_ns == made
@@ -52,7 +53,7 @@ def test_the_manifest_is_made_once_for_each_change(project: Path, tmp_path: Path
     assert rendered_path(first).stat().st_size < first.stat().st_size / 10
     # nothing beside the project, nothing half made
     assert sorted(path.name for path in project.iterdir()) == ["dbt_project.yml", "models", "profiles.yml"]
-    assert not any(path.is_dir() for path in target_path(home).iterdir())
+    assert not any(path.is_dir() for path in target_path(project, home).iterdir())
 
 
 def test_no_project(tmp_path: Path) -> None:
@@ -74,9 +75,19 @@ def test_the_fingerprint_follows_content_not_time(project: Path) -> None:
     assert fingerprint(project) not in (before, changed)
 
 
-def test_targets_are_kept_apart(tmp_path: Path) -> None:
-    assert target_path(tmp_path) == tmp_path / "dbt" / "target"
-    assert target_path(tmp_path, "trino") == tmp_path / "dbt" / "target-trino"
+def test_case_53_projects_and_targets_are_kept_apart(project: Path, tmp_path: Path) -> None:
+    home, other = tmp_path / "home", tmp_path / "beside" / project.name
+    shutil.copytree(project, other)
+    (other / "models" / "two.sql").write_text("select 2 as b")
+    first, second = ensure_manifest(project, home), ensure_manifest(other, home)
+    made = first.stat().st_mtime_ns, second.stat().st_mtime_ns
+    assert [*read_manifest(first)["nodes"]] == ["model.tiny.one"]
+    assert sorted(read_manifest(second)["nodes"]) == ["model.tiny.one", "model.tiny.two"]
+    # the one does not make the other be parsed again
+    assert ensure_manifest(project, home) == first
+    assert ensure_manifest(other, home) == second
+    assert (first.stat().st_mtime_ns, second.stat().st_mtime_ns) == made
+    assert target_path(project, home, "trino").parent == target_path(project, home).parent == first.parents[1]
 
 
 def test_the_command_says_what_is_wrong_without_a_traceback(tmp_path: Path) -> None:

@@ -31,8 +31,9 @@ def build(home: Path, *options: str, command: str = "run") -> list[str]:
     """Run dbt in process, as a person would on the command line; return what failed."""
     DuckDBConnectionManager.close_all_connections()
     folders = ["--project-dir", raw_tables.PROJECT, "--profiles-dir", raw_tables.PROJECT]
-    folders += ["--target-path", target_path(home), "--log-path", home, "--log-level", "none"]
-    done = dbtRunner(manifest=load_manifest(home)).invoke([command, *map(str, folders), "--no-write-json", *options])
+    parsed = target_path(raw_tables.PROJECT, home)
+    folders += ["--target-path", parsed, "--log-path", home, "--log-level", "none"]
+    done = dbtRunner(manifest=load_manifest(parsed)).invoke([command, *map(str, folders), "--no-write-json", *options])
     assert done.result is not None, done.exception
     return [f"{one.node.name}: {one.message}" for one in done.result.results if one.status not in ("success", "pass")]
 

@@ -10,12 +10,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 from pyiceberg.catalog import Catalog
 
-from airflow_provider_phlo.dbt.runner import ModelRun, build_model
+from airflow_provider_phlo.dbt import plugin, runner
+from airflow_provider_phlo.dbt.runner import REBUILDS, ModelRun, build_model
 from airflow_provider_phlo.exceptions import (
     CommitConflictError,
     ConfigurationError,
@@ -24,6 +26,7 @@ from airflow_provider_phlo.exceptions import (
     TransientError,
 )
 from airflow_provider_phlo.iceberg import overwrite
+from airflow_provider_phlo.iceberg.catalogs import retries
 from airflow_provider_phlo.iceberg.duckdb.views import connect
 from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
 from tests.expect import expect
@@ -197,22 +200,99 @@ def test_incremental_ephemeral_and_broken_models(own_project: Path, tmp_path: Pa
     assert "'x'" not in str(caught.value)
 
 
-def test_a_conflict_stays_one_that_a_retry_can_cure(
+def test_case_54_what_is_published_while_an_incremental_model_reads_is_not_undone(
+    own_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run adds its rows after this one has read the table, and before it writes."""
+    (own_project / "models" / "seen.sql").write_text(
+        "{{ config(materialized='incremental') }} select '{{ env_var('PHLO_RUN_TOKEN', '') }}' as run"
+    )
+    home = tmp_path / "home"
+    catalog = open_lake(home)
+
+    def build(token: str) -> ModelRun:
+        return build_model(own_project, "model.phlo.seen", home=home, environment={"PHLO_RUN_TOKEN": token})
+
+    build("first")
+    write = plugin.overwrite_if_changed
+
+    def write_second(*arguments: Any, **options: Any) -> Any:
+        monkeypatch.setattr(plugin, "overwrite_if_changed", write)
+        both = pa.table({"run": ["first", "meanwhile"]})
+        overwrite_if_changed(catalog, "silver.seen", both)
+        return write(*arguments, **options)
+
+    monkeypatch.setattr(plugin, "overwrite_if_changed", write_second)
+    build("second")
+    assert connect(catalog).execute("SELECT run FROM silver.seen ORDER BY run").fetchall() == [
+        ("first",),
+        ("meanwhile",),
+        ("second",),
+    ]
+
+
+def test_case_54_what_a_failed_attempt_left_is_not_taken_for_the_tables_rows(
+    own_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (own_project / "models" / "seen.sql").write_text("{{ config(materialized='incremental') }} select 1 as a")
+    home = tmp_path / "home"
+    catalog = open_lake(home)
+
+    def build(token: str) -> ModelRun:
+        return build_model(own_project, "model.phlo.seen", home=home, environment={"PHLO_RUN_TOKEN": token})
+
+    build("first")
+
+    def lose_power(written: object) -> int:
+        raise TransientError("lost")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(runner, "_publish", lose_power)
+        with pytest.raises(TransientError, match="lost"):
+            build("second")
+    assert "phlo_second" in catalog.load_table("silver.seen").metadata.refs
+    assert build("second").rows == 2
+
+
+@pytest.mark.parametrize("conflicts", [1, REBUILDS - 1])
+def test_case_54_a_model_that_meets_a_newer_main_is_built_again_on_it(
+    catalog: Catalog,
+    build: Build,
+    monkeypatch: pytest.MonkeyPatch,
+    conflicts: int,
+) -> None:
+    build()
+    raw_tables.write(catalog, "raw.glucose_entries", raw_tables.glucose()[:50])
+    compete(catalog, monkeypatch, conflicts)
+    waits: list[int] = []
+    monkeypatch.setattr(retries, "pause", waits.append)
+    done = build(token="run2")
+    assert (done.changed, count(catalog)) == (True, 50)
+    assert waits == [*range(conflicts)]
+
+
+def test_case_54_a_conflict_without_end_is_one_that_a_retry_can_cure(
     catalog: Catalog, build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build()
     raw_tables.write(catalog, "raw.glucose_entries", raw_tables.glucose()[:50])
-    compare = overwrite._holds_already
+    compete(catalog, monkeypatch, REBUILDS)
+    with pytest.raises(CommitConflictError, match=f"were faster {REBUILDS} times; nothing was published, retry"):
+        build(token="run2")
+    assert build(token="run2").rows == count(catalog) == 50
+
+
+def compete(catalog: Catalog, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """Let another writer come first, this many times."""
+    compare, left = overwrite._holds_already, iter(range(times))
 
     def another_writer(*arguments: object) -> bool:
-        monkeypatch.setattr(overwrite, "_holds_already", compare)
-        rows = connect(catalog).sql(f"SELECT * FROM {TABLE} LIMIT 7").to_arrow_table()
-        overwrite_if_changed(catalog, TABLE, rows)
+        turn = next(left, None)
+        if turn is not None:
+            rows = connect(catalog).sql(f"SELECT * FROM {TABLE} LIMIT {20 - turn}").to_arrow_table()
+            monkeypatch.setattr(overwrite, "_holds_already", compare)
+            overwrite_if_changed(catalog, TABLE, rows)
+            monkeypatch.setattr(overwrite, "_holds_already", another_writer)
         return compare(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(overwrite, "_holds_already", another_writer)
-    try:
-        build(token="run2")
-    except CommitConflictError:
-        build(token="run2")
-    assert count(catalog) == 50

@@ -87,8 +87,15 @@ def test_emptying_and_refilling(catalog: Catalog) -> None:
     assert content(catalog) == []
 
 
+def test_a_time_that_would_lose_its_nanoseconds_is_refused(catalog: Catalog) -> None:
+    rows = pa.table({"at": pa.array([1704164645678901234], pa.timestamp("ns"))})
+    with pytest.raises(SchemaError, match=r"Column at has values of timestamp\[ns\] that do not fit timestamp\[us\]"):
+        overwrite_if_changed(catalog, TABLE, rows)
+    assert not catalog.table_exists(TABLE)
+
+
 def test_types_are_mapped(catalog: Catalog) -> None:
-    ns = pa.array([1704164645678901234], pa.timestamp("ns", "Europe/Berlin"))
+    ns = pa.array([1704164645678901000], pa.timestamp("ns", "Europe/Berlin"))
     data = pa.table(
         {
             "ns": ns,
