@@ -29,7 +29,7 @@ from pyiceberg.table.update import (
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.catalogs.retries import retry_commit
-from airflow_provider_phlo.iceberg.tables.refs import branch_head, lineage
+from airflow_provider_phlo.iceberg.tables.refs import branch_head, lineage, snapshots_by_id
 from airflow_provider_phlo.terms import MAIN_BRANCH
 
 DAY_MS = 86_400_000
@@ -156,26 +156,26 @@ def left_main(metadata: TableMetadata) -> dict[int, int]:
 
 
 def _old_branches(metadata: TableMetadata, left: Mapping[int, int], oldest: int) -> Iterator[str]:
-    main = metadata.refs.get(MAIN_BRANCH)
+    main, snapshots = metadata.refs.get(MAIN_BRANCH), snapshots_by_id(metadata)
     for name, ref in metadata.refs.items():
         own = name.startswith(branches.BRANCH_PREFIX) and ref.snapshot_ref_type == SnapshotRefType.BRANCH
         # a run that has not merged yet has a branch at main's head, whose age says nothing about the run
         if not own or (main and ref.snapshot_id == main.snapshot_id):
             continue
-        snapshot = metadata.snapshot_by_id(ref.snapshot_id)
+        snapshot = snapshots.get(ref.snapshot_id)
         if snapshot and left.get(ref.snapshot_id, snapshot.timestamp_ms) < oldest:
             yield name
 
 
 def _needed(metadata: TableMetadata, dropped: tuple[str, ...]) -> set[int]:
     """Return the heads of what stays, and what lies between them and main."""
-    main = metadata.refs.get(MAIN_BRANCH)
-    published = set(lineage(metadata, main.snapshot_id if main else None))
+    main, snapshots = metadata.refs.get(MAIN_BRANCH), snapshots_by_id(metadata)
+    published = set(lineage(metadata, main.snapshot_id if main else None, snapshots))
     needed = set()
     for name, ref in metadata.refs.items():
         if name in dropped:
             continue
-        for snapshot_id in lineage(metadata, ref.snapshot_id):
+        for snapshot_id in lineage(metadata, ref.snapshot_id, snapshots):
             needed.add(snapshot_id)
             if snapshot_id in published:
                 break

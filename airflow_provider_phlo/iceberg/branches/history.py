@@ -6,6 +6,7 @@ import datetime
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 from pyiceberg.catalog import Catalog
@@ -17,7 +18,7 @@ from pyiceberg.table.snapshots import Snapshot
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.tables.lookup import find_table
-from airflow_provider_phlo.iceberg.tables.refs import branch_head, lineage
+from airflow_provider_phlo.iceberg.tables.refs import branch_head, lineage, snapshots_by_id
 from airflow_provider_phlo.terms import MAIN_BRANCH, Token
 
 COUNTS = ("inserted", "updated", "deleted", "unchanged", "duplicates", "replaced", "quarantined")
@@ -92,9 +93,10 @@ def history(table: Table, *, branch: str = MAIN_BRANCH, limit: int | None = None
         raise ConfigurationError(
             f"{'.'.join(table.name())} has no branch {branch}: it has {', '.join(sorted(metadata.refs)) or 'none'}."
         )
-    own = list(lineage(metadata, head))
+    known = snapshots_by_id(metadata)
+    own = list(lineage(metadata, head, known))
     undone = {entry.snapshot_id for entry in metadata.snapshot_log} - set(own) if branch == MAIN_BRANCH else set()
-    snapshots = [found for item in (*own, *undone) if (found := metadata.snapshot_by_id(item))]
+    snapshots = [found for item in (*own, *undone) if (found := known.get(item))]
     entries = _entries(metadata, snapshots, head, undone)
     # main's own lineage is in order, whatever clocks say; those it was set back from go in between by time
     return sorted(entries, key=lambda entry: entry.at, reverse=True)[:limit]
@@ -137,15 +139,15 @@ def _summary(snapshot: Snapshot) -> dict[str, str]:
 def kept_branches(table: Table, now: datetime.datetime | None = None) -> list[KeptBranch]:
     """Return the branches of runs that have not published, oldest first."""
     now = now or datetime.datetime.now(datetime.UTC)
-    metadata = table.metadata
-    published = set(lineage(metadata, branch_head(table)))
+    metadata, snapshots = table.metadata, snapshots_by_id(table.metadata)
+    published = set(lineage(metadata, branch_head(table), snapshots))
     found = []
     for name, ref in metadata.refs.items():
-        snapshot = metadata.snapshot_by_id(ref.snapshot_id)
+        snapshot = snapshots.get(ref.snapshot_id)
         own = name.startswith(branches.BRANCH_PREFIX) and ref.snapshot_ref_type == SnapshotRefType.BRANCH
         if not own or snapshot is None:
             continue
-        ahead = [item for item in lineage(metadata, ref.snapshot_id) if item not in published]
+        ahead = [*takewhile(lambda item: item not in published, lineage(metadata, ref.snapshot_id, snapshots))]
         summary: dict[str, Any] = _summary(snapshot) if ahead else {}
         at = moment(snapshot.timestamp_ms)
         found.append(

@@ -31,6 +31,7 @@ from airflow_provider_phlo.iceberg.branches.expiry import (
 )
 from airflow_provider_phlo.iceberg.branches.run_branches import Upkeep, no_upkeep
 from airflow_provider_phlo.iceberg.catalogs.opening import is_nessie
+from airflow_provider_phlo.iceberg.tables.refs import snapshots_by_id
 
 # a catalog's property; everything else means that tables are kept in shape
 UPKEEP_PROPERTY = "phlo.upkeep"
@@ -106,9 +107,9 @@ def _held_after(table: Table, plan: ExpiryPlan, now: int) -> list[TableUpdate]:
     age = _whole_number(table.properties, AGE_PROPERTY, DEFAULT_AGE_MS)
     before = held_manifest_lists(table.properties)
     held = {hour: path for hour, path in before.items() if (int(hour) + 1) * HOUR_MS + age >= now}
-    left = left_main(table.metadata)
+    left, snapshots = left_main(table.metadata), snapshots_by_id(table.metadata)
     for snapshot_id in plan.snapshots:
-        snapshot = table.metadata.snapshot_by_id(snapshot_id)
+        snapshot = snapshots.get(snapshot_id)
         moved_on = left.get(snapshot_id)
         if snapshot is not None and moved_on is not None and moved_on + age >= now:
             held.setdefault(str(moved_on // HOUR_MS), snapshot.manifest_list)

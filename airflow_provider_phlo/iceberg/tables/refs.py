@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.refs import SnapshotRefType
+from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.table.update import SetSnapshotRefUpdate
 
 from airflow_provider_phlo.terms import MAIN_BRANCH, SnapshotId
@@ -18,11 +19,25 @@ def branch_head(table: Table, branch: str = MAIN_BRANCH) -> SnapshotId | None:
     return ref.snapshot_id if ref else None
 
 
-def lineage(metadata: TableMetadata, snapshot_id: SnapshotId | None) -> Iterator[SnapshotId]:
-    """Return the ids of a snapshot and of its ancestors, newest first; an expired one is the last."""
+def snapshots_by_id(metadata: TableMetadata) -> dict[SnapshotId, Snapshot]:
+    """Return the snapshots of a table by their ids, for who looks for many: PyIceberg searches all for each."""
+    return {snapshot.snapshot_id: snapshot for snapshot in metadata.snapshots}
+
+
+def lineage(
+    metadata: TableMetadata,
+    snapshot_id: SnapshotId | None,
+    snapshots: Mapping[SnapshotId, Snapshot] | None = None,
+) -> Iterator[SnapshotId]:
+    """
+    Return the ids of a snapshot and of its ancestors, newest first; an expired one is the last.
+
+    :param snapshots: those of the table by their ids, for who follows several.
+    """
+    known = snapshots_by_id(metadata) if snapshots is None else snapshots
     while snapshot_id is not None:
         yield snapshot_id
-        snapshot = metadata.snapshot_by_id(snapshot_id)
+        snapshot = known.get(snapshot_id)
         snapshot_id = snapshot.parent_snapshot_id if snapshot else None
 
 
