@@ -40,6 +40,7 @@ class DailyScan:
         _assert_has_days(rows, column)
         self._rows = rows
         self._column = quote_identifier(column)
+        self._day = rows.dialect.day(self._column, rows.columns[column])
         self._history = 0
         self._planned: dict[Query, None] = {}  # a set that keeps its order
         self._computed: set[Query] = set()
@@ -52,7 +53,7 @@ class DailyScan:
             return _as_date(self._rows.partition)
         tomorrow = (datetime.now(UTC) + CLOCK_SKEW).date() + timedelta(days=1)
         sql = (
-            f"SELECT max(CAST({self._column} AS DATE)) FROM {self._rows.all_rows} "  # noqa: S608 - quoted
+            f"SELECT max({self._day}) FROM {self._rows.all_rows} "  # noqa: S608 - quoted
             f"WHERE {self._column} < CAST(? AS DATE)"
         )
         ((newest,),) = self._rows.fetch(Query(sql, (tomorrow,)))
@@ -83,7 +84,7 @@ class DailyScan:
         """
         assert self.day is not None, "there is no day to look at"
         source = (
-            f"(SELECT *, CAST({self._column} AS DATE) AS {DAY} FROM {self._rows.all_rows} "  # noqa: S608 - quoted
+            f"(SELECT *, {self._day} AS {DAY} FROM {self._rows.all_rows} "  # noqa: S608 - quoted
             f"WHERE {self._column} >= CAST(? AS DATE) AND {self._column} < CAST(? AS DATE)) AS days"
         )
         return Query(source, (self.day - timedelta(days=history), self.day + timedelta(days=1)))

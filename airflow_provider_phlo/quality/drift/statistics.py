@@ -34,6 +34,7 @@ ROWS = "row count"
 ROW_COUNT = Query("count(*)")
 # the largest finite number; infinities are beyond it, and so is NaN, which DuckDB orders above all numbers
 _LARGEST = "1.7976931348623157E308"
+_SCALE = repr(2.0**64)
 
 
 @dataclass
@@ -238,7 +239,11 @@ class MeanDriftCheck(StatisticDriftCheck):
 
     def statistics(self, rows: RowsUnderCheck) -> Mapping[str, Query]:
         """Compute the mean."""
-        return {"mean": Query(f"avg({finite(self.column, rows)})")}
+        number = finite(self.column, rows)
+        mean = f"avg({number})"
+        if rows.columns[self.column] == "DOUBLE":  # the sum of the largest ones is none
+            mean = f"CASE WHEN abs({mean}) <= {_LARGEST} THEN {mean} ELSE avg({number} / {_SCALE}) * {_SCALE} END"
+        return {"mean": Query(mean)}
 
 
 @dataclass

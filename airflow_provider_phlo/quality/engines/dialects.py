@@ -40,6 +40,14 @@ class Dialect(ABC):
         :param kind: the column's type, in DuckDB's words.
         """
 
+    def day(self, column: str, kind: str) -> str:
+        """
+        Return the UTC day of a date or a time.
+
+        :param kind: the column's type, in DuckDB's words.
+        """
+        return f"CAST({column} AS DATE)"
+
     @abstractmethod
     def quantiles(self, number: str, fractions: Sequence[float]) -> list[str]:
         """Return an aggregate for each of ``fractions``: the value below which that share of the numbers lies."""
@@ -62,6 +70,13 @@ class DuckDBDialect(Dialect):
 
     def instant(self, column: str, kind: str) -> str:
         return f"TRY_CAST({column} AS TIMESTAMP WITH TIME ZONE)"
+
+    def day(self, column: str, kind: str) -> str:
+        return super().day(self.without_nanoseconds(column) if kind.endswith("_NS") else column, kind)
+
+    def without_nanoseconds(self, column: str) -> str:
+        """Return a time without its nanoseconds, which DuckDB's own cast would round, as a timestamp in UTC."""
+        return f"make_timestamp(epoch_ns({column}) // 1000)"
 
     def quantiles(self, number: str, fractions: Sequence[float]) -> list[str]:
         # exact; DuckDB computes the list only once

@@ -114,10 +114,34 @@ class DuckDBFrameEngine(DuckDBEngine):
     ) -> None:
         super().__init__(connection)
         self._name = name
-        connection.register(FRAME, to_arrow(frame))
+        self._register(FRAME, frame)
         self._others = others or {}
         for other, content in self._others.items():
-            connection.register(other, to_arrow(content))
+            self._register(other, content)
+
+    def _register(self, name: str, frame: Any) -> None:
+        """
+        Let queries read a frame by a name.
+
+        :raises ConfigurationError: DuckDB does not know the type of a column.
+        """
+        table = to_arrow(frame)
+        if not self._reads(name, table):
+            columns = (table.select([place]) for place in range(len(table.schema)))
+            unknown = [
+                f"{each.column_names[0]} ({each.schema[0].type})" for each in columns if not self._reads(name, each)
+            ]
+            raise ConfigurationError(f"Checks cannot read column {', '.join(unknown)}: convert it.")
+
+    def _reads(self, name: str, table: pa.Table) -> bool:
+        import duckdb
+
+        try:
+            self._connection.register(name, table)
+            self._connection.execute(f"SELECT * FROM {quote_identifier(name)} LIMIT 0")  # noqa: S608 - quoted
+        except duckdb.Error:
+            return False
+        return True
 
     def table(self, name: str) -> str:
         if name in self._others:

@@ -35,7 +35,47 @@ def to_arrow(frame: Any) -> pa.Table:
     if not table.column_names:
         raise ConfigurationError(f"Cannot check a {type(frame).__name__} without columns.")
     require_distinct_names(table.schema, f"this {type(frame).__name__}")
+    return _readable(table)
+
+
+def _readable(table: pa.Table) -> pa.Table:
+    """Return the table without the number types that DuckDB lacks."""
+    import pyarrow as pa
+
+    for place, column in enumerate(table.schema):
+        kind = _readable_type(column.type)
+        if kind != column.type:
+            try:
+                table = table.set_column(place, column.name, table.column(place).cast(kind))
+            except pa.ArrowException:  # its text quotes a value
+                raise ConfigurationError(
+                    f"Column {column.name} is {column.type}, and some of its values do not fit {kind}: convert it."
+                ) from None
     return table
+
+
+def _readable_type(kind: pa.DataType) -> pa.DataType:
+    import pyarrow as pa
+
+    if pa.types.is_float16(kind):
+        return pa.float32()
+    if pa.types.is_decimal(kind) and (kind.scale < 0 or pa.types.is_decimal256(kind)):
+        return pa.decimal128(min(kind.precision - min(kind.scale, 0), 38), max(kind.scale, 0))
+    if pa.types.is_struct(kind):
+        return pa.struct([item.with_type(_member_type(item.type)) for item in kind])
+    if pa.types.is_map(kind):
+        return pa.map_(_member_type(kind.key_type), kind.item_field.with_type(_member_type(kind.item_type)))
+    for matches, make in ((pa.types.is_list, pa.list_), (pa.types.is_large_list, pa.large_list)):
+        if matches(kind):
+            return make(kind.value_field.with_type(_member_type(kind.value_type)))
+    return kind
+
+
+def _member_type(kind: pa.DataType) -> pa.DataType:
+    import pyarrow as pa
+
+    # lists that are all empty have no dictionary that DuckDB could read
+    return _readable_type(kind.value_type if pa.types.is_dictionary(kind) else kind)
 
 
 def require_distinct_names(columns: Iterable[pa.Field], where: str) -> None:

@@ -88,7 +88,7 @@ class AggregateComparison:
     def _classify(self, paired: str, keys: Sequence[str], kinds: Sequence[ValueType]) -> str:
         """Return the query for the kind of difference of each group, and which of its aggregates differ."""
         differs = [
-            f"(a{index} IS DISTINCT FROM b{index} AND NOT coalesce({_within(index, kind, aggregate)}, false))"
+            f"(a{index} IS DISTINCT FROM b{index} AND NOT coalesce({self._within(index, kind, aggregate)}, false))"
             for index, (kind, aggregate) in enumerate(zip(kinds, self.aggregates, strict=True))
         ]
         missing = f"WHEN s = 0 AND t = 0 THEN '{SAME}' "
@@ -102,6 +102,13 @@ class AggregateComparison:
         judged = f"SELECT {', '.join([*keys, what, *flags])} FROM ({paired}) AS p"  # noqa: S608 - generated
         shown = [f"what = '{DIFFERENT}' AND f{index} AS f{index}" for index in range(len(differs))]
         return f"SELECT {', '.join([*keys, 'what', *shown])} FROM ({judged}) AS j"  # noqa: S608 - generated
+
+    def _within(self, index: int, kind: ValueType, aggregate: ComparedAggregate) -> str:
+        """Return the condition that the values of source and target are close enough."""
+        tolerance = ValueTolerance(aggregate.relative, aggregate.absolute)
+        if not kind.numeric or not tolerance:
+            return "false"
+        return tolerance.within(f"a{index}", f"b{index}", kind, forms_of(self.source.engine))
 
     def _common_types(self) -> list[ValueType]:
         """
@@ -194,11 +201,3 @@ class _GroupedSide:
         columns = ", ".join([*(f"{value} AS {name}" for value, name in values), "count(*) AS n"])
         positions = ", ".join(str(index + 1) for index in range(len(self.groups)))
         return f"SELECT {columns} FROM {rows}" + (f" GROUP BY {positions}" if positions else "")  # noqa: S608 - generated
-
-
-def _within(index: int, kind: ValueType, aggregate: ComparedAggregate) -> str:
-    """Return the condition that the values of source and target are close enough."""
-    tolerance = ValueTolerance(aggregate.relative, aggregate.absolute)
-    if not kind.numeric or not tolerance:
-        return "false"
-    return tolerance.within(f"a{index}", f"b{index}", kind)

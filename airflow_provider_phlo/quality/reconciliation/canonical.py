@@ -12,7 +12,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 
-from airflow_provider_phlo.quality.reconciliation.value_types import INTEGER_DIGITS, ValueType
+from airflow_provider_phlo.quality.engines.dialects import DUCKDB
+from airflow_provider_phlo.quality.reconciliation.value_types import INTEGER_DIGITS, NANOSECONDS, ValueType
 from airflow_provider_phlo.sql import literal, quote_identifier
 
 HASHES = ("xxhash64", "md5", "sha256")
@@ -42,15 +43,32 @@ class Forms(ABC):
         :param own: its type.
         :param common: the :func:`common_type` of all types that it is compared with.
         """
+        value = self.without_nanoseconds(value, own)
         if own.family == "null" and common.family in ("null", "boolean", "binary"):
             return f"CAST(NULL AS {_UNTYPED_AS.get(common.family, self.binary)})"
         if common.nested or (common.family == "decimal" and common.digits > MAX_DIGITS):
             return self.text(value, own, common)
         if common.family == "float":
-            return f"(CAST({value} AS DOUBLE) + 0e0)"  # -0.0 + 0.0 is 0.0
+            return f"({self.double(value, own)} + 0e0)"  # -0.0 + 0.0 is 0.0
         if common.family in ("boolean", "binary"):
             return value
         return f"CAST({value} AS {self._sql_type(common)})"
+
+    def double(self, value: str, own: ValueType) -> str:
+        """Return the double that is nearest to a number."""
+        return f"CAST({value} AS DOUBLE)"
+
+    def without_nanoseconds(self, value: str, own: ValueType) -> str:
+        """Return a time to the microsecond, as a merge stores it; any other value as it is."""
+        return value
+
+    def plain_decimal(self, value: str, own: ValueType) -> str:
+        """Return a decimal with all of its digits as text: one before the point at least."""
+        return f"CAST({value} AS VARCHAR)"
+
+    @abstractmethod
+    def quotient(self, number: str, power: str) -> str:
+        """Return the whole part of a quotient of two numbers of type :attr:`large`, exactly."""
 
     def _sql_type(self, common: ValueType) -> str:
         if common.family == "integer":
@@ -84,7 +102,7 @@ class Forms(ABC):
             return self._map_text(value, own, common, depth)
         if common.family == "decimal":
             # the value in its own scale: the common one may need more digits than a decimal can have
-            plain = f"CAST({value} AS VARCHAR)"
+            plain = self.plain_decimal(value, own)
             return rf"regexp_replace({plain}, '\.?0+$', '')" if own.scale else plain
         return self._scalar_text(self.comparable(value, own, common), common)
 
@@ -184,6 +202,25 @@ class Forms(ABC):
 class DuckDBForms(Forms):
     """DuckDB, whose session runs in UTC and knows :func:`.xxhash64.register`'s function."""
 
+    def double(self, value: str, own: ValueType) -> str:
+        # DuckDB's own cast of such integers rounds twice
+        large = own.family == "integer" and own.digits > INTEGER_DIGITS["UBIGINT"]
+        return f"CAST(CAST({value} AS VARCHAR) AS DOUBLE)" if large else super().double(value, own)
+
+    def without_nanoseconds(self, value: str, own: ValueType) -> str:
+        types = {"time": self.time, "timestamp": self.timestamp, "instant": self.instant}
+        if own.scale != NANOSECONDS or own.family not in types:
+            return value
+        return f"CAST({DUCKDB.without_nanoseconds(value)} AS {types[own.family]})"
+
+    def plain_decimal(self, value: str, own: ValueType) -> str:
+        plain = super().plain_decimal(value, own)
+        # without digits before the point, DuckDB writes .50
+        return rf"regexp_replace({plain}, '^(-?)\.', '\10.')" if own.digits == own.scale else plain
+
+    def quotient(self, number: str, power: str) -> str:
+        return f"({number} // {power})"
+
     def is_nan(self, number: str) -> str:
         return f"isnan({number})"
 
@@ -237,6 +274,9 @@ class TrinoForms(Forms):
     time = "TIME(6)"
     large = f"DECIMAL({MAX_DIGITS}, 0)"
     binary = "VARBINARY"
+
+    def quotient(self, number: str, power: str) -> str:
+        return f"(({number} - {number} % {power}) / {power})"  # a division that leaves a rest is rounded
 
     def is_nan(self, number: str) -> str:
         return f"is_nan({number})"

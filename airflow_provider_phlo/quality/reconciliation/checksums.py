@@ -220,8 +220,11 @@ class RowComparison:
         )
         columns = ", ".join([*keys, *values])
         flags = dict(zip(self.columns, aliases("f", len(values)), strict=True))
-        contents = f"SELECT {columns}, sum(s) AS s, sum(t) AS t FROM ({both.sql}) AS b GROUP BY {columns}"  # noqa: S608
-        classified = self._classify(contents, keys, values, list(flags.values()))
+        if self.tolerance and values:
+            classified = self._classify_pairs(both.sql, keys, values, list(flags.values()))
+        else:
+            contents = f"SELECT {columns}, sum(s) AS s, sum(t) AS t FROM ({both.sql}) AS b GROUP BY {columns}"  # noqa: S608
+            classified = self._classify(contents, keys, values, list(flags.values()))
         return Query(counting_query(classified, keys, flags, limit), both.parameters)
 
     def _select_side(self, side: Sequence[ComparedTable], selection: _Selection, counts: str) -> Query:
@@ -257,31 +260,81 @@ class RowComparison:
         shortfall = "sum(CASE WHEN t > s THEN t - s ELSE 0 END)"
         column_flags = "".join(
             # which columns differ is known only if one row on each side is left over
-            f", CASE WHEN {surplus} = 1 AND {shortfall} = 1 THEN {self._differs(index, value)} END AS {flag}"
-            for index, (value, flag) in enumerate(zip(values, flags, strict=True))
+            f", CASE WHEN {surplus} = 1 AND {shortfall} = 1 THEN {_differs(value)} END AS {flag}"
+            for value, flag in zip(values, flags, strict=True)
         )
         what = f"CASE WHEN sum(t) = 0 THEN '{MISSING}' WHEN sum(s) = 0 THEN '{EXTRA}' ELSE '{DIFFERENT}' END AS what"
         names = ", ".join(keys)
-        differing = (
+        return (
             f"SELECT {names}, {what}{column_flags} FROM ({contents}) AS c "  # noqa: S608 - generated
             f"GROUP BY {names} HAVING sum(abs(s - t)) > 0"
         )
-        if not (self.tolerance and flags):
-            return differing
-        close = " AND ".join(f"{flag} IS NOT NULL AND NOT {flag}" for flag in flags)
-        return f"SELECT * FROM ({differing}) AS g WHERE NOT (what = '{DIFFERENT}' AND {close})"  # noqa: S608 - generated
+
+    def _classify_pairs(self, both: str, keys: Sequence[str], values: Sequence[str], flags: Sequence[str]) -> str:
+        """
+        Return the same where numbers may differ a little: rows of a key that are not equal are compared in pairs.
+
+        Pairs are made in the order of the values: first of those that have to be equal, then of the rounded numbers. So
+        rows whose hashes say that they are close enough do pair up.
+        """
+        names, columns = ", ".join(keys), ", ".join([*keys, *values])
+        copies = f"SELECT *, row_number() OVER (PARTITION BY {columns}, s) AS copy FROM ({both}) AS b"  # noqa: S608
+        rows = f"SELECT {columns}, sum(s) AS s, sum(t) AS t FROM ({copies}) AS c GROUP BY {columns}, copy"  # noqa: S608
+        order = f"PARTITION BY {names}, s, t ORDER BY {', '.join(self._order(values))}"
+        placed = f"SELECT *, row_number() OVER ({order}) AS place FROM ({rows}) AS r"  # noqa: S608 - generated
+        differs = ", ".join(
+            f"{self._differs(*each)} AS {flag}" for *each, flag in zip(range(len(flags)), values, flags, strict=True)
+        )
+        # an equal pair is one row
+        pairs = (
+            f"SELECT {names}, sum(s) AS s, sum(t) AS t, abs(s - t) AS unequal, {differs} FROM ({placed}) AS p "  # noqa: S608
+            f"GROUP BY {names}, abs(s - t), place"
+        )
+        what = f"CASE WHEN sum(t) = 0 THEN '{MISSING}' WHEN sum(s) = 0 THEN '{EXTRA}' ELSE '{DIFFERENT}' END AS what"
+        found = "".join(
+            f", CASE WHEN sum(unequal) = 1 AND sum(s) = sum(t) THEN bool_or(unequal = 1 AND {flag}) END AS {flag}"
+            for flag in flags
+        )
+        apart = " OR ".join(["s <> t", *flags])
+        return (
+            f"SELECT {names}, {what}{found} FROM ({pairs}) AS q "  # noqa: S608 - generated
+            f"GROUP BY {names} HAVING sum(CASE WHEN {apart} THEN 1 ELSE 0 END) > 0"
+        )
+
+    def _order(self, values: Sequence[str]) -> list[str]:
+        """Return by what rows of a key are put in order."""
+        exact, rounded, close = [], [], []
+        for index, value in enumerate(values):
+            compared = self.source[0].values[self.key_count + index]
+            if self._tolerates(compared, self.key_count + index):
+                rounded.append(self.tolerance.rounded(value, compared.common)[0])
+                close.append(value)
+            else:
+                exact.append(value)
+        return [*exact, *rounded, *close]
 
     def _differs(self, index: int, value: str) -> str:
-        source, target = f"max(CASE WHEN s > t THEN {value} END)", f"max(CASE WHEN t > s THEN {value} END)"
-        differs = f"{source} IS DISTINCT FROM {target}"
-        compared = self.source[0].values[self.key_count + index]
+        differs, compared = _differs(value), self.source[0].values[self.key_count + index]
         if not self._tolerates(compared, self.key_count + index):
             return differs
-        # NULL is never close to a number
-        return f"{differs} AND NOT coalesce({self.tolerance.within(source, target, compared.common)}, false)"
+        close = self.tolerance.within(_of_source(value), _of_target(value), compared.common, self._forms)
+        return f"({differs} AND NOT coalesce({close}, false))"  # NULL is never close to a number
 
     def _tolerates(self, value: ComparedValue, index: int) -> bool:
         return index >= self.key_count and self.tolerance.covers(value.common)
+
+
+def _of_source(value: str) -> str:
+    """Return a value of the one row that the source has more."""
+    return f"max(CASE WHEN s > t THEN {value} END)"
+
+
+def _of_target(value: str) -> str:
+    return f"max(CASE WHEN t > s THEN {value} END)"
+
+
+def _differs(value: str) -> str:
+    return f"{_of_source(value)} IS DISTINCT FROM {_of_target(value)}"
 
 
 def _key_filter(table: ComparedTable, keys: Mapping[int, tuple[Any, ...]]) -> Query | None:

@@ -159,7 +159,7 @@ class Side:
         sql = resolve_expression(self.engine, given) if lacking else quote_identifier(given)
         if as_day:
             kind = self.engine.columns(f"(SELECT {sql} AS c FROM {self.union_of_all_rows()}) AS q")["c"]  # noqa: S608
-            return f"CAST({sql} AS DATE)" if kind.startswith("TIMESTAMP") else sql
+            return self.engine.dialect.day(sql, kind) if kind.startswith("TIMESTAMP") else sql
         return sql
 
 
@@ -297,7 +297,10 @@ def align_columns(
     :raises ConfigurationError: a table lacks one of the columns, or its types are never equal.
     """
     aligned: list[list[tuple[SideTable, list[TypedSQL]]]] = [
-        [(table, [_as_day(side.column(table, name), name == day) for name in names]) for table in side.tables]
+        [
+            (table, [_as_day(side.engine, side.column(table, name), name == day) for name in names])
+            for table in side.tables
+        ]
         for side in sides
     ]
     tables = [*aligned[0], *aligned[1]]
@@ -315,9 +318,10 @@ def align_columns(
     return source, target
 
 
-def _as_day(value: TypedSQL, is_day: bool) -> TypedSQL:
+def _as_day(engine: SQLEngine, value: TypedSQL, is_day: bool) -> TypedSQL:
     if is_day and value.type.family in ("timestamp", "instant"):
-        return TypedSQL(f"CAST({value.sql} AS DATE)", ValueType("date"))
+        whole = forms_of(engine).without_nanoseconds(value.sql, value.type)
+        return TypedSQL(f"CAST({whole} AS DATE)", ValueType("date"))
     return value
 
 

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from decimal import ROUND_FLOOR, Context, Decimal
 
-from airflow_provider_phlo.quality.reconciliation.canonical import MAX_DIGITS
+from airflow_provider_phlo.quality.reconciliation.canonical import MAX_DIGITS, Forms
 from airflow_provider_phlo.quality.reconciliation.value_types import ValueType
 from airflow_provider_phlo.quality.tolerances import ROUNDING
 
@@ -19,8 +19,8 @@ class ValueTolerance:
     """
     How far apart two numbers may be and still count as equal.
 
-    Decimals and integers are subtracted exactly, and an absolute tolerance of them is the decimal that its author has
-    written; doubles are subtracted as doubles.
+    Decimals and integers are compared exactly, and a tolerance of them is the decimal that its author has written;
+    doubles are subtracted as doubles.
 
     :param relative: ``|target - source| <= relative * |source|``.
     :param absolute: ``|target - source| <= absolute``.
@@ -36,7 +36,7 @@ class ValueTolerance:
         """Return whether values of a type of a column may differ at all: floats and decimals, not integers."""
         return bool(self) and kind.family in ("float", "decimal")
 
-    def within(self, source: str, target: str, kind: ValueType) -> str:
+    def within(self, source: str, target: str, kind: ValueType, forms: Forms) -> str:
         """
         Return the condition that two numbers are close enough; NULL or false where they are not.
 
@@ -46,6 +46,7 @@ class ValueTolerance:
             apart, magnitude = f"abs({target} - {source})", f"abs({source})"
             absolute = double(self.absolute)
             largest = double(sys.float_info.max)
+            bound = f"{apart} <= {self._share()} * {magnitude}"
             sound = f"abs({source}) <= {largest} AND abs({target}) <= {largest}"
         else:
             exact = f"DECIMAL({MAX_DIGITS}, {kind.scale})"
@@ -55,11 +56,36 @@ class ValueTolerance:
             room = double(9 * 10.0 ** (MAX_DIGITS - 1 - kind.scale))
             sound = f"{magnitude} + abs(CAST({target} AS DOUBLE)) < {room}"
             apart = f"CASE WHEN {sound} THEN abs({target} - {source}) END"
-            absolute = f"CAST('{_floor(self.absolute, kind.scale)}' AS {exact})"
+            absolute = f"CAST('{_floor(self.absolute, kind.scale):f}' AS {exact})"
+            bound = self._is_share(apart, source, magnitude, forms)
         bounds = [f"{apart} <= {absolute}"] if self.absolute else []
-        if self.relative:
-            bounds += [f"CAST({apart} AS DOUBLE) <= {double(self.relative * (1 + ROUNDING))} * {magnitude}"]
+        bounds += [bound] if self.relative else []
         return f"({sound} AND ({' OR '.join(bounds) or 'false'}))"
+
+    def _share(self, rounding: float = ROUNDING) -> str:
+        """Return the relative tolerance as a double, with room for what the product of two doubles may be off."""
+        return double(min(self.relative * (1 + rounding), sys.float_info.max))
+
+    def _is_share(self, apart: str, source: str, magnitude: str, forms: Forms) -> str:
+        """Return the condition that a decimal is at most the relative tolerance's share of another one."""
+        _, digits, exponent = Decimal(repr(float(self.relative))).normalize().as_tuple()
+        assert isinstance(exponent, int)
+        places, factor = max(-exponent, 0), int("".join(map(str, digits))) * 10 ** max(exponent, 0)
+        if len(str(factor)) + places > MAX_DIGITS:
+            return f"CAST({apart} AS DOUBLE) <= {self._share()} * {magnitude}"
+        # only what doubles cannot tell apart is computed in whole numbers: share * (quotient * 10^places + rest)
+        share, power = (f"CAST('{number}' AS {forms.large})" for number in (factor, 10**places))
+        units, total = (
+            f"CAST(replace(CAST(abs({each}) AS VARCHAR), '.', '') AS {forms.large})" for each in (apart, source)
+        )
+        exact = (
+            f"{share} * {forms.quotient(total, power)} + {forms.quotient(f'({share} * ({total} % {power}))', power)}"
+        )
+        return (
+            f"CASE WHEN CAST({apart} AS DOUBLE) <= {self._share(-4 * ROUNDING)} * {magnitude} THEN true "
+            f"WHEN CAST({apart} AS DOUBLE) > {self._share(4 * ROUNDING)} * {magnitude} THEN false "
+            f"ELSE {units} <= {exact} END"
+        )
 
     def rounded(self, value: str, kind: ValueType) -> tuple[str, ValueType]:
         """
@@ -86,6 +112,8 @@ class ValueTolerance:
                 return value
             large = f"({value} * {double(2.0**bits + 1)})"
             return f"CASE WHEN abs({value}) < 1e290 THEN {large} - ({large} - {value}) ELSE {value} END"
+        if self.absolute < 2 * math.ulp(0.0):  # half of it is none
+            return value
         step = 2.0 ** math.floor(math.log2(self.absolute / 2))
         scaled = f"floor({value} / {double(step)} + 0.5e0) * {double(step)}"
         return (

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+# the scale of times that have more digits than the six that are compared
+NANOSECONDS = 9
 INTEGER_DIGITS = {"TINYINT": 3, "SMALLINT": 5, "INTEGER": 10, "BIGINT": 19, "HUGEINT": 39}
 INTEGER_DIGITS |= {"U" + name: digits + (name == "BIGINT") for name, digits in INTEGER_DIGITS.items()}
 _FAMILIES = {
@@ -23,9 +25,9 @@ _FAMILIES = {
     "TIMESTAMP": "timestamp",
     "TIMESTAMP_S": "timestamp",
     "TIMESTAMP_MS": "timestamp",
-    "TIMESTAMP_NS": "timestamp",
     "TIMESTAMP WITH TIME ZONE": "instant",
 }
+_NANOSECONDS = {"TIME_NS": "time", "TIMESTAMP_NS": "timestamp", "TIMESTAMPTZ_NS": "instant"}
 _TIMES = ("date", "timestamp", "instant")
 _NUMBERS = ("integer", "decimal", "float")
 _LIST = re.compile(r"\[\d*\]$")
@@ -39,7 +41,7 @@ class ValueType:
     :param family: null (of values that are all missing), boolean, integer, decimal, float, text, binary, date, time,
         timestamp (without a zone), instant (with one), list, struct or map.
     :param digits: the digits of an integer or a decimal.
-    :param scale: the digits of a decimal behind the point.
+    :param scale: the digits of a decimal behind the point; :data:`NANOSECONDS` for times that are so fine.
     :param members: name and type of what a nested value contains.
     """
 
@@ -73,6 +75,8 @@ def parse_type(name: str) -> ValueType | None:
         return _nested("map", list(zip(("key", "value"), _split(rest[:-1]), strict=True)))
     if head in INTEGER_DIGITS:
         return ValueType("integer", INTEGER_DIGITS[head])
+    if head in _NANOSECONDS:
+        return ValueType(_NANOSECONDS[head], scale=NANOSECONDS)
     return ValueType(_FAMILIES[head]) if head in _FAMILIES else None
 
 
@@ -90,7 +94,7 @@ def common_type(types: Iterable[ValueType]) -> ValueType | None:
         return ValueType("float")
     if len(families) > 1:
         return ValueType("instant" if "instant" in families else "timestamp") if families <= set(_TIMES) else None
-    return _common_members(found) if first.nested else first
+    return _common_members(found) if first.nested else ValueType(first.family)
 
 
 def _common_members(found: Sequence[ValueType]) -> ValueType | None:
