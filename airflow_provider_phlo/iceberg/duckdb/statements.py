@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import duckdb
@@ -14,24 +15,26 @@ from airflow_provider_phlo.exceptions import ConfigurationError
 _REFUSED_FUNCTIONS = frozenset({"query", "json_execute_serialized_sql", "enable_logging", "enable_profiling"})
 
 
-def referenced_tables(sql: str) -> set[str]:
+def referenced_tables(sql: str, connection: duckdb.DuckDBPyConnection | None = None) -> set[str]:
     """
     Return the names of the tables that one statement reads, as ``schema.table``.
 
     The name of a CTE stands for a table where the CTE is not in scope, as in its own query.
 
+    :param connection: what parses it; opening one takes longer than all else here.
     :raises ConfigurationError: ``sql`` is not one statement that reads, or does not parse.
     """
-    return set(_read_tables(_syntax_tree(sql), frozenset()))
+    return set(_read_tables(_syntax_tree(sql, connection), frozenset()))
 
 
-def assert_read_only(sql: str) -> None:
+def assert_read_only(sql: str, connection: duckdb.DuckDBPyConnection | None = None) -> None:
     """
     Refuse any SQL but one SELECT, EXPLAIN, DESCRIBE, SUMMARIZE or SHOW.
 
+    :param connection: as of :func:`referenced_tables`.
     :raises ConfigurationError: the SQL is something else, is empty, or does not parse.
     """
-    for node in _nodes(_syntax_tree(sql)):
+    for node in _nodes(_syntax_tree(sql, connection)):
         # DuckDB takes COPY, INSERT, UPDATE and DELETE as the body of a CTE and calls the whole a SELECT
         kind = str(node.get("type", ""))
         if kind.endswith("_QUERY_NODE"):
@@ -40,20 +43,20 @@ def assert_read_only(sql: str) -> None:
             raise ConfigurationError(f"The function {node['function_name']} is not allowed here.")
 
 
-def _syntax_tree(sql: str) -> Any:
+def _syntax_tree(sql: str, connection: duckdb.DuckDBPyConnection | None) -> Any:
     """Parse one reading statement; of EXPLAIN (whose ANALYZE runs it) return what it explains."""
     try:
-        with duckdb.connect() as connection:
-            statements = connection.extract_statements(sql)
+        with duckdb.connect() if connection is None else nullcontext(connection) as parser:
+            statements = parser.extract_statements(sql)
             if len(statements) != 1:
                 raise ConfigurationError(f"Give one SQL statement, not {len(statements)}.")
             if statements[0].type == duckdb.StatementType.EXPLAIN:
-                return _syntax_tree(_explained(statements[0].query))
+                return _syntax_tree(_explained(statements[0].query), parser)
             if statements[0].type != duckdb.StatementType.SELECT:
                 raise ConfigurationError(
                     f"Only reading is allowed here, not {statements[0].type.name}: use SELECT, DESCRIBE or SHOW."
                 )
-            rows = connection.execute("SELECT json_serialize_sql(?)", [sql]).fetchall()
+            rows = parser.execute("SELECT json_serialize_sql(?)", [sql]).fetchall()
         return json.loads(rows[0][0])
     except duckdb.Error as error:
         raise ConfigurationError(f"Cannot read the SQL: {error}") from error

@@ -241,7 +241,7 @@ class MeanDriftCheck(StatisticDriftCheck):
         """Compute the mean."""
         number = finite(self.column, rows)
         mean = f"avg({number})"
-        if rows.columns[self.column] == "DOUBLE":  # the sum of the largest ones is none
+        if rows.columns[self.column] == "DOUBLE":  # the largest ones have no finite sum
             mean = f"CASE WHEN abs({mean}) <= {_LARGEST} THEN {mean} ELSE avg({number} / {_SCALE}) * {_SCALE} END"
         return {"mean": Query(mean)}
 

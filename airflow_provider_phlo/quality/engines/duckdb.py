@@ -79,8 +79,8 @@ class DuckDBCatalogEngine(CatalogTables, DuckDBEngine):
     def resolve(self, query: str) -> str:
         from airflow_provider_phlo.iceberg.duckdb.statements import assert_read_only, referenced_tables
 
-        assert_read_only(query)
-        self._create_views({self.qualified(name) for name in referenced_tables(query)})
+        assert_read_only(query, self._connection)
+        self._create_views({self.qualified(name) for name in referenced_tables(query, self._connection)})
         self._connection.execute(f"SET search_path = {literal(quote_identifier(self._namespace))}")
         return query
 
@@ -154,8 +154,8 @@ class DuckDBFrameEngine(DuckDBEngine):
     def resolve(self, query: str) -> str:
         from airflow_provider_phlo.iceberg.duckdb.statements import assert_read_only, referenced_tables
 
-        assert_read_only(query)
-        named = referenced_tables(query) - {FRAME, *self._others}
+        assert_read_only(query, self._connection)
+        named = referenced_tables(query, self._connection) - {FRAME, *self._others}
         if len(named) > 1:
             named -= {self._name} if self._name else set()
             raise ConfigurationError(

@@ -283,7 +283,8 @@ class RowComparison:
         order = f"PARTITION BY {names}, s, t ORDER BY {', '.join(self._order(values))}"
         placed = f"SELECT *, row_number() OVER ({order}) AS place FROM ({rows}) AS r"  # noqa: S608 - generated
         differs = ", ".join(
-            f"{self._differs(*each)} AS {flag}" for *each, flag in zip(range(len(flags)), values, flags, strict=True)
+            f"{self._differs(index, value)} AS {flag}"
+            for index, (value, flag) in enumerate(zip(values, flags, strict=True))
         )
         # an equal pair is one row
         pairs = (

@@ -112,7 +112,7 @@ class ValueTolerance:
                 return value
             large = f"({value} * {double(2.0**bits + 1)})"
             return f"CASE WHEN abs({value}) < 1e290 THEN {large} - ({large} - {value}) ELSE {value} END"
-        if self.absolute < 2 * math.ulp(0.0):  # half of it is none
+        if self.absolute < 2 * math.ulp(0.0):  # half of it would be 0
             return value
         step = 2.0 ** math.floor(math.log2(self.absolute / 2))
         scaled = f"floor({value} / {double(step)} + 0.5e0) * {double(step)}"
