@@ -55,8 +55,8 @@ class CommitConflictError(TransientError):
     """
     Other writers changed the table during every attempt; nothing was written.
 
-    Cause: many runs publish to one table at the same time; or sessions hold a Postgres table whose columns have to
-    change.
+    Cause: many runs publish to one table at the same time, in a catalog where they cannot take turns (REST, Nessie) or
+    with writers that take none (other engines); or sessions hold a Postgres table whose columns have to change.
 
     Cure: clear the task when less is going on, or give the writers of the table a pool with one slot. In Postgres, end
     the sessions that are idle in a transaction.

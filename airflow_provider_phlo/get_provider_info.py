@@ -84,6 +84,12 @@ def get_provider_info() -> dict[str, Any]:
                         "boolean",
                         "True",
                     ),
+                    "turn_seconds": _option(
+                        "How long one writer of a table may keep the others waiting, in seconds, before they go on "
+                        "without a turn; 0: writers do not wait for each other, and merge again what others overtake.",
+                        "integer",
+                        "300",
+                    ),
                     "day_zone": _option(
                         "Time zone whose days the marts count by.", default="UTC", example="Europe/Berlin"
                     ),

@@ -86,6 +86,11 @@ def upkeep() -> bool:
     return _yes("upkeep")
 
 
+def turn_seconds() -> int:
+    """Return how long one writer of a table may keep the others waiting; 0: writers do not wait for each other."""
+    return _whole_number("turn_seconds", "300", at_least=0)
+
+
 def forks_tasks() -> bool:
     """Return whether the scheduler's children run tasks (LocalExecutor, perhaps among others)."""
     from airflow.sdk.configuration import conf

@@ -14,6 +14,7 @@ from airflow_provider_phlo.iceberg import branches, tables
 from airflow_provider_phlo.iceberg.branches.marks import find_published_result
 from airflow_provider_phlo.iceberg.branches.publication import run_branch
 from airflow_provider_phlo.iceberg.catalogs.retries import retry_conflicts
+from airflow_provider_phlo.iceberg.catalogs.turns import take_turn
 from airflow_provider_phlo.iceberg.merge import MergePlan, MergeResult
 from airflow_provider_phlo.iceberg.merge.engine import EMBEDDED, MergeEngine
 from airflow_provider_phlo.ingestion import quarantine
@@ -108,6 +109,8 @@ def merge_on_branch(
             branch=run.ref,
         )
 
+    with take_turn(catalog, definition.table, keep=True):
+        merged = retry_conflicts(attempt, definition.table)
     landed = LandedBatch(
         batch.table,
         batch.partition_date,
@@ -116,7 +119,7 @@ def merge_on_branch(
         batch.folder,
         batch.replay,
         **counts,
-        merged=retry_conflicts(attempt, definition.table),
+        merged=merged,
     )
     _require_accounted(run.target, batch, rows, landed)
     return landed

@@ -14,6 +14,7 @@ from airflow_provider_phlo.iceberg.branches import publication
 from airflow_provider_phlo.iceberg.branches.publication import Publication, run_branch
 from airflow_provider_phlo.iceberg.branches.run_branches import SET_BACK_PROPERTY, STATE_PROPERTY
 from airflow_provider_phlo.iceberg.catalogs.retries import retry_conflicts
+from airflow_provider_phlo.iceberg.catalogs.turns import take_turn
 from airflow_provider_phlo.iceberg.merge.engine import EMBEDDED, MergeEngine
 from airflow_provider_phlo.ingestion import quarantine, staged_batches
 from airflow_provider_phlo.ingestion.definition import TableDefinition
@@ -63,7 +64,8 @@ def publish(
         engine.publish(catalog, run, _publication(catalog, batch, definition, audited))
         return find_published_batch(catalog, definition.table, batch.token) or audited
 
-    published = retry_conflicts(attempt, definition.table)
+    with take_turn(catalog, definition.table):
+        published = retry_conflicts(attempt, definition.table)
     _mark_replayed(catalog, landed)
     return published
 

@@ -31,6 +31,7 @@ from airflow_provider_phlo.iceberg import branches, tables
 from airflow_provider_phlo.iceberg.branches.marks import find_published_result
 from airflow_provider_phlo.iceberg.branches.publication import Publication, run_branch
 from airflow_provider_phlo.iceberg.catalogs.retries import retry_conflicts
+from airflow_provider_phlo.iceberg.catalogs.turns import take_turn
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
 from airflow_provider_phlo.iceberg.tables.refs import branch_head
 from airflow_provider_phlo.iceberg.trino import staged_merge
@@ -345,4 +346,5 @@ def _change(catalog: Catalog, table: str, token: str, rows: Callable[[Table], It
         version = {FORMAT_PROPERTY: str(QUARANTINE_FORMAT)}
         run.publish(Publication(identifier, properties=version, expected_head=merged.head))
 
-    retry_conflicts(attempt, identifier)
+    with take_turn(catalog, identifier):
+        retry_conflicts(attempt, identifier)

@@ -53,6 +53,7 @@ class MergeOperator(LandingOperator):
         from airflow.sdk.exceptions import AirflowSkipException
 
         from airflow_provider_phlo.hooks.dlt import DltHook
+        from airflow_provider_phlo.iceberg.catalogs.turns import end_kept_turn
         from airflow_provider_phlo.ingestion import LandedBatch, StagedSummary, land, staged_batches
 
         staged = StagedSummary.from_json(self.staged)
@@ -66,4 +67,5 @@ class MergeOperator(LandingOperator):
         self.log.info("%s is merged on branch %s: %s", definition.table, landed.branch, landed.to_json())
         if self.publish:
             landed = self.publish_landed(context, catalog, landed, lambda branch: None)
+        end_kept_turn()
         return landed.to_json()

@@ -57,6 +57,7 @@ def record(catalog: Catalog, occasion: Occasion, results: Sequence[QualityCheckR
     """
     from airflow_provider_phlo.iceberg import tables
     from airflow_provider_phlo.iceberg.catalogs.retries import COMMIT_ROUNDS, retry_conflicts
+    from airflow_provider_phlo.iceberg.catalogs.turns import take_turn
     from airflow_provider_phlo.iceberg.merge import MergePlan, merge
     from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
 
@@ -72,7 +73,8 @@ def record(catalog: Catalog, occasion: Occasion, results: Sequence[QualityCheckR
             plan = MergePlan(MergeStrategy.APPEND, deduplication=False)
             merge(catalog, TABLE, rows, plan, token=token, branch=MAIN_BRANCH)
 
-    retry_conflicts(attempt, TABLE, COMMIT_ROUNDS)
+    with take_turn(catalog, TABLE):
+        retry_conflicts(attempt, TABLE, COMMIT_ROUNDS)
 
 
 @cache

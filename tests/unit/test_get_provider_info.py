@@ -48,6 +48,7 @@ def test_documents_every_option_with_its_real_default() -> None:
         "preload": settings.preload(),
         "check_results": settings.check_results(),
         "upkeep": settings.upkeep(),
+        "turn_seconds": settings.turn_seconds(),
         "day_zone": settings.day_zone(),
     }
     assert {name: option["default"] for name, option in options.items()} == {

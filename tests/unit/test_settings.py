@@ -21,6 +21,7 @@ READERS = {
     "preload": settings.preload,
     "check_results": settings.check_results,
     "upkeep": settings.upkeep,
+    "turn_seconds": settings.turn_seconds,
     "day_zone": settings.day_zone,
 }
 
@@ -53,6 +54,7 @@ def test_every_documented_option_is_read_and_has_the_documented_default(home):
         ("preload", "on", True),
         ("check_results", "False", False),
         ("upkeep", "False", False),
+        ("turn_seconds", "0", 0),
         ("day_zone", "Europe/Berlin", "Europe/Berlin"),
     ],
 )

@@ -37,8 +37,8 @@ def retry(attempt: Callable[[], Result], lost: type[Exception], rounds: int) -> 
 
 
 def pause(round_number: int) -> None:
-    """Wait a random moment, a longer one in later rounds, so that writers that raced do not race again."""
-    time.sleep(random.uniform(0, 0.02 * min(round_number + 1, 25)))  # noqa: S311  # spreads writers, no secret
+    """Wait a random moment from the second round on, a longer one in later rounds, so that races end."""
+    time.sleep(random.uniform(0, 0.02 * min(round_number, 25)))  # noqa: S311  # spreads writers, no secret
 
 
 def retry_commit(attempt: Callable[[], Result], identifier: str) -> Result:
