@@ -16,6 +16,7 @@ import pytest
 from pandera.pandas import Field
 
 from airflow_provider_phlo.iceberg import branches, tables
+from airflow_provider_phlo.iceberg.branches import run_branches
 from airflow_provider_phlo.iceberg.branches.marks import find_published_result
 from airflow_provider_phlo.iceberg.merge import MergePlan, copy_on_write
 from airflow_provider_phlo.ingestion import landing, publication, staged_batches
@@ -70,10 +71,10 @@ POINTS: dict[str, tuple[Any, str, Wrapper, int]] = {
     "data files written": (copy_on_write, "commit_files", dying_before, 1),
     "merged on the branch": (copy_on_write, "commit_files", dying_after, 1),
     "quarantine written, not published": (copy_on_write, "commit_files", dying_after, 2),
-    "quarantine published": (branches, "publish", dying_after, 1),
-    "before publication": (branches, "publish", dying_before, 2),
-    "published, the result not returned": (branches, "publish", dying_after, 2),
-    "metadata written, the catalog does not know": (branches, "_property_updates", dying_after, 2),
+    "quarantine published": (branches, "move_main", dying_after, 1),
+    "before publication": (branches, "move_main", dying_before, 2),
+    "published, the result not returned": (branches, "move_main", dying_after, 2),
+    "metadata written, the catalog does not know": (run_branches, "_property_updates", dying_after, 2),
 }
 
 

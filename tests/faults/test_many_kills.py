@@ -37,7 +37,7 @@ STEPS: dict[str, tuple[Any, str, Wrapper, int]] = {
     "metadata of the branch written, the catalog does not know": (SqlCatalog, "_write_metadata", dying_after, 1),
     "committed to the branch": (copy_on_write, "commit_files", dying_after, 1),
     "metadata of the publication written, the catalog does not know": (SqlCatalog, "_write_metadata", dying_after, 2),
-    "branch published": (branches, "publish", dying_after, 1),
+    "branch published": (branches, "move_main", dying_after, 1),
     "result not returned": (publication, "publish", dying_after, 1),
 }
 UNCOMMITTED = ("files written", "metadata of the branch written, the catalog does not know")

@@ -80,14 +80,14 @@ def replay(home: Path, token: str) -> None:
 
 POINTS: dict[str, tuple[Any, str, Wrapper, int]] = {
     "claim written, not published": (copy_on_write, "commit_files", dying_after, 1),
-    "claimed": (branches, "publish", dying_after, 1),
+    "claimed": (branches, "move_main", dying_after, 1),
     "staged": (staged_batches.BatchWriter, "finish", dying_after, 1),
     "merged on the branch": (copy_on_write, "commit_files", dying_after, 2),
-    "what failed again is released": (branches, "publish", dying_after, 2),
-    "before publication": (branches, "publish", dying_before, 3),
-    "published, not marked": (branches, "publish", dying_after, 3),
-    "mark written, not published": (branches, "publish", dying_before, 4),
-    "marked": (branches, "publish", dying_after, 4),
+    "what failed again is released": (branches, "move_main", dying_after, 2),
+    "before publication": (branches, "move_main", dying_before, 3),
+    "published, not marked": (branches, "move_main", dying_after, 3),
+    "mark written, not published": (branches, "move_main", dying_before, 4),
+    "marked": (branches, "move_main", dying_after, 4),
 }
 
 

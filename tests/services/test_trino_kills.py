@@ -60,7 +60,7 @@ POINTS: dict[str, tuple[Any, str, Callable[[int, Callable[..., Any]], Callable[.
     "the MERGE runs": (StagedMerge, "set_claim", dying_while_it_runs, 1),
     "the MERGE runs or has committed": (StagedMerge, "set_claim", dying_while_it_runs, 4),
     "committed, no mark": (trino_engine, "_find_committed", dying_before, 1),
-    "marked, the staging table is there": (branches, "publish", dying_after, 1),
+    "marked, the staging table is there": (branches, "move_main", dying_after, 1),
     "all done, the result not returned": (StagedMerge, "drop", dying_after, 1),
 }
 OFTEN = ("staged", "claimed, the MERGE has not begun", "committed, no mark", "marked, the staging table is there")
