@@ -39,7 +39,7 @@ def in_thread(target: Any, *args: Any) -> threading.Thread:
 
 
 class Holder:
-    """A thread that has a turn until it is told to end it."""
+    """A thread that has a turn until the test ends it."""
 
     def __init__(self, catalog: Catalog, table: str = TABLE) -> None:
         self.has_it, self.end = threading.Event(), threading.Event()
@@ -180,7 +180,7 @@ def test_lock_files_are_their_owners_only_and_beside_the_catalog(catalog: Catalo
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_a_folder_that_cannot_be_written_is_no_error(
+def test_without_a_folder_for_locks_writers_go_on(
     catalog: Catalog, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
