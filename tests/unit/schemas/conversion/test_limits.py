@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from airflow_provider_phlo.schemas.conversion import conform
+from airflow_provider_phlo.schemas.conversion import casts, conform
 from airflow_provider_phlo.schemas.conversion.casts import convert_column
 from airflow_provider_phlo.schemas.conversion.conform import conform_loosely
 from airflow_provider_phlo.schemas.conversion.limits import readable
@@ -109,3 +109,37 @@ def test_case_13_values_of_several_kinds_that_no_text_holds() -> None:
         table, failures = conform_loosely(records, wanted, str, {}, {})
         assert {row for failure in failures for row in failure.rows or ()} == {0, 1, 4}
         assert len(table) == 5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2024-01-15T00:00:00Z",
+        "2024-01-15T23:59:59.123456Z",
+        "2024-01-15T23:59:59.1Z",
+        "2024-02-29T12:00:00Z",
+        "2023-02-29T12:00:00Z",
+        "2024-01-15T24:00:00Z",
+        "2024-01-15T25:00:00Z",
+        "2024-01-15T23:60:59Z",
+        "2024-01-15T23:59:60Z",
+        "2024-13-01T00:00:00Z",
+        "9999-12-31T23:59:59.999999Z",
+        "1000-01-01T00:00:00Z",
+        "0001-01-01T00:00:00Z",
+        "0000-01-01T00:00:00Z",
+        "2024-01-15T00:00:00.1234567Z",
+        "2024-01-15T00:00:00Z\n",
+        "2024-01-15T00:00:00z",
+        "2024-01-15 00:00:00Z",
+        "2024-01-15T00:00:00",
+        "2024-01-15T01:00:00+01:00",
+    ],
+)
+def test_times_are_read_alike_by_arrow_and_one_by_one(text: str) -> None:
+    kind, texts = pa.timestamp("us", "UTC"), [text, None]
+    forms = (texts, pa.chunked_array([texts]), pa.chunked_array([pa.array(texts, pa.string_view())]))
+    one_by_one = casts._convert_one_by_one(texts, kind)
+    for form in forms:
+        found, bad = casts.convert_column(form, kind)
+        assert (found.to_pylist(), bad) == (one_by_one[0].to_pylist(), one_by_one[1])
