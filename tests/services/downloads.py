@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 import zipfile
@@ -129,3 +130,31 @@ def go_program(module: str, version: str) -> Path:
             environment = {**os.environ, "GOBIN": str(folder)}
             subprocess.run(["go", "install", f"{module}@{version}"], check=True, env=environment, cwd=cache())
     return folder / name
+
+
+def python_source(package: str, version: str) -> Path:
+    """Return the unpacked source distribution of a Python package."""
+    return _python(f"{package}-{version}-source", ["download", "--no-binary", package, f"{package}=={version}"], "-d")
+
+
+def python_package(package: str, version: str) -> Path:
+    """Return a folder that has a Python package, which the environment of the tests need not have."""
+    return _python(f"{package}-{version}", ["install", f"{package}=={version}"], "-t")
+
+
+def _python(name: str, command: list[str], option: str) -> Path:
+    """Have pip make a folder of the cache; an archive in it is unpacked."""
+    target = cache() / name
+    with _locked(target):
+        if not target.exists():
+            with tempfile.TemporaryDirectory(dir=cache()) as scratch:
+                part = Path(scratch) / name
+                pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *command]
+                done = subprocess.run([*pip, "--no-deps", option, part], capture_output=True, text=True, check=False)
+                if done.returncode:
+                    missing(f"pip cannot fetch {name}", f"it says: {done.stderr.strip()[:500]}\n")
+                for archive in part.glob("*.tar.gz"):
+                    _unpack(archive, part / "source")
+                source = part / "source"
+                (source if source.exists() else part).rename(target)
+    return target

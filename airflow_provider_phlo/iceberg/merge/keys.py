@@ -40,9 +40,13 @@ class KeyIndex:
             self.distinct.append(encoded.dictionary)
             codes, dense = self._combined(codes, encoded.indices.to_numpy(zero_copy_only=False))
             self._steps.append(dense)
-        self._codes = pa.array(codes).dictionary_encode()
-        self.numbers: np.ndarray[Any, Any] = self._codes.indices.to_numpy(zero_copy_only=False)
-        self.count = len(self._codes.dictionary)
+        self.numbers: np.ndarray[Any, Any] = codes
+        self.count = len(self.distinct[0])
+        if len(self.key) > 1:
+            combinations = pa.array(codes).dictionary_encode()
+            self._combinations = combinations.dictionary
+            self.numbers = combinations.indices.to_numpy(zero_copy_only=False)
+            self.count = len(self._combinations)
 
     def _combined(
         self, codes: np.ndarray[Any, Any], column: np.ndarray[Any, Any]
@@ -70,7 +74,7 @@ class KeyIndex:
             codes = codes * len(distinct) + np.maximum(column, 0)
         if len(self.key) == 1:
             return np.where(known, codes, NOT_IN_BATCH)
-        numbers = pc.fill_null(pc.index_in(pa.array(codes), value_set=self._codes.dictionary), NOT_IN_BATCH)
+        numbers = pc.fill_null(pc.index_in(pa.array(codes), value_set=self._combinations), NOT_IN_BATCH)
         return np.where(known, numbers.to_numpy(zero_copy_only=False), NOT_IN_BATCH)
 
 
@@ -137,14 +141,17 @@ def _has_bounds(kind: pa.DataType) -> bool:
 
 
 def _sorted_values(values: pa.ChunkedArray) -> Sequence[Any] | np.ndarray[Any, Any]:
-    """Return the distinct values in order, as Iceberg's bounds have them."""
-    distinct = values.drop_null().unique()
-    ordered = distinct.take(pc.sort_indices(distinct))
-    if pa.types.is_date32(ordered.type):
-        ordered = ordered.cast(pa.int32())
-    elif pa.types.is_timestamp(ordered.type):
-        ordered = ordered.cast(pa.int64())
-    return ordered.to_numpy() if pa.types.is_integer(ordered.type) else _Values(ordered)
+    """Return the values in order, as Iceberg's bounds have them."""
+    present = values.drop_null()
+    if pa.types.is_date32(present.type):
+        present = present.cast(pa.int32())
+    elif pa.types.is_timestamp(present.type):
+        present = present.cast(pa.int64())
+    if pa.types.is_integer(present.type):
+        # of the sorts, this one takes least where values are in order already, as ids and times often are
+        return np.sort(present.to_numpy(), kind="stable")
+    distinct = present.unique()
+    return _Values(distinct.take(pc.sort_indices(distinct)))
 
 
 class _Values(Sequence[Any]):

@@ -89,7 +89,9 @@ def _units(batch: Batch, decision: MergeDecision, layout: FileLayout) -> list[_U
         else:
             of_old_specs.append(_Unit(None, [(task, gone)]))
     if batch.is_small and decision.to_write.any():
-        for partition, rows in split(batch.all_rows.filter(pa.array(decision.to_write)), layout.table):
+        all_written = decision.to_write.all()
+        written = batch.all_rows if all_written else batch.all_rows.filter(pa.array(decision.to_write))
+        for partition, rows in split(written, layout.table):
             units.setdefault(partition.record, _Unit(partition)).rows.append(rows)
     return [*units.values(), *of_old_specs]
 
