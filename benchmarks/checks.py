@@ -93,7 +93,7 @@ def rows(first: int, number: int) -> pa.Table:
             "score": pa.array(chance.normal(0, 1, number)),
             "kind": pa.array(np.array(KINDS)[ids % 4]),
             "note": pa.array(np.char.add("note ", chance.integers(0, 10**9, number).astype(str))),
-            "taken_at": pa.array(chance.integers(10**15, 1.7 * 10**15, number), pa.timestamp("us", "UTC")),
+            "taken_at": pa.array(chance.integers(10**15, 17 * 10**14, number), pa.timestamp("us", "UTC")),
             "flag": pa.array(ids % 3 == 0),
             "day": pa.array(np.datetime64("2024-01-01") + ids % 365, pa.date32()),
         }
@@ -169,7 +169,7 @@ def by_common_sql(paths: list[str]) -> float:
             def _log_params(self) -> bool:
                 return False
 
-        columns = {
+        columns: dict[str, dict[str, Any]] = {
             **{name: {"null_check": {"equal_to": 0}} for name in ("device", "note")},
             "id": {"null_check": {"equal_to": 0}, "unique_check": {"equal_to": 0}},
             "number": {"null_check": {"equal_to": 0}, "min": {"geq_to": 0}},
@@ -184,7 +184,7 @@ def by_common_sql(paths: list[str]) -> float:
         ]
         started = time.perf_counter()
         for task in tasks:
-            task.get_db_hook = DuckDBHook
+            task.get_db_hook = DuckDBHook  # type: ignore[method-assign]
             task.execute({})
         return time.perf_counter() - started
 

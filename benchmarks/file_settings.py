@@ -50,7 +50,7 @@ def measure(repeat: int) -> list[tuple[str, str, float, float, float]]:
                 best[0] = min(best[0], written - started)
                 best[1] = min(best[1], time.perf_counter() - written)
                 best[2] = path.stat().st_size / 1e6
-    return [(codec, name, *figures) for (codec, name), figures in found.items()]
+    return [(codec, name, write, read, size) for (codec, name), (write, read, size) in found.items()]
 
 
 def main() -> None:

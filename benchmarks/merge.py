@@ -36,6 +36,7 @@ from pyiceberg.catalog import Catalog
 from airflow_provider_phlo.iceberg import branches, tables
 from airflow_provider_phlo.iceberg.catalogs.opening import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
+from airflow_provider_phlo.iceberg.tables.refs import branch_head
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
 from benchmarks.measuring import Way, in_own_process, medians, peak
 from benchmarks.report import versions, write_section
@@ -109,7 +110,7 @@ class Lake:
 
     def upsert(self, batch: pa.Table, key: Sequence[str] = ("id",)) -> float:
         table = self.catalog.load_table(TABLE)
-        table.manage_snapshots().create_branch(table.metadata.current_snapshot_id, "peer").commit()
+        table.manage_snapshots().create_branch(branch_head(table) or 0, "peer").commit()
         table = self.catalog.load_table(TABLE)
         started = time.perf_counter()
         table.upsert(batch, join_cols=list(key), branch="peer")
@@ -146,7 +147,7 @@ class Lake:
     def append(self, batch: pa.Table) -> float:
         """Append with PyIceberg, and read key and hash of the whole table."""
         table = self.catalog.load_table(TABLE)
-        table.manage_snapshots().create_branch(table.metadata.current_snapshot_id, "peer").commit()
+        table.manage_snapshots().create_branch(branch_head(table) or 0, "peer").commit()
         table = self.catalog.load_table(TABLE)
         started = time.perf_counter()
         table.append(batch, branch="peer")

@@ -90,7 +90,7 @@ def event(number: int, at: datetime.datetime, numbers: random.Random) -> dict[st
 def resource(records: list[dict[str, Any]]) -> Any:
     """Return a dlt resource that yields ``records`` page by page."""
 
-    @dlt.resource(name="user_events")
+    @dlt.resource(name="user_events")  # type: ignore[untyped-decorator]
     def pages() -> Iterator[Any]:
         for start in range(0, len(records), PAGE):
             yield records[start : start + PAGE]

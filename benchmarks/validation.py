@@ -30,8 +30,8 @@ from pandera.pandas import Field
 
 from airflow_provider_phlo.iceberg.catalogs.opening import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.merge import MergePlan
-from airflow_provider_phlo.ingestion import landing, quarantine
-from airflow_provider_phlo.ingestion.landing import TableDefinition
+from airflow_provider_phlo.ingestion import landing, publication, quarantine
+from airflow_provider_phlo.ingestion.definition import TableDefinition
 from airflow_provider_phlo.ingestion.staging import StagingPlan, stage
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import model_columns
@@ -221,8 +221,8 @@ def _ingest(home: Path, table: pa.Table) -> None:
     assert batch is not None
     landed = landing.land(catalog, root, batch, definition)
     assert landed is not None
-    result = landing.publish(catalog, root, landed, definition, lambda branch: None)
-    assert result["inserted"] + result["quarantined"] == len(table)
+    result = publication.publish(catalog, root, landed, definition, lambda branch: None)
+    assert result.merged.inserted + result.quarantined == len(table)
     catalog.close()
 
 
