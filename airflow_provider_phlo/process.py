@@ -35,3 +35,35 @@ def process_as_before() -> Iterator[None]:
             if value is not None:
                 os.environ[name] = value
         root.handlers[:] = handlers
+
+
+# what Cosmos logs as a warning where there is no OpenLineage, and Airflow where Cosmos asks for its setting
+_OF_COSMOS = {
+    "cosmos.operators.local": "To enable emitting Openlineage events",
+    "airflow.sdk._shared.configuration.parser": "section/key [openlineage/",
+    "airflow._shared.configuration.parser": "section/key [openlineage/",
+}
+
+
+@contextmanager
+def cosmos_imported_quietly() -> Iterator[None]:
+    """Leave out the warnings that Cosmos causes when it is imported, though nothing is missing that anybody uses."""
+    filters = {logging.getLogger(name): _Without(start) for name, start in _OF_COSMOS.items()}
+    for logger, without in filters.items():
+        logger.addFilter(without)
+    try:
+        yield
+    finally:
+        for logger, without in filters.items():
+            logger.removeFilter(without)
+
+
+class _Without(logging.Filter):
+    """Leaves out messages that begin with a text."""
+
+    def __init__(self, start: str) -> None:
+        super().__init__()
+        self._start = start
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith(self._start)

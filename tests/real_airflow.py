@@ -93,9 +93,6 @@ def running_airflow(
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(folder)]),
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
-        # dbt is parsed while a file is: on a busy machine that takes more than the 30 s that Airflow gives it
-        "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "120",
-        "AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": "150",
         **(variables or {}),
     }
     embedded.migrate(home, environment)

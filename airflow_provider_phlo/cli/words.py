@@ -81,11 +81,11 @@ def sorting(fields: Sequence[tuple[str, str]]) -> str:
     :param fields: column and direction of each field.
     """
     words = [f"{column}{' (descending)' if direction == 'desc' else ''}" for column, direction in fields]
-    return f"by {', then '.join(words)}" if words else "not sorted"
+    return f"by {', then '.join(words)}" if words else "none"
 
 
 def change(entry: HistoryEntry) -> str:
-    """Return what a snapshot did: ``merge: 3 inserted, 5 updated, 281 unchanged``."""
+    """Return what a snapshot did: ``merge: 3 inserted, 5 updated``."""
     if entry.strategy in _UPKEEP:
         return _UPKEEP[entry.strategy]
     counts = counted(entry.counts)
@@ -95,5 +95,5 @@ def change(entry: HistoryEntry) -> str:
 
 
 def counted(counts: Mapping[str, int]) -> str:
-    """Return the counts that are not zero, in words."""
-    return ", ".join(f"{counts[name]:,} {name}" for name in (*_COUNTS, "unchanged") if counts.get(name))
+    """Return what changed, in words; nothing for counts that are zero."""
+    return ", ".join(f"{counts[name]:,} {name}" for name in _COUNTS if counts.get(name))

@@ -26,6 +26,7 @@ from airflow_provider_phlo.dbt.unsupported import (
     require_supported_tests,
 )
 from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.process import cosmos_imported_quietly
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG, Asset, TaskGroup
@@ -73,8 +74,9 @@ def phlo_dbt_task_group(
 
         readings() >> phlo_dbt_task_group(select="path:models/readings") >> publish
     """
-    from cosmos import DbtTaskGroup, ExecutionConfig, ProfileConfig, ProjectConfig, RenderConfig
-    from cosmos.constants import DbtResourceType, ExecutionMode, InvocationMode, LoadMode, TestBehavior
+    with cosmos_imported_quietly():
+        from cosmos import DbtTaskGroup, ExecutionConfig, ProfileConfig, ProjectConfig, RenderConfig
+        from cosmos.constants import DbtResourceType, ExecutionMode, InvocationMode, LoadMode, TestBehavior
 
     selected = _as_list(select)
     project = _project(project_dir, sys._getframe(1).f_code.co_filename)

@@ -8,13 +8,14 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.definitions.mappedoperator import OperatorPartial
 
-from airflow_provider_phlo.exceptions import AccountingError, ConfigurationError, TerminalError
-from airflow_provider_phlo.library_errors import keep_values_in
+from airflow_provider_phlo.exceptions import AccountingError, ConfigurationError, PhloError, TerminalError
+from airflow_provider_phlo.failure_logs import say_failures_plainly, says_it_all
+from airflow_provider_phlo.library_errors import keep_values_in, trace
 from airflow_provider_phlo.process import keep_offsets
 from airflow_provider_phlo.terms import Engine
 
@@ -40,14 +41,29 @@ class PhloOperator(BaseOperator):
         from airflow.sdk.exceptions import AirflowFailException
 
         keep_offsets()
+        say_failures_plainly()
         try:
             self._leave_out_other_outlets(context)
             result = keep_values_in(self.run)(context)
             self._require_work(result)
             return result
-        except TerminalError as error:
+        except PhloError as error:
+            log.debug("%s came from here:\n%s", type(error).__name__, "\n".join(trace(error)))
+            if not isinstance(error, TerminalError):
+                raise
             message = str(error)
-        raise AirflowFailException(message)  # not from the error: its message says it all
+        raise says_it_all(AirflowFailException(message))  # not from the error: its message says it all
+
+    def skip(self, reason: str) -> NoReturn:
+        """
+        Log why there is nothing to do, and skip the task and what depends on it.
+
+        :raises AirflowSkipException: always.
+        """
+        from airflow.sdk.exceptions import AirflowSkipException
+
+        log.info("%s is skipped, and what depends on it: %s", self.task_id, reason)
+        raise AirflowSkipException(reason)
 
     def _require_work(self, result: Any) -> None:
         """

@@ -89,7 +89,7 @@ class CheckingOperator(PhloOperator):
             if self.blocking:
                 # a task that fails returns nothing, so its results are pushed to XCom here
                 context["ti"].xcom_push(key="return_value", value=report)
-                raise
+                raise _with_advice(error, self.branch) from None
             self.log.warning("%s (not blocking)", error)
         return report if checks else {**report, NOTHING_TO_DO: "no checks are declared"}
 
@@ -141,10 +141,39 @@ def audit(
         return results
     day = where.get("partition")
     checked = f"{table}, branch {where.get('branch') or 'main'}{f', partition {day}' if day else ''}"
-    log.info("Checks of %s:\n%s", checked, as_table(results))
+    log.info("Checks of %s:\n%s", checked, as_table(results, failures=False))
     if settings.check_results():
         _record(context, catalog, results, where)
     return results
+
+
+def raise_for_audit(results: Sequence[QualityCheckResult], branch: str | None) -> None:
+    """
+    Raise one error if any blocking check failed, which says what has become of the rows and what to do.
+
+    :param branch: the branch that was checked; None means main.
+    :raises QualityCheckError: carries all results.
+    """
+    from airflow_provider_phlo.quality.results import raise_for_failures
+
+    try:
+        raise_for_failures(results)
+    except QualityCheckError as error:
+        raise _with_advice(error, branch) from None
+
+
+def _with_advice(error: QualityCheckError, branch: str | None) -> QualityCheckError:
+    """Return the error with what has become of the rows, and what to do."""
+    table = next((result.table for result in error.results if result.table), "the table")
+    if branch and branch != MAIN_BRANCH:
+        look = f'phlo query --branch {branch} "SELECT * FROM {table}"'  # noqa: S608 - shown, not run
+        advice = (
+            f"main of {table} is as it was. Branch {branch} is kept: look at it with {look}, fix the data or the "
+            "check, then clear the run."
+        )
+    else:
+        advice = f"main of {table} was checked: fix its rows or the check, then clear this task."
+    return QualityCheckError(f"{error}. {advice}", error.results)
 
 
 def _record(

@@ -92,8 +92,6 @@ class IngestOperator(TableOperator):
         :raises SchemaError: column names of the schema break dlt's naming convention, or the data lacks the key.
         :raises SourceUnavailableError: the source did not answer.
         """
-        from airflow.sdk.exceptions import AirflowSkipException
-
         from airflow_provider_phlo.ingestion import StagedSummary
 
         name = self.qualified(self.table)
@@ -104,7 +102,7 @@ class IngestOperator(TableOperator):
             return {**StagedSummary(name, day).to_json(), NOTHING_TO_DO: REPLAYS_ANOTHER}
         batch = self._stage(context, name, day, wanted)
         if batch is None:
-            raise AirflowSkipException(f"{name}: the source has nothing for {day} (it returned None).")
+            self.skip(f"{name}: the source has nothing for {day} (it returned None).")
         summary = StagedSummary.of(batch)
         self.log.info("%s %s: staged %s", name, day, summary.to_json())
         return summary.to_json()

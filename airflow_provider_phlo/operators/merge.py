@@ -50,8 +50,6 @@ class MergeOperator(LandingOperator):
         :raises SchemaError: the rows do not fit the table.
         :raises AccountingError: the counts do not add up.
         """
-        from airflow.sdk.exceptions import AirflowSkipException
-
         from airflow_provider_phlo.hooks.dlt import DltHook
         from airflow_provider_phlo.iceberg.catalogs.turns import end_kept_turn
         from airflow_provider_phlo.ingestion import LandedBatch, StagedSummary, land, staged_batches
@@ -63,7 +61,7 @@ class MergeOperator(LandingOperator):
         catalog, definition, root = self.open_catalog(), self.table_definition(), DltHook().staging_root
         landed = land(catalog, root, staged_batches.load(root, staged.folder), definition, self.merge_engine())
         if landed is None:
-            raise AirflowSkipException(f"{definition.table}: no rows and no schema, so there is no table to make yet.")
+            self.skip(f"{definition.table}: no rows and no schema, so there is no table to make yet.")
         self.log.info("%s is merged on branch %s: %s", definition.table, landed.branch, landed.to_json())
         if self.publish:
             landed = self.publish_landed(context, catalog, landed, lambda branch: None)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_phlo.assets.iceberg import outlets_of, set_event
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.operators.base import NOTHING_TO_DO, PhloOperator
-from airflow_provider_phlo.operators.checking import audit, audit_summary
+from airflow_provider_phlo.operators.checking import audit, audit_summary, raise_for_audit
 from airflow_provider_phlo.operators.table import REPLAYS_ANOTHER, LandingOperator, event_of, remove_expired_batches
 
 if TYPE_CHECKING:
@@ -80,13 +80,11 @@ class PublishBranchOperator(LandingOperator):
 
     def _audit_again(self, context: Context, catalog: Catalog, day: str, branch: str) -> None:
         """Audit the branch as it was merged on top of what main has become."""
-        from airflow_provider_phlo.quality import raise_for_failures
-
         column, table = self.partition_column, self.qualified(self.table)
         where = {"branch": branch, "partition_column": column, "partition": day if column else None}
         results = audit(context, catalog, table, self.audit, **where)
         self.audited = [{"results": [result.to_dict() for result in results]}]
-        raise_for_failures(results)
+        raise_for_audit(results, branch)
 
     def audit_summary(self) -> dict[str, Any]:
         """Return how many checks passed, and which failed."""
@@ -155,7 +153,5 @@ class PublishTogetherOperator(PhloOperator):
         return {"tables": [result.to_json() for result in results]}
 
     def _audit_of(self, context: Context, catalog: Catalog, table: str) -> Callable[[str], None]:
-        from airflow_provider_phlo.quality import raise_for_failures
-
         checks, identifier = self.audits.get(table, ()), self.qualified(table)
-        return lambda branch: raise_for_failures(audit(context, catalog, identifier, checks, branch=branch))
+        return lambda branch: raise_for_audit(audit(context, catalog, identifier, checks, branch=branch), branch)

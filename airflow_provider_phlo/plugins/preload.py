@@ -18,7 +18,7 @@ from typing import Any
 
 from airflow.listeners import hookimpl
 
-from airflow_provider_phlo.process import process_as_before
+from airflow_provider_phlo.process import cosmos_imported_quietly, process_as_before
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def on_starting(component: Any) -> None:
     if command == "scheduler" and not settings.forks_tasks():
         return  # its tasks run in other workers, which it does not fork
     started = time.monotonic()
-    with process_as_before():  # tasks of others are forked from here too
+    with process_as_before(), cosmos_imported_quietly():  # tasks of others are forked from here too
         done = sum(_attempt(name, functools.partial(importlib.import_module, name)) for name in MODULES[command])
         _attempt("what Dag files do first", _warm_up)
         if command == "scheduler":

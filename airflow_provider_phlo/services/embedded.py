@@ -107,6 +107,8 @@ def airflow_environment(home: Path, root: Path) -> dict[str, str]:
         ("api", "secret_key_cmd"): _cat(home, "api_secret"),
         ("api_auth", "jwt_secret_cmd"): _cat(home, "jwt_secret"),
         ("core", "dags_folder"): str(root / "dags"),
+        # a DAG file that meets a changed dbt project has it parsed: on a busy machine that takes more than 30 s
+        ("core", "dagbag_import_timeout"): "120",
         ("core", "execution_api_server_url"): f"http://{HOST}:{port}/execution/",
         ("core", "executor"): "LocalExecutor",
         ("core", "fernet_key_cmd"): _cat(home, "fernet_key"),
@@ -117,6 +119,7 @@ def airflow_environment(home: Path, root: Path) -> dict[str, str]:
         ("core", "simple_auth_manager_users"): f"{UI_USER}:admin",
         ("cosmos", "cache_dir"): str(home / "cosmos"),
         ("cosmos", "enable_telemetry"): "False",
+        ("dag_processor", "dag_file_processor_timeout"): "150",
         ("database", "sql_alchemy_conn"): sqlite_url(home / "airflow" / "airflow.db"),
         ("logging", "base_log_folder"): str(home / "logs"),
         # Airflow sets these modes itself, whatever the umask is

@@ -32,7 +32,7 @@ FLOORS = (
     (
         "0 small things",
         "",
-        "exceptions broken_files formats library_errors private_files process registry runs "
+        "exceptions broken_files failure_logs formats library_errors private_files process registry runs "
         "sql sql_errors row_hash terms",
     ),
 )

@@ -49,7 +49,9 @@ def ranks(values: pa.Array) -> np.ndarray[Any, Any]:
     """
     if pa.types.is_floating(values.type):
         values = pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), pc.add(values, pa.scalar(0, values.type)))
-    return pc.rank(values, sort_keys="ascending", null_placement="at_start", tiebreaker="dense").to_numpy()
+    ranked = pc.rank(values, sort_keys="ascending", tiebreaker="dense").to_numpy()
+    # NULL is last by default, and how to say otherwise has changed: releases before 25 lack one way, later ones warn
+    return np.where(values.is_null().to_numpy(zero_copy_only=False), 0, ranked)
 
 
 class HashLookup:
