@@ -32,12 +32,12 @@ class KeyIndex:
 
     def __init__(self, rows: pa.Table, key: Sequence[str]) -> None:
         self.key = tuple(key)
-        self.distinct: list[pa.Array] = []
+        self.distinct: list[_Distinct] = []
         codes = np.zeros(len(rows), np.int64)
         self._steps: list[np.ndarray[Any, Any] | None] = []
         for name in self.key:
             encoded = comparable(rows, name).dictionary_encode()
-            self.distinct.append(encoded.dictionary)
+            self.distinct.append(_Distinct(encoded.dictionary))
             codes, dense = self._combined(codes, encoded.indices.to_numpy(zero_copy_only=False))
             self._steps.append(dense)
         self.numbers: np.ndarray[Any, Any] = codes
@@ -64,8 +64,7 @@ class KeyIndex:
         codes = np.zeros(len(rows), np.int64)
         known = np.ones(len(rows), bool)
         for name, distinct, dense in zip(self.key, self.distinct, self._steps, strict=True):
-            found = pc.index_in(comparable(rows, name), value_set=distinct, skip_nulls=True)
-            column = pc.fill_null(found, NOT_IN_BATCH).to_numpy(zero_copy_only=False)
+            column = distinct.positions(comparable(rows, name))
             known &= column >= 0
             if dense is not None:
                 at = np.minimum(np.searchsorted(dense, codes), len(dense) - 1)
@@ -76,6 +75,41 @@ class KeyIndex:
             return np.where(known, codes, NOT_IN_BATCH)
         numbers = pc.fill_null(pc.index_in(pa.array(codes), value_set=self._combinations), NOT_IN_BATCH)
         return np.where(known, numbers.to_numpy(zero_copy_only=False), NOT_IN_BATCH)
+
+
+class _Distinct:
+    """The distinct values of a key column of the batch, in order of arrival."""
+
+    def __init__(self, values: pa.Array) -> None:
+        self.values = values
+        numbers = _whole_numbers(values)
+        # ids and times often arrive in order: then a file is compared with the few that it can have
+        self._ascending = numbers if numbers is not None and bool(np.all(numbers[1:] > numbers[:-1])) else None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def positions(self, rows: pa.Array) -> np.ndarray[Any, Any]:
+        """Return where each value is, :data:`NOT_IN_BATCH` for NULL and for one that is not there."""
+        first, end = self._near(rows)
+        found = pc.index_in(rows, value_set=self.values.slice(first, end - first), skip_nulls=True)
+        positions = pc.fill_null(found, NOT_IN_BATCH).to_numpy(zero_copy_only=False)
+        return np.where(positions < 0, NOT_IN_BATCH, positions + first) if first else positions
+
+    def _near(self, rows: pa.Array) -> tuple[int, int]:
+        """Return between which positions the values of ``rows`` are, if anywhere."""
+        wanted = _whole_numbers(rows.drop_null()) if self._ascending is not None else None
+        if wanted is None or self._ascending is None or not len(wanted):
+            return 0, len(self)
+        first = np.searchsorted(self._ascending, wanted.min(), side="left")
+        return int(first), int(np.searchsorted(self._ascending, wanted.max(), side="right"))
+
+
+def _whole_numbers(values: pa.Array) -> np.ndarray[Any, Any] | None:
+    """Return integers and instants as numbers that compare as they do; None for other types."""
+    if pa.types.is_timestamp(values.type):
+        values = values.cast(pa.int64())
+    return values.to_numpy() if pa.types.is_integer(values.type) else None
 
 
 def comparable(rows: pa.Table, name: str) -> pa.Array:

@@ -7,7 +7,7 @@ written anyway join in when they have become many, so that small runs leave few 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,7 +23,7 @@ from airflow_provider_phlo.iceberg.files.writing import FileLayout, PartitionWri
 from airflow_provider_phlo.iceberg.merge.batch import Batch
 from airflow_provider_phlo.iceberg.merge.changes import MergeDecision, in_threads
 from airflow_provider_phlo.iceberg.merge.rows import Mask
-from airflow_provider_phlo.iceberg.tables.partitioning import Partition, split
+from airflow_provider_phlo.iceberg.tables.partitioning import Partition, split, split_lazily
 
 # a file is small below this part of the target size; this many small ones of a partition become one
 SMALL_PART = 8
@@ -43,7 +43,7 @@ class _Unit:
 
     partition: Partition | None
     files: list[tuple[FileScanTask, Mask | None]] = field(default_factory=list)
-    rows: list[pa.Table] = field(default_factory=list)
+    rows: list[Callable[[], pa.Table]] = field(default_factory=list)
 
 
 def rewrite(
@@ -66,7 +66,7 @@ def rewrite(
             for rows in _survivors(layout, task, gone):
                 writers.write(rows, unit.partition)
         for rows in unit.rows:
-            writers.write(rows, unit.partition)
+            writers.write(rows(), unit.partition)
         return writers.close()
 
     added = [file for written in in_threads(write, units) for file in written]
@@ -91,7 +91,7 @@ def _units(batch: Batch, decision: MergeDecision, layout: FileLayout) -> list[_U
     if batch.is_small and decision.to_write.any():
         all_written = decision.to_write.all()
         written = batch.all_rows if all_written else batch.all_rows.filter(pa.array(decision.to_write))
-        for partition, rows in split(written, layout.table):
+        for partition, rows in split_lazily(written, layout.table):
             units.setdefault(partition.record, _Unit(partition)).rows.append(rows)
     return [*units.values(), *of_old_specs]
 

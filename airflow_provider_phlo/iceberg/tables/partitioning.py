@@ -11,7 +11,9 @@ import decimal
 import hashlib
 import itertools
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -71,9 +73,14 @@ def partition_schema(table: Table) -> Schema:
 
 def split(rows: pa.Table, table: Table) -> list[tuple[Partition, pa.Table]]:
     """Return the rows of each partition of the table's current spec; within one they keep their order."""
+    return [(partition, part()) for partition, part in split_lazily(rows, table)]
+
+
+def split_lazily(rows: pa.Table, table: Table) -> list[tuple[Partition, Callable[[], pa.Table]]]:
+    """Return what :func:`split` does; rows are copied by who calls for them, which may be several threads."""
     spec, schema = table.spec(), partition_schema(table)
     if not spec.fields or not len(rows):
-        return [(Partition(Record(), spec, schema), rows)] if len(rows) else []
+        return [(Partition(Record(), spec, schema), lambda: rows)] if len(rows) else []
     codes = np.zeros(len(rows), np.int64)
     values: list[pa.DictionaryArray] = []
     for item in spec.fields:
@@ -81,16 +88,19 @@ def split(rows: pa.Table, table: Table) -> list[tuple[Partition, pa.Table]]:
         codes = codes * max(len(encoded.dictionary), 1) + encoded.indices.to_numpy(zero_copy_only=False)
         values.append(encoded)
     order = np.argsort(codes, kind="stable") if np.any(np.diff(codes) < 0) else None
-    if order is not None:
-        rows, codes = rows.take(pa.array(order)), codes[order]
+    codes = codes if order is None else codes[order]
     starts = np.flatnonzero(np.diff(codes, prepend=codes[0] - 1))
     kinds = [schema.find_type(item.source_id) for item in spec.fields]
     found = []
     for start, end in itertools.pairwise([*starts.tolist(), len(rows)]):
         at = start if order is None else int(order[start])
         record = Record(*(_value(encoded, at, kind) for encoded, kind in zip(values, kinds, strict=True)))
-        found.append((Partition(record, spec, schema), rows.slice(start, end - start)))
+        found.append((Partition(record, spec, schema), partial(_part, rows, order, start, end)))
     return found
+
+
+def _part(rows: pa.Table, order: np.ndarray[Any, Any] | None, start: int, end: int) -> pa.Table:
+    return rows.slice(start, end - start) if order is None else rows.take(pa.array(order[start:end]))
 
 
 def _value(encoded: pa.DictionaryArray, row: int, kind: IcebergType) -> Any:

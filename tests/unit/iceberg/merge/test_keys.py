@@ -47,3 +47,14 @@ def test_rows_without_a_key_do_not_match_the_batch() -> None:
     index = KeyIndex(pa.table({"k": [1, 2]}), ["k"])
     assert index.locate(pa.table({"k": [None, 2, 3]})).tolist() == [NOT_IN_BATCH, 1, NOT_IN_BATCH]
     assert np.array_equal(index.numbers, [0, 1])
+
+
+@pytest.mark.parametrize("kind", [pa.int64(), pa.uint8(), pa.timestamp("us", "UTC"), pa.date32()], ids=str)
+@given(batch=st.sets(st.integers(0, 200)).map(sorted), present=st.lists(st.none() | st.integers(0, 200)))
+def test_keys_in_order_are_found_too(kind: pa.DataType, batch: list[int], present: list[int | None]) -> None:
+    def column(values: list[Any]) -> pa.Table:
+        return pa.table({"k": pa.array(values, pa.int32() if kind == pa.date32() else pa.int64()).cast(kind)})
+
+    index = KeyIndex(column(batch), ["k"])
+    expected = [NOT_IN_BATCH if each not in batch else batch.index(each) for each in present]
+    assert index.locate(column(present)).tolist() == expected
