@@ -91,7 +91,7 @@ def split_lazily(rows: pa.Table, table: Table) -> list[tuple[Partition, Callable
     codes = codes if order is None else codes[order]
     starts = np.flatnonzero(np.diff(codes, prepend=codes[0] - 1))
     kinds = [schema.find_type(item.source_id) for item in spec.fields]
-    found = []
+    found: list[tuple[Partition, Callable[[], pa.Table]]] = []
     for start, end in itertools.pairwise([*starts.tolist(), len(rows)]):
         at = start if order is None else int(order[start])
         record = Record(*(_value(encoded, at, kind) for encoded, kind in zip(values, kinds, strict=True)))
