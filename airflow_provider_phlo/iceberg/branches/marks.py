@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from pyiceberg.table import Table
 
 from airflow_provider_phlo.formats import VERSION_FIELD, require_known_version
@@ -115,7 +116,7 @@ def _beyond_kept(properties: Mapping[str, str]) -> list[tuple[str, int]]:
     names = [name for name in properties if name.startswith(MARK_PREFIX)]
     if len(names) <= MARKS_KEPT:
         return []
-    found = {name: json.loads(properties[name]) for name in names}
+    found = {name: orjson.loads(properties[name]) for name in names}
     readable = {name: int(mark["at"]) for name, mark in found.items() if mark.get(VERSION_FIELD, 1) <= VERSION}
     return sorted(readable.items(), key=lambda item: (item[1], item[0]), reverse=True)[MARKS_KEPT:]
 
@@ -139,4 +140,5 @@ def _unpack(value: str) -> dict[Token, str]:
 def _packed(properties: Mapping[str, str], token: Token) -> str | None:
     quoted = json.dumps(token)
     packs: Iterator[str] = (value for name, value in properties.items() if name.startswith(PACK_PREFIX))
-    return next((_unpack(value)[token] for value in packs if quoted in value.partition("\n")[0]), None)
+    # what is packed has no quotes
+    return next((_unpack(value)[token] for value in packs if quoted in value), None)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
+from uuid import UUID
 
 import orjson
 from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
 from pyiceberg.io import FileIO, load_file_io
-from pyiceberg.serializers import FromInputFile
+from pyiceberg.serializers import Compressor, FromInputFile
 from pyiceberg.table import CommitTableResponse, StagedTable, Table
 from pyiceberg.table.locations import load_location_provider
 from pyiceberg.table.metadata import TableMetadata, TableMetadataUtil
@@ -27,6 +28,10 @@ from sqlalchemy import Engine, create_engine, event
 
 # of the tables that a process works with
 KEPT = 8
+# nothing else in the JSON of a table's metadata can look like this: quotes inside texts are escaped
+_NO_SNAPSHOTS = '"snapshots":[]'
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 
 class CachingSqlCatalog(SqlCatalog):
@@ -40,6 +45,8 @@ class CachingSqlCatalog(SqlCatalog):
     def __init__(self, name: str, **properties: str) -> None:
         super().__init__(name, **properties)
         self._parsed: OrderedDict[str, TableMetadata] = OrderedDict()
+        # by table: what each of its snapshots is as JSON, which never changes
+        self._snapshot_texts: OrderedDict[UUID, dict[int, str]] = OrderedDict()
 
     def _init_catalog(self) -> None:
         if self.engine.dialect.name == "sqlite":
@@ -129,11 +136,36 @@ class CachingSqlCatalog(SqlCatalog):
             catalog=self,
         )
 
+    def _write_metadata(  # type: ignore[override]  # called as a method, everywhere
+        self, metadata: TableMetadata, io: FileIO, metadata_path: str
+    ) -> None:
+        """Write a metadata file as PyIceberg does; a snapshot that is known is not serialized again."""
+        content = self.metadata_text(metadata).encode()
+        with io.new_output(metadata_path).create() as stream:
+            stream.write(Compressor.get_compressor(metadata_path).bytes_compressor()(content))
+
+    def metadata_text(self, metadata: TableMetadata) -> str:
+        """Return the metadata as JSON, letter for letter as PyIceberg writes it."""
+        known = self._snapshot_texts.get(metadata.table_uuid, {})
+        texts = {
+            each.snapshot_id: known.get(each.snapshot_id) or each.model_dump_json(exclude_none=True)
+            for each in metadata.snapshots
+        }
+        _put(self._snapshot_texts, metadata.table_uuid, texts)
+        rest = metadata.model_copy(update={"snapshots": []}).model_dump_json(exclude_none=True)
+        before, after = rest.split(_NO_SNAPSHOTS)
+        return f"{before}{_NO_SNAPSHOTS[:-1]}{','.join(texts.values())}]{after}"
+
     def _keep(self, location: str, metadata: TableMetadata) -> None:
-        self._parsed[location] = metadata
-        self._parsed.move_to_end(location)
-        while len(self._parsed) > KEPT:
-            self._parsed.popitem(last=False)
+        _put(self._parsed, location, metadata)
+
+
+def _put(kept: OrderedDict[Key, Value], key: Key, value: Value) -> None:
+    """Keep a value in the place of the one that was used least recently."""
+    kept[key] = value
+    kept.move_to_end(key)
+    while len(kept) > KEPT:
+        kept.popitem(last=False)
 
 
 def _keep_journal(connection: Any, _: Any) -> None:

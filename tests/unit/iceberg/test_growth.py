@@ -20,6 +20,8 @@ from airflow_provider_phlo.iceberg.branches import marks, upkeep
 from airflow_provider_phlo.iceberg.branches.marks import find_published_result
 from airflow_provider_phlo.iceberg.branches.publication import Publication, run_branch
 from airflow_provider_phlo.iceberg.branches.rollback import plan_rollback, rollback
+from airflow_provider_phlo.iceberg.catalogs.opening import open_catalog
+from airflow_provider_phlo.iceberg.catalogs.sql import CachingSqlCatalog
 from airflow_provider_phlo.iceberg.maintenance import orphans
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
 from airflow_provider_phlo.ingestion import staged_batches
@@ -182,3 +184,18 @@ def test_case_62_a_rollback_takes_packed_marks_back(catalog: Catalog) -> None:
     table = catalog.load_table(TABLE)
     known = [number for number in range(20) if find_published_result(table, f"t{number}") is not None]
     assert known == list(range(8))
+
+
+@pytest.mark.usefixtures("few_kept")
+def test_case_62_metadata_is_written_as_pyiceberg_writes_it(catalog: Catalog) -> None:
+    assert isinstance(catalog, CachingSqlCatalog)
+    make_table(catalog)
+    other = open_catalog("phlo", catalog.properties)
+    for number in range(14):  # each of two processes knows some of the snapshots
+        publish_run(catalog if number % 3 else other, number)
+        for each in (catalog, other):
+            table = each.load_table(TABLE)
+            written = Path(table.metadata_location.removeprefix("file://")).read_text()
+            assert written == table.metadata.model_dump_json(exclude_none=True)
+            assert isinstance(each, CachingSqlCatalog)
+            assert each.metadata_text(table.metadata) == written
