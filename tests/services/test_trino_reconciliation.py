@@ -31,6 +31,9 @@ from airflow_provider_phlo.quality.reconciliation.value_types import ValueType, 
 from airflow_provider_phlo.quality.scan import run_checks
 from airflow_provider_phlo.sql import Query, quote_identifier
 from tests.unit.quality.reconciliation.documented_rules import Rule, judge, rules
+from tests.unit.quality.reconciliation.oracle import random_pair
+from tests.unit.quality.reconciliation.test_oracle import Cases
+from tests.unit.quality.reconciliation.test_oracle import judge as judge_case
 
 # one worker starts Trino
 pytestmark = pytest.mark.xdist_group("trino")
@@ -263,6 +266,21 @@ def test_random_tables_have_the_same_verdicts_and_checksums(trino, lake, table_n
     for ours, theirs in both(trino, lake, table_name, checks):
         assert "cannot be evaluated" not in ours.message
         assert {**comparable(theirs), "snapshot_id": None} == {**comparable(ours), "snapshot_id": None}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_random_pairs_are_as_plain_python_has_them(trino, lake, table_name, seed):
+    chance = random.Random(seed)
+    pair = random_pair(chance, stored=True, unique=chance.random() < 0.5)
+    ensure_namespace(lake, "raw")
+    for name, side in ((f"{table_name}_source", 0), (table_name, 1)):
+        rows = pair.table(side)
+        lake.create_table(name, rows.schema, properties={"format-version": "2"}).append(rows)
+    cases = Cases(chance, pair, f"{table_name}_source").some()
+    for queries in (None, Queries(trino.connect)):
+        results = run_checks(lake, table_name, [case.check for case in cases], trino=queries)
+        for result, case in zip(results, cases, strict=True):
+            judge_case(result, case, (seed, pair))
 
 
 def test_partitions_branches_and_several_tables(trino, lake, table_name):

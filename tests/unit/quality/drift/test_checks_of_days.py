@@ -5,17 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg.branches.declared import declare_columns
@@ -31,7 +27,6 @@ from airflow_provider_phlo.quality import (
     RowCountAnomalyCheck,
 )
 from airflow_provider_phlo.quality.drift import StatisticDriftCheck
-from airflow_provider_phlo.quality.drift.bands import Tolerance, widen
 from airflow_provider_phlo.quality.rows_under_check import RowsUnderCheck
 from airflow_provider_phlo.quality.scan import run_checks, run_checks_on_frame
 from airflow_provider_phlo.sql import Query
@@ -394,84 +389,3 @@ def test_bins_of_numbers_that_hold_few_values():
     assert most_moved([0] * 90 + [1] * 10, [0] * 50 + [1] * 50) in ("0 itself", "over 0")
     assert most_moved([1, 2, 3, 4] * 25, [1, 2, 3, 3] * 25, bins=4) in ("over 2.5 up to 3.25", "over 3.25")
     assert most_moved([NAN] * 100, [1.0] * 100) in ("all numbers", "NaN")
-
-
-days_of_values = st.lists(
-    st.lists(st.one_of(st.none(), st.just(NAN), st.just(math.inf), st.integers(-3, 3).map(float)), max_size=6),
-    min_size=1,
-    max_size=24,
-)
-
-
-@settings(deadline=None, max_examples=25)
-@given(days_of_values, st.sampled_from([None, "weekday"]), st.sampled_from(["skip", "zero"]), st.booleans())
-def test_numbers_and_bands_are_those_of_a_plain_model(values, seasonality, gaps, by_quantiles):
-    days = {LAST - dt.timedelta(days=back): list(given) for back, given in enumerate(values)}
-    rows = [{"_phlo_partition_date": day, "v": value} for day, found in days.items() for value in found]
-    schema = pa.schema([("_phlo_partition_date", pa.date32()), ("v", pa.float64())])
-    options = {"history": 21, "min_history": 3, "seasonality": seasonality}
-    if by_quantiles:
-        options["quantile_bounds"] = (0.2, 0.8)
-    checks = [
-        RowCountAnomalyCheck(gaps=gaps, **options),
-        MeanDriftCheck("v", **options),
-        QuantileDriftCheck("v", (0.1, 0.5), **options),
-        NullRateDriftCheck("v", **options),
-        DistinctCountDriftCheck("v", exact=True, **options),
-    ]
-    frame = pa.Table.from_pylist(rows, schema)
-    for check, result in zip(checks, run_checks_on_frame(frame, checks, {"partition": LAST}), strict=True):
-        expected = model(check, days, gaps)
-        assert result.passed == expected["passed"], (check, result, expected)
-        if "statistics" in expected:
-            found = result.metrics["statistics"]
-            assert found.keys() == expected["statistics"].keys()
-            for name, numbers in expected["statistics"].items():
-                assert list(found[name].values()) == pytest.approx(numbers, abs=1e-9, nan_ok=True)
-            assert result.metrics["history_days"] == expected["history_days"]
-        else:
-            assert "statistics" not in result.metrics
-
-
-def model(check: StatisticDriftCheck, days: dict[dt.date, list[Any]], gaps: str) -> dict[str, Any]:
-    """Say in plain Python what a check of the last day finds."""
-    counts = isinstance(check, RowCountAnomalyCheck)
-    if not days[LAST] and not counts:
-        return {"passed": True}
-    known = {day: statistics(check, found) for day, found in days.items() if found or (counts and gaps == "zero")}
-    now = known.pop(LAST, None) or statistics(check, days[LAST])
-    first = min((day for day, found in days.items() if found and day >= LAST - dt.timedelta(21)), default=LAST)
-    past = {day: found for day, found in known.items() if None not in found.values() and day >= first}
-    past = {day: found for day, found in past.items() if day >= LAST - dt.timedelta(days=21)}
-    alike = {day: found for day, found in past.items() if day.weekday() == LAST.weekday()}
-    few: dict[dt.date, Any] = {}
-    if check.seasonality:
-        past, few = (alike, {}) if len(alike) >= 3 else (past, alike)
-    if len(past) < 3:
-        return {"passed": True}
-    found, ok = defaultdict(list), True
-    for name, value in now.items():
-        tolerance = Tolerance(5, check.relative_tolerance, check.absolute_tolerance, check.quantile_bounds)
-        before = [each[name] for each in past.values()]
-        band = widen(tolerance.band(before), [each[name] for each in few.values()])
-        low = band.low if isinstance(check, MeanDriftCheck | QuantileDriftCheck) else max(band.low, 0)
-        if counts and min(before) > 0:
-            low = max(low, 1)
-        high = min(band.high, 1) if isinstance(check, NullRateDriftCheck) else band.high
-        ok = ok and value is not None and low <= value <= high
-        found[name] = [value, low, band.median, high]
-    return {"passed": ok, "statistics": found, "history_days": len(past)}
-
-
-def statistics(check: StatisticDriftCheck, values: list[Any]) -> dict[str, float | None]:
-    numbers = [value for value in values if value is not None and math.isfinite(value)]
-    kinds: dict[type, Any] = {
-        RowCountAnomalyCheck: lambda: {"row count": len(values)},
-        MeanDriftCheck: lambda: {"mean": np.mean(numbers) if numbers else None},
-        QuantileDriftCheck: lambda: {
-            name: np.quantile(numbers, share) if numbers else None for name, share in (("p10", 0.1), ("p50", 0.5))
-        },
-        NullRateDriftCheck: lambda: {"null rate": values.count(None) / len(values) if values else None},
-        DistinctCountDriftCheck: lambda: {"distinct count": len({str(value) for value in values if value is not None})},
-    }
-    return kinds[type(check)]()

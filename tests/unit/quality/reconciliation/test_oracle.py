@@ -51,8 +51,8 @@ class Case(NamedTuple):
 class Cases:
     """Checks of a pair of tables, and what plain Python says."""
 
-    def __init__(self, chance: random.Random, pair: Pair) -> None:
-        self.chance, self.pair, self.names = chance, pair, list(pair.kinds)
+    def __init__(self, chance: random.Random, pair: Pair, source: str = "source") -> None:
+        self.chance, self.pair, self.names, self.source = chance, pair, list(pair.kinds), source
 
     def tolerances(self) -> tuple[Any, Any]:
         return self.chance.choice(RELATIVE), self.chance.choice(ABSOLUTE)
@@ -69,7 +69,7 @@ class Cases:
     def row_counts(self, partition: str | None) -> Case:
         at_least, (relative, absolute) = self.chance.random() < 0.5, self.tolerances()
         kind = "rowcount_gte" if at_least else "rowcount_parity"
-        check = ReconciliationCheck("source", partition, kind, relative, absolute, **self.allowed())
+        check = ReconciliationCheck(self.source, partition, kind, relative, absolute, **self.allowed())
         # without a partition there are no keys that may be missing
         counts = row_counts(self.pair, partition, at_least, relative, absolute)
         counts = without(counts, check)
@@ -77,14 +77,14 @@ class Cases:
 
     def keys(self, keys: list[str]) -> Case:
         relative, absolute = self.tolerances()
-        check = KeyParityCheck("source", keys, tolerance=relative, absolute_tolerance=absolute, **self.allowed())
+        check = KeyParityCheck(self.source, keys, tolerance=relative, absolute_tolerance=absolute, **self.allowed())
         return self.judged(check, row_differences(self.pair, keys, []))
 
     def rows(self, keys: list[str]) -> Case:
         columns, (relative, absolute) = [name for name in self.names if name not in keys], self.tolerances()
         close, hashing = self.tolerances() if keys else (0, 0), self.chance.choice(HASHES)
         check = ChecksumReconciliationCheck(
-            "source",
+            self.source,
             key_columns=keys,
             tolerance=relative,
             absolute_tolerance=absolute,
@@ -103,7 +103,9 @@ class Cases:
         aggregates, (relative, absolute) = random_aggregates(self.chance, self.pair), self.tolerances()
         groups = self.chance.sample(self.names, self.chance.choice([0, 1, min(2, len(self.names))]))
         allowed = self.allowed()
-        check = aggregate_check(aggregates, groups, tolerance=relative, absolute_tolerance=absolute, **allowed)
+        check = aggregate_check(
+            self.source, aggregates, groups, tolerance=relative, absolute_tolerance=absolute, **allowed
+        )
         counts = without(aggregate_differences(self.pair, groups, aggregates, relative, absolute), check)
         return Case(check, counts, not any(counts.values()))
 
@@ -123,20 +125,20 @@ def without(counts: Counts, check: Any) -> Counts:
     return {kind: 0 if allowed.get(kind) else number for kind, number in counts.items()}
 
 
-def aggregate_check(aggregates: list[Aggregate], groups: list[str], **tolerances: Any) -> QualityCheck:
+def aggregate_check(source: str, aggregates: list[Aggregate], groups: list[str], **tolerances: Any) -> QualityCheck:
     sql = {"distinct": 'count(DISTINCT "{}")', "count": 'count("{}")', "sum": 'sum("{}")', "min": 'min("{}")'}
     expressions = [sql.get(each.function, 'max("{}")').format(each.column) for each in aggregates]
     if len(aggregates) == 1:
         (each,), (expression,) = aggregates, expressions
         target = None if each.held else expression
         return AggregateConsistencyCheck(
-            "source", each.held or "v", expression, groups, target_expression=target, **tolerances
+            source, each.held or "v", expression, groups, target_expression=target, **tolerances
         )
     specs = [
         AggregateSpec(f"v{place}", expression, each.held, target_expression=None if each.held else expression)
         for place, (each, expression) in enumerate(zip(aggregates, expressions, strict=True))
     ]
-    return MultiAggregateConsistencyCheck("source", specs, groups, **tolerances)
+    return MultiAggregateConsistencyCheck(source, specs, groups, **tolerances)
 
 
 def check_seed(seed: int) -> None:
