@@ -16,6 +16,7 @@ from pyiceberg.serializers import Compressor, FromInputFile
 from pyiceberg.table import CommitTableResponse, StagedTable, Table
 from pyiceberg.table.locations import load_location_provider
 from pyiceberg.table.metadata import TableMetadata, TableMetadataUtil
+from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.table.update import (
     TableRequirement,
     TableUpdate,
@@ -45,8 +46,8 @@ class CachingSqlCatalog(SqlCatalog):
     def __init__(self, name: str, **properties: str) -> None:
         super().__init__(name, **properties)
         self._parsed: OrderedDict[str, TableMetadata] = OrderedDict()
-        # by table: what each of its snapshots is as JSON, which never changes
-        self._snapshot_texts: OrderedDict[UUID, dict[int, str]] = OrderedDict()
+        # by table: what each of its snapshots is as JSON
+        self._snapshot_texts: OrderedDict[UUID, dict[tuple[int, int | None], str]] = OrderedDict()
 
     def _init_catalog(self) -> None:
         if self.engine.dialect.name == "sqlite":
@@ -80,7 +81,7 @@ class CachingSqlCatalog(SqlCatalog):
         )
 
     def _read(self, location: str) -> TableMetadata:
-        """Parse a metadata file; what a snapshot is, is known from the version before and never changes."""
+        """Parse a metadata file; what a snapshot is, is known from the version before."""
         source = load_file_io(self.properties, location).new_input(location)
         if not self._parsed or location.endswith(".gz.metadata.json"):
             return FromInputFile.table_metadata(source)
@@ -89,8 +90,11 @@ class CachingSqlCatalog(SqlCatalog):
         uuid = content.get("table-uuid")
         former = next((each for each in reversed(self._parsed.values()) if str(each.table_uuid) == uuid), None)
         if former is not None:
-            known = {each.snapshot_id: each for each in former.snapshots}
-            content["snapshots"] = [known.get(each["snapshot-id"], each) for each in content.get("snapshots") or ()]
+            known = {_version_of(each): each for each in former.snapshots}
+            content["snapshots"] = [
+                known.get((each["snapshot-id"], each.get("parent-snapshot-id")), each)
+                for each in content.get("snapshots") or ()
+            ]
         return TableMetadataUtil.parse_obj(content)
 
     def commit_table(
@@ -145,11 +149,11 @@ class CachingSqlCatalog(SqlCatalog):
             stream.write(Compressor.get_compressor(metadata_path).bytes_compressor()(content))
 
     def metadata_text(self, metadata: TableMetadata) -> str:
-        """Return the metadata as JSON, letter for letter as PyIceberg writes it."""
+        """Return the metadata as JSON, as PyIceberg writes it."""
         known = self._snapshot_texts.get(metadata.table_uuid, {})
         texts = {
-            each.snapshot_id: known.get(each.snapshot_id) or each.model_dump_json(exclude_none=True)
-            for each in metadata.snapshots
+            version: known.get(version) or each.model_dump_json(exclude_none=True)
+            for version, each in zip(map(_version_of, metadata.snapshots), metadata.snapshots, strict=True)
         }
         _put(self._snapshot_texts, metadata.table_uuid, texts)
         rest = metadata.model_copy(update={"snapshots": []}).model_dump_json(exclude_none=True)
@@ -158,6 +162,11 @@ class CachingSqlCatalog(SqlCatalog):
 
     def _keep(self, location: str, metadata: TableMetadata) -> None:
         _put(self._parsed, location, metadata)
+
+
+def _version_of(snapshot: Snapshot) -> tuple[int, int | None]:
+    """Return what no two states of snapshots share: once one is written, only its parent may expire."""
+    return snapshot.snapshot_id, snapshot.parent_snapshot_id
 
 
 def _put(kept: OrderedDict[Key, Value], key: Key, value: Value) -> None:

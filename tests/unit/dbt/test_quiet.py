@@ -24,7 +24,7 @@ with cosmos_imported_quietly():
 """
 
 
-def test_case_61_cosmos_is_imported_without_a_word():
+def test_case_61_cosmos_is_imported_silently():
     done = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert not [line for line in (done.stdout + done.stderr).splitlines() if "penlineage" in line]
