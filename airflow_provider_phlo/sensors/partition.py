@@ -11,6 +11,7 @@ from airflow.sdk.configuration import conf
 
 from airflow_provider_phlo import runs
 from airflow_provider_phlo.exceptions import TerminalError
+from airflow_provider_phlo.failure_logs import say_failures_plainly, says_it_all
 from airflow_provider_phlo.library_errors import keep_values_in
 from airflow_provider_phlo.terms import MetadataColumn
 
@@ -73,10 +74,11 @@ class PhloPartitionSensor(BaseSensorOperator):
             catalog = PhloIcebergHook(self.iceberg_conn_id).catalog
             return table, day, has_partition(catalog, table, self.partition_column, day)
 
+        say_failures_plainly()
         try:
             table, day, published = look()
         except TerminalError as error:
-            raise AirflowFailException(str(error)) from None
+            raise says_it_all(AirflowFailException(str(error))) from None
         self.log.info("Partition %s of %s is %s", day, table, "published" if published else "not there yet")
         if not published and self.deferrable:
             self._defer(table, day)
@@ -102,5 +104,6 @@ class PhloPartitionSensor(BaseSensorOperator):
         from airflow.sdk.exceptions import AirflowFailException
 
         if event["status"] != "success":
-            raise AirflowFailException(event["message"])
+            say_failures_plainly()
+            raise says_it_all(AirflowFailException(event["message"]))
         self.log.info("Partition %s of %s is published", event["partition_date"], event["table"])

@@ -9,15 +9,22 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from airflow_provider_phlo.services import embedded
+from airflow_provider_phlo.services.airflow_api import AirflowApi
+from include.replay.recordings import Recordings
+from include.replay.server import ReplayServer
 from tests.other_user import open_to_others
+from tests.real_airflow import RunningAirflow
 
 ROOT = Path(__file__).parents[2]
 LAYERS = {"raw", "bronze", "silver", "gold", "marts"}
@@ -191,13 +198,129 @@ def staying(clone: Path, demo: Any) -> Iterator[subprocess.Popen[str]]:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def test_listens_on_loopback_only_and_ctrl_c_ends_all(staying: subprocess.Popen[str], clone: Path) -> None:
-    running = processes_of(clone)
-    assert len(running) > 4
-    assert addresses(running) == {"127.0.0.1"}
+CONSUMER = """
+from datetime import UTC, datetime
+from airflow.sdk import dag, task
+from airflow_provider_phlo.assets.iceberg import iceberg_asset
+from airflow_provider_phlo.sensors.partition import PhloPartitionSensor
+
+
+@dag(schedule=[iceberg_asset("raw.glucose_entries")], start_date=datetime(2020, 1, 1, tzinfo=UTC), catchup=False)
+def consumer():
+    PhloPartitionSensor(task_id="wait", table="raw.glucose_entries", deferrable=True, poke_interval=1)
+
+
+consumer()
+"""
+
+
+@pytest.fixture
+def with_a_consumer(clone: Path) -> Iterator[None]:
+    """Put a DAG beside the examples that is scheduled on a table of theirs, and waits for a day of it."""
+    file = clone / "dags" / "consumer.py"
+    file.write_text(CONSUMER)
+    yield
+    file.unlink()
+
+
+def test_case_52_the_clock_runs_on_loopback_and_ctrl_c_ends_all(
+    with_a_consumer: None, staying: subprocess.Popen[str], clone: Path
+) -> None:
+    """Schedules fire, assets start Dags, deferrable tasks defer, the replayed APIs answer for today."""
+    home = clone / ".phlo"
+    api = AirflowApi(f"http://127.0.0.1:{embedded.ui_port(home)}", "admin", embedded.secret(home, "ui_password"))
+    running = RunningAirflow(home, api)
+    assert set(api.health().values()) == {"healthy"}
+    for dag_id in ("glucose_platform", "github_stats"):
+        (run, *_) = running.wait(lambda dag_id=dag_id: running.runs(dag_id, "scheduled"))
+        states = running.finished(dag_id, run["dag_run_id"])
+        assert set(states.values()) == {"success"}, states
+    (run, *_) = running.wait(lambda: running.runs("consumer", "asset_triggered"))
+    assert running.finished("consumer", run["dag_run_id"]) == {"wait": "success"}
+
+    today = datetime.now(UTC).date().isoformat()
+    waiting = running.trigger("consumer", conf={"partition_date": today})
+    running.wait(lambda: api.task_instances("consumer", waiting)[0]["state"] == "deferred")
+    read = running.trigger("glucose_platform", conf={"partition_date": today})
+    assert set(running.finished("glucose_platform", read).values()) == {"success"}
+    assert running.xcom("glucose_platform", read, "glucose_entries.ingest")["read"] > 0
+    assert running.finished("consumer", waiting) == {"wait": "success"}
+
+    started = processes_of(clone)
+    assert len(started) > 5
+    assert addresses(started) == {"127.0.0.1"}
     os.killpg(staying.pid, signal.SIGINT)  # what a terminal does
     staying.wait(timeout=60)
     assert processes_of(clone) == []
+
+
+# --- what README.md says, line by line as written ------------------------------------------------------------
+
+
+def block(title: str) -> str:
+    """Return the commands of a section of the README."""
+    section = (ROOT / "README.md").read_text().partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+    (commands,) = re.findall(r"^```sh\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    return str(commands)
+
+
+def typed(clone: Path, commands: str, **variables: str) -> str:
+    """Run what somebody types into a shell, one line after the other; each must succeed."""
+    done = subprocess.run(
+        ["bash", "-e", "-o", "pipefail"],
+        input=commands,
+        cwd=clone,
+        env={**clean_environment(), **variables},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+def test_case_50_look_at_the_data(demo: Any, clone: Path) -> None:
+    output = typed(clone, block("Look at the data"))
+    assert "(3 rows)" in output
+    assert "state=success" in output
+    assert "recorded data" in output
+    (row,) = phlo(clone, "SELECT count(*) AS n FROM raw.glucose_entries WHERE date_string LIKE '2024-01-15%'")
+    assert row["n"] == 288
+    assert not re.search("graphviz|penlineage|null_placement", output)
+    make(clone, "stop")
+    assert processes_of(clone) == []
+
+
+def test_case_51_live_data(clone: Path, demo: Any, tmp_path: Path) -> None:
+    """The commands as they stand, with a site and a user instead of the placeholders."""
+    secret = "the secret of a site"
+    recordings = Recordings.open(tmp_path, 40, 11, datetime.now(UTC).date() - timedelta(days=1), "somebody")
+    with ReplayServer(recordings, secret) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        commands = block("Live data")
+        for placeholder, value in {
+            "https://your-site.example.com": f"{server.url}/nightscout",
+            "https://api.github.com": f"{server.url}/github",
+            "<API secret or token>": secret,
+            "<user to watch>": "somebody",
+            ',"password":"<token, optional>"': "",
+        }.items():
+            assert placeholder in commands
+            commands = commands.replace(placeholder, value)
+        assert commands.rstrip().endswith("make demo LIVE=1")
+        output = typed(clone, commands, DEMO_EXIT="1")
+        server.shutdown()
+    assert secret not in output
+    assert "marts.mrt_glucose_overview" in output
+    live = {**clean_environment(), "PHLO_HOME": ".phlo-live"}
+    asked = [clone / ".venv" / "bin" / "phlo", "query", "-o", "json"]
+    sql = "SELECT (SELECT login FROM raw.user_profile) AS who, count(*) AS days FROM marts.mrt_glucose_overview"
+    done = subprocess.run([*asked, sql], cwd=clone, env=live, capture_output=True, text=True, timeout=120)
+    assert json.loads(done.stdout) == [{"who": "somebody", "days": 30}]
+    mixed = make(clone, "demo", "DEMO_EXIT=1", "PHLO_HOME=.phlo-live")
+    assert mixed.returncode != 0
+    assert "hold live data" in mixed.stderr
+    make(clone, "clean", "PHLO_HOME=.phlo-live")
 
 
 def test_stop_cleans_up_after_kill_9(staying: subprocess.Popen[str], clone: Path) -> None:
