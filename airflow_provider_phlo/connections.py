@@ -71,7 +71,8 @@ def known_extras(connection: Connection) -> dict[str, str]:
             f"Connection '{connection.conn_id}' has unknown extras: {', '.join(unknown)}. "
             f"Known ones: {', '.join(sorted(ALLOWED_EXTRAS))}."
         )
-    return {name: str(value) for name, value in extra.items()}
+    # a form leaves what nobody has filled in empty
+    return {name: str(value) for name, value in extra.items() if value not in (None, "")}
 
 
 def mask_secrets(properties: Mapping[str, str]) -> None:

@@ -7,6 +7,25 @@ from typing import Any
 from airflow_provider_phlo import __version__
 
 
+def _field(label: str, description: str, **schema: Any) -> dict[str, Any]:
+    return {"label": label, "description": description, "schema": {"type": ["string", "null"], **schema}}
+
+
+# what the form of a catalog asks for beside host, port, login and password; every other extra can be written as JSON
+_CATALOG_FIELDS = {
+    "type": _field("Catalog type", "rest (also Nessie and AWS), or sql: tables of a database", enum=["rest", "sql"]),
+    "warehouse": _field("Warehouse", "Where tables are stored (s3://bucket/warehouse), or the catalog's name for it"),
+    "catalog_name": _field("Catalog name", "One database can hold several catalogs; [phlo] catalog_name if empty"),
+    "scope": _field("OAuth2 scope", "REST: such as PRINCIPAL_ROLE:ALL"),
+    "oauth2-server-uri": _field("OAuth2 server", "REST: where tokens are fetched, if not at the catalog"),
+    "token": _field("Token", "REST: a token instead of client ID and secret", format="password"),
+    "s3.endpoint": _field("S3 endpoint", "The address of a store that is not AWS's"),
+    "s3.region": _field("S3 region", "Such as eu-west-1"),
+    "s3.access-key-id": _field("S3 access key", "Empty: the machine's own credentials, or those of the catalog"),
+    "s3.secret-access-key": _field("S3 secret key", "Belongs to the access key", format="password"),
+}
+
+
 def get_provider_info() -> dict[str, Any]:
     """Return the provider's metadata, in the shape of Airflow's ``provider_info.schema.json``."""
     return {
@@ -19,6 +38,29 @@ def get_provider_info() -> dict[str, Any]:
                 "integration-name": "Phlo",
                 "external-doc-url": "https://iceberg.apache.org/",
                 "tags": ["software"],
+            }
+        ],
+        "connection-types": [
+            {
+                "connection-type": "phlo_iceberg",
+                "hook-class-name": "airflow_provider_phlo.hooks.iceberg.PhloCatalogHook",
+                "hook-name": "Iceberg catalog (Phlo)",
+                "conn-fields": _CATALOG_FIELDS,
+                "ui-field-behaviour": {
+                    "relabeling": {
+                        "host": "Catalog URI, or database server",
+                        "port": "Port (database)",
+                        "schema": "Database",
+                        "login": "Client ID, or database user",
+                        "password": "Client secret, or database password",
+                    },
+                    "placeholders": {
+                        "host": "https://catalog.example.com/api/catalog, or db.example.com",
+                        "port": "5432",
+                        "schema": "catalog",
+                        "login": "empty where a token or the machine's own credentials are used",
+                    },
+                },
             }
         ],
         "task-decorators": [

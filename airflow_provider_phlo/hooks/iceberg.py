@@ -26,7 +26,7 @@ class PhloIcebergHook(IcebergHook):
 
         table = PhloIcebergHook().catalog.load_table("raw.readings")
 
-    :param iceberg_conn_id: the connection to read.
+    :param iceberg_conn_id: the connection to read, of type ``iceberg`` or ``phlo_iceberg``.
     """
 
     @cached_property
@@ -66,3 +66,10 @@ class PhloIcebergHook(IcebergHook):
 
         properties = dict(self.properties)
         return open_catalog(properties.pop("catalog_name", settings.catalog_name()), properties)
+
+
+class PhloCatalogHook(PhloIcebergHook):
+    """The same hook, for connections whose form asks for what every kind of catalog needs."""
+
+    conn_type = "phlo_iceberg"
+    hook_name = "Iceberg catalog (Phlo)"

@@ -6,10 +6,15 @@ import subprocess
 import sys
 from importlib.metadata import entry_points
 from importlib.resources import files
+from typing import Any
 
 import jsonschema
+import pytest
+from airflow.providers_manager import ProvidersManager
+from airflow.sdk import Connection
 
 from airflow_provider_phlo import settings
+from airflow_provider_phlo.connections import ALLOWED_EXTRAS, catalog_properties
 from airflow_provider_phlo.get_provider_info import get_provider_info
 
 
@@ -25,9 +30,43 @@ def test_is_what_the_entry_point_names() -> None:
 
 def test_leaves_the_iceberg_connection_type_to_its_provider() -> None:
     info = get_provider_info()
-    assert "connection-types" not in info
+    assert [kind["connection-type"] for kind in info["connection-types"]] == ["phlo_iceberg"]
     # ignored while discovery is lazy: the plugin has its own entry point
     assert "plugins" not in info
+
+
+def test_case_60_the_form_has_fields_for_every_kind_of_catalog(caplog: pytest.LogCaptureFixture) -> None:
+    """As Airflow's own code reads it, and as the hook takes what the form makes of it."""
+    manager = ProvidersManager()
+    hook = manager.hooks["phlo_iceberg"]
+    assert hook is not None
+    assert (hook.connection_type, hook.hook_class_name.rpartition(".")[2]) == ("phlo_iceberg", "PhloCatalogHook")
+    assert manager.hooks["iceberg"].hook_class_name.endswith(".IcebergHook")
+    behaviour = manager.field_behaviours["phlo_iceberg"]
+    assert not {"host", "port", "schema", "login", "password"} & set(behaviour["hidden_fields"])
+    form = [name for name in manager.connection_form_widgets if name.startswith("extra__phlo_iceberg__")]
+    fields = {name.removeprefix("extra__phlo_iceberg__") for name in form}
+    assert fields == {"type", "warehouse", *fields} <= ALLOWED_EXTRAS
+    assert not [record for record in caplog.records if "iceberg" in record.getMessage()]
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        (
+            {"host": "db.example.com", "port": 5432, "schema": "catalog", "login": "u", "password": "p",
+             "extra": {"type": "sql", "warehouse": "s3://b/w", "token": "", "s3.region": None}},
+            {"type": "sql", "warehouse": "s3://b/w", "uri": "postgresql+psycopg2://u:p@db.example.com:5432/catalog"},
+        ),
+        (
+            {"host": "https://c.example.com/", "login": "u", "password": "p", "extra": {"type": None, "scope": "A"}},
+            {"type": "rest", "uri": "https://c.example.com", "credential": "u:p", "scope": "A"},
+        ),
+    ],
+)  # fmt: skip
+def test_case_60_what_the_form_makes_opens_the_catalog(given: dict[str, Any], wanted: dict[str, str]) -> None:
+    extra = json.dumps(given.pop("extra"))
+    assert catalog_properties(Connection(conn_id="c", conn_type="phlo_iceberg", extra=extra, **given)) == wanted
 
 
 def test_command_functions_can_be_imported() -> None:
