@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from contextlib import suppress
 from functools import cached_property
 from typing import Any, TypeVar
 from uuid import UUID
@@ -11,6 +12,7 @@ from uuid import UUID
 import orjson
 from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
+from pyiceberg.exceptions import ValidationError
 from pyiceberg.io import FileIO, load_file_io
 from pyiceberg.serializers import Compressor, FromInputFile
 from pyiceberg.table import CommitTableResponse, StagedTable, Table
@@ -33,6 +35,7 @@ KEPT = 8
 _NO_SNAPSHOTS = '"snapshots":[]'
 Key = TypeVar("Key")
 Value = TypeVar("Value")
+_UNPARSABLE = (ValidationError, ValueError, LookupError, TypeError, AttributeError)
 
 
 class CachingSqlCatalog(SqlCatalog):
@@ -83,11 +86,14 @@ class CachingSqlCatalog(SqlCatalog):
     def _read(self, location: str) -> TableMetadata:
         """Parse a metadata file; what a snapshot is, is known from the version before."""
         source = load_file_io(self.properties, location).new_input(location)
-        if not self._parsed or location.endswith(".gz.metadata.json"):
-            return FromInputFile.table_metadata(source)
-        with source.open() as stream:
-            content = orjson.loads(stream.read())
-        uuid = content.get("table-uuid")
+        if self._parsed and not location.endswith(".gz.metadata.json"):
+            # what cannot be parsed is said as PyIceberg says it
+            with suppress(*_UNPARSABLE), source.open() as stream:
+                return self._parsed_with_known(orjson.loads(stream.read()))
+        return FromInputFile.table_metadata(source)
+
+    def _parsed_with_known(self, content: dict[str, Any]) -> TableMetadata:
+        uuid = content["table-uuid"]
         former = next((each for each in reversed(self._parsed.values()) if str(each.table_uuid) == uuid), None)
         if former is not None:
             known = {_version_of(each): each for each in former.snapshots}
