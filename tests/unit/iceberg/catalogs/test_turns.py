@@ -142,26 +142,29 @@ def test_a_writer_that_does_not_get_on_is_overtaken(catalog: Catalog, caplog: py
         assert time.monotonic() - started < 5
 
 
-def test_a_queue_that_gets_on_is_waited_for(
-    catalog: Catalog, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(turns, "LOOK_SECONDS", 0.05)
-    catalog.properties[SECONDS_PROPERTY] = "1.5"
-    first, results = Holder(catalog), []
+class Queue:
+    """A lock that others have, one after the other, until this thread is given it."""
 
-    def write(seconds: float) -> None:
-        with take_turn(catalog, TABLE):
-            results.append(seconds)
-            time.sleep(seconds)
+    def __init__(self) -> None:
+        self.given, self.turns = threading.Event(), 0
 
-    queue = [in_thread(write, 0.8) for _ in range(3)]
-    time.sleep(0.3)
-    first.end.set()
-    with caplog.at_level(logging.INFO), take_turn(catalog, TABLE):
-        assert len(results) == 3
-    for each in queue:
-        each.join(10)
-    assert "going on without" not in caplog.text
+    def wait(self) -> bool:
+        return self.given.wait(30)
+
+    def holder(self) -> str:
+        self.turns += 1
+        if self.turns == 40:
+            self.given.set()
+        return f"turn {self.turns}"
+
+
+def test_a_queue_that_gets_on_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "LOOK_SECONDS", 0.02)
+    queue = Queue()
+    started = time.monotonic()
+    assert turns._wait(queue, TABLE, seconds=0.5)  # type: ignore[arg-type]
+    assert time.monotonic() - started > 0.5
+    assert queue.turns == 40
 
 
 @pytest.mark.parametrize("seconds", ["0", "nonsense"])
