@@ -11,6 +11,7 @@ from airflow_provider_phlo import settings
 from airflow_provider_phlo.assets.iceberg import outlets_of, set_event
 from airflow_provider_phlo.dbt.manifest import DEFAULT_TARGET
 from airflow_provider_phlo.operators.base import PhloOperator
+from airflow_provider_phlo.operators.links import TableLink
 
 if TYPE_CHECKING:
     from airflow.sdk import Asset, Context
@@ -27,6 +28,7 @@ class DbtOperator(PhloOperator):
     :param iceberg_conn_id: the catalog.
     """
 
+    operator_extra_links = (TableLink(),)
     template_fields: Sequence[str] = ("partition_date", "env")
     ui_color = "#ff6849"
 

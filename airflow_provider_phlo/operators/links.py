@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from airflow.sdk import BaseOperatorLink
+
+from airflow_provider_phlo.terms import names_of
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
@@ -22,17 +26,29 @@ class CheckResultsLink(BaseOperatorLink):
 
 
 class TableLink(BaseOperatorLink):
-    """A link to the table: Airflow's list of the assets with its name, each of which leads to its events."""
+    """
+    A link to the tables of a task: Airflow's list of the assets with their name, each of which leads to its events.
+
+    Of several tables the list has those whose names begin as theirs do.
+    """
 
     name = "Table"
 
     def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:
         """Return the address; ``ti_key`` is the running task instance."""
-        from airflow_provider_phlo.naming import qualified_table
-
         root = _page(ti_key).partition("/dags/")[0]
-        table: Any = operator
-        return f"{root}/assets?name_pattern={quote(qualified_table(table.table))}"
+        beginning = os.path.commonprefix([*_tables(operator)])  # noqa: RUF071 - characters are meant
+        return f"{root}/assets?name_pattern={quote(beginning)}" if beginning else f"{root}/assets"
+
+
+def _tables(operator: Any) -> Iterator[str]:
+    """Yield the names of the tables that a task works on, of patterns what is before their first wildcard."""
+    from airflow_provider_phlo.naming import qualified_table
+
+    tables = getattr(operator, "tables", ())
+    own = getattr(operator, "table", None)
+    for name in names_of(own) if own else names_of(tables.values() if isinstance(tables, Mapping) else tables):
+        yield name.partition("*")[0] if "*" in name else qualified_table(name)
 
 
 def _page(instance: Any) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo.operators.base import NOTHING_TO_DO, PhloOperator
+from airflow_provider_phlo.operators.links import TableLink
 from airflow_provider_phlo.terms import names_of
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class MaintenanceOperator(PhloOperator):
     :param iceberg_conn_id: the catalog's connection.
     """
 
+    operator_extra_links = (TableLink(),)
     template_fields: Sequence[str] = ("tables", "jobs")
 
     def __init__(

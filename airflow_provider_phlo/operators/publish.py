@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.operators.base import PhloOperator
+from airflow_provider_phlo.operators.links import TableLink
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -27,6 +28,7 @@ class PublishOperator(PhloOperator):
     :param data_source: what the log calls this set of marts; the task id by default (templated).
     """
 
+    operator_extra_links = (TableLink(),)
     template_fields: Sequence[str] = ("tables", "schema", "data_source")
 
     def __init__(

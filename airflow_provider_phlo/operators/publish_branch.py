@@ -10,6 +10,7 @@ from airflow_provider_phlo.assets.iceberg import outlets_of, set_event
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.operators.base import NOTHING_TO_DO, PhloOperator
 from airflow_provider_phlo.operators.checking import audit, audit_summary, raise_for_audit
+from airflow_provider_phlo.operators.links import TableLink
 from airflow_provider_phlo.operators.table import REPLAYS_ANOTHER, LandingOperator, event_of, remove_expired_batches
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ class PublishTogetherOperator(PhloOperator):
     :param audits: for each table, by the name that its merge uses, the checks that passed on the branch.
     """
 
+    operator_extra_links = (TableLink(),)
     template_fields: Sequence[str] = ("merged",)
 
     def __init__(
@@ -117,6 +119,7 @@ class PublishTogetherOperator(PhloOperator):
         kwargs.setdefault("outlets", outlets_of(*(merge.table for merge in merges)))
         super().__init__(**kwargs)
         self.merges = merges
+        self.tables = [merge.table for merge in merges]
         self.merged: Sequence[Any] = [merge.output for merge in merges]
         self.audits = audits or {}
         if len({merge.iceberg_conn_id for merge in merges}) != 1:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_phlo import settings
 from airflow_provider_phlo.assets.iceberg import set_event
 from airflow_provider_phlo.operators.base import PhloOperator, check_engine, chosen_engine
+from airflow_provider_phlo.operators.links import TableLink
 from airflow_provider_phlo.terms import Engine, names_of
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class TableOperator(PhloOperator):
     :param add_metadata_columns: whether rows carry ``_dlt_*``, ``_cascade_ingested_at`` and ``_phlo_*``.
     :param iceberg_conn_id: the catalog's connection.
     """
+
+    operator_extra_links = (TableLink(),)
 
     def __init__(
         self,

@@ -13,6 +13,7 @@ from airflow_provider_phlo import runs
 from airflow_provider_phlo.exceptions import TerminalError
 from airflow_provider_phlo.failure_logs import say_failures_plainly, says_it_all
 from airflow_provider_phlo.library_errors import keep_values_in
+from airflow_provider_phlo.operators.links import TableLink
 from airflow_provider_phlo.terms import MetadataColumn
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class PhloPartitionSensor(BaseSensorOperator):
     Other parameters, such as ``poke_interval``, ``timeout``, ``soft_fail`` and ``mode``, are those of every sensor.
     """
 
+    operator_extra_links = (TableLink(),)
     template_fields: Sequence[str] = ("table", "partition_date")
 
     def __init__(

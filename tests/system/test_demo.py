@@ -200,7 +200,7 @@ def staying(clone: Path, demo: Any) -> Iterator[subprocess.Popen[str]]:
 
 CONSUMER = """
 from datetime import UTC, datetime
-from airflow.sdk import dag, task
+from airflow.sdk import dag
 from airflow_provider_phlo.assets.iceberg import iceberg_asset
 from airflow_provider_phlo.sensors.partition import PhloPartitionSensor
 
