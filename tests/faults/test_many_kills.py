@@ -11,11 +11,11 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table
 
 from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.branches.marks import MARK_PREFIX, all_marks
+from airflow_provider_phlo.iceberg.catalogs.sql import CachingSqlCatalog as SqlCatalog
 from airflow_provider_phlo.iceberg.maintenance.orphans import remove_orphans
 from airflow_provider_phlo.iceberg.merge import MergePlan, copy_on_write
 from airflow_provider_phlo.ingestion import landing, publication, staged_batches

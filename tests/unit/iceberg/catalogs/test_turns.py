@@ -70,6 +70,8 @@ def test_turns_come_in_the_order_of_asking(catalog: Catalog) -> None:
         writers = []
         for number in range(5):
             writers.append(in_thread(write, number))
+            while sum(thread.name == "phlo-turn" for thread in threading.enumerate()) <= number:
+                time.sleep(0.01)
             time.sleep(0.05)
         assert order == []
     for each in writers:
@@ -110,7 +112,10 @@ def test_a_kept_turn_is_gone_on_with_and_ends_by_itself(catalog: Catalog) -> Non
 
 
 @pytest.mark.parametrize("ending", ["another table", "an error", "said"])
-def test_a_turn_is_not_kept_where_nothing_will_follow(catalog: Catalog, ending: str) -> None:
+def test_a_turn_is_not_kept_where_nothing_will_follow(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    monkeypatch.setattr(turns, "KEPT_SECONDS", 9)
     try:
         with take_turn(catalog, TABLE, keep=True):
             if ending == "an error":
