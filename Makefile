@@ -48,8 +48,8 @@ test-system: $(STAMP)  ## Run the system tests: real schedulers, the demo in a c
 test-faults: $(STAMP)  ## Run the fault tests: kill -9 at every step, full disks, broken servers (minutes)
 	@$(PY) -m pytest tests/faults --timeout=900 $(PARALLEL) $(ONLY)
 
-soak: $(STAMP)  ## Run the fault tests in their long sizes: 20,000 random sequences, 500 kills per step (hours)
-	@PHLO_SOAK=1 $(PY) -m pytest tests/faults --timeout=0 $(PARALLEL) $(ONLY)
+soak: $(STAMP)  ## Run fault and unit tests in their long sizes: 20,000 random sequences, 500 kills per step (hours)
+	@PHLO_SOAK=1 $(PY) -m pytest tests/faults tests/unit --timeout=0 $(PARALLEL) $(ONLY)
 
 integration: $(STAMP)  ## Run the tests on real servers: Trino, Nessie, S3 (downloads them once; PHLO_SKIP_SERVICES=1 skips)
 	@$(PY) -m pytest tests/services --timeout=900 $(PARALLEL) $(ONLY)

@@ -37,7 +37,7 @@ class RunningAirflow:
         deadline = time.monotonic() + seconds
         while not (answer := what()):
             assert time.monotonic() < deadline, f"not in {seconds} s; logs: {self.home / 'logs'}"
-            time.sleep(0.2)
+            time.sleep(0.4)  # each question costs the api-server work that the tests' tasks wait for
         return answer
 
     def trigger(self, dag_id: str, **body: Any) -> str:
@@ -93,6 +93,8 @@ def running_airflow(
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(folder)]),
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
+        # no file changes: none is parsed again while the tests run
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
         **(variables or {}),
     }
     embedded.migrate(home, environment)

@@ -26,8 +26,8 @@ from airflow_provider_phlo.schemas.columns import model_columns
 from tests.expect import expect
 from tests.faults.corpus import BAD, GOOD, MAKERS, corpus
 from tests.faults.killing import exit_code
-from tests.faults.sizes import size
 from tests.lake import open_lake
+from tests.sizes import size
 
 TABLE = "raw.t"
 COUNT = size(10_000, 1_000_000)

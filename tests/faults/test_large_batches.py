@@ -18,7 +18,7 @@ from airflow_provider_phlo.ingestion import landing, publication, staged_batches
 from airflow_provider_phlo.ingestion.definition import TableDefinition
 from airflow_provider_phlo.row_hash import row_hashes
 from tests.faults.killing import PROCESSES, CatalogSettings
-from tests.faults.sizes import size
+from tests.sizes import size
 
 TABLE, DAY = "raw.t", "2024-01-15"
 MIB = 1024 * 1024

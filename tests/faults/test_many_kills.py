@@ -21,7 +21,7 @@ from airflow_provider_phlo.iceberg.merge import MergePlan, copy_on_write
 from airflow_provider_phlo.ingestion import landing, publication, staged_batches
 from airflow_provider_phlo.ingestion.definition import TableDefinition
 from tests.faults.killing import CatalogSettings, Wrapper, die_after, dying_after, dying_before, exit_code
-from tests.faults.sizes import size
+from tests.sizes import size
 
 # of one table; its history makes each run slower, so that 500 kills of a step are those of ten tables
 KILLS, TABLES = size(25, 50), size(1, 10)

@@ -43,8 +43,8 @@ from airflow_provider_phlo.schemas.iceberg import METADATA_FIELDS
 from tests.faults import merge_model
 from tests.faults.merge_model import DAY, RUN, Expected, Refused, Row, content, whole
 from tests.faults.sequences import Crash, Run, Sequence_, sequence
-from tests.faults.sizes import size
 from tests.lake import open_lake
+from tests.sizes import size
 
 SEQUENCES = size(200, 20_000)
 SHARES = 2

@@ -20,8 +20,8 @@ from airflow_provider_phlo.ingestion.staging import StagingPlan, stage
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import model_columns
 from tests.faults.killing import Wrapper, die_after, dying_after, dying_before, exit_code, length_of
-from tests.faults.sizes import size
 from tests.lake import open_lake
+from tests.sizes import size
 
 TABLE = "raw.t"
 DAY = "2024-01-15"

@@ -25,7 +25,7 @@ from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.ingestion import landing, publication, staged_batches
 from airflow_provider_phlo.ingestion.definition import TableDefinition
 from tests.faults.killing import PROCESSES, CatalogSettings
-from tests.faults.sizes import size
+from tests.sizes import size
 
 WRITERS, MERGES = size(8, 16), size(10, 50)
 TABLE, DAY, OTHER_DAY = "raw.t", "2024-01-15", "2024-01-16"

@@ -17,6 +17,9 @@ from tests.canary import CANARY, files_with_canary, has_canary, told
 from tests.lake import open_lake
 from tests.unit import raw_tables
 
+# one worker parses the project
+pytestmark = pytest.mark.xdist_group("dbt project")
+
 NOTES = "{{ source('raw', 'notes') }}"
 # model: its SQL, and what its error says
 MODELS = {

@@ -33,6 +33,9 @@ from tests.expect import expect
 from tests.lake import open_lake
 from tests.unit import raw_tables
 
+# one worker parses the project
+pytestmark = pytest.mark.xdist_group("dbt project")
+
 Build = Callable[..., ModelRun]
 TABLE = "bronze.stg_glucose_entries"
 

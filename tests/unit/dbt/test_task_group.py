@@ -14,6 +14,9 @@ from airflow_provider_phlo.iceberg.duckdb.views import connect
 from tests.lake import open_lake
 from tests.unit import raw_tables
 
+# one worker parses the project
+pytestmark = pytest.mark.xdist_group("dbt project")
+
 PHLO = "iceberg://phlo"
 
 

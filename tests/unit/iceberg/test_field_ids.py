@@ -24,6 +24,7 @@ from airflow_provider_phlo.iceberg.maintenance.compaction import compact
 from airflow_provider_phlo.iceberg.merge import MergePlan, MergeResult, merge
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
 from tests.lake import open_lake
+from tests.sizes import size
 
 T = "raw.t"
 PLAN = MergePlan("merge", key=("k",))
@@ -162,7 +163,7 @@ def test_case_01_names_inside_nested_columns(lake: Lake, names: list[str]) -> No
 ANY_NAME = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12)
 
 
-@settings(max_examples=8, deadline=None, database=None)
+@settings(max_examples=size(8, 200), deadline=None, database=None)
 @given(st.lists(st.one_of(st.sampled_from(NAMES), ANY_NAME), min_size=1, max_size=4).filter(distinct))
 def test_case_01_any_name_in_any_place(names: list[str]) -> None:
     with new_lake() as lake:
@@ -345,7 +346,7 @@ def new_row(lake: Lake, k: int) -> pa.Table:
 STEP = st.tuples(st.sampled_from(KINDS), st.sampled_from(PLACES), st.integers(0, 7))
 
 
-@settings(max_examples=8, deadline=None, database=None)
+@settings(max_examples=size(8, 200), deadline=None, database=None)
 @given(st.lists(STEP, min_size=1, max_size=5))
 def test_case_06_any_history_of_a_schema(steps: list[tuple[str, tuple[str, ...], int]]) -> None:
     """After every change our reads are PyIceberg's, and writing again what nobody changed does not change it."""

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_phlo.ingestion.records import raw_text, read_raw, record_of
 from airflow_provider_phlo.schemas.conversion.records import Malformed
+from tests.sizes import size
 
 UTC = datetime.UTC
 SCALARS = st.one_of(
@@ -39,7 +40,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=size(150, 3000), deadline=None)
 @given(VALUES)
 def test_what_is_written_is_read_back(value: Any) -> None:
     text = raw_text(value)

@@ -46,6 +46,7 @@ from airflow_provider_phlo.schemas.diff import SchemaChange
 from airflow_provider_phlo.schemas.types import arrow_type
 from tests.expect import expect
 from tests.lake import open_lake
+from tests.sizes import size
 from tests.unit.schemas.strategies import schema as numbered
 
 # --- a merge does what the difference says ---------------------------------------------------------------------------
@@ -59,6 +60,7 @@ _FAMILIES = (
     (DecimalType(9, 2), DecimalType(12, 2), DecimalType(12, 4)),
     (DateType(), TimestampType(), TimestamptzType()),
 )
+
 _LEAVES = st.sampled_from(_FAMILIES).flatmap(lambda family: st.tuples(st.sampled_from(family), st.sampled_from(family)))
 _MEMBERS = _LEAVES.filter(lambda pair: UUIDType() not in pair)
 # in both, or in one of them
@@ -161,7 +163,7 @@ def merges(catalog: Catalog, old: Schema, rows: pa.Table) -> bool:
 
 
 @given(pairs_of_schemas())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=size(40, 800), deadline=None)
 def test_the_difference_says_what_a_merge_does(catalog: Catalog, pair: tuple[Schema, Schema]) -> None:
     old, new = pair
     broken = [change for change in schema_diff(old, new) if change.breaks == "table"]

@@ -16,6 +16,7 @@ from airflow_provider_phlo.exceptions import (
 )
 from airflow_provider_phlo.sources.address import origin, stays_on_host
 from airflow_provider_phlo.sources.http import JsonClient, RetryPolicy
+from tests.sizes import size
 
 TOKEN = "Bearer of-the-first-host-only"
 ONCE = RetryPolicy(attempts=1, connect_timeout_seconds=0.5, read_timeout_seconds=0.5, sleep=lambda seconds: None)
@@ -87,7 +88,7 @@ def concrete(text: str, home: Host, other: Host) -> str:
     return text
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=size(200, 4000), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(PIECES, min_size=1, max_size=9).map("".join), st.sampled_from(["url", "redirect", "link"]))
 @example("http://OTHER\\@HOME/x", "redirect")
 @example("//OTHER\\@HOME/x", "link")

@@ -25,6 +25,7 @@ from airflow_provider_phlo.iceberg.merge import MergePlan, MergeResult, merge
 from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
 from tests.lake import open_lake
+from tests.sizes import size
 
 TABLE = "raw.t"
 # Parquet keeps no bounds of a row group with a value that is longer than this
@@ -85,7 +86,7 @@ CASES = st.sampled_from(sorted(VALUES)).flatmap(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=size(30, 600), deadline=None)
 @given(CASES, st.integers(1, 4), st.sampled_from(["truncate(16)", "truncate(2)", "full"]))
 def test_case_08_bounds_hold_for_every_value_of_the_file(
     case: tuple[str, list[Any]], row_group: int, mode: str

@@ -23,6 +23,7 @@ from airflow_provider_phlo.row_hash import row_hashes
 from airflow_provider_phlo.schemas.iceberg import METADATA_FIELDS, arrow_to_iceberg
 from tests.expect import expect
 from tests.lake import open_lake
+from tests.sizes import size
 
 TABLE = "raw.t"
 DAYS = ("2024-01-01", "2024-01-02", "2024-01-03")
@@ -554,7 +555,7 @@ WORDS = st.builds(
 
 
 @given(st.lists(st.dictionaries(WORDS, st.integers(0, 5), min_size=1, max_size=6), min_size=2, max_size=5))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=size(15, 250), deadline=None)
 def test_text_keys_are_found_whatever_their_bounds(batches: list[dict[str, int]]) -> None:
     """Iceberg keeps 16 characters of a bound, the last one raised; keys are spread over many small files."""
     model: dict[str, int] = {}
@@ -568,7 +569,7 @@ def test_text_keys_are_found_whatever_their_bounds(batches: list[dict[str, int]]
             assert len(rows) == len(model)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=size(12, 250), deadline=None)
 @given(sequences())
 def test_any_sequence_of_batches_agrees_with_a_model(
     sequence: tuple[tuple[str, ...], list[tuple[MergePlan, str, list[tuple[Any, Any]]]]],

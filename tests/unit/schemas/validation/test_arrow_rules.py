@@ -28,6 +28,7 @@ from airflow_provider_phlo.schemas.validation.batch import validate
 from airflow_provider_phlo.schemas.validation.pandas_rules import run as by_pandas
 from airflow_provider_phlo.schemas.validation.polars_rules import run as by_polars
 from tests.expect import expect
+from tests.sizes import size
 
 UTC = datetime.UTC
 YEAR = datetime.datetime(2024, 1, 1)
@@ -90,7 +91,7 @@ def cases(draw: st.DrawFn) -> tuple[ModelColumns, list[Any]]:
     return declared, draw(st.lists(st.none() | values, min_size=1, max_size=5))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=size(100, 2000), deadline=None)
 @given(cases())
 def test_arrow_says_only_what_pandera_says(case: tuple[ModelColumns, list[Any]]) -> None:
     declared, values = case

@@ -31,6 +31,7 @@ from airflow_provider_phlo.schemas.columns import ModelColumns, model_columns
 from airflow_provider_phlo.schemas.conversion.conform import conform
 from airflow_provider_phlo.schemas.validation.batch import validate
 from airflow_provider_phlo.terms import METADATA_COLUMNS
+from tests.sizes import size
 
 PAGE = Path(__file__).parents[4] / "docs" / "validation.md"
 UTC = datetime.UTC
@@ -219,7 +220,7 @@ def whole_outcome(source: Any, folder: Path) -> tuple[Any, ...]:
     )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=size(30, 600), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(ROWS)
 def test_the_same_rows_have_the_same_outcome_in_any_form(rows: list[dict[str, Any]]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""How much the fault tests do: what CI can wait for, or with PHLO_SOAK=1 (``make soak``) what takes hours."""
+"""How much a test does: what CI can wait for, or with PHLO_SOAK=1 (``make soak``) what takes hours."""
 
 from __future__ import annotations
 
