@@ -38,8 +38,8 @@ from airflow_provider_phlo.sql import Query
 from tests.services.batches import batch
 from tests.services.batches import create as create_raw
 
-# one worker starts Trino
-pytestmark = pytest.mark.xdist_group("trino")
+# beside the merges, on a Trino of its own
+pytestmark = pytest.mark.xdist_group("trino checks")
 
 NAN = float("nan")
 NOW = dt.datetime.now(dt.UTC).replace(microsecond=123456)

@@ -25,8 +25,8 @@ from airflow_provider_phlo.quality import (
 )
 from airflow_provider_phlo.quality.scan import run_checks
 
-# one worker starts Trino
-pytestmark = pytest.mark.xdist_group("trino")
+# beside the merges, on a Trino of its own
+pytestmark = pytest.mark.xdist_group("trino checks")
 
 LAST = dt.date(2024, 3, 3)
 DAYS = 60

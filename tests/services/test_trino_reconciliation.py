@@ -35,8 +35,8 @@ from tests.unit.quality.reconciliation.oracle import random_pair
 from tests.unit.quality.reconciliation.test_oracle import Cases
 from tests.unit.quality.reconciliation.test_oracle import judge as judge_case
 
-# one worker starts Trino
-pytestmark = pytest.mark.xdist_group("trino")
+# beside the merges, on a Trino of its own
+pytestmark = pytest.mark.xdist_group("trino checks")
 
 SEEDS = range(int(os.environ.get("PHLO_TEST_SEEDS", "3")))
 NAN = float("nan")

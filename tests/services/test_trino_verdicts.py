@@ -28,6 +28,9 @@ from airflow_provider_phlo.quality.scan import run_checks
 from tests.expect import expect
 from tests.unit.quality.test_verdicts import BOUNDS, NAN, Everything
 
+# beside the merges, on a Trino of its own
+pytestmark = pytest.mark.xdist_group("trino checks")
+
 DAYS = {
     "number": pa.array([20240115, 20240116, None], pa.int32()),
     "text": pa.array(["20240115", "2024-01-16", None]),
