@@ -116,7 +116,7 @@ class Demo:
         environment = {**self.environment, "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "True"}
         self._start("scheduler", environment)
         self._start("triggerer", environment)
-        self._wait(lambda: self.api.health().get("triggerer") == "healthy", "Airflow's triggerer is not healthy")
+        self._wait(lambda: set(self.api.health().values()) == {"healthy"}, "Airflow is not healthy")
 
     def pause_others(self) -> None:
         """Pause the Dags whose sources have no connection."""

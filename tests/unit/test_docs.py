@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from importlib import import_module
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -48,3 +50,22 @@ def test_the_glossary_names_what_there_is(word, names, module, link):
         value = found
         for attribute in name.split("."):
             value = getattr(value, attribute)
+
+
+def python_blocks():
+    """Return the Python of all pages, with where it stands."""
+    for page in PAGES:
+        for found in re.finditer(r"^( *)```python\n(.*?)^ *```", page.read_text(), re.MULTILINE | re.DOTALL):
+            line = page.read_text()[: found.start()].count("\n") + 1
+            yield pytest.param(dedent(found[2]), id=f"{page.relative_to(ROOT)}:{line}")
+
+
+@pytest.mark.parametrize("code", python_blocks())
+def test_the_python_of_the_pages_is_python_and_imports_what_there_is(code):
+    """README's commands are run by ``tests/system/test_demo.py``, the rules of merge and quality by their own tests."""
+    wanted = [
+        node
+        for node in ast.walk(ast.parse(code))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE)
+    ]
+    exec(compile(ast.Module(wanted, []), "page", "exec"), {})
