@@ -34,11 +34,12 @@ from airflow_provider_phlo.iceberg.branches.run_branches import Head
 from airflow_provider_phlo.iceberg.catalogs import nessie
 from airflow_provider_phlo.iceberg.duckdb.columns import duckdb_type
 from airflow_provider_phlo.iceberg.duckdb.views import create_table_view
+from airflow_provider_phlo.iceberg.files.manifests import live_tasks
 from airflow_provider_phlo.iceberg.files.writing import write_files
 from airflow_provider_phlo.iceberg.tables.creation import TABLE_PROPERTIES, ensure_namespace
 from airflow_provider_phlo.iceberg.tables.refs import branch_head
 from airflow_provider_phlo.iceberg.tables.storable import cast_column, storable
-from airflow_provider_phlo.iceberg.tables.support import require_readable
+from airflow_provider_phlo.iceberg.tables.support import require_writable
 from airflow_provider_phlo.sql import quote, quote_identifier
 from airflow_provider_phlo.terms import MAIN_BRANCH, SnapshotId
 
@@ -106,6 +107,7 @@ def overwrite_if_changed(
     :param properties: table properties, set when the table is created.
     :param summary: properties of the snapshot.
     :param expected_head: main's snapshot that ``data`` was computed from, None for a table without one.
+    :raises ConfigurationError: the table is of a kind that PyIceberg does not write.
     :raises SchemaError: a column has no Iceberg type, or on a branch a type that its old one cannot become.
     :raises CommitConflictError: another writer came first, or main is not at ``expected_head``; nothing was written.
     """
@@ -130,6 +132,7 @@ def overwrite_if_changed(
         if branch is not None:
             branches.drop(catalog, identifier, branch)
         return OverwriteResult(identifier, False, len(data), head, branch, difference.stale if branch else ())
+    require_writable(table)
     with _raise_conflicts(identifier):
         if branch is not None:
             table = branches.create(catalog, identifier, branch, at=head)
@@ -201,9 +204,7 @@ def _replace_files(catalog: Catalog, table: Table, data: pa.Table, branch: str, 
 
 
 def _files(table: Table, branch: str) -> list[DataFile]:
-    head = branch_head(table, branch)
-    require_readable(table, head)
-    return [task.file for task in table.scan(snapshot_id=head).plan_files()] if head is not None else []
+    return [task.file for task in live_tasks(table, branch_head(table, branch))]
 
 
 def _overwrite(

@@ -67,7 +67,7 @@ class PhloPartitionSensor(BaseSensorOperator):
         from airflow.sdk.exceptions import AirflowFailException
 
         from airflow_provider_phlo.hooks.iceberg import PhloIcebergHook
-        from airflow_provider_phlo.iceberg.tables.partition_days import has_partition
+        from airflow_provider_phlo.iceberg.files.partition_days import has_partition
         from airflow_provider_phlo.naming import qualified_table
 
         @keep_values_in

@@ -72,6 +72,6 @@ class PhloPartitionTrigger(BaseTrigger):
 
     @keep_values_in
     def _published(self) -> bool:
-        from airflow_provider_phlo.iceberg.tables.partition_days import has_partition
+        from airflow_provider_phlo.iceberg.files.partition_days import has_partition
 
         return has_partition(self._hook.catalog, self.table, self.partition_column, self.partition_date)

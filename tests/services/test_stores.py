@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
+from airflow_provider_phlo.iceberg.files.partition_days import has_partition
 from pandera.pandas import Field
 
 from airflow_provider_phlo import phlo_ingestion
@@ -21,7 +22,6 @@ from airflow_provider_phlo.iceberg.branches.publication import Publication, run_
 from airflow_provider_phlo.iceberg.duckdb.views import connect
 from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.iceberg.overwrite import drop_columns, overwrite_if_changed
-from airflow_provider_phlo.iceberg.tables.partition_days import has_partition
 from airflow_provider_phlo.ingestion.quarantine import quarantine_table
 from airflow_provider_phlo.ingestion.staged_batches import BatchWriter, remove_expired
 from airflow_provider_phlo.quality import RangeCheck

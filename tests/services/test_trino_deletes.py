@@ -6,12 +6,12 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from airflow_provider_phlo.iceberg.files.partition_days import has_partition
 
 from airflow_provider_phlo.iceberg.duckdb.views import connect
 from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.iceberg.merge.engine import EMBEDDED
 from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
-from airflow_provider_phlo.iceberg.tables.partition_days import has_partition
 from airflow_provider_phlo.iceberg.trino import TrinoEngine
 from airflow_provider_phlo.sql import quote
 from tests.expect import expect

@@ -7,12 +7,14 @@ columns have other names or members than the table's, each is put together anew 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 import pyarrow.parquet as pq
 from pyiceberg.io.pyarrow import pyarrow_to_schema
+from pyiceberg.manifest import DataFile
 from pyiceberg.schema import sanitize_column_names
 from pyiceberg.table import FileScanTask, Table
 from pyiceberg.types import (
@@ -41,8 +43,11 @@ from pyiceberg.types import (
 
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.iceberg.tables.names import structs
+from airflow_provider_phlo.iceberg.tables.partitioning import identity_values
 from airflow_provider_phlo.sql import literal, quote_identifier
 
+# as Iceberg's own libraries, Trino, PyIceberg and this package name data files: those of Hive and Spark are otherwise
+_ICEBERG_NAME = re.compile(r"/(\d{5}-|\d{8}_\d{6}_)[^/]*$")
 _TYPES: dict[type[IcebergType], str] = {
     BooleanType: "BOOLEAN",
     IntegerType: "INTEGER",
@@ -79,7 +84,7 @@ class FileColumns:
         columns = ", ".join(
             f"{item.field_id}: {{name: {literal(item.name)}, "
             f"type: {literal(duckdb_type(self.nested.get(item.field_id, item.field_type)))}, "
-            f"default_value: {'NULL' if item.initial_default is None else literal(str(item.initial_default))}}}"
+            f"default_value: {_default(item)}}}"
             for item in self.fields
         )
         files = ", ".join(literal(path) for path in paths)
@@ -118,8 +123,24 @@ def duckdb_type(iceberg_type: IcebergType) -> str:
         raise SchemaError(f"DuckDB cannot read columns of Iceberg type {iceberg_type}. Leave them out.") from None
 
 
-def nested_may_differ(table: Table) -> bool:
-    """Return whether files may have nested columns with other names or members than the table's schema has now."""
+def must_look_into_files(table: Table) -> bool:
+    """Return whether any file may lack field ids, or have nested columns that are not as the table has them now."""
+    return table.name_mapping() is not None or _nested_may_differ(table)
+
+
+def may_lack_columns(table: Table, file: DataFile) -> bool:
+    """
+    Return whether a file may lack field ids, or the column by whose values it is partitioned.
+
+    Files that no writer of Iceberg wrote, by their names, may lack ids even where the table maps no names; DuckDB would
+    then read nothing but NULL. Columns that all rows have one value of may be in the partition only.
+    """
+    if not _ICEBERG_NAME.search(file.file_path):
+        return True
+    return not (file.column_sizes or {}).keys() >= identity_values(table, file).keys()
+
+
+def _nested_may_differ(table: Table) -> bool:
     nested = [
         (field.field_id, field.field_type)
         for schema in table.schemas().values()
@@ -145,6 +166,8 @@ def columns_in_file(table: Table, task: FileScanTask) -> FileColumns | None:
         found = {item.field_id: item.field_type for item in pyarrow_to_schema(present).fields}
     except ValueError:  # without ids
         return None
+    if not found.keys() >= identity_values(table, task.file).keys():
+        return None
     nested = {
         item.field_id: _as_in_file(found[item.field_id], item.field_type)
         for item in fields
@@ -154,6 +177,17 @@ def columns_in_file(table: Table, task: FileScanTask) -> FileColumns | None:
     if None in nested.values():
         return None
     return FileColumns(fields, {at: kind for at, kind in nested.items() if kind and not _same(kind, wanted[at])})
+
+
+def _default(item: NestedField) -> str:
+    """Return what rows hold that are older than a column."""
+    value = item.initial_default
+    if value is None:
+        return "NULL"
+    if isinstance(item.field_type, BinaryType | FixedType):
+        data = bytes.fromhex(value) if isinstance(value, str) else value
+        value = "".join(f"\\x{byte:02X}" for byte in data)
+    return literal(str(value))
 
 
 def _as_in_file(present: IcebergType, wanted: IcebergType) -> IcebergType | None:
@@ -221,5 +255,5 @@ def _ids(kind: IcebergType) -> list[int]:
 
 def _member(value: str, present: NestedField | None, wanted: NestedField, depth: int) -> str:
     if present is None:
-        return f"CAST(NULL AS {duckdb_type(wanted.field_type)})"
+        return f"CAST({_default(wanted)} AS {duckdb_type(wanted.field_type)})"
     return _by_ids(f"struct_extract({value}, {literal(present.name)})", present.field_type, wanted.field_type, depth)

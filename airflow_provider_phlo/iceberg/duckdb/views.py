@@ -23,12 +23,19 @@ from pyiceberg.types import NestedField
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg.catalogs import nessie
-from airflow_provider_phlo.iceberg.duckdb.columns import FileColumns, columns_in_file, duckdb_type, nested_may_differ
+from airflow_provider_phlo.iceberg.duckdb.columns import (
+    FileColumns,
+    columns_in_file,
+    duckdb_type,
+    may_lack_columns,
+    must_look_into_files,
+)
 from airflow_provider_phlo.iceberg.files import remote as remote_files
+from airflow_provider_phlo.iceberg.files.manifests import live_tasks
 from airflow_provider_phlo.iceberg.files.reading import read_file
 from airflow_provider_phlo.iceberg.tables.lookup import existing_table, is_staging
 from airflow_provider_phlo.iceberg.tables.names import require_distinct_names, require_distinct_tables
-from airflow_provider_phlo.iceberg.tables.support import require_readable
+from airflow_provider_phlo.iceberg.tables.support import require_readable_data
 from airflow_provider_phlo.sql import literal, quote_identifier
 
 if TYPE_CHECKING:
@@ -142,12 +149,12 @@ def create_table_view(
 
     :param snapshot_id: read this snapshot instead of a branch.
     :returns: where its files are, for :func:`read_only`.
-    :raises SchemaError: if rows are deleted in a way that PyIceberg does not read.
+    :raises SchemaError: if rows, or what is deleted of them, are in files that cannot be read.
     """
     require_distinct_names(identifier, table.schema())
     snapshot = table.snapshot_by_id(snapshot_id) if snapshot_id is not None else _snapshot(table, branch)
-    require_readable(table, snapshot.snapshot_id if snapshot else None)
-    tasks = list(table.scan(snapshot_id=snapshot.snapshot_id).plan_files()) if snapshot else []
+    tasks = live_tasks(table, snapshot.snapshot_id if snapshot else None)
+    require_readable_data(table, (task.file for task in tasks))
     native, others = _sorted_by_columns(table, tasks)
     paths = {task.file.file_path: _path(task.file.file_path) for _, group in native for task in group}
     directories = {_path(table.location()), _path(table.location()) + "/"}
@@ -208,15 +215,15 @@ def _sorted_by_columns(
     table: Table, tasks: Sequence[FileScanTask]
 ) -> tuple[list[tuple[FileColumns, list[FileScanTask]]], list[FileScanTask]]:
     """Return the files that DuckDB reads itself, grouped by how they have the columns, and the others."""
-    if table.name_mapping() is not None or not _POSITION_COLUMNS.isdisjoint(table.schema().column_names):
-        return [], list(tasks)  # files may lack field ids: they were adopted as they were
-    native = [task for task in tasks if not _needs_arrow(task)]
-    others = [task for task in tasks if _needs_arrow(task)]
-    if not nested_may_differ(table):
-        return ([(FileColumns(table.schema().fields), native)] if native else []), others
+    if not _POSITION_COLUMNS.isdisjoint(table.schema().column_names):
+        return [], list(tasks)
+    others: list[FileScanTask] = []
     groups: dict[str, tuple[FileColumns, list[FileScanTask]]] = {}
-    for task in native:
-        columns = columns_in_file(table, task)
+    as_table, look = FileColumns(table.schema().fields), must_look_into_files(table)
+    for task in tasks:
+        columns = None if _needs_arrow(task) else as_table
+        if columns and (look or may_lack_columns(table, task.file)):
+            columns = columns_in_file(table, task)
         if columns is None:
             others.append(task)
         else:

@@ -12,15 +12,21 @@ import uuid
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain
 from typing import Any
 
 from pyiceberg.conversions import from_bytes
-from pyiceberg.expressions import AlwaysTrue, BooleanExpression
-from pyiceberg.expressions.visitors import inclusive_projection, manifest_evaluator
+from pyiceberg.expressions import AlwaysFalse, AlwaysTrue, BooleanExpression
+from pyiceberg.expressions.visitors import (
+    _InclusiveMetricsEvaluator,
+    inclusive_projection,
+    manifest_evaluator,
+    residual_evaluator_of,
+)
 from pyiceberg.manifest import (
     DATA_FILE_TYPE,
     DEFAULT_READ_VERSION,
-    INITIAL_SEQUENCE_NUMBER,
     DataFile,
     ManifestContent,
     ManifestEntry,
@@ -30,12 +36,12 @@ from pyiceberg.manifest import (
     ManifestWriterV2,
 )
 from pyiceberg.table import FileScanTask, Table
-from pyiceberg.table.delete_file_index import DeleteFileIndex
 from pyiceberg.typedef import Record
 
+from airflow_provider_phlo.iceberg.files.deletes import DeleteFiles
 from airflow_provider_phlo.iceberg.tables.partitioning import partition_schema
-from airflow_provider_phlo.iceberg.tables.support import require_readable_deletes
 
+ALWAYS_TRUE = AlwaysTrue()
 LEAST_FILES = 16
 # this many manifests below a third of their size are written as one by the next commit
 SMALL_MANIFESTS = 16
@@ -65,7 +71,6 @@ class SnapshotFiles:
         self.manifests = [each for each in manifests if each.content == ManifestContent.DATA]
         self.delete_manifests = [each for each in manifests if each.content == ManifestContent.DELETES]
         self._entries: dict[str, list[ManifestEntry]] = {}
-        self._deletes: DeleteFileIndex | None = None
 
     def entries(self, manifest: ManifestFile) -> list[ManifestEntry]:
         """Return the live entries of one manifest."""
@@ -116,23 +121,38 @@ class SnapshotFiles:
         return True
 
     def _task(self, entry: ManifestEntry) -> FileScanTask:
-        deletes: Collection[DataFile] = ()
-        if self.delete_manifests:
-            number = entry.sequence_number or INITIAL_SEQUENCE_NUMBER
-            deletes = self._delete_index().for_data_file(
-                number, entry.data_file, partition_key=entry.data_file.partition
-            )
-        return FileScanTask(entry.data_file, set(deletes), AlwaysTrue())
+        deletes = self._deletes.of(entry) if self.delete_manifests else set()
+        return FileScanTask(entry.data_file, deletes, AlwaysTrue())
 
-    def _delete_index(self) -> DeleteFileIndex:
-        if self._deletes is None:
-            self._deletes = DeleteFileIndex()
-            for manifest in self.delete_manifests:
-                entries = self.entries(manifest)
-                require_readable_deletes(self.table, (entry.data_file for entry in entries))
-                for entry in entries:
-                    self._deletes.add_delete_file(entry, partition_key=entry.data_file.partition)
-        return self._deletes
+    @cached_property
+    def _deletes(self) -> DeleteFiles:
+        return DeleteFiles(self.table, chain.from_iterable(map(self.entries, self.delete_manifests)))
+
+
+def live_tasks(
+    table: Table, snapshot_id: int | None, row_filter: BooleanExpression = ALWAYS_TRUE
+) -> list[FileScanTask]:
+    """
+    Return the files of a snapshot that may hold rows which ``row_filter`` accepts, with what is deleted of them.
+
+    PyIceberg plans as well, and reads manifests side by side, but refuses a table for any equality deletes.
+
+    :param snapshot_id: None for a table without any.
+    :returns: as PyIceberg's scans do, each with what is left of the filter for its rows.
+    :raises SchemaError: if rows are deleted in a way that PyIceberg does not read.
+    """
+    files = SnapshotFiles(table, snapshot_id)
+    if snapshot_id is None or not files.delete_manifests:
+        return list(table.scan(row_filter, snapshot_id=snapshot_id).plan_files()) if snapshot_id is not None else []
+    schema, specs = table.schema(), table.specs()
+    may_hold = _InclusiveMetricsEvaluator(schema, row_filter).eval
+    found = []
+    for task in files.tasks(row_filter):
+        evaluator = residual_evaluator_of(specs[task.file.spec_id], row_filter, True, schema)
+        residual = evaluator.residual_for(task.file.partition)
+        if residual != AlwaysFalse() and may_hold(task.file):
+            found.append(FileScanTask(task.file, task.delete_files, residual))
+    return found
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
 import pyarrow as pa
+
+from airflow_provider_phlo.iceberg.tables.casting import cast, members, type_of_list
 
 FIELD_ID = b"PARQUET:field_id"
 
@@ -21,71 +28,68 @@ def agrees(present: pa.Field, wanted: pa.Field) -> bool:
 
 
 def can_project(present: pa.Field, wanted: pa.Field) -> bool:
-    """Return whether :func:`project` knows both types, and every member of the file has an id."""
+    """Return whether :func:`project` knows both types."""
     if _kind(present.type) != _kind(wanted.type):
         return False
     inside = {field_id(item): item for item in members(present.type)}
     if pa.types.is_struct(wanted.type):
         pairs = [(inside[field_id(item)], item) for item in wanted.type if field_id(item) in inside]
     else:
-        pairs = list(zip(inside.values(), members(wanted.type), strict=True))
-    return None not in inside and all(can_project(one, other) for one, other in pairs)
+        pairs = list(zip(members(present.type), members(wanted.type), strict=True))
+    return all(can_project(one, other) for one, other in pairs)
 
 
-def project(values: pa.Array, present: pa.Field, wanted: pa.Field) -> pa.Array:
+def project(
+    values: pa.Array, present: pa.Field, wanted: pa.Field, defaults: Mapping[int | None, Any] = MappingProxyType({})
+) -> pa.Array:
     """
     Return ``values`` as the table has them.
 
     :param present: the file's field, with ids; ``can_project(present, wanted)`` holds.
-    :param wanted: the table's field, with ids. Members that the file lacks are NULL.
+    :param wanted: the table's field, with ids.
+    :param defaults: what members hold that the file lacks, by field id; NULL if it is not here.
     :raises pyarrow.ArrowInvalid: if a value does not fit its type.
     """
     if agrees(present, wanted):
-        return values.cast(wanted.type)
+        return cast(values, wanted.type)
     if pa.types.is_struct(wanted.type):
-        return _project_struct(values, present, wanted)
+        return _project_struct(values, present, wanted, defaults)
     buffers = values.buffers()[:2]
     if pa.types.is_map(wanted.type):
         parts = zip((values.keys, values.items), members(present.type), members(wanted.type), strict=True)
-        columns = [project(part, one, other) for part, one, other in parts]
+        columns = [project(part, one, other, defaults) for part, one, other in parts]
         entries = pa.StructArray.from_arrays(columns, fields=members(wanted.type))
         return pa.Array.from_buffers(wanted.type, len(values), buffers, offset=values.offset, children=[entries])
-    element = project(values.values, present.type.value_field, wanted.type.value_field)
-    list_of = pa.large_list if pa.types.is_large_list(present.type) else pa.list_
-    kind = list_of(wanted.type.value_field)
+    element = project(values.values, present.type.value_field, wanted.type.value_field, defaults)
+    kind = type_of_list(present.type)(wanted.type.value_field)
     lists = pa.Array.from_buffers(kind, len(values), buffers, offset=values.offset, children=[element])
     return lists.cast(wanted.type)
 
 
-def renamed(values: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
-    """Return the same values as ``kind``, which differs in names inside only; nothing is copied."""
-    return pa.chunked_array([pa.array(_Renamed(chunk, kind)) for chunk in values.chunks], kind)
+def constant(value: Any, length: int, kind: pa.DataType) -> pa.Array:
+    """
+    Return an array of one value.
+
+    :param value: as Iceberg holds it in partitions and defaults: dates and times are numbers, or text.
+    """
+    if value is None:
+        return pa.nulls(length, kind)
+    if isinstance(value, uuid.UUID):
+        value = value.bytes
+    if isinstance(value, str) and (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+        value = bytes.fromhex(value)
+    days = isinstance(value, int) and pa.types.is_date32(kind)
+    return cast(pa.repeat(pa.scalar(value, pa.int32() if days else None), length), kind)
 
 
-def members(kind: pa.DataType) -> list[pa.Field]:
-    """Return the fields inside a type: members of a struct, key and value of a map, element of a list."""
-    if pa.types.is_map(kind):
-        return [kind.key_field, kind.item_field]
-    return [kind.field(position) for position in range(kind.num_fields)] if pa.types.is_nested(kind) else []
-
-
-class _Renamed:
-    """An array under another type of the same layout, by Arrow's C data interface."""
-
-    def __init__(self, values: pa.Array, kind: pa.DataType) -> None:
-        self._values = values
-        self._kind = kind
-
-    def __arrow_c_array__(self, requested_schema: object = None) -> tuple[object, object]:
-        return self._kind.__arrow_c_schema__(), self._values.__arrow_c_array__()[1]
-
-
-def _project_struct(values: pa.StructArray, present: pa.Field, wanted: pa.Field) -> pa.StructArray:
+def _project_struct(
+    values: pa.StructArray, present: pa.Field, wanted: pa.Field, defaults: Mapping[int | None, Any]
+) -> pa.StructArray:
     places = {field_id(item): position for position, item in enumerate(present.type)}
     columns = [
-        project(values.field(places[field_id(item)]), present.type[places[field_id(item)]], item)
+        project(values.field(places[field_id(item)]), present.type[places[field_id(item)]], item, defaults)
         if field_id(item) in places
-        else pa.nulls(len(values), item.type)
+        else constant(defaults.get(field_id(item)), len(values), item.type)
         for item in wanted.type
     ]
     return pa.StructArray.from_arrays(columns, fields=list(wanted.type), mask=values.is_null())

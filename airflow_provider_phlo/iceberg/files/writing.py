@@ -22,8 +22,8 @@ from pyiceberg.typedef import Record
 
 from airflow_provider_phlo.iceberg.catalogs.retries import disk_errors
 from airflow_provider_phlo.iceberg.files.content_hashes import mark
-from airflow_provider_phlo.iceberg.files.projection import renamed
 from airflow_provider_phlo.iceberg.files.statistics import StatisticsPlan, file_statistics
+from airflow_provider_phlo.iceberg.tables.casting import renamed
 from airflow_provider_phlo.iceberg.tables.partitioning import Partition, partition_schema, split
 from airflow_provider_phlo.terms import MetadataColumn
 

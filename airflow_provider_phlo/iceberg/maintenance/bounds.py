@@ -9,6 +9,7 @@ for. Only text and bytes are that long, and only a file of several row groups ca
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -31,7 +32,8 @@ def uncertain_bounds(table: Table) -> dict[str, frozenset[int]]:
     """
     files = SnapshotFiles(table, branch_head(table))
     long = _long_columns(table)
-    suspects = [task.file for task in files.tasks() if _suspected(task.file, long)]
+    entries = chain.from_iterable(map(files.entries, files.manifests))
+    suspects = [entry.data_file for entry in entries if _suspected(entry.data_file, long)]
     found = in_threads(lambda file: _uncertain(table, file, long), suspects)
     return {file.file_path: columns for file, columns in zip(suspects, found, strict=True) if columns}
 

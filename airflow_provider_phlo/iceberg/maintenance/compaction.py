@@ -16,17 +16,17 @@ from typing import Any
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.io import FileIO
-from pyiceberg.manifest import DataFile, DataFileContent, ManifestContent
+from pyiceberg.manifest import DataFile, ManifestContent
 from pyiceberg.table import FileScanTask, Table
 from pyiceberg.table.snapshots import Operation
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
 from airflow_provider_phlo.iceberg.branches.commits import base_of, commit_changes
 from airflow_provider_phlo.iceberg.catalogs.retries import COMMIT_ROUNDS, retry_conflicts
-from airflow_provider_phlo.iceberg.files.manifests import FileChanges
+from airflow_provider_phlo.iceberg.files.manifests import FileChanges, live_tasks
 from airflow_provider_phlo.iceberg.maintenance.rolling import write_tasks
 from airflow_provider_phlo.iceberg.tables.refs import branch_head
-from airflow_provider_phlo.iceberg.tables.support import require_writable
+from airflow_provider_phlo.iceberg.tables.support import require_readable_data, require_writable
 from airflow_provider_phlo.terms import MAIN_BRANCH
 
 TARGET_PROPERTY = "write.target-file-size-bytes"
@@ -231,7 +231,8 @@ def check_compaction(table: Table) -> None:
     """
     Check that PyIceberg can rewrite main.
 
-    :raises ConfigurationError: if it cannot.
+    :raises ConfigurationError: if it cannot write such a table.
+    :raises SchemaError: if it cannot read its files.
     """
     identifier = ".".join(table.name())
     if table.metadata.format_version > 2:
@@ -240,18 +241,13 @@ def check_compaction(table: Table) -> None:
             "would lose: compact it with Trino (ALTER TABLE … EXECUTE optimize)."
         )
     require_writable(table)
-    if any(file.content == DataFileContent.EQUALITY_DELETES for file in _delete_files(table)):
-        raise ConfigurationError(
-            f"{identifier} has equality deletes, which PyIceberg cannot read: compact it with the engine that wrote "
-            "them, or with Trino (ALTER TABLE … EXECUTE optimize)."
-        )
+    require_readable_data(table, (task.file for task in live_tasks(table, branch_head(table))))
 
 
 def _tasks(table: Table) -> list[FileScanTask]:
     """Return the live files of main, with what is deleted of them."""
     check_compaction(table)
-    head = branch_head(table)
-    return list(table.scan(snapshot_id=head).plan_files()) if head is not None else []
+    return live_tasks(table, branch_head(table))
 
 
 def _partitions(tasks: Iterable[FileScanTask]) -> Iterator[list[FileScanTask]]:

@@ -36,6 +36,7 @@ from airflow_provider_phlo.iceberg.maintenance.orphans import (
     remove_orphans,
 )
 from airflow_provider_phlo.iceberg.tables.lookup import find_table
+from airflow_provider_phlo.iceberg.tables.support import require_writable
 
 _Steps = dict[str, Callable[[], dict[str, Any]]]
 # in the order in which they run: each cleans up what the ones before it leave behind
@@ -209,5 +210,7 @@ def _check(catalog: Catalog, identifier: str, options: MaintenanceOptions) -> No
         )
     if "orphans" in options.jobs:
         check_orphan_removal(catalog, table, days=options.orphan_days, force=options.force)
+    if "manifests" in options.jobs:
+        require_writable(table)
     if "compaction" in options.jobs:
         check_compaction(table)

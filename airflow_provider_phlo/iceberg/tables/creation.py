@@ -23,8 +23,6 @@ from pyiceberg.transforms import (
     YearTransform,
 )
 from pyiceberg.types import (
-    BinaryType,
-    IcebergType,
     NestedField,
     TimestampType,
     TimestamptzType,
@@ -142,7 +140,7 @@ def partition_spec(schema: Schema, partition_by: Sequence[str]) -> PartitionSpec
     for position, expression in enumerate(partition_by):
         transform, column = _transform(schema, expression)
         source = _field(schema, column, f"partition_by={expression!r}")
-        if not transform.can_transform(source.field_type) or not _is_written_here(transform, source.field_type):
+        if not transform.can_transform(source.field_type):
             raise ConfigurationError(
                 f"partition_by={expression!r}: {column!r} is {source.field_type}, which {transform} does not take."
             )
@@ -152,11 +150,6 @@ def partition_spec(schema: Schema, partition_by: Sequence[str]) -> PartitionSpec
             raise ConfigurationError(f"partition_by={expression!r}: {column!r} is named twice, give each column once.")
         fields.append(PartitionField(source.field_id, PARTITION_FIELD_ID_START + position, transform, name))
     return PartitionSpec(*fields)
-
-
-def _is_written_here(transform: Transform[Any, Any], kind: IcebergType) -> bool:
-    """Return whether PyIceberg can compute the partition of rows; of binary values it cannot truncate."""
-    return not (isinstance(transform, TruncateTransform) and isinstance(kind, BinaryType))
 
 
 def _transform(schema: Schema, expression: str) -> tuple[Transform[Any, Any], str]:

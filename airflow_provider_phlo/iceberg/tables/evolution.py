@@ -14,6 +14,7 @@ from pyiceberg.types import IcebergType, NestedField, PrimitiveType
 
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.iceberg.catalogs.retries import retry_commit
+from airflow_provider_phlo.iceberg.tables.casting import cast
 from airflow_provider_phlo.iceberg.tables.names import require_distinct_names
 from airflow_provider_phlo.schemas.types import DOC, Path, differences, iceberg_type, promotes, without_ids
 
@@ -154,7 +155,7 @@ def _require_distinct_additions(identifier: str, schema: Schema, additions: Mapp
 def _cast(values: pa.ChunkedArray, wanted: pa.Field, identifier: str) -> pa.ChunkedArray:
     try:
         # nanoseconds are cut to microseconds
-        return values.cast(wanted.type, safe=not pa.types.is_timestamp(wanted.type))
+        return values.cast(wanted.type, safe=False) if pa.types.is_timestamp(wanted.type) else cast(values, wanted.type)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # their messages hold values
         raise SchemaError(
             f"{identifier}: column {wanted.name!r} has values of {values.type} that do not fit {wanted.type}: "

@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyiceberg.manifest import DataFile
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
-from pyiceberg.transforms import TruncateTransform, VoidTransform
+from pyiceberg.transforms import IdentityTransform, TruncateTransform, VoidTransform
 from pyiceberg.typedef import Record
-from pyiceberg.types import IcebergType, NestedField, UUIDType
+from pyiceberg.types import BinaryType, IcebergType, NestedField, UUIDType
 
 # bytes of a folder's name; what is kept of a longer one. Readers find the values in the manifests, not here
 LONGEST_FOLDER, KEPT_OF_FOLDER = 255, 120
@@ -69,6 +70,16 @@ def partition_schema(table: Table) -> Schema:
         *(NestedField(item.field_id, f"dropped_{item.field_id}", item.field_type) for item in dropped),
         schema_id=current.schema_id,
     )
+
+
+def identity_values(table: Table, file: DataFile) -> dict[int, Any]:
+    """Return what all rows of a file hold in the columns by whose values it is partitioned, by field id."""
+    fields = table.specs()[file.spec_id].fields
+    return {
+        item.source_id: file.partition[position]
+        for position, item in enumerate(fields)
+        if isinstance(item.transform, IdentityTransform)
+    }
 
 
 def split(rows: pa.Table, table: Table) -> list[tuple[Partition, pa.Table]]:
@@ -117,6 +128,8 @@ def _transformed(rows: pa.Table, item: PartitionField, schema: Schema) -> pa.Arr
     values = _column(rows, schema.find_column_name(item.source_id) or source.name)
     if isinstance(transform, TruncateTransform) and pa.types.is_integer(values.type):
         return _truncated(values, transform.width)
+    if isinstance(transform, TruncateTransform) and isinstance(source.field_type, BinaryType):
+        return pc.binary_slice(values, 0, transform.width).combine_chunks()
     found = transform.pyarrow_transform(source.field_type)(values)
     found = found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
     if isinstance(transform, TruncateTransform) and pa.types.is_decimal(found.type):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pyarrow as pa
 
 from airflow_provider_phlo.exceptions import SchemaError
+from airflow_provider_phlo.iceberg.tables.casting import cast
 
 
 def storable(identifier: str, data: pa.Table) -> pa.Table:
@@ -80,7 +81,7 @@ def cast_column(values: pa.ChunkedArray, kind: pa.DataType, column: str) -> pa.C
     if values.type == kind:
         return values
     try:
-        return values.cast(kind)
+        return cast(values, kind)
     except pa.ArrowInvalid:  # its message holds the value
         raise SchemaError(
             f"Column {column} has values of {values.type} that do not fit {kind}: cast it in the SQL."

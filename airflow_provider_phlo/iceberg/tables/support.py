@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pyiceberg.manifest import DataFile, DataFileContent, FileFormat, ManifestContent
+from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.table import Table
 from pyiceberg.transforms import UnknownTransform
 from pyiceberg.types import UnknownType
@@ -12,23 +12,9 @@ from pyiceberg.types import UnknownType
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
 from airflow_provider_phlo.iceberg.tables.partitioning import partition_schema
 
+_DATA_FORMATS = (FileFormat.PARQUET, FileFormat.ORC)
 # the formats of position deletes that PyIceberg reads
 _DELETE_FORMATS = (FileFormat.PARQUET, FileFormat.ORC, FileFormat.PUFFIN)
-
-
-def require_readable(table: Table, snapshot_id: int | None) -> None:
-    """
-    Check that the rows of a snapshot can be read; only the manifests of what is deleted are looked at.
-
-    :param snapshot_id: None for a table without any.
-    :raises SchemaError: if rows are deleted in a way that PyIceberg does not read.
-    """
-    snapshot = table.snapshot_by_id(snapshot_id) if snapshot_id is not None else None
-    for manifest in snapshot.manifests(table.io) if snapshot else ():
-        if manifest.content == ManifestContent.DELETES:
-            require_readable_deletes(
-                table, (entry.data_file for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True))
-            )
 
 
 def require_readable_deletes(table: Table, files: Iterable[DataFile]) -> None:
@@ -45,9 +31,25 @@ def require_readable_deletes(table: Table, files: Iterable[DataFile]) -> None:
         else:
             continue
         raise SchemaError(
-            f"{'.'.join(table.name())} has {kind}, which PyIceberg does not read: "
-            "rewrite its data files with the engine that wrote them (Spark: rewrite_data_files)."
+            f"{'.'.join(table.name())} has {kind}, which PyIceberg does not read: rewrite its data files with an "
+            "engine that does (Spark: rewrite_data_files with rewrite-all = true; Trino: ALTER TABLE … EXECUTE "
+            "optimize)."
         )
+
+
+def require_readable_data(table: Table, files: Iterable[DataFile]) -> None:
+    """
+    Check that these data files can be read.
+
+    :raises SchemaError: if not.
+    """
+    for file in files:
+        if file.file_format not in _DATA_FORMATS:
+            raise SchemaError(
+                f"{'.'.join(table.name())} has data files of {file.file_format.name}, and only Parquet and ORC are "
+                "read: set the table's write.format.default to parquet and write them again with the engine that wrote "
+                "them (Spark: rewrite_data_files with rewrite-all = true)."
+            )
 
 
 def require_writable(table: Table) -> None:

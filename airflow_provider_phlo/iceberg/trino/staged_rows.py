@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyiceberg.table import Table
+from pyiceberg.expressions import IsNull
+from pyiceberg.table import FileScanTask, Table
 
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.iceberg.files.content_hashes import HASH_TYPE, stored_or_computed_hashes
+from airflow_provider_phlo.iceberg.files.manifests import live_tasks
+from airflow_provider_phlo.iceberg.files.reading import read_file
 from airflow_provider_phlo.iceberg.merge.batch import Batch
 from airflow_provider_phlo.iceberg.tables.evolution import fit
+from airflow_provider_phlo.iceberg.tables.lookup import column_names
 from airflow_provider_phlo.iceberg.tables.refs import branch_head
 from airflow_provider_phlo.terms import MergeStrategy, MetadataColumn, PartitionDate
 
@@ -39,10 +42,10 @@ def _among_unhashed(hashes: pa.Array, table: Table | None) -> pa.Array:
     found = pa.array([False] * len(hashes))
     if table is None or not len(hashes):
         return found
-    scan = table.scan(row_filter=f"{MetadataColumn.ROW_HASH} IS NULL", snapshot_id=branch_head(table))
-    for record_batch in scan.to_arrow_batch_reader():
-        present = stored_or_computed_hashes(pa.Table.from_batches([record_batch]))
-        found = pc.or_(found, pc.is_in(hashes, value_set=present.cast(HASH_TYPE)))
+    for task in unhashed_files(table, branch_head(table)):
+        for rows in read_file(table, task, column_names(table)):
+            present = stored_or_computed_hashes(rows.filter(pc.is_null(rows[MetadataColumn.ROW_HASH])))
+            found = pc.or_(found, pc.is_in(hashes, value_set=present.cast(HASH_TYPE)))
     return found
 
 
@@ -55,8 +58,6 @@ def _require_day(rows: pa.Table, partition_date: str) -> None:
         )
 
 
-def unhashed_files(table: Table, snapshot_id: int | None) -> Sequence[Any]:
+def unhashed_files(table: Table, snapshot_id: int | None) -> Sequence[FileScanTask]:
     """Return the files that may hold rows without a stored hash: others have written them."""
-    if snapshot_id is None:
-        return ()
-    return list(table.scan(row_filter=f"{MetadataColumn.ROW_HASH} IS NULL", snapshot_id=snapshot_id).plan_files())
+    return live_tasks(table, snapshot_id, IsNull(term=MetadataColumn.ROW_HASH.value))

@@ -38,7 +38,7 @@ from pyiceberg.types import (
     UUIDType,
 )
 
-from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
+from airflow_provider_phlo.exceptions import CommitConflictError, SchemaError
 from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.branches.marks import find_published_result
 from airflow_provider_phlo.iceberg.maintenance import compaction, rolling
@@ -325,7 +325,7 @@ def test_equality_deletes_are_refused(catalog: Catalog) -> None:
     run(catalog, "t0", rows_of(1, 2))
     found = delete_file(catalog.load_table(TABLE), {files(catalog)[0]: [0]}, content=DataFileContent.EQUALITY_DELETES)
     commit_deletes(catalog, TABLE, found)
-    with pytest.raises(ConfigurationError, match=r"equality deletes.*Trino"):
+    with pytest.raises(SchemaError, match=r"equality deletes.*Trino"):
         plan_compaction(catalog.load_table(TABLE))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from airflow_provider_phlo.iceberg.files.partition_days import has_partition
 from pyiceberg.catalog import Catalog
 from pyiceberg.manifest import DataFileContent
 
@@ -16,7 +17,6 @@ from airflow_provider_phlo.iceberg.maintenance import MaintenanceOptions
 from airflow_provider_phlo.iceberg.maintenance.planning import run
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
 from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
-from airflow_provider_phlo.iceberg.tables.partition_days import has_partition
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
 from tests.expect import expect
 from tests.lake import create_table, open_lake

@@ -13,13 +13,16 @@ from pyiceberg.expressions import (
     GreaterThanOrEqual,
     LessThan,
 )
+from pyiceberg.expressions.visitors import bind
+from pyiceberg.io.pyarrow import expression_to_pyarrow
 from pyiceberg.table import Table
 from pyiceberg.types import DateType, IcebergType, StringType, TimestampType, TimestamptzType
 
 from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.iceberg.files.manifests import live_tasks
+from airflow_provider_phlo.iceberg.files.reading import read_file
 from airflow_provider_phlo.iceberg.tables.lookup import find_table
 from airflow_provider_phlo.iceberg.tables.refs import branch_head
-from airflow_provider_phlo.iceberg.tables.support import require_readable
 
 
 def has_partition(catalog: Catalog, identifier: str, column: str, day: str) -> bool:
@@ -37,12 +40,12 @@ def has_partition(catalog: Catalog, identifier: str, column: str, day: str) -> b
     table = find_table(catalog, identifier)
     if table is None:
         return False
-    require_readable(table, branch_head(table))
-    scan = table.scan(row_filter=_of_day(table, column, day), selected_fields=(column,), limit=1)
-    tasks = list(scan.plan_files())
+    of_day = _of_day(table, column, day)
+    tasks = live_tasks(table, branch_head(table), of_day)
     if any(task.residual == AlwaysTrue() and not task.delete_files and task.file.record_count for task in tasks):
         return True
-    return bool(tasks) and len(scan.to_arrow()) > 0
+    accepted = expression_to_pyarrow(bind(table.schema(), of_day, case_sensitive=True))
+    return any(len(rows.filter(accepted)) for task in tasks for rows in read_file(table, task, [column]))
 
 
 def _of_day(table: Table, column: str, day: str) -> BooleanExpression:

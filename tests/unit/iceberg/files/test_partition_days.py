@@ -11,9 +11,9 @@ from pyiceberg.transforms import DayTransform, IdentityTransform, MonthTransform
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg.branches.run_branches import create
+from airflow_provider_phlo.iceberg.files.partition_days import has_partition
 from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
 from airflow_provider_phlo.iceberg.tables.creation import ensure_namespace
-from airflow_provider_phlo.iceberg.tables.partition_days import has_partition
 
 DAY, MOMENT = "_phlo_partition_date", "taken_at"
 ROWS = pa.table(
