@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 
 from pyiceberg.catalog import Catalog
-from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.exceptions import NoSuchTableError, ValidationError
 from pyiceberg.table import Table
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 
+_UNKNOWN_TYPE = re.compile(r"Unsupported field type: '(\w+)'")
 # the table in which a run stages what Trino is to merge
 STAGING = re.compile(r"(?P<table>.+)__staging_(?P<token>[^.]+)")
 
@@ -28,23 +29,35 @@ def existing_table(catalog: Catalog, identifier: str) -> Table:
     """
     Return a table that must exist.
 
-    :raises ConfigurationError: it does not.
+    :raises ConfigurationError: it does not, or PyIceberg does not know one of its types.
+    """
+    table = find_table(catalog, identifier)
+    if table is None:
+        raise ConfigurationError(
+            f"Table {identifier} does not exist in catalog {catalog.name!r}. "
+            "Run what writes it first, or correct the name."
+        )
+    return table
+
+
+def find_table(catalog: Catalog, identifier: str) -> Table | None:
+    """
+    Return the table, or None if there is none.
+
+    :raises ConfigurationError: if PyIceberg does not know one of its types.
     """
     try:
         return catalog.load_table(identifier)
     except NoSuchTableError:
-        raise ConfigurationError(
-            f"Table {identifier} does not exist in catalog {catalog.name!r}. "
-            "Run what writes it first, or correct the name."
-        ) from None
-
-
-def find_table(catalog: Catalog, identifier: str) -> Table | None:
-    """Return the table, or None if there is none."""
-    try:
-        return catalog.load_table(identifier)
-    except NoSuchTableError:
         return None
+    except ValidationError as error:
+        unknown = _UNKNOWN_TYPE.search(str(error))
+        if unknown is None:
+            raise
+        raise ConfigurationError(
+            f"{identifier} has a column of type {unknown[1]}, whose metadata PyIceberg does not read: use the table "
+            "with the engine that made it, or leave the column out there."
+        ) from None
 
 
 def column_names(table: Table) -> list[str]:

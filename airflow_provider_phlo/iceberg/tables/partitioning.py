@@ -27,6 +27,8 @@ from pyiceberg.transforms import IdentityTransform, TruncateTransform, VoidTrans
 from pyiceberg.typedef import Record
 from pyiceberg.types import BinaryType, IcebergType, NestedField, UUIDType
 
+from airflow_provider_phlo.exceptions import SchemaError
+
 # bytes of a folder's name; what is kept of a longer one. Readers find the values in the manifests, not here
 LONGEST_FOLDER, KEPT_OF_FOLDER = 255, 120
 # Iceberg holds the width of a transform in 32 bits
@@ -154,6 +156,36 @@ def _truncated(values: pa.ChunkedArray, width: int) -> pa.Array:
     remainder = np.mod(numbers, numbers.dtype.type(width))  # of the divisor's sign
     rounded = np.where(numbers < smallest + remainder, smallest, numbers - remainder)
     return pa.array(rounded, flat.type, mask=flat.is_null().to_numpy(zero_copy_only=False))
+
+
+def require_found_by_trino(rows: pa.Table, table: Table) -> None:
+    """
+    Check that Trino looks for each row where it puts it.
+
+    Below the smallest numbers of a type there are no multiples of a width: Trino's own computation overflows to the
+    other end of the range for a row and for a value that is asked for, and not for a range, nor in files of ours.
+
+    :raises SchemaError: if a row has such a number in a column that the table truncates.
+    """
+    schema = partition_schema(table)
+    for item in table.spec().fields:
+        if not isinstance(item.transform, TruncateTransform):
+            continue
+        name = schema.find_column_name(item.source_id) or ""
+        values = _column(rows, name)
+        if not (pa.types.is_integer(values.type) or pa.types.is_decimal(values.type)):
+            continue
+        with decimal.localcontext(prec=_DIGITS):
+            step = decimal.Decimal((0, (1,), -values.type.scale)) if pa.types.is_decimal(values.type) else 1
+            lowest = smallest_number(values.type)
+            multiple = -((-lowest) // (item.transform.width * step)) * item.transform.width * step
+        below = pc.sum(pc.less(values, pa.scalar(multiple, values.type))).as_py()
+        if below:
+            raise SchemaError(
+                f"{'.'.join(table.name())}: {below} row(s) have a number in {name!r} that is below every multiple of "
+                f"{item.transform.width} which its type has. Trino does not find it again in a table partitioned by "
+                f"{item.transform}: merge with the embedded engine, or partition by something else."
+            )
 
 
 def smallest_number(kind: pa.DataType) -> int | decimal.Decimal:

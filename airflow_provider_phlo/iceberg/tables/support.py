@@ -52,18 +52,27 @@ def require_readable_data(table: Table, files: Iterable[DataFile]) -> None:
             )
 
 
+def require_written_version(table: Table) -> None:
+    """
+    Check that PyIceberg can commit to the table at all.
+
+    :raises ConfigurationError: if it has a newer format version.
+    """
+    if table.metadata.format_version > 2:
+        raise ConfigurationError(
+            f"{'.'.join(table.name())} has format version {table.metadata.format_version}, which PyIceberg does not "
+            "write: create the table with format version 2, or write it with the engine that made it."
+        )
+
+
 def require_writable(table: Table) -> None:
     """
     Check that PyIceberg can write the table and its manifests.
 
     :raises ConfigurationError: if it has a newer format version, or partitions that cannot be computed.
     """
+    require_written_version(table)
     name = ".".join(table.name())
-    if table.metadata.format_version > 2:
-        raise ConfigurationError(
-            f"{name} has format version {table.metadata.format_version}, which PyIceberg does not "
-            "write: create the table with format version 2, or write it with the engine that made it."
-        )
     for item in table.spec().fields:
         if isinstance(item.transform, UnknownTransform):
             raise ConfigurationError(

@@ -16,6 +16,7 @@ from airflow_provider_phlo.iceberg.files.reading import read_file
 from airflow_provider_phlo.iceberg.merge.batch import Batch
 from airflow_provider_phlo.iceberg.tables.evolution import fit
 from airflow_provider_phlo.iceberg.tables.lookup import column_names
+from airflow_provider_phlo.iceberg.tables.partitioning import require_found_by_trino
 from airflow_provider_phlo.iceberg.tables.refs import branch_head
 from airflow_provider_phlo.terms import MergeStrategy, MetadataColumn, PartitionDate
 
@@ -25,13 +26,14 @@ def to_stage(batch: Batch, partition_date: PartitionDate | None, unhashed: Table
     Return the rows that go into the staging table, deduplicated as the embedded engine does it.
 
     :param unhashed: the table, if it may have rows without a stored hash.
-    :raises SchemaError: if a row is not of the partition that is to be replaced.
+    :raises SchemaError: if a row is not of the partition that is to be replaced, or Trino would not find it again.
     """
     if batch.plan.strategy == MergeStrategy.REPLACE:
         _require_day(
             batch.decision_columns, batch.plan.partition_to_replace(batch.decision_columns.column_names, partition_date)
         )
     rows = pa.concat_tables([fit(pa.table({}), batch.table), *batch.chosen(batch.kept)])
+    require_found_by_trino(rows, batch.table)
     if batch.plan.strategy == MergeStrategy.APPEND and batch.plan.by_hash:
         return rows.filter(pc.invert(_among_unhashed(stored_or_computed_hashes(rows), unhashed)))
     return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from airflow_provider_phlo.iceberg.maintenance.planning import plan as plan_main
 from airflow_provider_phlo.iceberg.maintenance.planning import run as run_maintenance
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
 from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
+from airflow_provider_phlo.iceberg.tables import evolve
 from airflow_provider_phlo.iceberg.tables.refs import branch_head
 from tests.expect import expect
 from tests.lake import open_lake
@@ -218,3 +220,36 @@ def test_case_22_a_table_of_version_3_that_is_not_read_either(name: str, catalog
         written.register(catalog)
         require_refused(catalog, written, {"view": lambda: by_duckdb(catalog)}, UNREADABLE[name])
         require_refused(catalog, written, {"merge": writes(catalog)["merge"]}, UNWRITABLE[name])
+
+
+def test_case_23_files_that_nothing_says_the_columns_of(catalog: Catalog) -> None:
+    """DuckDB would read nothing but NULL."""
+    with unpacked("spark/added_partitioned") as written:
+        table = written.register(catalog)
+        with table.transaction() as change:
+            change.remove_properties("schema.name-mapping.default")
+        attempts = writes(catalog) | {"view": lambda: by_duckdb(catalog)}
+        del attempts["manifests"], attempts["compaction"]
+        require_refused(catalog, written, attempts, r"raw\.t has data files without field ids.*name-mapping")
+
+
+def test_case_22_the_metadata_of_version_3_is_not_changed_either(catalog: Catalog) -> None:
+    with unpacked("spark/v3_plain") as written:
+        first = written.register(catalog).metadata.snapshots[0].snapshot_id
+        later = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=400)
+        expiry = MaintenanceOptions(jobs=["expiry"], retention=Retention(keep_last=1))
+        attempts = {
+            "rollback": lambda: rollback(catalog, plan_rollback(catalog, T, to_snapshot=first)),
+            "expiry": lambda: run_maintenance(catalog, T, expiry, now=later),
+            "evolve": lambda: evolve(catalog, T, pa.schema([("new", pa.int64())])),
+        }
+        require_refused(catalog, written, attempts, "raw.t has format version 3")
+
+
+def test_case_22_metadata_that_pyiceberg_cannot_read_is_named(catalog: Catalog, tmp_path: Path) -> None:
+    with unpacked("spark/v3_plain") as other, unpacked("spark/v3_variant") as written:
+        other.register(catalog)
+        with sqlite3.connect(tmp_path / "catalog.db") as connection:
+            connection.execute("UPDATE iceberg_tables SET metadata_location = ?", [written.metadata])
+        with pytest.raises(ConfigurationError, match=r"raw\.t has a column of type variant"):
+            connect(open_lake(tmp_path), tables=[T])
