@@ -11,7 +11,6 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
-from airflow_provider_phlo.iceberg.files.partition_days import has_partition
 from pandera.pandas import Field
 
 from airflow_provider_phlo import phlo_ingestion
@@ -20,6 +19,7 @@ from airflow_provider_phlo.exceptions import QualityCheckError
 from airflow_provider_phlo.hooks.dlt import DltHook
 from airflow_provider_phlo.iceberg.branches.publication import Publication, run_branch
 from airflow_provider_phlo.iceberg.duckdb.views import connect
+from airflow_provider_phlo.iceberg.files.partition_days import has_partition
 from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.iceberg.overwrite import drop_columns, overwrite_if_changed
 from airflow_provider_phlo.ingestion.quarantine import quarantine_table

@@ -6,9 +6,9 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from airflow_provider_phlo.iceberg.files.partition_days import has_partition
 
 from airflow_provider_phlo.iceberg.duckdb.views import connect
+from airflow_provider_phlo.iceberg.files.partition_days import has_partition
 from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.iceberg.merge.engine import EMBEDDED
 from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed

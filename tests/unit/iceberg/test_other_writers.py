@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,6 +61,22 @@ WRONG_BY_PYICEBERG = {
     "spark/added_parquet_legacy",
     "spark/types_orc",
     "spark/types_parquet",
+}
+# what is written here is asked of these always, and of all with PHLO_SOAK=1
+WRITTEN = {
+    "dlt/partitioned",
+    "flink/upserted_and_rewritten",
+    "flink/upserted_once",
+    "spark/added_partitioned",
+    "spark/gzip_and_statistics",
+    "spark/orc_deletes_of_parquet",
+    "spark/position_deletes_by_partition",
+    "spark/refs",
+    "spark/required",
+    "spark/truncated_binary",
+    "spark/types_orc",
+    "spark/v1_void",
+    "spark/v2_specs",
 }
 READABLE = [name for name in NAMES if name not in UNREADABLE and name != "spark/v3_variant"]
 
@@ -119,6 +136,8 @@ def test_case_22_a_table_of_another_writer_is_read_merged_and_kept(name: str, ca
         before = rows_of(written)
         require(catalog, before, name)
         refs = {ref: by_duckdb(catalog, ref) for ref in table.refs()}
+        if name not in WRITTEN and "PHLO_SOAK" not in os.environ:
+            return
         if before and name != "flink/types":  # no dbt model has bytes of one length
             assert not overwrite_if_changed(catalog, T, written.rows).changed
         after = merged(catalog, before, 1000)
@@ -147,7 +166,7 @@ def merged(catalog: Catalog, before: list[dict[str, Any]], key: int) -> list[dic
         token = f"{key}-{number}"
         result = merge(catalog, T, batch, PLAN, token=token)
         expect(result, **counts)
-        branches.publish(catalog, T, branches.branch_name(token), expected_head=result.head)
+        branches.move_main(catalog, T, branches.branch_name(token), expected_head=result.head)
     return [*before[: len(before) - len(changed)], *changed, new]
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from airflow_provider_phlo.iceberg.files.partition_days import has_partition
 from pyiceberg.catalog import Catalog
 from pyiceberg.manifest import DataFileContent
 
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.iceberg import branches, tables
 from airflow_provider_phlo.iceberg.duckdb import views as duckdb
+from airflow_provider_phlo.iceberg.files.partition_days import has_partition
 from airflow_provider_phlo.iceberg.maintenance import MaintenanceOptions
 from airflow_provider_phlo.iceberg.maintenance.planning import run
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
