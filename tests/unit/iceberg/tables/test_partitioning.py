@@ -16,7 +16,7 @@ from pyiceberg.types import LongType, NestedField
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg import branches, tables
-from airflow_provider_phlo.iceberg.duckdb.views import views as duckdb
+from airflow_provider_phlo.iceberg.duckdb import views as duckdb
 from airflow_provider_phlo.iceberg.maintenance.compaction import compact
 from airflow_provider_phlo.iceberg.merge import MergePlan, MergeResult, merge
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
