@@ -18,6 +18,7 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.types import DoubleType, IntegerType, ListType, LongType, NestedField, StringType, StructType
 
 from airflow_provider_phlo.iceberg import tables
+from airflow_provider_phlo.iceberg.branches.rollback import plan_rollback, rollback
 from airflow_provider_phlo.iceberg.duckdb.views import connect
 from airflow_provider_phlo.iceberg.files.reading import read_file
 from airflow_provider_phlo.iceberg.maintenance.compaction import compact
@@ -137,7 +138,7 @@ def distinct(names: list[str]) -> bool:
 
 
 def all_paths(lake: Lake, names: list[str]) -> None:
-    """Take rows through every path: written, appended elsewhere, beside a merge of another row, compacted."""
+    """Take rows through every path: written, appended elsewhere, beside a merge of another row, compacted, set back."""
     schema = nested(names)
     lake.create(schema)
     rows = [row_of(names, k) for k in (1, 2, 3)]
@@ -145,6 +146,7 @@ def all_paths(lake: Lake, names: list[str]) -> None:
     rows.append(row_of(names, 4) | {"ll": None})
     lake.append_elsewhere(rows[3:])
     lake.holds(rows)
+    first, before = lake.table.current_snapshot().snapshot_id, list(rows)
     for k in (1, 4):
         rows[k - 1] = row_of(names, k, salt=10)
         assert lake.merge(pa.Table.from_pylist([rows[k - 1]], schema=schema)).updated == 1
@@ -153,6 +155,9 @@ def all_paths(lake: Lake, names: list[str]) -> None:
     assert compact(lake.catalog, T).files == 2
     lake.holds(rows)
     assert lake.merge(pa.Table.from_pylist(rows, schema=schema)).unchanged == 4
+    rollback(lake.catalog, plan_rollback(lake.catalog, T, to_snapshot=first))
+    lake.holds(before)
+    assert lake.merge(pa.Table.from_pylist(rows, schema=schema)).updated == 2
 
 
 @pytest.mark.parametrize("names", [NAMES[:9], NAMES[9:]], ids=["plain", "odd"])

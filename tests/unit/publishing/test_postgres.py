@@ -12,6 +12,8 @@ import time
 import psycopg
 import pyarrow as pa
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError, SchemaError
 from airflow_provider_phlo.publishing import postgres_tables
@@ -45,6 +47,34 @@ def test_other_schemas_and_odd_names(connection):
     publish(rows, connection, 'T "x"', schema='odd "schema"')
     assert connection.execute('SELECT "a ""b"" %s", "ORDER" FROM "odd ""schema"""."T ""x"""').fetchall() == [(1, 2)]
     connection.execute('DROP SCHEMA "odd ""schema""" CASCADE')
+
+
+ODD_NAMES = ["first-name", "a.b", "1st", "select", "Order", "é", "名前", "it's", 'say "hi"', "%s {x}", "\\", "x" * 63]
+NAME = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=15)
+_DISTINCT = st.lists(st.one_of(st.sampled_from(ODD_NAMES), NAME), min_size=1, max_size=4, unique=True)
+
+
+@settings(max_examples=200 if "PHLO_SOAK" in os.environ else 10, deadline=None, database=None)
+@given(_DISTINCT, _DISTINCT)
+@example(ODD_NAMES, ODD_NAMES[::-1])
+def test_case_01_any_name_of_a_column_is_published(server, names, later):
+    """Also when the columns of the next version have other names, in another order."""
+    with psycopg.connect(server.uri, autocommit=True) as connection:
+        for number, columns in enumerate((names, later)):
+            rows = pa.table({name: [number * 10 + at, None] for at, name in enumerate(columns)})
+            publish(rows, connection, "daily")
+            found = connection.execute("SELECT * FROM marts.daily")
+            present = [item.name for item in found.description]
+            assert sorted(present) == sorted(columns)
+            expected = list(zip(*(rows[name].to_pylist() for name in present), strict=True))
+            assert sorted(found.fetchall(), key=repr) == sorted(expected, key=repr)
+        connection.execute("DROP SCHEMA marts CASCADE")
+
+
+@pytest.mark.parametrize("name", ["x" * 64, "名" * 22])
+def test_case_01_a_name_that_postgres_would_cut_is_refused(connection, name):
+    with pytest.raises((ConfigurationError, SchemaError), match="63"):
+        publish(pa.table({name: [1]}), connection, "daily")
 
 
 def test_grants_indexes_comments_views_and_own_columns_survive(connection):
