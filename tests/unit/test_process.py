@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 OBSERVE = """
-import decimal, json, locale, logging, os, signal, socket, sys, threading, time, warnings
+import decimal, gc, json, locale, logging, os, signal, socket, sys, threading, time, warnings
 
 def observed():
     return json.loads(json.dumps(_observed()))
@@ -29,9 +29,26 @@ def _observed():
         "hooks": [sys.excepthook.__name__, threading.excepthook.__name__],
         "limits": [sys.getrecursionlimit(), sys.get_int_max_str_digits()],
         "threads": sorted(each.name for each in threading.enumerate()),
-        "warnings of all": sum(kind in (Warning, DeprecationWarning, UserWarning) and pattern is None and module is None
-                               for _, pattern, kind, module, _ in warnings.filters),
+        "warnings": sorted(f"{action} {kind.__name__} {module}" for action, text, kind, module, _ in warnings.filters
+                           if text is None and kind.__module__ == "builtins"),  # not only a library's own
+        "shown by": warnings.showwarning.__module__,
+        "umask and folder": [umask(), os.getcwd()],
+        "collector": gc.get_threshold(),
+        "floating point": numpy.geterr() if (numpy := sys.modules.get("numpy")) else USUAL,
+        "pandas": pandas_options(),
     }
+
+USUAL = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
+
+def umask():
+    os.umask(mask := os.umask(0))
+    return mask
+
+def pandas_options():
+    if "pandas" not in sys.modules:
+        return []
+    from pandas._config import config
+    return [name for name, option in config._registered_options.items() if config.get_option(name) != option.defval]
 
 before = observed()
 for name in sys.argv[1:]:

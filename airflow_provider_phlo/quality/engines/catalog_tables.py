@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_phlo.quality.engines.frames import require_distinct_names
 from airflow_provider_phlo.terms import MAIN_BRANCH
 
 if TYPE_CHECKING:
@@ -34,7 +33,9 @@ class CatalogTables:
 
         :raises ConfigurationError: names of its columns differ in upper and lower case only.
         """
-        require_distinct_names(table.schema().as_arrow(), f"table {name}")
+        from airflow_provider_phlo.iceberg.tables.names import require_distinct_names
+
+        require_distinct_names(name, table.schema())
         self._tables[name] = table
 
     def loaded(self, name: str) -> Table:

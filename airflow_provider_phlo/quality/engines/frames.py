@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ def to_arrow(frame: Any) -> pa.Table:
         )
     if not table.column_names:
         raise ConfigurationError(f"Cannot check a {type(frame).__name__} without columns.")
-    require_distinct_names(table.schema, f"this {type(frame).__name__}")
+    _require_distinct_names(table.schema, f"this {type(frame).__name__}")
     return _readable(table)
 
 
@@ -78,28 +79,25 @@ def _member_type(kind: pa.DataType) -> pa.DataType:
     return _readable_type(kind.value_type if pa.types.is_dictionary(kind) else kind)
 
 
-def require_distinct_names(columns: Iterable[pa.Field], where: str) -> None:
+def _require_distinct_names(columns: Iterable[pa.Field], where: str) -> None:
     """
-    Refuse columns, or members of a struct, whose names differ in upper and lower case only: SQL cannot tell them apart.
+    Refuse columns, or members of a struct, that have one name, or two that differ in nothing but case.
 
     :param where: whose they are, in the message.
     :raises ConfigurationError: there are some.
     """
-    seen: dict[str, str] = {}
-    for column in columns:
-        folded = _fold(column.name)
-        if folded in seen:
-            raise ConfigurationError(
-                f"The columns {seen[folded]} and {column.name} of {where} cannot be told apart in SQL, where upper and "
-                "lower case are the same: rename one of them."
-            )
-        seen[folded] = column.name
-        require_distinct_names(getattr(column.type, "fields", ()), column.name)
+    from airflow_provider_phlo.iceberg.tables.names import case_twins
 
-
-def _fold(name: str) -> str:
-    """Return the name as DuckDB compares it: only letters of ASCII have two cases."""
-    return "".join(letter.lower() if letter.isascii() else letter for letter in name)
+    fields = list(columns)
+    names = [item.name for item in fields]
+    repeated = next(((name, name) for name, many in Counter(names).items() if many > 1), None)
+    if twins := repeated or case_twins(names):
+        raise ConfigurationError(
+            f"The columns {twins[0]} and {twins[1]} of {where} cannot be told apart in SQL, where upper and lower "
+            "case are the same: rename one of them."
+        )
+    for item in fields:
+        _require_distinct_names(getattr(item.type, "fields", ()), item.name)
 
 
 def _to_arrow(frame: Any) -> pa.Table | None:

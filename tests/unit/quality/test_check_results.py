@@ -26,6 +26,7 @@ from airflow_provider_phlo.quality import (
 from airflow_provider_phlo.quality.check_results import TABLE, Occasion, record
 from airflow_provider_phlo.quality.report import as_table
 from airflow_provider_phlo.quality.scan import run_checks
+from tests.expect import expect
 from tests.lake import open_lake
 
 ROWS = pa.table({"id": ["a", "b", "b"], "v": [1.0, None, 1200.0]})
@@ -141,7 +142,8 @@ def test_a_threshold_tolerates_a_share():
     frame = pa.table({"v": [1.0, 2.0, 9.0, float("nan"), None]})
     result = ThresholdCheck("v", max_value=5, tolerance=0.5).execute(frame)
     assert (result.passed, result.violations, result.total) == (True, 2, 4)
-    assert not ThresholdCheck("v", max_value=5, tolerance=0.4).execute(frame).passed
+    found = ThresholdCheck("v", max_value=5, tolerance=0.4).execute(frame)
+    expect(found, passed=False, message="2 of 4 values are above 5 (the share that may be is 0.4)")
     assert ThresholdCheck("v", 5).execute(frame.slice(0, 0)).passed
     with pytest.raises(ConfigurationError, match="a share from 0 to 1"):
         ThresholdCheck("v", 5, tolerance=7)

@@ -31,6 +31,7 @@ from airflow_provider_phlo.quality import (
 )
 from airflow_provider_phlo.quality.scan import run_checks_on_frame
 from airflow_provider_phlo.schemas import PhloSchema
+from tests.expect import expect
 from tests.sizes import size
 
 NAN = float("nan")
@@ -91,9 +92,9 @@ def test_unique_check_counts_rows_that_share_a_key():
 def test_count_check():
     frame = pa.table({"a": [1, 2]})
     assert CountCheck(min_count=2, max_count=2).execute(frame).passed
-    assert not CountCheck(min_count=3).execute(frame).passed
-    assert not CountCheck(max_count=1).execute(frame).passed
-    assert CountCheck(min_count=3).execute(frame).failed is None
+    few, many = CountCheck(min_count=3).execute(frame), CountCheck(max_count=1).execute(frame)
+    expect(few, passed=False, failed=None, message="2 rows (at least 3 rows are expected)")
+    expect(many, passed=False, failed=None, message="2 rows (at most 1 rows are expected)")
 
 
 def test_pattern_check_searches_unless_anchored_and_ignores_null():
@@ -115,7 +116,9 @@ def test_freshness_of_every_kind_of_time(kind):
     }
     frame = pa.table({"t": columns[kind]})
     assert FreshnessCheck("t", max_age_hours=26).execute(frame).passed
-    assert not FreshnessCheck("t", max_age_hours=5).execute(frame.slice(0, 1)).passed
+    old = FreshnessCheck("t", max_age_hours=5).execute(frame.slice(0, 1))
+    assert not old.passed
+    assert " h old in t (at most 5 h old is expected)" in old.message
 
 
 def test_freshness_does_not_believe_the_future_and_needs_a_time():
@@ -124,7 +127,8 @@ def test_freshness_does_not_believe_the_future_and_needs_a_time():
     result = FreshnessCheck("t", max_age_hours=24).execute(frame)
     assert not result.passed
     assert result.metrics == {"age_hours": pytest.approx(30, abs=0.1), "future_count": 1}
-    assert not FreshnessCheck("t", 24).execute(frame.slice(0, 0)).passed
+    none = FreshnessCheck("t", 24).execute(frame.slice(0, 0))
+    expect(none, passed=False, message="no usable time in t (at most 24 h old is expected)")
     assert "freshness needs a timestamp" in FreshnessCheck("n", 24).execute(frame).message
 
 

@@ -392,11 +392,13 @@ def test_case_79_columns_that_differ_in_case_only_are_refused_in_frames(frame):
             check.execute(frame)
     with pytest.raises(ConfigurationError, match="told apart"):
         CountCheck(1).execute(pa.table({"s": pa.array([{"b": 1, "B": 2}])}))
+    with pytest.raises(ConfigurationError, match="columns ä and Ä of"):  # which DuckDB tells apart, and Trino does not
+        CountCheck(1).execute(pa.table({"ä": [1], "Ä": [2]}))
 
 
 def test_case_79_columns_that_differ_in_case_only_are_refused_in_tables(lake):
     catalog = lake(pa.table({"a": [1], "A": [2]}))
-    with pytest.raises(ConfigurationError, match=r"columns a and A of table raw.t cannot be told apart"):
+    with pytest.raises(ConfigurationError, match=r"raw.t has 'a' and 'A', which differ in nothing but case"):
         run_checks(catalog, "raw.t", [RangeCheck("a", 0, 9)])
 
 

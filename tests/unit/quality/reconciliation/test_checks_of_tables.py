@@ -22,6 +22,7 @@ from airflow_provider_phlo.quality.reconciliation import (
     checksums,
 )
 from airflow_provider_phlo.quality.scan import run_checks, run_checks_on_frame
+from tests.expect import expect
 from tests.lake import create_table, open_lake
 
 DAYS = [dt.date(2024, 1, 15), dt.date(2024, 1, 16), dt.date(2024, 1, 17)]
@@ -112,27 +113,34 @@ def test_a_tolerance_of_one_aggregate(catalog):
 
 def test_filters(catalog):
     check = KeyParityCheck("raw.events", "id", source_columns=CALLED, target_filter="n > 1", source_filter="n > ?")
-    assert not run(catalog, check).passed  # a marker has no value
+    marked = run(catalog, check)  # a marker has no value
+    assert not marked.passed
+    assert "'n > ?' cannot be evaluated" in marked.message
     check = KeyParityCheck("raw.events", "id", source_columns=CALLED, target_filter="n > 1", source_filter="n >= 2")
     found = run(catalog, check)
     assert (found.passed, found.metrics["source_count"], found.metrics["target_count"]) == (True, 2, 2)
     writes = KeyParityCheck("raw.events", "id", source_columns=CALLED, source_filter="true); DROP TABLE x; --")
-    assert not run(catalog, writes).passed
+    refused = run(catalog, writes)
+    assert not refused.passed
+    assert "Cannot read the SQL" in refused.message
 
 
 def test_large_integers_are_subtracted_exactly():
     wrong = pa.table({"n": [2**60 + 100]})
     check = AggregateConsistencyCheck("source", "n", "max(n)", absolute_tolerance=1)
-    assert not check.execute(wrong, {"tables": {"source": pa.table({"n": [2**60]})}}).passed
+    found = check.execute(wrong, {"tables": {"source": pa.table({"n": [2**60]})}})
+    expect(found, passed=False, different_count=1)
 
 
 def test_infinity_is_within_no_tolerance():
     for source, target in ((float("inf"), 5.0), (5.0, float("inf")), (float("nan"), 5.0)):
         tables = {"tables": {"source": pa.table({"k": [1], "x": [source]})}}
         rows = pa.table({"k": [1], "x": [target]})
-        assert not AggregateConsistencyCheck("source", "x", "max(x)", tolerance=0.5).execute(rows, tables).passed
-        check = ChecksumReconciliationCheck("source", key_columns="k", value_tolerance=0.5)
-        assert not check.execute(rows, tables).passed
+        for check in (
+            AggregateConsistencyCheck("source", "x", "max(x)", tolerance=0.5),
+            ChecksumReconciliationCheck("source", key_columns="k", value_tolerance=0.5),
+        ):
+            expect(check.execute(rows, tables), passed=False, different_count=1)
 
 
 @pytest.mark.parametrize("changed", ["number", "ratio", "text", "at"])
@@ -281,7 +289,9 @@ def test_a_difference_just_at_a_tolerance_passes(source, target, tolerance):
     ):
         assert check.execute(ours, {"tables": {"raw.s": theirs}}).passed
         check.tolerance -= 1e-6
-        assert not check.execute(ours, {"tables": {"raw.s": theirs}}).passed
+        found = check.execute(ours, {"tables": {"raw.s": theirs}})
+        assert not found.passed
+        assert f"{source} rows in the source" in found.message or found.metrics["different_count"] == 1
 
 
 @pytest.mark.parametrize(
