@@ -27,8 +27,9 @@ from airflow_provider_phlo.quality import (
     UniqueCheck,
 )
 from airflow_provider_phlo.quality.scan import run_checks_on_frame
+from tests.sizes import size
 
-SEEDS = range(int(os.environ.get("PHLO_TEST_SEEDS", "60")))
+SEEDS = range(int(os.environ.get("PHLO_TEST_SEEDS", size(60, 3000))))
 NAN, INF = float("nan"), float("inf")
 NOW = dt.datetime.now(dt.UTC)
 ZONES = [dt.UTC, dt.timezone(dt.timedelta(hours=5, minutes=30)), dt.timezone(-dt.timedelta(hours=8))]

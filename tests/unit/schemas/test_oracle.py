@@ -39,9 +39,11 @@ from airflow_provider_phlo.schemas.conversion.conform import conform
 from airflow_provider_phlo.schemas.iceberg import iceberg_to_pandera, pandera_to_iceberg
 from airflow_provider_phlo.schemas.types import without_ids
 from airflow_provider_phlo.schemas.validation.batch import validate
+from tests.sizes import size
 
-SEEDS = range(int(os.environ.get("PHLO_TEST_SEEDS", "3000" if os.environ.get("PHLO_SOAK") else "40")))
-PARTS = [SEEDS[len(SEEDS) * part // 3 : len(SEEDS) * (part + 1) // 3] for part in range(3)]
+SEEDS = range(int(os.environ.get("PHLO_TEST_SEEDS", size(40, 3000))))
+STEP = max(14, len(SEEDS) // 60)
+PARTS = [SEEDS[start : start + STEP] for start in SEEDS[::STEP]]
 MISSING = object()
 
 

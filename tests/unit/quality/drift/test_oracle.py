@@ -28,9 +28,11 @@ from airflow_provider_phlo.quality.drift import DistributionCheck, StatisticDrif
 from airflow_provider_phlo.quality.drift.bands import Tolerance, widen
 from airflow_provider_phlo.quality.drift.distances import jensen_shannon_noise, noise
 from airflow_provider_phlo.quality.scan import run_checks_on_frame
+from tests.sizes import size
 from tests.unit.quality.reconciliation.oracle import DAY, NUMBER_TYPES, NUMBERS, TIME_TYPES, array, comparable, held
 
-SEEDS = range(int(os.environ.get("PHLO_TEST_SEEDS", "3000" if os.environ.get("PHLO_SOAK") else "30")))
+SEEDS = range(int(os.environ.get("PHLO_TEST_SEEDS", size(30, 3000))))
+STEP = max(10, len(SEEDS) // 60)
 LAST = 19782  # 2024-02-29, a Thursday
 HISTORY, ENOUGH = 21, 3
 # values per day, by the number of the day
@@ -259,7 +261,7 @@ def check_seed(seed: int) -> None:
     check_distributions(seed)
 
 
-@pytest.mark.parametrize("start", SEEDS[:: max(1, len(SEEDS) // 3)])
-def test_drift_is_as_plain_python_has_it(start):
-    for seed in range(start, min(start + max(1, len(SEEDS) // 3), SEEDS.stop)):
+@pytest.mark.parametrize("seeds", [SEEDS[start : start + STEP] for start in SEEDS[::STEP]])
+def test_drift_is_as_plain_python_has_it(seeds):
+    for seed in seeds:
         check_seed(seed)
