@@ -108,9 +108,11 @@ def test_a_failed_audit_stops_the_run_and_the_cursor(airflow, source, run):
     before = values(airflow) if airflow.catalog.table_exists("raw.ingested") else {}
     run_id, found = run()
     assert found == {"ingest": "success", "merge": "success", "audit": "failed", "publish": "upstream_failed"}
-    assert "1 of 2 checks failed on raw.ingested: RangeCheck(value)" in airflow.log(
-        "ingested", run_id, "ingested.audit"
-    )
+    log = airflow.log("ingested", run_id, "ingested.audit")
+    assert "1 of 2 checks failed on raw.ingested: RangeCheck(value)" in log
+    assert log.count("main of raw.ingested is as it was. Branch phlo_") == 1  # case 58: once, and no stack
+    assert log.count("out of range") == 1
+    assert "error_detail" not in log
     assert len([each for each in airflow.api.task_instances("ingested", run_id) if each["try_number"] > 1]) == 0
     assert values(airflow) == before
     path = airflow.home / "sources" / "ingested.json"

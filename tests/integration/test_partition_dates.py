@@ -90,7 +90,7 @@ def test_an_asset_event_hands_its_partition_on(airflow, noted):
     assert noted("after_asset", only_run(airflow, "after_asset", "asset_triggered")["dag_run_id"]) == "2024-03-01"
 
 
-def test_case_48_57_the_asset_stays_its_producers(airflow, noted):
+def test_case_48_and_57_the_asset_stays_its_producers(airflow, noted):
     """The consumer's file is parsed every few seconds, as the producer's is; each plain consumer runs once."""
     before = len(airflow.runs("elsewhere", "asset_triggered"))
     run_id = airflow.trigger("untimed", conf={"partition_date": "2024-03-03"})
