@@ -37,6 +37,11 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
+def pytest_unconfigure() -> None:
+    """Let the end of the process find what was left alone: DuckDB lists on stderr what nobody takes back."""
+    gc.unfreeze()
+
+
 @pytest.fixture
 def run_phlo(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
     """Return a function that runs ``phlo`` in this process, in ``PHLO_HOME``, and gives its exit code and output."""
