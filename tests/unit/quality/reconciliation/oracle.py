@@ -192,7 +192,13 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _day(value: Any, kinds: Sequence[pa.DataType]) -> Any:
-    return value // DAY * DAY if value is not None and any(map(pa.types.is_timestamp, kinds)) else value
+    known = value is not None and any(map(pa.types.is_timestamp, kinds))
+    return _microseconds(value) * 1000 // DAY * DAY if known else value
+
+
+def _microseconds(nanoseconds: int) -> int:
+    """Return a time without its nanoseconds, as Arrow cuts them when a table stores it: towards 1970."""
+    return -(-nanoseconds // 1000) if nanoseconds < 0 else nanoseconds // 1000
 
 
 def comparable(value: Any, kinds: Sequence[pa.DataType]) -> Any:
@@ -209,7 +215,7 @@ def comparable(value: Any, kinds: Sequence[pa.DataType]) -> Any:
             return value
         return "NaN" if value != value else float(value) + 0.0
     if pa.types.is_temporal(known[0]):
-        return value // 1000
+        return _microseconds(value)
     if isinstance(value, list):
         return ("list", *(comparable(each, [kind.value_type for kind in known]) for each in value))
     if isinstance(value, dict):
