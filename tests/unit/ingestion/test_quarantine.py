@@ -24,6 +24,7 @@ from airflow_provider_phlo.ingestion.quarantine import Selection
 from airflow_provider_phlo.ingestion.staging import StagingPlan, stage
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import model_columns
+from airflow_provider_phlo.terms import METADATA_COLUMNS
 from tests.expect import expect
 from tests.lake import open_lake
 
@@ -446,3 +447,34 @@ def test_strict_runs_set_nothing_aside(house: House) -> None:
         house.stage("one", records((1, 200)), MERGE, NARROW, strict=True)
     assert quarantine.quarantines(house.catalog) == []
     assert branches.branch_name("one") == "phlo_one"
+
+
+def test_case_01_any_name_is_replayed_as_it_is_ingested(tmp_path: Path) -> None:
+    inside = [
+        "first-name",
+        "first name",
+        "first.name",
+        "1st",
+        "select",
+        "Order",
+        "é",
+        "名前",
+        "it's",
+        'say "hi"',
+        "x" * 300,
+    ]
+    columns = ["first-name", "1st", "select", "Order", "名前"]
+    record = {"k": 1, "v": 500.0, "p": dict.fromkeys(inside, 7), "l": [dict.fromkeys(inside, "é")]}
+    record |= {name: f"of {name}" for name in columns}
+    at_once, later = House(tmp_path / "at once"), House(tmp_path / "later")
+    expect(at_once.finish(at_once.stage("one", [record], MERGE), MERGE), inserted=1)
+    expect(later.run("one", [record]), inserted=0)
+    expect(later.replay("again"), inserted=1)
+    wanted, found = (_content(house) for house in (at_once, later))
+    assert found == wanted
+    assert "of 名前" in wanted.values()
+
+
+def _content(house: House) -> dict[str, Any]:
+    [row] = house.catalog.load_table(TABLE).scan().to_arrow().to_pylist()
+    return {name: value for name, value in row.items() if name not in METADATA_COLUMNS}
