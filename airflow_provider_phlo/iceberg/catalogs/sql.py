@@ -97,7 +97,7 @@ class CachingSqlCatalog(SqlCatalog):
         """
         namespace = Catalog.namespace_to_string(Catalog.namespace_from(identifier))
         table = Catalog.table_name_from(identifier)
-        statement = _FIND_TABLE_V0 if self._iceberg_type_filter() is None else _FIND_TABLE
+        statement = _FIND_TABLE if self._schema_version == "v1" else _FIND_TABLE_V0
         names = {"catalog": self.name, "namespace": namespace, "table": table}
         with self.engine.connect() as connection:
             found = connection.execute(statement, names).first()
