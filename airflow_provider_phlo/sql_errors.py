@@ -32,6 +32,17 @@ OF_THE_STATEMENT = {
     "Binder Error": "the statement names a column or a function that does not fit",
     "Catalog Error": "the statement names something that does not exist",
 }
+# Kinds that a value decides: the same data fails again.
+OF_THE_DATA = frozenset(
+    {
+        "Conversion Error",
+        "Invalid Input Error",
+        "Out of Range Error",
+        "Constraint Error",
+        "Not implemented Error",
+        "Mismatch Type Error",
+    }
+)
 # others may have put words on lines of their own before it
 _KIND = re.compile(r"(?:\A|\n)(?P<indent>[ \t]*)(?P<kind>[A-Z][A-Za-z]*(?: [A-Za-z]+){0,4}): ")
 _COLUMN = re.compile(r".* when casting from source column (?P<column>.+?)(?:\n\nLINE |$)", re.DOTALL)

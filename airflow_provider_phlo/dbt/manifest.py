@@ -35,7 +35,7 @@ _STAMP = "fingerprint"
 _RENDERED_VERSION = "2"
 _NOT_RENDERED = frozenset({"checksum", "columns", "compiled_code", "raw_code", "unrendered_config"})
 _SOURCES = frozenset({".sql", ".yml", ".yaml", ".md", ".csv", ".py"})
-# what dbt writes if somebody runs it by hand inside the project
+# what dbt writes into the project's own folder if somebody runs it there by hand
 _IGNORED = frozenset({"target", "logs"})
 
 
@@ -106,9 +106,24 @@ def _read(path: Path, _modified: int) -> Mapping[str, Any]:
 
 
 def _files(project_dir: Path) -> Iterator[Path]:
-    for folder, subfolders, names in os.walk(project_dir):
-        subfolders[:] = [name for name in subfolders if name not in _IGNORED and not name.startswith(".")]
+    seen: set[str] = set()
+    # packages that are local are links
+    for folder, subfolders, names in os.walk(project_dir, followlinks=True):
+        ignored = _IGNORED if Path(folder) == project_dir else ()
+        subfolders[:] = [
+            name
+            for name in subfolders
+            if name not in ignored and not name.startswith(".") and not _is_seen(os.path.join(folder, name), seen)
+        ]
         yield from (Path(folder, name) for name in names if os.path.splitext(name)[1] in _SOURCES)
+
+
+def _is_seen(folder: str, seen: set[str]) -> bool:
+    """Return whether a folder was walked before: links may lead in a circle."""
+    place = os.path.realpath(folder)
+    known = place in seen
+    seen.add(place)
+    return known
 
 
 def _stamp(folder: Path) -> str | None:
@@ -134,7 +149,8 @@ def _parse(project_dir: Path, folder: Path, target: str) -> None:
     try:
         done = subprocess.run(
             command,
-            env={**os.environ, **quiet_environment()},
+            # a run's own date takes the place of this one when its SQL is compiled
+            env={"PHLO_PARTITION_DATE": "1970-01-01", **os.environ, **quiet_environment()},
             cwd=folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

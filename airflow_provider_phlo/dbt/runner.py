@@ -31,7 +31,13 @@ from airflow_provider_phlo.dbt.manifest import (
 )
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError, QualityCheckError, TransientError
 from airflow_provider_phlo.iceberg.catalogs.retries import retry_conflicts
-from airflow_provider_phlo.sql_errors import describe_duckdb, describe_trino, is_of_the_statement
+from airflow_provider_phlo.sql_errors import (
+    OF_THE_DATA,
+    describe_duckdb,
+    describe_trino,
+    duckdb_kind,
+    is_of_the_statement,
+)
 
 if TYPE_CHECKING:
     from dbt.artifacts.schemas.results import NodeResult
@@ -184,8 +190,15 @@ def _command(verb: str, nodes: Sequence[Any], project_dir: Path, home: Path, tar
         "log-level": "none",
         "log-level-file": "none",
     }
-    selected = [f"fqn:{'.'.join(node.fqn)}" for node in nodes]
+    selected = [_selector(node) for node in nodes]
     return ["--no-write-json", verb, *(f"--{name}={value}" for name, value in options.items()), "--select", *selected]
+
+
+def _selector(node: Any) -> str:
+    """Return dbt's selection of one node: `fqn` alone takes what is in a folder of that name, and tests so called."""
+    selector = f"fqn:{'.'.join(node.fqn)},resource_type:{node.resource_type}"
+    # tests are in files with others
+    return f"{selector},file:{Path(node.original_file_path).name}" if node.resource_type == "model" else selector
 
 
 def _variables(
@@ -272,8 +285,14 @@ def _error(table: str, broken: Sequence[NodeResult]) -> PhloError:
         f"{result.node.name}: {_described(text, statement)}"
         for result, text, statement in zip(broken, texts, statements, strict=True)
     )
-    again = any("Compilation Error" in text or is_of_the_statement(text) for text in texts)
-    return (ConfigurationError if again else TransientError)(f"{table} was not built. {said}")
+    if any("Compilation Error" in text or is_of_the_statement(text) for text in texts):
+        return ConfigurationError(f"{table} was not built. {said}")
+    if any(duckdb_kind(text) in OF_THE_DATA for text in texts):
+        return ConfigurationError(
+            f"{table} was not built. {said}. The same rows fail again: correct them at their source, or let the SQL "
+            "take them (try_cast, try, a filter)."
+        )
+    return TransientError(f"{table} was not built. {said}")
 
 
 def _described(text: str, statement: str = "") -> str:

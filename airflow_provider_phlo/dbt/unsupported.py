@@ -16,6 +16,7 @@ _MATERIALIZATIONS = ("table", "incremental", "ephemeral")
 # what ours does is what each of these does: rows with a key that comes again are replaced, all others stay
 _STRATEGIES = (None, "merge", "delete+insert", "append")
 _SCHEMA_CHANGES = (None, "ignore", "append_new_columns")
+_OPTIONS = ("persist_docs", "indexes", "partition_by", "partitioned_by", "sorted_by", "options", "location", "format")
 _INCREMENTAL_OPTIONS = ("incremental_predicates", "predicates")
 
 
@@ -72,6 +73,7 @@ def _of_the_model(model: Mapping[str, Any]) -> Iterable[str]:
         yield f"materialized={config['materialized']!r} (choose one of {', '.join(_MATERIALIZATIONS)})"
     if (config.get("contract") or {}).get("enforced"):
         yield "contract (neither columns nor constraints would be checked: write tests)"
+    yield from (name for name in _OPTIONS if config.get(name))
     if config.get("grants"):
         yield "grants (tables of the catalog have none; those of published marts are kept)"
 

@@ -97,3 +97,20 @@ def test_the_command_says_what_is_wrong_without_a_traceback(tmp_path: Path) -> N
     assert done.stderr.startswith("phlo: ")
     assert "Traceback" not in done.stderr
     assert "airflow" not in done.stdout
+
+
+def test_edits_count_wherever_they_are_made(project: Path, tmp_path: Path) -> None:
+    """Below folders that are called as dbt's own, and in local packages, which ``dbt deps`` installs as links."""
+    shared = tmp_path / "shared"
+    (shared / "macros").mkdir(parents=True)
+    (project / "dbt_packages").mkdir()
+    (project / "dbt_packages" / "shared").symlink_to(shared)
+    (shared / "circle").symlink_to(project)
+    (project / "models" / "logs").mkdir()
+    seen = [fingerprint(project)]
+    for place in (shared / "macros" / "m.sql", project / "models" / "logs" / "a.sql"):
+        place.write_text("select 1")
+        seen.append(fingerprint(project))
+        place.write_text("select 2")
+        seen.append(fingerprint(project))
+    assert len(set(seen)) == 5

@@ -198,7 +198,7 @@ def test_incremental_ephemeral_and_broken_models(own_project: Path, tmp_path: Pa
         build("a_view")
     with pytest.raises(ConfigurationError, match=r"(?s)silver\.unknown_column was not built.*nothing"):
         build("unknown_column")
-    with pytest.raises(TransientError, match="Conversion Error") as caught:
+    with pytest.raises(ConfigurationError, match=r"Conversion Error: .* The same rows fail again: correct") as caught:
         build("bad_cast")
     assert "'x'" not in str(caught.value)
 
@@ -255,6 +255,25 @@ def test_case_54_what_a_failed_attempt_left_is_not_taken_for_the_tables_rows(
             build("second")
     assert "phlo_second" in catalog.load_table("silver.seen").metadata.refs
     assert build("second").rows == 2
+
+
+def test_one_model_is_built_whatever_is_called_like_it(own_project: Path, tmp_path: Path) -> None:
+    """A folder and a test with the name of the model; a NULL in the key of an incremental one."""
+    models = {
+        "orders.sql": "{{ config(materialized='incremental', unique_key='id') }} select null::int as id, 1 as v",
+        "orders/late.sql": "select * from {{ source('raw', 'nowhere') }}",
+    }
+    (own_project / "models" / "orders").mkdir()
+    for name, sql in models.items():
+        (own_project / "models" / name).write_text(sql)
+    (own_project / "tests").mkdir()
+    (own_project / "tests" / "orders.sql").write_text("select * from {{ source('raw', 'nowhere') }}")
+    (own_project / "models" / "s.yml").write_text("sources: [{name: raw, tables: [{name: nowhere}]}]")
+    for token in "ab":
+        environment = {"PHLO_RUN_TOKEN": token}
+        done = build_model(own_project, "model.phlo.orders", home=tmp_path / "home", environment=environment)
+        assert (done.rows, done.tests) == (1, 0)
+    assert done.changed is False
 
 
 @pytest.mark.parametrize("conflicts", [1, REBUILDS - 1])

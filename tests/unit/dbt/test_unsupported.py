@@ -29,6 +29,7 @@ REFUSED = {
         "on_schema_change='sync_all_columns'",
     ),
     "failing": ("materialized='incremental', on_schema_change='fail'", "on_schema_change='fail'"),
+    "laid_out": ("partition_by='id', indexes=[{'columns': ['id']}]", "indexes; partition_by"),
     "granted": ("grants={'select': ['somebody']}", "grants"),
 }
 HONOURED = {

@@ -51,7 +51,7 @@
 {% endmacro %}
 
 
-{#- The whole new content: old rows whose key does not come again, and the new rows. -#}
+{#- The whole new content: old rows whose key does not come again, and the new rows. A NULL in a key is a value of it. -#}
 {% macro phlo_incremental_sql(existing_relation, sql) %}
   {%- set key = config.get('unique_key') -%}
   {%- set columns = [key] if key is string else (key or []) -%}
@@ -63,7 +63,7 @@
   where not exists (
     select 1 from phlo_new
     where {% for column in columns -%}
-      phlo_new.{{ adapter.quote(column) }} = phlo_old.{{ adapter.quote(column) }}{{ ' and ' if not loop.last }}
+      phlo_new.{{ adapter.quote(column) }} is not distinct from phlo_old.{{ adapter.quote(column) }}{{ ' and ' if not loop.last }}
     {%- endfor %}
   )
   {%- else -%}
