@@ -40,7 +40,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=size(150, 3000), deadline=None)
+@settings(max_examples=size(300, 3000), deadline=None)
 @given(VALUES)
 def test_what_is_written_is_read_back(value: Any) -> None:
     text = raw_text(value)

@@ -255,7 +255,7 @@ def same(stored: Mapping[str, Any], json_columns: set[str], value: Any) -> bool:
     return type(found) is type(value) and found == value
 
 
-@settings(max_examples=size(3, 100), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=size(4, 100), deadline=None, suppress_health_check=list(HealthCheck))
 @given(days=DAYS, batch_rows=st.sampled_from([1, 2, 100]))
 def test_thirty_days_of_changing_types_hold_every_value_exactly(
     tmp_path_factory: pytest.TempPathFactory, days: list[list[Any]], batch_rows: int

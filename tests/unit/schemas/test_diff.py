@@ -163,7 +163,7 @@ def merges(catalog: Catalog, old: Schema, rows: pa.Table) -> bool:
 
 
 @given(pairs_of_schemas())
-@settings(max_examples=size(40, 800), deadline=None)
+@settings(max_examples=size(80, 800), deadline=None)
 def test_the_difference_says_what_a_merge_does(catalog: Catalog, pair: tuple[Schema, Schema]) -> None:
     old, new = pair
     broken = [change for change in schema_diff(old, new) if change.breaks == "table"]

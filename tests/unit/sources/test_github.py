@@ -303,7 +303,7 @@ def test_case_25_a_full_page_does_not_hide_the_one_after_it(
     assert read == set(range(count + 2))
 
 
-@settings(max_examples=size(20, 400), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=size(40, 400), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_case_25_conditional_readers_see_what_unconditional_ones_see(server, reply, make, tmp_path_factory, data):
     """Items come at the end or the start, go, and change, in pages of any size: a reader knows the same in the end."""

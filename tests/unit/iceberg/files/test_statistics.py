@@ -86,7 +86,7 @@ CASES = st.sampled_from(sorted(VALUES)).flatmap(
 )
 
 
-@settings(max_examples=size(30, 600), deadline=None)
+@settings(max_examples=size(60, 600), deadline=None)
 @given(CASES, st.integers(1, 4), st.sampled_from(["truncate(16)", "truncate(2)", "full"]))
 def test_case_08_bounds_hold_for_every_value_of_the_file(
     case: tuple[str, list[Any]], row_group: int, mode: str

@@ -555,7 +555,7 @@ WORDS = st.builds(
 
 
 @given(st.lists(st.dictionaries(WORDS, st.integers(0, 5), min_size=1, max_size=6), min_size=2, max_size=5))
-@settings(max_examples=size(15, 250), deadline=None)
+@settings(max_examples=size(25, 250), deadline=None)
 def test_text_keys_are_found_whatever_their_bounds(batches: list[dict[str, int]]) -> None:
     """Iceberg keeps 16 characters of a bound, the last one raised; keys are spread over many small files."""
     model: dict[str, int] = {}

@@ -91,7 +91,7 @@ def cases(draw: st.DrawFn) -> tuple[ModelColumns, list[Any]]:
     return declared, draw(st.lists(st.none() | values, min_size=1, max_size=5))
 
 
-@settings(max_examples=size(100, 2000), deadline=None)
+@settings(max_examples=size(200, 2000), deadline=None)
 @given(cases())
 def test_arrow_says_only_what_pandera_says(case: tuple[ModelColumns, list[Any]]) -> None:
     declared, values = case
