@@ -139,6 +139,40 @@ def test_a_constraint_that_the_rows_break_leaves_the_old_content_and_shows_no_va
     assert content(connection) == [(1, 0), (1, 1)]
 
 
+def trigger(connection, body, when="BEFORE"):
+    connection.execute(
+        f"CREATE FUNCTION marts.f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} END $$; "
+        f"CREATE TRIGGER t {when} INSERT ON marts.daily FOR EACH ROW EXECUTE FUNCTION marts.f()"
+    )
+
+
+@pytest.mark.parametrize("more", [{}, {"x": ["new column"] * 3}], ids=["rows", "columns"])
+@pytest.mark.parametrize(
+    ("when", "body", "left"),
+    [
+        ("BEFORE", "RETURN NULL;", 0),
+        ("BEFORE", "IF NEW.n = 1 THEN RETURN NULL; END IF; RETURN NEW;", 2),
+        ("AFTER", "DELETE FROM marts.daily WHERE n = 1; RETURN NULL;", 2),
+    ],
+)
+def test_rows_that_a_trigger_swallows_are_an_error(connection, more, when, body, left):
+    publish(version(1, 2), connection, "daily")
+    trigger(connection, body, when)
+    rows = pa.table({"version": pa.array([2] * 3, pa.int32()), "n": range(3), **more})
+    with pytest.raises(SchemaError, match=rf"marts\.daily: 3 rows .* has {left} afterwards: a trigger or rule on it"):
+        publish(rows, connection, "daily")
+    assert content(connection) == [(1, 0), (1, 1)]
+
+
+def test_rows_that_a_trigger_moves_to_a_child_of_the_table_are_all_there(connection):
+    publish(version(1, 2), connection, "daily")
+    connection.execute("CREATE TABLE marts.child () INHERITS (marts.daily)")
+    trigger(connection, "INSERT INTO marts.child VALUES (NEW.*); RETURN NULL;")
+    for number in (2, 3):
+        assert publish(version(number, 3), connection, "daily").rows == 3
+        assert content(connection) == [(number, 0), (number, 1), (number, 2)]
+
+
 def test_what_cannot_be_published_is_refused_before_anything_is_written(connection, server):
     publish(version(1, 1), connection, "daily")
     connection.execute("CREATE VIEW marts.v AS SELECT 1 AS n")
