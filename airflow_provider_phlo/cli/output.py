@@ -63,6 +63,8 @@ def plain(value: Any) -> Any:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, float):  # a cell has NaN and infinity, which JSON lacks
+        return str(value)
     value = plain(value)
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list | bool) else str(value)
 

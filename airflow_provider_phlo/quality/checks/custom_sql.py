@@ -24,10 +24,10 @@ class CustomSQLCheck(SQLCheck):
     A query of your own says whether the data is right.
 
     Without ``expected_result`` the query selects the rows that are wrong: it must return none. With it, the query
-    returns one row whose first column must equal it, exactly unless a tolerance is given. The query reads any table as
-    ``namespace.table``, and those in the namespace of the table under check by their bare names: the branch under audit
-    where a table has it, else main. It sees all rows of a table; when one partition is checked, the query has to select
-    it itself.
+    returns one row of one column that must equal it, exactly unless a tolerance is given; NaN equals NaN. The query
+    reads any table as ``namespace.table``, and those in the namespace of the table under check by their bare names: the
+    branch under audit where a table has it, else main. It sees all rows of a table; when one partition is checked, the
+    query has to select it itself.
 
     On a data frame, the one table that the query names stands for the frame; so does ``df``.
 
@@ -78,6 +78,9 @@ class CustomSQLCheck(SQLCheck):
             ((failed,),) = rows.fetch(Query(f"SELECT count(*) FROM (\n{query}\n) AS q"))  # noqa: S608 - quoted
             return {"failed": failed, "found": f"expected no rows, found {failed}", "passed": not failed}
         answer = rows.fetch(Query(f"SELECT * FROM (\n{query}\n) AS q LIMIT 2"))  # noqa: S608 - quoted
+        if answer and len(answer[0]) != 1:
+            found = f"the query returns {len(answer[0])} columns, one is expected"
+            return {"failed": None, "found": found, "passed": False}
         if len(answer) != 1:
             found = "no rows" if not answer else "several rows"
             return {"failed": None, "found": f"the query returns {found}, one is expected", "passed": False}
@@ -94,10 +97,10 @@ class CustomSQLCheck(SQLCheck):
     def _is_expected(self, found: Any) -> bool:
         if not (_is_number(found) and _is_number(self.expected_result)):
             return bool(found == self.expected_result)
-        if found == self.expected_result:
+        if found == self.expected_result or (found != found and self.expected_result != self.expected_result):
             return True
         source, target = _as_written(self.expected_result), _as_written(found)
-        if source is None or target is None:  # NaN and infinities are close to nothing
+        if source is None or target is None:  # NaN and infinities are close to nothing else
             return False
         apart = abs(target - source)
         shares = [Fraction(str(self.tolerance)) * abs(source), Fraction(str(self.absolute_tolerance))]

@@ -161,6 +161,12 @@ def test_csv_quotes_and_leaves_null_empty() -> None:
     assert list(csv.reader(io.StringIO(text))) == [["a", "b"], ['x,"y"\n', ""], ["z", "1"]]
 
 
+def test_csv_has_nan_and_infinity() -> None:
+    rows = [(float("nan"), float("inf"), float("-inf")), (0.5, 1e300, None)]
+    text = written(write_csv, Result(["a", "b", "c"], rows))
+    assert text == "a,b,c\nnan,inf,-inf\n0.5,1e+300,\n"
+
+
 def test_table_aligns_and_counts() -> None:
     text = written(write_table, Result(["name", "n"], [("a", 1), (None, 23456)]))
     assert text == "name      n\n----  -----\na         1\nNULL  23456\n(2 rows)\n"

@@ -249,11 +249,20 @@ def test_case_73_bounds_are_exact(kind, values):
         ("SELECT 0.1e0 + 0.2e0", 0.3, {"tolerance": 1e-9}, True),
         ("SELECT CAST(9007199254740993 AS BIGINT)", 2.0**53, {}, False),
         ("SELECT 'NaN'::DOUBLE", 1, {"tolerance": 1}, False),
+        ("SELECT 'NaN'::DOUBLE", NAN, {}, True),
+        ("SELECT 'NaN'::DOUBLE", NAN, {"tolerance": 1}, True),
+        ("SELECT 1", NAN, {"tolerance": 1}, False),
+        ("SELECT NULL", NAN, {}, False),
         ("SELECT NULL", 0, {"absolute_tolerance": 1}, False),
     ],
 )
 def test_case_74_a_number_is_compared_exactly_unless_a_tolerance_is_given(query, expected, options, passed):
     assert CustomSQLCheck(query, expected, **options).execute([{"id": 1}]).passed is passed
+
+
+def test_case_74_a_second_column_is_refused():
+    result = CustomSQLCheck("SELECT id, id + 1 AS other FROM df", 1).execute([{"id": 1}])
+    expect(result, passed=False, message="the query returns 2 columns, one is expected")
 
 
 @pytest.mark.parametrize("options", [{"tolerance": -1}, {"absolute_tolerance": NAN}, {"tolerance": "1"}])
