@@ -25,9 +25,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import pyarrow as pa
 from dbt.adapters.duckdb.plugins import BasePlugin
+from duckdb.sqltypes import DuckDBPyType
 
-from airflow_provider_phlo.exceptions import PhloError
+from airflow_provider_phlo.exceptions import PhloError, SchemaError
 from airflow_provider_phlo.iceberg.branches.run_branches import Head, branch_name
 from airflow_provider_phlo.iceberg.catalogs.opening import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.duckdb.views import CreateStagedView, all_tables, connect, create_view
@@ -41,6 +43,14 @@ if TYPE_CHECKING:
 
 SCRATCH_SCHEMA = "phlo_scratch"
 VOLATILE_COLUMNS = ("_transformed_at",)
+
+_NESTED_TYPES = frozenset({"list", "array", "struct", "tuple", "map"})
+# DuckDB's types whose values Arrow has as they are; of BIT, for one, it shows DuckDB's own bytes, of TIMETZ no zone
+_EXACT_TYPES = _NESTED_TYPES | {
+    *("boolean", "tinyint", "smallint", "integer", "bigint", "hugeint", "utinyint", "usmallint", "uinteger", "ubigint"),
+    *("float", "double", "decimal", "varchar", "blob", "uuid", "enum", "null", "date", "time", "time_ns"),
+    *("timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns", "timestamp with time zone"),
+}
 
 #: What this process wrote, and the errors of what it could not write, by ``namespace.table``: dbt passes on only text.
 results: dict[str, OverwriteResult] = {}
@@ -105,7 +115,7 @@ class Plugin(BasePlugin):
         cursor = self._connection.cursor()
         try:
             self.configure_cursor(cursor)
-            rows = cursor.sql(f"SELECT * FROM {scratch}").to_arrow_table()  # noqa: S608 - quoted
+            rows = _exact_rows(identifier, cursor.sql(f"SELECT * FROM {scratch}"))  # noqa: S608 - quoted
             cursor.execute(f"DROP TABLE {scratch}")
             results[identifier] = overwrite_if_changed(
                 self._catalog,
@@ -124,6 +134,43 @@ class Plugin(BasePlugin):
             raise
         finally:
             cursor.close()
+
+
+def _exact_rows(identifier: str, relation: duckdb.DuckDBPyRelation) -> pa.Table:
+    """
+    Return the rows as Arrow has them, if it has them as they are.
+
+    :raises SchemaError: Arrow shows a column's type as another, or has no room for a value.
+    """
+    large = []
+    for name, kind in zip(relation.columns, relation.types, strict=True):
+        inside = _types_inside(kind)
+        for each in inside:
+            if each.id not in _EXACT_TYPES:
+                raise SchemaError(
+                    f"Column {name} of {identifier} has DuckDB's type {each}, which Iceberg does not know: cast it in "
+                    "the SQL."
+                )
+        if any(each.id == "hugeint" for each in inside):
+            large.append(name)
+    rows = relation.to_arrow_table()
+    for name in large:
+        try:
+            rows[name].validate(full=True)
+        except pa.ArrowInvalid:  # its message holds the value
+            raise SchemaError(
+                f"Column {name} of {identifier} has values of more than 38 digits, which Iceberg cannot store: cast it "
+                "in the SQL."
+            ) from None
+    return rows
+
+
+def _types_inside(kind: DuckDBPyType) -> list[DuckDBPyType]:
+    if kind.id not in _NESTED_TYPES:
+        return [kind]
+    # an array has its size among them
+    members = [member for _, member in kind.children if isinstance(member, DuckDBPyType)]
+    return [kind, *(each for member in members for each in _types_inside(member))]
 
 
 def _volatile_columns(config: Any) -> tuple[str, ...]:

@@ -37,6 +37,7 @@ from airflow_provider_phlo.iceberg.duckdb.views import create_table_view
 from airflow_provider_phlo.iceberg.files.manifests import live_tasks
 from airflow_provider_phlo.iceberg.files.writing import write_files
 from airflow_provider_phlo.iceberg.tables.creation import TABLE_PROPERTIES, ensure_namespace
+from airflow_provider_phlo.iceberg.tables.names import require_distinct_names
 from airflow_provider_phlo.iceberg.tables.refs import branch_head
 from airflow_provider_phlo.iceberg.tables.storable import cast_column, storable
 from airflow_provider_phlo.iceberg.tables.support import require_writable
@@ -97,7 +98,8 @@ def overwrite_if_changed(
     """
     Make ``data`` the whole content of a table, in one snapshot; write nothing if the table already holds it.
 
-    Rows are compared as a multiset, whatever their order. Columns follow the data. On ``main`` columns that
+    Rows are compared as a multiset, whatever their order. Columns follow the data; one that differs from the table's in
+    nothing but case is the table's, as for DuckDB, and keeps the name that it has there. On ``main`` columns that
     disappeared or changed to any other type are replaced in the commit that writes the rows. A branch shares its
     columns with ``main``, so there a column that disappeared stays, filled with NULL, until :func:`drop_columns`.
 
@@ -107,15 +109,17 @@ def overwrite_if_changed(
     :param properties: table properties, set when the table is created.
     :param summary: properties of the snapshot.
     :param expected_head: main's snapshot that ``data`` was computed from, None for a table without one.
-    :raises ConfigurationError: the table is of a kind that PyIceberg does not write.
+    :raises ConfigurationError: the table is of a kind that PyIceberg does not write, or two columns of ``data``, or two
+        members of a struct, differ in nothing but case.
     :raises SchemaError: a column has no Iceberg type, or on a branch a type that its old one cannot become.
     :raises CommitConflictError: another writer came first, or main is not at ``expected_head``; nothing was written.
     """
+    data = storable(identifier, data)
+    require_distinct_names(identifier, _schema(data))
     if branch is not None and nessie.is_nessie(catalog):
         options: dict[str, Any] = {"volatile_columns": volatile_columns, "properties": properties, "summary": summary}
         options["expected_head"] = expected_head
         return _overwrite_on_nessie(catalog, identifier, data, branch, options)
-    data = storable(identifier, data)
     summary = dict(summary or {})
     try:
         table = catalog.load_table(identifier)
@@ -124,6 +128,7 @@ def overwrite_if_changed(
         return _create(catalog, identifier, data, branch, dict(properties or {}), summary)
     head = branch_head(table)
     _require_head(identifier, head, expected_head)
+    data = _with_names_of(table.schema(), data)
     difference = _difference(table.schema(), _schema(data))
     if branch is not None and difference.replaced:
         raise SchemaError(_type_change(identifier, table.schema(), difference.replaced))
@@ -258,6 +263,13 @@ def _evolve(transaction: Transaction, difference: _Difference, *, keep_stale: bo
             update.make_column_optional((name,))
 
 
+def _with_names_of(current: Schema, data: pa.Table) -> pa.Table:
+    """Return the data with the table's spelling of a column's name where they differ in nothing but case."""
+    exact = {field.name for field in current.fields}
+    known = {name.lower(): name for name in exact}
+    return data.rename_columns([name if name in exact else known.get(name.lower(), name) for name in data.column_names])
+
+
 def _difference(current: Schema, wanted: Schema) -> _Difference:
     present = {field.name: field for field in current.fields}
     kinds: dict[str, list[NestedField]] = {"added": [], "widened": [], "replaced": [], "kept": []}
@@ -294,12 +306,8 @@ def _holds_already(table: Table, identifier: str, data: pa.Table, volatile_colum
     """Compare by count and two 64-bit sums of row hashes: no order, no sort, one pass over each side."""
     if table.current_snapshot() is None:
         return False
-    hashed = ", ".join(
-        f"CAST({quote_identifier(field.name)} AS {duckdb_type(field.field_type)})"
-        for field in table.schema().fields
-        if field.name not in volatile_columns
-    )
-    row = hashed or "0"
+    volatile = {name.lower() for name in volatile_columns}
+    row = ", ".join(_hashed(field) for field in table.schema().fields if field.name.lower() not in volatile) or "0"
     sums = f"SELECT count(*), sum(hash({row})::HUGEINT), sum(hash('phlo', {row})::HUGEINT) FROM"
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
@@ -308,6 +316,13 @@ def _holds_already(table: Table, identifier: str, data: pa.Table, volatile_colum
         connection.register("new content", _fit_columns(data, table.schema()))
         old = connection.execute(f"{sums} {quote(identifier)}").fetchall()
         return bool(old == connection.execute(f'{sums} "new content"').fetchall())
+
+
+def _hashed(field: NestedField) -> str:
+    """Return what stands for a column's value in the hash of its row."""
+    value = f"CAST({quote_identifier(field.name)} AS {duckdb_type(field.field_type)})"
+    # DuckDB's hash takes NULL, an empty list and a struct of NULLs for equal, and sees no ends of inner lists
+    return value if field.field_type.is_primitive else f"CAST({value} AS VARCHAR)"
 
 
 def _fit_columns(data: pa.Table, schema: Schema) -> pa.Table:

@@ -6,8 +6,9 @@ from decimal import Decimal
 import pyarrow as pa
 import pytest
 from pyiceberg.catalog import Catalog
+from pyiceberg.types import LongType
 
-from airflow_provider_phlo.exceptions import CommitConflictError, SchemaError
+from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError, SchemaError
 from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.catalogs.opening import open_catalog
 from airflow_provider_phlo.iceberg.duckdb.views import connect
@@ -252,3 +253,59 @@ def test_an_old_file_that_vanished_meanwhile_is_a_conflict(catalog: Catalog) -> 
     with pytest.raises(CommitConflictError, match="changed by another writer"):
         overwrite_if_changed(first, TABLE, pa.table({"a": [3]}))
     assert content(catalog) == [{"a": 2}]
+
+
+@pytest.mark.parametrize("branch", [None, "phlo_r"], ids=["main", "branch"])
+def test_case_03_a_column_in_another_case_is_the_same_column(catalog: Catalog, branch: str | None) -> None:
+    overwrite_if_changed(catalog, TABLE, pa.table({"Id": [1], "_At": [NOW]}))
+    later = pa.table({"id": [1], "_at": [NOW + dt.timedelta(hours=1)]})
+    again = overwrite_if_changed(catalog, TABLE, later, branch=branch, volatile_columns=["_at"])
+    expect(again, changed=False, stale_columns=())
+    overwrite_if_changed(catalog, TABLE, pa.table({"iD": [2], "_AT": [NOW], "v": [3]}), branch=branch)
+    assert content(catalog, branch) == [{"Id": 2, "_At": NOW, "v": 3}]
+    assert catalog.load_table(TABLE).schema().column_names == ["Id", "_At", "v"]
+
+
+@pytest.mark.parametrize("branch", [None, "phlo_r"], ids=["main", "branch"])
+def test_case_03_names_of_the_data_that_differ_in_case(catalog: Catalog, branch: str | None) -> None:
+    twins = [pa.table({"a": [1], "A": [2]}), pa.table({"p": pa.array([{"a": 1, "A": 2}])})]
+    for data in twins:
+        with pytest.raises(ConfigurationError, match="'a' and 'A', which differ in nothing but case"):
+            overwrite_if_changed(catalog, TABLE, data, branch=branch)
+    assert not catalog.table_exists(TABLE)
+    overwrite_if_changed(catalog, TABLE, pa.table({"a": [1]}))
+    before = catalog.load_table(TABLE).metadata
+    for data in twins:
+        with pytest.raises(ConfigurationError, match="'a' and 'A', which differ in nothing but case"):
+            overwrite_if_changed(catalog, TABLE, data, branch=branch)
+    assert catalog.load_table(TABLE).metadata == before
+
+
+def test_case_03_a_table_with_names_that_differ_in_case_is_mended(catalog: Catalog) -> None:
+    overwrite_if_changed(catalog, TABLE, pa.table({"Id": [1]}))
+    with catalog.load_table(TABLE).update_schema() as update:
+        update.add_column("id", LongType())
+    overwrite_if_changed(catalog, TABLE, pa.table({"id": [2]}))
+    assert content(catalog) == [{"id": 2}]
+
+
+_TEXTS = pa.list_(pa.string())
+_ALIKE: list[tuple[pa.DataType, list[object]]] = [
+    (_TEXTS, [None, [], [None], ["NULL"], [""], ["a, b"], ["a", "b"]]),
+    (pa.struct([("x", pa.string())]), [None, {"x": None}, {"x": "NULL"}]),
+    (pa.list_(_TEXTS), [None, [], [None], [[]], [["a"], ["b"]], [["a", "b"]], [["a", "b"], []], [[], ["a", "b"]]]),
+    (pa.struct([("t", _TEXTS), ("u", _TEXTS)]), [{"t": ["a"], "u": ["b"]}, {"t": ["a", "b"], "u": []}]),
+    (pa.map_(pa.string(), pa.string()), [None, [], [("a", None)], [("a", "NULL")]]),
+]
+
+
+@pytest.mark.parametrize(("kind", "values"), _ALIKE, ids=[str(kind) for kind, _ in _ALIKE])
+def test_nested_values_that_hash_alike_are_told_apart(
+    catalog: Catalog, kind: pa.DataType, values: list[object]
+) -> None:
+    overwrite_if_changed(catalog, TABLE, pa.table({"v": pa.array(values[-1:], kind)}))
+    for value in values:  # each after one that is like it
+        data = pa.table({"v": pa.array([value], kind)})
+        assert overwrite_if_changed(catalog, TABLE, data).changed, value
+    assert content(catalog) == data.to_pylist()
+    assert not overwrite_if_changed(catalog, TABLE, data).changed
