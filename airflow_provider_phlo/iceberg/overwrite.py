@@ -33,7 +33,7 @@ from airflow_provider_phlo.iceberg.branches.publication import run_branch
 from airflow_provider_phlo.iceberg.branches.run_branches import Head
 from airflow_provider_phlo.iceberg.catalogs import nessie
 from airflow_provider_phlo.iceberg.duckdb.columns import duckdb_type
-from airflow_provider_phlo.iceberg.duckdb.views import create_table_view
+from airflow_provider_phlo.iceberg.duckdb.views import create_table_view, spill_privately
 from airflow_provider_phlo.iceberg.files.manifests import live_tasks
 from airflow_provider_phlo.iceberg.files.writing import write_files
 from airflow_provider_phlo.iceberg.tables.creation import TABLE_PROPERTIES, ensure_namespace
@@ -310,6 +310,7 @@ def _holds_already(table: Table, identifier: str, data: pa.Table, volatile_colum
     row = ", ".join(_hashed(field) for field in table.schema().fields if field.name.lower() not in volatile) or "0"
     sums = f"SELECT count(*), sum(hash({row})::HUGEINT), sum(hash('phlo', {row})::HUGEINT) FROM"
     with duckdb.connect() as connection:
+        spill_privately(connection)
         connection.execute("SET TimeZone = 'UTC'")
         create_table_view(connection, table, identifier)
         # a column that left the SQL is NULL here: it makes no difference once all its old values are gone

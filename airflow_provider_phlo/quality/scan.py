@@ -102,10 +102,13 @@ def run_checks_on_frame(
     """
     import duckdb
 
+    from airflow_provider_phlo.iceberg.duckdb.views import spill_privately
+
     keep_offsets()
     context = context or {}
     table, column, partition = (context.get(name) for name in ("table", "partition_column", "partition"))
     with duckdb.connect() as connection:
+        spill_privately(connection)
         engine = DuckDBFrameEngine(connection, frame, table, context.get("tables", {}))
         source = quote_identifier(FRAME)
         rows = RowsUnderCheck(engine, table, Query(source), engine.columns(source), source, column, partition)

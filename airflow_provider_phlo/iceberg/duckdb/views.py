@@ -10,6 +10,9 @@ Parquet) go through PyIceberg into memory, as a whole.
 from __future__ import annotations
 
 import re
+import shutil
+import tempfile
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -73,6 +76,7 @@ def connect(
         tables differ in nothing but the case of their names.
     """
     connection = connection or duckdb.connect()
+    spill_privately(connection)
     catalog, branch = branch_of(catalog, branch)
     connection.execute("SET TimeZone = 'UTC'")
     directories: set[str] = set()
@@ -90,6 +94,15 @@ def connect(
     if locked:
         read_only(connection, directories)
     return connection
+
+
+def spill_privately(connection: duckdb.DuckDBPyConnection) -> None:
+    """Let an in-memory DuckDB spill to a folder that is its owner's only and goes with the connection."""
+    if connection.execute("SELECT current_setting('temp_directory')").fetchone() != (".tmp",):
+        return  # chosen already; the default is in the current folder
+    folder = tempfile.mkdtemp(prefix="phlo-duckdb-")
+    weakref.finalize(connection, shutil.rmtree, folder, ignore_errors=True)
+    connection.execute(f"SET temp_directory = {literal(folder)}")
 
 
 def all_tables(catalog: Catalog) -> list[str]:

@@ -12,6 +12,7 @@ from pyiceberg.table import FileScanTask, Table
 from pyiceberg.table.sorting import NullOrder, SortDirection
 from pyiceberg.typedef import Record
 
+from airflow_provider_phlo.iceberg.duckdb.views import spill_privately
 from airflow_provider_phlo.iceberg.files.content_hashes import whole_rows
 from airflow_provider_phlo.iceberg.files.reading import FileReader
 from airflow_provider_phlo.iceberg.files.writing import FileLayout, OpenFile
@@ -64,6 +65,7 @@ def _in_order(table: Table, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Re
 
 def _sorted(rows: pa.RecordBatchReader, order: str) -> Iterator[pa.RecordBatch]:
     with duckdb.connect() as connection:
+        spill_privately(connection)
         connection.execute(f"SET TimeZone = 'UTC'; SET memory_limit = '{SORT_MEMORY}'; {_LOSSLESS}")
         for batch in connection.from_arrow(rows).order(order).to_arrow_reader():
             yield batch.cast(rows.schema)

@@ -33,5 +33,8 @@ def open_engine(
         return
     import duckdb
 
+    from airflow_provider_phlo.iceberg.duckdb.views import spill_privately
+
     with duckdb.connect() as connection:
+        spill_privately(connection)
         yield DuckDBCatalogEngine(connection, catalog, namespace, branch)
