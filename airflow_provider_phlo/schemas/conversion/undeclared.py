@@ -20,6 +20,7 @@ from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.schemas.columns import DECIMAL, TIMESTAMP
 from airflow_provider_phlo.schemas.conversion.casts import convert_column
 from airflow_provider_phlo.schemas.conversion.exact import assign, fits_all, is_number, wider
+from airflow_provider_phlo.schemas.conversion.nested import assign_nested
 from airflow_provider_phlo.schemas.conversion.storable import (
     Array,
     Values,
@@ -65,6 +66,9 @@ def type_undeclared(
     :param hint: the type that the source's hints give to the column: values are converted to it where they can be.
     :param taken: names that a variant cannot have, because the source or the schema has a column of that name.
     """
+    kind = known.get(name)
+    if kind is not None and pa.types.is_nested(kind):  # which no hint can describe
+        return arrange(name, _pieces_beside(values, kind), known, taken)
     if hint is None:
         return arrange(name, pieces_of(values), known, taken)
     converted, bad = convert_column(values, hint)
@@ -146,6 +150,13 @@ def pieces_of(values: Values) -> list[Piece]:
         some = [value if value is not None and _family(type(value)) is family else None for value in values]
         found += _pieces_of_family(some, family)
     return found
+
+
+def _pieces_beside(values: Values, kind: pa.DataType) -> list[Piece]:
+    """Return what a nested column of the table holds exactly as it is, and the rest by type."""
+    held, rest = assign_nested(values, kind)
+    found = [] if held is None else [Piece(held, kind)]
+    return found if rest is None else [*found, *pieces_of(rest)]
 
 
 def _pieces_of_array(values: pa.ChunkedArray) -> list[Piece]:

@@ -18,6 +18,7 @@ from pandera.pandas import Field
 
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.iceberg.merge import MergePlan
+from airflow_provider_phlo.iceberg.tables.creation import ensure_namespace
 from airflow_provider_phlo.iceberg.tables.lookup import find_table
 from airflow_provider_phlo.ingestion import landing, publication, staged_batches
 from airflow_provider_phlo.ingestion.definition import TableDefinition
@@ -129,6 +130,40 @@ def test_case_15_a_column_of_a_database_that_was_altered(house: House) -> None:
         {"k": 1, "at": dt.date(2024, 1, 15)},
         {"k": 2, "at__v_timestamp_ntz": MOMENT.replace(tzinfo=None)},
         {"k": 3, "at__v_json": '{"y":1}'},
+    ]
+
+
+@pytest.mark.parametrize("as_arrow", [True, False], ids=["arrow", "records"])
+def test_case_15_nested_values_stay_in_the_nested_columns_of_an_adopted_table(house: House, as_arrow: bool) -> None:
+    schema = pa.schema(
+        [
+            ("k", pa.int64()),
+            ("tags", pa.list_(pa.string())),
+            ("p", pa.struct([("x", pa.int64()), ("y", pa.list_(pa.float64()))])),
+        ]
+    )
+    rows = [{"k": 1, "tags": ["a", None], "p": {"x": 1, "y": [0.5]}}, {"k": 2, "tags": [], "p": {"x": None, "y": []}}]
+    ensure_namespace(house.catalog, "raw")
+    table = house.catalog.create_table(TABLE, schema)
+    table.append(pa.Table.from_pylist(rows, table.schema().as_arrow()))
+
+    def run(records: list[dict[str, Any]], columns: pa.Schema) -> None:
+        house.run(pa.Table.from_pylist(records, columns) if as_arrow else records)
+
+    rows[1] = {"k": 2, "tags": ["c"], "p": {"x": 2, "y": [None, 1.5]}}
+    run(rows, schema)
+    assert house.values() == rows
+    member = pa.schema([("k", pa.int64()), ("p", pa.struct([("x", pa.int64())]))])
+    run([{"k": 3, "p": {"x": 7}}], member)
+    more = pa.schema([("k", pa.int64()), ("p", pa.struct([("x", pa.int64()), ("z", pa.int64())]))])
+    run([{"k": 4, "p": {"x": 8, "z": None}}, {"k": 5, "p": {"x": 9, "z": 10}}], more)
+    run([{"k": 6, "tags": [1]}], pa.schema([("k", pa.int64()), ("tags", pa.list_(pa.int64()))]))
+    assert house.values() == [
+        *rows,
+        {"k": 3, "p": {"x": 7, "y": None}},
+        {"k": 4, "p": {"x": 8, "y": None}},
+        {"k": 5, "p__v_json": '{"x":9,"z":10}'},
+        {"k": 6, "tags__v_json": "[1]"},
     ]
 
 
