@@ -258,7 +258,7 @@ def test_undeclared_arrow_types(column: pa.Array, kind: pa.DataType) -> None:
         ([str(uuid.UUID(int=7))], pa.uuid(), {"x": [uuid.UUID(int=7)]}),
         ([b"1234", b"123"], pa.binary(4), {"x": [b"1234", None], "x__v_binary": [None, b"123"]}),
         (["01:02:03"], pa.time64("us"), {"x": [None], "x__v_text": ["01:02:03"]}),
-        ([[1]], pa.large_list(pa.int64()), {"x": [None], "x__v_json": ["[1]"]}),
+        ([[1], [0.5]], pa.large_list(pa.int64()), {"x": [[1], None], "x__v_json": [None, "[0.5]"]}),
         ([{"a": 1}, '{"a":1}'], pa.string(), {"x": [None, '{"a":1}'], "x__v_json": ['{"a":1}', None]}),
         ([{"a": 1}, '{"a":1}'], JSON, {"x": ['{"a":1}', None], "x__v_text": [None, '{"a":1}']}),
         ([b"a"], pa.string(), {"x": [None], "x__v_binary": [b"a"]}),
