@@ -43,7 +43,7 @@ tests are named after it, so that `make test K=case_40` runs them. This page is 
 
 def page() -> str:
     """Return the text of the page."""
-    found = tests_of_cases()
+    found = find_tests()
     text = HEAD
     for number in range(1, LAST + 1):
         if number in KINDS:
@@ -53,7 +53,7 @@ def page() -> str:
     return text
 
 
-def tests_of_cases() -> dict[int, list[tuple[str, Path]]]:
+def find_tests() -> dict[int, list[tuple[str, Path]]]:
     """Return for each case what its tests are called, in words, and their files."""
     found: dict[int, list[tuple[str, Path]]] = defaultdict(list)
     for path in sorted(TESTS.rglob("test_*.py")):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tests.case_page import LAST, PAGE, page, tests_of_cases
+from tests.case_page import LAST, PAGE, page, find_tests
 
 
 def test_every_case_has_a_test():
-    assert set(tests_of_cases()) == set(range(1, LAST + 1))
+    assert set(find_tests()) == set(range(1, LAST + 1))
 
 
 def test_the_page_is_that_of_the_tests():
