@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.case_page import LAST, PAGE, page, find_tests
+from tests.case_page import LAST, PAGE, find_tests, page
 
 
 def test_every_case_has_a_test():
