@@ -31,7 +31,7 @@ from pyiceberg.table import Table
 
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.iceberg import branches, tables
-from airflow_provider_phlo.iceberg.branches import commits
+from airflow_provider_phlo.iceberg.branches import commits, run_branches
 from airflow_provider_phlo.iceberg.branches.marks import MARK_PREFIX, all_marks
 from airflow_provider_phlo.iceberg.duckdb import views as duckdb_views
 from airflow_provider_phlo.iceberg.files import manifests
@@ -59,8 +59,8 @@ STEPS: dict[str, tuple[Any, str]] = {
     "write a manifest list": (commits, "_snapshot"),
     "commit_files": (copy_on_write, "commit_files"),
     "create a branch": (branches, "create"),
-    "publish": (branches, "publish"),
-    "make the mark": (branches, "_property_updates"),
+    "publish": (branches, "move_main"),
+    "make the mark": (run_branches, "_property_updates"),
     "commit to the catalog": (SqlCatalog, "commit_table"),
 }
 TUNINGS: dict[str, list[tuple[Any, str, int]]] = {

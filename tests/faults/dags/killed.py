@@ -52,7 +52,7 @@ def dying(owner: object, name: str, step: str) -> None:
 
 dying(staged_batches.BatchWriter, "finish", "staged")
 dying(copy_on_write, "commit_files", "commit")
-dying(branches, "publish", "publish")
+dying(branches, "move_main", "publish")
 dying(plugin, "overwrite_if_changed", "model")
 dying(postgres, "publish_together", "mart")
 assert commits.commit_files is not copy_on_write.commit_files
