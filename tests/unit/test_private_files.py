@@ -204,7 +204,10 @@ def test_case_33_make_env_gives_the_shell_the_umask(tmp_path: Path) -> None:
     (home / "airflow" / "airflow.db").touch()
     (home / "airflow" / "migrated").write_text(embedded.importlib.metadata.version("apache-airflow-core"))
     command = f'umask 022; eval "$({sys.executable} -m airflow_provider_phlo.services.embedded env)"; umask'
-    done = subprocess.run(
-        ["bash", "-c", command], env={**os.environ, "PHLO_HOME": str(home)}, cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.stdout == "0077\n", done.stderr
+    environment = {**os.environ, "PHLO_HOME": str(home)}
+    try:
+        done = subprocess.run(["bash", "-c", command], env=environment, cwd=ROOT, capture_output=True, text=True)
+        assert done.stdout == "0077\n", done.stderr
+    finally:  # what answers for the recorded sites goes on after the command that started it
+        stop = [sys.executable, "-m", "airflow_provider_phlo.services.embedded", "stop"]
+        subprocess.run(stop, env=environment, cwd=ROOT, check=True, capture_output=True)
