@@ -79,6 +79,8 @@ class Plugin(BasePlugin):
         """Open nothing yet: dbt creates the plugin even if it only parses."""
         token = os.environ.get("PHLO_RUN_TOKEN")
         self._branch = branch_name(token) if token else None
+        wanted = os.environ.get("PHLO_DBT_TABLES")
+        self._wanted = frozenset(wanted.split(",")) if wanted else None
 
     def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
         """Create a view for each table."""
@@ -92,8 +94,7 @@ class Plugin(BasePlugin):
 
     def _opens(self, table: str) -> bool:
         """Return whether a table is to be opened, if there is one."""
-        wanted = os.environ.get("PHLO_DBT_TABLES")
-        return not wanted or table in wanted.split(",")
+        return self._wanted is None or table in self._wanted
 
     def _staged_views(self) -> CreateStagedView | None:
         """Return the function that shows models what Trino has yet to merge; imported for a run's branch only."""

@@ -11,7 +11,7 @@ import inspect
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from dbt.adapters.factory import reset_adapters
 from dbt.cli.main import dbtRunner
 from dbt.contracts.graph.manifest import Manifest
 from dbt.contracts.project import Configuration, PackageConfig, ProfileConfig, Project, ProjectFlags
+from pyiceberg.exceptions import NoSuchTableError
 
 from airflow_provider_phlo.dbt.manifest import (
     DEFAULT_TARGET,
@@ -314,9 +315,8 @@ def _start_from_main(table: str) -> None:
 
     token = os.environ.get("PHLO_RUN_TOKEN")
     if token:
-        catalog = plugin.catalog_from_environment()
-        if catalog.table_exists(table):
-            run_branch(catalog, branch_name(token)).drop(table)
+        with suppress(NoSuchTableError):
+            run_branch(plugin.catalog_from_environment(), branch_name(token)).drop(table)
 
 
 def _publish(written: OverwriteResult) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from operator import is_
 from typing import Any
 
@@ -45,11 +46,10 @@ def convert_column(values: Values, kind: pa.DataType) -> tuple[Array, list[int]]
         except ARROW_ERRORS:
             pass
     if kind == _INSTANT and _holds_only(values, pa.string()):
-        try:
-            texts = pa.chunked_array([pa.array(values, pa.string())])
-        except ARROW_ERRORS:  # what UTF-8 cannot encode
-            return _convert_one_by_one(values, kind)
-        return _convert_array(texts, kind)
+        with suppress(*ARROW_ERRORS):  # what UTF-8 cannot encode
+            times = _utc_times(pa.chunked_array([pa.array(values, pa.string())]))
+            if times is not None:
+                return times, []
     return _convert_one_by_one(values, kind)
 
 
@@ -81,17 +81,21 @@ def _convert_array(values: pa.ChunkedArray, kind: pa.DataType) -> tuple[Array, l
             return _cast(values, kind), []
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             pass
-    if kind == _INSTANT and any(matches(values.type) for matches in _TEXT) and _are_utc_times(values):
-        try:
-            return values.cast(pa.string()).cast(kind), []
-        except pa.ArrowInvalid:  # no such day, or no such hour: which ones they are is found one by one
-            pass
+    if kind == _INSTANT and any(matches(values.type) for matches in _TEXT):
+        times = _utc_times(values.cast(pa.string()))
+        if times is not None:
+            return times, []
     return _convert_one_by_one(values.to_pylist(), kind)
 
 
-def _are_utc_times(texts: pa.ChunkedArray) -> bool:
-    """Return whether all are times as most APIs write them, which Arrow reads as Python does, only sooner."""
-    return bool(pc.all(pc.match_substring_regex(texts.cast(pa.string()), _UTC_TIME), min_count=0).as_py())
+def _utc_times(texts: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """Return times that all are written as most APIs do, which Arrow reads as Python does, only sooner; else None."""
+    if not pc.all(pc.match_substring_regex(texts, _UTC_TIME), min_count=0).as_py():
+        return None
+    try:
+        return texts.cast(_INSTANT)
+    except pa.ArrowInvalid:  # no such day, or no such hour: which ones they are is found one by one
+        return None
 
 
 def _casts_alike(source: pa.DataType, kind: pa.DataType) -> bool:
