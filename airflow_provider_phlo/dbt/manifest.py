@@ -89,6 +89,24 @@ def read_manifest(path: Path) -> Mapping[str, Any]:
     return _read(path, path.stat().st_mtime_ns)
 
 
+def is_ephemeral(node: Mapping[str, Any]) -> bool:
+    """Return whether a node has no table of its own: its SQL is part of that of its readers."""
+    return bool(node.get("config", {}).get("materialized") == "ephemeral")
+
+
+def tables_read(nodes: Mapping[str, Mapping[str, Any]], unique_id: str) -> Iterator[str]:
+    """
+    Yield the ids of what a node reads, through ephemeral models.
+
+    :param nodes: the models and sources of a manifest.
+    """
+    for parent in nodes[unique_id].get("depends_on", {}).get("nodes", ()):
+        if is_ephemeral(nodes[parent]):
+            yield from tables_read(nodes, parent)
+        else:
+            yield parent
+
+
 def fingerprint(project_dir: Path) -> str:
     """Return a hash of everything that affects how the project is parsed: its files, dbt's version, and ours."""
     digest = blake2b(f"{importlib.metadata.version('dbt-core')} {_RENDERED_VERSION}".encode(), digest_size=16)

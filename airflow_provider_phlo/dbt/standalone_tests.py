@@ -8,9 +8,11 @@ get tasks of their own, as soon as all they read is there, and before the models
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from airflow_provider_phlo.dbt.manifest import is_ephemeral, tables_read
 
 # Airflow's limit of a task's id is 250 characters, its groups included
 _LONGEST_NAME = 120
@@ -56,9 +58,8 @@ class _Graph:
 
     def __init__(self, manifest: Mapping[str, Any], selected: Collection[str]) -> None:
         self._nodes = {**manifest["sources"], **manifest["nodes"]}
-        self._ephemeral = {name for name, node in self._nodes.items() if _is_ephemeral(node)}
         self._selected = frozenset(selected)
-        self._tasks = self._selected - self._ephemeral
+        self._tasks = frozenset(name for name in self._selected if not is_ephemeral(self._nodes[name]))
         self._parents = {
             name: [parent for parent in node.get("depends_on", {}).get("nodes", ()) if parent in self._nodes]
             for name, node in self._nodes.items()
@@ -81,7 +82,7 @@ class _Graph:
 
     def describe(self, reads: tuple[str, ...], tests: Iterable[str]) -> StandaloneTests:
         """Return where these tests belong among the tasks."""
-        after = frozenset(task for name in reads for task in self._tasks_that_make(name))
+        after = frozenset().union(*map(self._tasks_that_make, reads))
         # as dbt build does: who is built on all that a test reads waits for it, so that there is no circle
         built_on = {model for model in self._tasks if self._ancestors(model).issuperset(reads)}
         before = frozenset(model for model in built_on if not self._ancestors(model) & built_on)
@@ -89,13 +90,10 @@ class _Graph:
         name = re.sub(r"[^\w.-]", "_", words.replace(".", "_"))
         return StandaloneTests(name[:_LONGEST_NAME], tuple(sorted(tests)), reads, after, before)
 
-    def _tasks_that_make(self, name: str) -> Iterator[str]:
-        """Yield the tasks that have to be done before a node can be read."""
-        if name in self._tasks:
-            yield name
-        elif name in self._ephemeral:
-            for parent in self._parents[name]:
-                yield from self._tasks_that_make(parent)
+    def _tasks_that_make(self, name: str) -> frozenset[str]:
+        """Return the tasks that have to be done before a node can be read."""
+        made = tables_read(self._nodes, name) if is_ephemeral(self._nodes[name]) else (name,)
+        return self._tasks.intersection(made)
 
     def _ancestors(self, name: str) -> set[str]:
         if name not in self._found:
@@ -108,7 +106,3 @@ class _Graph:
                     waiting.extend(self._parents[parent])
             self._found[name] = found
         return self._found[name]
-
-
-def _is_ephemeral(node: Mapping[str, Any]) -> bool:
-    return bool(node.get("config", {}).get("materialized") == "ephemeral")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +14,11 @@ from airflow_provider_phlo.assets.pages import model_page
 from airflow_provider_phlo.dbt.manifest import (
     DEFAULT_TARGET,
     ensure_manifest,
+    is_ephemeral,
     quiet_environment,
     read_manifest,
     rendered_path,
+    tables_read,
 )
 from airflow_provider_phlo.dbt.operators import DbtModelOperator, DbtTestOperator
 from airflow_provider_phlo.dbt.standalone_tests import StandaloneTests, standalone_tests
@@ -149,7 +151,7 @@ class _Renderer:
         model = self._nodes[node.unique_id]
         require_supported_model(model, self._arguments["target"])
         self._selected.append(node.unique_id)
-        if model["config"]["materialized"] == "ephemeral":
+        if is_ephemeral(model):
             return None
         self._tasks[node.unique_id] = DbtModelOperator(
             task_id=model["name"],
@@ -167,7 +169,7 @@ class _Renderer:
     def complete(self, group: DbtTaskGroup) -> None:
         """Add what Cosmos does not know: order through ephemeral models, and the tests that no model's task runs."""
         for unique_id, task in self._tasks.items():
-            for parent in self._read_by(unique_id):
+            for parent in tables_read(self._nodes, unique_id):
                 if parent in self._tasks and parent not in self._nodes[unique_id]["depends_on"]["nodes"]:
                     self._tasks[parent] >> task
         tests = self._manifest["tests"]
@@ -191,14 +193,6 @@ class _Renderer:
             for model in sorted(alone.before):
                 task >> self._tasks[model]
 
-    def _read_by(self, unique_id: str) -> Iterator[str]:
-        """Yield what a model reads, through ephemeral models."""
-        for parent in self._nodes[unique_id]["depends_on"]["nodes"]:
-            if self._nodes[parent]["config"].get("materialized") == "ephemeral":
-                yield from self._read_by(parent)
-            else:
-                yield parent
-
     def _layer(self, dag: DAG, parent: TaskGroup, model: Mapping[str, Any]) -> TaskGroup:
         """Return the task group of the folder that the model's file is in."""
         from airflow.sdk import TaskGroup
@@ -210,7 +204,7 @@ class _Renderer:
         return self._layers[key]
 
     def _inlets(self, model: Mapping[str, Any]) -> Iterable[Asset]:
-        for unique_id in dict.fromkeys(self._read_by(model["unique_id"])):
+        for unique_id in dict.fromkeys(tables_read(self._nodes, model["unique_id"])):
             upstream = self._nodes[unique_id]
             source = upstream["resource_type"] == "source"
             yield iceberg_asset(_ingested(upstream) if source else _table(upstream))

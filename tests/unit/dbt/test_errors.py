@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,7 +14,7 @@ from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
 from airflow_provider_phlo.library_errors import without_values
 from tests.canary import CANARY, files_with_canary, has_canary, told
 from tests.lake import open_lake
-from tests.unit import raw_tables
+from tests.unit.dbt.own_project import make_project
 
 # one worker parses the project
 pytestmark = pytest.mark.xdist_group("dbt project")
@@ -46,22 +45,14 @@ MODELS = {
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a small project with the real one's macros."""
-    project = tmp_path_factory.mktemp("dbt") / "project"
-    shutil.copytree(raw_tables.PROJECT, project, ignore=shutil.ignore_patterns("models"))
-    (project / "models").mkdir()
-    (project / "dbt_project.yml").write_text(
-        (project / "dbt_project.yml").read_text().partition("models:\n  phlo:")[0]
-        + "models: {+schema: silver, +materialized: table}\n"
-    )
-    for name, (sql, *_) in MODELS.items():
-        (project / "models" / f"m_{name}.sql").write_text(sql)
-    (project / "models" / "tested.sql").write_text(f"select * from {NOTES}")
-    (project / "models" / "s.yml").write_text(
+    files = {f"models/m_{name}.sql": sql for name, (sql, *_) in MODELS.items()}
+    files["models/tested.sql"] = f"select * from {NOTES}"
+    files["models/s.yml"] = (
         "sources: [{name: raw, tables: [{name: notes}]}]\n"
         "models: [{name: tested, columns: [{name: note, data_tests: [accepted_values: {arguments: {values: [a]}}, "
         "unique]}]}]\n"
     )
-    return project
+    return make_project(tmp_path_factory.mktemp("dbt"), files)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -32,6 +31,7 @@ from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
 from tests.expect import expect
 from tests.lake import open_lake
 from tests.unit import raw_tables
+from tests.unit.dbt.own_project import make_project
 
 # one worker parses the project
 pytestmark = pytest.mark.xdist_group("dbt project")
@@ -151,13 +151,8 @@ def test_a_model_that_is_gone(catalog: Catalog, build: Build) -> None:
 @pytest.fixture
 def own_project(tmp_path: Path) -> Path:
     """Return a small project with the real one's macros."""
-    project = tmp_path / "project"
-    shutil.copytree(raw_tables.PROJECT, project, ignore=shutil.ignore_patterns("models"))
+    project = make_project(tmp_path, {})
     (project / "models").mkdir()
-    (project / "dbt_project.yml").write_text(
-        (project / "dbt_project.yml").read_text().partition("models:\n  phlo:")[0]
-        + "models: {+schema: silver, +materialized: table}\n"
-    )
     return project
 
 
