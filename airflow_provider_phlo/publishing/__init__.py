@@ -1,6 +1,6 @@
 """
-Publishing: copy marts of the lakehouse (:mod:`.lakehouse`) to a database that applications read (:mod:`.postgres`,
-:mod:`.pgcopy`). DAG authors call :mod:`.marts`.
+Publishing: copy marts of the lakehouse (:mod:`.lakehouse`, :mod:`.changed_rows`) to a database that applications read
+(:mod:`.postgres`). DAG authors call :mod:`.marts`.
 """
 
 from __future__ import annotations

@@ -2,28 +2,46 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
-from airflow_provider_phlo.iceberg.duckdb.views import connect
+from airflow_provider_phlo.iceberg.duckdb.views import connect, create_table_view, view_name
+from airflow_provider_phlo.iceberg.tables.lookup import existing_table
 from airflow_provider_phlo.library_errors import describe
-from airflow_provider_phlo.publishing.postgres import BATCH_ROWS
+from airflow_provider_phlo.publishing.changed_rows import changed_rows
+from airflow_provider_phlo.publishing.postgres.loading import BATCH_ROWS
+from airflow_provider_phlo.publishing.postgres.versions import Version
 from airflow_provider_phlo.sql import quote
 
 if TYPE_CHECKING:
+    import duckdb
     from pyiceberg.catalog import Catalog
+    from pyiceberg.table import Table
 
 
-class Sources(NamedTuple):
-    """The tables to publish, by ``namespace.table``: the columns of each, and its rows; one is read at a time."""
+class Source(NamedTuple):
+    """
+    A table to publish.
 
-    columns: Callable[[str], pa.Schema]
-    read: Callable[[str], pa.RecordBatchReader]
+    :param columns: its columns.
+    :param read: reads its rows; one source is read at a time.
+    :param version: its snapshot, if that is known.
+    :param comment: what its table says it is; None if that is not known.
+    :param comments: what its columns are documented to be.
+    """
+
+    columns: pa.Schema
+    read: Callable[[], pa.RecordBatchReader]
+    version: Version | None = None
+    comment: str | None = None
+    comments: Mapping[str, str] = {}
 
 
 _TRINO_TYPES: dict[str, pa.DataType] = {
@@ -45,26 +63,40 @@ _TRINO_TYPES: dict[str, pa.DataType] = {
 
 
 @contextmanager
-def open_catalog_tables(catalog: Catalog, sources: Iterable[str]) -> Iterator[Sources]:
+def open_catalog_tables(catalog: Catalog, sources: Iterable[str]) -> Iterator[Mapping[str, Source]]:
     """
     Yield ``sources``, each at its current snapshot.
 
     :param sources: tables as ``namespace.table``.
     :raises ConfigurationError: one does not exist.
     """
-    with connect(catalog, tables=sorted(set(sources))) as connection:
+    with connect(catalog, tables=()) as connection:
+        yield {source: _open_table(connection, existing_table(catalog, source), source) for source in set(sources)}
 
-        def read(source: str) -> pa.RecordBatchReader:
-            return connection.sql(f"SELECT * FROM {quote(source)}").to_arrow_reader(BATCH_ROWS)  # noqa: S608 - quoted
 
-        def columns(source: str) -> pa.Schema:
-            return connection.sql(f"SELECT * FROM {quote(source)} LIMIT 0").to_arrow_table().schema  # noqa: S608 - quoted
+def _open_table(connection: duckdb.DuckDBPyConnection, table: Table, source: str) -> Source:
+    create_table_view(connection, table, source)
+    query = f"SELECT * FROM {view_name(source)}"  # noqa: S608 - quoted
 
-        yield Sources(columns, read)
+    def read() -> pa.RecordBatchReader:
+        return connection.sql(query).to_arrow_reader(BATCH_ROWS)
+
+    columns = connection.sql(f"{query} LIMIT 0").to_arrow_table().schema
+    snapshot = table.current_snapshot()
+    number = snapshot.snapshot_id if snapshot else None
+    fields = table.schema().fields
+    # the columns belong to it: files of an older snapshot are read as the columns are now
+    identity = {
+        "table": str(table.metadata.table_uuid),
+        "columns": [[f.field_id, f.name, str(f.field_type)] for f in fields],
+    }
+    version = Version(json.dumps(identity), number, lambda since: changed_rows(table, since, number))
+    comments = {field.name: field.doc for field in fields if field.doc}
+    return Source(columns, read, version, table.properties.get("comment"), comments)
 
 
 @contextmanager
-def open_trino_tables(trino: Any, sources: Iterable[str]) -> Iterator[Sources]:
+def open_trino_tables(trino: Any, sources: Iterable[str]) -> Iterator[Mapping[str, Source]]:
     """
     Yield ``sources``, read through Trino.
 
@@ -87,7 +119,7 @@ def open_trino_tables(trino: Any, sources: Iterable[str]) -> Iterator[Sources]:
                     f"Trino cannot read {source} ({describe(error, statement)}). Run what writes it first, or correct "
                     "the name."
                 ) from None
-        yield Sources(schemas.__getitem__, lambda source: _read_trino(cursor, source))
+        yield {source: Source(schema, partial(_read_trino, cursor, source)) for source, schema in schemas.items()}
 
 
 def _read_trino(cursor: Any, source: str) -> pa.RecordBatchReader:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo.exceptions import ConfigurationError
@@ -15,7 +14,8 @@ if TYPE_CHECKING:
     import psycopg
     from pyiceberg.catalog import Catalog
 
-    from airflow_provider_phlo.publishing.postgres import PublishResult
+    from airflow_provider_phlo.publishing.lakehouse import Source
+    from airflow_provider_phlo.publishing.postgres import Declaration, Mart, PublishResult
 
 __all__ = ["publish_marts_to_postgres"]
 
@@ -32,12 +32,14 @@ def publish_marts_to_postgres(
     *,
     catalog: Catalog | None = None,
     schema: str = "marts",
+    declared: Mapping[str, Declaration] | None = None,
 ) -> dict[str, PublishResult]:
     """
     Replace the content of PostgreSQL tables by that of lakehouse tables; readers only ever see complete versions.
 
-    One transaction replaces all tables: nobody sees two of them in different versions. All sources are read as they
-    are when this starts.
+    One transaction fills all tables: nobody sees two of them in different versions. All sources are read as they are
+    when this starts. Where it is certain which snapshot of its source a table holds, only the rows that differ are
+    written.
 
     :param context: Airflow's context, for the run id in the log; may be None.
     :param trino: a Trino connection or hook to read through; None reads the tables' files directly.
@@ -47,6 +49,8 @@ def publish_marts_to_postgres(
     :param catalog: the catalog of the sources, for ``trino=None``; by default the one of ``iceberg_default``, or the
         embedded one.
     :param schema: the PostgreSQL schema.
+    :param declared: the key, indexes and comments that a PostgreSQL table is to have; comments are those of the source
+        if nothing else is declared.
     :return: PostgreSQL table → its result.
     :raises ConfigurationError: a source does not exist; nothing is written then.
 
@@ -58,7 +62,7 @@ def publish_marts_to_postgres(
         print(results["mrt_daily"].rows)
     """
     from airflow_provider_phlo.publishing.lakehouse import open_catalog_tables, open_trino_tables
-    from airflow_provider_phlo.publishing.postgres import Mart, publish_together
+    from airflow_provider_phlo.publishing.postgres import publish_together
 
     with ExitStack() as stack:
         names = list(tables_to_publish.values())
@@ -68,21 +72,29 @@ def publish_marts_to_postgres(
             sources = stack.enter_context(open_trino_tables(trino, names))
         connection = stack.enter_context(_connect(postgres))
         marts = [
-            Mart(table, sources.columns(source), partial(sources.read, source))
-            for table, source in tables_to_publish.items()
+            _mart(table, sources[source], (declared or {}).get(table)) for table, source in tables_to_publish.items()
         ]
         results = publish_together(marts, connection, schema=schema)
     for table, result in results.items():
         log.info(
-            "Published %s from %s: %d rows in %.2f s (%s, run %s)",
+            "Published %s from %s: %s in %.2f s (%s, run %s)",
             result.table,
             tables_to_publish[table],
-            result.rows,
+            result.summary,
             result.seconds,
             data_source or "marts",
             (context or {}).get("run_id"),
         )
     return results
+
+
+def _mart(table: str, source: Source, declared: Declaration | None) -> Mart:
+    from airflow_provider_phlo.publishing.postgres import Declaration, Mart
+
+    known = declared or Declaration()
+    comment = source.comment if known.comment is None else known.comment
+    complete = known._replace(comment=comment, comments={**source.comments, **known.comments})
+    return Mart(table, source.columns, source.read, source.version, complete)
 
 
 def _default_catalog() -> Catalog:

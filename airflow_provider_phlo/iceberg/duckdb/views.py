@@ -166,7 +166,21 @@ def create_table_view(
     """
     require_distinct_names(identifier, table.schema())
     snapshot = table.snapshot_by_id(snapshot_id) if snapshot_id is not None else _snapshot(table, branch)
-    tasks = live_tasks(table, snapshot.snapshot_id if snapshot else None)
+    return create_files_view(
+        connection, table, identifier, live_tasks(table, snapshot.snapshot_id if snapshot else None)
+    )
+
+
+def create_files_view(
+    connection: duckdb.DuckDBPyConnection, table: Table, identifier: str, tasks: Sequence[FileScanTask]
+) -> set[str]:
+    """
+    Create, or renew, a view of some files of a table.
+
+    :param identifier: the view's schema and name, joined by a dot.
+    :returns: where the files are, for :func:`read_only`.
+    :raises SchemaError: if rows, or what is deleted of them, are in files that cannot be read.
+    """
     require_readable_data(table, (task.file for task in tasks))
     native, others = _sorted_by_columns(table, tasks)
     paths = {task.file.file_path: _path(task.file.file_path) for _, group in native for task in group}

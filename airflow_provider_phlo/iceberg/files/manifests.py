@@ -86,7 +86,7 @@ class SnapshotFiles:
         """Yield the files whose manifests may list rows that ``row_filter`` accepts, with what deletes rows of them."""
         for manifest in self._matching(row_filter or AlwaysTrue()):
             for entry in self.entries(manifest):
-                yield self._task(entry)
+                yield self.task(entry)
 
     def of_partition(self, spec_id: int, partition: Record) -> Iterator[FileScanTask]:
         """Yield the files of one partition."""
@@ -94,7 +94,7 @@ class SnapshotFiles:
             if manifest.partition_spec_id == spec_id and self._may_hold(manifest, partition):
                 for entry in self.entries(manifest):
                     if entry.data_file.partition == partition:
-                        yield self._task(entry)
+                        yield self.task(entry)
 
     def _matching(self, row_filter: BooleanExpression) -> Iterator[ManifestFile]:
         schema, specs = self.table.schema(), self.table.specs()
@@ -120,7 +120,8 @@ class SnapshotFiles:
                 return False
         return True
 
-    def _task(self, entry: ManifestEntry) -> FileScanTask:
+    def task(self, entry: ManifestEntry) -> FileScanTask:
+        """Return the file of an entry, with what deletes rows of it."""
         deletes = self._deletes.of(entry) if self.delete_manifests else set()
         return FileScanTask(entry.data_file, deletes, AlwaysTrue())
 

@@ -19,8 +19,8 @@ def test_all_sources_are_read_as_they_were_at_the_start(tmp_path):
     table.append(rows)
     with open_catalog_tables(catalog, ["marts.m", "marts.m"]) as sources:
         table.append(rows)
-        columns = sources.columns("marts.m")
-        batches = list(sources.read("marts.m"))
+        columns = sources["marts.m"].columns
+        batches = list(sources["marts.m"].read())
     assert sum(batch.num_rows for batch in batches) == 50_000
     assert len(batches) > 1
     assert batches[0].schema == columns

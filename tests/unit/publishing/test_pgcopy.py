@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_phlo.exceptions import SchemaError
-from airflow_provider_phlo.publishing.pgcopy import column_type
 from airflow_provider_phlo.publishing.postgres import publish
+from airflow_provider_phlo.publishing.postgres.binary_copy import column_type
 
 # one worker starts the server
 pytestmark = pytest.mark.xdist_group("published")

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 
 from airflow_provider_phlo.exceptions import SchemaError
-from airflow_provider_phlo.publishing import postgres_tables
 from airflow_provider_phlo.publishing.postgres import Mart, publish_together
+from airflow_provider_phlo.publishing.postgres import tables as postgres_tables
 
 # one worker starts the server
 pytestmark = pytest.mark.xdist_group("published")

@@ -1,0 +1,219 @@
+"""
+Write all rows of tables.
+
+As long as the columns of all tables stay the same, the old rows are deleted and the new ones loaded: every reader sees
+what its snapshot says, and nobody waits. Replacing a table by renaming another would lose views, grants and indexes,
+and both renaming and TRUNCATE show an *empty* table to a reader whose snapshot is older (REPEATABLE READ, pg_dump).
+
+PostgreSQL keeps no older version of a table's columns, and a change of type rewrites the rows for all snapshots, so a
+reader whose snapshot is older cannot be shown the old rows any more. It is shown the new ones, all of them: the
+transaction waits until nobody uses any of the tables (whoever has read one of them goes on seeing the old content of
+all until it ends), empties them, changes them and loads the new rows *frozen*, visible to every snapshot, as REFRESH
+MATERIALIZED VIEW does. The rows wait in a file meanwhile, so that readers wait only for the COPY, not for the source.
+A table that is new is loaded in this way, too: it would be empty for older snapshots.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from typing import IO, NamedTuple, TypeAlias
+
+import psycopg
+import pyarrow as pa
+
+from airflow_provider_phlo.exceptions import SchemaError
+from airflow_provider_phlo.publishing.postgres import binary_copy
+from airflow_provider_phlo.publishing.postgres.errors import translate_errors
+from airflow_provider_phlo.publishing.postgres.results import Mart, PublishResult, Rows
+from airflow_provider_phlo.publishing.postgres.tables import (
+    Target,
+    Types,
+    changes,
+    find_existing,
+    leaf_partitions,
+    lock_readers_out,
+    take_turn,
+)
+from airflow_provider_phlo.sql import quote_identifier
+
+BATCH_ROWS = 20_000
+_SPOOL_BYTES = 1 << 20
+_STAGING = '"phlo publish staging"'
+
+Content: TypeAlias = Iterable[bytes]
+
+
+class _Spool(NamedTuple):
+    """Rows in PostgreSQL's binary format, for one table or partition."""
+
+    target: Target
+    into: str
+    content: IO[bytes]
+    rows: int
+
+
+def replace_rows(connection: psycopg.Connection, target: Target, mart: Mart) -> PublishResult:
+    """Replace the rows of a table whose columns stay: each reader goes on seeing its own snapshot."""
+    started = time.perf_counter()
+    with translate_errors(target.name):
+        deleted = connection.execute(f"DELETE FROM {target.quoted}").rowcount  # noqa: S608 - quoted
+        rows = copy_rows(connection, target, target.quoted, mart.read())
+        _require_all_rows(connection, target, rows)
+    return PublishResult(target.name, rows, len(target.types), _since(started), inserted=rows, deleted=deleted)
+
+
+def replace_tables(
+    connection: psycopg.Connection, targets: Sequence[Target], marts: Sequence[Mart]
+) -> list[PublishResult]:
+    """
+    Change or create tables: lock readers out, then show the new rows to every snapshot.
+
+    :raises psycopg.errors.LockNotAvailable: others use the tables for too long.
+    """
+    with ExitStack() as stack:
+        spools: list[list[_Spool]] = []
+        seconds = []
+        for target, mart in zip(targets, marts, strict=True):
+            started = time.perf_counter()
+            with translate_errors(target.name):
+                spools.append(_spool(connection, target, mart.read(), stack))
+            seconds.append(_since(started))
+        there = [target for target in targets if find_existing(connection, target)]
+        if there:
+            lock_readers_out(connection, there)
+            # together, since they may refer to each other
+            connection.execute(f"TRUNCATE {', '.join(target.quoted for target in there)}")
+        altered = [_alter_or_create(connection, target) for target in targets]
+        results = []
+        for target, parts, reading, done in zip(targets, spools, seconds, altered, strict=True):
+            started = time.perf_counter()
+            count = sum(part.rows for part in parts)
+            with translate_errors(target.name):
+                for part in parts:
+                    _copy(connection, target, part.into, _read(part.content), frozen=True)
+                _require_all_rows(connection, target, count)
+            took, created = round(reading + _since(started), 3), target not in there
+            reason = "" if created else "its columns, or those of a table published with it, change"
+            results.append(
+                PublishResult(target.name, count, len(target.types), took, created, done, reason=reason, inserted=count)
+            )
+    return results
+
+
+def copy_rows(connection: psycopg.Connection, target: Target, into: str, rows: Rows) -> int:
+    """
+    Load rows by binary COPY.
+
+    :param into: the table, as SQL.
+    :returns: how many rows there were.
+    """
+    content = _Encoded(rows, target.types)
+    _copy(connection, target, into, content)
+    return content.rows
+
+
+def _alter_or_create(connection: psycopg.Connection, target: Target) -> tuple[str, ...]:
+    """Give the table its columns; return what ALTER TABLE did."""
+    with translate_errors(target.name):
+        existing = find_existing(connection, target)
+        if existing is None:
+            _create(connection, target)
+            return ()
+        altered = changes(existing, target.types)
+        if altered:
+            connection.execute(f"ALTER TABLE {target.quoted} {', '.join(altered)}")
+        return altered
+
+
+def _create(connection: psycopg.Connection, target: Target) -> None:
+    query = "SELECT 1 FROM pg_namespace WHERE nspname = %s"
+    if connection.execute(query, [target.schema]).fetchone() is None:
+        take_turn(connection, target.schema)  # if two create a schema at the same time, one fails
+        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(target.schema)}")
+    connection.execute(f"CREATE TABLE {target.quoted} ({target.definitions})")
+
+
+def _spool(connection: psycopg.Connection, target: Target, rows: Rows, stack: ExitStack) -> list[_Spool]:
+    """Write the rows to a file without a name: one for the table, or one per partition."""
+    whole = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack closes it
+    content = _Encoded(rows, target.types)
+    whole.writelines(content)
+    existing = find_existing(connection, target)
+    if existing is None or not existing.partitioned:
+        return [_Spool(target, target.quoted, whole, content.rows)]
+    # COPY FREEZE takes partitions, but not the table that they are of: PostgreSQL says which row belongs where
+    connection.execute(f"CREATE TEMPORARY TABLE {_STAGING} ({target.definitions})")
+    _copy(connection, target, _STAGING, _read(whole))
+    found = [
+        _spool_partition(connection, target, *leaf, stack.enter_context(tempfile.TemporaryFile()))  # noqa: SIM115
+        for leaf in leaf_partitions(connection, target)
+    ]
+    connection.execute(f"DROP TABLE {_STAGING}")
+    placed = sum(spool.rows for spool in found)
+    if placed != content.rows:
+        raise SchemaError(
+            f"{target.name}: {content.rows - placed} of {content.rows} rows belong to no partition of the table. "
+            "The old content stays. Create the partition, or a default one."
+        )
+    return found
+
+
+def _spool_partition(
+    connection: psycopg.Connection, target: Target, partition: str, condition: str, content: IO[bytes]
+) -> _Spool:
+    query = f"SELECT {target.columns} FROM {_STAGING} WHERE {condition}"  # noqa: S608 - quoted, and PostgreSQL's own
+    with connection.cursor() as cursor:
+        with cursor.copy(f"COPY ({query}) TO STDOUT (FORMAT binary)") as copy:
+            for part in copy:
+                content.write(part)
+        return _Spool(target, partition, content, cursor.rowcount)
+
+
+class _Encoded:
+    """Rows in PostgreSQL's binary format, one batch at a time; ``rows`` counts those that were read."""
+
+    def __init__(self, source: Rows, types: Types) -> None:
+        self._source, self._types, self.rows = source, types, 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        return binary_copy.encode(self._batches(), self._types)
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        for batch in self._source.to_batches() if isinstance(self._source, pa.Table) else self._source:
+            for start in range(0, batch.num_rows, BATCH_ROWS):
+                yield batch.slice(start, BATCH_ROWS)
+            self.rows += batch.num_rows
+
+
+def _read(spooled: IO[bytes]) -> Content:
+    spooled.seek(0)
+    while part := spooled.read(_SPOOL_BYTES):
+        yield part
+
+
+def _copy(connection: psycopg.Connection, target: Target, into: str, content: Content, *, frozen: bool = False) -> None:
+    """Load ``content`` by binary COPY."""
+    options = "FORMAT binary, FREEZE" if frozen else "FORMAT binary"
+    with connection.cursor() as cursor, cursor.copy(f"COPY {into} ({target.columns}) FROM STDIN ({options})") as copy:
+        for part in content:
+            copy.write(part)
+
+
+def _require_all_rows(connection: psycopg.Connection, target: Target, sent: int) -> None:
+    """Count the table, if there is something on it that may drop rows or move them to a child of the table."""
+    existing = find_existing(connection, target)
+    if existing is None or not existing.own_rules:
+        return
+    ((found,),) = connection.execute(f"SELECT count(*) FROM {target.quoted}").fetchall()  # noqa: S608 - quoted
+    if found < sent:  # more, if others insert rows meanwhile
+        raise SchemaError(
+            f"{target.name}: {sent} rows were sent, but the table has {found} afterwards: a trigger or rule on it "
+            "drops rows. The old content stays. Drop the trigger or rule, or publish to another table."
+        )
+
+
+def _since(started: float) -> float:
+    return round(time.perf_counter() - started, 3)
