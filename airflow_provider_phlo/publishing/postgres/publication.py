@@ -55,7 +55,7 @@ def publish_together(
     """
     Fill all tables with the rows of their sources in one transaction; create schema and tables if they do not exist.
 
-    A table of which it is certain which version of its source it holds gets only what differs; the result says how
+    Where it is certain which version of its source a table holds, only what differs is written; the result says how
     each table got its rows, and why. Any number of rows will do: only one batch is in memory at a time. Publishers of
     the same table take turns.
 
