@@ -20,8 +20,9 @@ import decimal
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -53,30 +54,42 @@ def row_hashes(table: pa.Table, columns: Iterable[str] | None = None) -> pa.Arra
     names = sorted(table.column_names if columns is None else columns)
     if not names:
         return pa.array([blake2b(b"", digest_size=16).hexdigest()] * len(table), pa.string())
-    contents = encoded_rows(table, names).to_pylist()
-    return pa.array([blake2b(row, digest_size=16).hexdigest() for row in contents], pa.string())
+    chunks = encoded_rows(table, names).chunks
+    return pa.array([digest for chunk in chunks for digest in _digests(chunk)], pa.string())
+
+
+def _digests(contents: pa.LargeBinaryArray) -> Iterator[str]:
+    """Yield the digest of each, reading Arrow's memory in place."""
+    _, offsets, data = contents.buffers()
+    ends = np.frombuffer(offsets, np.int64)[contents.offset : contents.offset + len(contents) + 1].tolist()
+    content = memoryview(data)
+    return (blake2b(content[start:end], digest_size=16).hexdigest() for start, end in pairwise(ends))
 
 
 def encoded_rows(table: pa.Table, names: Iterable[str]) -> pa.ChunkedArray:
     """Return the bytes that the definition above hashes, one per row: equal bytes mean equal rows."""
-    parts = [_encoded(name, table[name]) for name in names]
-    empty = pa.scalar(b"", pa.large_binary())
-    return pc.binary_join_element_wise(*parts, empty) if len(parts) > 1 else parts[0]
+    parts: list[Any] = []
+    ending = b""
+    for name in names:
+        text = _value_text(table[name]).cast(pa.large_binary())
+        length = pc.binary_length(text).cast(pa.string()).cast(pa.large_binary())
+        beginning = f"{len(name.encode())}:{name}=".encode()
+        if text.null_count:
+            whole = _join([_constant(beginning), length, _constant(b":"), text, _constant(b";")])
+            parts += [_constant(ending), pc.fill_null(whole, _constant(b""))]
+            ending = b""
+        else:  # joined once, with all the others
+            parts += [_constant(ending + beginning), length, _constant(b":"), text]
+            ending = b";"
+    return _join([*parts, _constant(ending)])
 
 
-def _encoded(name: str, values: pa.ChunkedArray) -> pa.ChunkedArray:
-    text = _value_text(values).cast(pa.large_binary())
-    length = pc.binary_length(text).cast(pa.string()).cast(pa.large_binary())
-    prefix = f"{len(name.encode())}:{name}=".encode()
-    joined = pc.binary_join_element_wise(
-        pa.scalar(prefix, pa.large_binary()),
-        length,
-        pa.scalar(b":", pa.large_binary()),
-        text,
-        pa.scalar(b";", pa.large_binary()),
-        pa.scalar(b"", pa.large_binary()),
-    )
-    return pc.fill_null(joined, pa.scalar(b"", pa.large_binary()))
+def _join(parts: Sequence[Any]) -> pa.ChunkedArray:
+    return pc.binary_join_element_wise(*parts, _constant(b""))
+
+
+def _constant(text: bytes) -> pa.Scalar:
+    return pa.scalar(text, pa.large_binary())
 
 
 def _value_text(values: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -147,7 +147,7 @@ def with_metadata(rows: pa.Table, load_id: str, run_id: str, partition_date: str
     count = len(rows)
     values = {
         MetadataColumn.DLT_LOAD_ID: pa.repeat(pa.scalar(load_id), count),
-        MetadataColumn.DLT_ID: pa.array(_row_ids(count), pa.string()),
+        MetadataColumn.DLT_ID: _row_ids(count),
         MetadataColumn.INGESTED_AT: arrived,
         MetadataColumn.RUN_ID: pa.repeat(pa.scalar(run_id), count),
         MetadataColumn.PARTITION_DATE: pa.repeat(
@@ -166,7 +166,7 @@ def with_new_hashes(rows: pa.Table) -> pa.Table:
     return rows.set_column(rows.schema.get_field_index(MetadataColumn.ROW_HASH), MetadataColumn.ROW_HASH, hashes)
 
 
-def _row_ids(count: int) -> list[str]:
+def _row_ids(count: int) -> pa.Array:
     """Return ``count`` random ids of 80 bits, as dlt gives its rows."""
-    digits = np.random.default_rng().bytes(10 * count).hex()
-    return [digits[start : start + 20] for start in range(0, 20 * count, 20)]
+    digits = pa.py_buffer(np.random.default_rng().bytes(10 * count).hex().encode())
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(20), count, [None, digits]).cast(pa.string())

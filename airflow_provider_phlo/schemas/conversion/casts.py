@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from operator import is_
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from airflow_provider_phlo.schemas.conversion.storable import Array, Values, decode, nested_as_json
-from airflow_provider_phlo.schemas.values import ARROW_ERRORS, CONVERSION_ERRORS, converter, is_missing, json_text
+from airflow_provider_phlo.schemas.conversion.storable import TEXT, Array, Values, decode, nested_as_json
+from airflow_provider_phlo.schemas.values import ARROW_ERRORS, CONVERSION_ERRORS, converter, is_missing
 
 _SAME_KIND: tuple[Callable[[pa.DataType], bool], ...] = (
     pa.types.is_timestamp,
@@ -25,7 +24,6 @@ _SAME_KIND: tuple[Callable[[pa.DataType], bool], ...] = (
 
 _INSTANT = pa.timestamp("us", "UTC")
 _UTC_TIME = r"^[1-9]\d{3}-\d{2}-\d{2}T\d{2}:\d{2}:[0-5]\d(\.\d{1,6})?Z$"
-_TEXT = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 
 _EXACT_TYPES: tuple[tuple[Callable[[pa.DataType], bool], set[type]], ...] = (
     (pa.types.is_string, {str}),
@@ -53,22 +51,6 @@ def convert_column(values: Values, kind: pa.DataType) -> tuple[Array, list[int]]
     return _convert_one_by_one(values, kind)
 
 
-def text_as_json(values: Values) -> Values:
-    """Return ``values`` with JSON in the place of text, for a column that holds JSON."""
-    if not isinstance(values, pa.ChunkedArray):
-        return [json_text(value) if isinstance(value, str) else value for value in values]
-    if pa.types.is_dictionary(values.type):
-        values = decode(values)
-    if not any(matches(values.type) for matches in _TEXT):
-        return values
-    encoded = values.cast(pa.string()).combine_chunks().dictionary_encode()
-    texts = encoded.dictionary.to_pylist()
-    found = [*map(json_text, texts)]
-    if all(map(is_, found, texts)):
-        return values
-    return pa.chunked_array([pa.array(found, pa.string()).take(encoded.indices)])
-
-
 def _convert_array(values: pa.ChunkedArray, kind: pa.DataType) -> tuple[Array, list[int]]:
     if pa.types.is_dictionary(values.type):
         values = decode(values)
@@ -81,7 +63,7 @@ def _convert_array(values: pa.ChunkedArray, kind: pa.DataType) -> tuple[Array, l
             return _cast(values, kind), []
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             pass
-    if kind == _INSTANT and any(matches(values.type) for matches in _TEXT):
+    if kind == _INSTANT and any(matches(values.type) for matches in TEXT):
         times = _utc_times(values.cast(pa.string()))
         if times is not None:
             return times, []

@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.schemas.columns import Column, ModelColumns
-from airflow_provider_phlo.schemas.conversion.casts import convert_column, text_as_json
+from airflow_provider_phlo.schemas.conversion.casts import convert_column
+from airflow_provider_phlo.schemas.conversion.json_texts import text_as_json
 from airflow_provider_phlo.schemas.conversion.limits import unstorable, without
 from airflow_provider_phlo.schemas.conversion.records import LONGEST_NAME, Records, columns_of_records, is_name
 from airflow_provider_phlo.schemas.conversion.storable import Array, NoText, Values

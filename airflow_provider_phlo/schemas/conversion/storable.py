@@ -14,6 +14,8 @@ Values: TypeAlias = "Sequence[Any] | pa.ChunkedArray"
 
 Array: TypeAlias = "pa.Array | pa.ChunkedArray"
 
+TEXT = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+
 # how many nested values are Python objects at a time: more would keep the garbage collector busy
 NESTED_AT_A_TIME = 512
 
