@@ -109,6 +109,18 @@ _RECORDS = (
     Argument(("--id",), {"help": "Only these records (quarantine_id)", "nargs": "+"}),
 )
 _MAINTENANCE = "airflow_provider_phlo.cli.maintenance"
+_LINEAGE = "airflow_provider_phlo.cli.lineage"
+_LINEAGE_NAME = Argument(
+    ("name",),
+    {
+        "help": "A table, model, source, mart or dashboard, or a column of one: raw.readings.value; names with dots "
+        'are quoted: raw.readings."odd.name"'
+    },
+)
+_PROJECT = Argument(
+    ("--project",),
+    {"help": "The folder of a dbt project that no DAG runs; may be given several times", "action": "append"},
+)
 _SCHEMA = "airflow_provider_phlo.cli.schema"
 _DESCRIBED = "a table, package.module:Class, path.py:Class, or path.yml:model of a dbt model"
 _MAINTENANCE_ARGUMENTS = (
@@ -246,6 +258,33 @@ COMMANDS: tuple[Command | Group, ...] = (
                     Argument(("old",), {"help": "The schema of the table as it is"}),
                     Argument(("new",), {"help": "The schema of the rows to come"}),
                     _LISTED,
+                ),
+            ),
+        ),
+    ),
+    Group(
+        name="lineage",
+        help="Where tables and columns come from, and what depends on them",
+        commands=(
+            Command(
+                name="show",
+                help="Show what a table or column is made from, and what is made from it",
+                description=(
+                    "Show what a table or column is made from, and what is made from it, as a tree. It is read from "
+                    "the DAG files, the catalog, and the dbt projects that DAGs run. Exit code 2: the name is "
+                    "not known."
+                ),
+                path=f"{_LINEAGE}.show_lineage",
+                arguments=(
+                    _LINEAGE_NAME,
+                    Argument(("--upstream",), {"help": "Only what it is made from", "action": "store_true"}),
+                    Argument(("--downstream",), {"help": "Only what is made from it", "action": "store_true"}),
+                    Argument(("--depth",), {"help": "At most this many steps", "type": _count}),
+                    _PROJECT,
+                    Argument(
+                        ("-o", "--output"),
+                        {"help": "tree for people, json for programs", "choices": ("tree", "json"), "default": "tree"},
+                    ),
                 ),
             ),
         ),

@@ -16,6 +16,8 @@ from airflow_provider_phlo.operators.links import TableLink
 if TYPE_CHECKING:
     from airflow.sdk import Asset, Context
 
+    from airflow_provider_phlo.task_facts import TaskLineage
+
 
 class DbtOperator(PhloOperator):
     """
@@ -48,6 +50,12 @@ class DbtOperator(PhloOperator):
         self.partition_date = partition_date
         self.env = dict(env or {})
         self.iceberg_conn_id = iceberg_conn_id
+
+    def builds(self, *nodes: str) -> TaskLineage:
+        """Return what :meth:`lineage` says of models or tests."""
+        from airflow_provider_phlo.task_facts import ProjectFacts, TaskLineage
+
+        return TaskLineage(project=ProjectFacts(self.project_dir, self.target), nodes=nodes)
 
     def environment(self, partition_date: str, run_id: str, token: str = "") -> dict[str, str]:
         """
@@ -97,6 +105,10 @@ class DbtModelOperator(DbtOperator):
         self.table = table
         self.full_refresh = full_refresh
 
+    def lineage(self) -> TaskLineage:
+        """Return the model."""
+        return self.builds(self.model)
+
     @classmethod
     def default_outlets(cls, arguments: Mapping[str, Any]) -> list[Asset]:
         """Return the model's table."""
@@ -144,6 +156,10 @@ class DbtTestOperator(DbtOperator):
     def __init__(self, *, tests: Sequence[str], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.tests = list(tests)
+
+    def lineage(self) -> TaskLineage:
+        """Return the tests."""
+        return self.builds(*self.tests)
 
     def run(self, context: Context) -> dict[str, Any]:
         from airflow_provider_phlo import runs

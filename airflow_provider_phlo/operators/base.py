@@ -22,6 +22,8 @@ from airflow_provider_phlo.terms import Engine
 if TYPE_CHECKING:
     from airflow.sdk import Asset, Context
 
+    from airflow_provider_phlo.task_facts import TaskLineage
+
 log = logging.getLogger(__name__)
 # the key of a result that says why a task that succeeded has done nothing
 NOTHING_TO_DO = "nothing_to_do"
@@ -103,6 +105,12 @@ class PhloOperator(BaseOperator):
             return made
         made._expand_called = True  # or it would warn that it never was
         return _Mappable(operator_class=made.operator_class, kwargs=made.kwargs, params=made.params)
+
+    def lineage(self) -> TaskLineage:
+        """Return what the task does to which tables, as its author declares it."""
+        from airflow_provider_phlo.task_facts import TaskLineage
+
+        return TaskLineage()
 
     @abstractmethod
     def run(self, context: Context) -> Any:

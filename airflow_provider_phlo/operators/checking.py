@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_phlo.iceberg.trino.queries import Queries
     from airflow_provider_phlo.quality import QualityCheck, QualityCheckResult
+    from airflow_provider_phlo.task_facts import TaskLineage
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +93,29 @@ class CheckingOperator(PhloOperator):
                 raise _with_advice(error, self.branch) from None
             self.log.warning("%s (not blocking)", error)
         return report if checks else {**report, NOTHING_TO_DO: "no checks are declared"}
+
+    def declared_checks(self, table: str, checks: Sequence[QualityCheck]) -> TaskLineage:
+        """Return what :meth:`lineage` says of ``checks`` of ``table``."""
+        from airflow_provider_phlo.task_facts import CheckFacts, TaskLineage
+
+        table = self.qualified(table)
+        namespace = table.partition(".")[0]
+        return TaskLineage(
+            checks=tuple(
+                CheckFacts(
+                    name=check.check_name(),
+                    table=table,
+                    columns=check.column_names(),
+                    severity=check.severity if self.blocking else "warn",
+                    expectation=check.expectation(),
+                    query=getattr(check, "query", None),
+                    # a bare name is in the namespace of the table under check
+                    sources=tuple(each if "." in each else f"{namespace}.{each}" for each in check.compared_tables()),
+                    source_expressions=check.compared_columns(),
+                )
+                for check in checks
+            )
+        )
 
     def on_kill(self) -> None:
         """End the query that runs in Trino."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_phlo.ingestion import StagingPlan
     from airflow_provider_phlo.ingestion.staged_batches import StagedBatch
+    from airflow_provider_phlo.task_facts import TaskLineage
 
 
 class IngestOperator(TableOperator):
@@ -82,6 +83,24 @@ class IngestOperator(TableOperator):
     def _given_parameters(self) -> Collection[str]:
         """Return the parameters of the source that already have a value."""
         return ()
+
+    def lineage(self) -> TaskLineage:
+        """Return the source, and the columns that the schema declares."""
+        from airflow_provider_phlo.schemas.outline import written_columns
+        from airflow_provider_phlo.task_facts import IngestionFacts, TaskLineage
+
+        connections = tuple(each for each in self.source_resources.values() if isinstance(each, str))
+        name = getattr(self.source, "__name__", type(self.source).__name__)
+        return TaskLineage(
+            IngestionFacts(
+                self.qualified(self.table),
+                sources=connections or (f"{name}()",),
+                columns=written_columns(self.validation_schema),
+                metadata_columns=self.add_metadata_columns,
+                quarantines=not self.strict_validation,
+                transforms=tuple(_name_of(each) for each in self.transforms),
+            )
+        )
 
     def run(self, context: Context) -> dict[str, Any]:
         """
@@ -176,6 +195,10 @@ class IngestOperator(TableOperator):
         values = {name: value for name, value in values.items() if name in wanted}
         resources = {name: resource for name, resource in self.source_resources.items() if name in wanted}
         return {**values, **{name: _resolve(resource) for name, resource in resources.items()}}
+
+
+def _name_of(transform: Any) -> str:
+    return transform if isinstance(transform, str) else getattr(transform, "__name__", type(transform).__name__)
 
 
 class _IngestDecoratedOperator(DecoratedOperator, IngestOperator):

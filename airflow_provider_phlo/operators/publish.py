@@ -12,6 +12,8 @@ from airflow_provider_phlo.operators.links import TableLink
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_phlo.task_facts import TaskLineage
+
 
 class PublishOperator(PhloOperator):
     """
@@ -47,6 +49,17 @@ class PublishOperator(PhloOperator):
         self.postgres_conn_id = postgres_conn_id
         self.iceberg_conn_id = iceberg_conn_id
         self.data_source = data_source
+
+    def lineage(self) -> TaskLineage:
+        """Return the tables of PostgreSQL, each with its source."""
+        from airflow_provider_phlo.task_facts import MartFacts, TaskLineage
+
+        return TaskLineage(
+            marts=tuple(
+                MartFacts(self.postgres_conn_id, f"{self.schema}.{name}", self.qualified(source))
+                for name, source in self.tables.items()
+            )
+        )
 
     def run(self, context: Context) -> dict[str, Any]:
         """

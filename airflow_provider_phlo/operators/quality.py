@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_phlo.quality import QualityCheck
+    from airflow_provider_phlo.task_facts import TaskLineage
 
 
 class QualityCheckOperator(CheckingOperator):
@@ -34,6 +35,10 @@ class QualityCheckOperator(CheckingOperator):
         super().__init__(**kwargs)
         self.table = table
         self.checks = checks
+
+    def lineage(self) -> TaskLineage:
+        """Return the checks."""
+        return self.declared_checks(self.table, self.checks)
 
     def run(self, context: Context) -> dict[str, Any]:
         """

@@ -14,6 +14,8 @@ from airflow_provider_phlo.terms import names_of
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_phlo.task_facts import TaskLineage
+
 
 class ReconcileOperator(CheckingOperator):
     """
@@ -51,6 +53,10 @@ class ReconcileOperator(CheckingOperator):
     def table(self) -> str:
         """The table that the task is about."""
         return self.target
+
+    def lineage(self) -> TaskLineage:
+        """Return the reconciliations."""
+        return self.declared_checks(self.target, self._sourced())
 
     def run(self, context: Context) -> dict[str, Any]:
         """

@@ -59,6 +59,14 @@ class QualityCheck(ABC):
         names = getattr(self, "columns", None) or getattr(self, "column", None) or ()
         return names_of(names)
 
+    def compared_tables(self) -> tuple[str, ...]:
+        """Return the tables that the rows are compared with, as declared."""
+        return names_of(getattr(self, "source_table", None))
+
+    def compared_columns(self) -> tuple[str, ...]:
+        """Return the columns of those tables, or SQL expressions over them."""
+        return ()
+
     def check_name(self) -> str:
         """Return the name in results."""
         return self.name or f"{type(self).__name__}({', '.join(self.column_names())})"

@@ -25,7 +25,7 @@ FLOORS = (
     ("3a assets", "", "assets."),
     ("2 hooks", "apart", "hooks."),
     ("1c what reads Airflow", "", "get_provider_info settings naming connections object_store"),
-    ("1b the work", "", "ingestion. dbt. publishing. sources. services."),
+    ("1b the work", "", "ingestion. dbt. publishing. lineage. sources. services."),
     ("1a quality", "", "quality."),
     ("1a iceberg", "", "iceberg."),
     ("1a schemas", "", "schemas."),
@@ -33,7 +33,7 @@ FLOORS = (
         "0 small things",
         "",
         "exceptions broken_files failure_logs formats library_errors private_files process registry runs "
-        "sql sql_errors row_hash terms",
+        "sql sql_errors row_hash task_facts terms",
     ),
 )
 AIRFLOW_FREE = [name for name, _, _ in FLOORS].index("1b the work")

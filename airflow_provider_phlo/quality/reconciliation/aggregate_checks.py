@@ -92,6 +92,10 @@ class _AggregateReconciliation(Reconciliation):
         values = [spec.target_column or spec.name for spec in self.specs() if not spec.target_expression]
         return tuple(dict.fromkeys([*self.groups(), *values]))
 
+    def compared_columns(self) -> tuple[str, ...]:
+        """Return the source's columns of a group, and the aggregates."""
+        return (*self.groups().values(), *(spec.expression for spec in self.specs()))
+
     def measure(self, rows: RowsUnderCheck) -> Mapping[str, Any]:
         """Compare the aggregates of all groups."""
         from airflow_provider_phlo.quality.reconciliation.aggregates import AggregateComparison

@@ -79,6 +79,12 @@ class Reconciliation(SQLCheck):
         """Return the name in results."""
         return self.name or f"{type(self).__name__}({', '.join(names_of(self.source_table))})"
 
+    def compared_columns(self) -> tuple[str, ...]:
+        """Return the source's column or SQL expression for each column of the target."""
+        expressions = self.source_expressions()
+        names = dict.fromkeys([*names_of(self.partition_column), *self.column_names()])
+        return tuple(expressions.get(name, name) for name in names)
+
     def expectation(self) -> str:
         """Return what the target must equal, and how closely."""
         allowed = [f"{self.tolerance:.4g} of the source"] if self.tolerance else []

@@ -1,0 +1,76 @@
+"""Lineage as a tree of text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from airflow_provider_phlo.lineage.graph import CHECKING, Kind, Node
+from airflow_provider_phlo.lineage.walking import EVERYTHING, Step
+
+_BRANCH, _LAST, _LINE, _GAP = "├── ", "└── ", "│   ", "    "
+
+
+def tree_lines(steps: Sequence[Step]) -> Iterator[tuple[str, Step]]:
+    """
+    Yield the lines of a walk: what is drawn before each step, and the step.
+
+    The cost is that of the steps, however deep the tree is.
+    """
+    last = _last_of_their_depth(steps)
+    open_depths: list[bool] = []
+    for step, ends in zip(steps, last, strict=True):
+        del open_depths[step.depth - 1 :]
+        drawn = "".join(_LINE if goes_on else _GAP for goes_on in open_depths)
+        yield drawn + (_LAST if ends else _BRANCH), step
+        open_depths.append(not ends)
+
+
+def _last_of_their_depth(steps: Sequence[Step]) -> list[bool]:
+    """Return for each step whether no other of its depth follows below the same one."""
+    last = [False] * len(steps)
+    seen: list[bool] = []  # by depth, from the end
+    for place in range(len(steps) - 1, -1, -1):
+        depth = steps[place].depth
+        while len(seen) < depth:
+            seen.append(False)
+        last[place] = not seen[depth - 1]
+        seen[depth - 1] = True
+        del seen[depth:]
+    return last
+
+
+def name_of(node: Node, column: str | None = None) -> str:
+    """Return what people call a node, or a column of it."""
+    if node.kind is Kind.TEST and node.detail:
+        return node.detail
+    if node.kind in CHECKING or node.kind in (Kind.SOURCE, Kind.DASHBOARD):
+        name = node.names[0] if node.names else node.id
+    else:
+        name = node.names[0] if node.id.startswith("model.") and node.names else node.id
+    if column is None or column == EVERYTHING:
+        return name
+    return f"{name}.{quoted(column)}" if node.kind is not Kind.SOURCE else f"{name} {column.rpartition('.')[2]}"
+
+
+def quoted(column: str) -> str:
+    """Return a column's name as ``show`` takes it."""
+    return '"' + column.replace('"', '""') + '"' if set(column) & set('."') else column
+
+
+def notes_of(step: Step, dags: Sequence[str]) -> list[str]:
+    """
+    Return what is said of a step besides its name.
+
+    :param dags: those of the walk's start, which are not said again.
+    """
+    node = step.node
+    notes = [str(node.kind)]
+    notes += [step.how] if step.how and node.kind not in CHECKING else []
+    if step.column is None and step.how:
+        notes[-1] = f"rows {step.how}"
+    notes += [node.detail] if node.detail and node.kind is not Kind.TEST else []
+    notes += [", ".join(node.dags)] if node.dags and node.dags != dags else []
+    unknown = node.columns[step.column].unknown if step.column in node.columns else None
+    unknown = unknown or (node.unknown if step.column is None and not step.how and node.kind is Kind.MODEL else None)
+    notes += [f"unknown: {unknown}"] if unknown else []
+    return [*notes, "see above"] if step.seen else notes
