@@ -93,7 +93,7 @@ class Rest:
     Columns whose names are not known.
 
     :param table: of this table, whose own column names they have.
-    :param value: what every such column comes from, where it is no table's.
+    :param value: what every such column comes from, where it is not of a table.
     :param hidden: names that are not among them, in lower case.
     """
 
@@ -182,7 +182,7 @@ def table_relation(table: str, columns: Iterable[str], *, complete: bool) -> Rel
 
 
 def unknown_relation(reason: str) -> Relation:
-    """Return a relation of whose columns nothing is known."""
+    """Return a relation whose columns are not known."""
     return Relation((), (Rest(value=Value({}, reason)),))
 
 

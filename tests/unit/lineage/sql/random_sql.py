@@ -112,9 +112,8 @@ class Writer:
             return self.reference(columns)
         first, origins = self.expression(columns, depth - 1)
         second, more = self.expression(columns, depth - 1)
-        struct = (
-            f"CAST(ROW({first}) AS ROW(f INTEGER)).f" if self.dialect == "trino" else f"struct_pack(f := {first}).f"
-        )
+        trino = self.dialect == "trino"
+        struct = f"CAST(ROW({first}) AS ROW(f INTEGER)).f" if trino else f"struct_pack(f := {first}).f"
         forms = [
             (f"({first} + {second})", origins | more),
             (f"coalesce({first}, {second})", origins | more),
