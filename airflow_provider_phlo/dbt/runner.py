@@ -7,29 +7,27 @@ about a second.
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dbt.adapters.factory import reset_adapters
 from dbt.cli.main import dbtRunner
-from dbt.contracts.graph.manifest import Manifest
-from dbt.contracts.project import Configuration, PackageConfig, ProfileConfig, Project, ProjectFlags
 from pyiceberg.exceptions import NoSuchTableError
 
+from airflow_provider_phlo.dbt.execution import known_nodes
 from airflow_provider_phlo.dbt.manifest import (
     DEFAULT_TARGET,
-    PARSED,
     ensure_manifest,
-    parsed_projects,
     quiet_environment,
     target_path,
 )
+from airflow_provider_phlo.dbt.projects import load_manifest
+from airflow_provider_phlo.dbt.templates import kept_templates
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError, QualityCheckError, TransientError
 from airflow_provider_phlo.iceberg.catalogs.retries import retry_conflicts
 from airflow_provider_phlo.sql_errors import (
@@ -42,6 +40,7 @@ from airflow_provider_phlo.sql_errors import (
 
 if TYPE_CHECKING:
     from dbt.artifacts.schemas.results import NodeResult
+    from dbt.contracts.graph.manifest import Manifest
 
     from airflow_provider_phlo.iceberg.overwrite import OverwriteResult
 
@@ -97,15 +96,20 @@ def build_model(
     :raises ConfigurationError: the SQL does not compile, or a table it reads does not exist.
     :raises TransientError: the engine failed while it ran, or another writer came first :data:`REBUILDS` times.
     """
-    manifest = _parsed(project_dir, home, target)
+    ensure_manifest(project_dir, home, target)
+    folder = target_path(project_dir, home, target)
+    manifest = load_manifest(folder)
     node = _node(manifest, unique_id, project_dir)
     table = f"{node.schema}.{node.alias}"
+    nodes = [*_unit_tests_of(manifest, unique_id), unique_id, *_tests_with(manifest, unique_id)]
     options = ["--full-refresh"] if full_refresh else []
-    command = _command("build", [node], project_dir, home, target)
+    command = [*_command([node], project_dir, folder, target), *options]
+    unused = [manifest]
 
     def attempt() -> ModelRun:
         _start_from_main(table)
-        results, written = _invoke(manifest, [*command, *options], table)
+        # dbt does not compile a node of one manifest twice
+        results, written = _invoke(unused.pop() if unused else load_manifest(folder), command, table, folder, nodes)
         passed, warnings = _judge(table, results, "it was not published")
         return ModelRun(
             table,
@@ -152,21 +156,20 @@ def run_tests(
     :raises ConfigurationError: one does not compile, is not in the project any more, or was not run.
     :raises TransientError: the engine failed while they ran.
     """
-    manifest = _parsed(project_dir, home, target)
-    nodes = [_node(manifest, unique_id, project_dir) for unique_id in unique_ids]
+    ensure_manifest(project_dir, home, target)
+    folder = target_path(project_dir, home, target)
+    manifest = load_manifest(folder)
+    command = _command(
+        [_node(manifest, unique_id, project_dir) for unique_id in unique_ids], project_dir, folder, target
+    )
     read = ", ".join(sorted({name for unique_id in unique_ids for name in _relations(manifest, unique_id)}))
     with _environ(_variables(manifest, unique_ids, home, environment)):
-        results, _ = _invoke(manifest, _command("test", nodes, project_dir, home, target), read)
+        results, _ = _invoke(manifest, command, read, folder, unique_ids)
         passed, warnings = _judge(read, results, "what is built on it is stopped")
     left_out = set(unique_ids) - {result.node.unique_id for result in results}
     if left_out:
         raise ConfigurationError(f"dbt did not run {', '.join(sorted(left_out))}: does a selector leave them out?")
     return PassedTests(passed, warnings)
-
-
-def _parsed(project_dir: Path, home: Path, target: str) -> Manifest:
-    ensure_manifest(project_dir, home, target)
-    return load_manifest(target_path(project_dir, home, target))
 
 
 def _node(manifest: Manifest, unique_id: str, project_dir: Path) -> Any:
@@ -180,19 +183,25 @@ def _node(manifest: Manifest, unique_id: str, project_dir: Path) -> Any:
     return node
 
 
-def _command(verb: str, nodes: Sequence[Any], project_dir: Path, home: Path, target: str) -> list[str]:
+def _command(nodes: Sequence[Any], project_dir: Path, folder: Path, target: str) -> list[str]:
     options = {
         "project-dir": project_dir,
         "profiles-dir": project_dir,
         "target": target,
-        "target-path": target_path(project_dir, home, target),
-        "log-path": target_path(project_dir, home, target),  # dbt creates it even if nothing is logged
+        "target-path": folder,
+        "log-path": folder,  # dbt creates it even if nothing is logged
         "indirect-selection": "buildable",
         "log-level": "none",
         "log-level-file": "none",
     }
     selected = [_selector(node) for node in nodes]
-    return ["--no-write-json", verb, *(f"--{name}={value}" for name, value in options.items()), "--select", *selected]
+    return [
+        "--no-write-json",
+        "build",
+        *(f"--{name}={value}" for name, value in options.items()),
+        "--select",
+        *selected,
+    ]
 
 
 def _selector(node: Any) -> str:
@@ -215,36 +224,8 @@ def _variables(
     }
 
 
-def load_manifest(folder: Path) -> Manifest:
-    """
-    Return a parsed project as dbt reads it back.
-
-    :param folder: its target path.
-    """
-    manifest = Manifest.from_msgpack((folder / PARSED).read_bytes())
-    manifest.build_flat_graph()
-    return manifest
-
-
-def warm_up(home: Path) -> None:
-    """
-    Do what dbt does once a process whatever it runs: compile its validators and codecs.
-
-    Call it before tasks are forked. It may read the parsed project, and leaves nothing open: no connection, no thread.
-
-    :param home: ``PHLO_HOME``.
-    """
-    from dbt.adapters.duckdb.credentials import DuckDBCredentials
-
-    for validated in (Project, ProjectFlags, PackageConfig, ProfileConfig, Configuration, DuckDBCredentials):
-        validated.json_schema()
-    for folder in parsed_projects(home):
-        load_manifest(folder)
-    inspect.stack()  # fills Python's table of modules by file, which dbt asks for
-
-
 def _invoke(
-    manifest: Manifest, command: Sequence[str], table: str
+    manifest: Manifest, command: Sequence[str], table: str, folder: Path, nodes: Sequence[str]
 ) -> tuple[Sequence[NodeResult], OverwriteResult | None]:
     from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 
@@ -254,7 +235,8 @@ def _invoke(
     # dbt-duckdb would go on with the database of an earlier run in this process
     DuckDBConnectionManager.close_all_connections()
     try:
-        done = dbtRunner(manifest=manifest).invoke(list(command))
+        with known_nodes(nodes) if _are_simple(manifest, nodes) else nullcontext(), kept_templates(folder):
+            done = dbtRunner(manifest=manifest).invoke(list(command))
     finally:
         reset_adapters()
     if plugin.failures:
@@ -262,6 +244,12 @@ def _invoke(
     if done.result is None:
         raise ConfigurationError(f"dbt cannot run {table}: {_described(str(done.exception))}")
     return done.result.results, plugin.results.get(table)
+
+
+def _are_simple(manifest: Manifest, nodes: Sequence[str]) -> bool:
+    """Return whether the nodes run without dbt's threads, as all do but the batches of a microbatch model."""
+    configs = [manifest.nodes[name].config for name in nodes if name in manifest.nodes]
+    return all(getattr(config, "incremental_strategy", None) != "microbatch" for config in configs)
 
 
 def _judge(table: str, results: Sequence[NodeResult], outcome: str) -> tuple[int, tuple[str, ...]]:
@@ -341,6 +329,27 @@ def _tests_on(manifest: Manifest, unique_id: str) -> list[str]:
         for child in manifest.nodes.values()
         if child.resource_type == "test" and unique_id in child.depends_on_nodes
     ]
+
+
+def _tests_with(manifest: Manifest, unique_id: str) -> list[str]:
+    """Return the tests that run with a model: those whose other parents it is built on (dbt's ``buildable``)."""
+    there = {unique_id, *_ancestors(manifest, unique_id)}
+    return [name for name in _tests_on(manifest, unique_id) if there.issuperset(manifest.nodes[name].depends_on_nodes)]
+
+
+def _unit_tests_of(manifest: Manifest, unique_id: str) -> list[str]:
+    return [name for name, test in manifest.unit_tests.items() if test.depends_on.nodes[0] == unique_id]
+
+
+def _ancestors(manifest: Manifest, unique_id: str) -> set[str]:
+    found: set[str] = set()
+    waiting = [unique_id]
+    while waiting:
+        node: Any = manifest.nodes.get(waiting.pop())
+        new = set(node.depends_on_nodes) - found if node else set()
+        found |= new
+        waiting.extend(new)
+    return found
 
 
 def _relations(manifest: Manifest, unique_id: str) -> Iterator[str]:

@@ -42,6 +42,10 @@ TASK_MODULES = (
     "dbt.cli.main",
     "dbt.task.build",
     "airflow_provider_phlo.dbt.runner",
+    "dbt.adapters.duckdb.environments.local",
+    "dbt_common.clients.agate_helper",
+    "airflow_provider_phlo.iceberg.duckdb.views",
+    "airflow_provider_phlo.iceberg.trino.preview",
     "dbt.adapters.duckdb",
 )
 PARSE_MODULES = (
@@ -92,7 +96,7 @@ def _command() -> str:
 
 def _warm_up_dbt() -> None:
     from airflow_provider_phlo import settings
-    from airflow_provider_phlo.dbt.runner import warm_up
+    from airflow_provider_phlo.dbt.warm import warm_up
 
     warm_up(settings.home())
 
