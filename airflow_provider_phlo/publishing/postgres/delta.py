@@ -20,7 +20,7 @@ def apply_changes(
     """
     Delete the rows that are gone, and insert those that have come.
 
-    :param key: columns that tell the rows of the table apart; where there are none, whole rows are compared.
+    :param key: columns in which no two rows of the table are equal; where there are none, whole rows are compared.
     :returns: how many rows were deleted and inserted.
     :raises VersionUnknownError: the table does not have the rows that are gone, so it is not what it was taken for.
     """
