@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 from pyiceberg.types import DoubleType, FloatType
@@ -29,6 +29,7 @@ _MOST_CHANGED = 0.5
 # tables with fewer rows are not worth the question
 _FEW_ROWS = 10_000
 _MEMORY = "512MB"
+_ROWS_AT_ONCE = 500_000
 _GONE, _COME = "phlo.gone", "phlo.come"
 _CHANGES, _COPIES = '"phlo changes"', '"phlo copies"'
 
@@ -50,9 +51,8 @@ def changed_rows(table: Table, since: int | None, until: int | None) -> Iterator
         connection.execute(
             f"SET TimeZone = 'UTC'; SET memory_limit = '{_MEMORY}'; SET preserve_insertion_order = false"
         )
-        create_files_view(connection, table, _GONE, gone)
-        create_files_view(connection, table, _COME, come)
-        changes = _compare(connection, table, both=bool(gone and come))
+        _count_against_each_other(connection, table, gone, come)
+        changes = Changes(_rows(connection, "<"), _rows(connection, ">"))
         _require_few(table, until, changes)
         yield changes
 
@@ -81,32 +81,58 @@ def _by_content(tasks: Iterable[FileScanTask]) -> dict[tuple[str, frozenset[str]
     return {(task.file.file_path, frozenset(each.file_path for each in task.delete_files)): task for task in tasks}
 
 
-def _compare(connection: duckdb.DuckDBPyConnection, table: Table, *, both: bool) -> Changes:
-    """Count the rows of both sides against each other, in a table of DuckDB's that may spill."""
-    columns = [quote_identifier(field.name) for field in table.schema().fields]
-    sides = f"SELECT *, 1 AS {_COPIES} FROM {view_name(_COME)} UNION ALL SELECT *, -1 FROM {view_name(_GONE)}"  # noqa: S608 - quoted
-    if both:
-        # equal numbers may have different signs
-        signs = [f"signbit({name})" for name in _floating(table)]
-        sides = (
-            f"SELECT {', '.join(columns)}, sum({_COPIES})::BIGINT AS {_COPIES} FROM ({sides}) "  # noqa: S608 - quoted
-            f"GROUP BY {', '.join([*columns, *signs])} HAVING sum({_COPIES}) <> 0"
-        )
-    connection.execute(f"CREATE TABLE {_CHANGES} AS {sides}")
+def _count_against_each_other(
+    connection: duckdb.DuckDBPyConnection, table: Table, gone: Sequence[FileScanTask], come: Sequence[FileScanTask]
+) -> None:
+    """Make a table of the rows that one side has more often, which may spill."""
+    columns = ", ".join(quote_identifier(field.name) for field in table.schema().fields)
+    # equal numbers may have different signs
+    groups = ", ".join([columns, *(f"signbit({name})" for name in _floating(table))])
+    sides = f"SELECT *, 1::BIGINT AS {_COPIES} FROM {view_name(_COME)} UNION ALL SELECT *, -1 FROM {view_name(_GONE)}"  # noqa: S608 - quoted
+    counted = (
+        f"SELECT {columns}, sum({_COPIES})::BIGINT AS {_COPIES} FROM ({sides}) "  # noqa: S608 - quoted
+        f"GROUP BY {groups} HAVING sum({_COPIES}) <> 0"
+    )
+    statement = f"CREATE TABLE {_CHANGES} AS "
+    for older, newer in _by_partition(gone, come):
+        create_files_view(connection, table, _GONE, older)
+        create_files_view(connection, table, _COME, newer)
+        connection.execute(statement + (counted if older and newer else sides))
+        statement = f"INSERT INTO {_CHANGES} "
 
-    def rows(sign: str) -> Rows:
-        copies = f"SELECT * FROM {_CHANGES} WHERE {_COPIES} {sign} 0"  # noqa: S608 - quoted
-        query = f"SELECT coalesce(sum(abs({_COPIES})), 0)::BIGINT FROM ({copies})"  # noqa: S608 - quoted
-        ((total,),) = connection.execute(query).fetchall()
-        each = f"SELECT *, unnest(range(abs({_COPIES}))) FROM ({copies})"  # noqa: S608 - quoted
 
-        def read(names: Sequence[str]) -> pa.RecordBatchReader:
-            wanted = ", ".join(map(quote_identifier, names))
-            return connection.sql(f"SELECT {wanted} FROM ({each})").to_arrow_reader(BATCH_ROWS)  # noqa: S608 - quoted
+def _by_partition(
+    gone: Sequence[FileScanTask], come: Sequence[FileScanTask]
+) -> Iterator[tuple[list[FileScanTask], list[FileScanTask]]]:
+    """Yield the files of some whole partitions at a time: their rows are counted in half the time of all together."""
+    partitions: dict[Any, tuple[list[FileScanTask], list[FileScanTask]]] = {}
+    for number, tasks in enumerate((gone, come)):
+        for task in tasks:
+            partition = (task.file.spec_id, repr(task.file.partition))
+            partitions.setdefault(partition, ([], []))[number].append(task)
+    older: list[FileScanTask] = []
+    newer: list[FileScanTask] = []
+    for part in partitions.values():
+        older += part[0]
+        newer += part[1]
+        if sum(task.file.record_count for task in (*older, *newer)) >= _ROWS_AT_ONCE:
+            yield older, newer
+            older, newer = [], []
+    if older or newer or not partitions:
+        yield older, newer
 
-        return Rows(total, read)
 
-    return Changes(rows("<"), rows(">"))
+def _rows(connection: duckdb.DuckDBPyConnection, sign: str) -> Rows:
+    copies = f"SELECT * FROM {_CHANGES} WHERE {_COPIES} {sign} 0"  # noqa: S608 - quoted
+    query = f"SELECT coalesce(sum(abs({_COPIES})), 0)::BIGINT FROM ({copies})"  # noqa: S608 - quoted
+    ((total,),) = connection.execute(query).fetchall()
+    each = f"SELECT *, unnest(range(abs({_COPIES}))) FROM ({copies})"  # noqa: S608 - quoted
+
+    def read(names: Sequence[str]) -> pa.RecordBatchReader:
+        wanted = ", ".join(map(quote_identifier, names))
+        return connection.sql(f"SELECT {wanted} FROM ({each})").to_arrow_reader(BATCH_ROWS)  # noqa: S608 - quoted
+
+    return Rows(total, read)
 
 
 def _floating(table: Table) -> list[str]:

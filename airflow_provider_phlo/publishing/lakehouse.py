@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
@@ -86,11 +86,9 @@ def _open_table(connection: duckdb.DuckDBPyConnection, table: Table, source: str
     number = snapshot.snapshot_id if snapshot else None
     fields = table.schema().fields
     # the columns belong to it: files of an older snapshot are read as the columns are now
-    identity = {
-        "table": str(table.metadata.table_uuid),
-        "columns": [[f.field_id, f.name, str(f.field_type)] for f in fields],
-    }
-    version = Version(json.dumps(identity), number, lambda since: changed_rows(table, since, number))
+    columns_now = blake2b(repr([(f.field_id, f.name, str(f.field_type)) for f in fields]).encode(), digest_size=16)
+    identity = f"{table.metadata.table_uuid} {columns_now.hexdigest()}"
+    version = Version(identity, number, lambda since: changed_rows(table, since, number))
     comments = {field.name: field.doc for field in fields if field.doc}
     return Source(columns, read, version, table.properties.get("comment"), comments)
 

@@ -22,7 +22,7 @@ from airflow_provider_phlo.publishing.postgres.delta import apply_changes
 from airflow_provider_phlo.publishing.postgres.errors import translate_errors
 from airflow_provider_phlo.publishing.postgres.loading import replace_rows, replace_tables
 from airflow_provider_phlo.publishing.postgres.results import Mart, Mode, PublishResult, Rows
-from airflow_provider_phlo.publishing.postgres.state import Record, find_record, record
+from airflow_provider_phlo.publishing.postgres.state import Record, find_record, record, repair
 from airflow_provider_phlo.publishing.postgres.tables import (
     Target,
     changes,
@@ -94,6 +94,7 @@ def _publish_pending(connection: psycopg.Connection, publications: Sequence[_Pub
         if unchanged is not None:
             results[mart.table] = unchanged
         else:
+            repair(connection, target)
             pending.append(_Publication(mart, target))
     if pending:
         found = (

@@ -94,7 +94,7 @@ def find_record(
     if shape != _shape(connection, existing.oid):
         return "the table was altered or rewritten"
     if source != version.source:
-        return "it was filled from another table"
+        return "it was filled from another table, or other columns"
     return Record(number, rows)
 
 
@@ -136,14 +136,29 @@ def record(connection: psycopg.Connection, target: Target, version: Version | No
     return ""
 
 
-def _create(connection: psycopg.Connection, target: Target, existing: Existing) -> None:
-    names = _names(target)
-    if not _are_there(connection, target):
-        take_turn(connection, target.schema)
-        connection.execute(_CREATE.format(**names))
-    found = connection.execute(
+def repair(connection: psycopg.Connection, target: Target) -> None:
+    """Make what the table's trigger writes to, if somebody has dropped that: else nobody can write to the table."""
+    existing = find_existing(connection, target)
+    if existing is not None and _trigger(connection, existing) is not None:
+        _create_tables(connection, target)
+
+
+def _trigger(connection: psycopg.Connection, existing: Existing) -> tuple[str] | None:
+    return connection.execute(
         "SELECT tgenabled FROM pg_trigger WHERE tgrelid = %s AND tgname = %s", [existing.oid, OUR_TRIGGER]
     ).fetchone()
+
+
+def _create_tables(connection: psycopg.Connection, target: Target) -> None:
+    if not _are_there(connection, target):
+        take_turn(connection, target.schema)
+        connection.execute(_CREATE.format(**_names(target)))
+
+
+def _create(connection: psycopg.Connection, target: Target, existing: Existing) -> None:
+    names = _names(target)
+    _create_tables(connection, target)
+    found = _trigger(connection, existing)
     trigger = quote_identifier(OUR_TRIGGER)
     if found is None:
         connection.execute(
