@@ -287,6 +287,37 @@ COMMANDS: tuple[Command | Group, ...] = (
                     ),
                 ),
             ),
+            Command(
+                name="impact",
+                help="List what a change of a table or column affects, and whom to ask",
+                description=(
+                    "List the models, tests, checks, marts and dashboards that depend on a table or column, the DAGs "
+                    "that make them, and their owners. depth 1 reads it itself. Exit code 2: the name is not known."
+                ),
+                path=f"{_LINEAGE}.show_impact",
+                arguments=(_LINEAGE_NAME, _PROJECT, _LISTED),
+            ),
+            Command(
+                name="export",
+                help="Write everything, or what belongs to a table, as a diagram or as data",
+                description=(
+                    "Write the lineage: mermaid or dot (diagrams of tables), json (with columns), or openlineage (one "
+                    "event per line, with column lineage)."
+                ),
+                path=f"{_LINEAGE}.export",
+                arguments=(
+                    Argument(
+                        ("name",),
+                        {"help": "Only what this table is made from and what is made from it", "nargs": "?"},
+                    ),
+                    Argument(
+                        ("--format",),
+                        {"help": "The form", "choices": ("mermaid", "dot", "json", "openlineage"), "required": True},
+                    ),
+                    Argument(("-o", "--output"), {"help": "A file; - is the standard output (-)", "default": "-"}),
+                    _PROJECT,
+                ),
+            ),
         ),
     ),
     Group(

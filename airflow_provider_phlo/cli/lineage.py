@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo.cli.errors import exit_on_error
-from airflow_provider_phlo.cli.output import Result, printable, show
+from airflow_provider_phlo.cli.output import Result, printable, show, write_lines
+from airflow_provider_phlo.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     import argparse
 
     from airflow_provider_phlo.lineage.graph import Graph, Node
+    from airflow_provider_phlo.lineage.impact import Impact
     from airflow_provider_phlo.lineage.walking import Direction, Step
 
+_IMPACT = ["kind", "name", "columns", "how", "depth", "dags", "owners", "detail"]
 _STEPS = ["direction", "depth", "node", "kind", "column", "from", "how", "dags", "owners", "unknown"]
 
 
@@ -33,6 +39,84 @@ def show_lineage(args: argparse.Namespace) -> None:
     else:
         _print_trees(node, column, walks)
     _print_problems("lineage show", graph)
+
+
+def show_impact(args: argparse.Namespace) -> None:
+    """Print what a change of a table or column affects, and whom to ask."""
+    from airflow_provider_phlo.cli.lineage_graph import load_graph
+    from airflow_provider_phlo.lineage.finding import find
+    from airflow_provider_phlo.lineage.impact import impact
+    from airflow_provider_phlo.lineage.tree import name_of
+
+    with exit_on_error("lineage impact"):
+        graph = load_graph(args.project or ())
+        node, column = find(graph, args.name)
+        found = impact(graph, node, column)
+    as_json = args.output == "json"
+    rows = []
+    for each in found.affected:
+        lists = (each.columns, each.how, each.node.dags, each.node.owners)
+        columns, how, dags, owners = lists if as_json else (", ".join(map(str, names)) or None for names in lists)
+        name = each.node.id if as_json else name_of(each.node)
+        rows.append((str(each.node.kind), name, columns, how, each.depth, dags, owners, each.node.detail or None))
+    show(Result(_IMPACT, rows), args.output)
+    if not as_json:
+        _print_summary(found)
+    _print_problems("lineage impact", graph)
+
+
+def _print_summary(found: Impact) -> None:
+    counts = Counter(str(each.node.kind) for each in found.affected)
+    words = ", ".join(f"{count:,} {_plural(kind, count)}" for kind, count in counts.items())
+    print(printable(f"Affected: {words or 'nothing'}."))
+    print(printable(f"DAGs: {', '.join(found.dags) or 'none'}. Owners: {', '.join(found.owners) or 'none named'}."))
+
+
+def _plural(kind: str, count: int) -> str:
+    return kind if count == 1 else f"{kind}s"
+
+
+def export(args: argparse.Namespace) -> None:
+    """Write the lineage as a diagram or as data."""
+    from airflow_provider_phlo.cli.lineage_graph import load_graph
+    from airflow_provider_phlo.lineage.finding import find
+    from airflow_provider_phlo.lineage.walking import around
+
+    with exit_on_error("lineage export"):
+        graph = load_graph(args.project or ())
+        shown = graph if args.name is None else around(graph, find(graph, args.name)[0])
+        lines = list(_lines(shown, args.format))
+        if args.output == "-":
+            write_lines(lines)
+        else:
+            _write(Path(args.output), lines)
+    _print_problems("lineage export", graph)
+
+
+def _lines(graph: Graph, form: str) -> Iterable[str]:
+    if form == "openlineage":
+        from airflow_provider_phlo import settings
+        from airflow_provider_phlo.lineage.exports.openlineage import openlineage_lines
+
+        return openlineage_lines(graph, settings.catalog_name())
+    if form == "json":
+        from airflow_provider_phlo.lineage.exports.plain import to_plain
+
+        return [json.dumps(to_plain(graph), ensure_ascii=False, indent=1)]
+    from airflow_provider_phlo.lineage.exports import diagrams
+
+    return diagrams.mermaid(graph) if form == "mermaid" else diagrams.dot(graph)
+
+
+def _write(path: Path, lines: Iterable[str]) -> None:
+    """Replace a file at once: whoever reads it meanwhile reads all of it."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise ConfigurationError(f"{path} cannot be written: {error.strerror}.") from None
 
 
 def _directions(args: argparse.Namespace) -> list[Direction]:
@@ -54,17 +138,17 @@ def _row(direction: Direction, step: Step) -> tuple[Any, ...]:
 def _print_trees(node: Node, column: str | None, walks: dict[Direction, list[Step]]) -> None:
     from airflow_provider_phlo.lineage.tree import name_of
 
-    print(printable(name_of(node, column)), _note(_about(node, column)), sep="  ")
+    lines = [f"{printable(name_of(node, column))}  {_note(_about(node, column))}"]
     for direction, steps in walks.items():
-        print(f"\n{direction.capitalize()}" if steps else f"\n{direction.capitalize()}: nothing")
-        _print_tree(steps, node.dags)
+        lines += ["", f"{direction.capitalize()}{'' if steps else ': nothing'}", *_tree(steps, node.dags)]
+    write_lines(lines)
 
 
-def _print_tree(steps: Sequence[Step], dags: Sequence[str]) -> None:
+def _tree(steps: Sequence[Step], dags: Sequence[str]) -> Iterator[str]:
     from airflow_provider_phlo.lineage.tree import name_of, notes_of, tree_lines
 
     for drawn, step in tree_lines(steps):
-        print(drawn + printable(name_of(step.node, step.column)), _note(notes_of(step, dags)), sep="  ")
+        yield f"{drawn}{printable(name_of(step.node, step.column))}  {_note(notes_of(step, dags))}"
 
 
 def _about(node: Node, column: str | None) -> list[str]:

@@ -7,7 +7,8 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from typing import TYPE_CHECKING, Any, TextIO
@@ -40,8 +41,20 @@ def open_catalog(iceberg_conn_id: str = "iceberg_default") -> Catalog:
 
 def show(result: Result, output: str) -> None:
     """Print ``result`` as ``table``, ``json`` or ``csv``."""
+    with _to_stdout() as out:
+        WRITERS[output](result, out)
+
+
+def write_lines(lines: Iterable[str]) -> None:
+    """Print lines as they are."""
+    with _to_stdout() as out:
+        out.writelines(f"{line}\n" for line in lines)
+
+
+@contextmanager
+def _to_stdout() -> Iterator[TextIO]:
     try:
-        WRITERS[output](result, sys.stdout)
+        yield sys.stdout
         sys.stdout.flush()
     except BrokenPipeError:  # the reader (head, less) has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

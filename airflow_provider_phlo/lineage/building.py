@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from airflow_provider_phlo.lineage.dbt_project import DbtProject, ProjectNodes, known_name, record
+from airflow_provider_phlo.lineage.dbt_project import DbtProject, ProjectNodes, record, table_of
 from airflow_provider_phlo.lineage.graph import CHECKING, ColumnLineage, Graph, Kind, Node
 from airflow_provider_phlo.lineage.kept import KeptAnalyses
 from airflow_provider_phlo.lineage.sql.relations import How, Relation, table_relation, unknown_relation
@@ -39,6 +39,9 @@ def build(facts: Facts, projects: Sequence[DbtProject], kept_in: Path | None = N
         for number, check in enumerate(task.lineage.checks):
             _add_check(graph, task, check, number, analyses)
         _add_assets(graph, task)
+    for dag, names in facts.schedules.items():
+        for name in names:
+            graph.starts.setdefault(name, []).append(dag)
     analyses.keep()
     _complete(graph)
     return graph
@@ -72,7 +75,7 @@ def _add_ingestion(graph: Graph, task: TaskFacts, facts: IngestionFacts) -> None
     _run_by(node, task)
     declared = [*facts.columns, *(METADATA_COLUMNS if facts.metadata_columns else ())]
     for column in declared:
-        node.columns.setdefault(known_name(node, str(column)), ColumnLineage())
+        node.add_column(str(column))
     for source in facts.sources:
         added = graph.add(f"source:{source}", Kind.SOURCE)
         added.names = [source]
@@ -95,7 +98,7 @@ def _add_fields(source: Node, table: Node, facts: IngestionFacts) -> None:
         if len(facts.sources) > 1:
             column.unknown = f"it comes from any of {', '.join(facts.sources)}"
             continue
-        source.columns.setdefault(f"{facts.table}.{name}", ColumnLineage())
+        source.add_column(f"{facts.table}.{name}")
         column.origins[source.id, f"{facts.table}.{name}"] = how
         if facts.transforms:
             column.unknown = f"transformed by {', '.join(facts.transforms)}, which may use other fields"
@@ -105,8 +108,6 @@ def _add_fields(source: Node, table: Node, facts: IngestionFacts) -> None:
 
 
 def _add_tasks_of_models(graph: Graph, facts: Facts, projects: Iterable[DbtProject]) -> None:
-    from airflow_provider_phlo.lineage.dbt_project import table_of
-
     tests = _tests_of(graph)
     nodes = {str(project.folder): project.manifest["nodes"] for project in projects}
     for task in facts.tasks:
@@ -154,13 +155,13 @@ def _add_check(graph: Graph, task: TaskFacts, facts: CheckFacts, number: int, an
     )
     node.complete = True
     _run_by(node, task)
-    seen = node.columns.setdefault("*", ColumnLineage())
+    seen = node.add_column("*")
     for table in (facts.table, *facts.sources):
         graph.add(table, Kind.TABLE)
         node.add_parent(table)
     checked = graph.nodes[facts.table]
     for column in facts.columns:
-        seen.origins[checked.id, known_name(checked, column)] = How.COMPUTED
+        seen.origins[checked.id, checked.exact_name(column)] = How.COMPUTED
     for sql in _source_queries(facts):
         _look_at(graph, node, sql, analyses, facts.table)
 
@@ -226,7 +227,8 @@ def _complete(graph: Graph) -> None:
     for node in list(graph.nodes.values()):
         for origin in [*(each for column in node.columns.values() for each in column.origins), *node.effects]:
             read = graph.nodes[origin[0]]
-            read.columns.setdefault(known_name(read, origin[1]), ColumnLineage(unknown=read.unknown))
+            if read.exact_name(origin[1]) not in read.columns:
+                read.add_column(origin[1]).unknown = read.unknown or "no catalog, schema or SQL has it"
     for node in graph.nodes.values():
         if node.kind in (Kind.TABLE, Kind.MODEL, Kind.MART) and not node.complete and node.unknown is None:
             node.unknown = "no catalog, schema or SQL has all of its columns"

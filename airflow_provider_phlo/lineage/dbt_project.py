@@ -10,8 +10,8 @@ from typing import Any
 
 from airflow_provider_phlo.dbt.compilation import CompiledSql
 from airflow_provider_phlo.dbt.manifest import is_ephemeral
-from airflow_provider_phlo.lineage.graph import ColumnLineage, Graph, Kind, Node
-from airflow_provider_phlo.lineage.kept import KeptAnalyses
+from airflow_provider_phlo.lineage.graph import Graph, Kind, Node
+from airflow_provider_phlo.lineage.kept import KeptAnalyses, Read
 from airflow_provider_phlo.lineage.sql.relations import Column, How, Relation, Value, table_relation, unknown_relation
 
 # how dbt calls an ephemeral model in the SQL of those that read it
@@ -69,6 +69,7 @@ class ProjectNodes:
         }
         # by schema and table as SQL has them, and by the names of ephemeral models there
         self._tables = {name: table_of(self._nodes[node]) for node in self._nodes for name in self._names_in_sql(node)}
+        self._ephemeral = frozenset(name[0] for name in self._tables if len(name) == 1)
 
     def add(self) -> None:
         """Add all nodes."""
@@ -100,7 +101,7 @@ class ProjectNodes:
         added.names += [each for each in (name, unique_id) if each not in added.names]
         if source and not added.complete:
             for column in node.get("columns", {}):
-                added.columns.setdefault(column, ColumnLineage())
+                added.add_column(column)
         if not source:
             added.detail = added.detail or _materialized(node)
         added.owners += [each for each in self._owners(node) if each not in added.owners]
@@ -138,11 +139,14 @@ class ProjectNodes:
         compiled = self._project.compiled.get(unique_id)
         if compiled is None or compiled.sql is None:
             return unknown_relation(compiled.reason if compiled and compiled.reason else "dbt has not compiled its SQL")
-        read = self._analyses.analyse(compiled.sql, self._project.dialect, self._table, self.relation)
+        read = self._read(compiled.sql)
         for parent in read.tables:
             if parent != added.id:
                 added.add_parent(parent)
         return read.relation
+
+    def _read(self, sql: str) -> Read:
+        return self._analyses.analyse(sql, self._project.dialect, self._table, self.relation, self._ephemeral)
 
     def _table(self, parts: Sequence[str]) -> str:
         """Return the id of a table that SQL names."""
@@ -169,13 +173,13 @@ class ProjectNodes:
         parents = [self._nodes[name] for name in test["depends_on"]["nodes"] if name in self._nodes]
         for parent in parents:
             added.add_parent(table_of(parent))
-        seen = added.columns.setdefault("*", ColumnLineage())
+        seen = added.add_column("*")
         for parent, column in self._tested_columns(test, parents):
             node = self._graph.nodes[table_of(parent)]
-            seen.origins[node.id, known_name(node, column)] = How.COMPUTED
+            seen.origins[node.id, node.exact_name(column)] = How.COMPUTED
         compiled = self._project.compiled.get(added.id)
         if compiled is not None and compiled.sql is not None:
-            read = self._analyses.analyse(compiled.sql, self._project.dialect, self._table, self.relation)
+            read = self._read(compiled.sql)
             seen.origins |= dict.fromkeys([*read.relation.whole.origins, *read.relation.effects], How.COMPUTED)
             seen.unknown = read.relation.whole.unknown
 
@@ -211,36 +215,28 @@ def record(node: Node, relation: Relation) -> None:
 
     Of a table that several places write, each adds its own.
     """
+    named = {node.exact_name(column.name) for column in relation.columns if column.name is not None}
     for column in relation.columns:
-        if column.name is None:
-            reason = "a column has no name: give it an alias"
-            node.unknown = node.unknown or reason
-            continue
-        known = node.columns.setdefault(known_name(node, column.name), ColumnLineage())
-        known.origins.update(column.value.origins)
-        known.unknown = known.unknown or column.value.unknown
+        if column.name is not None:
+            known = node.add_column(column.name)
+            known.origins.update(column.value.origins)
+            known.unknown = known.unknown or column.value.unknown
     for origin, effect in relation.effects.items():
         node.effects.setdefault(origin, effect)
-    unnamed = any(column.name is None for column in relation.columns)
-    node.complete = node.complete or not (relation.rests or unnamed)
+    node.unknown = node.unknown or _reason(relation)
+    node.complete = node.complete or _reason(relation) is None
+    for name, known in node.columns.items():
+        if name not in named and not known.origins and known.unknown is None:
+            known.unknown = node.unknown or "the SQL does not have it"
+
+
+def _reason(relation: Relation) -> str | None:
+    """Return why not all columns of a relation are known; None if they are."""
+    if any(column.name is None for column in relation.columns):
+        return "a column has no name: give it an alias"
     for rest in relation.rests:
-        said = f"not all columns of {rest.table} are known" if rest.table is not None else rest.value.unknown
-        node.unknown = node.unknown or said
-    if node.unknown is not None:
-        for known in node.columns.values():
-            if not known.origins and known.unknown is None and not _says(relation, known):
-                known.unknown = node.unknown
-
-
-def _says(relation: Relation, known: ColumnLineage) -> bool:
-    return any(column.value.origins == known.origins for column in relation.columns)
-
-
-def known_name(node: Node, name: str) -> str:
-    """Return a column's name as the table has it: SQL may write it in another case."""
-    if name in node.columns:
-        return name
-    return next((each for each in node.columns if each.lower() == name.lower()), name)
+        return f"not all columns of {rest.table} are known" if rest.table is not None else rest.value.unknown
+    return None
 
 
 def _with_snapshot_columns(relation: Relation, node: Mapping[str, Any]) -> Relation:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
@@ -70,6 +70,23 @@ class Node:
     tasks: list[str] = field(default_factory=list)
     owners: list[str] = field(default_factory=list)
     detail: str = ""
+    _exact: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def exact_name(self, column: str) -> str:
+        """Return a column's name as the table has it, where it is written in another case; else as it is written."""
+        if column in self.columns:
+            return column
+        if not self._exact:
+            self._exact = {name.lower(): name for name in self.columns}
+        return self._exact.get(column.lower(), column)
+
+    def add_column(self, name: str) -> ColumnLineage:
+        """Return what is known of a column, which is added if the table does not have it yet."""
+        exact = self.exact_name(name)
+        if exact not in self.columns:
+            self.columns[exact] = ColumnLineage()
+            self._exact[exact.lower()] = exact
+        return self.columns[exact]
 
     @property
     def dags(self) -> list[str]:
@@ -87,10 +104,12 @@ class Graph:
     """
     Nodes by id.
 
+    :param starts: the DAGs that a table starts, by its id.
     :param problems: what could not be read, for people.
     """
 
     nodes: dict[str, Node] = field(default_factory=dict)
+    starts: dict[str, list[str]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
     def add(self, node_id: str, kind: Kind) -> Node:
@@ -128,15 +147,25 @@ class Graph:
                 found.setdefault(origin, []).append((node.id, effect))
         return found
 
+    @cached_property
+    def uncertain(self) -> frozenset[str]:
+        """Return the nodes that may use columns of what they read in ways that are not known."""
+        return frozenset(
+            node.id
+            for node in self.nodes.values()
+            if node.unknown is not None or any(column.unknown for column in node.columns.values())
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Return the graph as JSON has it."""
-        return {"nodes": [_node_to_json(node) for node in self.nodes.values()], "problems": self.problems}
+        nodes = [_node_to_json(node) for node in self.nodes.values()]
+        return {"nodes": nodes, "starts": self.starts, "problems": self.problems}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Graph:
         """Return the graph from what :meth:`to_json` gave."""
         nodes = (_node_from_json(each) for each in value["nodes"])
-        return cls({node.id: node for node in nodes}, list(value["problems"]))
+        return cls({node.id: node for node in nodes}, dict(value["starts"]), list(value["problems"]))
 
 
 def _node_to_json(node: Node) -> dict[str, Any]:
@@ -144,7 +173,8 @@ def _node_to_json(node: Node) -> dict[str, Any]:
         name: [[*_pairs(column.origins)], column.unknown] if column.unknown else [[*_pairs(column.origins)]]
         for name, column in node.columns.items()
     }
-    return {**vars(node), "columns": columns, "effects": [*_pairs(node.effects)]}
+    said = {each.name: getattr(node, each.name) for each in fields(node) if each.init}
+    return {**said, "columns": columns, "effects": [*_pairs(node.effects)]}
 
 
 def _pairs(origins: Mapping[Origin, Any]) -> Iterator[list[str]]:

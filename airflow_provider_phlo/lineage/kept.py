@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -15,6 +16,7 @@ from typing import Any
 from airflow_provider_phlo.lineage.sql.relations import Column, Effect, How, Relation, Rest, Value
 
 _FILE = "sql.json"
+_WORD = re.compile(r"\w+")
 #: The version of what is kept: changes with the analysis, and with the form.
 VERSION = 1
 
@@ -47,24 +49,37 @@ class KeptAnalyses:
         self._signatures: dict[tuple[str, int, bool], str] = {}
 
     def analyse(
-        self, sql: str, dialect: str, table: Callable[[Sequence[str]], str], relation: Callable[[str], Relation]
+        self,
+        sql: str,
+        dialect: str,
+        table: Callable[[Sequence[str]], str],
+        relation: Callable[[str], Relation],
+        elsewhere: frozenset[str] = frozenset(),
     ) -> Read:
         """
         Analyse one query.
 
         :param table: return the id of a table by the parts of its name.
         :param relation: return what a table is, by its id.
+        :param elsewhere: as for :func:`~airflow_provider_phlo.lineage.sql.analysis.analyse_sql`.
         """
-        key = blake2b(f"{dialect}\n{sql}".encode(errors="surrogatepass"), digest_size=16).hexdigest()
+        key = blake2b(
+            "\n".join([dialect, *sorted(elsewhere & _ctes(sql)), sql]).encode(errors="surrogatepass"), digest_size=16
+        ).hexdigest()
         kept = self._before.get(key)
         if kept is None or not self._holds(kept, table, relation):
-            kept = self._analysed(sql, dialect, table, relation)
+            kept = self._analysed(sql, dialect, table, relation, elsewhere)
         self._now[key] = kept
         tables = dict.fromkeys(table(json.loads(parts)) for parts in kept["read"])
         return Read(_relation(kept["relation"]), tuple(tables))
 
     def _analysed(
-        self, sql: str, dialect: str, table: Callable[[Sequence[str]], str], relation: Callable[[str], Relation]
+        self,
+        sql: str,
+        dialect: str,
+        table: Callable[[Sequence[str]], str],
+        relation: Callable[[str], Relation],
+        elsewhere: frozenset[str],
     ) -> dict[str, Any]:
         from airflow_provider_phlo.lineage.sql.analysis import analyse_sql
 
@@ -75,7 +90,7 @@ class KeptAnalyses:
             read[json.dumps(list(parts))] = self._signature(table(parts), found)
             return found
 
-        return {"relation": _plain(analyse_sql(sql, dialect, tables)), "read": read}
+        return {"relation": _plain(analyse_sql(sql, dialect, tables, elsewhere)), "read": read}
 
     def _holds(
         self, kept: Mapping[str, Any], table: Callable[[Sequence[str]], str], relation: Callable[[str], Relation]
@@ -96,6 +111,11 @@ class KeptAnalyses:
         """Write what was found out; what is not needed any more goes."""
         if self._path is not None and self._now != self._before:
             write_atomically(self._path, {"version": _version(), "queries": self._now})
+
+
+def _ctes(sql: str) -> frozenset[str]:
+    """Return the words of a query that may be names of ephemeral models."""
+    return frozenset(word.lower() for word in _WORD.findall(sql))
 
 
 def write_atomically(path: Path, content: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from airflow_provider_phlo.lineage.graph import CHECKING, Kind, Node
-from airflow_provider_phlo.lineage.walking import EVERYTHING, Step
+from airflow_provider_phlo.lineage.walking import EVERYTHING, UNKNOWN, Step
 
 _BRANCH, _LAST, _LINE, _GAP = "├── ", "└── ", "│   ", "    "
 
@@ -65,12 +65,21 @@ def notes_of(step: Step, dags: Sequence[str]) -> list[str]:
     """
     node = step.node
     notes = [str(node.kind)]
-    notes += [step.how] if step.how and node.kind not in CHECKING else []
-    if step.column is None and step.how:
-        notes[-1] = f"rows {step.how}"
+    of_rows = step.column is None and step.how != UNKNOWN
+    if step.how and node.kind not in CHECKING:
+        notes.append(f"rows {step.how}" if of_rows else step.how)
     notes += [node.detail] if node.detail and node.kind is not Kind.TEST else []
     notes += [", ".join(node.dags)] if node.dags and node.dags != dags else []
-    unknown = node.columns[step.column].unknown if step.column in node.columns else None
-    unknown = unknown or (node.unknown if step.column is None and not step.how and node.kind is Kind.MODEL else None)
-    notes += [f"unknown: {unknown}"] if unknown else []
+    notes += [reason] if (reason := _reason(step)) else []
     return [*notes, "see above"] if step.seen else notes
+
+
+def _reason(step: Step) -> str:
+    """Return why something is not known of a step; empty if it is."""
+    node, found = step.node, None
+    if step.column is not None:
+        found = node.columns[step.column].unknown if step.column in node.columns else None
+        return f"unknown: {found}" if found else ""
+    if step.how == UNKNOWN:
+        return node.unknown or next(column.unknown for column in node.columns.values() if column.unknown) or ""
+    return ""

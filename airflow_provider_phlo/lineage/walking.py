@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from airflow_provider_phlo.lineage.graph import Graph, Node
@@ -11,6 +11,8 @@ from airflow_provider_phlo.lineage.sql.relations import Origin
 
 # the column of what checks, which stands for what it looks at
 EVERYTHING = "*"
+# how a column affects a table of whose columns not all is known
+UNKNOWN = "unknown"
 
 
 class Direction(StrEnum):
@@ -27,7 +29,7 @@ class Step:
 
     :param depth: how many steps it is from the start, from 1.
     :param column: None if the step is of whole tables.
-    :param how: what one does to the other: copied, computed, aggregated; filtered, joined and so on of rows.
+    :param how: what one does to the other: copied, computed, aggregated; of rows filtered, joined and so on; unknown.
     :param seen: whether the walk came here before; what follows was walked then.
     """
 
@@ -71,8 +73,27 @@ def _next(graph: Graph, node: Node, column: str | None, direction: Direction, de
     for (other, name), how in _columns(graph, origin, direction):
         yield Step(depth, graph.nodes[other], name, f"{node.id}.{column}", how)
     if direction is Direction.DOWNSTREAM:
-        for other, effect in graph.decided_by.get(origin, ()):
-            yield Step(depth, graph.nodes[other], None, f"{node.id}.{column}", effect)
+        for other, how in of_rows(graph, origin):
+            yield Step(depth, graph.nodes[other], None, f"{node.id}.{column}", how)
+
+
+def around(graph: Graph, node: Node) -> Graph:
+    """Return the part of a graph that a node is made from and that is made from it."""
+    names = {node.id}
+    for direction in Direction:
+        names |= {step.node.id for step in walk(graph, node, None, direction)}
+    kept = [replace(each, parents=[name for name in each.parents if name in names]) for each in graph.nodes.values()]
+    return Graph({each.id: each for each in kept if each.id in names}, graph.starts, graph.problems)
+
+
+def of_rows(graph: Graph, origin: Origin) -> Iterator[tuple[str, str]]:
+    """Yield what a column affects as a whole: tables whose rows it decides, and those of which nobody knows better."""
+    decided = graph.decided_by.get(origin, ())
+    yield from decided
+    known = {each for each, _ in decided} | {other for (other, _), _ in graph.made_from.get(origin, ())}
+    for other in graph.children[origin[0]]:
+        if other not in known and other in graph.uncertain:
+            yield other, UNKNOWN
 
 
 def _columns(graph: Graph, origin: Origin, direction: Direction) -> Iterable[tuple[Origin, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _ALIASES_VISIBLE = frozenset({"duckdb"})
 
 
-def analyse_sql(sql: str, dialect: str, tables: Tables) -> Relation:
+def analyse_sql(sql: str, dialect: str, tables: Tables, elsewhere: Collection[str] = ()) -> Relation:
     """
     Return the columns that a query yields, and the columns of tables that each comes from.
 
@@ -30,12 +30,13 @@ def analyse_sql(sql: str, dialect: str, tables: Tables) -> Relation:
     :param sql: one query.
     :param dialect: ``duckdb`` or ``trino``.
     :param tables: return what a table is, by the parts of its name as written.
+    :param elsewhere: names of WITH queries, in lower case, that ``tables`` knows: what is written there is skipped.
     """
     try:
         parsed = _parse(sql, dialect)
         if isinstance(parsed, str):
             return unknown_relation(parsed)
-        return Queries(tables, aliases_visible=dialect in _ALIASES_VISIBLE).analyse(parsed)
+        return Queries(tables, elsewhere, aliases_visible=dialect in _ALIASES_VISIBLE).analyse(parsed)
     except RecursionError:
         return unknown_relation("the SQL is nested too deeply")
 

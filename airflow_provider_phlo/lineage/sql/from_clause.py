@@ -79,6 +79,8 @@ class FromClause:
         source = self._source(item)
         using = [column.name for column in join.args.get("using") or ()]
         if join.text("method").upper() == "NATURAL":
+            if source.relation.rests or any(each.relation.rests for each in self._scope.sources):
+                source = Source(source.name, unknown_relation("NATURAL JOIN of tables whose columns are not all known"))
             using = self._shared_names(source.relation)
         kinds = {join.text("kind").upper(), join.text("side").upper()}
         for name in using:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -37,11 +37,13 @@ class Queries:
     Analyses the queries of one statement.
 
     :param tables: what the tables are that it reads.
+    :param elsewhere: names of WITH queries that ``tables`` knows.
     :param aliases_visible: whether expressions may name other columns of their SELECT, as in DuckDB.
     """
 
-    def __init__(self, tables: Tables, *, aliases_visible: bool) -> None:
+    def __init__(self, tables: Tables, elsewhere: Collection[str] = (), *, aliases_visible: bool) -> None:
         self._tables = tables
+        self._elsewhere = elsewhere
         self._aliases_visible = aliases_visible
 
     def analyse(
@@ -78,6 +80,8 @@ class Queries:
         known = dict(known)
         for item in clause.expressions:
             name = item.alias.lower()
+            if name in self._elsewhere:
+                continue
             names = [column.name for column in item.args["alias"].args.get("columns") or ()]
             if clause.args.get("recursive") and _reads(item.this, name):
                 known[name] = self._recursive(item.this, name, names, outer, known)

@@ -83,7 +83,7 @@ class Column:
 
     @property
     def key(self) -> str | None:
-        """Return what the name is compared by: no engine here tells upper from lower case."""
+        """Return what the name is compared by: upper and lower case are the same to both engines."""
         return None if self.name is None else self.name.lower()
 
 

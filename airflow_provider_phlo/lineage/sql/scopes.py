@@ -57,6 +57,10 @@ class Scope:
             if around is not None and around.unknown is None:
                 return Value({}, f"{parts[0]} may be a column of a table whose columns are not known")
             return found[0] if len(found) == 1 else Value({}, f"{parts[0]} may be a column of several tables")
+        if around is None or around.unknown is not None:
+            row = self.source(parts[0]) if self.aliases_visible and len(parts) == 1 else None
+            if row is not None:  # DuckDB: the whole row
+                return row.relation.whole.at_least(How.COMPUTED)
         return around if around is not None else Value({}, f"no table that is read has a column {'.'.join(parts)}")
 
     def _here(self, parts: Sequence[str]) -> Value | list[Value]:

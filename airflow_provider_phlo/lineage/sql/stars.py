@@ -21,18 +21,22 @@ def expand(select: exp.Expr, scope: Scope, subqueries: Subqueries) -> tuple[list
 
     Each column is known to the expressions after it, if the scope shows them.
     """
+    from sqlglot import exp
+
     columns: list[Column] = []
     rests: list[Rest] = []
     for expression in select.expressions:
         star = _star_of(expression)
-        if star is None:
+        if star is None and expression.find(exp.Columns):
+            rests.append(Rest(value=Value({}, "COLUMNS(…) is not supported")))
+        elif star is None:
             column = Column(_name(expression), value_of(expression, scope, subqueries))
             columns.append(column)
             if column.key is not None and _is_alias(expression):
                 scope.aliases.setdefault(column.key, column.value)
-            continue
-        for item in _expand_star(star, expression.text("table"), scope, subqueries):
-            (columns if isinstance(item, Column) else rests).append(item)  # type: ignore[arg-type]
+        else:
+            for item in _expand_star(star, expression.text("table"), scope, subqueries):
+                (columns if isinstance(item, Column) else rests).append(item)  # type: ignore[arg-type]
     return columns, tuple(rests)
 
 
