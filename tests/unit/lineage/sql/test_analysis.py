@@ -54,12 +54,18 @@ def effects(sql, dialect="duckdb"):
         ("SELECT * FROM (SELECT a AS x FROM t) q", {"x": "t.a"}),
         ("SELECT x FROM (SELECT a AS x FROM t)", {"x": "t.a"}),
         ("SELECT * EXCLUDE (b, c, l) FROM t", {"a": "t.a", "s": "t.s"}),
-        ("SELECT * REPLACE (c AS a) FROM v JOIN (SELECT a, c FROM t) q ON true", {"b": "v.b", "x": "v.x", "a": "t.c", "c": "t.c"}),
+        (
+            "SELECT * REPLACE (c AS a) FROM v JOIN (SELECT a, c FROM t) q ON true",
+            {"b": "v.b", "x": "v.x", "a": "t.c", "c": "t.c"},
+        ),
         ("SELECT * RENAME (b AS bb) FROM v", {"bb": "v.b", "x": "v.x"}),
         ("FROM v", {"b": "v.b", "x": "v.x"}),
         ("FROM v SELECT x", {"x": "v.x"}),
         ("SELECT v.*, u.d FROM u, v", {"b": "v.b", "x": "v.x", "d": "u.d"}),
-        ("SELECT * FROM t JOIN u USING (a)", {"a": "t.a", "b": "t.b", "c": "t.c", "l": "t.l", "s": "t.s", "d": "u.d", "e": "u.e"}),
+        (
+            "SELECT * FROM t JOIN u USING (a)",
+            {"a": "t.a", "b": "t.b", "c": "t.c", "l": "t.l", "s": "t.s", "d": "u.d", "e": "u.e"},
+        ),
         ("SELECT a FROM t RIGHT JOIN u USING (a)", {"a": "u.a"}),
         ("SELECT a, d FROM t FULL JOIN u USING (a)", {"a": "(t.a) (u.a)", "d": "u.d"}),
         ("SELECT b, x FROM t NATURAL JOIN v", {"b": "t.b", "x": "v.x"}),
@@ -72,7 +78,10 @@ def effects(sql, dialect="duckdb"):
         ("SELECT b FROM t EXCEPT SELECT d FROM u", {"b": "t.b"}),
         ("SELECT sum(a) OVER (PARTITION BY b ORDER BY c) AS x FROM t", {"x": "[t.a] [t.b] [t.c]"}),
         ("SELECT sum(a) OVER w AS x FROM t WINDOW w AS (PARTITION BY b)", {"x": "[t.a] [t.b]"}),
-        ("SELECT s.f AS x, t.s.f.g AS y, s['k'] AS z, (s).h AS w FROM t", {"x": "(t.s)", "y": "(t.s)", "z": "(t.s)", "w": "(t.s)"}),
+        (
+            "SELECT s.f AS x, t.s.f.g AS y, s['k'] AS z, (s).h AS w FROM t",
+            {"x": "(t.s)", "y": "(t.s)", "z": "(t.s)", "w": "(t.s)"},
+        ),
         ("SELECT {'p': a, 'q': b} AS x, struct_pack(c := l) AS y FROM t", {"x": "(t.a) (t.b)", "y": "(t.l)"}),
         ("SELECT list_transform(l, lambda a: a + b) AS x FROM t", {"x": "(t.b) (t.l)"}),
         ("SELECT [a * 2 FOR a IN l IF a > c] AS x FROM t", {"x": "(t.c) (t.l)"}),
@@ -86,13 +95,19 @@ def effects(sql, dialect="duckdb"):
         ("SELECT z.p FROM (VALUES (1, 2)) z(p, q)", {"p": ""}),
         ("SELECT to_json(v) AS x FROM v", {"x": "(v.b) (v.x)"}),
         ("SELECT count(v.*) AS n FROM v", {"n": "(v.b) (v.x)"}),
-        ('SELECT "A.B" AS "x.y", "q""x", "GRÜN", "select" FROM odd', {"x.y": "odd.a.b", 'q"x': 'odd.q"x', "GRÜN": "odd.Grün", "select": "odd.select"}),
+        (
+            'SELECT "A.B" AS "x.y", "q""x", "GRÜN", "select" FROM odd',
+            {"x.y": "odd.a.b", 'q"x': 'odd.q"x', "GRÜN": "odd.Grün", "select": "odd.select"},
+        ),
         # the schema may stand before the column, too
         ("SELECT raw.t.a, memory.raw.t.b FROM memory.raw.t", {"a": "t.a", "b": "t.b"}),
-        ("WITH RECURSIVE r(n, m) AS (SELECT a, b FROM t UNION ALL SELECT m, n + d FROM r JOIN u ON r.m = u.a) SELECT * FROM r",
-         {"n": "(t.a) (t.b) (u.d)", "m": "(t.a) (t.b) (u.d)"}),
+        (
+            "WITH RECURSIVE r(n, m) AS (SELECT a, b FROM t UNION ALL SELECT m, n + d FROM r JOIN u ON r.m = u.a) "
+            "FROM r",
+            {"n": "(t.a) (t.b) (u.d)", "m": "(t.a) (t.b) (u.d)"},
+        ),
     ],
-)  # fmt: skip
+)
 def test_duckdb(sql, expected):
     assert lineage(sql) == expected
 
@@ -128,14 +143,17 @@ def test_trino(sql, expected):
         ("SELECT DISTINCT ON (c) a FROM t", {"t.c": "deduplicated"}),
         ("SELECT a FROM t ORDER BY c LIMIT 1", {"t.c": "sorted"}),
         ("SELECT b AS a FROM t ORDER BY a LIMIT 1", {"t.b": "sorted"}),
-        ("SELECT a FROM t QUALIFY row_number() OVER (PARTITION BY b ORDER BY c) = 1", {"t.b": "filtered", "t.c": "filtered"}),
+        (
+            "SELECT a FROM t QUALIFY row_number() OVER (PARTITION BY b ORDER BY c) = 1",
+            {"t.b": "filtered", "t.c": "filtered"},
+        ),
         ("SELECT a FROM t WHERE EXISTS (SELECT 1 FROM u WHERE u.d = t.b)", {"t.b": "filtered", "u.d": "filtered"}),
         ("SELECT x FROM (SELECT a AS x FROM t WHERE b > 1) q", {"t.b": "filtered"}),
         ("SELECT a FROM t EXCEPT SELECT d FROM u", {"t.a": "filtered", "u.d": "filtered"}),
         ("SELECT a FROM t UNION SELECT d FROM u", {"t.a": "deduplicated", "u.d": "deduplicated"}),
         ("SELECT a FROM t UNION ALL SELECT d FROM u WHERE e > 1", {"u.e": "filtered"}),
     ],
-)  # fmt: skip
+)
 def test_what_decides_about_rows(sql, expected):
     assert effects(sql) == expected
 
