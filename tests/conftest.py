@@ -11,6 +11,15 @@ from typing import Any
 
 import pytest
 
+# Thousands of tests commit to a SQLite catalog and wait for the disk each time: in memory they need not. What passes
+# is removed at once, what failed when the next tests begin. The soak, and the system tests, which show what a user
+# sees, stay on the disk.
+MEMORY, ENOUGH = "/dev/shm", 4 << 30
+if "PYTEST_DEBUG_TEMPROOT" not in os.environ and os.environ.get("PHLO_SOAK") != "1" and os.access(MEMORY, os.W_OK):
+    _space = os.statvfs(MEMORY)
+    if _space.f_bavail * _space.f_frsize >= ENOUGH and not any("tests/system" in word for word in sys.argv):
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = MEMORY
+
 # a developer's own airflow.cfg must not decide what is tested; workers of pytest-xdist inherit the folder
 if "PHLO_TESTS_AIRFLOW_HOME" not in os.environ:
     _folder = tempfile.TemporaryDirectory(prefix="phlo-tests-")

@@ -166,9 +166,9 @@ def fill(catalog: Catalog) -> None:
     write(catalog, "raw.user_profile", [{"id": 5, "login": "octo", "followers": 2}])
 
 
-def make_home(home: Path) -> Catalog:
+def make_home(home: Path, project: Path = PROJECT) -> Catalog:
     """Return the catalog of a new home whose dbt project needs no parsing: that is done once for all workers."""
     parsed = Path(os.environ["PHLO_TESTS_AIRFLOW_HOME"]) / "parsed"
-    ensure_manifest(PROJECT, parsed)
-    shutil.copytree(target_path(PROJECT, parsed), target_path(PROJECT, home))
+    ensure_manifest(project, parsed)
+    shutil.copytree(target_path(project, parsed), target_path(project, home))
     return open_lake(home)

@@ -29,7 +29,6 @@ from airflow_provider_phlo.iceberg.catalogs import retries
 from airflow_provider_phlo.iceberg.duckdb.views import connect
 from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
 from tests.expect import expect
-from tests.lake import open_lake
 from tests.unit import raw_tables
 from tests.unit.dbt.own_project import make_project
 
@@ -148,81 +147,82 @@ def test_a_model_that_is_gone(catalog: Catalog, build: Build) -> None:
         build("nobody")
 
 
+MODELS = {
+    "new_rows": "{{ config(materialized='ephemeral') }} select id, body from {{ source('raw', 'notes') }}",
+    "notes": "{{ config(materialized='incremental', unique_key='id') }} select * from {{ ref('new_rows') }}"
+    "{% if is_incremental() %} where id >= (select max(id) from {{ this }}){% endif %}",
+    "seen": "{{ config(materialized='incremental') }} select 1 as a",
+    "runs": "{{ config(materialized='incremental') }} select '{{ env_var('PHLO_RUN_TOKEN', '') }}' as run",
+    "a_view": "{{ config(materialized='view') }} select 1 as a",
+    "unknown_column": "select nothing from {{ source('raw', 'notes') }}",
+    "bad_cast": "select cast(body as integer) as b from {{ source('raw', 'notes') }}",
+    # a folder and a test with the name of the model; a NULL in the key of an incremental one
+    "orders": "{{ config(materialized='incremental', unique_key='id') }} select null::int as id, 1 as v",
+    "orders/late": "select * from {{ source('raw', 'nowhere') }}",
+}
+
+
+@pytest.fixture(scope="module")
+def own_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a small project with the real one's macros: one for all models, so that it is parsed once."""
+    files = {f"models/{name}.sql": sql for name, sql in MODELS.items()}
+    files["models/s.yml"] = "sources: [{name: raw, tables: [{name: notes}, {name: nowhere}]}]"
+    files["tests/orders.sql"] = MODELS["orders/late"]
+    return make_project(tmp_path_factory.mktemp("dbt"), files)
+
+
 @pytest.fixture
-def own_project(tmp_path: Path) -> Path:
-    """Return a small project with the real one's macros."""
-    project = make_project(tmp_path, {})
-    (project / "models").mkdir()
-    return project
+def own_catalog(own_project: Path, tmp_path: Path) -> Catalog:
+    return raw_tables.make_home(tmp_path, own_project)
 
 
-def test_incremental_ephemeral_and_broken_models(own_project: Path, tmp_path: Path) -> None:
-    """Several models of one project, so that it is parsed once."""
-    sql = {
-        "new_rows": "{{ config(materialized='ephemeral') }} select id, body from {{ source('raw', 'notes') }}",
-        "notes": "{{ config(materialized='incremental', unique_key='id') }} select * from {{ ref('new_rows') }}"
-        "{% if is_incremental() %} where id >= (select max(id) from {{ this }}){% endif %}",
-        "seen": "{{ config(materialized='incremental') }} select 1 as a",
-        "a_view": "{{ config(materialized='view') }} select 1 as a",
-        "unknown_column": "select nothing from {{ source('raw', 'notes') }}",
-        "bad_cast": "select cast(body as integer) as b from {{ source('raw', 'notes') }}",
-    }
-    for name, text in sql.items():
-        (own_project / "models" / f"{name}.sql").write_text(text)
-    (own_project / "models" / "s.yml").write_text("sources: [{name: raw, tables: [{name: notes}]}]")
-    home = tmp_path / "home"
-    catalog = open_lake(home)
-
+@pytest.fixture
+def build_own(own_project: Path, tmp_path: Path) -> Build:
     def build(name: str, token: str = "t") -> ModelRun:
-        return build_model(own_project, f"model.phlo.{name}", home=home, environment={"PHLO_RUN_TOKEN": token})
+        return build_model(own_project, f"model.phlo.{name}", home=tmp_path, environment={"PHLO_RUN_TOKEN": token})
 
+    return build
+
+
+def test_incremental_ephemeral_and_broken_models(own_catalog: Catalog, build_own: Build) -> None:
     def notes() -> list[tuple[object, ...]]:
-        return connect(catalog).execute("SELECT id, body FROM silver.notes ORDER BY id").fetchall()
+        return connect(own_catalog).execute("SELECT id, body FROM silver.notes ORDER BY id").fetchall()
 
-    overwrite_if_changed(catalog, "raw.notes", pa.table({"id": [1, 2], "body": ["a", "secret"]}))
-    build("notes")
+    overwrite_if_changed(own_catalog, "raw.notes", pa.table({"id": [1, 2], "body": ["a", "secret"]}))
+    build_own("notes")
     # the first is edited too, but the model only looks at the newest
-    overwrite_if_changed(catalog, "raw.notes", pa.table({"id": [1, 2, 3], "body": ["x", "B", "c"]}))
-    assert build("notes", "u").rows == 3
+    overwrite_if_changed(own_catalog, "raw.notes", pa.table({"id": [1, 2, 3], "body": ["x", "B", "c"]}))
+    assert build_own("notes", "u").rows == 3
     assert notes() == [(1, "a"), (2, "B"), (3, "c")]
-    assert build("notes", "v").changed is False
+    assert build_own("notes", "v").changed is False
 
-    assert [build("seen", token).rows for token in "ab"] == [1, 2]
+    assert [build_own("seen", token).rows for token in "ab"] == [1, 2]
 
     with pytest.raises(ConfigurationError, match="a view would be gone"):
-        build("a_view")
+        build_own("a_view")
     with pytest.raises(ConfigurationError, match=r"(?s)silver\.unknown_column was not built.*nothing"):
-        build("unknown_column")
+        build_own("unknown_column")
     with pytest.raises(ConfigurationError, match=r"Conversion Error: .* The same rows fail again: correct") as caught:
-        build("bad_cast")
+        build_own("bad_cast")
     assert "'x'" not in str(caught.value)
 
 
 def test_case_54_what_is_published_while_an_incremental_model_reads_is_not_undone(
-    own_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own_catalog: Catalog, build_own: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another run adds its rows after this one has read the table, and before it writes."""
-    (own_project / "models" / "seen.sql").write_text(
-        "{{ config(materialized='incremental') }} select '{{ env_var('PHLO_RUN_TOKEN', '') }}' as run"
-    )
-    home = tmp_path / "home"
-    catalog = open_lake(home)
-
-    def build(token: str) -> ModelRun:
-        return build_model(own_project, "model.phlo.seen", home=home, environment={"PHLO_RUN_TOKEN": token})
-
-    build("first")
+    build_own("runs", "first")
     write = plugin.overwrite_if_changed
 
     def write_second(*arguments: Any, **options: Any) -> Any:
         monkeypatch.setattr(plugin, "overwrite_if_changed", write)
         both = pa.table({"run": ["first", "meanwhile"]})
-        overwrite_if_changed(catalog, "silver.seen", both)
+        overwrite_if_changed(own_catalog, "silver.runs", both)
         return write(*arguments, **options)
 
     monkeypatch.setattr(plugin, "overwrite_if_changed", write_second)
-    build("second")
-    assert connect(catalog).execute("SELECT run FROM silver.seen ORDER BY run").fetchall() == [
+    build_own("runs", "second")
+    assert connect(own_catalog).execute("SELECT run FROM silver.runs ORDER BY run").fetchall() == [
         ("first",),
         ("meanwhile",),
         ("second",),
@@ -230,16 +230,9 @@ def test_case_54_what_is_published_while_an_incremental_model_reads_is_not_undon
 
 
 def test_case_54_what_a_failed_attempt_left_is_not_taken_for_the_tables_rows(
-    own_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own_catalog: Catalog, build_own: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (own_project / "models" / "seen.sql").write_text("{{ config(materialized='incremental') }} select 1 as a")
-    home = tmp_path / "home"
-    catalog = open_lake(home)
-
-    def build(token: str) -> ModelRun:
-        return build_model(own_project, "model.phlo.seen", home=home, environment={"PHLO_RUN_TOKEN": token})
-
-    build("first")
+    build_own("seen", "first")
 
     def lose_power(written: object) -> int:
         raise TransientError("lost")
@@ -247,26 +240,14 @@ def test_case_54_what_a_failed_attempt_left_is_not_taken_for_the_tables_rows(
     with monkeypatch.context() as patched:
         patched.setattr(runner, "_publish", lose_power)
         with pytest.raises(TransientError, match="lost"):
-            build("second")
-    assert "phlo_second" in catalog.load_table("silver.seen").metadata.refs
-    assert build("second").rows == 2
+            build_own("seen", "second")
+    assert "phlo_second" in own_catalog.load_table("silver.seen").metadata.refs
+    assert build_own("seen", "second").rows == 2
 
 
-def test_one_model_is_built_whatever_is_called_like_it(own_project: Path, tmp_path: Path) -> None:
-    """A folder and a test with the name of the model; a NULL in the key of an incremental one."""
-    models = {
-        "orders.sql": "{{ config(materialized='incremental', unique_key='id') }} select null::int as id, 1 as v",
-        "orders/late.sql": "select * from {{ source('raw', 'nowhere') }}",
-    }
-    (own_project / "models" / "orders").mkdir()
-    for name, sql in models.items():
-        (own_project / "models" / name).write_text(sql)
-    (own_project / "tests").mkdir()
-    (own_project / "tests" / "orders.sql").write_text("select * from {{ source('raw', 'nowhere') }}")
-    (own_project / "models" / "s.yml").write_text("sources: [{name: raw, tables: [{name: nowhere}]}]")
+def test_one_model_is_built_whatever_is_called_like_it(own_catalog: Catalog, build_own: Build) -> None:
     for token in "ab":
-        environment = {"PHLO_RUN_TOKEN": token}
-        done = build_model(own_project, "model.phlo.orders", home=tmp_path / "home", environment=environment)
+        done = build_own("orders", token)
         assert (done.rows, done.tests) == (1, 0)
     assert done.changed is False
 
