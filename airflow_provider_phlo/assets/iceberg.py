@@ -65,16 +65,20 @@ def outlets_of(*tables: Any) -> list[Asset]:
 
 
 def set_event(context: Context, table: str, extra: Mapping[str, Any]) -> None:
+    """Attach ``extra`` to the event of ``table``, as :func:`set_event_of` does."""
+    set_event_of(context, asset_uri(table), extra)
+
+
+def set_event_of(context: Context, uri: str, extra: Mapping[str, Any]) -> None:
     """
-    Attach ``extra`` (snapshot id, counts, partition date) to the event of ``table``, if the task has that outlet.
+    Attach ``extra`` (snapshot id, counts, partition date) to the event of an asset, if the task has that outlet.
 
     The partition date is the event's partition key, too. Airflow lets an event with a key trigger only DAGs that are
     scheduled by partitions, so there is a second event without one, for all others. The events of a run that has a key
     itself carry that one.
     """
-    wanted = asset_uri(table)
     for outlet in context["task"].outlets:
-        if getattr(outlet, "uri", None) == wanted:
+        if getattr(outlet, "uri", None) == uri:
             event = context["outlet_events"][outlet]
             event.extra.update(extra)
             day = extra.get("partition_date")

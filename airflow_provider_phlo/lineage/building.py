@@ -200,8 +200,8 @@ def _look_at(graph: Graph, node: Node, sql: str, analyses: KeptAnalyses, under_c
 
 
 def _add_assets(graph: Graph, task: TaskFacts) -> None:
-    """Add what a task's inlets and outlets say; of models, dbt says it better."""
-    if task.lineage.project is not None:
+    """Add what a task's inlets and outlets say; of models, dbt says it better, and of marts, the task itself."""
+    if task.lineage.project is not None or task.lineage.marts:
         return
     for written in task.writes:
         node = _asset(graph, written)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 # the key of a result that says why a task that succeeded has done nothing
 NOTHING_TO_DO = "nothing_to_do"
+# what outlets of ours begin with
+_OUR_ASSETS = ("iceberg://", "postgres://")
 
 
 class PhloOperator(BaseOperator):
@@ -89,7 +91,7 @@ class PhloOperator(BaseOperator):
             self.outlets = [
                 outlet
                 for outlet in self.outlets
-                if (uri := getattr(outlet, "uri", "")) in own or not uri.startswith("iceberg://")
+                if (uri := getattr(outlet, "uri", "")) in own or not uri.startswith(_OUR_ASSETS)
             ]
 
     @classmethod

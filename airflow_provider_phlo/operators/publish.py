@@ -5,25 +5,38 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_phlo import runs
+from airflow_provider_phlo.assets.iceberg import outlets_of, set_event_of
+from airflow_provider_phlo.assets.postgres import postgres_asset
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.operators.base import PhloOperator
+from airflow_provider_phlo.operators.base import NOTHING_TO_DO, PhloOperator
 from airflow_provider_phlo.operators.links import TableLink
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import Asset, Context
 
     from airflow_provider_phlo.task_facts import TaskLineage
 
 
 class PublishOperator(PhloOperator):
     """
-    Replace the rows of PostgreSQL tables with those of lakehouse tables; readers see whole versions only.
+    Fill PostgreSQL tables from lakehouse tables, all in one transaction; readers see whole versions only.
+
+    Only rows that differ are written where it is certain which snapshot a table holds; the result says how each table
+    got its rows, and why. Outlets are the tables, as ``postgres://`` assets, inlets their sources.
 
     ::
 
-        PublishOperator(task_id="publish", tables={"daily": "marts.mrt_daily"}, postgres_conn_id="warehouse")
+        PublishOperator(
+            task_id="publish",
+            tables={"daily": "marts.mrt_daily"},
+            key={"daily": ["day", "device"]},
+            postgres_conn_id="warehouse",
+        )
 
     :param tables: the source (``namespace.table``) of each PostgreSQL table (templated).
+    :param key: the columns of each PostgreSQL table in which no two of its rows are equal (templated); by default what
+        the dbt model of its source declares: see docs/publishing.md.
     :param schema: the PostgreSQL schema (templated); created when missing.
     :param postgres_conn_id: the PostgreSQL connection; ``postgres_default`` unset means the bundled server.
     :param iceberg_conn_id: the catalog's connection.
@@ -31,20 +44,25 @@ class PublishOperator(PhloOperator):
     """
 
     operator_extra_links = (TableLink(),)
-    template_fields: Sequence[str] = ("tables", "schema", "data_source")
+    template_fields: Sequence[str] = ("tables", "key", "schema", "data_source")
 
     def __init__(
         self,
         *,
         tables: Mapping[str, str],
+        key: Mapping[str, str | Sequence[str]] | None = None,
         schema: str = "marts",
         postgres_conn_id: str = "postgres_default",
         iceberg_conn_id: str = "iceberg_default",
         data_source: str | None = None,
         **kwargs: Any,
     ) -> None:
+        arguments = {"tables": tables, "schema": schema, "postgres_conn_id": postgres_conn_id}
+        kwargs.setdefault("outlets", self.default_outlets(arguments))
+        kwargs.setdefault("inlets", outlets_of(*_known(tables).values()))
         super().__init__(**kwargs)
         self.tables = tables
+        self.key = key
         self.schema = schema
         self.postgres_conn_id = postgres_conn_id
         self.iceberg_conn_id = iceberg_conn_id
@@ -60,6 +78,15 @@ class PublishOperator(PhloOperator):
                 for name, source in self.tables.items()
             )
         )
+
+    @classmethod
+    def default_outlets(cls, arguments: Mapping[str, Any]) -> list[Asset]:
+        """Return the PostgreSQL tables whose names are known already."""
+        schema = arguments.get("schema", "marts")
+        if "{{" in schema:
+            return []
+        connection = arguments.get("postgres_conn_id", "postgres_default")
+        return [postgres_asset(table, schema, connection) for table in _known(arguments.get("tables"))]
 
     def run(self, context: Context) -> dict[str, Any]:
         """
@@ -82,5 +109,25 @@ class PublishOperator(PhloOperator):
             self.data_source or self.task_id,
             catalog=PhloIcebergHook(self.iceberg_conn_id).catalog,
             schema=self.schema,
+            key=self.key,
         )
-        return {"tables": {name: {"rows": result.rows, "seconds": result.seconds} for name, result in results.items()}}
+        tables = {table: result.facts for table, result in results.items()}
+        self._set_events(context, tables)
+        if all(result.mode == "unchanged" for result in results.values()):
+            return {"tables": tables, NOTHING_TO_DO: "every table holds the current snapshot of its source already"}
+        return {"tables": tables}
+
+    def _set_events(self, context: Context, tables: Mapping[str, Mapping[str, Any]]) -> None:
+        if "outlet_events" not in context:  # not run by Airflow
+            return
+        day = runs.partition_date(context)
+        for table, facts in tables.items():
+            uri = postgres_asset(table, self.schema, self.postgres_conn_id).uri
+            set_event_of(context, uri, {**facts, "partition_date": day})
+
+
+def _known(tables: Any) -> dict[str, str]:
+    """Return the tables whose names are known when the DAG file is parsed."""
+    if not isinstance(tables, Mapping):
+        return {}
+    return {name: source for name, source in tables.items() if "{{" not in f"{name}{source}"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ def publish_marts_to_postgres(
     *,
     catalog: Catalog | None = None,
     schema: str = "marts",
+    key: Mapping[str, str | Sequence[str]] | None = None,
     declared: Mapping[str, Declaration] | None = None,
 ) -> dict[str, PublishResult]:
     """
@@ -49,8 +50,10 @@ def publish_marts_to_postgres(
     :param catalog: the catalog of the sources, for ``trino=None``; by default the one of ``iceberg_default``, or the
         embedded one.
     :param schema: the PostgreSQL schema.
-    :param declared: the key, indexes and comments that a PostgreSQL table is to have; comments are those of the source
-        if nothing else is declared.
+    :param key: PostgreSQL table → the columns in which no two of its rows are equal: they get a unique index, by which
+        rows that differ are found fast.
+    :param declared: PostgreSQL table → the key, indexes and comments that it is to have; by default what the dbt model
+        of the source declares (:mod:`.dbt_models`), and the comments of the source.
     :return: PostgreSQL table → its result.
     :raises ConfigurationError: a source does not exist; nothing is written then.
 
@@ -71,9 +74,8 @@ def publish_marts_to_postgres(
         else:
             sources = stack.enter_context(open_trino_tables(trino, names))
         connection = stack.enter_context(_connect(postgres))
-        marts = [
-            _mart(table, sources[source], (declared or {}).get(table)) for table, source in tables_to_publish.items()
-        ]
+        known = _declared(tables_to_publish, declared, key or {})
+        marts = [_mart(table, sources[source], known[table]) for table, source in tables_to_publish.items()]
         results = publish_together(marts, connection, schema=schema)
     for table, result in results.items():
         log.info(
@@ -88,10 +90,34 @@ def publish_marts_to_postgres(
     return results
 
 
-def _mart(table: str, source: Source, declared: Declaration | None) -> Mart:
-    from airflow_provider_phlo.publishing.postgres import Declaration, Mart
+def _declared(
+    tables: Mapping[str, str],
+    declared: Mapping[str, Declaration] | None,
+    keys: Mapping[str, str | Sequence[str]],
+) -> dict[str, Declaration]:
+    """
+    Return what each table is to have.
 
-    known = declared or Declaration()
+    :raises ConfigurationError: a key is given for a table that is not published.
+    """
+    from airflow_provider_phlo import settings
+    from airflow_provider_phlo.publishing.dbt_models import declarations
+    from airflow_provider_phlo.publishing.postgres import Declaration
+
+    if unknown := sorted(set(keys) - set(tables)):
+        raise ConfigurationError(f"key names tables that are not published: {', '.join(unknown)}.")
+    by_model = declarations(settings.home(), tables.values()) if declared is None else {}
+    found = {}
+    for table, source in tables.items():
+        known = (declared or {}).get(table) or by_model.get(source) or Declaration()
+        key = keys.get(table)
+        found[table] = known if key is None else known._replace(key=(key,) if isinstance(key, str) else tuple(key))
+    return found
+
+
+def _mart(table: str, source: Source, known: Declaration) -> Mart:
+    from airflow_provider_phlo.publishing.postgres import Mart
+
     comment = source.comment if known.comment is None else known.comment
     complete = known._replace(comment=comment, comments={**source.comments, **known.comments})
     return Mart(table, source.columns, source.read, source.version, complete)

@@ -65,7 +65,7 @@ def _delete_whole_rows(target: Target) -> str:
     """
     Delete as many copies of each row as are gone.
 
-    Equality of rows, which can be hashed, finds the few that may be meant; their text tells -0.0 from 0.0 as well.
+    Equality of rows, which can be hashed, finds the few that may be meant; by text, -0.0 differs from 0.0 as well.
     """
     number = "row_number() OVER (PARTITION BY found::text) AS copy"
     return f"""

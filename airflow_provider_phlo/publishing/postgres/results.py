@@ -51,6 +51,18 @@ class PublishResult:
     deleted: int = 0
 
     @property
+    def facts(self) -> dict[str, int | float | str]:
+        """Return what XCom and the asset's event say."""
+        return {
+            "rows": self.rows,
+            "inserted": self.inserted,
+            "deleted": self.deleted,
+            "mode": str(self.mode),
+            "reason": self.reason,
+            "seconds": self.seconds,
+        }
+
+    @property
     def summary(self) -> str:
         """Return what was written, and why, for the log."""
         written = {
