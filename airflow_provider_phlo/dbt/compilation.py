@@ -1,8 +1,8 @@
 """
 The SQL of a dbt project's models, compiled once and kept in ``PHLO_HOME``: no model is run, no table is read.
 
-dbt compiles without a connection (``--no-introspect``), as a full refresh. A model whose SQL asks the warehouse while
-it is compiled (``run_query``) has none.
+dbt compiles without a connection (``--no-introspect``), as in a first run: no table of the project exists. A model
+whose SQL asks the warehouse while it is compiled (``run_query``) has none.
 """
 
 from __future__ import annotations
@@ -119,18 +119,24 @@ def _compiled_nodes(project_dir: Path, folder: Path, target: str, fresh: str) ->
 
     # one model that does not compile hides no other
     CompileTask.raise_on_first_error = lambda _: False
+    CompileTask.populate_adapter_cache = _cache_no_relations
     folders = {"project-dir": project_dir, "profiles-dir": project_dir, "target-path": fresh, "log-path": fresh}
     done = dbtRunner(manifest=load_manifest(folder)).invoke(
         [
             *("--no-write-json", "--log-level-file=none", "--log-level=none", "compile", f"--target={target}"),
             *(f"--{name}={value}" for name, value in folders.items()),
-            *("--no-introspect", "--no-populate-cache", "--full-refresh", "--indirect-selection=empty"),
+            *("--no-introspect", "--full-refresh", "--indirect-selection=empty"),
             *("--select", "resource_type:model", "resource_type:snapshot", "test_type:singular"),
         ]
     )
     if done.result is None:
         raise SystemExit(str(done.exception))
     return {result.node.unique_id: _compiled(result) for result in done.result.results}
+
+
+def _cache_no_relations(task: Any, adapter: Any, required_schemas: Any = None) -> None:
+    """Let dbt believe that it has looked and found no tables: ``is_incremental()`` asks for the model's own."""
+    adapter.cache.update_schemas(task.manifest.get_used_schemas())
 
 
 def _compiled(result: Any) -> CompiledSql:

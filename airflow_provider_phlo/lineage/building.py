@@ -73,7 +73,8 @@ def _add_tables(graph: Graph, facts: Facts) -> None:
 def _add_ingestion(graph: Graph, task: TaskFacts, facts: IngestionFacts) -> None:
     node = graph.add(facts.table, Kind.TABLE)
     _run_by(node, task)
-    declared = [*facts.columns, *(METADATA_COLUMNS if facts.metadata_columns else ())]
+    # the catalog knows best which metadata columns there are; what a schema declares may be still to come
+    declared = [*facts.columns, *(METADATA_COLUMNS if facts.metadata_columns and not node.complete else ())]
     for column in declared:
         node.add_column(str(column))
     for source in facts.sources:
