@@ -11,7 +11,7 @@ from airflow_provider_phlo.lineage.sql.relations import Origin
 
 # the column of what checks, which stands for what it looks at
 EVERYTHING = "*"
-# how a column affects a table of whose columns not all is known
+# how a column affects a table that may use it in ways that are not known
 UNKNOWN = "unknown"
 
 

@@ -59,7 +59,7 @@ def _label(node: Node) -> str:
 
 
 def _mermaid_text(text: str) -> str:
-    """Return a text that ends no label and is no Markdown, HTML or reference."""
+    """Return a text that neither ends the label nor is read as Markdown, HTML or a reference."""
     return "".join(each if each in _PLAIN else f"#{ord(each)};" for each in text)
 
 
