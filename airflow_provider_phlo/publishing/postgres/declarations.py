@@ -54,6 +54,8 @@ class Declaration(NamedTuple):
 
 
 NOTHING_DECLARED = Declaration()
+# an unknown access method, a type without one, values that are too long for an index
+_NOT_POSSIBLE = (psycopg.ProgrammingError, psycopg.NotSupportedError, errors.ProgramLimitExceeded)
 
 _INDEXES = """
 SELECT m.amname, i.indisunique, i.indisprimary, (
@@ -104,7 +106,9 @@ def declare(connection: psycopg.Connection, target: Target, declared: Declaratio
                 f"{target.name}: {statement} fails, since rows of the source are not unique in these columns, or lack "
                 "a value. The old content stays. Correct the source, or the key."
             ) from None
-        except (errors.SyntaxErrorOrAccessRuleViolation, errors.FeatureNotSupported, errors.OperationalError) as error:
+        except _NOT_POSSIBLE as error:
+            if isinstance(error, errors.InsufficientPrivilege):
+                raise
             raise SchemaError(
                 f"{target.name}: {statement} fails ({type(error).__name__}: {error.diag.message_primary}). "
                 "The old content stays. Correct what the model declares."

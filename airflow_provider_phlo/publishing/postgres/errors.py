@@ -45,7 +45,7 @@ def translate_errors(target: str) -> Iterator[None]:
         )
     else:
         return
-    raise translated  # outside the block, since psycopg's own text quotes rows
+    raise translated from None  # psycopg's own text quotes rows
 
 
 def _translate(target: str, error: psycopg.Error) -> PhloError:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
+from airflow_provider_phlo.assets.postgres import postgres_asset
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.hooks.postgres import postgres_coordinates
 from airflow_provider_phlo.iceberg.tables.creation import ensure_namespace
@@ -61,6 +62,46 @@ def test_a_missing_source_fails_before_anything_is_written(connection):
     with pytest.raises(AirflowFailException, match=r"marts\.nope does not exist"):
         PublishOperator(task_id="publish", tables={"daily": "marts.mrt_daily", "x": "marts.nope"}).execute({})
     assert connection.execute("SELECT to_regclass('marts.daily')").fetchone() == (None,)
+
+
+def test_nothing_to_do_is_said(connection):
+    operator = PublishOperator(task_id="publish", tables={"daily": "marts.mrt_daily"}, key={"daily": "day"})
+    found = operator.execute({})["tables"]["daily"]
+    expect(found, mode="full", rows=2, inserted=2, deleted=0, reason="")
+    again = operator.execute({})
+    assert again["nothing_to_do"] == "every table holds the current snapshot of its source already"
+    expect(again["tables"]["daily"], mode="unchanged", rows=2, inserted=0)
+
+
+def test_lineage_begins_at_the_sources_and_ends_at_the_tables(monkeypatch):
+    monkeypatch.delenv("AIRFLOW_CONN_POSTGRES_DEFAULT", raising=False)
+    operator = PublishOperator(task_id="publish", tables={"daily": "marts.mrt_daily", "raw": "{{ x }}", "o dd": "x"})
+    assert [inlet.uri for inlet in operator.inlets] == ["iceberg://phlo/marts/mrt_daily", "iceberg://phlo/raw/x"]
+    assert [outlet.uri for outlet in operator.outlets] == [
+        "postgres://postgres_default:5432/phlo/marts/daily",
+        "postgres://postgres_default:5432/phlo/marts/o%20dd",
+    ]
+    assert PublishOperator(task_id="publish", tables="{{ tables }}").outlets == []
+    assert PublishOperator(task_id="publish", tables={"a": "b"}, schema="{{ s }}").outlets == []
+
+
+@pytest.mark.parametrize(
+    ("defined", "address"),
+    [
+        ("postgresql://me:p%40ss@db.example:6432/app?sslmode=require", "db.example:6432/app"),
+        ("postgresql://me:secret@db.example/", "db.example:5432/phlo"),
+        (
+            '{"conn_type": "postgres", "host": "db.example", "schema": "app", "password": "secret"}',
+            "db.example:5432/app",
+        ),
+        ("postgresql://%2Fvar%2Frun/app", "warehouse:5432/app"),
+        ("postgresql://me:secret@h:port/app", "warehouse:5432/phlo"),
+        ("{", "warehouse:5432/phlo"),
+    ],
+)
+def test_the_asset_of_a_table_has_no_credentials(monkeypatch, defined, address):
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", defined)
+    assert postgres_asset("daily", "marts", "warehouse").uri == f"postgres://{address}/marts/daily"
 
 
 def test_templates():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -15,8 +17,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError, SchemaError
-from airflow_provider_phlo.publishing.postgres import publish
+from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError, SchemaError, TransientError
+from airflow_provider_phlo.publishing.postgres import Mart, loading, publish, publish_together
 from airflow_provider_phlo.publishing.postgres import tables as postgres_tables
 from tests.expect import expect
 
@@ -256,7 +258,7 @@ def test_two_publishers_take_turns(connection, server):
 
 KILLED = """
 import sys, time, psycopg, pyarrow as pa
-from airflow_provider_phlo.publishing.postgres import publish
+from airflow_provider_phlo.publishing.postgres import Mart, loading, publish, publish_together
 rows = pa.table({"version": pa.array([2] * 100_000, pa.int32()), "n": range(100_000)})
 if sys.argv[2] == "changed":
     rows = rows.append_column("more", rows["n"])
@@ -292,3 +294,105 @@ def test_a_reader_that_holds_the_table_does_not_hold_a_change_of_columns_for_eve
         with pytest.raises(CommitConflictError, match="Nothing was written"):
             publish(pa.table({"n": [1]}), connection, "daily")
         assert publish(version(2, 1), connection, "daily").rows == 1  # content alone needs no lock
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (["ctid"], "every PostgreSQL table has columns of its own named ctid"),
+        (["xmin", "n", "tableoid"], "named tableoid, xmin"),
+        ([f"c{number}" for number in range(1601)], "has 1601 columns, a PostgreSQL table has at most 1600"),
+        ([], "has no columns"),
+        ([""], "no names that are empty"),
+        (["a\0b"], r"or have U\+0000"),
+        (["x" * 63 + "a", "x" * 63 + "b"], "truncates names after 63 bytes"),
+    ],
+)
+def test_columns_that_postgres_cannot_have_are_refused_before_anything_is_written(connection, columns, message):
+    rows = pa.table({name: [1] for name in columns})
+    with pytest.raises((ConfigurationError, SchemaError), match=rf"Cannot publish marts\.daily.*{message}"):
+        publish(rows, connection, "daily")
+    assert connection.execute("SELECT to_regnamespace('marts')").fetchone() == (None,)
+
+
+def test_as_many_columns_as_postgres_can_have(connection):
+    rows = pa.table({f"c{number}": [number % 2 == 0] for number in range(1600)})
+    assert publish(rows, connection, "daily").columns == 1600
+    rows = rows.rename_columns([f"d{number}" for number in range(1600)])
+    with pytest.raises(SchemaError, match=r"tables can have at most 1600 columns.*columns that were dropped count too"):
+        publish(rows, connection, "daily")
+    assert connection.execute("SELECT c0 FROM marts.daily").fetchall() == [(True,)]
+
+
+def test_a_row_that_is_too_long_is_refused(connection):
+    rows = pa.table({f"c{number}": ["x" * 30] for number in range(1500)})
+    with pytest.raises(SchemaError, match="row is too big"):
+        publish(rows, connection, "daily")
+
+
+def test_the_server_ends_in_the_middle(connection, server):
+    publish(version(1, 2), connection, "daily")
+    with psycopg.connect(server.uri, autocommit=True) as mine:
+
+        def batches():
+            yield from version(2, 200_000).to_batches(20_000)
+            connection.execute("SELECT pg_terminate_backend(%s)", [mine.info.backend_pid])
+            yield from version(2, 200_000).to_batches(20_000)
+
+        rows = pa.RecordBatchReader.from_batches(version(2).schema, batches())
+        with pytest.raises(TransientError, match=r"marts\.daily: PostgreSQL: .*The old content stays") as caught:
+            publish(rows, mine, "daily")
+        assert caught.value.__suppress_context__
+    assert content(connection) == [(1, 0), (1, 1)]
+    assert publish(version(3, 1), connection, "daily").rows == 1
+
+
+def test_a_full_disk_says_which(connection, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    publish(version(1, 2), connection, "daily")
+    monkeypatch.setattr(loading, "_spool", full)
+    with pytest.raises(TransientError, match="the disk for temporary files is full"):
+        publish(pa.table({"n": [1]}), connection, "daily")
+    assert content(connection) == [(1, 0), (1, 1)]
+
+
+def test_who_may_not_write_is_told(connection, server):
+    publish(version(1, 2), connection, "daily")
+    with (
+        psycopg.connect(server.uri, options="-c default_transaction_read_only=on", autocommit=True) as reader,
+        pytest.raises(ConfigurationError, match=r"does not let this connection write.*ReadOnlySqlTransaction"),
+    ):
+        publish(version(2, 2), reader, "daily")
+    connection.execute("REVOKE INSERT ON marts.daily FROM phlo")
+    with pytest.raises(ConfigurationError, match=r"does not let this connection write.*InsufficientPrivilege"):
+        publish(version(2, 2), connection, "daily")
+    assert content(connection) == [(1, 0), (1, 1)]
+
+
+def test_publishers_of_the_same_tables_in_any_order_never_deadlock(connection, server):
+    """Each publishes three tables in an order of its own, some with other columns."""
+    problems = []
+
+    def run(number):
+        choose = random.Random(number)
+        try:
+            with psycopg.connect(server.uri, autocommit=True) as mine:
+                for turn in range(6):
+                    rows = version(number * 10 + turn, 50)
+                    if choose.random() < 0.4:
+                        rows = rows.append_column("more", rows["n"])
+                    names = choose.sample("abc", 3)
+                    publish_together([Mart(name, rows.schema, lambda rows=rows: rows) for name in names], mine)
+        except Exception as error:  # noqa: BLE001 - asserted below
+            problems.append(error)
+
+    threads = [threading.Thread(target=run, args=[number]) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert problems == []
+    query = "SELECT (SELECT max(version) FROM marts.{}), (SELECT count(*) FROM marts.{})"
+    assert len({connection.execute(query.format(name, name)).fetchone() for name in "abc"}) == 1
