@@ -73,11 +73,13 @@ class MartFacts:
     :param connection: the Airflow connection.
     :param table: ``schema.table``.
     :param source: ``namespace.table``.
+    :param uri: of its asset: two connections may lead to one server.
     """
 
     connection: str
     table: str
     source: str
+    uri: str
 
 
 @dataclass(frozen=True)

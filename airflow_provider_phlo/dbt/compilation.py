@@ -115,7 +115,7 @@ def _compiled_nodes(project_dir: Path, folder: Path, target: str, fresh: str) ->
     from dbt.cli.main import dbtRunner
     from dbt.task.compile import CompileTask
 
-    from airflow_provider_phlo.dbt.runner import load_manifest
+    from airflow_provider_phlo.dbt.projects import load_manifest
 
     # one model that does not compile hides no other
     CompileTask.raise_on_first_error = lambda _: False

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from airflow_provider_phlo.lineage.dbt_project import DbtProject, ProjectNodes, record, table_of
 from airflow_provider_phlo.lineage.graph import CHECKING, ColumnLineage, Graph, Kind, Node
 from airflow_provider_phlo.lineage.kept import KeptAnalyses
 from airflow_provider_phlo.lineage.sql.relations import How, Relation, table_relation, unknown_relation
-from airflow_provider_phlo.task_facts import CheckFacts, Facts, IngestionFacts, MartFacts, TaskFacts
+from airflow_provider_phlo.task_facts import CheckFacts, Facts, IngestionFacts, MartFacts, TaskFacts, TaskLineage
 from airflow_provider_phlo.terms import METADATA_COLUMNS
 
 QUARANTINE_SUFFIX = "__quarantine"
@@ -38,7 +38,9 @@ def build(facts: Facts, projects: Sequence[DbtProject], kept_in: Path | None = N
             _add_mart(graph, task, mart)
         for number, check in enumerate(task.lineage.checks):
             _add_check(graph, task, check, number, analyses)
-        _add_assets(graph, task)
+    marts = {name: node.id for node in graph.nodes.values() if node.kind is Kind.MART for name in node.names}
+    for task in facts.tasks:
+        _add_assets(graph, task, marts)
     for dag, names in facts.schedules.items():
         for name in names:
             graph.starts.setdefault(name, []).append(dag)
@@ -136,9 +138,10 @@ def _tests_of(graph: Graph) -> dict[str, list[Node]]:
 
 
 def _add_mart(graph: Graph, task: TaskFacts, facts: MartFacts) -> None:
-    server = "postgres" if facts.connection == "postgres_default" else facts.connection
-    node = graph.add(f"{server}:{facts.table}", Kind.MART)
-    node.names = [name for name in (facts.table, facts.table.rpartition(".")[2]) if name not in node.names]
+    known = (each for each in graph.nodes.values() if each.kind is Kind.MART and facts.uri in each.names)
+    node = next(known, None) or graph.add(f"{facts.connection}:{facts.table}", Kind.MART)
+    names = (facts.table, facts.table.rpartition(".")[2], facts.uri)
+    node.names += [name for name in names if name not in node.names]
     _run_by(node, task)
     source = graph.add(facts.source, Kind.TABLE)
     node.add_parent(source.id)
@@ -200,24 +203,27 @@ def _look_at(graph: Graph, node: Node, sql: str, analyses: KeptAnalyses, under_c
     seen.unknown = seen.unknown or read.relation.whole.unknown
 
 
-def _add_assets(graph: Graph, task: TaskFacts) -> None:
-    """Add what a task's inlets and outlets say; of models, dbt says it better, and of marts, the task itself."""
-    if task.lineage.project is not None or task.lineage.marts:
-        return
-    for written in task.writes:
-        node = _asset(graph, written)
+def _add_assets(graph: Graph, task: TaskFacts, marts: Mapping[str, str]) -> None:
+    """Add what the inlets and outlets of a task say whose operator does not say it better."""
+    for written in task.writes if task.lineage == TaskLineage() else ():
+        node = _asset(graph, written, marts)
+        node.kind = Kind.TABLE if node.kind is Kind.SOURCE else node.kind
         _run_by(node, task)
         for read in task.reads:
             if read != written:
-                node.add_parent(_asset(graph, read).id)
+                node.add_parent(_asset(graph, read, marts).id)
 
 
-def _asset(graph: Graph, name: str) -> Node:
-    if ":" in name:
-        node = graph.add(name, Kind.SOURCE)
-        node.unknown = "Airflow says nothing of its columns"
-        return node
-    return graph.add(name, Kind.TABLE)
+def _asset(graph: Graph, name: str, marts: Mapping[str, str]) -> Node:
+    """Return the node of a table, or of an asset that Airflow knows by its URI."""
+    if ":" not in name:
+        return graph.add(name, Kind.TABLE)
+    if name in marts:
+        return graph.nodes[marts[name]]
+    known = name in graph.nodes
+    node = graph.add(name, Kind.SOURCE) if not known else graph.nodes[name]
+    node.unknown = "Airflow knows nothing of its columns"
+    return node
 
 
 # --- what is left open

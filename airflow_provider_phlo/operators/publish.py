@@ -74,8 +74,14 @@ class PublishOperator(PhloOperator):
 
         return TaskLineage(
             marts=tuple(
-                MartFacts(self.postgres_conn_id, f"{self.schema}.{name}", self.qualified(source))
-                for name, source in self.tables.items()
+                MartFacts(
+                    self.postgres_conn_id,
+                    f"{self.schema}.{name}",
+                    self.qualified(source),
+                    postgres_asset(name, self.schema, self.postgres_conn_id).uri,
+                )
+                for name, source in _known(self.tables).items()
+                if "{{" not in self.schema
             )
         )
 

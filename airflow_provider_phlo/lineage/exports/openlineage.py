@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 from airflow_provider_phlo.lineage.graph import CHECKING, Graph, Kind, Node
 from airflow_provider_phlo.lineage.sql.relations import Effect, How
@@ -68,12 +69,13 @@ class _Events:
 
     def _dataset(self, node: Node) -> tuple[str, str]:
         """Return namespace and name of a dataset."""
-        if node.kind is Kind.MART:
-            server, _, table = node.id.partition(":")
-            return f"postgres://{server}", table
+        uri = next((name for name in (node.id, *node.names) if "://" in name), None)
+        if uri is not None:
+            parts = urlsplit(uri)
+            path = [unquote(part) for part in parts.path.strip("/").split("/")]
+            return f"{parts.scheme}://{parts.netloc}", ("." if node.kind is Kind.MART else "/").join(path)
         if node.kind is Kind.SOURCE:
-            scheme, found, rest = node.id.partition("://")
-            return (scheme, rest) if found else ("airflow://connections", node.id.partition(":")[2])
+            return "airflow://connections", node.id.partition(":")[2]
         if node.kind is Kind.DASHBOARD:
             return "dbt://exposures", node.id.partition(":")[2]
         return f"iceberg://{self._catalog}", node.id

@@ -31,7 +31,7 @@ ODD = [
 names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12)
 
 
-MART = MartFacts("postgres_default", "marts.t", "raw.t")
+MART = MartFacts("postgres_default", "marts.t", "raw.t", "postgres://postgres_default:5432/phlo/marts/t")
 
 
 @pytest.fixture
@@ -41,13 +41,11 @@ def graph() -> Graph:
             "daily", "in", "Ann", lineage=TaskLineage(IngestionFacts("raw.t", ("api",), {"a": "int", "b": "str"}))
         ),
         TaskFacts("daily", "check", "Ann", lineage=TaskLineage(checks=(CheckFacts("a is there", "raw.t", ("a",)),))),
-        TaskFacts(
-            "daily", "out", "Bea", lineage=TaskLineage(marts=(MartFacts("postgres_default", "marts.t", "raw.t"),))
-        ),
+        TaskFacts("daily", "out", "Bea", lineage=TaskLineage(marts=(MART,))),
         TaskFacts("other", "files", "Ann", reads=("s3://bucket/x.csv",), writes=("raw.t",)),
     )
     graph = build(Facts(tasks, tables={"raw.t": ("a", "b"), "raw.t__quarantine": ("record",)}), [])
-    graph.nodes["postgres:marts.t"].effects["raw.t", "b"] = Effect.FILTERED
+    graph.nodes["postgres_default:marts.t"].effects["raw.t", "b"] = Effect.FILTERED
     return graph
 
 
@@ -83,7 +81,7 @@ def test_dot(graph):
     nodes, edges = read_dot(graph)
     assert of_dot(nodes['"raw.t"']) == "raw.t (table)"
     assert of_dot(nodes['"check:daily.check.0"']) == "a is there (check)"
-    assert ('"raw.t"', '"postgres:marts.t"') in edges
+    assert ('"raw.t"', '"postgres_default:marts.t"') in edges
     assert len(nodes) == len(graph.nodes)
     assert len(edges) == sum(len(node.parents) for node in graph.nodes.values())
 
@@ -154,13 +152,13 @@ def test_mermaid_with_odd_names():
 def test_json(graph):
     plain = json.loads(json.dumps(to_plain(graph)))
     assert {node["id"] for node in plain["nodes"]} == set(graph.nodes)
-    assert {"from": "raw.t", "to": "postgres:marts.t"} in plain["edges"]
+    assert {"from": "raw.t", "to": "postgres_default:marts.t"} in plain["edges"]
     edges = {
         (edge["from"]["node"], edge["from"]["column"], edge["to"]["node"], edge["to"]["column"], edge["how"])
         for edge in plain["column_edges"]
     }
-    assert ("raw.t", "a", "postgres:marts.t", "a", "copied") in edges
-    assert ("raw.t", "b", "postgres:marts.t", None, "filtered") in edges
+    assert ("raw.t", "a", "postgres_default:marts.t", "a", "copied") in edges
+    assert ("raw.t", "b", "postgres_default:marts.t", None, "filtered") in edges
     assert ("raw.t", "a", "check:daily.check.0", None, "computed") in edges
     assert Graph.from_json(json.loads(json.dumps(graph.to_json()))).to_json() == graph.to_json()
 
@@ -208,7 +206,7 @@ def test_openlineage(graph, schemas):
     jobs = {event["job"]["name"]: event for event in events if "job" in event}
     assert set(jobs) == {"daily.in", "daily.out", "quarantine raw.t__quarantine"}
     (mart,) = jobs["daily.out"]["outputs"]
-    assert (mart["namespace"], mart["name"]) == ("postgres://postgres", "marts.t")
+    assert (mart["namespace"], mart["name"]) == ("postgres://postgres_default:5432", "phlo.marts.t")
     lineage = mart["facets"]["columnLineage"]
     source = {"namespace": "iceberg://phlo", "name": "raw.t"}
     identity = {**source, "field": "a", "transformations": [{"type": "DIRECT", "subtype": "IDENTITY"}]}
@@ -218,7 +216,7 @@ def test_openlineage(graph, schemas):
     ]
     assert [field["name"] for field in mart["facets"]["schema"]["fields"]] == ["a", "b"]
     assert mart["facets"]["ownership"]["owners"] == [{"name": "Bea"}]
-    assert {event["dataset"]["name"] for event in events if "dataset" in event} == {"api", "bucket/x.csv"}
+    assert {event["dataset"]["name"] for event in events if "dataset" in event} == {"api", "x.csv"}
     assert all(event["eventTime"] == now.isoformat() for event in events)
 
 
