@@ -7,7 +7,6 @@ https://docs.github.com/en/rest/using-the-rest-api/best-practices-for-using-the-
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,7 +21,6 @@ from airflow_provider_phlo.sources.address import ConnectionLike, hint
 from airflow_provider_phlo.sources.address import base_url as connection_url
 from airflow_provider_phlo.sources.http import Answer, JsonClient, Limits, RetryPolicy, records
 
-log = logging.getLogger(__name__)
 
 API_ROOT = "https://api.github.com"
 API_VERSION = "2022-11-28"
@@ -150,8 +148,7 @@ def _pages(
     seen: dict[str, dict[str, Any]] = {}
     while url is not None:
         if url in seen:
-            log.warning("%s: a next link leads back to a page already read; paging ends", client.conn_id)
-            break
+            raise client.rejected(url, "is named as the next page, and was read before: pages would be missed")
         if len(seen) == client.limits.pages:
             raise client.rejected(first, f"leads to more than {client.limits.pages} pages")
         known = memory.recall(url)

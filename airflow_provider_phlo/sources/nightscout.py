@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
@@ -27,7 +26,6 @@ from airflow_provider_phlo.sources.address import ConnectionLike, hint
 from airflow_provider_phlo.sources.address import base_url as connection_url
 from airflow_provider_phlo.sources.http import JsonClient, Limits, RetryPolicy, records
 
-log = logging.getLogger(__name__)
 
 ENTRIES = "/api/v1/entries.json"
 # name-0123456789abcdef, as Nightscout's admin page shows it
@@ -151,23 +149,21 @@ def _text(secret: str, conn_id: str) -> str:
 def _pages(client: JsonClient, params: dict[str, str], window: tuple[int, int], count: int) -> Iterator[Page]:
     """Yield the window's pages, the newest first, until nothing is left; entries of an earlier page are left out."""
     start, before = window
-    largest, seen = 0, _Seen()
+    cap, former, seen = _Cap(), 0, _Seen()
     for _ in range(client.limits.pages):
         if before <= start:
             return
         page = _get(client, params, start, before, count)
         kept = seen.new([_cut(entry) for entry in page if _wanted(entry, window)])
         if kept:
+            cap.learn(former)
             yield kept
+        former = len(page) if len(page) < count else 0
         dates = [moment for moment in map(_date, page) if moment is not None and moment < before]
         if not dates:
-            if len(page) >= count:
-                raise client.rejected(
-                    client.root + ENTRIES, "answered a full page of entries, none of the time asked for"
-                )
-            _warn_of_ignored(client, len(page))
+            _require_nothing_hidden(client, page, count)
             return
-        oldest, largest = min(dates), max(largest, len(page))
+        oldest = min(dates)
         if oldest + 1 < before:
             # Not `before = oldest`: entries of that millisecond may lie beyond the page's border.
             before = oldest + 1
@@ -175,9 +171,44 @@ def _pages(client: JsonClient, params: dict[str, str], window: tuple[int, int], 
             # A whole page of one millisecond, and no cursor: only a larger page shows the rest of it.
             count *= 2
         else:
-            _warn_of_hidden(client, len(page), largest)
+            cap.require_below(client, len(page))
             before = oldest
     raise client.rejected(client.root + ENTRIES, f"leads to more than {client.limits.pages} pages: ask for fewer days")
+
+
+class _Cap:
+    """The length of pages that the site made shorter than they were asked for, as later pages have shown."""
+
+    def __init__(self) -> None:
+        self._length = 0
+
+    def learn(self, length: int) -> None:
+        """Take note that there was more after a page of that length; 0 for one as long as it was asked for."""
+        self._length = max(self._length, length)
+
+    def require_below(self, client: JsonClient, length: int) -> None:
+        """
+        Check that a page of one millisecond is not as long as the site's pages get: no request shows the rest of it.
+
+        :raises SourceRejectedError: if it is.
+        """
+        if 1 < self._length <= length:
+            raise client.rejected(
+                client.root + ENTRIES,
+                f"answered {length} entries of one millisecond, and no page of this site is longer: more may be hidden",
+            )
+
+
+def _require_nothing_hidden(client: JsonClient, page: Page, count: int) -> None:
+    """
+    Check that a page without an entry before the moment asked for means that there are none.
+
+    :raises SourceRejectedError: if the site ignores that moment, and so may hide what is before it.
+    """
+    full = len(page) >= count
+    if full or any(_date(entry) is not None for entry in page):
+        what = "a full page of entries" if full else f"{len(page)} entries"
+        raise client.rejected(client.root + ENTRIES, f"answered {what}, none of the time asked for")
 
 
 class _Seen:
@@ -209,22 +240,6 @@ def _get(client: JsonClient, params: dict[str, str], start: int, before: int, co
         "count": str(count),
     }
     return records(client, client.root + ENTRIES, client.get(ENTRIES, params={**find, **params}).body)
-
-
-def _warn_of_ignored(client: JsonClient, length: int) -> None:
-    if length:
-        log.warning(
-            "%s: the site answered %s entries, none of the window asked for; paging ends", client.conn_id, length
-        )
-
-
-def _warn_of_hidden(client: JsonClient, length: int, largest: int) -> None:
-    if 1 < length == largest:
-        log.warning(
-            "%s: %s entries share one millisecond and fill a page; a site that caps its pages would hide more of them",
-            client.conn_id,
-            length,
-        )
 
 
 def _wanted(entry: dict[str, Any], window: tuple[int, int]) -> bool:

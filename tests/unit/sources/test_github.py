@@ -210,14 +210,17 @@ def test_a_server_without_etag_link_and_limits_works_twice(server, reply, make, 
     assert extract(pipeline, make()) == ["1"]
 
 
-def test_a_paging_loop_ends(server, reply, make):
+def test_a_paging_loop_is_an_error(server, reply, make):
     def route(request):
         other = "b" if request.query.get("cursor") == ["a"] else "a"
         link = f'<{server.url}/users/octo/events?cursor={other}>; rel="next"'
         return reply([{"id": other}], headers={"Link": link})
 
     server.route = route
-    assert len(read(make(), "user_events")) == 3
+    error = cause(read, make(), "user_events")
+    assert isinstance(error, SourceRejectedError)
+    assert "was read before: pages would be missed" in str(error)
+    assert len(server.requests) == 3
 
 
 def test_a_next_link_to_another_host_is_rejected_before_a_token_leaves(server, serve, reply, make):
