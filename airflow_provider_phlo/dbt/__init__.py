@@ -1,6 +1,6 @@
 """
 dbt: the models of a project, with their tests, as Airflow tasks (:mod:`.task_group`). A task runs its model in its own
-process (:mod:`.runner`), from the parsed project (:mod:`.manifest`), on the Iceberg catalog (:mod:`.plugin`, which dbt
+process (:mod:`.runner`), from the parsed project (:mod:`.manifest`), on the Iceberg catalog (:mod:`.adapter`, which dbt
 itself loads).
 """
 
@@ -15,7 +15,7 @@ __all__ = ["phlo_dbt_task_group"]
 
 
 def __getattr__(name: str) -> Any:
-    # dbt loads .plugin, which must not import Airflow
+    # dbt loads .adapter, which must not import Airflow
     if name in __all__:
         from airflow_provider_phlo.dbt import task_group
 

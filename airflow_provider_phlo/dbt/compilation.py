@@ -20,12 +20,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from airflow_provider_phlo.dbt.manifest import (
-    DEFAULT_TARGET,
     ensure_manifest,
     fingerprint,
+    profile_arguments,
     quiet_environment,
     target_path,
 )
+from airflow_provider_phlo.dbt.profiles import DEFAULT_TARGET, profile_of
 from airflow_provider_phlo.exceptions import ConfigurationError
 
 COMPILED = "compiled.json"
@@ -59,7 +60,8 @@ def compiled_sql(project_dir: Path, home: Path, target: str = DEFAULT_TARGET) ->
     :raises ConfigurationError: dbt cannot parse or compile the project.
     """
     ensure_manifest(project_dir, home, target)
-    folder, wanted = target_path(project_dir, home, target), f"{_VERSION} {fingerprint(project_dir)}"
+    made = profile_of(project_dir, target).text()
+    folder, wanted = target_path(project_dir, home, target), f"{_VERSION} {fingerprint(project_dir, made)}"
     path = folder / COMPILED
     with (folder / "compile.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -120,11 +122,12 @@ def _compiled_nodes(project_dir: Path, folder: Path, target: str, fresh: str) ->
     # one model that does not compile hides no other
     CompileTask.raise_on_first_error = lambda _: False
     CompileTask.populate_adapter_cache = _cache_no_relations
-    folders = {"project-dir": project_dir, "profiles-dir": project_dir, "target-path": fresh, "log-path": fresh}
+    folders = {"project-dir": project_dir, "target-path": fresh, "log-path": fresh}
+    options = {**folders, **profile_arguments(profile_of(project_dir, target), folder)}
     done = dbtRunner(manifest=load_manifest(folder)).invoke(
         [
-            *("--no-write-json", "--log-level-file=none", "--log-level=none", "compile", f"--target={target}"),
-            *(f"--{name}={value}" for name, value in folders.items()),
+            *("--no-write-json", "--log-level-file=none", "--log-level=none", "compile"),
+            *(f"--{name}={value}" for name, value in options.items()),
             *("--no-introspect", "--full-refresh", "--indirect-selection=empty"),
             *("--select", "resource_type:model", "resource_type:snapshot", "test_type:singular"),
         ]

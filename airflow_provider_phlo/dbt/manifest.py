@@ -23,13 +23,13 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+from airflow_provider_phlo.dbt.profiles import DEFAULT_TARGET, Profile, profile_of
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
 from airflow_provider_phlo.private_files import protect
 
 MANIFEST = "manifest.json"
 PARSED = "partial_parse.msgpack"
 RENDERED = "render.json"
-DEFAULT_TARGET = "duckdb"
 _STAMP = "fingerprint"
 # the version of what is rendered: files of an earlier one are made again
 _RENDERED_VERSION = "2"
@@ -46,6 +46,19 @@ def target_path(project_dir: Path, home: Path, target: str = DEFAULT_TARGET) -> 
     return home / "dbt" / f"{project.name}-{place}" / target
 
 
+def profile_arguments(profile: Profile, folder: Path) -> dict[str, Path | str]:
+    """
+    Return dbt's options that name a project's profile, with their values.
+
+    :param folder: the project's target path.
+    """
+    return {
+        "profiles-dir": profile.write(folder.parent / "profiles" / folder.name),
+        "profile": profile.name,
+        "target": profile.target,
+    }
+
+
 def parsed_projects(home: Path) -> list[Path]:
     """Return the folders of the projects and targets that are parsed."""
     return sorted(path.parent for path in (home / "dbt").glob(f"*/*/{PARSED}"))
@@ -60,21 +73,20 @@ def ensure_manifest(project_dir: Path, home: Path, target: str = DEFAULT_TARGET)
     """
     Return the path of the project's ``manifest.json``, after parsing the project if it has changed.
 
-    :param project_dir: the folder with ``dbt_project.yml`` and ``profiles.yml``.
+    :param project_dir: the folder with ``dbt_project.yml``.
     :param home: ``PHLO_HOME``.
     :param target: the profile's target, on which the full names of tables depend.
     :raises ConfigurationError: there is no such project, or dbt cannot parse it; quotes the end of dbt's output.
     """
-    if not (project_dir / "dbt_project.yml").is_file():
-        raise ConfigurationError(f"{project_dir} is not a dbt project: it does not have a dbt_project.yml.")
-    folder, wanted = target_path(project_dir, home, target), fingerprint(project_dir)
+    profile = profile_of(project_dir, target)
+    folder, wanted = target_path(project_dir, home, target), fingerprint(project_dir, profile.text())
     if _stamp(folder) == wanted:
         return folder / MANIFEST
     protect(home)
     folder.mkdir(parents=True, exist_ok=True)
     with _lock(folder):
         if _stamp(folder) != wanted:
-            _parse(project_dir, folder, target)
+            _parse(project_dir, folder, profile)
             (folder / _STAMP).write_text(wanted)
     return folder / MANIFEST
 
@@ -107,9 +119,14 @@ def tables_read(nodes: Mapping[str, Mapping[str, Any]], unique_id: str) -> Itera
             yield parent
 
 
-def fingerprint(project_dir: Path) -> str:
-    """Return a hash of everything that affects how the project is parsed: its files, dbt's version, and ours."""
-    digest = blake2b(f"{importlib.metadata.version('dbt-core')} {_RENDERED_VERSION}".encode(), digest_size=16)
+def fingerprint(project_dir: Path, profile: str = "") -> str:
+    """
+    Return a hash of everything that affects how the project is parsed: its files, dbt's version, and ours.
+
+    :param profile: the profile that is made for it.
+    """
+    versions = f"{importlib.metadata.version('dbt-core')} {_RENDERED_VERSION}"
+    digest = blake2b(f"{versions}\n{profile}".encode(), digest_size=16)
     digest.update(str(project_dir.resolve()).encode())
     for path in sorted(_files(project_dir)):
         content = path.read_bytes()
@@ -158,12 +175,13 @@ def _lock(folder: Path) -> Iterator[None]:
         yield
 
 
-def _parse(project_dir: Path, folder: Path, target: str) -> None:
+def _parse(project_dir: Path, folder: Path, profile: Profile) -> None:
     """Parse into a temporary folder, then move the results: a task never reads half a file."""
     fresh = Path(mkdtemp(prefix="parse-", dir=folder))
-    folders = {"project-dir": project_dir, "profiles-dir": project_dir, "target-path": fresh, "log-path": fresh}
-    command = [sys.executable, "-m", "dbt.cli.main", "--log-level-file", "none", "parse", f"--target={target}"]
-    command += [f"--{name}={value}" for name, value in folders.items()]
+    folders = {"project-dir": project_dir, "target-path": fresh, "log-path": fresh}
+    options = {**folders, **profile_arguments(profile, folder)}
+    command = [sys.executable, "-m", "dbt.cli.main", "--no-use-colors", "--log-level-file", "none", "parse"]
+    command += [f"--{name}={value}" for name, value in options.items()]
     try:
         done = subprocess.run(
             command,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo import settings
 from airflow_provider_phlo.assets.iceberg import outlets_of, set_event
-from airflow_provider_phlo.dbt.manifest import DEFAULT_TARGET
+from airflow_provider_phlo.dbt.profiles import DEFAULT_TARGET, profile_of
 from airflow_provider_phlo.operators.base import PhloOperator
 from airflow_provider_phlo.operators.links import TableLink
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 class DbtOperator(PhloOperator):
     """
-    What both kinds of tasks share: the project, and what its SQL and the plugin read from the environment.
+    What both kinds of tasks share: the project, and what its SQL and the adapter read from the environment.
 
     :param project_dir: the dbt project.
     :param target: the profile's target, ``duckdb`` or ``trino``.
@@ -57,9 +57,13 @@ class DbtOperator(PhloOperator):
 
         return TaskLineage(project=ProjectFacts(self.project_dir, self.target), nodes=nodes)
 
+    @property
+    def _is_embedded(self) -> bool:
+        return profile_of(Path(self.project_dir), self.target).is_embedded
+
     def environment(self, partition_date: str, run_id: str, token: str = "") -> dict[str, str]:
         """
-        Return what the project and the plugin read; the catalog's secrets are set only while dbt runs.
+        Return what the project and the adapter read; the catalog's secrets are set only while dbt runs.
 
         :param token: the run's token, for tables that are written or read on its branch; main is read without.
         """
@@ -69,7 +73,7 @@ class DbtOperator(PhloOperator):
             "PHLO_DAY_ZONE": settings.day_zone(),
             "PHLO_RUN_ID": run_id,
         }
-        if self.target != DEFAULT_TARGET:  # Trino has its own catalog, and cannot write a branch
+        if not self._is_embedded:  # Trino has its own catalog, and cannot write a branch
             return variables
         from airflow_provider_phlo.hooks.iceberg import PhloIcebergHook
 
@@ -140,7 +144,7 @@ class DbtModelOperator(DbtOperator):
             "tests": done.tests,
             "warnings": list(done.warnings),
         }
-        if done.rows is None and self.target != DEFAULT_TARGET:
+        if done.rows is None and not self._is_embedded:
             result["reason"] = f"{self.target} wrote it, which reports no rows"
         set_event(context, self.table, result)
         return result

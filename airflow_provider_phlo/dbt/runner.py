@@ -21,11 +21,12 @@ from pyiceberg.exceptions import NoSuchTableError
 
 from airflow_provider_phlo.dbt.execution import known_nodes
 from airflow_provider_phlo.dbt.manifest import (
-    DEFAULT_TARGET,
     ensure_manifest,
+    profile_arguments,
     quiet_environment,
     target_path,
 )
+from airflow_provider_phlo.dbt.profiles import DEFAULT_TARGET, profile_of
 from airflow_provider_phlo.dbt.projects import load_manifest
 from airflow_provider_phlo.dbt.templates import kept_templates
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError, QualityCheckError, TransientError
@@ -91,7 +92,8 @@ def build_model(
     :param project_dir: the dbt project.
     :param unique_id: the model's id in the manifest, ``model.<project>.<name>``.
     :param home: ``PHLO_HOME``, where dbt's own files go.
-    :param environment: variables that are set while the model runs, see :mod:`airflow_provider_phlo.dbt.plugin`.
+    :param environment: variables that are set while the model runs, see
+        :mod:`airflow_provider_phlo.dbt.adapter.lakehouse`.
     :raises QualityCheckError: a test failed; main is as it was.
     :raises ConfigurationError: the SQL does not compile, or a table it reads does not exist.
     :raises TransientError: the engine failed while it ran, or another writer came first :data:`REBUILDS` times.
@@ -151,7 +153,7 @@ def run_tests(
     :param project_dir: the dbt project.
     :param unique_ids: their ids in the manifest.
     :param home: ``PHLO_HOME``, where dbt's own files go.
-    :param environment: variables that are set meanwhile, see :mod:`airflow_provider_phlo.dbt.plugin`.
+    :param environment: variables that are set meanwhile, see :mod:`airflow_provider_phlo.dbt.adapter.lakehouse`.
     :raises QualityCheckError: one failed.
     :raises ConfigurationError: one does not compile, is not in the project any more, or was not run.
     :raises TransientError: the engine failed while they ran.
@@ -186,8 +188,7 @@ def _node(manifest: Manifest, unique_id: str, project_dir: Path) -> Any:
 def _command(nodes: Sequence[Any], project_dir: Path, folder: Path, target: str) -> list[str]:
     options = {
         "project-dir": project_dir,
-        "profiles-dir": project_dir,
-        "target": target,
+        **profile_arguments(profile_of(project_dir, target), folder),
         "target-path": folder,
         "log-path": folder,  # dbt creates it even if nothing is logged
         "indirect-selection": "buildable",
@@ -227,23 +228,22 @@ def _variables(
 def _invoke(
     manifest: Manifest, command: Sequence[str], table: str, folder: Path, nodes: Sequence[str]
 ) -> tuple[Sequence[NodeResult], OverwriteResult | None]:
-    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+    from airflow_provider_phlo.dbt.adapter import lakehouse
+    from airflow_provider_phlo.dbt.adapter.connections import PhloConnectionManager
 
-    from airflow_provider_phlo.dbt import plugin
-
-    plugin.forget()
-    # dbt-duckdb would go on with the database of an earlier run in this process
-    DuckDBConnectionManager.close_all_connections()
+    lakehouse.forget()
+    # the adapter would go on with the database of an earlier run in this process
+    PhloConnectionManager.close_all_connections()
     try:
         with known_nodes(nodes) if _are_simple(manifest, nodes) else nullcontext(), kept_templates(folder):
             done = dbtRunner(manifest=manifest).invoke(list(command))
     finally:
         reset_adapters()
-    if plugin.failures:
-        raise next(iter(plugin.failures.values()))
+    if lakehouse.failures:
+        raise next(iter(lakehouse.failures.values()))
     if done.result is None:
         raise ConfigurationError(f"dbt cannot run {table}: {_described(str(done.exception))}")
-    return done.result.results, plugin.results.get(table)
+    return done.result.results, lakehouse.results.get(table)
 
 
 def _are_simple(manifest: Manifest, nodes: Sequence[str]) -> bool:
@@ -297,25 +297,25 @@ def _described(text: str, statement: str = "") -> str:
 
 def _start_from_main(table: str) -> None:
     """Drop what an earlier attempt left on the run's branch: it would be read as what the table holds."""
-    from airflow_provider_phlo.dbt import plugin
+    from airflow_provider_phlo.dbt.adapter import lakehouse
     from airflow_provider_phlo.iceberg.branches.publication import run_branch
     from airflow_provider_phlo.iceberg.branches.run_branches import branch_name
 
     token = os.environ.get("PHLO_RUN_TOKEN")
     if token:
         with suppress(NoSuchTableError):
-            run_branch(plugin.catalog_from_environment(), branch_name(token)).drop(table)
+            run_branch(lakehouse.catalog_from_environment(), branch_name(token)).drop(table)
 
 
 def _publish(written: OverwriteResult) -> int | None:
     """Make the tested branch main; drop the columns that only the old content had."""
-    from airflow_provider_phlo.dbt import plugin
+    from airflow_provider_phlo.dbt.adapter import lakehouse
     from airflow_provider_phlo.iceberg.branches.publication import Publication, run_branch
     from airflow_provider_phlo.iceberg.overwrite import drop_columns
 
     snapshot_id = written.snapshot_id
     if written.branch is not None:
-        catalog = plugin.catalog_from_environment()
+        catalog = lakehouse.catalog_from_environment()
         if written.changed:
             publication = Publication(written.table, expected_head=written.snapshot_id)
             snapshot_id = run_branch(catalog, written.branch).publish(publication)

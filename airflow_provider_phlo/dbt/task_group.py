@@ -12,15 +12,16 @@ from airflow_provider_phlo import settings
 from airflow_provider_phlo.assets.iceberg import iceberg_asset
 from airflow_provider_phlo.assets.pages import model_page
 from airflow_provider_phlo.dbt.manifest import (
-    DEFAULT_TARGET,
     ensure_manifest,
     is_ephemeral,
+    profile_arguments,
     quiet_environment,
     read_manifest,
     rendered_path,
     tables_read,
 )
 from airflow_provider_phlo.dbt.operators import DbtModelOperator, DbtTestOperator
+from airflow_provider_phlo.dbt.profiles import DEFAULT_TARGET, PROFILES, profile_of
 from airflow_provider_phlo.dbt.standalone_tests import StandaloneTests, standalone_tests
 from airflow_provider_phlo.dbt.unsupported import (
     require_supported_model,
@@ -82,9 +83,12 @@ def phlo_dbt_task_group(
 
     selected = _as_list(select)
     project = _project(project_dir, sys._getframe(1).f_code.co_filename)
-    manifest = rendered_path(ensure_manifest(project, settings.home(), target))
+    home = settings.home()
+    profile = profile_of(project, target)
+    manifest = rendered_path(ensure_manifest(project, home, target))
     renderer = _Renderer(
         read_manifest(manifest),
+        profile.engine,
         {
             "project_dir": str(project),
             "target": target,
@@ -103,7 +107,10 @@ def phlo_dbt_task_group(
         group_id=group_id or _group_id(selected),
         project_config=project_config,
         profile_config=ProfileConfig(
-            profile_name=PROFILE, target_name=target, profiles_yml_filepath=project / "profiles.yml"
+            profile_name=profile.name,
+            target_name=profile.target,
+            # Cosmos asks for the file, and nothing reads it
+            profiles_yml_filepath=Path(profile_arguments(profile, manifest.parent)["profiles-dir"], PROFILES),
         ),
         execution_config=ExecutionConfig(
             execution_mode=ExecutionMode.LOCAL, invocation_mode=InvocationMode.DBT_RUNNER, dbt_project_path=None
@@ -130,8 +137,9 @@ def phlo_dbt_task_group(
 class _Renderer:
     """Turns the nodes that Cosmos selects into tasks."""
 
-    def __init__(self, manifest: Mapping[str, Any], arguments: Mapping[str, Any]) -> None:
+    def __init__(self, manifest: Mapping[str, Any], engine: str, arguments: Mapping[str, Any]) -> None:
         self._manifest = manifest
+        self._engine = engine
         self._nodes = {**manifest["sources"], **manifest["nodes"]}
         self._arguments = arguments
         self._layers: dict[tuple[str | None, str], TaskGroup] = {}
@@ -149,7 +157,7 @@ class _Renderer:
     def task(self, *, dag: DAG, task_group: TaskGroup, node: DbtNode, **_: Any) -> DbtModelOperator | None:
         """Return a model's task, inside the group of its layer; None for an ephemeral one, which has no table."""
         model = self._nodes[node.unique_id]
-        require_supported_model(model, self._arguments["target"])
+        require_supported_model(model, self._engine)
         self._selected.append(node.unique_id)
         if is_ephemeral(model):
             return None
@@ -176,7 +184,7 @@ class _Renderer:
         concerned = {name for name, test in tests.items() if set(test["depends_on"]["nodes"]) & {*self._selected}}
         found = standalone_tests(self._manifest, self._selected)
         concerned.update(name for tests_of in found for name in tests_of.tests)
-        require_supported_tests((tests[name] for name in sorted(concerned)), self._arguments["target"])
+        require_supported_tests((tests[name] for name in sorted(concerned)), self._engine)
         if found:
             self._add_tests(group, found)
 

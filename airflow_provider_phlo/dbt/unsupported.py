@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from airflow_provider_phlo.dbt.manifest import DEFAULT_TARGET
+from airflow_provider_phlo.dbt.profiles import EMBEDDED
 from airflow_provider_phlo.exceptions import ConfigurationError
 
 _MATERIALIZATIONS = ("table", "incremental", "ephemeral")
@@ -34,26 +34,26 @@ def require_supported_resource(node: Mapping[str, Any]) -> None:
     )
 
 
-def require_supported_model(model: Mapping[str, Any], target: str) -> None:
+def require_supported_model(model: Mapping[str, Any], engine: str) -> None:
     """
     Refuse a model with a configuration that would have no effect.
 
     :param model: of the manifest.
-    :param target: the profile's target.
+    :param engine: what runs the models, see :class:`.profiles.Profile`.
     :raises ConfigurationError: names the model, its file and each such configuration.
     """
-    if target == DEFAULT_TARGET:
+    if engine == EMBEDDED:
         _refuse(model, [*_of_the_model(model), *_of_the_increment(model)])
 
 
-def require_supported_tests(tests: Iterable[Mapping[str, Any]], target: str) -> None:
+def require_supported_tests(tests: Iterable[Mapping[str, Any]], engine: str) -> None:
     """
     Refuse tests with a configuration that would have no effect.
 
     :raises ConfigurationError: names the test, its file and the configuration.
     """
     for test in tests:
-        if target == DEFAULT_TARGET and test["config"].get("store_failures"):
+        if engine == EMBEDDED and test["config"].get("store_failures"):
             _refuse(test, ["store_failures: the rows would be gone when the task ends"])
 
 

@@ -21,8 +21,8 @@ from airflow_provider_phlo.dbt.projects import prepare
 log = logging.getLogger(__name__)
 
 _PROJECT = "name: warm_up\nprofile: warm_up\nversion: '1.0'\nconfig-version: 2\n"
-_PROFILE = "warm_up: {target: any, outputs: {any: {type: TYPE, path: ':memory:', schema: main}}}\n"
-ADAPTERS = ("duckdb",)
+_PROFILE = "warm_up: {target: any, outputs: {any: {type: TYPE, schema: main}}}\n"
+ADAPTERS = ("phlo",)
 # what a manifest consists of
 _KINDS = (
     *("ModelNode", "SeedNode", "SnapshotNode", "GenericTestNode", "SingularTestNode", "UnitTestDefinition"),

@@ -277,9 +277,9 @@ def _difference(current: Schema, wanted: Schema) -> _Difference:
         old = present.get(field.name)
         if old is None:
             kinds["added"].append(field)
-        elif _fits(field.field_type, old.field_type):
+        elif fits(field.field_type, old.field_type):
             kinds["kept"].append(field)
-        elif _fits(old.field_type, field.field_type):
+        elif fits(old.field_type, field.field_type):
             kinds["widened"].append(field)
         else:
             kinds["replaced"].append(field)
@@ -289,8 +289,8 @@ def _difference(current: Schema, wanted: Schema) -> _Difference:
     return _Difference(stale=stale, **{kind: tuple(fields) for kind, fields in kinds.items()})
 
 
-def _fits(values: IcebergType, column: IcebergType) -> bool:
-    """Return whether a column of one type takes values of another as they are."""
+def fits(values: IcebergType, column: IcebergType) -> bool:
+    """Return whether a column of type ``column`` takes values of another as they are."""
     if duckdb_type(values) == duckdb_type(column):  # nested types are equal whatever their field ids
         return True
     if not (values.is_primitive and column.is_primitive):

@@ -38,7 +38,7 @@ TASK_MODULES = (
     "airflow_provider_phlo.ingestion.staging",
     "airflow_provider_phlo.quality.scan",
     "airflow_provider_phlo.publishing.postgres",
-    "airflow_provider_phlo.dbt.plugin",
+    "airflow_provider_phlo.dbt.adapter",
     "dbt.cli.main",
     "dbt.task.build",
     "airflow_provider_phlo.dbt.runner",

@@ -63,10 +63,10 @@ def merge(
     counts = _add_duplicates(decision.counts, len(rows))
     facts = {"phlo.token": token, "phlo.strategy": plan.strategy, "phlo.partition-date": partition_date or ""}
     facts |= {**(summary or {}), **{f"phlo.{name.replace('_', '-')}": str(value) for name, value in counts.items()}}
-    with _remove_written_on(layout, Exception):
+    with remove_written_on(layout, Exception):
         added, removed = rewrite(files, rows, decision, layout)
     # any other error may hide a commit that was made: what nobody refers to is left to the maintenance
-    with _remove_written_on(layout, CommitConflictError):
+    with remove_written_on(layout, CommitConflictError):
         snapshot_id = commit_files(catalog, table, branch, added=added, removed=removed, summary=facts, files=files)
     if snapshot_id is None and branch != MAIN_BRANCH:
         branches.create(catalog, identifier, branch, at=files.snapshot_id)
@@ -83,7 +83,7 @@ def merge(
 
 
 @contextmanager
-def _remove_written_on(layout: FileLayout, kind: type[Exception]) -> Iterator[None]:
+def remove_written_on(layout: FileLayout, kind: type[Exception]) -> Iterator[None]:
     """Remove the files that were written when there is an error of this kind."""
     try:
         yield

@@ -11,7 +11,8 @@ from pathlib import Path
 from airflow.sdk import Param, dag, get_current_context
 
 from airflow_provider_phlo import phlo_ingestion
-from airflow_provider_phlo.dbt import phlo_dbt_task_group, plugin
+from airflow_provider_phlo.dbt import phlo_dbt_task_group
+from airflow_provider_phlo.dbt.adapter import lakehouse
 from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.branches import commits
 from airflow_provider_phlo.iceberg.merge import copy_on_write
@@ -53,7 +54,7 @@ def dying(owner: object, name: str, step: str) -> None:
 dying(staged_batches.BatchWriter, "finish", "staged")
 dying(copy_on_write, "commit_files", "commit")
 dying(branches, "move_main", "publish")
-dying(plugin, "overwrite_if_changed", "model")
+dying(lakehouse, "overwrite_if_changed", "model")
 dying(postgres, "publish_together", "mart")
 assert commits.commit_files is not copy_on_write.commit_files
 

@@ -5,23 +5,18 @@ from __future__ import annotations
 import datetime as dt
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from decimal import Decimal
+from collections.abc import Iterator
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-import duckdb
 import pytest
-from dbt.adapters.duckdb.connections import DuckDBConnectionManager
-from dbt.adapters.duckdb.relation import DuckDBRelation
-from dbt.adapters.duckdb.utils import TargetConfig, TargetLocation
 from dbt.cli.main import dbtRunner
 from pyiceberg.catalog import Catalog
 
-from airflow_provider_phlo.dbt import plugin
+from airflow_provider_phlo.dbt.adapter.connections import PhloConnectionManager
+from airflow_provider_phlo.dbt.adapter.lakehouse import catalog_from_environment
 from airflow_provider_phlo.dbt.manifest import target_path
 from airflow_provider_phlo.dbt.runner import load_manifest
-from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.iceberg.duckdb.views import all_tables, connect
 from tests.expect import expect
 from tests.unit import raw_tables
@@ -34,7 +29,7 @@ UTC = dt.UTC
 
 def build(home: Path, *options: str, command: str = "run") -> list[str]:
     """Run dbt in process, as a person would on the command line; return what failed."""
-    DuckDBConnectionManager.close_all_connections()
+    PhloConnectionManager.close_all_connections()
     folders = ["--project-dir", raw_tables.PROJECT, "--profiles-dir", raw_tables.PROJECT]
     parsed = target_path(raw_tables.PROJECT, home)
     folders += ["--target-path", parsed, "--log-path", home, "--log-level", "none"]
@@ -55,7 +50,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def catalog(home: Path) -> Catalog:
-    return plugin.catalog_from_environment({"PHLO_HOME": str(home)})
+    return catalog_from_environment({"PHLO_HOME": str(home)})
 
 
 def table(catalog: Catalog, name: str, key: str) -> dict[object, dict[str, object]]:
@@ -331,7 +326,7 @@ def test_the_catalog_of_the_environment(tmp_path: Path) -> None:
     properties = (
         f'{{"type": "sql", "uri": "sqlite:///{tmp_path}/other.db", "warehouse": "file://{tmp_path}/elsewhere"}}'
     )
-    catalog = plugin.catalog_from_environment(
+    catalog = catalog_from_environment(
         {"PHLO_HOME": "/nowhere", "PHLO_CATALOG_NAME": "lake", "PHLO_CATALOG_PROPERTIES": properties}
     )
     assert (catalog.name, catalog.properties["warehouse"]) == ("lake", f"file://{tmp_path}/elsewhere")
@@ -341,58 +336,3 @@ def test_nothing_is_written_into_the_project(home: Path) -> None:
     found = set(raw_tables.PROJECT.rglob("*"))
     assert build(home, "--select", "github_profile", command="build") == []
     assert set(raw_tables.PROJECT.rglob("*")) == found
-
-
-_NO_COUNTERPART = {
-    "TIME WITH TIME ZONE": "'10:00:00+02'::TIMETZ",
-    "BIT": "bitstring '101'",
-    "INTERVAL": "INTERVAL 1 MONTH",
-    "UNION": "union_value(n := 1)",
-    "UHUGEINT": "340282366920938463463374607431768211455::UHUGEINT",
-    "BIGNUM": "1::BIGNUM",
-    "VARIANT": "1::VARIANT",
-    "values of more than 38 digits": "170141183460469231731687303715884105727::HUGEINT",
-}
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], list[dict[str, object]]]]:
-    """Hand the rows of a query to the plugin as dbt does, and return what the table then holds."""
-    monkeypatch.setenv("PHLO_HOME", str(tmp_path))
-    with duckdb.connect() as connection:
-        writer = plugin.Plugin("phlo", {})
-        writer.configure_connection(connection)
-
-        def write(value: str) -> list[dict[str, object]]:
-            connection.execute(f"CREATE OR REPLACE TABLE {plugin.SCRATCH_SCHEMA}.t AS SELECT {value} AS v")
-            relation = DuckDBRelation.create(schema="gold", identifier="t")
-            writer.store(TargetConfig(relation, [], {}, TargetLocation("t", "table")))
-            return connection.sql("SELECT * FROM gold.t").to_arrow_table().to_pylist()
-
-        yield write
-
-
-def test_case_11_a_type_without_an_exact_counterpart_is_refused(
-    store: Callable[[str], list[dict[str, object]]], tmp_path: Path
-) -> None:
-    for name, value in _NO_COUNTERPART.items():
-        for nested in (value, f"[{value}]", f"{{'x': {value}}}", f"MAP {{'k': [{value}]}}"):
-            with pytest.raises(SchemaError, match=rf"Column v of gold\.t .*{name}.*cast it in the SQL") as caught:
-                store(nested)
-            assert "17014118" not in str(caught.value)
-    assert not plugin.catalog_from_environment({"PHLO_HOME": str(tmp_path)}).namespace_exists("gold")
-
-
-def test_case_11_a_type_with_an_exact_counterpart_is_stored(store: Callable[[str], list[dict[str, object]]]) -> None:
-    stored: dict[str, object] = {
-        "(SELECT sum(range) FROM range(3))": Decimal(3),
-        "'a'::ENUM('a', 'b')": "a",
-        "[1, 2]::INTEGER[2]": [1, 2],
-        "'2024-01-02 03:04:05'::TIMESTAMP_S": dt.datetime(2024, 1, 2, 3, 4, 5),
-        "'10:00:00'::TIME_NS": dt.time(10),
-        "'0b7d3b5e-7a0c-4b6e-9c36-6f2f5d0f8f11'::UUID": "0b7d3b5e-7a0c-4b6e-9c36-6f2f5d0f8f11",
-        "MAP {'k': [1.5::DECIMAL(5, 2)]}": [("k", [Decimal("1.50")])],
-        "NULL": None,
-    }
-    for value, expected in stored.items():
-        assert store(value) == [{"v": expected}], value

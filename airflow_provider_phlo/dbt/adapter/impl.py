@@ -1,0 +1,313 @@
+"""The adapter: dbt-duckdb's, whose tables are the catalog's."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from dbt.adapters.base.impl import ConstraintSupport
+from dbt.adapters.base.meta import available
+from dbt.adapters.capability import Capability, CapabilityDict, CapabilitySupport, Support
+from dbt.adapters.duckdb.impl import DuckDBAdapter
+from dbt_common.contracts.constraints import ConstraintType
+from dbt_common.exceptions import CompilationError, DbtRuntimeError
+
+from airflow_provider_phlo.dbt.adapter.connections import PhloConnectionManager
+from airflow_provider_phlo.dbt.adapter.increments import Increment
+from airflow_provider_phlo.dbt.adapter.lakehouse import Lakehouse, Node
+from airflow_provider_phlo.exceptions import PhloError
+from airflow_provider_phlo.terms import names_of
+
+# what a merge of DuckDB's can do beyond replacing rows
+_OPTIONS_OF_DUCKDB_MERGES = (
+    *("merge_clauses", "merge_update_condition", "merge_insert_condition", "merge_update_set_expressions"),
+    *("merge_on_using_columns", "merge_returning_columns"),
+)
+# materializations that need their table as it is, and change it in place
+_IN_PLACE = frozenset({"snapshot"})
+
+
+class PhloAdapter(DuckDBAdapter):
+    """
+    dbt-duckdb's adapter, over views of the catalog's tables.
+
+    What a materialization has built in DuckDB when it commits is written to the catalog then: see
+    :meth:`commit_if_has_connection`.
+    """
+
+    ConnectionManager = PhloConnectionManager
+
+    CONSTRAINT_SUPPORT = {
+        **DuckDBAdapter.CONSTRAINT_SUPPORT,
+        # the other table is a view here
+        ConstraintType.foreign_key: ConstraintSupport.NOT_SUPPORTED,
+    }
+    # each batch is a commit to the same table
+    _capabilities = CapabilityDict(
+        {
+            **DuckDBAdapter._capabilities,
+            Capability.MicrobatchConcurrency: CapabilitySupport(support=Support.Unsupported),
+        }
+    )
+
+    @property
+    def duckdb_incremental_strategies(self) -> Sequence[str]:
+        """Return dbt-duckdb's strategies, and the replacement of partitions, which tables of the catalog have."""
+        return [*super().duckdb_incremental_strategies, "insert_overwrite"]
+
+    def __init__(self, config: Any, mp_context: Any) -> None:
+        super().__init__(config, mp_context)
+        self._building = threading.local()
+
+    @property
+    def _lakehouse(self) -> Lakehouse:
+        return PhloConnectionManager.lakehouse()
+
+    def _cursor(self) -> Any:
+        return self.connections.get_thread_connection().handle.cursor()
+
+    @property
+    def _node(self) -> Node | None:
+        return getattr(self._building, "node", None)
+
+    @property
+    def _dropped(self) -> list[Any]:
+        if not hasattr(self._building, "dropped"):
+            self._building.dropped = []
+        return self._building.dropped
+
+    def pre_model_hook(self, config: Any) -> Any:
+        """Remember what is being built; give a materialization that changes its table in place one of DuckDB's."""
+        node = getattr(config, "model", None)
+        self._building.node = None if node is None else _described(node)
+        context = super().pre_model_hook(config)
+        if self._node is not None and self._node.kind != "unit_test":
+            self._require_upstream(node)
+        if self._node is not None and self._node.materialized in _IN_PLACE:
+            with _dbt_errors():
+                self._lakehouse.load(self._cursor(), self._node.identifier)
+        return context
+
+    def _require_upstream(self, node: Any) -> None:
+        """Say what to run, before DuckDB says that a table does not exist."""
+        for unique_id in node.depends_on_nodes:
+            upstream = self._find(unique_id)
+            if upstream is None:
+                continue
+            if str(upstream.config.get("materialized")) == "ephemeral":
+                self._require_upstream(upstream)
+                continue
+            relation = self.Relation.create_from(self.config, upstream)
+            if not relation.external and self.kind_of(relation) is None:
+                first = "Run the ingestion that writes it first."
+                if str(upstream.resource_type) != "source":
+                    command = {"seed": "seed", "snapshot": "snapshot"}.get(str(upstream.resource_type), "run")
+                    first = f"Build it first: dbt {command} --select {upstream.name}"
+                raise CompilationError(
+                    f"Table {_identifier(relation)} does not exist, and {node.name} reads it. {first}"
+                )
+
+    def _find(self, unique_id: str) -> Any:
+        manifest: Any = self._macro_resolver
+        return manifest.sources.get(unique_id) or manifest.nodes.get(unique_id)
+
+    def post_model_hook(self, config: Any, context: Any) -> None:
+        """Forget what was built."""
+        self._building.node = None
+        self._dropped.clear()
+        super().post_model_hook(config, context)
+
+    def commit_if_has_connection(self) -> None:
+        """Commit what was built to DuckDB, then to the catalog."""
+        connection = self.connections.get_if_exists()
+        if connection is None or not hasattr(connection.handle, "cursor"):
+            super().commit_if_has_connection()
+            return
+        with self._lakehouse.exclusive():
+            super().commit_if_has_connection()
+            with _dbt_errors():
+                self._lakehouse.store_tables(self._cursor(), self._node)
+                self._drop_missing()
+
+    def drop_relation(self, relation: Any) -> None:
+        """Drop a relation; one of the catalog's is dropped there when this is committed, unless it is built again."""
+        super().drop_relation(relation)
+        self._gone(relation)
+
+    def rename_relation(self, from_relation: Any, to_relation: Any) -> None:
+        """Rename a relation; see :meth:`drop_relation`."""
+        super().rename_relation(from_relation, to_relation)
+        self._gone(from_relation)
+
+    def drop_schema(self, relation: Any) -> None:
+        """Drop a schema with its tables, also in the catalog."""
+        super().drop_schema(relation)
+        for identifier in self._lakehouse.tables_of(relation.schema):
+            self._lakehouse.drop(identifier)
+        self._lakehouse.drop_namespace(relation.schema)
+
+    def _gone(self, relation: Any) -> None:
+        if relation.schema and relation.identifier:
+            self._dropped.append(relation)
+            if not self.connections.get_thread_connection().transaction_open:
+                self._drop_missing()
+
+    def _drop_missing(self) -> None:
+        for relation in self._dropped:
+            if self.kind_of(relation) is None:
+                self._lakehouse.drop(_identifier(relation))
+        self._dropped.clear()
+
+    @available.parse_none
+    def load_table(self, relation: Any, columns: str | None = None) -> None:
+        """
+        Make a table of DuckDB's own of a table of the catalog's, so that SQL can change it.
+
+        :param columns: the columns with their types and constraints, in SQL; those of the table when None.
+        """
+        if self.kind_of(relation) == "view":
+            self._lakehouse.load(self._cursor(), _identifier(relation), columns)
+
+    @available.parse(lambda *_, **__: False)
+    def needs_whole_table(self, strategy: str, config: Any, model: Any) -> bool:
+        """Return whether an increment says more than which rows replace which: DuckDB applies it to the whole table."""
+        constrained = model["constraints"] or any(column["constraints"] for column in model["columns"].values())
+        contract = config.get("contract")
+        checks = bool(contract and contract.enforced and constrained)
+        return checks or (strategy == "merge" and any(config.get(name) for name in _OPTIONS_OF_DUCKDB_MERGES))
+
+    @available.parse_none
+    def apply_increment(
+        self, strategy: str, target: Any, new: Any, config: Any, *, unique_key: Any, predicates: Any, batch: Any
+    ) -> None:
+        """
+        Let the rows of a temporary table go into a model's table.
+
+        :param strategy: see :func:`.increments.change_of`.
+        :param target: the model's relation.
+        :param new: the temporary table's.
+        :param config: the model's configuration.
+        :param unique_key: one or several columns, or None.
+        :param predicates: conditions for the model's rows, one or several, or None.
+        :param batch: of ``microbatch``: dbt's description of it.
+        """
+        increment = Increment(
+            identifier=_identifier(target),
+            cursor=self._cursor(),
+            new=new.render(),
+            old=target.render(),
+            key=names_of(unique_key or ()),
+            predicates=names_of(predicates or config.get("predicates") or ()),
+            update_columns=names_of(config.get("merge_update_columns") or ()),
+            exclude_columns=names_of(config.get("merge_exclude_columns") or ()),
+            event_time=config.get("event_time"),
+            period=(batch["event_time_start"], batch["event_time_end"]) if batch else None,
+        )
+        with _dbt_errors():
+            gaps = self._lakehouse.apply(increment, strategy, self._node)
+        if gaps:
+            self.warn_once(
+                f"{_identifier(target)}: {gaps} new row(s) have NULL in unique_key; it counts as a value of it."
+            )
+
+    @available.parse(lambda *_, **__: [])
+    def changed_types(self, target: Any, changes: Any) -> list[Any]:
+        """
+        Return those of dbt's changes of types that change what is stored.
+
+        :param changes: dicts with ``column_name`` and ``new_type``.
+        """
+        return [
+            change
+            for change in changes
+            if not self._lakehouse.holds(self._cursor(), _identifier(target), change["column_name"], change["new_type"])
+        ]
+
+    @available.parse_none
+    def change_columns(self, relation: Any, added: Any, removed: Any) -> None:
+        """Add columns to a table of the catalog's, and remove others when the run is published."""
+        cursor, identifier = self._cursor(), _identifier(relation)
+        with _dbt_errors():
+            self._lakehouse.add_columns(cursor, identifier, {each.name: each.dtype for each in added})
+            self._lakehouse.remove_columns(cursor, identifier, [each.name for each in removed])
+
+    @available.parse_none
+    def change_column_type(self, relation: Any, name: str, kind: str) -> None:
+        """
+        Widen a column of a table of the catalog's.
+
+        :raises SchemaError: Iceberg cannot make the one type of the other.
+        """
+        with _dbt_errors():
+            self._lakehouse.widen_column(self._cursor(), _identifier(relation), name, kind)
+
+    @available.parse_none
+    def kind_of(self, relation: Any) -> str | None:
+        """Return whether a relation is a ``table`` or a ``view`` of DuckDB's, None if it is neither."""
+        kinds = self._cursor().execute(
+            "SELECT lower(table_type) FROM system.information_schema.tables "
+            "WHERE lower(table_schema) = lower(?) AND lower(table_name) = lower(?) "
+            "AND table_catalog = current_database()",
+            [relation.schema, relation.identifier],
+        )
+        found = kinds.fetchall()
+        return None if not found else "view" if found[0][0] == "view" else "table"
+
+    @available.parse_none
+    def comment(self, relation: Any, text: str) -> None:
+        """Set the description of a table, when it is committed."""
+        self._lakehouse.comments.setdefault(_identifier(relation), {})[None] = text
+
+    @available.parse_none
+    def comment_columns(self, relation: Any, columns: Any) -> None:
+        """
+        Set the descriptions of columns, when they are committed.
+
+        :param columns: those that the model documents, by name.
+        """
+        texts = self._lakehouse.comments.setdefault(_identifier(relation), {})
+        texts.update({name: column["description"] for name, column in columns.items()})
+
+    def submit_python_job(self, parsed_model: Any, compiled_code: str) -> Any:
+        """Run a Python model in this process."""
+        connection = self.connections.get_thread_connection()
+        return PhloConnectionManager.env().submit_python_job(connection.handle, parsed_model, compiled_code)
+
+    @available
+    def get_binding_char(self) -> str:
+        """Return what stands for a value in a statement."""
+        return PhloConnectionManager.env().get_binding_char()
+
+    @available
+    def warn_once(self, msg: str) -> None:
+        """Warn once per run."""
+        PhloConnectionManager.warn_once(msg)
+
+    def store_relation(self, *_: Any, **__: Any) -> None:
+        """Refuse what only dbt-duckdb's external materialization asks for."""
+        raise DbtRuntimeError("Tables are stored in the Iceberg catalog: materialized='external' does not work here.")
+
+
+@contextmanager
+def _dbt_errors() -> Iterator[None]:
+    """Raise our errors as dbt's, which it reports without a traceback."""
+    try:
+        yield
+    except PhloError as error:
+        raise DbtRuntimeError(str(error)) from error
+
+
+def _identifier(relation: Any) -> str:
+    return f"{relation.schema}.{relation.identifier}"
+
+
+def _described(node: Any) -> Node:
+    config = node.config
+    return Node(
+        identifier=f"{node.schema}.{node.alias}",
+        kind=str(node.resource_type),
+        materialized=config.materialized,
+        config=config,
+    )

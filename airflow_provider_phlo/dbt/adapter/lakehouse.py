@@ -1,0 +1,352 @@
+"""
+The catalog as dbt sees it: a view of each table in dbt's DuckDB, and snapshots of what dbt leaves there.
+
+Its settings come from environment variables, because dbt passes nothing else on from one run to the next:
+
+``PHLO_HOME``
+    the folder of the embedded catalog, which is used unless the next one is set.
+``PHLO_CATALOG_PROPERTIES``
+    the properties of another catalog, as JSON.
+``PHLO_CATALOG_NAME``
+    the catalog's name, ``phlo`` by default.
+``PHLO_RUN_TOKEN``
+    the run whose branch tables are written to instead of ``main``, and read from where it exists.
+``PHLO_DBT_TABLES``
+    the tables that this run reads, separated by commas, so that no others are opened; all if unset.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pyarrow as pa
+from pyiceberg.exceptions import NamespaceNotEmptyError, NoSuchNamespaceError, NoSuchTableError
+
+from airflow_provider_phlo.dbt.adapter.increments import Increment, change_of
+from airflow_provider_phlo.dbt.adapter.rows import exact_rows
+from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
+from airflow_provider_phlo.iceberg.branches.publication import run_branch
+from airflow_provider_phlo.iceberg.branches.run_branches import Head, branch_name
+from airflow_provider_phlo.iceberg.catalogs.opening import embedded_properties, open_catalog
+from airflow_provider_phlo.iceberg.duckdb.views import CreateStagedView, all_tables, connect, create_view, view_name
+from airflow_provider_phlo.iceberg.merge.replacement import Replacement, replace_rows
+from airflow_provider_phlo.iceberg.overwrite import OverwriteResult, drop_columns, fits, overwrite_if_changed
+from airflow_provider_phlo.iceberg.tables.evolution import evolve
+from airflow_provider_phlo.iceberg.tables.refs import branch_head
+from airflow_provider_phlo.iceberg.tables.storable import storable
+from airflow_provider_phlo.schemas.types import iceberg_type
+from airflow_provider_phlo.sql import quote_identifier
+from airflow_provider_phlo.terms import MAIN_BRANCH, SnapshotId
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+    from pyiceberg.catalog import Catalog
+
+VOLATILE_COLUMNS = ("_transformed_at",)
+# what dbt-duckdb calls a table while it builds it, and the one that it is about to drop
+_PASSING = ("__dbt_tmp", "__dbt_backup")
+
+#: What this process wrote, and the errors of what it could not write, by ``namespace.table``: dbt passes on only text.
+results: dict[str, OverwriteResult] = {}
+failures: dict[str, PhloError] = {}
+
+
+def forget() -> None:
+    """Empty :data:`results` and :data:`failures`; call this before running dbt in this process."""
+    results.clear()
+    failures.clear()
+
+
+def catalog_from_environment(environment: Mapping[str, str] = os.environ) -> Catalog:
+    """Open the catalog that the environment variables name (see the module's docstring)."""
+    properties = environment.get("PHLO_CATALOG_PROPERTIES")
+    return open_catalog(
+        environment.get("PHLO_CATALOG_NAME") or "phlo",
+        json.loads(properties) if properties else embedded_properties(Path(environment.get("PHLO_HOME") or ".phlo")),
+    )
+
+
+@dataclass(frozen=True)
+class Node:
+    """
+    What is being built.
+
+    :param identifier: its ``namespace.table``.
+    :param kind: dbt's resource type: ``model``, ``seed``, ``snapshot``, ``test``, …
+    :param materialized: its materialization.
+    :param config: its configuration.
+    """
+
+    identifier: str
+    kind: str
+    materialized: str
+    config: Mapping[str, Any]
+
+    @property
+    def volatile_columns(self) -> tuple[str, ...]:
+        """Return the columns that do not count when contents are compared."""
+        return tuple((self.config.get("meta") or {}).get("volatile_columns", VOLATILE_COLUMNS))
+
+
+class Lakehouse:
+    """One catalog, as the tables of a DuckDB in memory."""
+
+    def __init__(self) -> None:
+        """Open nothing yet: dbt makes the adapter even if it only parses."""
+        token = os.environ.get("PHLO_RUN_TOKEN")
+        self.branch = branch_name(token) if token else None
+        wanted = os.environ.get("PHLO_DBT_TABLES")
+        self._wanted = frozenset(wanted.split(",")) if wanted else None
+        # main's snapshots as they were before they were read: what is written must not undo what others publish
+        self._heads: dict[str, SnapshotId | None] = {}
+        # columns that go when the run is published, by table
+        self._stale: dict[str, list[str]] = {}
+        self._lock = threading.RLock()
+        #: descriptions of tables (None) and of their columns that are to be stored, by table
+        self.comments: dict[str, dict[str | None, str]] = {}
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """Return the catalog."""
+        return catalog_from_environment()
+
+    def show_tables(self, connection: DuckDBPyConnection) -> None:
+        """Create a view of each table."""
+        tables = [table for table in all_tables(self.catalog) if self._opens(table)]
+        self._heads = {table: branch_head(self.catalog.load_table(table)) for table in tables}
+        connect(self.catalog, tables=tables, branch=self.branch, staged=self._staged_views(), connection=connection)
+
+    def is_table(self, identifier: str) -> bool:
+        """Return whether the catalog has a table of this name that this run opens."""
+        return identifier in self._heads
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keep other threads from storing what the one in here has committed to DuckDB only."""
+        with self._lock:
+            yield
+
+    def store_tables(self, cursor: Any, node: Node | None) -> None:
+        """
+        Make snapshots of what was built: DuckDB's own tables, and the view that ``node`` became.
+
+        Views of what the catalog has now take their place. Call this when no transaction is open.
+
+        :param cursor: of dbt's DuckDB.
+        :raises PhloError: a table cannot be written; what was built is gone.
+        """
+        for identifier, kind in self._built(cursor, node):
+            branch = None if node is not None and node.kind == "test" else self.branch
+            try:
+                rows = exact_rows(identifier, cursor.sql(f"SELECT * FROM {view_name(identifier)}"))  # noqa: S608 - quoted
+                options = node if node is not None and node.identifier == identifier else None
+                self._overwrite(identifier, rows, branch, options)
+            except PhloError as error:
+                failures[identifier] = error
+                raise
+            finally:
+                cursor.execute(f"DROP {kind} {view_name(identifier)}")
+                with_table = identifier in results or self.is_table(identifier)
+                if with_table:
+                    create_view(cursor, self.catalog, identifier, branch=branch)
+
+    def _built(self, cursor: Any, node: Node | None) -> list[tuple[str, str]]:
+        """Return what is in DuckDB only, with its kind."""
+        tables = cursor.execute(
+            "SELECT schema_name || '.' || table_name FROM duckdb_tables() "
+            "WHERE database_name = current_database() AND NOT temporary AND NOT internal ORDER BY ALL"
+        ).fetchall()
+        found = [(name, "TABLE") for (name,) in tables if not any(part in name for part in _PASSING)]
+        if node is not None and node.materialized == "view" and (node.identifier, "TABLE") not in found:
+            found.append((node.identifier, "VIEW"))
+        return found
+
+    def _overwrite(self, identifier: str, rows: Any, branch: str | None, node: Node | None) -> None:
+        results[identifier] = overwrite_if_changed(
+            self.catalog,
+            identifier,
+            rows,
+            branch=branch,
+            volatile_columns=node.volatile_columns if node else VOLATILE_COLUMNS,
+            summary=_summary(),
+            expected_head=self._expected_head(identifier),
+        )
+        if branch is None:
+            self._heads[identifier] = results[identifier].snapshot_id
+
+    def drop(self, identifier: str) -> None:
+        """
+        Drop a table of the catalog, if it is there.
+
+        :raises ConfigurationError: a run writes to its own branch, and a table is dropped for all.
+        """
+        if self._heads.pop(identifier, Head.ANY) is Head.ANY:
+            return
+        if self.branch is not None:
+            raise ConfigurationError(
+                f"{identifier} would be dropped for everybody before the run is published: drop it outside of a run."
+            )
+        try:
+            self.catalog.drop_table(identifier)
+        except NoSuchTableError:
+            return
+
+    def drop_namespace(self, namespace: str) -> None:
+        """Drop a namespace that has no tables left."""
+        with suppress(NoSuchNamespaceError, NamespaceNotEmptyError):
+            self.catalog.drop_namespace(namespace)
+
+    def load(self, cursor: Any, identifier: str, columns: str | None = None) -> None:
+        """
+        Let a table of DuckDB's own take the place of a view of the catalog's, with the same rows.
+
+        :param columns: see :meth:`.impl.PhloAdapter.load_table`.
+        """
+        if not self.is_table(identifier):
+            return
+        name, loaded = view_name(identifier), quote_identifier(f"phlo loaded {identifier}")
+        cursor.execute(f"CREATE TEMP TABLE {loaded} AS SELECT * FROM {name}")  # noqa: S608 - quoted
+        cursor.execute(f"DROP VIEW {name}")
+        if columns is None:
+            cursor.execute(f"CREATE TABLE {name} AS SELECT * FROM {loaded}")  # noqa: S608 - quoted
+        else:
+            cursor.execute(f"CREATE TABLE {name} {columns}")
+            cursor.execute(f"INSERT INTO {name} BY NAME SELECT * FROM {loaded}")  # noqa: S608 - quoted
+        cursor.execute(f"DROP TABLE {loaded}")
+
+    def apply(self, increment: Increment, strategy: str, node: Node | None) -> int:
+        """
+        Let new rows go into a model's table.
+
+        :returns: how many of them have NULL in their key.
+        :raises PhloError: they cannot.
+        """
+        identifier = increment.identifier
+        try:
+            catalog, branch = self._start(identifier)
+            change = change_of(increment, strategy, catalog.load_table(identifier))
+            done = replace_rows(
+                catalog,
+                identifier,
+                change.rows,
+                change.matcher,
+                branch=branch,
+                volatile_columns=[*(node.volatile_columns if node else ()), *self._stale.get(identifier, ())],
+                summary=_summary(),
+                expected_head=self._expected_head(identifier),
+            )
+            create_view(increment.cursor, self.catalog, identifier, branch=self.branch)
+            [(rows,)] = increment.cursor.execute(f"SELECT count(*) FROM {view_name(identifier)}").fetchall()  # noqa: S608
+            self._note(identifier, done, rows)
+        except PhloError as error:
+            failures[identifier] = error
+            raise
+        return change.gaps
+
+    def _start(self, identifier: str) -> tuple[Catalog, str]:
+        """Return where a table is written: the catalog, and the branch of the table."""
+        if self.branch is None:
+            return self.catalog, MAIN_BRANCH
+        run = run_branch(self.catalog, self.branch)
+        if identifier not in results:  # later batches go on from there
+            run.start(identifier)
+        return run.target, run.ref
+
+    def _note(self, identifier: str, done: Replacement, rows: int) -> None:
+        before = results.get(identifier)
+        changed = done.snapshot_id is not None or (before is not None and before.changed)
+        table = self._start(identifier)[0].load_table(identifier)
+        head = done.snapshot_id or (before.snapshot_id if before else branch_head(table))
+        results[identifier] = OverwriteResult(
+            identifier,
+            changed,
+            rows,
+            head,
+            self.branch,
+            tuple(self._stale.get(identifier, ())) if self.branch else (),
+        )
+        if self.branch is None:
+            self._heads[identifier] = head
+
+    def add_columns(self, cursor: Any, identifier: str, columns: Mapping[str, str]) -> None:
+        """
+        Add columns to a table; its rows have NULL there.
+
+        :param columns: DuckDB's types by name.
+        """
+        if columns:
+            catalog, _ = self._start(identifier)
+            evolve(catalog, identifier, _arrow_schema(cursor, identifier, columns))
+            create_view(cursor, self.catalog, identifier, branch=self.branch)
+
+    def remove_columns(self, cursor: Any, identifier: str, columns: Sequence[str]) -> None:
+        """Remove columns from a table; those of a run's branch when it is published, as main has the same columns."""
+        if not columns:
+            return
+        if self.branch is None:
+            drop_columns(self.catalog, identifier, columns)
+            create_view(cursor, self.catalog, identifier)
+        else:
+            self._stale.setdefault(identifier, []).extend(columns)
+
+    def widen_column(self, cursor: Any, identifier: str, name: str, kind: str) -> None:
+        """
+        Give a column a wider type.
+
+        :param kind: DuckDB's.
+        :raises SchemaError: Iceberg cannot make the one type of the other.
+        """
+        self.add_columns(cursor, identifier, {name: kind})
+
+    def holds(self, cursor: Any, identifier: str, name: str, kind: str) -> bool:
+        """Return whether a column takes values of DuckDB's type ``kind`` as they are."""
+        schema = self._start(identifier)[0].load_table(identifier).schema()
+        column = next((item for item in schema.fields if item.name.lower() == name.lower()), None)
+        if column is None:
+            return False
+        wanted = iceberg_type(_arrow_schema(cursor, identifier, {name: kind}).field(0).type, itertools.count(1))
+        return fits(wanted, column.field_type)
+
+    def tables_of(self, namespace: str) -> Sequence[str]:
+        """Return the tables of a namespace that this run opens."""
+        return [identifier for identifier in self._heads if identifier.rpartition(".")[0] == namespace]
+
+    def _expected_head(self, identifier: str) -> SnapshotId | Literal[Head.ANY] | None:
+        return self._heads.get(identifier, None if self._opens(identifier) else Head.ANY)
+
+    def _opens(self, table: str) -> bool:
+        """Return whether a table is to be opened, if there is one."""
+        return self._wanted is None or table in self._wanted
+
+    def _staged_views(self) -> CreateStagedView | None:
+        """Return the function that shows models what Trino has yet to merge; imported for a run's branch only."""
+        if self.branch is None:
+            return None
+        from airflow_provider_phlo.iceberg.trino.preview import create_staged_view
+
+        return create_staged_view
+
+
+def _arrow_schema(cursor: Any, identifier: str, columns: Mapping[str, str]) -> pa.Schema:
+    """Return columns as they are stored; ``columns`` has DuckDB's types by name."""
+    empty = ", ".join(f"CAST(NULL AS {kind}) AS {quote_identifier(name)}" for name, kind in columns.items())
+    return storable(identifier, exact_rows(identifier, cursor.sql(f"SELECT {empty} LIMIT 0"))).schema
+
+
+def _summary() -> dict[str, str]:
+    """Return what the snapshot's summary says about the run that wrote it."""
+    keys = {
+        "phlo.run-token": "PHLO_RUN_TOKEN",
+        "phlo.run-id": "PHLO_RUN_ID",
+        "phlo.partition-date": "PHLO_PARTITION_DATE",
+    }
+    return {key: os.environ[name] for key, name in keys.items() if os.environ.get(name)}

@@ -1,0 +1,54 @@
+"""Rows of DuckDB as Arrow has them, if it has them as they are."""
+
+from __future__ import annotations
+
+import duckdb
+import pyarrow as pa
+from duckdb.sqltypes import DuckDBPyType
+
+from airflow_provider_phlo.exceptions import SchemaError
+
+_NESTED_TYPES = frozenset({"list", "array", "struct", "tuple", "map"})
+# DuckDB's types whose values Arrow has as they are; of BIT, for one, it shows DuckDB's own bytes, of TIMETZ no zone
+_EXACT_TYPES = _NESTED_TYPES | {
+    *("boolean", "tinyint", "smallint", "integer", "bigint", "hugeint", "utinyint", "usmallint", "uinteger", "ubigint"),
+    *("float", "double", "decimal", "varchar", "blob", "uuid", "enum", "null", "date", "time", "time_ns"),
+    *("timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns", "timestamp with time zone"),
+}
+
+
+def exact_rows(identifier: str, relation: duckdb.DuckDBPyRelation) -> pa.Table:
+    """
+    Return the rows as Arrow has them, if it has them as they are.
+
+    :raises SchemaError: Arrow shows a column's type as another, or has no room for a value.
+    """
+    large = []
+    for name, kind in zip(relation.columns, relation.types, strict=True):
+        inside = _types_inside(kind)
+        for each in inside:
+            if each.id not in _EXACT_TYPES:
+                raise SchemaError(
+                    f"Column {name} of {identifier} has DuckDB's type {each}, which Iceberg does not know: cast it in "
+                    "the SQL."
+                )
+        if any(each.id == "hugeint" for each in inside):
+            large.append(name)
+    rows = relation.to_arrow_table()
+    for name in large:
+        try:
+            rows[name].validate(full=True)
+        except pa.ArrowInvalid:  # its message holds the value
+            raise SchemaError(
+                f"Column {name} of {identifier} has values of more than 38 digits, which Iceberg cannot store: cast it "
+                "in the SQL."
+            ) from None
+    return rows
+
+
+def _types_inside(kind: DuckDBPyType) -> list[DuckDBPyType]:
+    if kind.id not in _NESTED_TYPES:
+        return [kind]
+    # an array has its size among them
+    members = [member for _, member in kind.children if isinstance(member, DuckDBPyType)]
+    return [kind, *(each for member in members for each in _types_inside(member))]
