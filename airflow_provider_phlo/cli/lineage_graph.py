@@ -75,7 +75,7 @@ def _build(facts: Facts, projects: Iterable[ProjectFacts], folder: Path) -> Grap
 
 
 def _projects(facts: Facts, given: Sequence[str]) -> list[ProjectFacts]:
-    from airflow_provider_phlo.dbt.manifest import DEFAULT_TARGET
+    from airflow_provider_phlo.dbt.profiles import DEFAULT_TARGET
 
     found = [task.lineage.project for task in facts.tasks if task.lineage.project is not None]
     known = {project.folder for project in found}
