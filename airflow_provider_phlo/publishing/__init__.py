@@ -1,6 +1,6 @@
 """
 Publishing: copy marts of the lakehouse (:mod:`.lakehouse`, :mod:`.changed_rows`) to a database that applications read
-(:mod:`.postgres`). DAG authors call :mod:`.marts`.
+(:mod:`.postgres`), or to a file for analysts (:mod:`.duckdb_file`). DAG authors call :mod:`.marts`.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from airflow_provider_phlo.publishing.marts import publish_marts_to_postgres
+    from airflow_provider_phlo.publishing.marts import publish_marts_to_duckdb, publish_marts_to_postgres
 
-__all__ = ["publish_marts_to_postgres"]
+__all__ = ["publish_marts_to_duckdb", "publish_marts_to_postgres"]
 
 
 def __getattr__(name: str) -> Any:

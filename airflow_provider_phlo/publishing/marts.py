@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo.exceptions import ConfigurationError
@@ -14,10 +15,11 @@ if TYPE_CHECKING:
     import psycopg
     from pyiceberg.catalog import Catalog
 
+    from airflow_provider_phlo.publishing.duckdb_file import FileResult
     from airflow_provider_phlo.publishing.lakehouse import Source
     from airflow_provider_phlo.publishing.postgres import Declaration, Mart, PublishResult
 
-__all__ = ["publish_marts_to_postgres"]
+__all__ = ["publish_marts_to_duckdb", "publish_marts_to_postgres"]
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +89,35 @@ def publish_marts_to_postgres(
             data_source or "marts",
             (context or {}).get("run_id"),
         )
+    return results
+
+
+@keep_values_in
+def publish_marts_to_duckdb(
+    path: Path,
+    tables_to_publish: Mapping[str, str],
+    *,
+    catalog: Catalog | None = None,
+    schema: str = "main",
+) -> dict[str, FileResult]:
+    """
+    Replace a DuckDB file by one in which tables have the rows of lakehouse tables; open readers keep the old one.
+
+    :param path: the file.
+    :param tables_to_publish: table of the file → the ``namespace.table`` that it is filled from.
+    :param catalog: the catalog of the sources; by default the one of ``iceberg_default``, or the embedded one.
+    :param schema: the schema of the tables in the file.
+    :return: table → its result.
+    :raises ConfigurationError: a source does not exist, or the path is not that of a DuckDB file.
+    """
+    from airflow_provider_phlo.publishing.duckdb_file import DuckDBPublisher
+    from airflow_provider_phlo.publishing.lakehouse import open_catalog_tables
+
+    with open_catalog_tables(catalog or _default_catalog(), tables_to_publish.values()) as sources:
+        marts = {table: sources[source] for table, source in tables_to_publish.items()}
+        results = DuckDBPublisher(path, schema=schema).publish(marts)
+    for table, result in results.items():
+        log.info("Published %s to %s from %s: %d rows", result.table, path, tables_to_publish[table], result.rows)
     return results
 
 

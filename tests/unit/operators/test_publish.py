@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import duckdb
 import psycopg
 import pyarrow as pa
 import pytest
@@ -14,6 +15,7 @@ from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.hooks.postgres import postgres_coordinates
 from airflow_provider_phlo.iceberg.tables.creation import ensure_namespace
 from airflow_provider_phlo.operators.publish import PublishOperator
+from airflow_provider_phlo.operators.publish_duckdb import PublishDuckDBOperator
 from airflow_provider_phlo.publishing import publish_marts_to_postgres
 from airflow_provider_phlo.services.postgres import ensure_postgres, stop_postgres
 from tests.expect import expect
@@ -146,3 +148,21 @@ def test_the_function_takes_every_kind_of_target(connection, home):
     assert not connection.closed
     with pytest.raises(ConfigurationError, match="postgres is a int"):
         publish_marts_to_postgres(None, None, 5, {"daily": "marts.mrt_daily"})
+
+
+def test_marts_are_published_to_a_duckdb_file(tmp_path):
+    path = tmp_path / "marts.duckdb"
+    operator = PublishDuckDBOperator(task_id="export", path=str(path), tables={"daily": "marts.mrt_daily"})
+    found = operator.execute({})
+    assert json.loads(json.dumps(found)) == found
+    assert found["tables"]["daily"]["rows"] == 2
+    assert [outlet.uri for outlet in operator.outlets] == [f"file://{path}"]
+    assert [inlet.uri for inlet in operator.inlets] == ["iceberg://phlo/marts/mrt_daily"]
+    assert operator.lineage().marts[0].table == "marts.duckdb.main.daily"
+    with duckdb.connect(path, read_only=True) as reader:
+        assert reader.execute("SELECT * FROM daily").fetchall() == [("2024-01-15", 288), ("2024-01-16", None)]
+    for wrong in ({"path": "marts.duckdb"}, {"tables": {}}, {"tables": {"x": "marts.nope"}}):
+        arguments = {"path": str(path), "tables": {"daily": "marts.mrt_daily"}, **wrong}
+        with pytest.raises(AirflowFailException, match=r"is relative|publishes nothing|marts\.nope does not exist"):
+            PublishDuckDBOperator(task_id="export", **arguments).execute({})
+    assert PublishDuckDBOperator(task_id="x", path="{{ p }}", tables={}).outlets == []

@@ -1,0 +1,185 @@
+"""
+Publish marts to one DuckDB file, for analysts: readers see all tables of one publication, or all of the one before.
+
+The new file is written beside the old one, flushed to the disk and renamed over it. Whoever has the old one open keeps
+it, whole, until it is closed; whoever opens the path gets the new one. A crash leaves the old file, and a folder that
+the next publication removes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError, TransientError
+from airflow_provider_phlo.iceberg.tables.names import require_distinct_tables
+from airflow_provider_phlo.library_errors import describe
+from airflow_provider_phlo.sql import literal, quote_identifier
+
+if TYPE_CHECKING:
+    from airflow_provider_phlo.publishing.lakehouse import Source
+
+_MEMORY = "512MB"
+# DuckDB names a database after its file, and refuses a schema of the same name as ambiguous
+_DATABASE = "phlo publishes"
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """
+    A table of a published file.
+
+    :param table: ``schema.table``.
+    """
+
+    table: str
+    rows: int
+    seconds: float
+
+
+class DuckDBPublisher:
+    """
+    Publishes marts to a DuckDB file, which only its owner may read.
+
+    Other tables and views that are in the file stay. Publishers of one file take turns.
+
+    ::
+
+        with open_catalog_tables(catalog, ["marts.mrt_daily"]) as sources:
+            DuckDBPublisher(Path("marts.duckdb")).publish({"daily": sources["marts.mrt_daily"]})
+
+    :param path: the file; its folder is created when missing.
+    :param schema: the schema of the tables in it; not one that is called as the file is.
+    """
+
+    def __init__(self, path: Path, *, schema: str = "main") -> None:
+        self.path = path.absolute()
+        self.schema = schema
+
+    def publish(self, marts: Mapping[str, Source]) -> dict[str, FileResult]:
+        """
+        Replace the file by one in which these tables have the rows of their sources.
+
+        :param marts: the source of each table.
+        :raises ConfigurationError: the path is not that of a DuckDB file, or another process writes to it.
+        :raises SchemaError: DuckDB cannot hold a column, or takes two tables or columns for one.
+        :raises TransientError: the disk is full, or another library's error.
+        """
+        if self.schema.lower() == self.path.name.partition(".")[0].lower():
+            raise ConfigurationError(
+                f"Cannot publish to {self.path}: DuckDB would take {self.schema} for the schema or for the file. Give "
+                "one of them another name."
+            )
+        require_distinct_tables([f"{self.schema}.{name}" for name in marts])
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with self._turn(), self._beside() as fresh:
+                results = self._write(fresh, marts)
+                _replace(fresh, self.path)
+        except OSError as error:
+            raise TransientError(f"{self.path}: {error.strerror}. The old file stays, if there was one.") from None
+        return results
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Wait for the publisher before this one."""
+        descriptor = os.open(self.path.with_name(f".{self.path.name}.lock"), os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    @contextlib.contextmanager
+    def _beside(self) -> Iterator[Path]:
+        """Yield a path in a private folder on the same disk; remove what a crash has left of such folders."""
+        prefix = f".{self.path.name}.new-"
+        for left in self.path.parent.glob(f"{prefix}*"):
+            shutil.rmtree(left)
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=self.path.parent))
+        try:
+            yield folder / f"{_DATABASE}.duckdb"
+        finally:
+            shutil.rmtree(folder)
+
+    def _write(self, fresh: Path, marts: Mapping[str, Source]) -> dict[str, FileResult]:
+        try:
+            with duckdb.connect(fresh) as connection:
+                connection.execute(f"SET memory_limit = '{_MEMORY}'; SET TimeZone = 'UTC'")
+                self._keep_others(connection, set(marts))
+                connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(self.schema)}")
+                return {name: self._fill(connection, name, source) for name, source in marts.items()}
+        except (duckdb.BinderException, duckdb.CatalogException, duckdb.NotImplementedException) as error:
+            raise SchemaError(f"Cannot publish to {self.path}: {describe(error)}. The old file stays.") from None
+        except duckdb.Error as error:
+            raise TransientError(f"Cannot publish to {self.path}: {describe(error)}. The old file stays.") from None
+
+    def _keep_others(self, connection: duckdb.DuckDBPyConnection, own: set[str]) -> None:
+        """
+        Copy the old file if there is more in it than what is published.
+
+        :raises ConfigurationError: it cannot be read as it is.
+        """
+        wal = self.path.with_name(f"{self.path.name}.wal")
+        if wal.exists():
+            raise ConfigurationError(
+                f"Cannot publish to {self.path}: another process writes to it, or ended while it did ({wal.name} is "
+                "there). Close it, or open the file once with DuckDB, so that it takes over what was written."
+            )
+        if not self.path.exists() or not self.path.stat().st_size:
+            return
+        try:
+            connection.execute(f"ATTACH {literal(str(self.path))} AS before (READ_ONLY)")
+        except (duckdb.IOException, duckdb.SerializationException) as error:
+            raise ConfigurationError(
+                f"Cannot publish to {self.path}: it is not a DuckDB file, or another process writes to it "
+                f"({describe(error)}). Name another file, or close it; readers open it with read_only=True."
+            ) from None
+        query = (
+            "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = 'before' "
+            "UNION ALL SELECT schema_name, view_name FROM duckdb_views() "
+            "WHERE database_name = 'before' AND NOT internal"
+        )
+        found = set(connection.execute(query).fetchall())
+        if found - {(self.schema, name) for name in own}:
+            connection.execute(f"COPY FROM DATABASE before TO {quote_identifier(_DATABASE)}")
+        connection.execute("DETACH before")
+
+    def _fill(self, connection: duckdb.DuckDBPyConnection, name: str, source: Source) -> FileResult:
+        started = time.perf_counter()
+        table = f"{quote_identifier(self.schema)}.{quote_identifier(name)}"
+        connection.register("phlo rows", source.read())
+        statement = f'CREATE OR REPLACE TABLE {table} AS SELECT * FROM "phlo rows"'  # noqa: S608 - quoted
+        ((rows,),) = connection.execute(statement).fetchall()
+        connection.unregister("phlo rows")
+        if source.comment:
+            connection.execute(f"COMMENT ON TABLE {table} IS {literal(source.comment)}")
+        for column, comment in source.comments.items():
+            connection.execute(f"COMMENT ON COLUMN {table}.{quote_identifier(column)} IS {literal(comment)}")
+        return FileResult(f"{self.schema}.{name}", rows, round(time.perf_counter() - started, 3))
+
+
+def _replace(fresh: Path, path: Path) -> None:
+    """Put ``fresh`` in the place of ``path``, so that even a power cut leaves one of the two."""
+    os.chmod(fresh, 0o600)
+    _flush(fresh)
+    fresh.replace(path)
+    _flush(path.parent)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
