@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -42,7 +43,7 @@ def load_graph(given: Sequence[str] = ()) -> Graph:
     facts = Facts.from_json(dags["facts"])
     projects = _projects(facts, given)
     fingerprints, problems = _fingerprints(projects)
-    key = _key(dags["state"], catalog["state"], fingerprints)
+    key = _key(__version__, dags["facts"], catalog["facts"], fingerprints)
     kept = _load(folder / _GRAPH)
     if kept.get("key") == key:
         return Graph.from_json(kept["graph"])
@@ -153,7 +154,7 @@ def _finish(reading: _Reading) -> dict[str, Any]:
     if not read:
         last = said.strip().splitlines()[-1] if said.strip() else f"exit code {reading.process.returncode}"
         problem = f"The {'DAG files' if reading.wanted == _DAGS else 'catalog'} cannot be read: {last}"
-        return {"facts": Facts(problems=(problem,)).to_json(), "state": f"not read by {os.getpid()}"}
+        return {"facts": Facts(problems=(problem,)).to_json(), "state": ""}
     kept = {**read, "state": ""}
     kept["state"] = _state(kept)
     write_atomically(settings.home() / "lineage" / f"{reading.wanted}.json", kept)
@@ -164,7 +165,7 @@ def _state(kept: Mapping[str, Any]) -> str:
     """Return the state of everything that was read, now; another one each time if that cannot be seen."""
     files = kept.get("read")
     if files is None:
-        return f"not seen by {os.getpid()}"
+        return secrets.token_hex()
     variables = {name: value for name, value in os.environ.items() if name.startswith(_VARIABLES)}
     folders = sorted({os.path.dirname(each) for each in files})
     return _key(
