@@ -1,4 +1,4 @@
-"""``phlo lineage`` over this repository's DAG files and dbt project, one DAG file that is broken, and another project."""
+"""``phlo lineage`` over this repository's DAG files, one that is broken, and two dbt projects."""
 
 from __future__ import annotations
 
