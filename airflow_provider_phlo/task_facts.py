@@ -68,18 +68,18 @@ class ProjectFacts:
 @dataclass(frozen=True)
 class MartFacts:
     """
-    A table of PostgreSQL that is filled from a table of the catalog.
+    A table outside the catalog that is filled from a table of it.
 
-    :param connection: the Airflow connection.
-    :param table: ``schema.table``.
+    :param connection: the Airflow connection to its PostgreSQL, or ``duckdb``.
+    :param table: ``schema.table``; in a DuckDB file, ``file.schema.table``.
     :param source: ``namespace.table``.
-    :param uri: of its asset: two connections may lead to one server.
+    :param uri: of its asset, if it has one of its own: two connections may lead to one server.
     """
 
     connection: str
     table: str
     source: str
-    uri: str
+    uri: str = ""
 
 
 @dataclass(frozen=True)

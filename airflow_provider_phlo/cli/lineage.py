@@ -32,13 +32,13 @@ def show_lineage(args: argparse.Namespace) -> None:
 
     with exit_on_error("lineage show"):
         graph = load_graph(args.project or ())
+        _print_problems("lineage show", graph)
         node, column = find(graph, args.name)
         walks = {each: walk(graph, node, column, each, args.depth) for each in _directions(args)}
     if args.output == "json":
         show(Result(_STEPS, [_row(each, step) for each, steps in walks.items() for step in steps]), "json")
     else:
         _print_trees(node, column, walks)
-    _print_problems("lineage show", graph)
 
 
 def show_impact(args: argparse.Namespace) -> None:
@@ -50,6 +50,7 @@ def show_impact(args: argparse.Namespace) -> None:
 
     with exit_on_error("lineage impact"):
         graph = load_graph(args.project or ())
+        _print_problems("lineage impact", graph)
         node, column = find(graph, args.name)
         found = impact(graph, node, column)
     as_json = args.output == "json"
@@ -62,7 +63,6 @@ def show_impact(args: argparse.Namespace) -> None:
     show(Result(_IMPACT, rows), args.output)
     if not as_json:
         _print_summary(found)
-    _print_problems("lineage impact", graph)
 
 
 def _print_summary(found: Impact) -> None:
@@ -84,13 +84,13 @@ def export(args: argparse.Namespace) -> None:
 
     with exit_on_error("lineage export"):
         graph = load_graph(args.project or ())
+        _print_problems("lineage export", graph)
         shown = graph if args.name is None else around(graph, find(graph, args.name)[0])
         lines = list(_lines(shown, args.format))
         if args.output == "-":
             write_lines(lines)
         else:
             _write(Path(args.output), lines)
-    _print_problems("lineage export", graph)
 
 
 def _lines(graph: Graph, form: str) -> Iterable[str]:

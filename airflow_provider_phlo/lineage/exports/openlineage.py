@@ -74,6 +74,8 @@ class _Events:
             parts = urlsplit(uri)
             path = [unquote(part) for part in parts.path.strip("/").split("/")]
             return f"{parts.scheme}://{parts.netloc}", ("." if node.kind is Kind.MART else "/").join(path)
+        if node.kind is Kind.MART:
+            return node.id.partition(":")[0], node.id.partition(":")[2]
         if node.kind is Kind.SOURCE:
             return "airflow://connections", node.id.partition(":")[2]
         if node.kind is Kind.DASHBOARD:
