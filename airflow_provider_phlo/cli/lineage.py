@@ -127,11 +127,12 @@ def _directions(args: argparse.Namespace) -> list[Direction]:
 
 
 def _row(direction: Direction, step: Step) -> tuple[Any, ...]:
+    from airflow_provider_phlo.lineage.tree import reason_of
+
     node = step.node
-    unknown = node.columns[step.column].unknown if step.column in node.columns else node.unknown
     return (
         str(direction), step.depth, node.id, str(node.kind), step.column, step.before, step.how or None, node.dags,
-        node.owners, unknown,
+        node.owners, reason_of(step),
     )  # fmt: skip
 
 

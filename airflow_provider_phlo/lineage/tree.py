@@ -65,21 +65,20 @@ def notes_of(step: Step, dags: Sequence[str]) -> list[str]:
     """
     node = step.node
     notes = [str(node.kind)]
-    of_rows = step.column is None and step.how != UNKNOWN
-    if step.how and node.kind not in CHECKING:
-        notes.append(f"rows {step.how}" if of_rows else step.how)
+    if step.how and step.how != UNKNOWN and node.kind not in CHECKING:
+        notes.append(f"rows {step.how}" if step.column is None else step.how)
     notes += [node.detail] if node.detail and node.kind is not Kind.TEST else []
     notes += [", ".join(node.dags)] if node.dags and node.dags != dags else []
-    notes += [reason] if (reason := _reason(step)) else []
+    reason = reason_of(step)
+    notes += [f"unknown: {reason}"] if reason else []
     return [*notes, "see above"] if step.seen else notes
 
 
-def _reason(step: Step) -> str:
-    """Return why something is not known of a step; empty if it is."""
-    node, found = step.node, None
+def reason_of(step: Step) -> str | None:
+    """Return why something of a step is not known; None if it is."""
+    columns = step.node.columns
     if step.column is not None:
-        found = node.columns[step.column].unknown if step.column in node.columns else None
-        return f"unknown: {found}" if found else ""
-    if step.how == UNKNOWN:
-        return node.unknown or next(column.unknown for column in node.columns.values() if column.unknown) or ""
-    return ""
+        return columns[step.column].unknown if step.column in columns else None
+    if step.how != UNKNOWN:
+        return None
+    return step.node.unknown or next((column.unknown for column in columns.values() if column.unknown), None)
