@@ -21,7 +21,6 @@ from airflow_provider_phlo.sources.address import ConnectionLike, hint
 from airflow_provider_phlo.sources.address import base_url as connection_url
 from airflow_provider_phlo.sources.http import Answer, JsonClient, Limits, RetryPolicy, records
 
-
 API_ROOT = "https://api.github.com"
 API_VERSION = "2022-11-28"
 ADVICE = {

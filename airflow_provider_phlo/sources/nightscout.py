@@ -26,7 +26,6 @@ from airflow_provider_phlo.sources.address import ConnectionLike, hint
 from airflow_provider_phlo.sources.address import base_url as connection_url
 from airflow_provider_phlo.sources.http import JsonClient, Limits, RetryPolicy, records
 
-
 ENTRIES = "/api/v1/entries.json"
 # name-0123456789abcdef, as Nightscout's admin page shows it
 ACCESS_TOKEN = re.compile(r"[a-z0-9_]{0,10}-[0-9a-f]{16}")

@@ -19,6 +19,7 @@ from airflow_provider_phlo.iceberg.catalogs.opening import is_nessie
 from airflow_provider_phlo.iceberg.catalogs.retries import disk_errors, retry_commit
 from airflow_provider_phlo.iceberg.files.manifests import FileChanges, SnapshotFiles, next_manifests
 from airflow_provider_phlo.iceberg.tables.partitioning import partition_schema
+from airflow_provider_phlo.iceberg.tables.properties import avro_codec
 from airflow_provider_phlo.iceberg.tables.refs import branch_head, point_branch
 from airflow_provider_phlo.terms import MAIN_BRANCH
 
@@ -120,7 +121,7 @@ def _snapshot(
         snapshot_id=snapshot_id,
         parent_snapshot_id=parent,
         sequence_number=number,
-        avro_compression=table.properties.get("write.avro.compression-codec", "gzip"),  # type: ignore[arg-type]
+        avro_compression=avro_codec(table),  # type: ignore[arg-type]
     ) as writer:
         # PyIceberg numbers new manifests in place, and a later attempt has another number
         writer.add_manifests([ManifestFile(*(each[field] for field in range(len(each)))) for each in manifests])

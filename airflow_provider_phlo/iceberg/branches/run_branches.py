@@ -31,7 +31,7 @@ from airflow_provider_phlo.iceberg.branches.commits import require_table_branche
 from airflow_provider_phlo.iceberg.branches.marks import MARK_PREFIX, Mark, find_published_result, tidy_marks
 from airflow_provider_phlo.iceberg.catalogs.retries import retry_commit
 from airflow_provider_phlo.iceberg.tables.refs import branch_head, is_ancestor, lineage, point_branch
-from airflow_provider_phlo.iceberg.tables.support import require_written_version
+from airflow_provider_phlo.iceberg.tables.support import require_committable
 from airflow_provider_phlo.terms import MAIN_BRANCH, SnapshotId, Token
 
 # the result of a run that may not publish any more
@@ -223,11 +223,11 @@ def commit(
     Commit ``updates``, if there are any.
 
     :raises CommitFailedException: if another writer was faster: load the table and decide again.
-    :raises ConfigurationError: if the table has a format version that PyIceberg does not write.
+    :raises ConfigurationError: if PyIceberg cannot commit to the table: its format version, or its properties.
     """
     if not updates:
         return
-    require_written_version(table)
+    require_committable(table)
     try:
         catalog.commit_table(table, (AssertTableUUID(uuid=table.metadata.table_uuid), *requirements), tuple(updates))
     except KeyError as error:  # a property to remove is gone: another run has removed the same old mark

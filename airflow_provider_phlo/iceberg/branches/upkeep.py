@@ -31,6 +31,7 @@ from airflow_provider_phlo.iceberg.branches.expiry import (
 )
 from airflow_provider_phlo.iceberg.branches.run_branches import Upkeep, no_upkeep
 from airflow_provider_phlo.iceberg.catalogs.opening import is_nessie
+from airflow_provider_phlo.iceberg.tables.properties import may_collect
 from airflow_provider_phlo.iceberg.tables.refs import snapshots_by_id
 
 # a catalog's property; everything else means that tables are kept in shape
@@ -75,7 +76,7 @@ def plan_upkeep(table: Table, branch: str, now: datetime.datetime) -> ExpiryPlan
     """
     properties, count = table.properties, len(table.metadata.snapshots)
     keep = max(1, _whole_number(properties, KEEP_PROPERTY, DEFAULT_KEEP))
-    if count <= keep or properties.get("gc.enabled", "true").lower() == "false":
+    if count <= keep or not may_collect(properties):
         return ExpiryPlan()
     age = min(_whole_number(properties, AGE_PROPERTY, DEFAULT_AGE_MS) / DAY_MS, MOST_DAYS)
     plan = plan_expiry(table, Retention(age, keep, branch_days=DEFAULT_AGE_MS / DAY_MS), now)

@@ -57,9 +57,10 @@ class _Turn:
 
     def keep(self) -> None:
         """End in a second, unless it is resumed."""
-        self._timer = threading.Timer(KEPT_SECONDS, self.end)
-        self._timer.daemon = True
-        self._timer.start()
+        timer = threading.Timer(KEPT_SECONDS, lambda: self._end_kept(timer))
+        timer.daemon = True
+        self._timer = timer
+        timer.start()
 
     def resume(self) -> bool:
         """Go on with the turn; return whether it has not ended."""
@@ -71,10 +72,19 @@ class _Turn:
 
     def end(self) -> None:
         with self._deciding:
-            # in a process that was forked meanwhile the lock is not open: it has no part in it
-            if is_open(self._lock):
-                with suppress(*LOCK_ERRORS):
-                    self._lock.release()
+            self._release()
+
+    def _end_kept(self, timer: threading.Timer) -> None:
+        """End the turn, unless it was resumed while this waited to decide: a timer that runs cannot be cancelled."""
+        with self._deciding:
+            if self._timer is timer:
+                self._release()
+
+    def _release(self) -> None:
+        # in a process that was forked meanwhile the lock is not open: it has no part in it
+        if is_open(self._lock):
+            with suppress(*LOCK_ERRORS):
+                self._lock.release()
 
 
 class _OfThread(threading.local):

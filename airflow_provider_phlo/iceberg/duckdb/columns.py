@@ -44,6 +44,7 @@ from pyiceberg.types import (
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.iceberg.tables.names import structs
 from airflow_provider_phlo.iceberg.tables.partitioning import identity_values
+from airflow_provider_phlo.iceberg.tables.properties import name_mapping
 from airflow_provider_phlo.sql import literal, quote_identifier
 
 # as Iceberg's own libraries, Trino, PyIceberg and this package name data files: those of Hive and Spark are otherwise
@@ -125,7 +126,7 @@ def duckdb_type(iceberg_type: IcebergType) -> str:
 
 def must_look_into_files(table: Table) -> bool:
     """Return whether any file may lack field ids, or have nested columns that are not as the table has them now."""
-    return table.name_mapping() is not None or _nested_may_differ(table)
+    return name_mapping(table) is not None or _nested_may_differ(table)
 
 
 def may_lack_columns(table: Table, file: DataFile) -> bool:

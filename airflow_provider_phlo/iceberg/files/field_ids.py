@@ -14,6 +14,7 @@ from pyiceberg.table.name_mapping import MappedField
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.iceberg.files.projection import FIELD_ID, field_id
 from airflow_provider_phlo.iceberg.tables.casting import members
+from airflow_provider_phlo.iceberg.tables.properties import name_mapping
 
 _ORC_ID = b"iceberg.id"
 
@@ -28,7 +29,7 @@ def with_field_ids(schema: pa.Schema, table: Table) -> pa.Schema:
     stored = pa.schema([_stored(item) for item in schema])
     if any(map(_has_id, stored)):
         return stored
-    mapping = table.name_mapping()
+    mapping = name_mapping(table)
     if mapping is None:
         raise SchemaError(
             f"{'.'.join(table.name())} has data files without field ids, and no property schema.name-mapping.default "

@@ -40,6 +40,7 @@ from pyiceberg.typedef import Record
 
 from airflow_provider_phlo.iceberg.files.deletes import DeleteFiles
 from airflow_provider_phlo.iceberg.tables.partitioning import partition_schema
+from airflow_provider_phlo.iceberg.tables.properties import avro_codec
 
 ALWAYS_TRUE = AlwaysTrue()
 LEAST_FILES = 16
@@ -300,7 +301,7 @@ def _write(
         partition_schema(table),
         table.io.new_output(location),
         snapshot_id,
-        table.properties.get("write.avro.compression-codec", "gzip"),  # type: ignore[arg-type]
+        avro_codec(table),  # type: ignore[arg-type]
     ) as manifest:
         for entry in entries:
             manifest.add_entry(entry)

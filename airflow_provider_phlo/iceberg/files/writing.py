@@ -25,6 +25,12 @@ from airflow_provider_phlo.iceberg.files.content_hashes import mark
 from airflow_provider_phlo.iceberg.files.statistics import StatisticsPlan, file_statistics
 from airflow_provider_phlo.iceberg.tables.casting import renamed
 from airflow_provider_phlo.iceberg.tables.partitioning import Partition, partition_schema, split
+from airflow_provider_phlo.iceberg.tables.properties import (
+    ROW_GROUP_LIMIT,
+    TARGET_FILE_BYTES,
+    takes_level,
+    whole_number,
+)
 from airflow_provider_phlo.terms import MetadataColumn
 
 TARGET_BYTES = 128 * 1024 * 1024
@@ -82,15 +88,16 @@ class FileLayout:
 
     @cached_property
     def options(self) -> dict[str, Any]:
-        return _get_parquet_writer_kwargs(self.table.properties)
+        options = _get_parquet_writer_kwargs(self.table.properties)
+        return options if takes_level(options["compression"]) else {**options, "compression_level": None}
 
     @cached_property
     def target_bytes(self) -> int:
-        return int(self.table.properties.get("write.target-file-size-bytes", TARGET_BYTES))
+        return whole_number(self.table.properties, TARGET_FILE_BYTES, TARGET_BYTES)
 
     @cached_property
     def row_group_rows(self) -> int:
-        return int(self.table.properties.get("write.parquet.row-group-limit", ROW_GROUP_ROWS))
+        return whole_number(self.table.properties, ROW_GROUP_LIMIT, ROW_GROUP_ROWS)
 
     @cached_property
     def statistics(self) -> StatisticsPlan:

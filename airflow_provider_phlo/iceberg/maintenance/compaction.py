@@ -25,11 +25,11 @@ from airflow_provider_phlo.iceberg.branches.commits import base_of, commit_chang
 from airflow_provider_phlo.iceberg.catalogs.retries import COMMIT_ROUNDS, retry_conflicts
 from airflow_provider_phlo.iceberg.files.manifests import FileChanges, live_tasks
 from airflow_provider_phlo.iceberg.maintenance.rolling import write_tasks
+from airflow_provider_phlo.iceberg.tables.properties import TARGET_FILE_BYTES, whole_number
 from airflow_provider_phlo.iceberg.tables.refs import branch_head
 from airflow_provider_phlo.iceberg.tables.support import require_readable_data, require_writable
 from airflow_provider_phlo.terms import MAIN_BRANCH
 
-TARGET_PROPERTY = "write.target-file-size-bytes"
 TARGET_BYTES = 128 * 1024 * 1024
 # a file is small below this share of the target size; larger ones are not rewritten for every new row
 SMALL = 0.75
@@ -111,7 +111,7 @@ def plan_compaction(table: Table, *, target_bytes: int | None = None, min_files:
     :param min_files: bins of fewer files are left, unless rows of them are deleted.
     :raises ConfigurationError: if PyIceberg cannot rewrite such a table.
     """
-    target = target_bytes or int(table.properties.get(TARGET_PROPERTY, TARGET_BYTES))
+    target = target_bytes or whole_number(table.properties, TARGET_FILE_BYTES, TARGET_BYTES)
     tasks = _tasks(table)
     bins = tuple(
         item
@@ -132,7 +132,7 @@ def compact(
     :raises CommitConflictError: if others changed main in every round; nothing was changed.
     """
     table = catalog.load_table(identifier)
-    target = target_bytes or int(table.properties.get(TARGET_PROPERTY, TARGET_BYTES))
+    target = target_bytes or whole_number(table.properties, TARGET_FILE_BYTES, TARGET_BYTES)
     plan = plan_compaction(table, target_bytes=target, min_files=min_files)
     written: list[_Written] = []
     try:

@@ -36,6 +36,7 @@ from airflow_provider_phlo.iceberg.maintenance.orphans import (
     remove_orphans,
 )
 from airflow_provider_phlo.iceberg.tables.lookup import find_table
+from airflow_provider_phlo.iceberg.tables.properties import may_collect
 from airflow_provider_phlo.iceberg.tables.support import require_writable
 
 _Steps = dict[str, Callable[[], dict[str, Any]]]
@@ -198,10 +199,11 @@ def _check(catalog: Catalog, identifier: str, options: MaintenanceOptions) -> No
     if table is None:
         raise ConfigurationError(f"Table {identifier} does not exist: correct the name.")
     collected = {"expiry", "orphans"}.intersection(options.jobs)
-    if collected and table.properties.get("gc.enabled", "true").lower() == "false":
+    if collected and not may_collect(table.properties):
         raise ConfigurationError(
-            f"{identifier} has gc.enabled=false: its files are shared with something that Iceberg does not know. Leave "
-            f"out {' and '.join(sorted(collected))}, or set the property when nothing else uses them."
+            f"{identifier} has gc.enabled={table.properties['gc.enabled']}: its files are shared with something that "
+            f"Iceberg does not know. Leave out {' and '.join(sorted(collected))}, or set it when nothing else "
+            "uses them."
         )
     if "expiry" in options.jobs and options.retention.snapshot_days * 24 < MINIMUM_HOURS and not options.force:
         raise ConfigurationError(

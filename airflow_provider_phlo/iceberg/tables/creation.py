@@ -34,6 +34,7 @@ from airflow_provider_phlo.iceberg.catalogs.retries import disk_errors
 from airflow_provider_phlo.iceberg.tables.lookup import find_table
 from airflow_provider_phlo.iceberg.tables.names import require_distinct_names, require_distinct_table
 from airflow_provider_phlo.iceberg.tables.partitioning import WIDEST
+from airflow_provider_phlo.iceberg.tables.properties import malformed
 from airflow_provider_phlo.terms import names_of
 
 # what every table is created with
@@ -50,13 +51,9 @@ _NOT_UNDERSTOOD = (
     "truncate(10, column)."
 )
 _TRANSFORM = re.compile(r"(\w+)\((?:\s*(\d+)\s*,)?\s*(.+?)\s*(?:,\s*(\d+)\s*)?\)", re.DOTALL)
-_NUMBERS = frozenset(
-    {"write.target-file-size-bytes", "write.parquet.row-group-limit", "write.metadata.previous-versions-max"}
-)
 _CHOICES = {
     "format-version": ("2",),
     "write.format.default": ("parquet",),
-    "write.parquet.compression-codec": ("zstd", "snappy", "gzip", "lz4", "brotli", "uncompressed"),
 }
 _TIME_TRANSFORMS: dict[str, Callable[[], Transform[Any, Any]]] = {
     "year": YearTransform,
@@ -124,9 +121,7 @@ def ensure_table(
 def _check_properties(identifier: str, properties: Mapping[str, str]) -> None:
     """Refuse properties with which the table could not be written."""
     problems = [f"{name!r} is kept by this provider" for name in properties if name.startswith("phlo.")]
-    for name in _NUMBERS & properties.keys():
-        if not str(properties[name]).isdecimal() or not int(properties[name]):
-            problems.append(f"{name}={properties[name]!r} is not a whole number above 0")
+    problems += malformed(properties)
     for name, known in _CHOICES.items():
         if properties.get(name, known[0]) not in known:
             problems.append(f"{name}={properties[name]!r} is not one of {', '.join(known)}")

@@ -16,7 +16,7 @@ from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.iceberg.catalogs.retries import retry_commit
 from airflow_provider_phlo.iceberg.tables.casting import cast
 from airflow_provider_phlo.iceberg.tables.names import require_distinct_names
-from airflow_provider_phlo.iceberg.tables.support import require_written_version
+from airflow_provider_phlo.iceberg.tables.support import require_committable
 from airflow_provider_phlo.schemas.types import DOC, Path, differences, iceberg_type, promotes, without_ids
 
 
@@ -53,7 +53,7 @@ def evolve(catalog: Catalog, identifier: str, batch: pa.Schema) -> Table:
         additions, widenings = _changes(table.schema(), batch, identifier)
         _require_distinct_additions(identifier, table.schema(), additions)
         if additions or widenings:
-            require_written_version(table)
+            require_committable(table)
             with table.update_schema() as update:
                 for path, kind in additions.items():
                     update.add_column(path, kind, doc=_comment(batch, path))

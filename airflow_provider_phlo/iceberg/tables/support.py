@@ -11,6 +11,7 @@ from pyiceberg.types import UnknownType
 
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
 from airflow_provider_phlo.iceberg.tables.partitioning import partition_schema
+from airflow_provider_phlo.iceberg.tables.properties import require_usable_properties
 
 _DATA_FORMATS = (FileFormat.PARQUET, FileFormat.ORC)
 # the formats of position deletes that PyIceberg reads
@@ -52,12 +53,13 @@ def require_readable_data(table: Table, files: Iterable[DataFile]) -> None:
             )
 
 
-def require_written_version(table: Table) -> None:
+def require_committable(table: Table) -> None:
     """
     Check that PyIceberg can commit to the table at all.
 
-    :raises ConfigurationError: if it has a newer format version.
+    :raises ConfigurationError: if it has a newer format version, or properties that nobody can write by.
     """
+    require_usable_properties(table)
     if table.metadata.format_version > 2:
         raise ConfigurationError(
             f"{'.'.join(table.name())} has format version {table.metadata.format_version}, which PyIceberg does not "
@@ -69,9 +71,9 @@ def require_writable(table: Table) -> None:
     """
     Check that PyIceberg can write the table and its manifests.
 
-    :raises ConfigurationError: if it has a newer format version, or partitions that cannot be computed.
+    :raises ConfigurationError: if it cannot be committed to, or has partitions that cannot be computed.
     """
-    require_written_version(table)
+    require_committable(table)
     name = ".".join(table.name())
     for item in table.spec().fields:
         if isinstance(item.transform, UnknownTransform):

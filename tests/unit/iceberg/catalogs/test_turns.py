@@ -17,6 +17,7 @@ from pyiceberg.catalog import Catalog
 
 from airflow_provider_phlo.iceberg.catalogs import turns
 from airflow_provider_phlo.iceberg.catalogs.opening import embedded_properties, open_catalog
+from airflow_provider_phlo.iceberg.catalogs.turn_locks import is_open
 from airflow_provider_phlo.iceberg.catalogs.turns import FOLDER_SUFFIX, SECONDS_PROPERTY, end_kept_turn, take_turn
 
 FORKED = multiprocessing.get_context("fork")
@@ -262,3 +263,23 @@ def test_an_interrupted_wait_leaves_the_turn_to_others(catalog: Catalog) -> None
         signal.signal(signal.SIGALRM, before)
     with Holder(catalog):
         pass
+
+
+def test_a_timer_that_fires_while_its_turn_is_resumed_does_not_end_it(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "KEPT_SECONDS", 0.2)
+    with take_turn(catalog, TABLE, keep=True):
+        pass
+    turn = turns._of_thread.kept
+    assert turn is not None
+    assert turn._timer is not None
+    timer = turn._timer
+    turn._deciding = threading.RLock()  # type: ignore[assignment]  # so that this thread can decide and resume
+    with turn._deciding:
+        time.sleep(0.3)  # it has fired, and waits to decide
+        assert turn.resume()
+    timer.join(5)
+    assert is_open(turn._lock)
+    turn.end()
+    assert not is_open(turn._lock)
