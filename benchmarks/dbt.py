@@ -30,6 +30,7 @@ import duckdb
 from pyiceberg.catalog import Catalog
 
 from airflow_provider_phlo.dbt.manifest import ensure_manifest
+from airflow_provider_phlo.dbt.project import Project
 from benchmarks.measuring import medians, timed
 from benchmarks.report import versions, write_section
 from tests.lake import open_lake
@@ -136,7 +137,7 @@ def one_more_day(lake: Lake, work: Callable[[], float]) -> Callable[[], float]:
 def airflow(homes: Path) -> Iterator[RunningAirflow]:
     """Start Airflow with the Dags of this benchmark; the project is parsed before, as ``make demo`` does."""
     home = homes / "phlo"
-    manifest = ensure_manifest(PROJECT, home)
+    manifest = ensure_manifest(Project(PROJECT, home))
     variables = {
         "BENCHMARK_PROJECT": str(PROJECT),
         "BENCHMARK_SELECT": SELECT,

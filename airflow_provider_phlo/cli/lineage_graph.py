@@ -57,6 +57,7 @@ def load_graph(given: Sequence[str] = ()) -> Graph:
 def _build(facts: Facts, projects: Iterable[ProjectFacts], folder: Path) -> Graph:
     from airflow_provider_phlo.dbt.compilation import compiled_sql
     from airflow_provider_phlo.dbt.manifest import ensure_manifest, read_manifest
+    from airflow_provider_phlo.dbt.project import Project
     from airflow_provider_phlo.lineage.building import build
     from airflow_provider_phlo.lineage.dbt_project import DbtProject
 
@@ -65,7 +66,7 @@ def _build(facts: Facts, projects: Iterable[ProjectFacts], folder: Path) -> Grap
         place = Path(project.folder)
         try:
             compiled = compiled_sql(place, settings.home(), project.target)
-            manifest = read_manifest(ensure_manifest(place, settings.home(), project.target))
+            manifest = read_manifest(ensure_manifest(Project(place, settings.home(), project.target)))
             found.append(DbtProject(place, manifest, compiled))
         except PhloError as error:
             problems.append(str(error))
@@ -93,12 +94,13 @@ def _projects(facts: Facts, given: Sequence[str]) -> list[ProjectFacts]:
 
 def _fingerprints(projects: Iterable[ProjectFacts]) -> tuple[dict[str, str], list[str]]:
     from airflow_provider_phlo.dbt.manifest import fingerprint
+    from airflow_provider_phlo.dbt.project import Project
 
     found, problems = {}, []
     for project in projects:
         try:
-            found[_name(project)] = fingerprint(Path(project.folder))
-        except OSError as error:
+            found[_name(project)] = fingerprint(Project(Path(project.folder), settings.home(), project.target))
+        except (OSError, PhloError) as error:
             problems.append(f"The dbt project {project.folder} cannot be read ({type(error).__name__}).")
     return found, problems
 

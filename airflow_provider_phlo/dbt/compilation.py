@@ -22,11 +22,9 @@ from typing import Any
 from airflow_provider_phlo.dbt.manifest import (
     ensure_manifest,
     fingerprint,
-    profile_arguments,
-    quiet_environment,
-    target_path,
 )
-from airflow_provider_phlo.dbt.profiles import DEFAULT_TARGET, profile_of
+from airflow_provider_phlo.dbt.profiles import DEFAULT_TARGET
+from airflow_provider_phlo.dbt.project import QUIET, Project
 from airflow_provider_phlo.exceptions import ConfigurationError
 
 COMPILED = "compiled.json"
@@ -59,9 +57,9 @@ def compiled_sql(project_dir: Path, home: Path, target: str = DEFAULT_TARGET) ->
     :param target: the profile's target, which decides the SQL's dialect.
     :raises ConfigurationError: dbt cannot parse or compile the project.
     """
-    ensure_manifest(project_dir, home, target)
-    made = profile_of(project_dir, target).text()
-    folder, wanted = target_path(project_dir, home, target), f"{_VERSION} {fingerprint(project_dir, made)}"
+    project = Project(project_dir, home, target)
+    ensure_manifest(project)
+    folder, wanted = project.folder, f"{_VERSION} {fingerprint(project)}"
     path = folder / COMPILED
     with (folder / "compile.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -87,7 +85,7 @@ def _compile(project_dir: Path, folder: Path, home: Path, target: str, stamp: st
     """Compile in a process of its own: what dbt leaves behind in one is not for others."""
     with TemporaryDirectory(prefix="compile-", dir=folder) as fresh:
         # dbt's own files go there, and so does a catalog that a profile might open
-        environment = {"PHLO_PARTITION_DATE": "1970-01-01", **os.environ, **quiet_environment(), "PHLO_HOME": fresh}
+        environment = {"PHLO_PARTITION_DATE": "1970-01-01", **os.environ, **QUIET, "PHLO_HOME": fresh}
         done = subprocess.run(
             [sys.executable, "-m", __name__, str(project_dir), str(home), target, fresh],
             env=environment,
@@ -109,11 +107,11 @@ def _compile(project_dir: Path, folder: Path, home: Path, target: str, stamp: st
 
 def _main() -> None:
     project_dir, home, target, fresh = sys.argv[1:]
-    nodes = _compiled_nodes(Path(project_dir), target_path(Path(project_dir), Path(home), target), target, fresh)
+    nodes = _compiled_nodes(Project(Path(project_dir), Path(home), target), Path(fresh))
     (Path(fresh) / COMPILED).write_text(json.dumps({name: asdict(node) for name, node in nodes.items()}))
 
 
-def _compiled_nodes(project_dir: Path, folder: Path, target: str, fresh: str) -> dict[str, CompiledSql]:
+def _compiled_nodes(project: Project, fresh: Path) -> dict[str, CompiledSql]:
     from dbt.cli.main import dbtRunner
     from dbt.task.compile import CompileTask
 
@@ -122,12 +120,10 @@ def _compiled_nodes(project_dir: Path, folder: Path, target: str, fresh: str) ->
     # one model that does not compile hides no other
     CompileTask.raise_on_first_error = lambda _: False
     CompileTask.populate_adapter_cache = _cache_no_relations
-    folders = {"project-dir": project_dir, "target-path": fresh, "log-path": fresh}
-    options = {**folders, **profile_arguments(profile_of(project_dir, target), folder)}
-    done = dbtRunner(manifest=load_manifest(folder)).invoke(
+    done = dbtRunner(manifest=load_manifest(project.folder)).invoke(
         [
             *("--no-write-json", "--log-level-file=none", "--log-level=none", "compile"),
-            *(f"--{name}={value}" for name, value in options.items()),
+            *project.arguments(fresh),
             *("--no-introspect", "--full-refresh", "--indirect-selection=empty"),
             *("--select", "resource_type:model", "resource_type:snapshot", "test_type:singular"),
         ]

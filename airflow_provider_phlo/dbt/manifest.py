@@ -12,6 +12,7 @@ import fcntl
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,7 +24,8 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-from airflow_provider_phlo.dbt.profiles import DEFAULT_TARGET, Profile, profile_of
+from airflow_provider_phlo.dbt.profiles import DEFAULT_TARGET
+from airflow_provider_phlo.dbt.project import QUIET, Project
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
 from airflow_provider_phlo.private_files import protect
 
@@ -32,31 +34,14 @@ PARSED = "partial_parse.msgpack"
 RENDERED = "render.json"
 _STAMP = "fingerprint"
 # the version of what is rendered: files of an earlier one are made again
-_RENDERED_VERSION = "2"
+_RENDERED_VERSION = "3"
+# how many folders of a project that was parsed with other variables stay
+_VARIANTS_KEPT = 20
 _NOT_RENDERED = frozenset({"checksum", "columns", "compiled_code", "raw_code", "unrendered_config"})
 _SOURCES = frozenset({".sql", ".yml", ".yaml", ".md", ".csv", ".py"})
+_MATERIALIZATION = re.compile(r"materialization_(?P<name>.+)_(default|duckdb|phlo|trino)")
 # what dbt writes into the project's own folder if somebody runs it there by hand
 _IGNORED = frozenset({"target", "logs"})
-
-
-def target_path(project_dir: Path, home: Path, target: str = DEFAULT_TARGET) -> Path:
-    """Return the folder that dbt writes to instead of the project: each project, whatever its name, has its own."""
-    project = project_dir.resolve()
-    place = blake2b(str(project).encode(), digest_size=4).hexdigest()
-    return home / "dbt" / f"{project.name}-{place}" / target
-
-
-def profile_arguments(profile: Profile, folder: Path) -> dict[str, Path | str]:
-    """
-    Return dbt's options that name a project's profile, with their values.
-
-    :param folder: the project's target path.
-    """
-    return {
-        "profiles-dir": profile.write(folder.parent / "profiles" / folder.name),
-        "profile": profile.name,
-        "target": profile.target,
-    }
 
 
 def parsed_projects(home: Path) -> list[Path]:
@@ -64,31 +49,30 @@ def parsed_projects(home: Path) -> list[Path]:
     return sorted(path.parent for path in (home / "dbt").glob(f"*/*/{PARSED}"))
 
 
-def quiet_environment() -> dict[str, str]:
-    """Return the variables that keep dbt from sending usage statistics."""
-    return {"DBT_SEND_ANONYMOUS_USAGE_STATS": "False", "DO_NOT_TRACK": "1"}
-
-
-def ensure_manifest(project_dir: Path, home: Path, target: str = DEFAULT_TARGET) -> Path:
+def ensure_manifest(project: Project) -> Path:
     """
-    Return the path of the project's ``manifest.json``, after parsing the project if it has changed.
+    Return the path of a project's ``manifest.json``, after parsing the project if it has changed.
 
-    :param project_dir: the folder with ``dbt_project.yml``.
-    :param home: ``PHLO_HOME``.
-    :param target: the profile's target, on which the full names of tables depend.
     :raises ConfigurationError: there is no such project, or dbt cannot parse it; quotes the end of dbt's output.
     """
-    profile = profile_of(project_dir, target)
-    folder, wanted = target_path(project_dir, home, target), fingerprint(project_dir, profile.text())
+    folder, wanted = project.folder, fingerprint(project)
     if _stamp(folder) == wanted:
         return folder / MANIFEST
-    protect(home)
+    protect(project.home)
     folder.mkdir(parents=True, exist_ok=True)
     with _lock(folder):
         if _stamp(folder) != wanted:
-            _parse(project_dir, folder, profile)
+            _parse(project)
             (folder / _STAMP).write_text(wanted)
+            _forget_old_variants(folder)
     return folder / MANIFEST
+
+
+def _forget_old_variants(folder: Path) -> None:
+    """Remove what was parsed long ago with other variables: runs may come with any."""
+    variants = [stamp for stamp in folder.parent.glob(f"*-*/{_STAMP}") if stamp.parent != folder]
+    for stamp in sorted(variants, key=lambda stamp: stamp.stat().st_mtime_ns, reverse=True)[_VARIANTS_KEPT:]:
+        shutil.rmtree(stamp.parent, ignore_errors=True)
 
 
 def rendered_path(manifest: Path) -> Path:
@@ -119,18 +103,15 @@ def tables_read(nodes: Mapping[str, Mapping[str, Any]], unique_id: str) -> Itera
             yield parent
 
 
-def fingerprint(project_dir: Path, profile: str = "") -> str:
-    """
-    Return a hash of everything that affects how the project is parsed: its files, dbt's version, and ours.
-
-    :param profile: the profile that is made for it.
-    """
+def fingerprint(project: Project) -> str:
+    """Return a hash of everything that affects how a project is parsed: its files, profile, dbt's version, and ours."""
     versions = f"{importlib.metadata.version('dbt-core')} {_RENDERED_VERSION}"
-    digest = blake2b(f"{versions}\n{profile}".encode(), digest_size=16)
-    digest.update(str(project_dir.resolve()).encode())
-    for path in sorted(_files(project_dir)):
+    digest = blake2b(f"{versions}\n{project.profile.text()}".encode(), digest_size=16)
+    directory = project.directory
+    digest.update(str(directory.resolve()).encode())
+    for path in sorted(_files(directory)):
         content = path.read_bytes()
-        digest.update(f"\n{path.relative_to(project_dir)}\n{len(content)}\n".encode())
+        digest.update(f"\n{path.relative_to(directory)}\n{len(content)}\n".encode())
         digest.update(content)
     return digest.hexdigest()
 
@@ -175,18 +156,16 @@ def _lock(folder: Path) -> Iterator[None]:
         yield
 
 
-def _parse(project_dir: Path, folder: Path, profile: Profile) -> None:
+def _parse(project: Project) -> None:
     """Parse into a temporary folder, then move the results: a task never reads half a file."""
+    folder = project.folder
     fresh = Path(mkdtemp(prefix="parse-", dir=folder))
-    folders = {"project-dir": project_dir, "target-path": fresh, "log-path": fresh}
-    options = {**folders, **profile_arguments(profile, folder)}
     command = [sys.executable, "-m", "dbt.cli.main", "--no-use-colors", "--log-level-file", "none", "parse"]
-    command += [f"--{name}={value}" for name, value in options.items()]
     try:
         done = subprocess.run(
-            command,
-            # a run's own date takes the place of this one when its SQL is compiled
-            env={"PHLO_PARTITION_DATE": "1970-01-01", **os.environ, **quiet_environment()},
+            [*command, *project.arguments(fresh)],
+            # a run's own date takes the place of this one when its SQL is compiled; Python's warnings say nothing here
+            env={"PHLO_PARTITION_DATE": "1970-01-01", **os.environ, **QUIET, **project.env, "PYTHONWARNINGS": "ignore"},
             cwd=folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -194,7 +173,7 @@ def _parse(project_dir: Path, folder: Path, profile: Profile) -> None:
         )
         if done.returncode:
             tail = "\n".join(done.stdout.splitlines()[-20:])
-            raise ConfigurationError(f"dbt cannot parse {project_dir} (exit code {done.returncode}):\n{tail}")
+            raise ConfigurationError(f"dbt cannot parse {project.directory} (exit code {done.returncode}):\n{tail}")
         (fresh / RENDERED).write_text(json.dumps(_slim(json.loads((fresh / MANIFEST).read_bytes()))))
         for name in (PARSED, RENDERED, MANIFEST):
             (fresh / name).replace(folder / name)
@@ -225,12 +204,22 @@ def _slim(manifest: Mapping[str, Any]) -> dict[str, Any]:
                 "resource_type": "test",
                 "original_file_path": node["original_file_path"],
                 "depends_on": {"nodes": node["depends_on"]["nodes"]},
-                "config": {"store_failures": node["config"].get("store_failures")},
             }
             for unique_id, node in manifest["nodes"].items()
             if node["resource_type"] == "test"
         },
+        "unit_tests": {
+            unique_id: {"depends_on": {"nodes": test["depends_on"]["nodes"]}}
+            for unique_id, test in manifest.get("unit_tests", {}).items()
+        },
+        "materializations": sorted(_materializations(manifest)),
     }
+
+
+def _materializations(manifest: Mapping[str, Any]) -> set[str]:
+    """Return those that a model may have here: dbt's, the adapter's, and those of the project and its packages."""
+    found = (_MATERIALIZATION.fullmatch(macro["name"]) for macro in manifest["macros"].values())
+    return {match["name"] for match in found if match}
 
 
 def _tests_of_models(manifest: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -252,7 +241,7 @@ def main() -> None:
     arguments = parser.parse_args()
     home = Path(os.environ.get("PHLO_HOME") or ".phlo").resolve()
     try:
-        ensure_manifest(arguments.project.resolve(), home, arguments.target)
+        ensure_manifest(Project(arguments.project.resolve(), home, arguments.target))
     except PhloError as error:
         raise SystemExit(f"phlo: {error}") from error
 

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_phlo import settings
 from airflow_provider_phlo.assets.iceberg import outlets_of, set_event
 from airflow_provider_phlo.dbt.profiles import DEFAULT_TARGET, profile_of
+from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.operators.base import PhloOperator
 from airflow_provider_phlo.operators.links import TableLink
+from airflow_provider_phlo.terms import names_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Asset, Context
@@ -26,12 +28,13 @@ class DbtOperator(PhloOperator):
     :param project_dir: the dbt project.
     :param target: the profile's target, ``duckdb`` or ``trino``.
     :param partition_date: passed to the SQL as ``env_var('PHLO_PARTITION_DATE')``; None takes the run's.
-    :param env: further environment variables for the SQL.
+    :param env: further environment variables; those that are not templates are there when the project is parsed, too.
+    :param vars: dbt's variables; a run's conf may add to them: ``{"dbt_vars": {"name": "value"}}``.
     :param iceberg_conn_id: the catalog.
     """
 
     operator_extra_links = (TableLink(),)
-    template_fields: Sequence[str] = ("partition_date", "env")
+    template_fields: Sequence[str] = ("partition_date", "env", "vars")
     ui_color = "#ff6849"
 
     def __init__(
@@ -41,6 +44,7 @@ class DbtOperator(PhloOperator):
         target: str = DEFAULT_TARGET,
         partition_date: str | None = None,
         env: Mapping[str, str] | None = None,
+        vars: Mapping[str, Any] | None = None,
         iceberg_conn_id: str = "iceberg_default",
         **kwargs: Any,
     ) -> None:
@@ -49,6 +53,8 @@ class DbtOperator(PhloOperator):
         self.target = target
         self.partition_date = partition_date
         self.env = dict(env or {})
+        self.vars = dict(vars or {})
+        self.parse_env = parse_environment(self.env)
         self.iceberg_conn_id = iceberg_conn_id
 
     def builds(self, *nodes: str) -> TaskLineage:
@@ -60,6 +66,17 @@ class DbtOperator(PhloOperator):
     @property
     def _is_embedded(self) -> bool:
         return profile_of(Path(self.project_dir), self.target).is_embedded
+
+    def variables(self, context: Context) -> dict[str, Any]:
+        """
+        Return dbt's variables of a run.
+
+        :raises ConfigurationError: what its conf says of them is not a mapping.
+        """
+        given = _conf(context).get("dbt_vars") or {}
+        if not isinstance(given, Mapping):
+            raise ConfigurationError('The conf\'s dbt_vars is not a mapping: write {"dbt_vars": {"name": "value"}}.')
+        return {**self.vars, **given}
 
     def environment(self, partition_date: str, run_id: str, token: str = "") -> dict[str, str]:
         """
@@ -92,7 +109,9 @@ class DbtModelOperator(DbtOperator):
 
     :param model: the model's id in the manifest, ``model.<project>.<name>``.
     :param table: the ``namespace.table`` that it writes; also the outlet.
-    :param full_refresh: rebuild an incremental model from scratch.
+    :param full_refresh: build an incremental model from scratch; a run's conf may ask for it, for all models or
+        some: ``{"dbt_full_refresh": true}``, ``{"dbt_full_refresh": ["orders"]}``.
+    :param tests: the ids of the tests to run with it; all that read nothing else than it is built on when None.
     """
 
     def __init__(
@@ -101,6 +120,7 @@ class DbtModelOperator(DbtOperator):
         model: str,
         table: str,
         full_refresh: bool = False,
+        tests: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("outlets", outlets_of(table))
@@ -108,6 +128,16 @@ class DbtModelOperator(DbtOperator):
         self.model = model
         self.table = table
         self.full_refresh = full_refresh
+        self.tests = None if tests is None else list(tests)
+
+    def _is_full(self, context: Context) -> bool:
+        asked = _conf(context).get("dbt_full_refresh", self.full_refresh)
+        if isinstance(asked, bool):
+            return asked
+        names = names_of(asked) if isinstance(asked, str | list) else ()
+        if not names or not all(isinstance(name, str) for name in names):
+            raise ConfigurationError("The conf's dbt_full_refresh is neither true, false nor names of models.")
+        return self.full_refresh or not {self.model, self.model.split(".")[2]}.isdisjoint(names)
 
     def lineage(self) -> TaskLineage:
         """Return the model."""
@@ -129,7 +159,10 @@ class DbtModelOperator(DbtOperator):
             home=settings.home(),
             target=self.target,
             environment=self.environment(day, context["run_id"], runs.token(context, self.table)),
-            full_refresh=self.full_refresh,
+            full_refresh=self._is_full(context),
+            vars=self.variables(context),
+            env=self.parse_env,
+            tests=self.tests,
         )
         state = "was not changed" if done.changed is False else "is published"
         self.log.info("%s %s: %s rows, %d tests passed", done.table, state, done.rows, done.tests)
@@ -176,8 +209,19 @@ class DbtTestOperator(DbtOperator):
             home=settings.home(),
             target=self.target,
             environment=self.environment(day, context["run_id"]),
+            vars=self.variables(context),
+            env=self.parse_env,
         )
         self.log.info("%d dbt tests passed", done.passed)
         for warning in done.warnings:
             self.log.warning("dbt test %s", warning)
         return {"tests": done.passed, "warnings": list(done.warnings)}
+
+
+def parse_environment(env: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that a project is parsed with: those that are the same in every run."""
+    return {name: value for name, value in env.items() if "{{" not in value and "{%" not in value}
+
+
+def _conf(context: Context) -> Mapping[str, Any]:
+    return getattr(context.get("dag_run"), "conf", None) or {}

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,11 +22,10 @@ from pyiceberg.exceptions import NoSuchTableError
 from airflow_provider_phlo.dbt.execution import known_nodes
 from airflow_provider_phlo.dbt.manifest import (
     ensure_manifest,
-    profile_arguments,
-    quiet_environment,
-    target_path,
 )
-from airflow_provider_phlo.dbt.profiles import DEFAULT_TARGET, profile_of
+from airflow_provider_phlo.dbt.profiles import DEFAULT_TARGET
+from airflow_provider_phlo.dbt.project import QUIET, Project
+from airflow_provider_phlo.dbt.project import environment as set_environment
 from airflow_provider_phlo.dbt.projects import load_manifest
 from airflow_provider_phlo.dbt.templates import kept_templates
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError, QualityCheckError, TransientError
@@ -83,6 +82,9 @@ def build_model(
     target: str = DEFAULT_TARGET,
     environment: Mapping[str, str] | None = None,
     full_refresh: bool = False,
+    vars: Mapping[str, Any] | None = None,
+    env: Mapping[str, str] | None = None,
+    tests: Collection[str] | None = None,
 ) -> ModelRun:
     """
     Build a model and run its tests; with ``PHLO_RUN_TOKEN`` in ``environment``, publish it if they pass.
@@ -94,24 +96,32 @@ def build_model(
     :param home: ``PHLO_HOME``, where dbt's own files go.
     :param environment: variables that are set while the model runs, see
         :mod:`airflow_provider_phlo.dbt.adapter.lakehouse`.
+    :param full_refresh: build an incremental model from scratch.
+    :param vars: dbt's ``--vars``.
+    :param env: variables that the project is parsed with, too.
+    :param tests: the ids of the tests to run with it; all that read nothing else than it is built on when None.
     :raises QualityCheckError: a test failed; main is as it was.
     :raises ConfigurationError: the SQL does not compile, or a table it reads does not exist.
     :raises TransientError: the engine failed while it ran, or another writer came first :data:`REBUILDS` times.
     """
-    ensure_manifest(project_dir, home, target)
-    folder = target_path(project_dir, home, target)
-    manifest = load_manifest(folder)
+    project = Project(project_dir, home, target, vars or {}, env or {})
+    ensure_manifest(project)
+    manifest = load_manifest(project.folder)
     node = _node(manifest, unique_id, project_dir)
     table = f"{node.schema}.{node.alias}"
-    nodes = [*_unit_tests_of(manifest, unique_id), unique_id, *_tests_with(manifest, unique_id)]
+    wanted = [*_unit_tests_of(manifest, unique_id), *_tests_with(manifest, unique_id)] if tests is None else [*tests]
+    unit_tests = [name for name in wanted if name in manifest.unit_tests]
+    nodes = [*unit_tests, unique_id, *(name for name in wanted if name in manifest.nodes)]
     options = ["--full-refresh"] if full_refresh else []
-    command = [*_command([node], project_dir, folder, target), *options]
+    command = [*_command([node], project), *options]
     unused = [manifest]
 
     def attempt() -> ModelRun:
         _start_from_main(table)
         # dbt does not compile a node of one manifest twice
-        results, written = _invoke(unused.pop() if unused else load_manifest(folder), command, table, folder, nodes)
+        results, written = _invoke(
+            unused.pop() if unused else load_manifest(project.folder), command, table, project.folder, nodes
+        )
         passed, warnings = _judge(table, results, "it was not published")
         return ModelRun(
             table,
@@ -122,7 +132,7 @@ def build_model(
             warnings=warnings,
         )
 
-    with _environ(_variables(manifest, [unique_id, *_tests_on(manifest, unique_id)], home, environment)):
+    with set_environment(_variables(manifest, [unique_id, *_tests_on(manifest, unique_id)], project, environment)):
         return retry_conflicts(attempt, f"{table} (built again on what they wrote)", REBUILDS)
 
 
@@ -146,6 +156,8 @@ def run_tests(
     home: Path,
     target: str = DEFAULT_TARGET,
     environment: Mapping[str, str] | None = None,
+    vars: Mapping[str, Any] | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> PassedTests:
     """
     Run tests on main.
@@ -154,19 +166,19 @@ def run_tests(
     :param unique_ids: their ids in the manifest.
     :param home: ``PHLO_HOME``, where dbt's own files go.
     :param environment: variables that are set meanwhile, see :mod:`airflow_provider_phlo.dbt.adapter.lakehouse`.
+    :param vars: dbt's ``--vars``.
+    :param env: variables that the project is parsed with, too.
     :raises QualityCheckError: one failed.
     :raises ConfigurationError: one does not compile, is not in the project any more, or was not run.
     :raises TransientError: the engine failed while they ran.
     """
-    ensure_manifest(project_dir, home, target)
-    folder = target_path(project_dir, home, target)
-    manifest = load_manifest(folder)
-    command = _command(
-        [_node(manifest, unique_id, project_dir) for unique_id in unique_ids], project_dir, folder, target
-    )
+    project = Project(project_dir, home, target, vars or {}, env or {})
+    ensure_manifest(project)
+    manifest = load_manifest(project.folder)
+    command = _command([_node(manifest, unique_id, project_dir) for unique_id in unique_ids], project)
     read = ", ".join(sorted({name for unique_id in unique_ids for name in _relations(manifest, unique_id)}))
-    with _environ(_variables(manifest, unique_ids, home, environment)):
-        results, _ = _invoke(manifest, command, read, folder, unique_ids)
+    with set_environment(_variables(manifest, unique_ids, project, environment)):
+        results, _ = _invoke(manifest, command, read, project.folder, unique_ids)
         passed, warnings = _judge(read, results, "what is built on it is stopped")
     left_out = set(unique_ids) - {result.node.unique_id for result in results}
     if left_out:
@@ -185,23 +197,15 @@ def _node(manifest: Manifest, unique_id: str, project_dir: Path) -> Any:
     return node
 
 
-def _command(nodes: Sequence[Any], project_dir: Path, folder: Path, target: str) -> list[str]:
-    options = {
-        "project-dir": project_dir,
-        **profile_arguments(profile_of(project_dir, target), folder),
-        "target-path": folder,
-        "log-path": folder,  # dbt creates it even if nothing is logged
-        "indirect-selection": "buildable",
-        "log-level": "none",
-        "log-level-file": "none",
-    }
-    selected = [_selector(node) for node in nodes]
+def _command(nodes: Sequence[Any], project: Project) -> list[str]:
+    options = {"indirect-selection": "buildable", "log-level": "none", "log-level-file": "none"}
     return [
         "--no-write-json",
         "build",
+        *project.arguments(),
         *(f"--{name}={value}" for name, value in options.items()),
         "--select",
-        *selected,
+        *(_selector(node) for node in nodes),
     ]
 
 
@@ -213,14 +217,15 @@ def _selector(node: Any) -> str:
 
 
 def _variables(
-    manifest: Manifest, unique_ids: Iterable[str], home: Path, environment: Mapping[str, str] | None
+    manifest: Manifest, unique_ids: Iterable[str], project: Project, environment: Mapping[str, str] | None
 ) -> dict[str, str]:
     """Return the environment of a command that runs these nodes: they read no other tables than theirs."""
     tables = sorted({name for unique_id in unique_ids for name in _relations(manifest, unique_id)})
     return {
-        **quiet_environment(),
+        **QUIET,
+        **project.env,
         **(environment or {}),
-        "PHLO_HOME": str(home),
+        "PHLO_HOME": str(project.home),
         "PHLO_DBT_TABLES": ",".join(tables),
     }
 
@@ -363,18 +368,3 @@ def _relations(manifest: Manifest, unique_id: str) -> Iterator[str]:
             yield from _relations(manifest, parent)
         else:
             yield f"{found.schema}.{found.identifier}"
-
-
-@contextmanager
-def _environ(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables and restore them afterwards: dbt and its plugin read nothing else."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

@@ -37,20 +37,30 @@ class StandaloneTests:
     before: frozenset[str]
 
 
-def standalone_tests(manifest: Mapping[str, Any], selected: Collection[str]) -> list[StandaloneTests]:
+def assign_tests(
+    manifest: Mapping[str, Any], selected: Collection[str], tests: Collection[str]
+) -> tuple[dict[str, list[str]], list[StandaloneTests]]:
     """
-    Return the tests of a selection that no model's task runs.
+    Give every test its place: with the task of a model, or as a task of its own.
 
     :param manifest: the rendered manifest.
-    :param selected: the ids of the selected models.
+    :param selected: the ids of the selected models, seeds and snapshots.
+    :param tests: the ids of the tests to run.
+    :returns: the tests that run with each model, unit tests first, and all others.
     """
     graph = _Graph(manifest, selected)
+    with_models: dict[str, list[str]] = {}
+    for unique_id in sorted(manifest["unit_tests"].keys() & tests):
+        with_models.setdefault(manifest["unit_tests"][unique_id]["depends_on"]["nodes"][0], []).append(unique_id)
     by_reads: dict[tuple[str, ...], list[str]] = {}
-    for unique_id, test in manifest["tests"].items():
-        reads = tuple(sorted(set(test["depends_on"]["nodes"])))
-        if graph.concerns(reads) and not graph.runs_with_a_model(reads):
+    for unique_id in sorted(manifest["tests"].keys() & tests):
+        reads = tuple(sorted(set(manifest["tests"][unique_id]["depends_on"]["nodes"])))
+        model = graph.model_to_run_with(reads)
+        if model is None:
             by_reads.setdefault(reads, []).append(unique_id)
-    return [graph.describe(reads, tests) for reads, tests in sorted(by_reads.items())]
+        else:
+            with_models.setdefault(model, []).append(unique_id)
+    return with_models, [graph.describe(reads, found) for reads, found in sorted(by_reads.items())]
 
 
 class _Graph:
@@ -65,20 +75,13 @@ class _Graph:
             for name, node in self._nodes.items()
         }
         self._found: dict[str, set[str]] = {}
-        self._sources_read = {
-            parent for model in self._selected for parent in self._parents[model] if parent.startswith("source.")
-        }
 
-    def concerns(self, reads: Iterable[str]) -> bool:
-        """Return whether tests that read this belong to the selection."""
-        return any(name in self._selected or name in self._sources_read for name in reads)
-
-    def runs_with_a_model(self, reads: Collection[str]) -> bool:
-        """Return whether the task of a model runs tests that read this: dbt's ``buildable``."""
-        return any(
-            all(name == model or name.startswith("source.") or name in self._ancestors(model) for name in reads)
-            for model in self._tasks.intersection(reads)
-        )
+    def model_to_run_with(self, reads: Collection[str]) -> str | None:
+        """Return the model whose task runs tests that read this: the one that is built on all else (``buildable``)."""
+        for model in sorted(self._tasks.intersection(reads)):
+            if all(name == model or name.startswith("source.") or name in self._ancestors(model) for name in reads):
+                return model
+        return None
 
     def describe(self, reads: tuple[str, ...], tests: Iterable[str]) -> StandaloneTests:
         """Return where these tests belong among the tasks."""

@@ -4,30 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo import settings
 from airflow_provider_phlo.assets.iceberg import iceberg_asset
 from airflow_provider_phlo.assets.pages import model_page
-from airflow_provider_phlo.dbt.manifest import (
-    ensure_manifest,
-    is_ephemeral,
-    profile_arguments,
-    quiet_environment,
-    read_manifest,
-    rendered_path,
-    tables_read,
-)
-from airflow_provider_phlo.dbt.operators import DbtModelOperator, DbtTestOperator
-from airflow_provider_phlo.dbt.profiles import DEFAULT_TARGET, PROFILES, profile_of
-from airflow_provider_phlo.dbt.standalone_tests import StandaloneTests, standalone_tests
-from airflow_provider_phlo.dbt.unsupported import (
-    require_supported_model,
-    require_supported_resource,
-    require_supported_tests,
-)
+from airflow_provider_phlo.dbt.manifest import MANIFEST, is_ephemeral, read_manifest, rendered_path, tables_read
+from airflow_provider_phlo.dbt.operators import DbtModelOperator, DbtTestOperator, parse_environment
+from airflow_provider_phlo.dbt.profiles import DEFAULT_TARGET, PROFILES
+from airflow_provider_phlo.dbt.project import QUIET, Project
+from airflow_provider_phlo.dbt.selection import Selected, Selection, ask
+from airflow_provider_phlo.dbt.standalone_tests import StandaloneTests, assign_tests
+from airflow_provider_phlo.dbt.unsupported import require_supported
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.process import cosmos_imported_quietly
 
@@ -38,37 +28,48 @@ if TYPE_CHECKING:
 
 __all__ = ["DbtModelOperator", "phlo_dbt_task_group"]
 
-PROFILE = "phlo"
+# of models that are in no folder
+ASSET_GROUP = "phlo"
 
 
 def phlo_dbt_task_group(
-    select: str | Sequence[str],
+    select: str | Sequence[str] | None = None,
     *,
     group_id: str | None = None,
     project_dir: str | Path | None = None,
     exclude: str | Sequence[str] | None = None,
+    selector: str | None = None,
+    state: str | Path | None = None,
     target: str = DEFAULT_TARGET,
+    vars: Mapping[str, Any] | None = None,
+    full_refresh: bool = False,
     partition_date: str | None = None,
     env: Mapping[str, str] | None = None,
     iceberg_conn_id: str = "iceberg_default",
     **task_arguments: Any,
 ) -> DbtTaskGroup:
     """
-    Render dbt models as a task group: one task per model, in the order of their references, grouped by layer.
+    Render dbt models, seeds and snapshots as a task group: one task each, in the order of their references.
 
     A task builds its model on a branch, runs the model's tests there, and publishes it if they pass. Its outlet is the
     model's table; its inlets are the tables that the model reads. Tests that no model's task can run (on sources,
     between models that do not read each other) are tasks of their own, in the group ``tests``: they run as
     soon as all they read is there, and what is built on that waits for them.
 
-    :param select: dbt's selection, such as ``path:models/glucose`` or ``tag:github``.
+    :param select: dbt's selection, such as ``path:models/glucose``, ``tag:github`` or ``+orders,state:modified``; dbt
+        itself says what that is. All of the project when None.
     :param group_id: the group's id; None infers it from the folder or tag: ``glucose_models``.
-    :param project_dir: the dbt project; by default ``$PHLO_DBT_PROJECT``, else the ``include/dbt`` nearest to the DAG
-        file.
+    :param project_dir: the dbt project, which need not know of this provider; by default ``$PHLO_DBT_PROJECT``, else
+        the ``include/dbt`` nearest to the DAG file.
     :param exclude: what to leave out, in the same form.
-    :param target: the profile's target, ``duckdb`` or ``trino``.
+    :param selector: one of the project's ``selectors.yml`` instead of ``select``.
+    :param state: the folder with the ``manifest.json`` that ``state:`` compares with.
+    :param target: an output of the project's profile. ``duckdb`` and ``trino`` are made for a project without them.
+    :param vars: dbt's variables; a run's conf may add to them: ``{"dbt_vars": {"name": "value"}}``.
+    :param full_refresh: build incremental models from scratch; a run's conf may ask for it, for all models or some:
+        ``{"dbt_full_refresh": true}``, ``{"dbt_full_refresh": ["orders"]}``.
     :param partition_date: overrides the run's; a template.
-    :param env: further environment variables for the SQL.
+    :param env: further environment variables, for parsing too unless they are templates.
     :param task_arguments: passed to every task (``retries``, ``pool``, …).
     :raises ConfigurationError: there is no such project, dbt cannot parse it, nothing is selected, or a selected node
         asks for what would have no effect.
@@ -77,99 +78,115 @@ def phlo_dbt_task_group(
 
         readings() >> phlo_dbt_task_group(select="path:models/readings") >> publish
     """
+    selection = Selection(
+        tuple(_as_list(select)), tuple(_as_list(exclude)), selector, Path(state).resolve() if state else None
+    )
+    directory = _project(project_dir, sys._getframe(1).f_code.co_filename)
+    project = Project(directory, settings.home(), target, dict(vars or {}), parse_environment(env or {}))
+    selected = ask(project, selection)
+    renderer = _Renderer(
+        project,
+        selected.nodes,
+        {
+            "project_dir": str(directory),
+            "target": target,
+            "partition_date": partition_date,
+            "env": dict(env or {}),
+            "vars": dict(vars or {}),
+            "iceberg_conn_id": iceberg_conn_id,
+            **task_arguments,
+        },
+        {"full_refresh": full_refresh},
+    )
+    group = _render(group_id or _group_id(selection), project, selected, renderer)
+    if not group.children:
+        raise ConfigurationError(f"Nothing of {directory} that can be built matches {selection}: correct `select`.")
+    renderer.complete(group)
+    return group
+
+
+def _render(group_id: str, project: Project, selected: Selected, renderer: _Renderer) -> DbtTaskGroup:
+    """Let Cosmos make the group of what dbt has selected."""
     with cosmos_imported_quietly():
         from cosmos import DbtTaskGroup, ExecutionConfig, ProfileConfig, ProjectConfig, RenderConfig
         from cosmos.constants import DbtResourceType, ExecutionMode, InvocationMode, LoadMode, TestBehavior
 
-    selected = _as_list(select)
-    project = _project(project_dir, sys._getframe(1).f_code.co_filename)
-    home = settings.home()
-    profile = profile_of(project, target)
-    manifest = rendered_path(ensure_manifest(project, home, target))
-    renderer = _Renderer(
-        read_manifest(manifest),
-        profile.engine,
-        {
-            "project_dir": str(project),
-            "target": target,
-            "partition_date": partition_date,
-            "env": dict(env or {}),
-            "iceberg_conn_id": iceberg_conn_id,
-            **task_arguments,
-        },
-    )
     project_config = ProjectConfig(
-        dbt_project_path=project, manifest_path=manifest, install_dbt_deps=False, env_vars=quiet_environment()
+        dbt_project_path=project.directory, manifest_path=selected.manifest, install_dbt_deps=False, env_vars=QUIET
     )
     # a plain path: Cosmos's own ObjectStoragePath would make every task import all plugins of the UI, 1 s
-    project_config.manifest_path = manifest
-    group = DbtTaskGroup(
-        group_id=group_id or _group_id(selected),
+    project_config.manifest_path = selected.manifest
+    return DbtTaskGroup(
+        group_id=group_id,
         project_config=project_config,
         profile_config=ProfileConfig(
-            profile_name=profile.name,
-            target_name=profile.target,
+            profile_name=project.profile.name,
+            target_name=project.profile.target,
             # Cosmos asks for the file, and nothing reads it
-            profiles_yml_filepath=Path(profile_arguments(profile, manifest.parent)["profiles-dir"], PROFILES),
+            profiles_yml_filepath=project.write_profile() / PROFILES,
         ),
         execution_config=ExecutionConfig(
             execution_mode=ExecutionMode.LOCAL, invocation_mode=InvocationMode.DBT_RUNNER, dbt_project_path=None
         ),
         render_config=RenderConfig(
             load_method=LoadMode.DBT_MANIFEST,
-            select=selected,
-            exclude=_as_list(exclude or []),
             test_behavior=TestBehavior.BUILD,
             emit_datasets=False,
             node_converters={
-                DbtResourceType.MODEL: renderer.task,
-                DbtResourceType.SEED: renderer.refuse,
-                DbtResourceType.SNAPSHOT: renderer.refuse,
+                kind: renderer.task for kind in (DbtResourceType.MODEL, DbtResourceType.SEED, DbtResourceType.SNAPSHOT)
             },
         ),
     )
-    if not group.children:
-        raise ConfigurationError(f"No model of {project} matches {', '.join(selected)}: correct `select`.")
-    renderer.complete(group)
-    return group
 
 
 class _Renderer:
-    """Turns the nodes that Cosmos selects into tasks."""
+    """
+    Turns the nodes that dbt selects into tasks.
 
-    def __init__(self, manifest: Mapping[str, Any], engine: str, arguments: Mapping[str, Any]) -> None:
-        self._manifest = manifest
-        self._engine = engine
-        self._nodes = {**manifest["sources"], **manifest["nodes"]}
+    :param selected: their ids, those of tests included.
+    :param arguments: of every task.
+    :param of_models: further arguments of the tasks that build.
+    """
+
+    def __init__(
+        self,
+        project: Project,
+        selected: Collection[str],
+        arguments: Mapping[str, Any],
+        of_models: Mapping[str, Any],
+    ) -> None:
+        self._manifest = read_manifest(rendered_path(project.folder / MANIFEST))
+        self._engine = project.profile.engine
+        self._nodes = {**self._manifest["sources"], **self._manifest["nodes"]}
         self._arguments = arguments
+        self._of_models = of_models
         self._layers: dict[tuple[str | None, str], TaskGroup] = {}
-        self._selected: list[str] = []
         self._tasks: dict[str, DbtModelOperator] = {}
+        built = [name for name in self._manifest["nodes"] if name in selected]
+        self._tests, self._standalone = assign_tests(self._manifest, built, selected)
 
     # Cosmos makes deep copies of its configuration, which includes the renderer
     def __deepcopy__(self, _memo: Any) -> _Renderer:
         return self
 
-    def refuse(self, *, node: DbtNode, **_: Any) -> None:
-        """Refuse what is not a model."""
-        require_supported_resource(self._nodes[node.unique_id])
-
     def task(self, *, dag: DAG, task_group: TaskGroup, node: DbtNode, **_: Any) -> DbtModelOperator | None:
-        """Return a model's task, inside the group of its layer; None for an ephemeral one, which has no table."""
+        """Return a node's task, inside the group of its layer; None for an ephemeral one, which has no table."""
         model = self._nodes[node.unique_id]
-        require_supported_model(model, self._engine)
-        self._selected.append(node.unique_id)
+        require_supported(model, self._manifest["materializations"], self._engine)
         if is_ephemeral(model):
             return None
+        group = self._layer(dag, task_group, model)
         self._tasks[node.unique_id] = DbtModelOperator(
-            task_id=model["name"],
+            task_id=_task_id(model, group),
             dag=dag,
-            task_group=self._layer(dag, task_group, model),
-            doc_md=model["description"] or None,
+            task_group=group,
+            doc_md=model.get("description") or None,
             model=node.unique_id,
             table=_table(model),
+            tests=self._tests.get(node.unique_id, []),
             outlets=[iceberg_asset(_table(model), group=_folder(model), extra=model_page(model))],
             inlets=[*self._inlets(model)],
+            **self._of_models,
             **self._arguments,
         )
         return self._tasks[node.unique_id]
@@ -180,13 +197,8 @@ class _Renderer:
             for parent in tables_read(self._nodes, unique_id):
                 if parent in self._tasks and parent not in self._nodes[unique_id]["depends_on"]["nodes"]:
                     self._tasks[parent] >> task
-        tests = self._manifest["tests"]
-        concerned = {name for name, test in tests.items() if set(test["depends_on"]["nodes"]) & {*self._selected}}
-        found = standalone_tests(self._manifest, self._selected)
-        concerned.update(name for tests_of in found for name in tests_of.tests)
-        require_supported_tests((tests[name] for name in sorted(concerned)), self._engine)
-        if found:
-            self._add_tests(group, found)
+        if self._standalone:
+            self._add_tests(group, self._standalone)
 
     def _add_tests(self, group: DbtTaskGroup, found: Sequence[StandaloneTests]) -> None:
         from airflow.sdk import TaskGroup
@@ -205,7 +217,8 @@ class _Renderer:
         """Return the task group of the folder that the model's file is in."""
         from airflow.sdk import TaskGroup
 
-        layer = model["fqn"][-2] if len(model["fqn"]) > 2 else model["schema"]
+        path = _path(model)
+        layer = path[-1] if path else model["schema"]
         key = (parent.group_id, layer)
         if key not in self._layers:
             self._layers[key] = TaskGroup(group_id=layer, dag=dag, parent_group=parent)
@@ -228,20 +241,38 @@ def _ingested(source: Mapping[str, Any]) -> str:
     return str(meta.get("phlo_asset") or f"{source['schema']}.{source['identifier'].removeprefix('dlt_')}")
 
 
+def _path(model: Mapping[str, Any]) -> list[str]:
+    """Return the folders that a model is in below ``models/``."""
+    # a version of a model is the last part of its name
+    return list(model["fqn"][1 : -2 if model.get("version") is not None else -1])
+
+
 def _folder(model: Mapping[str, Any]) -> str:
     """Return the model's folder below ``models/``, which is the asset group."""
-    return str(model["fqn"][1]) if len(model["fqn"]) > 2 else PROFILE
+    return (_path(model) or [ASSET_GROUP])[0]
 
 
-def _group_id(selected: Sequence[str]) -> str:
+def _task_id(model: Mapping[str, Any], group: TaskGroup) -> str:
+    """Return the model's name, with its version, and its package where another has that name."""
+    version = model.get("version")
+    name = _word(model["name"] if version is None else f"{model['name']}_v{version}")
+    return name if f"{group.group_id}.{name}" not in group.children else f"{name}_{_word(model['package_name'])}"
+
+
+def _word(name: str) -> str:
+    return "".join(each if each.isalnum() or each in "_-." else "_" for each in name)
+
+
+def _group_id(selection: Selection) -> str:
     """Return ``glucose_models`` for ``path:models/glucose`` or ``tag:glucose``."""
-    name = selected[0].rpartition(":")[2].strip("+*/").rpartition("/")[2] if selected else ""
+    first = (selection.selector or next(iter(selection.select), "")).split(",")[0]
+    name = first.rpartition(":")[2].strip("+*/@0123456789").rpartition("/")[2]
     words = "".join(character if character.isalnum() or character == "_" else "_" for character in name)
     return f"{words}_models" if words and words != "models" else "dbt_models"
 
 
-def _as_list(given: str | Sequence[str]) -> list[str]:
-    return given.split() if isinstance(given, str) else list(given)
+def _as_list(given: str | Sequence[str] | None) -> list[str]:
+    return given.split() if isinstance(given, str) else list(given or ())
 
 
 def _project(given: str | Path | None, dag_file: str) -> Path:

@@ -14,7 +14,8 @@ from typing import Any
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
 
-from airflow_provider_phlo.dbt.manifest import ensure_manifest, target_path
+from airflow_provider_phlo.dbt.manifest import ensure_manifest
+from airflow_provider_phlo.dbt.project import Project
 from airflow_provider_phlo.iceberg.tables.creation import ensure_namespace
 from tests.lake import open_lake
 
@@ -169,6 +170,6 @@ def fill(catalog: Catalog) -> None:
 def make_home(home: Path, project: Path = PROJECT) -> Catalog:
     """Return the catalog of a new home whose dbt project needs no parsing: that is done once for all workers."""
     parsed = Path(os.environ["PHLO_TESTS_AIRFLOW_HOME"]) / "parsed"
-    ensure_manifest(project, parsed)
-    shutil.copytree(target_path(project, parsed), target_path(project, home))
+    ensure_manifest(Project(project, parsed))
+    shutil.copytree(Project(project, parsed).folder, Project(project, home).folder)
     return open_lake(home)

@@ -178,7 +178,8 @@ def test_case_33_a_process_of_the_demo_writes_private_files(tmp_path: Path) -> N
         "from airflow_provider_phlo.services.embedded import prepare; prepare(home)",
         "from airflow_provider_phlo.iceberg.catalogs.opening import embedded_properties; embedded_properties(home)",
         "from airflow_provider_phlo.hooks.iceberg import PhloIcebergHook; PhloIcebergHook().catalog",
-        "from airflow_provider_phlo.dbt.manifest import ensure_manifest; ensure_manifest(root / 'include/dbt', home)",
+        "from airflow_provider_phlo.dbt.manifest import ensure_manifest; "
+        "from airflow_provider_phlo.dbt.project import Project; ensure_manifest(Project(root / 'include/dbt', home))",
     ],
     ids=["phlo", "embedded", "catalog", "hook", "dbt"],
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from airflow_provider_phlo.dbt.manifest import target_path
+from airflow_provider_phlo.dbt.project import Project
 from airflow_provider_phlo.dbt.runner import build_model
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError, TransientError
 from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
@@ -81,7 +81,7 @@ def test_case_34_an_error_of_sql_names_kind_model_and_column_and_no_value(
 
 
 def test_case_34_no_file_of_dbt_holds_a_value(project: Path, home: Path) -> None:
-    build = target_path(project, home)
+    build = Project(project, home).folder
     assert (build / "manifest.json").exists()
     named = {f"m_{name}.sql" for name, (sql, *_) in MODELS.items() if has_canary(sql)}
     own_words = {"manifest.json", "partial_parse.msgpack", "render.json"} | named

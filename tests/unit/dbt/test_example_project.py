@@ -15,7 +15,7 @@ from pyiceberg.catalog import Catalog
 
 from airflow_provider_phlo.dbt.adapter.connections import PhloConnectionManager
 from airflow_provider_phlo.dbt.adapter.lakehouse import catalog_from_environment
-from airflow_provider_phlo.dbt.manifest import target_path
+from airflow_provider_phlo.dbt.project import Project
 from airflow_provider_phlo.dbt.runner import load_manifest
 from airflow_provider_phlo.iceberg.duckdb.views import all_tables, connect
 from tests.expect import expect
@@ -31,7 +31,7 @@ def build(home: Path, *options: str, command: str = "run") -> list[str]:
     """Run dbt in process, as a person would on the command line; return what failed."""
     PhloConnectionManager.close_all_connections()
     folders = ["--project-dir", raw_tables.PROJECT, "--profiles-dir", raw_tables.PROJECT]
-    parsed = target_path(raw_tables.PROJECT, home)
+    parsed = Project(raw_tables.PROJECT, home).folder
     folders += ["--target-path", parsed, "--log-path", home, "--log-level", "none"]
     done = dbtRunner(manifest=load_manifest(parsed)).invoke([command, *map(str, folders), "--no-write-json", *options])
     assert done.result is not None, done.exception

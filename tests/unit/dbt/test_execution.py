@@ -12,6 +12,7 @@ import pytest
 
 from airflow_provider_phlo.dbt import execution, runner
 from airflow_provider_phlo.dbt.manifest import ensure_manifest
+from airflow_provider_phlo.dbt.project import Project
 from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
 from tests.lake import open_lake
 from tests.unit.dbt.own_project import make_project
@@ -76,7 +77,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, project: Path) -> Path:
     home = tmp_path_factory.mktemp("home")
     notes = pa.table({"id": [1, 2, 3, 3], "body": ["a", "bb", "a", None]})
     overwrite_if_changed(open_lake(home), "raw.notes", notes)
-    ensure_manifest(project, home)
+    ensure_manifest(Project(project, home))
     runner.build_model(project, "model.phlo.parents", home=home)
     return home
 

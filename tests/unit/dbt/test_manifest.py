@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_phlo.dbt.manifest import ensure_manifest, fingerprint, read_manifest, rendered_path, target_path
+from airflow_provider_phlo.dbt.manifest import ensure_manifest, fingerprint, read_manifest, rendered_path
+from airflow_provider_phlo.dbt.project import Project
 from airflow_provider_phlo.exceptions import ConfigurationError
 
 PROFILE = """
@@ -37,28 +38,28 @@ def test_the_manifest_is_made_once_for_each_change(project: Path, tmp_path: Path
     two = project / "models" / "two.sql"
     two.write_text("select * from {{ ref('nobody') }}")
     with pytest.raises(ConfigurationError, match="nobody"):
-        ensure_manifest(project, home)
-    assert [path.name for path in target_path(project, home).iterdir()] == ["lock"]
+        ensure_manifest(Project(project, home))
+    assert [path.name for path in Project(project, home).folder.iterdir()] == ["lock"]
 
     two.write_text("select * from {{ ref('one') }}")
     with ThreadPoolExecutor(2) as both:  # as two processes that parse a DAG at once
-        first, other = both.map(lambda _: ensure_manifest(project, home), range(2))
-    assert first == other == target_path(project, home) / "manifest.json"
+        first, other = both.map(lambda _: ensure_manifest(Project(project, home)), range(2))
+    assert first == other == Project(project, home).folder / "manifest.json"
     assert {"model.tiny.one", "model.tiny.two"} == set(read_manifest(first)["nodes"])
     made = first.stat().st_mtime_ns
-    assert ensure_manifest(project, home).stat().st_mtime_ns == made
+    assert ensure_manifest(Project(project, home)).stat().st_mtime_ns == made
 
     slim = json.loads(rendered_path(first).read_text())
     assert slim["nodes"]["model.tiny.two"]["depends_on"]["nodes"] == ["model.tiny.one"]
     assert rendered_path(first).stat().st_size < first.stat().st_size / 10
     # nothing beside the project, nothing half made
     assert sorted(path.name for path in project.iterdir()) == ["dbt_project.yml", "models", "profiles.yml"]
-    assert not any(path.is_dir() for path in target_path(project, home).iterdir())
+    assert not any(path.is_dir() for path in Project(project, home).folder.iterdir())
 
 
 def test_no_project(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="not a dbt project"):
-        ensure_manifest(tmp_path, tmp_path / "home")
+        ensure_manifest(Project(tmp_path, tmp_path / "home"))
 
 
 def test_the_fingerprint_follows_content_not_time(project: Path) -> None:
@@ -79,15 +80,15 @@ def test_case_53_projects_and_targets_are_kept_apart(project: Path, tmp_path: Pa
     home, other = tmp_path / "home", tmp_path / "beside" / project.name
     shutil.copytree(project, other)
     (other / "models" / "two.sql").write_text("select 2 as b")
-    first, second = ensure_manifest(project, home), ensure_manifest(other, home)
+    first, second = ensure_manifest(Project(project, home)), ensure_manifest(Project(other, home))
     made = first.stat().st_mtime_ns, second.stat().st_mtime_ns
     assert [*read_manifest(first)["nodes"]] == ["model.tiny.one"]
     assert sorted(read_manifest(second)["nodes"]) == ["model.tiny.one", "model.tiny.two"]
     # the one does not make the other be parsed again
-    assert ensure_manifest(project, home) == first
-    assert ensure_manifest(other, home) == second
+    assert ensure_manifest(Project(project, home)) == first
+    assert ensure_manifest(Project(other, home)) == second
     assert (first.stat().st_mtime_ns, second.stat().st_mtime_ns) == made
-    assert target_path(project, home, "trino").parent == target_path(project, home).parent == first.parents[1]
+    assert Project(project, home, "trino").folder.parent == Project(project, home).folder.parent == first.parents[1]
 
 
 def test_the_command_says_what_is_wrong_without_a_traceback(tmp_path: Path) -> None:

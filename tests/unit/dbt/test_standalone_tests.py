@@ -13,10 +13,11 @@ from airflow.sdk import DAG
 from dbt.cli.main import dbtRunner
 
 from airflow_provider_phlo.dbt import phlo_dbt_task_group
-from airflow_provider_phlo.dbt.manifest import ensure_manifest, read_manifest
+from airflow_provider_phlo.dbt.manifest import ensure_manifest
 from airflow_provider_phlo.dbt.operators import DbtModelOperator, DbtTestOperator
+from airflow_provider_phlo.dbt.project import Project
 from airflow_provider_phlo.dbt.runner import PassedTests, build_model, run_tests
-from airflow_provider_phlo.dbt.standalone_tests import standalone_tests
+from airflow_provider_phlo.dbt.standalone_tests import assign_tests
 from airflow_provider_phlo.exceptions import ConfigurationError, QualityCheckError
 from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
 from tests.lake import open_lake
@@ -75,7 +76,7 @@ def render(project: Path, select: str = "path:models") -> DAG:
 
 def listed(project: Path, home: Path) -> set[str]:
     """Return the ids of the tests that dbt itself selects."""
-    folder = ensure_manifest(project, home).parent
+    folder = ensure_manifest(Project(project, home)).parent
     options = ["--project-dir", str(project), "--profiles-dir", str(project), "--target-path", str(folder / "ls")]
     command = ["--quiet", "ls", *options, "--resource-type", "test", "--select", "path:models", "--output", "json"]
     done = dbtRunner().invoke([*command, "--output-keys", "unique_id", "--log-path", str(folder / "ls")])
@@ -106,15 +107,7 @@ def test_case_46_tests_have_tasks_in_their_place(project: Path) -> None:
 def test_case_46_as_many_run_as_dbt_selects(project: Path, lake_home: Path) -> None:
     dag = render(project)
     alone = [test for task in dag.tasks if isinstance(task, DbtTestOperator) for test in task.tests]
-    with_models = []
-    for task in dag.tasks:
-        if isinstance(task, DbtModelOperator) and task.table in ("silver.customers", "silver.orders"):
-            manifest = read_manifest(ensure_manifest(project, lake_home))
-            with_models += [
-                name
-                for name, test in manifest["nodes"].items()
-                if test["resource_type"] == "test" and test["depends_on"]["nodes"] == [task.model]
-            ]
+    with_models = [test for task in dag.tasks if isinstance(task, DbtModelOperator) for test in task.tests or ()]
     assert sorted([*alone, *with_models]) == sorted(listed(project, lake_home))
 
 
@@ -155,7 +148,11 @@ def random_manifest(numbers: random.Random) -> dict[str, Any]:
         f"test.p.t{at}": {"depends_on": {"nodes": numbers.sample(known, numbers.randint(1, min(3, len(known))))}}
         for at in range(6)
     }
-    return {"sources": sources, "nodes": nodes, "tests": tests}
+    return {"sources": sources, "nodes": nodes, "tests": tests, "unit_tests": {}}
+
+
+def reads_of(test: dict[str, Any]) -> list[str]:
+    return list(test["depends_on"]["nodes"])
 
 
 def above(manifest: dict[str, Any], name: str) -> set[str]:
@@ -171,16 +168,24 @@ def test_case_46_every_test_runs_once_when_all_it_reads_is_there(seed: int) -> N
     manifest = random_manifest(numbers)
     selected = {name for name in manifest["nodes"] if numbers.random() < 0.7}
     tasks = {name for name in selected if manifest["nodes"][name]["config"]["materialized"] == "table"}
-    found = standalone_tests(manifest, selected)
+    read_by_selected = set().union(*(manifest["nodes"][name]["depends_on"]["nodes"] for name in selected))
+    concerned = {
+        name
+        for name, test in manifest["tests"].items()
+        if any(
+            read in selected or (read in manifest["sources"] and read in read_by_selected) for read in reads_of(test)
+        )
+    }
+    with_models, found = assign_tests(manifest, selected, concerned)
+    placed = [test for tests in (*with_models.values(), *(each.tests for each in found)) for test in tests]
+    assert sorted(placed) == sorted(concerned)
     alone = [test for tests in found for test in tests.tests]
     assert len(alone) == len(set(alone))
-    read_by_selected = set().union(*(manifest["nodes"][name]["depends_on"]["nodes"] for name in selected))
     for name, test in manifest["tests"].items():
         reads = set(test["depends_on"]["nodes"])
-        concerned = reads & selected or any(read in read_by_selected for read in reads if read.startswith("source."))
         # dbt's `buildable`
         with_a_model = any(reads <= {model, *above(manifest, model), *manifest["sources"]} for model in tasks & reads)
-        assert (name in alone) == bool(concerned and not with_a_model)
+        assert (name in alone) == (name in concerned and not with_a_model)
     order = graphlib.TopologicalSorter({name: above(manifest, name) & tasks for name in tasks})
     for tests in found:
         order.add(tests.name, *tests.after)
@@ -203,5 +208,7 @@ def test_names_are_short_enough_for_airflow() -> None:
         "sources": sources,
         "nodes": {"model.p.m": reader},
         "tests": {"test.p.t": {"depends_on": reader["depends_on"]}},
+        "unit_tests": {},
     }
-    assert [len(tests.name) for tests in standalone_tests(manifest, ["model.p.m"])] == [120]
+    _, [found] = assign_tests(manifest, ["model.p.m"], manifest["tests"])
+    assert len(found.name) == 120

@@ -65,7 +65,7 @@ def test_selection(parsed_home):
     assert len(names) == 9
     assert {name.partition(".")[0] for name in names} == {"bronze", "silver", "gold"}
     assert {task.retries for task in dag.tasks} == {3}
-    with pytest.raises(ConfigurationError, match="matches path:models/nothing"):
+    with pytest.raises(ConfigurationError, match="matches --select path:models/nothing"):
         render(select="path:models/nothing")
 
 
@@ -97,9 +97,10 @@ def test_a_source_without_phlo_asset_is_the_ingestion_of_its_name():
     ],
 )
 def test_the_group_is_named_after_the_folder(select, group_id):
+    from airflow_provider_phlo.dbt.selection import Selection
     from airflow_provider_phlo.dbt.task_group import _as_list, _group_id
 
-    assert _group_id(_as_list(select)) == group_id
+    assert _group_id(Selection(tuple(_as_list(select)))) == group_id
 
 
 def test_the_project_is_found_from_the_dag_file(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import pytest
 
 from airflow_provider_phlo.dbt.compilation import compiled_sql
 from airflow_provider_phlo.dbt.manifest import ensure_manifest, read_manifest
+from airflow_provider_phlo.dbt.project import Project
 from airflow_provider_phlo.lineage.building import build
 from airflow_provider_phlo.lineage.dbt_project import DbtProject
 from airflow_provider_phlo.lineage.finding import find
@@ -96,7 +97,7 @@ def project(tmp_path_factory):
     settings.write_text(settings.read_text() + "seeds: {+schema: silver}\n")
     home = folder / "home"
     sql = compiled_sql(place, home)
-    return DbtProject(place, read_manifest(ensure_manifest(place, home)), sql), home
+    return DbtProject(place, read_manifest(ensure_manifest(Project(place, home))), sql), home
 
 
 @pytest.fixture(scope="module")
