@@ -26,6 +26,7 @@ from typing import Any
 
 from airflow_provider_phlo.dbt.compilation import CompiledSql, compiled_sql
 from airflow_provider_phlo.dbt.manifest import ensure_manifest, read_manifest
+from airflow_provider_phlo.dbt.project import Project
 from airflow_provider_phlo.lineage.building import build
 from airflow_provider_phlo.lineage.dbt_project import DbtProject
 from airflow_provider_phlo.task_facts import Facts
@@ -113,7 +114,7 @@ def measure(folder: Path, models: int, repeat: int) -> dict[str, float]:
     again = [cpu_of_children(lambda: run(*phlo)) for _ in range(repeat)]
     imports = [cpu_of_children(lambda: run(*sqlglot)) for _ in range(repeat)]
     compiled = compiled_sql(project, home)
-    parsed = DbtProject(project, read_manifest(ensure_manifest(project, home)), compiled)
+    parsed = DbtProject(project, read_manifest(ensure_manifest(Project(project, home))), compiled)
     return {
         "first": first,
         "again": statistics.median(seconds for seconds, _ in again),

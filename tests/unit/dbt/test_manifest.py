@@ -63,17 +63,17 @@ def test_no_project(tmp_path: Path) -> None:
 
 
 def test_the_fingerprint_follows_content_not_time(project: Path) -> None:
-    before = fingerprint(project)
+    before = fingerprint(Project(project, project))
     os.utime(project / "models" / "one.sql", (time.time(), time.time()))
     for written_by_hand in ("target", "logs", ".user"):
         (project / written_by_hand).mkdir()
         (project / written_by_hand / "x.sql").write_text("select 1")
-    assert fingerprint(project) == before
+    assert fingerprint(Project(project, project)) == before
     (project / "models" / "one.sql").write_text("select 2 as a")
-    changed = fingerprint(project)
+    changed = fingerprint(Project(project, project))
     assert changed != before
     (project / "models" / "one.sql").rename(project / "models" / "other.sql")
-    assert fingerprint(project) not in (before, changed)
+    assert fingerprint(Project(project, project)) not in (before, changed)
 
 
 def test_case_53_projects_and_targets_are_kept_apart(project: Path, tmp_path: Path) -> None:
@@ -108,10 +108,10 @@ def test_edits_count_wherever_they_are_made(project: Path, tmp_path: Path) -> No
     (project / "dbt_packages" / "shared").symlink_to(shared)
     (shared / "circle").symlink_to(project)
     (project / "models" / "logs").mkdir()
-    seen = [fingerprint(project)]
+    seen = [fingerprint(Project(project, project))]
     for place in (shared / "macros" / "m.sql", project / "models" / "logs" / "a.sql"):
         place.write_text("select 1")
-        seen.append(fingerprint(project))
+        seen.append(fingerprint(Project(project, project)))
         place.write_text("select 2")
-        seen.append(fingerprint(project))
+        seen.append(fingerprint(Project(project, project)))
     assert len(set(seen)) == 5
