@@ -185,8 +185,10 @@ def _finish(
     connection: psycopg.Connection, publication: _Publication, result: PublishResult, *, locked: bool
 ) -> PublishResult:
     mart, target = publication
+    existing = find_existing(connection, target)
     # without the lock, the statements would wait for whoever writes
-    declared = declare(connection, target, mart.declared) if locked else ()
+    may = locked and existing is not None and existing.owned
+    declared = declare(connection, target, mart.declared) if may else ()
     reason = record(connection, target, mart.version if locked else None, result.rows)
     if reason and locked:
         log.info("The next publication of %s writes all rows, since %s", target.name, reason)

@@ -184,7 +184,7 @@ SELECT DISTINCT CASE WHEN r.oid IS NULL THEN pg_describe_object(d.classid, d.obj
 FROM pg_depend d JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
 LEFT JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
 WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = %s AND a.attname = ANY(%s)
-    AND d.deptype = 'n' AND d.classid IN ('pg_rewrite'::regclass, 'pg_policy'::regclass, 'pg_trigger'::regclass)
+    AND d.deptype = 'n' AND d.classid <> 'pg_constraint'::regclass
 """
 
 
