@@ -207,6 +207,8 @@ def _plain_object(value: Any) -> Any:
         return sorted(value, key=str)
     if isinstance(value, Mapping):
         return dict(value)
+    if isinstance(value, memoryview):
+        return str(bytes(value))
     return value.tolist() if hasattr(value, "tolist") else str(value)
 
 

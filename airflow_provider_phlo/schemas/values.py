@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import math
+import re
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -25,6 +27,8 @@ ARROW_ERRORS = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError,
 NESTED = (dict, list, tuple, set, frozenset, Mapping)
 # says whether a text is JSON six times as fast as reading it does
 _OPENING = frozenset("{[")
+# null, and how Python writes bytes
+_MAY_BE_INEXACT = re.compile(r'null|NaN|Infinity|b\\?[\'"]|bytearray|<memory')
 _ANY_JSON = msgspec.json.Decoder(msgspec.Raw)
 
 Converter = Callable[[Any], Any]
@@ -42,11 +46,13 @@ def text(value: Any) -> str:
     Return ``value`` as text: JSON for nested values, ISO 8601 for times.
 
     What UTF-8 cannot encode (half a surrogate pair, stray bytes) is kept, escaped with a backslash.
+
+    :raises ValueError: if a nested value has members that JSON cannot express; see :func:`nested_text`.
     """
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, NESTED) or hasattr(value, "__array__"):
-        return canonical_json(value)
+        return nested_text(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (bytes, bytearray, memoryview)):
@@ -54,6 +60,31 @@ def text(value: Any) -> str:
     if isinstance(value, decimal.Decimal):
         return decimal_text(value)
     return value.isoformat() if isinstance(value, (datetime.date, datetime.time)) else str(value)
+
+
+def nested_text(value: Any) -> str:
+    """
+    Return a nested value as JSON.
+
+    :raises ValueError: if NaN, an infinity or bytes are in it, which JSON would have as null or as Python's own text.
+    """
+    written = canonical_json(value)
+    # only where one of them may have been written: looking at every member takes as long as writing them
+    if _MAY_BE_INEXACT.search(written) and _has_inexpressible(value):
+        raise ValueError("JSON cannot express it")
+    return written
+
+
+def _has_inexpressible(value: Any) -> bool:
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, (str, bytes, bytearray, memoryview)):
+        return not isinstance(value, str)
+    if isinstance(value, Mapping):
+        return any(map(_has_inexpressible, value)) or any(map(_has_inexpressible, value.values()))
+    if isinstance(value, NESTED):
+        return any(map(_has_inexpressible, value))
+    return hasattr(value, "tolist") and _has_inexpressible(value.tolist())
 
 
 def json_text(value: str) -> str:

@@ -95,7 +95,7 @@ TEXTS = st.lists(
 
 def judged(values: list[str | None], kind: pa.DataType = TEXT) -> list[str | None]:
     found = text_as_json(pa.chunked_array([pa.array(values, pa.string())]).cast(kind))
-    return found.cast(pa.string()).to_pylist()  # type: ignore[no-any-return, union-attr]
+    return found.cast(pa.string()).to_pylist()  # type: ignore[union-attr]
 
 
 def one_by_one(values: list[str | None]) -> list[str | None]:
