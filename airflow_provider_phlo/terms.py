@@ -14,6 +14,8 @@ PartitionDate: TypeAlias = str
 SnapshotId: TypeAlias = int
 
 MAIN_BRANCH = "main"
+# what the table that holds the rejected records of another is called after it
+QUARANTINE_SUFFIX = "__quarantine"
 
 
 class MetadataColumn(StrEnum):

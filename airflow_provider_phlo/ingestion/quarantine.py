@@ -41,11 +41,10 @@ from airflow_provider_phlo.ingestion.records import Origin, replayed
 from airflow_provider_phlo.ingestion.rejects import FORMAT_PROPERTY, QUARANTINE_FORMAT, QUARANTINE_SCHEMA
 from airflow_provider_phlo.schemas.columns import TIMESTAMP
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
-from airflow_provider_phlo.terms import MetadataColumn
+from airflow_provider_phlo.terms import QUARANTINE_SUFFIX, MetadataColumn
 
 log = logging.getLogger(__name__)
 
-SUFFIX = "__quarantine"
 # a record that comes again is older than any change by a replay, so it undoes none
 PLAN = MergePlan(key=("quarantine_id",), order_by="updated_at")
 WAITING = IsNull(term="replayed_at")
@@ -54,7 +53,7 @@ _ORDER = [("quarantined_at", "ascending"), ("source_position", "ascending")]
 
 def quarantine_table(table: str) -> str:
     """Return the name of the table that holds the rejected rows of ``table``."""
-    return f"{table}{SUFFIX}"
+    return f"{table}{QUARANTINE_SUFFIX}"
 
 
 @dataclass(frozen=True)
@@ -212,7 +211,9 @@ def _claimed_by(token: str) -> BooleanExpression:
 def quarantines(catalog: Catalog) -> list[str]:
     """Return the tables that have a quarantine."""
     names = chain.from_iterable(catalog.list_tables(namespace) for namespace in catalog.list_namespaces())
-    return sorted(".".join(name).removesuffix(SUFFIX) for name in names if name[-1].endswith(SUFFIX))
+    return sorted(
+        ".".join(name).removesuffix(QUARANTINE_SUFFIX) for name in names if name[-1].endswith(QUARANTINE_SUFFIX)
+    )
 
 
 def counts(catalog: Catalog, table: str) -> list[dict[str, Any]]:

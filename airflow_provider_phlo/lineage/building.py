@@ -10,9 +10,8 @@ from airflow_provider_phlo.lineage.graph import CHECKING, ColumnLineage, Graph, 
 from airflow_provider_phlo.lineage.kept import KeptAnalyses
 from airflow_provider_phlo.lineage.sql.relations import How, Relation, table_relation, unknown_relation
 from airflow_provider_phlo.task_facts import CheckFacts, Facts, IngestionFacts, MartFacts, TaskFacts, TaskLineage
-from airflow_provider_phlo.terms import METADATA_COLUMNS
+from airflow_provider_phlo.terms import METADATA_COLUMNS, QUARANTINE_SUFFIX
 
-QUARANTINE_SUFFIX = "__quarantine"
 # the owner of a task whose author names none
 _NOBODY = "airflow"
 

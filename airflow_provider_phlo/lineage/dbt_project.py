@@ -18,7 +18,8 @@ from airflow_provider_phlo.lineage.sql.relations import Column, How, Relation, V
 EPHEMERAL = "__dbt__cte__"
 _KINDS = {"model": Kind.MODEL, "seed": Kind.SEED, "snapshot": Kind.SNAPSHOT}
 _SNAPSHOT_COLUMNS = ("dbt_scd_id", "dbt_updated_at", "dbt_valid_from", "dbt_valid_to")
-_DIALECTS = {"duckdb": "duckdb", "trino": "trino"}
+# adapters whose SQL has another name
+_DIALECTS = {"phlo": "duckdb"}
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class DbtProject:
     def dialect(self) -> str:
         """Return the SQL dialect of its target."""
         adapter = str(self.manifest["metadata"].get("adapter_type") or "")
-        return _DIALECTS.get(adapter, "duckdb")
+        return _DIALECTS.get(adapter, adapter)
 
 
 def table_of(node: Mapping[str, Any]) -> str:

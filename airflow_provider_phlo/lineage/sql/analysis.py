@@ -28,7 +28,7 @@ def analyse_sql(sql: str, dialect: str, tables: Tables, elsewhere: Collection[st
         analyse_sql("SELECT name, age + 1 AS next FROM raw.people", "duckdb", lambda parts: people)
 
     :param sql: one query.
-    :param dialect: ``duckdb`` or ``trino``.
+    :param dialect: ``duckdb`` or ``trino``; others are read as sqlglot reads them.
     :param tables: return what a table is, by the parts of its name as written.
     :param elsewhere: names of WITH queries, in lower case, that ``tables`` knows: what is written there is skipped.
     """
@@ -56,6 +56,8 @@ def _parse(sql: str, dialect: str) -> exp.Expr | str:
         return f"sqlglot cannot parse the SQL{where}: {first.get('description') or 'no reason given'}"
     except SqlglotError as error:
         return f"sqlglot cannot parse the SQL: {str(error).splitlines()[0]}"
+    except ValueError:
+        return f"sqlglot does not know the dialect {dialect}"
     if len(statements) != 1:
         return f"{len(statements)} statements, not one query"
     if not isinstance(statements[0], exp.Query):

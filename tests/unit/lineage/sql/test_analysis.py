@@ -208,6 +208,12 @@ def test_queries_that_are_unknown_say_why(sql, reason):
     assert reason in relation.rests[0].value.unknown
 
 
+def test_a_dialect_that_is_not_known_leaves_columns_unknown():
+    relation = analyse_sql("SELECT a FROM t", "klingon", tables)
+    assert relation.rests[0].value.unknown == "sqlglot does not know the dialect klingon"
+    assert lineage("SELECT a FROM t", "postgres") == {"a": "t.a"}
+
+
 def test_a_query_that_dbt_has_put_before_another_is_left_to_its_own_model():
     sql = "WITH __dbt__cte__v AS (SELECT a AS b, 1 AS x FROM t), k AS (SELECT x FROM __dbt__cte__v) SELECT * FROM k"
     seen = []
