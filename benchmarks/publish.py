@@ -185,7 +185,8 @@ def changing(connection: psycopg.Connection, lake: Lake, repeat: int) -> dict[st
         used, started = cpu_seconds(connection), time.perf_counter()
         result = lake.publish(connection)
         found.setdefault(name, []).append((time.perf_counter() - started, cpu_seconds(connection) - used))
-        assert result.mode == mode, (name, result)
+        if result.mode != mode:
+            raise SystemExit(f"{name}: {result.mode}, since {result.reason}")
         written[name] = result.inserted
 
     measure("all rows, new mart", "full")

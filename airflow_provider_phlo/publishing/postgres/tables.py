@@ -267,6 +267,9 @@ def _lock(connection: psycopg.Connection, targets: Sequence[Target], mode: str) 
     found = connection.execute("SELECT setting::int FROM pg_settings WHERE name = 'deadlock_timeout'").fetchone()
     patience = min(_TRY_SECONDS, (found[0] if found else 1000) / 2000)
     give_up = time.monotonic() + LOCK_SECONDS
+    with connection.transaction():
+        # autovacuum gives way to who waits for longer than the tries below; readers and writers are not in the way here
+        _lock_each(connection, targets, "SHARE UPDATE EXCLUSIVE", give_up)
     while True:
         try:
             with connection.transaction():

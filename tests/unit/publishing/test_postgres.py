@@ -372,7 +372,7 @@ def test_a_full_disk_says_which(connection, monkeypatch):
     assert content(connection) == [(1, 0), (1, 1)]
 
 
-def test_who_may_not_write_is_told(connection, server):
+def test_who_may_not_write_learns_why(connection, server):
     publish(version(1, 2), connection, "daily")
     with (
         psycopg.connect(server.uri, options="-c default_transaction_read_only=on", autocommit=True) as reader,
