@@ -227,12 +227,32 @@ def _table(item: Any, table: str) -> pa.Table:
 def _parts_of_pandas(frame: Any, table: str) -> Iterable[Mapping[str, Any] | pa.Table]:
     if not frame.columns.is_unique:
         raise SchemaError(f"{table}: the source yielded a data frame with two columns of the same name: rename one.")
+    frame = _with_named_index(frame, table)
     if _has_deep_values(frame):
         return _records_of(frame)
     try:
         return [pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)]
     except ARROW_ERRORS:  # a column of mixed values has no Arrow type
         return _records_of(frame)
+
+
+def _with_named_index(frame: Any, table: str) -> Any:
+    """Return a data frame with a column for each level of its index that has a name; one without is only a count."""
+    names = [name for name in frame.index.names if name is not None]
+    # set_index(…, drop=False) leaves an index that is a column as well
+    repeated = {name for name in names if names.count(name) > 1}
+    others = [name for name in names if name in repeated or not _is_column(frame, name)]
+    clashing = [name for name in others if name in repeated or name in frame.columns]
+    if clashing:
+        raise SchemaError(
+            f"{table}: the source yielded a data frame whose index has a level {clashing[0]!r:.80}, as have its "
+            "columns or another level, of other values: rename one."
+        )
+    return frame.reset_index(level=others) if others else frame
+
+
+def _is_column(frame: Any, level: Any) -> bool:
+    return level in frame.columns and bool(frame.index.get_level_values(level).equals(frame.set_index(level).index))
 
 
 def _has_deep_values(frame: Any) -> bool:

@@ -168,6 +168,29 @@ def test_frames_with_repeated_columns() -> None:
         drawn(pd.DataFrame([[1, 2]], columns=["a", "a"]))
 
 
+def test_frames_with_a_named_index() -> None:
+    frame = pd.DataFrame({"id": [1, 2], "part": ["a", "b"], "v": [0.5, None]})
+    expected = frame.to_dict("records")
+    for indexed in (
+        frame.set_index("id"),
+        frame.set_index(["id", "part"]),
+        frame.set_index("id", drop=False),
+        frame.set_index(pd.Index([7, 8])),
+        frame.set_index([pd.Index([7, 8]), "part"]),
+        frame.astype({"v": object}).set_index("part"),
+    ):
+        assert pd.DataFrame(drawn(indexed))[["id", "part", "v"]].equals(pd.DataFrame(expected))
+    summed = pd.DataFrame({"day": ["a", "a", "b"], "v": [1, 2, 3]}).groupby("day").sum()
+    assert drawn(summed) == [{"day": "a", "v": 3}, {"day": "b", "v": 3}]
+
+
+def test_frames_whose_index_and_columns_share_a_name() -> None:
+    frame = pd.DataFrame({"id": [1, 2]})
+    for index in (pd.Index([3, 4], name="id"), pd.MultiIndex.from_arrays([[1, 2], [3, 4]], names=["k", "k"])):
+        with pytest.raises(SchemaError, match=r"raw\.t: .* whose index has a level '(id|k)'"):
+            drawn(frame.set_index(index))
+
+
 @pytest.mark.parametrize("wrong", [5, "text", b"text", generator, object(), _later(), Data])
 def test_what_is_not_a_source(wrong: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"raw\.t: the source returned a .*: return a dlt source"):
