@@ -20,6 +20,7 @@ from airflow_provider_phlo.schemas.columns import Column, ModelColumns
 from airflow_provider_phlo.schemas.conversion.casts import convert_column
 from airflow_provider_phlo.schemas.conversion.json_texts import text_as_json
 from airflow_provider_phlo.schemas.conversion.limits import unstorable, without
+from airflow_provider_phlo.schemas.conversion.names import ColumnNames
 from airflow_provider_phlo.schemas.conversion.records import LONGEST_NAME, Records, columns_of_records, is_name
 from airflow_provider_phlo.schemas.conversion.storable import Array, NoText, Values
 from airflow_provider_phlo.schemas.conversion.undeclared import (
@@ -120,9 +121,11 @@ def conform_loosely(
 def _source_columns(
     chunk: Records | pa.Table, normalize: Callable[[str], str], failures: list[Failure]
 ) -> Mapping[str, Values]:
+    # a source's own column is not a variant, whatever its name: only what was converted before has variants
+    named = normalize if isinstance(normalize, ColumnNames) else lambda name: normalize_variant(name, normalize)
     if isinstance(chunk, pa.Table):
-        return _table_columns(chunk, normalize)
-    return columns_of_records(chunk, lambda name: normalize_variant(name, normalize), failures)
+        return _table_columns(chunk, named)
+    return columns_of_records(chunk, named, failures)
 
 
 def _table(columns: Mapping[str, Array], marks: Mapping[str, pa.Field], count: int) -> pa.Table:
@@ -227,7 +230,7 @@ def _table_columns(table: pa.Table, normalize: Callable[[str], str]) -> dict[str
                 f"The source has a column named {original!r:.80}: a name must be text, not empty, and at most "
                 f"{LONGEST_NAME} characters long."
             )
-        name = normalize_variant(original, normalize)
+        name = normalize(original)
         if name in originals:
             raise SchemaError(
                 f"Source columns {originals[name]!r} and {original!r} are both named {name!r} in the table: rename one."

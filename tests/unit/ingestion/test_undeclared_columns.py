@@ -121,6 +121,14 @@ def test_case_15_a_value_of_another_type_is_kept_exactly_beside_the_column(
     ]
 
 
+@pytest.mark.parametrize("arrow", [False, True])
+def test_a_column_of_the_source_is_no_variant_whatever_its_name(house: House, arrow: bool) -> None:
+    own = [{"k": 3, "v__v_text": "own"}]
+    for some in ([{"k": 1, "v": 1}], [{"k": 2, "v": "x"}], pa.Table.from_pylist(own) if arrow else own):
+        house.run(some)
+    assert house.values() == [{"k": 1, "v": 1}, {"k": 2, "v__v_text": "x"}, {"k": 3, "v_v_text": "own"}]
+
+
 def test_case_15_a_column_of_a_database_that_was_altered(house: House) -> None:
     """What sql_table yields: Arrow tables, of dates and then of timestamps."""
     house.run(pa.table({"k": [1], "at": pa.array([dt.date(2024, 1, 15)], pa.date32())}))
