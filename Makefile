@@ -55,9 +55,10 @@ integration: $(STAMP)  ## Run the tests on real servers: Trino, Nessie, S3 (down
 	@$(PY) -m pytest tests/services --timeout=900 $(PARALLEL) $(ONLY)
 
 benchmark: $(STAMP)  ## Measure merges, checks, validation and reconciliation against their peers (quiet machine, half an hour)
-	@$(VENV)/bin/uv pip install --quiet -p $(PY) 'deltalake==1.6.6'
+	@$(VENV)/bin/uv pip install --quiet -p $(PY) 'deltalake==1.6.6' 'adbc-driver-postgresql==1.13'
 	@$(PY) benchmarks/merge.py --keep
 	@$(PY) benchmarks/quality.py --keep
+	@$(PY) benchmarks/publish.py --keep
 
 lint: $(STAMP)  ## Check style, and English that makes readers stumble
 	@$(VENV)/bin/ruff check
