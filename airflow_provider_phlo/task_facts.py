@@ -59,10 +59,14 @@ class ProjectFacts:
 
     :param folder: its absolute path.
     :param target: the target of its profile.
+    :param vars: dbt's variables.
+    :param env: environment variables that it reads when it is parsed.
     """
 
     folder: str
     target: str
+    vars: Mapping[str, Any] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo import __version__, settings
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
 from airflow_provider_phlo.lineage.graph import Graph
 from airflow_provider_phlo.lineage.kept import VERSION, write_atomically
-from airflow_provider_phlo.task_facts import Facts, ProjectFacts
+from airflow_provider_phlo.task_facts import Facts
+
+if TYPE_CHECKING:
+    from airflow_provider_phlo.dbt.project import Project
 
 _GRAPH = "graph.json"
 _FACTS = "airflow_provider_phlo.cli.facts"
@@ -49,25 +52,22 @@ def load_graph(given: Sequence[str] = ()) -> Graph:
         return Graph.from_json(kept["graph"])
     tables = Facts.from_json(catalog["facts"])
     facts = Facts(facts.tasks, facts.schedules, tables.tables, (*facts.problems, *tables.problems, *problems))
-    graph = _build(facts, [project for project in projects if fingerprints.get(_name(project))], folder)
+    graph = _build(facts, [projects[name] for name in fingerprints], folder)
     write_atomically(folder / _GRAPH, {"key": key, "graph": graph.to_json()})
     return graph
 
 
-def _build(facts: Facts, projects: Iterable[ProjectFacts], folder: Path) -> Graph:
+def _build(facts: Facts, projects: Iterable[Project], folder: Path) -> Graph:
     from airflow_provider_phlo.dbt.compilation import compiled_sql
     from airflow_provider_phlo.dbt.manifest import ensure_manifest, read_manifest
-    from airflow_provider_phlo.dbt.project import Project
     from airflow_provider_phlo.lineage.building import build
     from airflow_provider_phlo.lineage.dbt_project import DbtProject
 
     found, problems = [], list(facts.problems)
     for project in projects:
-        place = Path(project.folder)
         try:
-            compiled = compiled_sql(place, settings.home(), project.target)
-            manifest = read_manifest(ensure_manifest(Project(place, settings.home(), project.target)))
-            found.append(DbtProject(place, manifest, compiled))
+            compiled = compiled_sql(project)
+            found.append(DbtProject(project.directory, read_manifest(ensure_manifest(project)), compiled))
         except PhloError as error:
             problems.append(str(error))
     return build(Facts(facts.tasks, facts.schedules, facts.tables, tuple(problems)), found, folder)
@@ -76,11 +76,14 @@ def _build(facts: Facts, projects: Iterable[ProjectFacts], folder: Path) -> Grap
 # --- dbt projects
 
 
-def _projects(facts: Facts, given: Sequence[str]) -> list[ProjectFacts]:
+def _projects(facts: Facts, given: Sequence[str]) -> dict[str, Project]:
+    """Return the projects by the folders that dbt writes to; one with other variables is another one."""
     from airflow_provider_phlo.dbt.profiles import DEFAULT_TARGET
+    from airflow_provider_phlo.dbt.project import Project
 
-    found = [task.lineage.project for task in facts.tasks if task.lineage.project is not None]
-    known = {project.folder for project in found}
+    home = settings.home()
+    said = [task.lineage.project for task in facts.tasks if task.lineage.project is not None]
+    found = [Project(Path(each.folder), home, each.target, each.vars, each.env) for each in said]
     named = [Path(each).resolve() for each in given]
     for folder in named:
         if not (folder / "dbt_project.yml").is_file():
@@ -88,25 +91,22 @@ def _projects(facts: Facts, given: Sequence[str]) -> list[ProjectFacts]:
     usual = Path(os.environ.get("PHLO_DBT_PROJECT") or "include/dbt").resolve()
     named += [usual] if (usual / "dbt_project.yml").is_file() else []
     target = os.environ.get("PHLO_DBT_TARGET") or DEFAULT_TARGET
-    found += [ProjectFacts(str(folder), target) for folder in named if str(folder) not in known]
-    return list(dict.fromkeys(found))
+    known = {project.directory for project in found}
+    found += [Project(folder, home, target) for folder in named if folder not in known]
+    return {str(project.folder): project for project in found}
 
 
-def _fingerprints(projects: Iterable[ProjectFacts]) -> tuple[dict[str, str], list[str]]:
+def _fingerprints(projects: Mapping[str, Project]) -> tuple[dict[str, str], list[str]]:
+    """Return the fingerprints of the projects that can be read, and what is wrong with the others."""
     from airflow_provider_phlo.dbt.manifest import fingerprint
-    from airflow_provider_phlo.dbt.project import Project
 
     found, problems = {}, []
-    for project in projects:
+    for name, project in projects.items():
         try:
-            found[_name(project)] = fingerprint(Project(Path(project.folder), settings.home(), project.target))
+            found[name] = fingerprint(project)
         except (OSError, PhloError) as error:
-            problems.append(f"The dbt project {project.folder} cannot be read ({type(error).__name__}).")
+            problems.append(f"The dbt project {project.directory} cannot be read ({type(error).__name__}).")
     return found, problems
-
-
-def _name(project: ProjectFacts) -> str:
-    return f"{project.folder} {project.target}"
 
 
 # --- what DAGs and the catalog say

@@ -23,7 +23,6 @@ from airflow_provider_phlo.dbt.manifest import (
     ensure_manifest,
     fingerprint,
 )
-from airflow_provider_phlo.dbt.profiles import DEFAULT_TARGET
 from airflow_provider_phlo.dbt.project import QUIET, Project
 from airflow_provider_phlo.exceptions import ConfigurationError
 
@@ -48,23 +47,19 @@ class CompiledSql:
     reason: str | None = None
 
 
-def compiled_sql(project_dir: Path, home: Path, target: str = DEFAULT_TARGET) -> Mapping[str, CompiledSql]:
+def compiled_sql(project: Project) -> Mapping[str, CompiledSql]:
     """
     Return the SQL of a project's models, snapshots and singular tests, by their ids in the manifest.
 
-    :param project_dir: the folder with ``dbt_project.yml``.
-    :param home: ``PHLO_HOME``.
-    :param target: the profile's target, which decides the SQL's dialect.
     :raises ConfigurationError: dbt cannot parse or compile the project.
     """
-    project = Project(project_dir, home, target)
     ensure_manifest(project)
     folder, wanted = project.folder, f"{_VERSION} {fingerprint(project)}"
     path = folder / COMPILED
     with (folder / "compile.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if _stamp(path) != wanted:
-            _compile(project_dir, folder, home, target, wanted)
+            _compile(project, wanted)
     return _read(path, path.stat().st_mtime_ns)[1]
 
 
@@ -81,15 +76,15 @@ def _read(path: Path, _modified: int) -> tuple[str, Mapping[str, CompiledSql]]:
     return kept["fingerprint"], {name: CompiledSql(**each) for name, each in kept["nodes"].items()}
 
 
-def _compile(project_dir: Path, folder: Path, home: Path, target: str, stamp: str) -> None:
+def _compile(project: Project, stamp: str) -> None:
     """Compile in a process of its own: what dbt leaves behind in one is not for others."""
-    with TemporaryDirectory(prefix="compile-", dir=folder) as fresh:
+    with TemporaryDirectory(prefix="compile-", dir=project.folder) as fresh:
         # dbt's own files go there, and so does a catalog that a profile might open
-        environment = {"PHLO_PARTITION_DATE": "1970-01-01", **os.environ, **QUIET, "PHLO_HOME": fresh}
+        environment = {"PHLO_PARTITION_DATE": "1970-01-01", **os.environ, **QUIET, **project.env, "PHLO_HOME": fresh}
         done = subprocess.run(
-            [sys.executable, "-m", __name__, str(project_dir), str(home), target, fresh],
+            [sys.executable, "-m", __name__, json.dumps(project.to_json()), fresh],
             env=environment,
-            cwd=folder,
+            cwd=project.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -97,17 +92,17 @@ def _compile(project_dir: Path, folder: Path, home: Path, target: str, stamp: st
         result = Path(fresh) / COMPILED
         if done.returncode or not result.exists():
             tail = "\n".join(done.stdout.splitlines()[-20:])
-            raise ConfigurationError(f"dbt cannot compile {project_dir} (exit code {done.returncode}):\n{tail}")
+            raise ConfigurationError(f"dbt cannot compile {project.directory} (exit code {done.returncode}):\n{tail}")
         result.write_text(json.dumps({"fingerprint": stamp, "nodes": json.loads(result.read_bytes())}))
-        result.replace(folder / COMPILED)
+        result.replace(project.folder / COMPILED)
 
 
 # --- in the process of its own
 
 
 def _main() -> None:
-    project_dir, home, target, fresh = sys.argv[1:]
-    nodes = _compiled_nodes(Project(Path(project_dir), Path(home), target), Path(fresh))
+    project, fresh = sys.argv[1:]
+    nodes = _compiled_nodes(Project.from_json(json.loads(project)), Path(fresh))
     (Path(fresh) / COMPILED).write_text(json.dumps({name: asdict(node) for name, node in nodes.items()}))
 
 

@@ -61,7 +61,7 @@ class DbtOperator(PhloOperator):
         """Return what :meth:`lineage` says of models or tests."""
         from airflow_provider_phlo.task_facts import ProjectFacts, TaskLineage
 
-        return TaskLineage(project=ProjectFacts(self.project_dir, self.target), nodes=nodes)
+        return TaskLineage(project=ProjectFacts(self.project_dir, self.target, self.vars, self.parse_env), nodes=nodes)
 
     @property
     def _is_embedded(self) -> bool:

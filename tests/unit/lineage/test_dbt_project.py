@@ -96,7 +96,7 @@ def project(tmp_path_factory):
     settings = place / "dbt_project.yml"
     settings.write_text(settings.read_text() + "seeds: {+schema: silver}\n")
     home = folder / "home"
-    sql = compiled_sql(place, home)
+    sql = compiled_sql(Project(place, home))
     return DbtProject(place, read_manifest(ensure_manifest(Project(place, home))), sql), home
 
 
