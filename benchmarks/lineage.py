@@ -135,7 +135,9 @@ def _analysis(project: DbtProject, folder: Path, repeat: int) -> dict[str, float
     edited[name] = CompiledSql(f"{before.sql}\n-- edited")
     other = DbtProject(project.folder, project.manifest, edited)
     return {
-        "analysis of all SQL from nothing": statistics.median(cpu(lambda: build(Facts(), [project])) for _ in range(repeat)),
+        "analysis of all SQL from nothing": statistics.median(
+            cpu(lambda: build(Facts(), [project])) for _ in range(repeat)
+        ),
         "parsing alone": statistics.median(
             cpu(lambda: [sqlglot.parse_one(text, read="duckdb") for text in texts]) for _ in range(repeat)
         ),

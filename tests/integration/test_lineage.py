@@ -58,6 +58,7 @@ def rows(lineage, *arguments):
     return json.loads(out)
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.xdist_group("lineage")
 class TestLineage:
     """In one process, as the first command reads what the others use."""
