@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -166,94 +168,6 @@ def test_marts_are_in_postgres(demo: Any, clone: Path) -> None:
     assert processes_of(clone) == []
 
 
-def test_second_demo_is_faster_and_changes_no_count(demo: Any, clone: Path) -> None:
-    before = phlo(clone, "SELECT count(*) AS n FROM raw.user_events")
-    started = time.monotonic()
-    again = make(clone, "demo", "DEMO_EXIT=1")
-    seconds = time.monotonic() - started
-    print(f"make demo with its environment there: {seconds:.0f} s\n{again.stdout}")
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert phlo(clone, "SELECT count(*) - count(DISTINCT _id) AS n FROM raw.glucose_entries") == [{"n": 0}]
-    assert phlo(clone, "SELECT count(*) AS n FROM raw.user_events")[0]["n"] >= before[0]["n"]
-    assert seconds < 90
-
-
-@pytest.fixture
-def staying(clone: Path, demo: Any) -> Iterator[subprocess.Popen[str]]:
-    """Run the demo without DEMO_EXIT until it says that it stays."""
-    with subprocess.Popen(
-        ["make", "demo"],
-        cwd=clone,
-        env=clean_environment(),
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if "Ctrl-C" in line:
-                break
-        yield process
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-
-
-CONSUMER = """
-from datetime import UTC, datetime
-from airflow.sdk import dag
-from airflow_provider_phlo.assets.iceberg import iceberg_asset
-from airflow_provider_phlo.sensors.partition import PhloPartitionSensor
-
-
-@dag(schedule=[iceberg_asset("raw.glucose_entries")], start_date=datetime(2020, 1, 1, tzinfo=UTC), catchup=False)
-def consumer():
-    PhloPartitionSensor(task_id="wait", table="raw.glucose_entries", deferrable=True, poke_interval=1)
-
-
-consumer()
-"""
-
-
-@pytest.fixture
-def with_a_consumer(clone: Path) -> Iterator[None]:
-    """Put a DAG beside the examples that is scheduled on a table of theirs, and waits for a day of it."""
-    file = clone / "dags" / "consumer.py"
-    file.write_text(CONSUMER)
-    yield
-    file.unlink()
-
-
-def test_case_52_the_clock_runs_on_loopback_and_ctrl_c_ends_all(
-    with_a_consumer: None, staying: subprocess.Popen[str], clone: Path
-) -> None:
-    """Schedules fire, assets start Dags, deferrable tasks defer, the replayed APIs answer for today."""
-    home = clone / ".phlo"
-    api = AirflowApi(f"http://127.0.0.1:{embedded.ui_port(home)}", "admin", embedded.secret(home, "ui_password"))
-    running = RunningAirflow(home, api)
-    assert set(api.health().values()) == {"healthy"}
-    for dag_id in ("glucose_platform", "github_stats"):
-        (run, *_) = running.wait(lambda dag_id=dag_id: running.runs(dag_id, "scheduled"))
-        states = running.finished(dag_id, run["dag_run_id"])
-        assert set(states.values()) == {"success"}, states
-    (run, *_) = running.wait(lambda: running.runs("consumer", "asset_triggered"))
-    assert running.finished("consumer", run["dag_run_id"]) == {"wait": "success"}
-
-    today = datetime.now(UTC).date().isoformat()
-    waiting = running.trigger("consumer", conf={"partition_date": today})
-    running.wait(lambda: api.task_instances("consumer", waiting)[0]["state"] == "deferred")
-    read = running.trigger("glucose_platform", conf={"partition_date": today})
-    assert set(running.finished("glucose_platform", read).values()) == {"success"}
-    assert running.xcom("glucose_platform", read, "glucose_entries.ingest")["read"] > 0
-    assert running.finished("consumer", waiting) == {"wait": "success"}
-
-    started = processes_of(clone)
-    assert len(started) > 5
-    assert addresses(started) == {"127.0.0.1"}
-    os.killpg(staying.pid, signal.SIGINT)  # what a terminal does
-    staying.wait(timeout=60)
-    assert processes_of(clone) == []
-
-
 # --- what README.md says, line by line as written ------------------------------------------------------------
 
 
@@ -323,9 +237,122 @@ def test_case_51_live_data(clone: Path, demo: Any, tmp_path: Path) -> None:
     make(clone, "clean", "PHLO_HOME=.phlo-live")
 
 
-def test_stop_cleans_up_after_kill_9(staying: subprocess.Popen[str], clone: Path) -> None:
-    os.killpg(staying.pid, signal.SIGKILL)
-    staying.wait(timeout=10)
+# --- a second demo, which stays ----------------------------------------------------------------------------------
+
+CONSUMER = """
+from datetime import UTC, datetime
+from airflow.sdk import dag
+from airflow_provider_phlo.assets.iceberg import iceberg_asset
+from airflow_provider_phlo.sensors.partition import PhloPartitionSensor
+
+
+@dag(schedule=[iceberg_asset("raw.glucose_entries")], start_date=datetime(2020, 1, 1, tzinfo=UTC), catchup=False)
+def consumer():
+    PhloPartitionSensor(task_id="wait", table="raw.glucose_entries", deferrable=True, poke_interval=1)
+
+
+consumer()
+"""
+
+
+@contextlib.contextmanager
+def starting(clone: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run the demo without DEMO_EXIT, in a process group of its own."""
+    with subprocess.Popen(
+        ["make", "demo"],
+        cwd=clone,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def read_until(process: subprocess.Popen[str], words: str) -> str:
+    """Return what it prints up to the line with these words."""
+    output = ""
+    assert process.stdout is not None
+    for line in process.stdout:
+        output += line
+        if words in line:
+            return output
+    raise AssertionError(f"it ended without {words!r}:\n{output}")
+
+
+@dataclass
+class Staying:
+    """
+    A second demo in the folder of the first.
+
+    :param seconds: from its start until all was built.
+    :param events: how many rows ``raw.user_events`` had before.
+    """
+
+    process: subprocess.Popen[str]
+    seconds: float
+    events: int
+
+
+@pytest.fixture(scope="module")
+def staying(clone: Path, demo: Any) -> Iterator[Staying]:
+    """Run the demo again, with a Dag beside the examples that waits for a table of theirs, until it stays."""
+    (clone / "dags" / "consumer.py").write_text(CONSUMER)
+    (before,) = phlo(clone, "SELECT count(*) AS n FROM raw.user_events")
+    started = time.monotonic()
+    with starting(clone) as process:
+        output = read_until(process, "Everything took")
+        seconds = time.monotonic() - started
+        print(f"make demo with its environment there: {seconds:.0f} s\n{output}")
+        read_until(process, "Ctrl-C")
+        yield Staying(process, seconds, before["n"])
+
+
+def test_second_demo_is_faster_and_changes_no_count(staying: Staying, clone: Path) -> None:
+    assert phlo(clone, "SELECT count(*) - count(DISTINCT _id) AS n FROM raw.glucose_entries") == [{"n": 0}]
+    assert phlo(clone, "SELECT count(*) AS n FROM raw.user_events")[0]["n"] >= staying.events
+    assert staying.seconds < 90
+
+
+def test_case_52_the_clock_runs_on_loopback_and_ctrl_c_ends_all(staying: Staying, clone: Path) -> None:
+    """Schedules fire, assets start Dags, deferrable tasks defer, the replayed APIs answer for today."""
+    home = clone / ".phlo"
+    api = AirflowApi(f"http://127.0.0.1:{embedded.ui_port(home)}", "admin", embedded.secret(home, "ui_password"))
+    running = RunningAirflow(home, api)
+    assert set(api.health().values()) == {"healthy"}
+    for dag_id in ("glucose_platform", "github_stats"):
+        (run, *_) = running.wait(lambda dag_id=dag_id: running.runs(dag_id, "scheduled"))
+        states = running.finished(dag_id, run["dag_run_id"])
+        assert set(states.values()) == {"success"}, states
+    (run, *_) = running.wait(lambda: running.runs("consumer", "asset_triggered"))
+    assert running.finished("consumer", run["dag_run_id"]) == {"wait": "success"}
+
+    today = datetime.now(UTC).date().isoformat()
+    waiting = running.trigger("consumer", conf={"partition_date": today})
+    running.wait(lambda: api.task_instances("consumer", waiting)[0]["state"] == "deferred")
+    read = running.trigger("glucose_platform", conf={"partition_date": today})
+    assert set(running.finished("glucose_platform", read).values()) == {"success"}
+    assert running.xcom("glucose_platform", read, "glucose_entries.ingest")["read"] > 0
+    assert running.finished("consumer", waiting) == {"wait": "success"}
+
+    started = processes_of(clone)
+    assert len(started) > 5
+    assert addresses(started) == {"127.0.0.1"}
+    os.killpg(staying.process.pid, signal.SIGINT)  # what a terminal does
+    staying.process.wait(timeout=60)
+    assert processes_of(clone) == []
+
+
+def test_stop_cleans_up_after_kill_9(demo: Any, clone: Path) -> None:
+    """While tasks run: what they are doing, Airflow, Postgres and the replayed APIs are all left behind."""
+    with starting(clone) as process:
+        read_until(process, "✓")
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(timeout=10)
     assert processes_of(clone)
     stopped = make(clone, "stop")
     assert stopped.returncode == 0, stopped.stderr

@@ -10,11 +10,13 @@ import json
 import operator
 import os
 import random
+import shlex
 import statistics
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from tests.lake import open_lake
+from tests.system.forks import Forks, running_forks
 
 ROOT = Path(__file__).parents[2]
 DAY = "2024-01-15"
@@ -114,35 +117,69 @@ def site() -> Iterator[Site]:
     site.server.shutdown()
 
 
-def shell(home: Path, command: str, **connections: dict[str, Any]) -> subprocess.CompletedProcess[str]:
-    """Run ``command`` in the README's shell."""
+Run = Callable[..., tuple[int, str]]
+SHELL = 'eval "$(make -s env)"'
+
+
+def variables_of(home: Path) -> dict[str, str]:
     variables = {key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW", "PHLO"))}
-    variables["PHLO_HOME"] = str(home)
-    for name, fields in connections.items():
-        variables[f"AIRFLOW_CONN_{name.upper()}_DEFAULT"] = json.dumps({"conn_type": "http", **fields})
-    return subprocess.run(
-        ["bash", "-c", f'eval "$(make -s env)" && {command}'],
+    return {**variables, "PHLO_HOME": str(home)}
+
+
+def as_variables(connections: dict[str, dict[str, Any]]) -> dict[str, str]:
+    return {
+        f"AIRFLOW_CONN_{name.upper()}_DEFAULT": json.dumps({"conn_type": "http", **fields})
+        for name, fields in connections.items()
+    }
+
+
+def type_in_shell(home: Path, command: str, **connections: dict[str, Any]) -> tuple[int, str]:
+    """Run ``command`` in the README's shell, from nothing; return its exit code and all that it printed."""
+    done = subprocess.run(
+        ["bash", "-c", f"{SHELL} && {command}"],
         cwd=ROOT,
-        env=variables,
-        capture_output=True,
+        env={**variables_of(home), **as_variables(connections)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         timeout=300,
     )
+    return done.returncode, done.stdout
 
 
-def dags_test(home: Path, dag: str, conf: dict[str, Any], **connections: dict[str, Any]) -> str:
+@pytest.fixture(scope="module")
+def forks(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    output = tmp_path_factory.mktemp("forks") / "output"
+    with running_forks(SHELL, ROOT, variables_of(home), output) as forks:
+        yield forks
+
+
+@pytest.fixture
+def run(forks: Forks) -> Run:
+    """Return a function that runs a command in that shell, where Airflow is imported already."""
+
+    def run(command: str, **connections: dict[str, Any]) -> tuple[int, str]:
+        return forks.run(command, as_variables(connections))
+
+    return run
+
+
+def dags_test(run: Run, dag: str, day: str, **connections: dict[str, Any]) -> str:
     """Run a DAG and return what it printed; it must succeed."""
-    done = shell(home, f"airflow dags test {dag} -c '{json.dumps(conf)}'", **connections)
-    output = done.stdout + done.stderr
-    assert done.returncode == 0, output[-4000:]
+    code, output = run(command_of(dag, day), **connections)
+    assert code == 0, output[-4000:]
     assert "state=success" in output, output[-4000:]
     return output
 
 
-def query(home: Path, sql: str) -> list[dict[str, Any]]:
-    done = shell(home, f'phlo query "{sql}" --output json')
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+def command_of(dag: str, day: str) -> str:
+    return f"airflow dags test {dag} -c '{json.dumps({'partition_date': day})}'"
+
+
+def query(run: Run, sql: str) -> list[dict[str, Any]]:
+    code, output = run(f"phlo query {shlex.quote(sql)} --output json")
+    assert code == 0, output
+    return json.loads(output)
 
 
 def snapshots(home: Path) -> dict[str, int | None]:
@@ -154,20 +191,20 @@ def snapshots(home: Path) -> dict[str, int | None]:
     return {name: snapshot.snapshot_id if snapshot else None for name, snapshot in found.items()}
 
 
-def test_glucose_from_any_nightscout(home: Path, site: Site) -> None:
+def test_glucose_from_any_nightscout(home: Path, site: Site, run: Run) -> None:
     """Right tables; twice the same; after upstream edits they follow; a bad record is set aside."""
     entries = readings(START, 1) + readings(START - timedelta(days=1), 2)
     today = entries[:288]
     site.answer = nightscout(entries)
     connection = {"host": site.url, "password": SECRET}
-    run = {"partition_date": DAY}
 
-    output = dags_test(home, "glucose_platform", run, nightscout=connection)
+    output = dags_test(partial(type_in_shell, home), "glucose_platform", DAY, nightscout=connection)
     assert SECRET not in output
-    check_glucose(home, today)
+    check_glucose(run, today)
 
     before = snapshots(home)
-    dags_test(home, "glucose_platform", run, nightscout=connection)
+    output = dags_test(run, "glucose_platform", DAY, nightscout=connection)
+    assert SECRET not in output
     assert snapshots(home) == before
 
     today[5]["sgv"], today[100]["sgv"] = 301, 55
@@ -176,20 +213,20 @@ def test_glucose_from_any_nightscout(home: Path, site: Site) -> None:
     today[6]["date"] += 81.73
     today[7]["dateString"] = "Mon Jan 15 01:35:00 GMT+01:00 2024"
     entries.append({**today[7], "_id": "bad", "sgv": 5000})
-    dags_test(home, "glucose_platform", run, nightscout=connection)
-    check_glucose(home, today)
-    bad = query(home, "SELECT check_name, column_name FROM raw.glucose_entries__quarantine")
+    dags_test(run, "glucose_platform", DAY, nightscout=connection)
+    check_glucose(run, today)
+    bad = query(run, "SELECT check_name, column_name FROM raw.glucose_entries__quarantine")
     assert [(row["column_name"], row["check_name"].partition("(")[0]) for row in bad] == [
         ("sgv", "less_than_or_equal_to")
     ]
 
 
-def check_glucose(home: Path, expected: list[dict[str, Any]]) -> None:
-    rows = query(home, "SELECT _id, sgv FROM raw.glucose_entries ORDER BY _id")
+def check_glucose(run: Run, expected: list[dict[str, Any]]) -> None:
+    rows = query(run, "SELECT _id, sgv FROM raw.glucose_entries ORDER BY _id")
     assert rows == [{"_id": e["_id"], "sgv": e["sgv"]} for e in sorted(expected, key=lambda e: str(e["_id"]))]
     values = [entry["sgv"] for entry in expected if 20 <= entry["sgv"] <= 600]
     mean, spread = statistics.fmean(values), statistics.stdev(values)
-    [day] = query(home, "SELECT * FROM marts.mrt_glucose_overview")
+    [day] = query(run, "SELECT * FROM marts.mrt_glucose_overview")
     assert str(day["reading_date"])[:10] == DAY
     assert day["reading_count"] == len(values)
     assert day["sensor_state_count"] == len(expected) - len(values)
@@ -206,20 +243,18 @@ def check_glucose(home: Path, expected: list[dict[str, Any]]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("conf", "answer", "says"),
+    ("day", "answer", "says"),
     [
-        ({"partition_date": "2024-13-40"}, None, "is not a date YYYY-MM-DD"),
-        ({"partition_date": "2999-01-01"}, None, "lies in the future"),
-        ({"partition_date": DAY}, (401, {}, {}), "nightscout_default"),
-        ({"partition_date": DAY}, (404, {}, {}), "nightscout_default"),
+        ("2024-13-40", None, "is not a date YYYY-MM-DD"),
+        ("2999-01-01", None, "lies in the future"),
+        (DAY, (401, {}, {}), "nightscout_default"),
+        (DAY, (404, {}, {}), "nightscout_default"),
     ],
 )
-def test_what_no_retry_cures_fails_at_once(home: Path, site: Site, conf: Any, answer: Any, says: str) -> None:
+def test_what_no_retry_cures_fails_at_once(home: Path, site: Site, run: Run, day: str, answer: Any, says: str) -> None:
     site.answer = lambda *_: answer
     before = snapshots(home)
-    command = f"airflow dags test glucose_platform -c '{json.dumps(conf)}'"
-    done = shell(home, command, nightscout={"host": site.url, "password": SECRET})
-    output = done.stdout + done.stderr
+    _, output = run(command_of("glucose_platform", day), nightscout={"host": site.url, "password": SECRET})
     assert says in output, output[-3000:]
     assert "up_for_retry" not in output
     assert "state=failed" in output
@@ -227,16 +262,14 @@ def test_what_no_retry_cures_fails_at_once(home: Path, site: Site, conf: Any, an
     assert snapshots(home) == before
 
 
-def test_an_empty_day_changes_nothing(home: Path, site: Site) -> None:
+def test_an_empty_day_changes_nothing(home: Path, site: Site, run: Run) -> None:
     before = snapshots(home)
     site.answer = nightscout([])
-    dags_test(
-        home, "glucose_platform", {"partition_date": "2024-02-01"}, nightscout={"host": site.url, "password": SECRET}
-    )
+    dags_test(run, "glucose_platform", "2024-02-01", nightscout={"host": site.url, "password": SECRET})
     assert snapshots(home) == before
 
 
-def test_github_from_any_server(home: Path, site: Site) -> None:
+def test_github_from_any_server(home: Path, site: Site, run: Run) -> None:
     """All pages of all resources, no row twice; a second run changes nothing; edits and new events follow."""
     user = {
         "id": 7,
@@ -270,23 +303,23 @@ def test_github_from_any_server(home: Path, site: Site) -> None:
 
     site.answer = answer
     connection = {"host": site.url, "login": "someone", "password": "a-token"}
-    output = dags_test(home, "github_stats", {"partition_date": DAY}, github=connection)
+    output = dags_test(partial(type_in_shell, home), "github_stats", DAY, github=connection)
     assert "a-token" not in output
-    assert counts(home) == {"user_profile": 1, "user_repos": 3, "user_events": 23}
+    assert counts(run) == {"user_profile": 1, "user_repos": 3, "user_events": 23}
     before = snapshots(home)
-    dags_test(home, "github_stats", {"partition_date": DAY}, github=connection)
+    dags_test(run, "github_stats", DAY, github=connection)
     assert snapshots(home) == before
 
     repos[0]["stargazers_count"] = 99
     events.insert(0, {**events[0], "id": "2000", "created_at": "2024-01-15T11:00:00Z"})
-    dags_test(home, "github_stats", {"partition_date": "2024-01-16"}, github=connection)
-    assert counts(home) == {"user_profile": 1, "user_repos": 3, "user_events": 24}
-    assert query(home, "SELECT stargazers_count AS n FROM raw.user_repos WHERE id = 1") == [{"n": 99}]
-    total = query(home, "SELECT CAST(sum(total_events) AS BIGINT) AS n FROM gold.fct_daily_github_activity")
+    dags_test(run, "github_stats", "2024-01-16", github=connection)
+    assert counts(run) == {"user_profile": 1, "user_repos": 3, "user_events": 24}
+    assert query(run, "SELECT stargazers_count AS n FROM raw.user_repos WHERE id = 1") == [{"n": 99}]
+    total = query(run, "SELECT CAST(sum(total_events) AS BIGINT) AS n FROM gold.fct_daily_github_activity")
     assert total == [{"n": 24}]
 
 
-def counts(home: Path) -> dict[str, int]:
+def counts(run: Run) -> dict[str, int]:
     tables = ("user_profile", "user_repos", "user_events")
     parts = [f"SELECT '{table}' AS name, count(*) AS n FROM raw.{table}" for table in tables]
-    return {row["name"]: row["n"] for row in query(home, " UNION ALL ".join(parts))}
+    return {row["name"]: row["n"] for row in query(run, " UNION ALL ".join(parts))}
