@@ -18,7 +18,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 PROGRAMS = {"airflow": "airflow.__main__", "phlo": "airflow_provider_phlo.cli.main"}
-COMMANDS = ("airflow.cli.cli_parser", "airflow.cli.commands.dag_command", "airflow.dag_processing.dagbag")
+# what `dags test` imports, the server that it asks instead of another process among it
+COMMANDS = (
+    "airflow.cli.cli_parser",
+    "airflow.cli.commands.dag_command",
+    "airflow.dag_processing.dagbag",
+    "airflow.api_fastapi.execution_api.routes",
+    "airflow.sdk.execution_time.supervisor",
+    "airflow.sdk.execution_time.task_runner",
+    "alembic.command",
+)
 
 
 class Forks:
