@@ -43,7 +43,7 @@ test: $(STAMP)  ## Run the unit and integration tests (K=name: only those, as py
 	@$(PY) -m pytest $(PARALLEL) --no-loadscope-reorder $(ONLY)
 
 test-system: $(STAMP)  ## Run the system tests: real schedulers, the demo in a clean clone (minutes)
-	@$(PY) -m pytest tests/system --timeout=900 $(ONLY)
+	@$(PY) -m pytest tests/system --timeout=900 -n 2 --dist loadfile $(ONLY)
 
 test-faults: $(STAMP)  ## Run the fault tests: kill -9 at every step, full disks, broken servers (minutes)
 	@$(PY) -m pytest tests/faults --timeout=900 $(PARALLEL) $(ONLY)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import importlib.metadata
 import os
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,6 +19,7 @@ from airflow_provider_phlo.exceptions import TransientError
 from airflow_provider_phlo.services import embedded, processes
 from airflow_provider_phlo.services.airflow_api import AirflowApi
 from tests.lake import open_lake
+from tests.services.downloads import cache
 
 ROOT = Path(__file__).parents[1]
 COMPONENTS = {"api-server": (), "scheduler": ("--skip-serve-logs",), "dag-processor": ()}
@@ -74,6 +79,23 @@ class RunningAirflow:
         return "\n".join(path.read_text() for path in sorted(folder.glob("*.log")))
 
 
+def migrated_database() -> Path:
+    """Return the metadata database of a new Airflow: made once for a machine and each version, copied by tests."""
+    version = importlib.metadata.version("apache-airflow-core")
+    made = cache() / f"airflow-{version}.db"
+    with made.with_suffix(".lock").open("w") as lock, tempfile.TemporaryDirectory() as place:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            home = Path(place)
+            embedded.prepare(home)
+            inherited = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW")}
+            embedded.migrate(home, {**inherited, **embedded.airflow_environment(home, ROOT)})
+            part = made.with_suffix(".part")
+            shutil.copyfile(home / "airflow" / "airflow.db", part)
+            part.replace(made)
+    return made
+
+
 @contextlib.contextmanager
 def running_airflow(
     home: Path, folder: Path, dags: set[str], variables: Mapping[str, str] | None = None
@@ -85,6 +107,7 @@ def running_airflow(
     :param variables: more environment variables.
     """
     embedded.prepare(home)
+    shutil.copyfile(migrated_database(), home / "airflow" / "airflow.db")
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW")}
     environment = {
         **inherited,
@@ -97,7 +120,6 @@ def running_airflow(
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
         **(variables or {}),
     }
-    embedded.migrate(home, environment)
     url = f"http://{embedded.HOST}:{embedded.ui_port(home)}"
     running = RunningAirflow(home, AirflowApi(url, embedded.UI_USER, embedded.secret(home, "ui_password")))
     mark = embedded.secret(home, "mark")

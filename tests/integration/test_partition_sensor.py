@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+
+from tests.real_airflow import migrated_database
 
 DAG = """
 from airflow.sdk import dag
@@ -22,7 +25,6 @@ import sqlite3, threading, time
 from datetime import date
 
 import pyarrow as pa
-from airflow.utils.db import initdb
 from airflow.dag_processing.dagbag import DagBag
 
 from airflow_provider_phlo import settings
@@ -39,7 +41,6 @@ def publish_once_it_waits():
             time.sleep(0.1)
     table.append(rows)
 
-initdb()
 dag = DagBag("dags").get_dag("waits")
 threading.Thread(target=publish_once_it_waits, daemon=True).start()
 run = dag.test(run_conf={"partition_date": "2024-01-15"})
@@ -49,6 +50,7 @@ print("the run is a", run.state)
 
 def test_waits_in_the_trigger_until_the_partition_is_published(tmp_path):
     (tmp_path / "dags").mkdir()
+    shutil.copyfile(migrated_database(), tmp_path / "airflow.db")
     (tmp_path / "dags" / "waits.py").write_text(DAG)
     environment = {
         **os.environ,

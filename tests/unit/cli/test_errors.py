@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import random
@@ -15,6 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from airflow_provider_phlo.cli import lineage_graph
 from airflow_provider_phlo.cli import main as cli
 from airflow_provider_phlo.cli.definition import COMMANDS, Argument, Command, Group
 from airflow_provider_phlo.exceptions import ConfigurationError
@@ -23,9 +25,10 @@ from airflow_provider_phlo.iceberg.branches.expiry import Retention
 from airflow_provider_phlo.iceberg.duckdb.statements import assert_read_only
 from airflow_provider_phlo.iceberg.maintenance import MaintenanceOptions
 from tests.lake import create_table, open_lake
+from tests.sizes import size
 
 ROOT = Path(__file__).parents[3]
-LISTS = 2_000
+LISTS = size(1_000, 20_000)
 
 
 @pytest.mark.parametrize(
@@ -184,6 +187,8 @@ def _outcome(arguments: Sequence[str]) -> tuple[object, str | None]:
 
 def test_case_56_no_arguments_make_a_traceback(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "_enter_embedded_environment", lambda: None)
+    # what lineage reads of DAGs and catalog in programs of its own, seconds each, is read once
+    monkeypatch.setattr(lineage_graph, "_kept_or_read", functools.cache(lineage_graph._kept_or_read))
     monkeypatch.chdir(home)
     create_table(
         open_lake(home), "raw.t", pa.table({"id": [1, 2], "at": pa.array([0, 1], pa.timestamp("us", tz="UTC"))})
