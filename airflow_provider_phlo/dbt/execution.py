@@ -7,6 +7,7 @@ errors are dbt's. Only the order of nodes and how plain tests are queried are ou
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -18,7 +19,9 @@ from dbt.node_types import NodeType
 from dbt.plugins.manager import PluginManager
 from dbt.task import build
 from dbt.task.test import TestResultData, TestRunner
+from dbt.tracking import track_behavior_change_warn
 from dbt_common.behavior_flags import BehaviorFlagRendered
+from dbt_common.events.event_manager import EventManager
 from dbt_common.exceptions import DbtBaseException
 from networkx import DiGraph  # type: ignore[import-untyped]
 
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 # how many tests one query answers
 _TOGETHER = 50
 _PLAIN_CALCULATION = "count(*)"
+_FIRE_EVENT = EventManager.fire_event
 _PLUGINS = PluginManager.get_prefixed_modules
 _QUERY = "phlo_the_query_of_a_test"
 
@@ -64,7 +68,8 @@ class KnownNodes(build.BuildTask):
             if node.resource_type != NodeType.Test:
                 self._handle_result(self._run(node))
         for runner in self._answered_together([node for node in tests if node.unique_id not in self._skipped_children]):
-            self._handle_result(self.call_runner(runner))
+            answered = isinstance(runner, AnsweredTest) and runner.row is not None
+            self._handle_result(runner.answer() if answered else self.call_runner(runner))
         for node in tests:
             if node.unique_id in self._skipped_children:
                 self._handle_result(self._run(node))
@@ -120,12 +125,11 @@ class AnsweredTest(TestRunner):
         """Return the node, compiled."""
         return self.node if self._is_compiled else super().compile(manifest)
 
-    def execute_data_test(self, data_test: Any, manifest: Manifest) -> TestResultData:
-        """Return what the common query found, if there was one."""
-        if self.row is None:
-            return super().execute_data_test(data_test, manifest)
-        TestResultData.validate(self.row)
-        return TestResultData.from_dict(self.row)
+    def answer(self) -> RunResult:
+        """Judge the row as dbt does."""
+        started = time.time()
+        found = self.build_test_run_result(self.node, TestResultData.from_dict(self.row))
+        return self.from_run_result(found, started, [])
 
 
 def _is_plain(node: Any) -> bool:
@@ -159,8 +163,8 @@ def _answer(adapter: BaseAdapter, tests: Sequence[AnsweredTest]) -> None:
         number, failures, should_warn, should_error = row.values()
         tests[int(number)].row = {
             "failures": int(failures),
-            "should_warn": should_warn,
-            "should_error": should_error,
+            "should_warn": bool(should_warn),
+            "should_error": bool(should_error),
             "adapter_response": response.to_dict(omit_none=True),
         }
 
@@ -202,8 +206,19 @@ def known_nodes(selected: Sequence[str]) -> Iterator[None]:
         _replaced(build, "BuildTask", Selected),
         _replaced(BehaviorFlagRendered, "_default_source", staticmethod(lambda: "dbt.adapters")),
         _replaced(PluginManager, "get_prefixed_modules", staticmethod(plugins)),
+        _replaced(EventManager, "fire_event", _fire_if_heard),
     ):
         yield
+
+
+def _fire_if_heard(
+    self: EventManager, e: Any, level: Any = None, node: Any = None, force_warn_or_error_handling: bool = False
+) -> None:
+    """Leave out events that nobody hears and that cannot become errors: to make a message takes half a millisecond."""
+    can_be_error = force_warn_or_error_handling or self.require_warn_or_error_handling
+    heard = self.loggers or any(callback is not track_behavior_change_warn for callback in self.callbacks)
+    if heard or can_be_error:
+        _FIRE_EVENT(self, e, level, node, force_warn_or_error_handling)
 
 
 @cache

@@ -34,10 +34,11 @@ PARSED = "partial_parse.msgpack"
 RENDERED = "render.json"
 _STAMP = "fingerprint"
 # the version of what is rendered: files of an earlier one are made again
-_RENDERED_VERSION = "3"
+_RENDERED_VERSION = "4"
 # how many folders of a project that was parsed with other variables stay
 _VARIANTS_KEPT = 20
 _NOT_RENDERED = frozenset({"checksum", "columns", "compiled_code", "raw_code", "unrendered_config"})
+_VARIABLE = re.compile(r"""env_var\s*\(\s*(?:'([^']*)'|"([^"]*)")?""")
 _SOURCES = frozenset({".sql", ".yml", ".yaml", ".md", ".csv", ".py"})
 _MATERIALIZATION = re.compile(r"materialization_(?P<name>.+)_(default|duckdb|phlo|trino)")
 # what dbt writes into the project's own folder if somebody runs it there by hand
@@ -56,12 +57,12 @@ def ensure_manifest(project: Project) -> Path:
     :raises ConfigurationError: there is no such project, or dbt cannot parse it; quotes the end of dbt's output.
     """
     folder, wanted = project.folder, fingerprint(project)
-    if _stamp(folder) == wanted:
+    if stamp_of(folder) == wanted:
         return folder / MANIFEST
     protect(project.home)
     folder.mkdir(parents=True, exist_ok=True)
     with _lock(folder):
-        if _stamp(folder) != wanted:
+        if stamp_of(folder) != wanted:
             _parse(project)
             (folder / _STAMP).write_text(wanted)
             _forget_old_variants(folder)
@@ -142,7 +143,8 @@ def _is_seen(folder: str, seen: set[str]) -> bool:
     return known
 
 
-def _stamp(folder: Path) -> str | None:
+def stamp_of(folder: Path) -> str | None:
+    """Return the fingerprint of the project that was parsed into a folder."""
     try:
         return (folder / _STAMP).read_text() if (folder / MANIFEST).exists() else None
     except FileNotFoundError:
@@ -174,11 +176,20 @@ def _parse(project: Project) -> None:
         if done.returncode:
             tail = "\n".join(done.stdout.splitlines()[-20:])
             raise ConfigurationError(f"dbt cannot parse {project.directory} (exit code {done.returncode}):\n{tail}")
-        (fresh / RENDERED).write_text(json.dumps(_slim(json.loads((fresh / MANIFEST).read_bytes()))))
+        rendered = _slim(json.loads((fresh / MANIFEST).read_bytes()))
+        rendered["variables"] = _variables(project.directory)
+        (fresh / RENDERED).write_text(json.dumps(rendered))
         for name in (PARSED, RENDERED, MANIFEST):
             (fresh / name).replace(folder / name)
     finally:
         shutil.rmtree(fresh)
+
+
+def _variables(project_dir: Path) -> list[str] | None:
+    """Return the names of the environment variables that a project reads; None if it makes up names."""
+    texts = [path.read_text(errors="replace") for path in _files(project_dir) if path.suffix != ".csv"]
+    names = {single or double for text in texts for single, double in _VARIABLE.findall(text)}
+    return None if "" in names else sorted(names)
 
 
 def _slim(manifest: Mapping[str, Any]) -> dict[str, Any]:

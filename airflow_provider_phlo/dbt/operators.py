@@ -165,6 +165,8 @@ class DbtModelOperator(DbtOperator):
             tests=self.tests,
         )
         state = "was not changed" if done.changed is False else "is published"
+        if done.nothing_new:
+            state = "is as it was made of the same tables and settings; its tests passed then"
         self.log.info("%s %s: %s rows, %d tests passed", done.table, state, done.rows, done.tests)
         for warning in done.warnings:
             self.log.warning("%s: dbt test %s", done.table, warning)

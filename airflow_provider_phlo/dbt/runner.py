@@ -8,7 +8,6 @@ about a second.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
@@ -19,24 +18,18 @@ from dbt.adapters.factory import reset_adapters
 from dbt.cli.main import dbtRunner
 from pyiceberg.exceptions import NoSuchTableError
 
+from airflow_provider_phlo.dbt.artifacts import keep_results, run_folder
 from airflow_provider_phlo.dbt.execution import known_nodes
-from airflow_provider_phlo.dbt.manifest import (
-    ensure_manifest,
-)
+from airflow_provider_phlo.dbt.inputs import Inputs, depend_on_nothing_else, inputs_of, settings_read
+from airflow_provider_phlo.dbt.manifest import MANIFEST, ensure_manifest, read_manifest, rendered_path, stamp_of
 from airflow_provider_phlo.dbt.profiles import DEFAULT_TARGET
 from airflow_provider_phlo.dbt.project import QUIET, Project
 from airflow_provider_phlo.dbt.project import environment as set_environment
 from airflow_provider_phlo.dbt.projects import load_manifest
+from airflow_provider_phlo.dbt.results import PASSED, describe, judge
 from airflow_provider_phlo.dbt.templates import kept_templates
-from airflow_provider_phlo.exceptions import ConfigurationError, PhloError, QualityCheckError, TransientError
+from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg.catalogs.retries import retry_conflicts
-from airflow_provider_phlo.sql_errors import (
-    OF_THE_DATA,
-    describe_duckdb,
-    describe_trino,
-    duckdb_kind,
-    is_of_the_statement,
-)
 
 if TYPE_CHECKING:
     from dbt.artifacts.schemas.results import NodeResult
@@ -44,13 +37,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_phlo.iceberg.overwrite import OverwriteResult
 
-# what dbt itself says of the project: its files, Jinja and variables
-_OF_THE_PROJECT = re.compile(r"\s*(?:Compilation|Parsing|Dependency|Env var|Dbt project|Selector|Usage) Error\b", re.I)
-_FIRST_WORDS = re.compile(r"\s*(?P<kind>[A-Z][a-z]+(?: [A-Z]?[a-z]+)? Error)\b")
 # a model is built again this often while other runs publish the same one
 REBUILDS = 5
-_TESTS = frozenset({"test", "unit_test"})
-_PASSED = frozenset({"pass", "success", "no-op"})
 
 
 @dataclass(frozen=True)
@@ -64,6 +52,7 @@ class ModelRun:
     :param snapshot_id: main's snapshot that holds the content.
     :param tests: how many tests passed.
     :param warnings: the tests that failed and only warn.
+    :param nothing_new: it was not built: what it reads is what main's snapshot was made of and tested with.
     """
 
     table: str
@@ -72,6 +61,7 @@ class ModelRun:
     snapshot_id: int | None = None
     tests: int = 0
     warnings: tuple[str, ...] = field(default=())
+    nothing_new: bool = False
 
 
 def build_model(
@@ -112,22 +102,25 @@ def build_model(
     wanted = [*_unit_tests_of(manifest, unique_id), *_tests_with(manifest, unique_id)] if tests is None else [*tests]
     unit_tests = [name for name in wanted if name in manifest.unit_tests]
     nodes = [*unit_tests, unique_id, *(name for name in wanted if name in manifest.nodes)]
-    options = ["--full-refresh"] if full_refresh else []
-    command = [*_command([node], project), *options]
+    command = [*_command([node], project), *(["--full-refresh"] if full_refresh else [])]
     unused = [manifest]
 
     def attempt() -> ModelRun:
+        inputs = None if full_refresh else _inputs(manifest, nodes, table, project)
+        found = inputs and _made_already(inputs)
+        if found:
+            return found
         _start_from_main(table)
         # dbt does not compile a node of one manifest twice
-        results, written = _invoke(
-            unused.pop() if unused else load_manifest(project.folder), command, table, project.folder, nodes
-        )
-        passed, warnings = _judge(table, results, "it was not published")
+        fresh = unused.pop() if unused else load_manifest(project.folder)
+        results, written = _invoke(fresh, command, table, project.folder, nodes, unique_id)
+        passed, warnings = judge(table, results, "it was not published")
+        properties = _kept(manifest, inputs, results, written)
         return ModelRun(
             table,
             rows=written.rows if written else None,
             changed=written.changed if written else None,
-            snapshot_id=_publish(written) if written else None,
+            snapshot_id=_publish(written, properties) if written else None,
             tests=passed,
             warnings=warnings,
         )
@@ -178,8 +171,8 @@ def run_tests(
     command = _command([_node(manifest, unique_id, project_dir) for unique_id in unique_ids], project)
     read = ", ".join(sorted({name for unique_id in unique_ids for name in _relations(manifest, unique_id)}))
     with set_environment(_variables(manifest, unique_ids, project, environment)):
-        results, _ = _invoke(manifest, command, read, project.folder, unique_ids)
-        passed, warnings = _judge(read, results, "what is built on it is stopped")
+        results, _ = _invoke(manifest, command, read, project.folder, unique_ids, unique_ids[0])
+        passed, warnings = judge(read, results, "what is built on it is stopped")
     left_out = set(unique_ids) - {result.node.unique_id for result in results}
     if left_out:
         raise ConfigurationError(f"dbt did not run {', '.join(sorted(left_out))}: does a selector leave them out?")
@@ -231,23 +224,26 @@ def _variables(
 
 
 def _invoke(
-    manifest: Manifest, command: Sequence[str], table: str, folder: Path, nodes: Sequence[str]
+    manifest: Manifest, command: Sequence[str], table: str, folder: Path, nodes: Sequence[str], named: str
 ) -> tuple[Sequence[NodeResult], OverwriteResult | None]:
     from airflow_provider_phlo.dbt.adapter import lakehouse
     from airflow_provider_phlo.dbt.adapter.connections import PhloConnectionManager
 
     lakehouse.forget()
+    place = run_folder(folder, os.environ.get("PHLO_RUN_ID") or "manual", named)
     # the adapter would go on with the database of an earlier run in this process
     PhloConnectionManager.close_all_connections()
     try:
         with known_nodes(nodes) if _are_simple(manifest, nodes) else nullcontext(), kept_templates(folder):
-            done = dbtRunner(manifest=manifest).invoke(list(command))
+            done = dbtRunner(manifest=manifest).invoke([*command, f"--target-path={place}"])
     finally:
         reset_adapters()
+    if done.result is not None:
+        keep_results(done.result, place)
     if lakehouse.failures:
         raise next(iter(lakehouse.failures.values()))
     if done.result is None:
-        raise ConfigurationError(f"dbt cannot run {table}: {_described(str(done.exception))}")
+        raise ConfigurationError(f"dbt cannot run {table}: {describe(str(done.exception))}")
     return done.result.results, lakehouse.results.get(table)
 
 
@@ -255,49 +251,6 @@ def _are_simple(manifest: Manifest, nodes: Sequence[str]) -> bool:
     """Return whether the nodes run without dbt's threads, as all do but the batches of a microbatch model."""
     configs = [manifest.nodes[name].config for name in nodes if name in manifest.nodes]
     return all(getattr(config, "incremental_strategy", None) != "microbatch" for config in configs)
-
-
-def _judge(table: str, results: Sequence[NodeResult], outcome: str) -> tuple[int, tuple[str, ...]]:
-    """Return how many tests passed and which warn."""
-    broken = [result for result in results if str(result.status) == "error"]
-    if broken:
-        raise _error(table, broken)
-    failed = [f"{result.node.name} ({result.failures} rows)" for result in results if str(result.status) == "fail"]
-    if failed:
-        raise QualityCheckError(f"{table}: {len(failed)} dbt tests failed, so {outcome}: {', '.join(failed)}.")
-    warnings = tuple(
-        f"{result.node.name} ({result.failures} rows)" for result in results if str(result.status) == "warn"
-    )
-    passed = sum(result.node.resource_type in _TESTS and str(result.status) in _PASSED for result in results)
-    return passed, warnings
-
-
-def _error(table: str, broken: Sequence[NodeResult]) -> PhloError:
-    texts = [str(result.message) for result in broken]
-    statements = [getattr(result.node, "compiled_code", None) or "" for result in broken]
-    said = "; ".join(
-        f"{result.node.name}: {_described(text, statement)}"
-        for result, text, statement in zip(broken, texts, statements, strict=True)
-    )
-    if any("Compilation Error" in text or is_of_the_statement(text) for text in texts):
-        return ConfigurationError(f"{table} was not built. {said}")
-    if any(duckdb_kind(text) in OF_THE_DATA for text in texts):
-        return ConfigurationError(
-            f"{table} was not built. {said}. The same rows fail again: correct them at their source, or let the SQL "
-            "take them (try_cast, try, a filter)."
-        )
-    return TransientError(f"{table} was not built. {said}")
-
-
-def _described(text: str, statement: str = "") -> str:
-    """Return what dbt says without a value of the data; dbt passes on the engine's own text."""
-    if _OF_THE_PROJECT.match(text):
-        return text.strip()
-    described = describe_duckdb(text, statement) or describe_trino(text, statement)
-    if described:
-        return described
-    first = _FIRST_WORDS.match(text)
-    return f"{first['kind'] if first else 'dbt failed'}; the rest is left out, as it may quote the data"
 
 
 def _start_from_main(table: str) -> None:
@@ -312,7 +265,7 @@ def _start_from_main(table: str) -> None:
             run_branch(lakehouse.catalog_from_environment(), branch_name(token)).drop(table)
 
 
-def _publish(written: OverwriteResult) -> int | None:
+def _publish(written: OverwriteResult, properties: Mapping[str, str]) -> int | None:
     """Make the tested branch main; drop the columns that only the old content had."""
     from airflow_provider_phlo.dbt.adapter import lakehouse
     from airflow_provider_phlo.iceberg.branches.publication import Publication, run_branch
@@ -322,7 +275,7 @@ def _publish(written: OverwriteResult) -> int | None:
     if written.branch is not None:
         catalog = lakehouse.catalog_from_environment()
         if written.changed:
-            publication = Publication(written.table, expected_head=written.snapshot_id)
+            publication = Publication(written.table, properties=properties, expected_head=written.snapshot_id)
             snapshot_id = run_branch(catalog, written.branch).publish(publication)
         drop_columns(catalog, written.table, written.stale_columns)
     return snapshot_id
@@ -334,6 +287,42 @@ def _tests_on(manifest: Manifest, unique_id: str) -> list[str]:
         for child in manifest.nodes.values()
         if child.resource_type == "test" and unique_id in child.depends_on_nodes
     ]
+
+
+def _inputs(manifest: Manifest, nodes: Sequence[str], table: str, project: Project) -> Inputs | None:
+    """Return what a model that is to be published is made of now; None where that cannot be known."""
+    from airflow_provider_phlo.dbt.adapter import lakehouse
+
+    folder = project.folder
+    names = read_manifest(rendered_path(folder / MANIFEST))["variables"]
+    if names is None or project.target != DEFAULT_TARGET or not os.environ.get("PHLO_RUN_TOKEN"):
+        return None
+    read = {name for node in nodes if node in manifest.nodes for name in _relations(manifest, node)}
+    parsed = [folder.name, str(stamp_of(folder)), *nodes]
+    return inputs_of(table, read, lakehouse.catalog_from_environment(), parsed, settings_read(names))
+
+
+def _made_already(inputs: Inputs) -> ModelRun | None:
+    from airflow_provider_phlo.dbt.adapter import lakehouse
+
+    table = inputs.table_made_of_them(lakehouse.catalog_from_environment())
+    snapshot = table.current_snapshot() if table else None
+    if snapshot is None:
+        return None
+    summary = dict(snapshot.summary.additional_properties) if snapshot.summary else {}
+    rows = int(summary["total-records"]) if summary.get("total-delete-files") == "0" else None
+    return ModelRun(inputs.table, rows=rows, changed=False, snapshot_id=snapshot.snapshot_id, nothing_new=True)
+
+
+def _kept(
+    manifest: Manifest, inputs: Inputs | None, results: Sequence[NodeResult], written: OverwriteResult | None
+) -> dict[str, str]:
+    """Return what says later what was published: only if all tests passed, and nothing else was asked."""
+    if inputs is None or written is None or not written.changed:
+        return {}
+    if any(str(result.status) not in PASSED for result in results):
+        return {}
+    return inputs.properties(written.snapshot_id) if depend_on_nothing_else(manifest, results, inputs.read) else {}
 
 
 def _tests_with(manifest: Manifest, unique_id: str) -> list[str]:
@@ -360,11 +349,15 @@ def _ancestors(manifest: Manifest, unique_id: str) -> set[str]:
 def _relations(manifest: Manifest, unique_id: str) -> Iterator[str]:
     """Yield the node's own table and those it reads, through ephemeral models."""
     node: Any = manifest.sources.get(unique_id) or manifest.nodes[unique_id]
-    if node.resource_type != "test":
+    if node.resource_type != "test" and not _is_ephemeral(node):
         yield f"{node.schema}.{node.identifier}"
     for parent in node.depends_on_nodes if node.resource_type != "source" else ():
         found: Any = manifest.sources.get(parent) or manifest.nodes[parent]
-        if getattr(found.config, "materialized", None) == "ephemeral":
+        if _is_ephemeral(found):
             yield from _relations(manifest, parent)
         else:
             yield f"{found.schema}.{found.identifier}"
+
+
+def _is_ephemeral(node: Any) -> bool:
+    return getattr(node.config, "materialized", None) == "ephemeral"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -36,7 +37,7 @@ def warm_up(home: Path) -> None:
 
     :param home: ``PHLO_HOME``.
     """
-    for step in (_classes, _numbers_and_zones, plugins, _tracking):
+    for step in (_classes, _readers, plugins, _tracking):
         _attempt(step)
     for adapter in ADAPTERS:
         _attempt(partial(_settings, adapter))
@@ -56,6 +57,7 @@ def _classes() -> None:
     """Let dbt's classes make their validators and codecs."""
     from dbt.adapters.contracts.connection import AdapterResponse
     from dbt.artifacts.schemas.results import TimingInfo
+    from dbt.artifacts.schemas.run import RunResultOutput, RunResultsArtifact
     from dbt.contracts.graph import nodes
     from dbt.contracts.graph.manifest import Manifest
     from dbt.contracts.project import Configuration, PackageConfig, ProfileConfig, Project, ProjectFlags
@@ -68,6 +70,10 @@ def _classes() -> None:
     row = {"failures": 0, "should_warn": False, "should_error": False, "adapter_response": {}}
     TestResultData.validate(row)
     TestResultData.from_dict(row)
+    results = RunResultsArtifact.from_execution_results([], 0.0, datetime.now(), {"vars": {}, "invocation_command": ""})
+    results.to_dict(omit_none=False)
+    with suppress(AttributeError):
+        RunResultOutput.__new__(RunResultOutput).to_dict(omit_none=False)
     Manifest.from_msgpack(Manifest().to_msgpack())
     for name in _KINDS:
         kind = getattr(nodes, name)
@@ -77,10 +83,12 @@ def _classes() -> None:
             kind.__new__(kind).to_dict()
 
 
-def _numbers_and_zones() -> None:
-    """Read the locales and time zones by which dbt's tables guess types."""
+def _readers() -> None:
+    """Read the locales and time zones by which dbt's tables guess types, and the expressions that it reads SQL by."""
     from dbt_common.clients.agate_helper import table_from_rows
+    from sqlparse.lexer import Lexer
 
+    Lexer.get_default_instance()  # type: ignore[no-untyped-call]
     table_from_rows([(1, "a", True)], ("number", "text", "truth"))
 
 

@@ -24,7 +24,7 @@ def referenced_tables(sql: str, connection: duckdb.DuckDBPyConnection | None = N
     :param connection: what parses it; opening one takes longer than all else here.
     :raises ConfigurationError: ``sql`` is not one statement that reads, or does not parse.
     """
-    return set(_read_tables(_syntax_tree(sql, connection), frozenset()))
+    return set(read_tables(syntax_tree(sql, connection)))
 
 
 def assert_read_only(sql: str, connection: duckdb.DuckDBPyConnection | None = None) -> None:
@@ -34,7 +34,7 @@ def assert_read_only(sql: str, connection: duckdb.DuckDBPyConnection | None = No
     :param connection: as of :func:`referenced_tables`.
     :raises ConfigurationError: the SQL is something else, is empty, or does not parse.
     """
-    for node in _nodes(_syntax_tree(sql, connection)):
+    for node in nodes_of(syntax_tree(sql, connection)):
         # DuckDB takes COPY, INSERT, UPDATE and DELETE as the body of a CTE and calls the whole a SELECT
         kind = str(node.get("type", ""))
         if kind.endswith("_QUERY_NODE"):
@@ -43,15 +43,19 @@ def assert_read_only(sql: str, connection: duckdb.DuckDBPyConnection | None = No
             raise ConfigurationError(f"The function {node['function_name']} is not allowed here.")
 
 
-def _syntax_tree(sql: str, connection: duckdb.DuckDBPyConnection | None) -> Any:
-    """Parse one reading statement; of EXPLAIN (whose ANALYZE runs it) return what it explains."""
+def syntax_tree(sql: str, connection: duckdb.DuckDBPyConnection | None = None) -> Any:
+    """
+    Parse one reading statement; of EXPLAIN (whose ANALYZE runs it) return what it explains.
+
+    :raises ConfigurationError: as of :func:`referenced_tables`.
+    """
     try:
         with duckdb.connect() if connection is None else nullcontext(connection) as parser:
             statements = parser.extract_statements(sql)
             if len(statements) != 1:
                 raise ConfigurationError(f"Give one SQL statement, not {len(statements)}.")
             if statements[0].type == duckdb.StatementType.EXPLAIN:
-                return _syntax_tree(_explained(statements[0].query), parser)
+                return syntax_tree(_explained(statements[0].query), parser)
             if statements[0].type != duckdb.StatementType.SELECT:
                 raise ConfigurationError(
                     f"Only reading is allowed here, not {statements[0].type.name}: use SELECT, DESCRIBE or SHOW."
@@ -83,11 +87,11 @@ def _explained(sql: str) -> str:
     return encoded[tokens[at] :].decode()
 
 
-def _read_tables(tree: Any, ctes: frozenset[str]) -> Iterator[str]:
+def read_tables(tree: Any, ctes: frozenset[str] = frozenset()) -> Iterator[str]:
     """Yield the tables that are read below a node, where the names ``ctes`` stand for something else."""
     if isinstance(tree, list):
         for child in tree:
-            yield from _read_tables(child, ctes)
+            yield from read_tables(child, ctes)
     if not isinstance(tree, dict):
         return
     if tree.get("type") == "BASE_TABLE":
@@ -97,14 +101,15 @@ def _read_tables(tree: Any, ctes: frozenset[str]) -> Iterator[str]:
     if tree.get("type") == "RECURSIVE_CTE_NODE":
         ctes |= {tree["cte_name"].casefold()}
     for entry in (tree.get("cte_map") or {}).get("map", ()):
-        yield from _read_tables(entry["value"], ctes)  # which does not see itself: the name is that of a table there
+        yield from read_tables(entry["value"], ctes)  # which does not see itself: the name is that of a table there
         ctes |= {entry["key"].casefold()}
     for name, child in tree.items():
         if name != "cte_map":
-            yield from _read_tables(child, ctes)
+            yield from read_tables(child, ctes)
 
 
-def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
+def nodes_of(tree: Any) -> Iterator[dict[str, Any]]:
+    """Yield every node of a syntax tree."""
     left = [tree]
     while left:
         node = left.pop()

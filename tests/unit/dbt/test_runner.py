@@ -103,7 +103,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from airflow_provider_phlo.dbt import runner
-runner._publish = lambda written: os.kill(os.getpid(), signal.SIGKILL)
+runner._publish = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 project, home = map(Path, sys.argv[1:])
 runner.build_model(project, "model.phlo.stg_glucose_entries", home=home, environment={"PHLO_RUN_TOKEN": "run1"})
 """
@@ -234,7 +234,7 @@ def test_case_54_what_a_failed_attempt_left_is_not_taken_for_the_tables_rows(
 ) -> None:
     build_own("seen", "first")
 
-    def lose_power(written: object) -> int:
+    def lose_power(*_: object) -> int:
         raise TransientError("lost")
 
     with monkeypatch.context() as patched:
