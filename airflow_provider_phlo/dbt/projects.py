@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dbt.contracts.graph.manifest import Manifest
+from dbt.parser.manifest import extended_mashumuro_decoder
 
 from airflow_provider_phlo.dbt.manifest import PARSED
 from airflow_provider_phlo.dbt.templates import load_templates
@@ -45,6 +46,6 @@ def _state(folder: Path) -> tuple[Path, int, int]:
 
 
 def _read(folder: Path) -> Manifest:
-    manifest = Manifest.from_msgpack((folder / PARSED).read_bytes())
+    manifest = Manifest.from_msgpack((folder / PARSED).read_bytes(), decoder=extended_mashumuro_decoder)
     manifest.build_flat_graph()
     return manifest

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-import duckdb
 import pyarrow as pa
 from pyiceberg.exceptions import (
     CommitFailedException,
@@ -20,8 +19,7 @@ from pyiceberg.exceptions import (
     TableAlreadyExistsError,
     ValidationException,
 )
-from pyiceberg.io.pyarrow import _pyarrow_to_schema_without_ids, schema_to_pyarrow
-from pyiceberg.schema import Schema, assign_fresh_schema_ids, promote
+from pyiceberg.schema import Schema, promote
 from pyiceberg.table import Table
 from pyiceberg.table.update.snapshot import ManageSnapshots
 from pyiceberg.types import IcebergType, NestedField
@@ -32,16 +30,15 @@ from airflow_provider_phlo.iceberg.branches.commits import commit_files
 from airflow_provider_phlo.iceberg.branches.publication import run_branch
 from airflow_provider_phlo.iceberg.branches.run_branches import Head
 from airflow_provider_phlo.iceberg.catalogs import nessie
+from airflow_provider_phlo.iceberg.content import Content, as_content, fitted, is_held, schema_of
 from airflow_provider_phlo.iceberg.duckdb.columns import duckdb_type
-from airflow_provider_phlo.iceberg.duckdb.views import create_table_view, spill_privately
 from airflow_provider_phlo.iceberg.files.manifests import live_tasks
 from airflow_provider_phlo.iceberg.files.writing import write_files
-from airflow_provider_phlo.iceberg.tables.creation import TABLE_PROPERTIES, ensure_namespace
+from airflow_provider_phlo.iceberg.tables.creation import TABLE_PROPERTIES, ensure_namespace, partition_spec, sort_order
+from airflow_provider_phlo.iceberg.tables.layout import AS_IT_IS, TableLayout
 from airflow_provider_phlo.iceberg.tables.names import require_distinct_names
 from airflow_provider_phlo.iceberg.tables.refs import branch_head
-from airflow_provider_phlo.iceberg.tables.storable import cast_column, storable
 from airflow_provider_phlo.iceberg.tables.support import require_writable
-from airflow_provider_phlo.sql import quote, quote_identifier
 from airflow_provider_phlo.terms import MAIN_BRANCH, SnapshotId
 
 if TYPE_CHECKING:
@@ -87,11 +84,11 @@ class _Difference:
 def overwrite_if_changed(
     catalog: Catalog,
     identifier: str,
-    data: pa.Table,
+    data: pa.Table | Content,
     *,
     branch: str | None = None,
     volatile_columns: Collection[str] = (),
-    properties: Mapping[str, str] | None = None,
+    layout: TableLayout = AS_IT_IS,
     summary: Mapping[str, str] | None = None,
     expected_head: SnapshotId | Literal[Head.ANY] | None = Head.ANY,
 ) -> OverwriteResult:
@@ -106,7 +103,7 @@ def overwrite_if_changed(
     :param identifier: ``namespace.table``; both are created when missing, with format version 2.
     :param branch: write there, starting again from ``main``; what is new is compared with ``main``.
     :param volatile_columns: columns that do not count when contents are compared.
-    :param properties: table properties, set when the table is created.
+    :param layout: how the table is to be partitioned and sorted; one that is not is written again.
     :param summary: properties of the snapshot.
     :param expected_head: main's snapshot that ``data`` was computed from, None for a table without one.
     :raises ConfigurationError: the table is of a kind that PyIceberg does not write, or two columns of ``data``, or two
@@ -114,10 +111,11 @@ def overwrite_if_changed(
     :raises SchemaError: a column has no Iceberg type, or on a branch a type that its old one cannot become.
     :raises CommitConflictError: another writer came first, or main is not at ``expected_head``; nothing was written.
     """
-    data = storable(identifier, data)
-    require_distinct_names(identifier, _schema(data))
+    data = as_content(identifier, data)
+    require_distinct_names(identifier, schema_of(data))
+    layout.check(identifier, schema_of(data))
     if branch is not None and nessie.is_nessie(catalog):
-        options: dict[str, Any] = {"volatile_columns": volatile_columns, "properties": properties, "summary": summary}
+        options: dict[str, Any] = {"volatile_columns": volatile_columns, "layout": layout, "summary": summary}
         options["expected_head"] = expected_head
         return _overwrite_on_nessie(catalog, identifier, data, branch, options)
     summary = dict(summary or {})
@@ -125,15 +123,15 @@ def overwrite_if_changed(
         table = catalog.load_table(identifier)
     except NoSuchTableError:
         _require_head(identifier, None, expected_head)
-        return _create(catalog, identifier, data, branch, dict(properties or {}), summary)
+        return _create(catalog, identifier, data, branch, layout, summary)
     head = branch_head(table)
     _require_head(identifier, head, expected_head)
     data = _with_names_of(table.schema(), data)
-    difference = _difference(table.schema(), _schema(data))
+    difference = _difference(table.schema(), schema_of(data))
     if branch is not None and difference.replaced:
         raise SchemaError(_type_change(identifier, table.schema(), difference.replaced))
-    same_columns = not difference.adds and not (branch is None and difference.stale)
-    if same_columns and _holds_already(table, identifier, data, volatile_columns):
+    same_columns = not difference.adds and not (branch is None and difference.stale) and layout.is_of(table)
+    if same_columns and is_held(table, identifier, data, volatile_columns):
         if branch is not None:
             branches.drop(catalog, identifier, branch)
         return OverwriteResult(identifier, False, len(data), head, branch, difference.stale if branch else ())
@@ -144,7 +142,7 @@ def overwrite_if_changed(
         if same_columns:
             snapshot_id = _replace_files(catalog, table, data, branch or MAIN_BRANCH, summary)
         else:
-            snapshot_id = _overwrite(table, data, difference, branch, summary)
+            snapshot_id = _overwrite(table, data, difference, layout, branch, summary)
     return OverwriteResult(identifier, True, len(data), snapshot_id, branch, difference.stale if branch else ())
 
 
@@ -154,7 +152,7 @@ def _require_head(identifier: str, head: SnapshotId | None, expected: SnapshotId
 
 
 def _overwrite_on_nessie(
-    catalog: Catalog, identifier: str, data: pa.Table, branch: str, options: Mapping[str, Any]
+    catalog: Catalog, identifier: str, data: Content, branch: str, options: Mapping[str, Any]
 ) -> OverwriteResult:
     """Overwrite on a branch of the whole catalog; there, columns are the branch's own."""
     run = run_branch(catalog, branch)
@@ -184,16 +182,21 @@ def drop_columns(catalog: Catalog, identifier: str, columns: Collection[str]) ->
 def _create(
     catalog: Catalog,
     identifier: str,
-    data: pa.Table,
+    data: Content,
     branch: str | None,
-    properties: Mapping[str, str],
+    layout: TableLayout,
     summary: dict[str, str],
 ) -> OverwriteResult:
     """Create the table and its first snapshot in one commit, so that no reader finds it without its rows."""
     ensure_namespace(catalog, identifier.rpartition(".")[0])
     with _raise_conflicts(identifier):
+        schema = schema_of(data)
         transaction = catalog.create_table_transaction(
-            identifier, data.schema, properties={**TABLE_PROPERTIES, **properties}
+            identifier,
+            schema,
+            partition_spec=partition_spec(schema, layout.partition_by or ()),
+            sort_order=sort_order(schema, layout.sort_by or ()),
+            properties={**TABLE_PROPERTIES, **layout.properties},
         )
         snapshot_id = _write(transaction, data, (), None, summary)
         ManageSnapshots(transaction).create_branch(snapshot_id, branch or MAIN_BRANCH).commit()
@@ -201,10 +204,10 @@ def _create(
     return OverwriteResult(identifier, True, len(data), snapshot_id, branch)
 
 
-def _replace_files(catalog: Catalog, table: Table, data: pa.Table, branch: str, summary: dict[str, str]) -> int | None:
+def _replace_files(catalog: Catalog, table: Table, data: Content, branch: str, summary: dict[str, str]) -> int | None:
     """Replace all files of the branch; commits to other branches meanwhile do not matter."""
     old = _files(table, branch)
-    new = write_files(table, _fit_columns(data, table.schema()), "written")
+    new = write_files(table, fitted(data, table.schema()), "written")
     return commit_files(catalog, table, branch, added=new, removed=old, summary=summary)
 
 
@@ -214,8 +217,9 @@ def _files(table: Table, branch: str) -> list[DataFile]:
 
 def _overwrite(
     table: Table,
-    data: pa.Table,
+    data: Content,
     difference: _Difference,
+    layout: TableLayout,
     branch: str | None,
     summary: dict[str, str],
 ) -> int:
@@ -225,6 +229,7 @@ def _overwrite(
     nameless = branch is not None and branch_head(table, branch) is None
     with table.transaction() as transaction:
         _evolve(transaction, difference, keep_stale=branch is not None)
+        layout.apply(transaction)
         snapshot_id = _write(transaction, data, old, None if nameless else branch or MAIN_BRANCH, summary)
     if nameless:
         table.refresh().manage_snapshots().create_branch(snapshot_id, str(branch)).commit()
@@ -232,14 +237,14 @@ def _overwrite(
 
 
 def _write(
-    transaction: Transaction, data: pa.Table, old: Iterable[DataFile], branch: str | None, summary: dict[str, str]
+    transaction: Transaction, data: Content, old: Iterable[DataFile], branch: str | None, summary: dict[str, str]
 ) -> int:
     producer = transaction.update_snapshot(branch=branch, snapshot_properties=summary).overwrite()
     for file in old:
         producer.delete_data_file(file)
     before = transaction._table
     table = Table(before.name(), transaction.table_metadata, before.metadata_location, before.io, before.catalog)
-    for file in write_files(table, _fit_columns(data, table.schema()), "written"):
+    for file in write_files(table, fitted(data, table.schema()), "written"):
         producer.append_data_file(file)
     producer.commit()
     return producer.snapshot_id
@@ -263,11 +268,12 @@ def _evolve(transaction: Transaction, difference: _Difference, *, keep_stale: bo
             update.make_column_optional((name,))
 
 
-def _with_names_of(current: Schema, data: pa.Table) -> pa.Table:
+def _with_names_of(current: Schema, data: Content) -> Content:
     """Return the data with the table's spelling of a column's name where they differ in nothing but case."""
     exact = {field.name for field in current.fields}
     known = {name.lower(): name for name in exact}
-    return data.rename_columns([name if name in exact else known.get(name.lower(), name) for name in data.column_names])
+    names = {name: known[name.lower()] for name in data.schema.names if name not in exact and name.lower() in known}
+    return data.renamed(names) if names else data
 
 
 def _difference(current: Schema, wanted: Schema) -> _Difference:
@@ -300,44 +306,6 @@ def fits(values: IcebergType, column: IcebergType) -> bool:
     except ResolveError:
         return False
     return True
-
-
-def _holds_already(table: Table, identifier: str, data: pa.Table, volatile_columns: Collection[str]) -> bool:
-    """Compare by count and two 64-bit sums of row hashes: no order, no sort, one pass over each side."""
-    if table.current_snapshot() is None:
-        return False
-    volatile = {name.lower() for name in volatile_columns}
-    row = ", ".join(_hashed(field) for field in table.schema().fields if field.name.lower() not in volatile) or "0"
-    sums = f"SELECT count(*), sum(hash({row})::HUGEINT), sum(hash('phlo', {row})::HUGEINT) FROM"
-    with duckdb.connect() as connection:
-        spill_privately(connection)
-        connection.execute("SET TimeZone = 'UTC'")
-        create_table_view(connection, table, identifier)
-        # a column that left the SQL is NULL here: it makes no difference once all its old values are gone
-        connection.register("new content", _fit_columns(data, table.schema()))
-        old = connection.execute(f"{sums} {quote(identifier)}").fetchall()
-        return bool(old == connection.execute(f'{sums} "new content"').fetchall())
-
-
-def _hashed(field: NestedField) -> str:
-    """Return what stands for a column's value in the hash of its row."""
-    value = f"CAST({quote_identifier(field.name)} AS {duckdb_type(field.field_type)})"
-    # DuckDB's hash takes NULL, an empty list and a struct of NULLs for equal, and sees no ends of inner lists
-    return value if field.field_type.is_primitive else f"CAST({value} AS VARCHAR)"
-
-
-def _fit_columns(data: pa.Table, schema: Schema) -> pa.Table:
-    """Return the data with all columns of the table, in its order and types."""
-    target, present = schema_to_pyarrow(schema, include_field_ids=False), set(data.column_names)
-    columns = [
-        cast_column(data[item.name], item.type, item.name) if item.name in present else pa.nulls(len(data), item.type)
-        for item in target
-    ]
-    return pa.table(columns, schema=pa.schema([field.with_nullable(True) for field in target]))
-
-
-def _schema(data: pa.Table) -> Schema:
-    return assign_fresh_schema_ids(_pyarrow_to_schema_without_ids(data.schema))
 
 
 def _type_change(identifier: str, current: Schema, replaced: Sequence[NestedField]) -> str:

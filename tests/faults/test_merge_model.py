@@ -65,7 +65,7 @@ STEPS: dict[str, tuple[Any, str]] = {
 }
 TUNINGS: dict[str, list[tuple[Any, str, int]]] = {
     "small batch memory": [(batch, "BYTES_IN_MEMORY", 64), (staged_batches, "BYTES_IN_MEMORY", 64)],
-    "few rows a group": [(WRITING, "ROW_GROUP_ROWS", 2), (changes, "LOOKUP_ROWS", 3), (rewrite, "BYTES_WAITING", 200)],
+    "few rows a group": [(WRITING, "ROW_GROUP_ROWS", 2), (changes, "LOOKUP_ROWS", 3), (WRITING, "BYTES_WAITING", 200)],
     "small files": [(WRITING, "TARGET_BYTES", 1), (WRITING, "ROW_GROUP_BYTES", 100)],
     "few small files": [(rewrite, "SMALL_FILES", 2)],
     "small manifests": [(manifests, "LEAST_FILES", 2), (manifests, "SMALL_MANIFESTS", 2)],

@@ -151,7 +151,7 @@ class PhloAdapter(DuckDBAdapter):
     def _gone(self, relation: Any) -> None:
         if relation.schema and relation.identifier:
             self._dropped.append(relation)
-            if not self.connections.get_thread_connection().transaction_open:
+            if self._node is None and not self.connections.get_thread_connection().transaction_open:
                 self._drop_missing()
 
     def _drop_missing(self) -> None:

@@ -32,20 +32,22 @@ import pyarrow as pa
 from pyiceberg.exceptions import NamespaceNotEmptyError, NoSuchNamespaceError, NoSuchTableError
 
 from airflow_provider_phlo.dbt.adapter.increments import Increment, change_of
-from airflow_provider_phlo.dbt.adapter.rows import exact_rows
+from airflow_provider_phlo.dbt.adapter.rows import exact_batches, exact_rows
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
 from airflow_provider_phlo.iceberg.branches.publication import run_branch
 from airflow_provider_phlo.iceberg.branches.run_branches import Head, branch_name
 from airflow_provider_phlo.iceberg.catalogs.opening import embedded_properties, open_catalog
+from airflow_provider_phlo.iceberg.content import RowsOfQuery
 from airflow_provider_phlo.iceberg.duckdb.views import CreateStagedView, all_tables, connect, create_view, view_name
 from airflow_provider_phlo.iceberg.merge.replacement import Replacement, replace_rows
 from airflow_provider_phlo.iceberg.overwrite import OverwriteResult, drop_columns, fits, overwrite_if_changed
 from airflow_provider_phlo.iceberg.tables.evolution import evolve
+from airflow_provider_phlo.iceberg.tables.layout import AS_IT_IS, TableLayout
 from airflow_provider_phlo.iceberg.tables.refs import branch_head
 from airflow_provider_phlo.iceberg.tables.storable import storable
 from airflow_provider_phlo.schemas.types import iceberg_type
 from airflow_provider_phlo.sql import quote_identifier
-from airflow_provider_phlo.terms import MAIN_BRANCH, SnapshotId
+from airflow_provider_phlo.terms import MAIN_BRANCH, SnapshotId, names_of
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -90,6 +92,27 @@ class Node:
     kind: str
     materialized: str
     config: Mapping[str, Any]
+
+    @property
+    def layout(self) -> TableLayout:
+        """
+        Return how its table is to be partitioned, sorted and kept.
+
+        :raises ConfigurationError: it is not said in names or transforms of columns.
+        """
+        given = {name: self.config.get(name) for name in ("partition_by", "sort_by", "table_properties")}
+        for name in ("partition_by", "sort_by"):
+            value = given[name]
+            if value is not None and not (isinstance(value, str) or all(isinstance(each, str) for each in value)):
+                raise ConfigurationError(
+                    f"{self.identifier}: {name}={value!r} is not understood: write columns or transforms of them, such "
+                    "as 'day(created_at)'."
+                )
+        return TableLayout(
+            None if given["partition_by"] is None else tuple(names_of(given["partition_by"])),
+            None if given["sort_by"] is None else tuple(names_of(given["sort_by"])),
+            {name: str(value) for name, value in (given["table_properties"] or {}).items()},
+        )
 
     @property
     def volatile_columns(self) -> tuple[str, ...]:
@@ -147,7 +170,7 @@ class Lakehouse:
         for identifier, kind in self._built(cursor, node):
             branch = None if node is not None and node.kind == "test" else self.branch
             try:
-                rows = exact_rows(identifier, cursor.sql(f"SELECT * FROM {view_name(identifier)}"))  # noqa: S608 - quoted
+                rows = RowsOfQuery(identifier, cursor, view_name(identifier), exact_batches)
                 options = node if node is not None and node.identifier == identifier else None
                 self._overwrite(identifier, rows, branch, options)
             except PhloError as error:
@@ -177,6 +200,7 @@ class Lakehouse:
             rows,
             branch=branch,
             volatile_columns=node.volatile_columns if node else VOLATILE_COLUMNS,
+            layout=node.layout if node else AS_IT_IS,
             summary=_summary(),
             expected_head=self._expected_head(identifier),
         )
@@ -233,7 +257,13 @@ class Lakehouse:
         identifier = increment.identifier
         try:
             catalog, branch = self._start(identifier)
-            change = change_of(increment, strategy, catalog.load_table(identifier))
+            table = catalog.load_table(identifier)
+            if node is not None and not node.layout.has_partitions_of(table):
+                raise ConfigurationError(
+                    f"{identifier} is not partitioned as partition_by={node.config.get('partition_by')!r} says: build "
+                    "it once with a full refresh."
+                )
+            change = change_of(increment, strategy, table)
             done = replace_rows(
                 catalog,
                 identifier,

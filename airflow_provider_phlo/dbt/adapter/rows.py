@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+
 import duckdb
 import pyarrow as pa
 from duckdb.sqltypes import DuckDBPyType
 
 from airflow_provider_phlo.exceptions import SchemaError
+from airflow_provider_phlo.iceberg.content import BATCH_ROWS
 
 _NESTED_TYPES = frozenset({"list", "array", "struct", "tuple", "map"})
 # DuckDB's types whose values Arrow has as they are; of BIT, for one, it shows DuckDB's own bytes, of TIMETZ no zone
@@ -17,9 +21,9 @@ _EXACT_TYPES = _NESTED_TYPES | {
 }
 
 
-def exact_rows(identifier: str, relation: duckdb.DuckDBPyRelation) -> pa.Table:
+def exact_batches(identifier: str, relation: duckdb.DuckDBPyRelation) -> Iterator[pa.Table]:
     """
-    Return the rows as Arrow has them, if it has them as they are.
+    Yield the rows as Arrow has them, if it has them as they are; at least one table, which may be empty.
 
     :raises SchemaError: Arrow shows a column's type as another, or has no room for a value.
     """
@@ -34,8 +38,29 @@ def exact_rows(identifier: str, relation: duckdb.DuckDBPyRelation) -> pa.Table:
                 )
         if any(each.id == "hugeint" for each in inside):
             large.append(name)
-    rows = relation.to_arrow_table()
-    for name in large:
+    empty = True
+    # a result that is not read to its end is in the way of the next query
+    with closing(relation.to_arrow_reader(BATCH_ROWS)) as reader:
+        schema = reader.schema
+        for batch in reader:
+            rows, empty = pa.Table.from_batches([batch], schema), False
+            _require_digits(identifier, rows, large)
+            yield rows
+    if empty:
+        yield schema.empty_table()
+
+
+def exact_rows(identifier: str, relation: duckdb.DuckDBPyRelation) -> pa.Table:
+    """
+    Return the rows as Arrow has them, all in memory.
+
+    :raises SchemaError: as :func:`exact_batches`.
+    """
+    return pa.concat_tables(exact_batches(identifier, relation))
+
+
+def _require_digits(identifier: str, rows: pa.Table, columns: Sequence[str]) -> None:
+    for name in columns:
         try:
             rows[name].validate(full=True)
         except pa.ArrowInvalid:  # its message holds the value
@@ -43,7 +68,6 @@ def exact_rows(identifier: str, relation: duckdb.DuckDBPyRelation) -> pa.Table:
                 f"Column {name} of {identifier} has values of more than 38 digits, which Iceberg cannot store: cast it "
                 "in the SQL."
             ) from None
-    return rows
 
 
 def _types_inside(kind: DuckDBPyType) -> list[DuckDBPyType]:

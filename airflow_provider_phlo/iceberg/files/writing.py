@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -37,6 +37,8 @@ TARGET_BYTES = 128 * 1024 * 1024
 ROW_GROUP_ROWS = 1_048_576
 # of Arrow data that waits in a writer
 ROW_GROUP_BYTES = 128 * 1024 * 1024
+# the most Arrow bytes that the writers of all partitions together keep waiting
+BYTES_WAITING = 256 * 1024 * 1024
 # a column with more distinct values than this share of a sample is not worth a dictionary: written twice as fast
 # without one, and smaller (docs/benchmarks.md)
 DICTIONARY_SHARE = 0.5
@@ -240,20 +242,46 @@ class OpenFile:
         )
 
 
-def write_files(table: Table, rows: pa.Table, label: str) -> list[DataFile]:
-    """
-    Write all rows of a table in memory.
+class PartitionWriters:
+    """A writer for each partition that rows come to."""
 
-    :param rows: of the table's columns, in its types.
+    def __init__(self, layout: FileLayout) -> None:
+        self.layout = layout
+        self.writers: dict[Record, PartitionWriter] = {}
+
+    def write(self, rows: pa.Table, partition: Partition | None) -> None:
+        """Write rows of ``partition``, or each to its own if that is None."""
+        parts = [(partition, rows)] if partition is not None else split(rows, self.layout.table)
+        for each, part in parts:
+            writer = self.writers.get(each.record)
+            if writer is None:
+                writer = self.writers[each.record] = PartitionWriter(self.layout, each)
+            writer.write(part)
+        while sum(writer.waiting_bytes for writer in self.writers.values()) > BYTES_WAITING:
+            max(self.writers.values(), key=lambda writer: writer.waiting_bytes).flush()
+
+    def close(self) -> list[DataFile]:
+        """Write what waits and return the files."""
+        return [file for writer in self.writers.values() for file in writer.close()]
+
+
+def write_files(table: Table, parts: Iterable[pa.Table], label: str) -> list[DataFile]:
+    """
+    Write rows; of all of them, only what waits for its row group is in memory.
+
+    :param parts: rows of the table's columns, in its types.
     :param label: part of the files' names.
     :raises TransientError: if the disk is full.
     """
-    layout, files = FileLayout(table, label), []
-    for partition, part in split(rows, table):
-        writer = PartitionWriter(layout, partition)
-        writer.write(part)
-        files += writer.close()
-    return files
+    layout = FileLayout(table, label)
+    writers = PartitionWriters(layout)
+    try:
+        for rows in parts:
+            writers.write(rows, None)
+        return writers.close()
+    except Exception:
+        layout.remove_written()
+        raise
 
 
 def _worth_a_dictionary(rows: pa.Table) -> list[str]:

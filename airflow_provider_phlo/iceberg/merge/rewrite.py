@@ -19,17 +19,15 @@ from pyiceberg.typedef import Record
 from airflow_provider_phlo.iceberg.files.content_hashes import whole_rows
 from airflow_provider_phlo.iceberg.files.manifests import SnapshotFiles
 from airflow_provider_phlo.iceberg.files.reading import FileReader
-from airflow_provider_phlo.iceberg.files.writing import FileLayout, PartitionWriter
+from airflow_provider_phlo.iceberg.files.writing import FileLayout, PartitionWriters
 from airflow_provider_phlo.iceberg.merge.batch import Batch
 from airflow_provider_phlo.iceberg.merge.changes import MergeDecision, in_threads
 from airflow_provider_phlo.iceberg.merge.rows import Mask
-from airflow_provider_phlo.iceberg.tables.partitioning import Partition, split, split_lazily
+from airflow_provider_phlo.iceberg.tables.partitioning import Partition, split_lazily
 
 # a file is small below this part of the target size; this many small ones of a partition become one
 SMALL_PART = 8
 SMALL_FILES = 8
-# the most Arrow bytes that the writers of all partitions together keep waiting
-BYTES_WAITING = 256 * 1024 * 1024
 
 
 @dataclass
@@ -61,7 +59,7 @@ def rewrite(
         _join_small_files(unit, files, decision, layout)
 
     def write(unit: _Unit) -> list[DataFile]:
-        writers = _Writers(layout)
+        writers = PartitionWriters(layout)
         for task, gone in unit.files:
             for rows in _survivors(layout, task, gone):
                 writers.write(rows, unit.partition)
@@ -71,7 +69,7 @@ def rewrite(
 
     added = [file for written in in_threads(write, units) for file in written]
     if not batch.is_small:
-        writers = _Writers(layout)
+        writers = PartitionWriters(layout)
         for rows in batch.chosen(decision.to_write):
             writers.write(rows, None)
         added += writers.close()
@@ -119,26 +117,3 @@ def _survivors(layout: FileLayout, task: FileScanTask, gone: Mask | None) -> Ite
                 start += len(rows)
                 rows = rows.filter(pa.array(np.logical_not(of_part))) if of_part.any() else rows
             yield rows
-
-
-class _Writers:
-    """A writer for each partition that rows come to."""
-
-    def __init__(self, layout: FileLayout) -> None:
-        self.layout = layout
-        self.writers: dict[Record, PartitionWriter] = {}
-
-    def write(self, rows: pa.Table, partition: Partition | None) -> None:
-        """Write rows of ``partition``, or each to its own if that is None."""
-        parts = [(partition, rows)] if partition is not None else split(rows, self.layout.table)
-        for each, part in parts:
-            writer = self.writers.get(each.record)
-            if writer is None:
-                writer = self.writers[each.record] = PartitionWriter(self.layout, each)
-            writer.write(part)
-        while sum(writer.waiting_bytes for writer in self.writers.values()) > BYTES_WAITING:
-            max(self.writers.values(), key=lambda writer: writer.waiting_bytes).flush()
-
-    def close(self) -> list[DataFile]:
-        """Write what waits and return the files."""
-        return [file for writer in self.writers.values() for file in writer.close()]

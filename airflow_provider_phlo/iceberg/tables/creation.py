@@ -99,7 +99,7 @@ def ensure_table(
     table = find_table(catalog, identifier)
     if table is not None:
         return table
-    _check_properties(identifier, properties or {})
+    check_properties(identifier, properties or {})
     spec = partition_spec(schema, names_of(partition_by))
     order = sort_order(schema, names_of(sort_by))
     require_distinct_names(identifier, schema)
@@ -118,7 +118,7 @@ def ensure_table(
         return catalog.load_table(identifier)
 
 
-def _check_properties(identifier: str, properties: Mapping[str, str]) -> None:
+def check_properties(identifier: str, properties: Mapping[str, str]) -> None:
     """Refuse properties with which the table could not be written."""
     problems = [f"{name!r} is kept by this provider" for name in properties if name.startswith("phlo.")]
     problems += malformed(properties)

@@ -282,15 +282,15 @@ def test_case_54_a_conflict_without_end_is_one_that_a_retry_can_cure(
 
 def compete(catalog: Catalog, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
     """Let another writer come first, this many times."""
-    compare, left = overwrite._holds_already, iter(range(times))
+    compare, left = overwrite.is_held, iter(range(times))
 
     def another_writer(*arguments: object) -> bool:
         turn = next(left, None)
         if turn is not None:
             rows = connect(catalog).sql(f"SELECT * FROM {TABLE} LIMIT {20 - turn}").to_arrow_table()
-            monkeypatch.setattr(overwrite, "_holds_already", compare)
+            monkeypatch.setattr(overwrite, "is_held", compare)
             overwrite_if_changed(catalog, TABLE, rows)
-            monkeypatch.setattr(overwrite, "_holds_already", another_writer)
+            monkeypatch.setattr(overwrite, "is_held", another_writer)
         return compare(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(overwrite, "_holds_already", another_writer)
+    monkeypatch.setattr(overwrite, "is_held", another_writer)

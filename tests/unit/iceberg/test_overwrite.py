@@ -13,6 +13,7 @@ from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.catalogs.opening import open_catalog
 from airflow_provider_phlo.iceberg.duckdb.views import connect
 from airflow_provider_phlo.iceberg.overwrite import drop_columns, overwrite_if_changed
+from airflow_provider_phlo.iceberg.tables.layout import TableLayout
 from tests.expect import expect
 
 TABLE = "gold.t"
@@ -30,7 +31,11 @@ def snapshots(catalog: Catalog) -> int:
 
 def test_the_first_write_creates_everything_in_one_snapshot(catalog: Catalog) -> None:
     result = overwrite_if_changed(
-        catalog, TABLE, pa.table({"a": [1, 2]}), properties={"owner": "me"}, summary={"phlo.run": "r1"}
+        catalog,
+        TABLE,
+        pa.table({"a": [1, 2]}),
+        layout=TableLayout(properties={"owner": "me"}),
+        summary={"phlo.run": "r1"},
     )
     table = catalog.load_table(TABLE)
     expect(result, changed=True, rows=2)

@@ -51,7 +51,7 @@ def test_case_11_a_type_without_an_exact_counterpart_is_refused(
             with pytest.raises(SchemaError, match=rf"Column v of gold\.t .*{name}.*cast it in the SQL") as caught:
                 store(nested)
             assert "17014118" not in str(caught.value)
-    assert not catalog_from_environment({"PHLO_HOME": str(tmp_path)}).namespace_exists("gold")
+    assert not catalog_from_environment({"PHLO_HOME": str(tmp_path)}).table_exists("gold.t")
 
 
 def test_case_11_a_type_with_an_exact_counterpart_is_stored(store: Callable[[str], list[dict[str, object]]]) -> None:

@@ -23,6 +23,7 @@ from pyiceberg.types import DoubleType, FixedType, IcebergType, NestedField, UUI
 from airflow_provider_phlo.iceberg import branches, tables
 from airflow_provider_phlo.iceberg.merge import MergePlan, MergeResult, merge
 from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
+from airflow_provider_phlo.iceberg.tables.layout import TableLayout
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
 from tests.lake import open_lake
 from tests.sizes import size
@@ -163,7 +164,7 @@ def test_case_08_a_table_written_whole_has_certain_bounds(tmp_path: Path) -> Non
     catalog = open_lake(tmp_path)
     rows = pa.table({"k": ["a", "b", "x", "z" * 5000]})
     properties = {"write.parquet.row-group-limit": "2"}
-    overwrite_if_changed(catalog, TABLE, rows, properties=properties)
+    overwrite_if_changed(catalog, TABLE, rows, layout=TableLayout(properties=properties))
     assert len(catalog.load_table(TABLE).scan(row_filter="k == 'x'").to_arrow()) == 1
     overwrite_if_changed(catalog, TABLE, rows.slice(1))
     assert len(catalog.load_table(TABLE).scan(row_filter="k == 'x'").to_arrow()) == 1
