@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -85,7 +86,12 @@ def test_case_34_no_file_of_dbt_holds_a_value(project: Path, home: Path) -> None
     assert (build / "manifest.json").exists()
     named = {f"m_{name}.sql" for name, (sql, *_) in MODELS.items() if has_canary(sql)}
     own_words = {"manifest.json", "partial_parse.msgpack", "render.json"} | named
-    assert {file for file in files_with_canary(home) if Path(file).name not in own_words} == set()
+    results = {file for file in files_with_canary(home) if Path(file).name == "run_results.json"}
+    assert {file for file in files_with_canary(home) if Path(file).name not in own_words} == results
+    for file in results:  # which have the SQL, and no value of the data beside it
+        content = json.loads((home / file).read_text())
+        assert [result.pop("compiled_code") for result in content["results"]]
+        assert not has_canary(json.dumps(content))
 
 
 def test_a_failing_test_of_dbt_names_no_value(project: Path, home: Path, capfd: pytest.CaptureFixture[str]) -> None:
