@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _GRAPH = "graph.json"
 _FACTS = "airflow_provider_phlo.cli.facts"
 _DAGS, _CATALOG = "dags", "catalog"
+# a DAG file that meets a changed dbt project has it parsed: on a busy machine that takes more than Airflow's 30 s
+_PATIENT = {"AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "600"}
 # what decides how DAG files are read, besides their content
 _VARIABLES = ("AIRFLOW", "PHLO", "DBT", "PYTHONPATH")
 
@@ -138,6 +140,7 @@ def _start(wanted: str, path: Path) -> _Reading:
     fresh = path.with_name(f"{path.name}.{os.getpid()}")
     process = subprocess.Popen(
         [sys.executable, "-m", _FACTS, str(fresh), wanted],
+        env={**os.environ, **_PATIENT},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -158,7 +161,9 @@ def _finish(reading: _Reading) -> dict[str, Any]:
         problem = f"The {'DAG files' if reading.wanted == _DAGS else 'catalog'} cannot be read: {last}"
         return {"facts": Facts(problems=(problem,)).to_json(), "state": ""}
     kept = {**read, "state": ""}
-    kept["state"] = _state(kept)
+    # the next time there may be time enough
+    if not any("Timeout" in problem for problem in read["facts"]["problems"]):
+        kept["state"] = _state(kept)
     write_atomically(settings.home() / "lineage" / f"{reading.wanted}.json", kept)
     return kept
 
