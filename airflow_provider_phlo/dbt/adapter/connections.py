@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from dbt.adapters.duckdb.environments.local import LocalEnvironment
 from dbt_common.exceptions import DbtRuntimeError
 
 from airflow_provider_phlo.dbt.adapter.lakehouse import Lakehouse
+from airflow_provider_phlo.dbt.adapter.statements import changed_tables
 
 TYPE = "phlo"
 _MEMORY = ":memory:"
@@ -76,6 +78,25 @@ class PhloConnectionManager(DuckDBConnectionManager):
             if cls._ENV is None or cls._ENV.creds != connection.credentials:
                 cls._ENV = CatalogEnvironment(connection.credentials)
         return super().open(connection)
+
+    def add_query(self, sql: str, auto_begin: bool = True, *args: Any, **kwargs: Any) -> Any:
+        """Run SQL; a table of the catalog's that it changes is one of DuckDB's from here until this is committed."""
+        changed = changed_tables(sql)
+        if not changed:
+            return super().add_query(sql, auto_begin, *args, **kwargs)
+        connection = self.get_thread_connection()
+        if auto_begin and not connection.transaction_open:
+            self.begin()
+        cursor, lakehouse = connection.handle.cursor(), self.lakehouse()
+        # outside of a transaction, others see the loaded table before the SQL has changed it
+        with nullcontext() if connection.transaction_open else lakehouse.exclusive():
+            lakehouse.load_changed(cursor, changed)
+            return super().add_query(sql, auto_begin, *args, **kwargs)
+
+    def cleanup_all(self) -> None:
+        """Close what is open: the next command of this process sees the catalog as it is then."""
+        super().cleanup_all()
+        self.close_all_connections()
 
     @classmethod
     def lakehouse(cls) -> Lakehouse:

@@ -14,9 +14,12 @@ from dbt.adapters.duckdb.impl import DuckDBAdapter
 from dbt_common.contracts.constraints import ConstraintType
 from dbt_common.exceptions import CompilationError, DbtRuntimeError
 
+from airflow_provider_phlo.dbt.adapter.comments import show_comments
 from airflow_provider_phlo.dbt.adapter.connections import PhloConnectionManager
 from airflow_provider_phlo.dbt.adapter.increments import Increment
-from airflow_provider_phlo.dbt.adapter.lakehouse import Lakehouse, Node
+from airflow_provider_phlo.dbt.adapter.lakehouse import Lakehouse, kind_of
+from airflow_provider_phlo.dbt.adapter.node import Node
+from airflow_provider_phlo.dbt.adapter.statements import changed_tables
 from airflow_provider_phlo.exceptions import PhloError
 from airflow_provider_phlo.terms import names_of
 
@@ -25,8 +28,6 @@ _OPTIONS_OF_DUCKDB_MERGES = (
     *("merge_clauses", "merge_update_condition", "merge_insert_condition", "merge_update_set_expressions"),
     *("merge_on_using_columns", "merge_returning_columns"),
 )
-# materializations that need their table as it is, and change it in place
-_IN_PLACE = frozenset({"snapshot"})
 
 
 class PhloAdapter(DuckDBAdapter):
@@ -63,6 +64,7 @@ class PhloAdapter(DuckDBAdapter):
 
     @property
     def _lakehouse(self) -> Lakehouse:
+        self._cursor()  # opens it
         return PhloConnectionManager.lakehouse()
 
     def _cursor(self) -> Any:
@@ -72,30 +74,22 @@ class PhloAdapter(DuckDBAdapter):
     def _node(self) -> Node | None:
         return getattr(self._building, "node", None)
 
-    @property
-    def _dropped(self) -> list[Any]:
-        if not hasattr(self._building, "dropped"):
-            self._building.dropped = []
-        return self._building.dropped
-
     def pre_model_hook(self, config: Any) -> Any:
-        """Remember what is being built; give a materialization that changes its table in place one of DuckDB's."""
+        """Remember what is being built."""
         node = getattr(config, "model", None)
         self._building.node = None if node is None else _described(node)
         context = super().pre_model_hook(config)
         if self._node is not None and self._node.kind != "unit_test":
             self._require_upstream(node)
-        if self._node is not None and self._node.materialized in _IN_PLACE:
-            with _dbt_errors():
-                self._lakehouse.load(self._cursor(), self._node.identifier)
+            self._require_strategy(node)
         return context
 
     def _require_upstream(self, node: Any) -> None:
         """Say what to run, before DuckDB says that a table does not exist."""
         for unique_id in node.depends_on_nodes:
             upstream = self._find(unique_id)
-            if upstream is None:
-                continue
+            if upstream is None or getattr(upstream, "defer_relation", None) is not None:
+                continue  # --defer: it may be where another run built it
             if str(upstream.config.get("materialized")) == "ephemeral":
                 self._require_upstream(upstream)
                 continue
@@ -109,14 +103,29 @@ class PhloAdapter(DuckDBAdapter):
                     f"Table {_identifier(relation)} does not exist, and {node.name} reads it. {first}"
                 )
 
+    def _require_strategy(self, node: Any) -> None:
+        """Refuse a strategy that does not exist, also where the first run would not need one."""
+        strategy = node.config.get("incremental_strategy")
+        if str(node.config.materialized) != "incremental" or not strategy:
+            return
+        macro = f"get_incremental_{strategy.replace('+', '_')}_sql"
+        manifest: Any = self._macro_resolver
+        if not any(each.name == macro for each in manifest.macros.values()):
+            raise CompilationError(
+                f'dbt could not find an incremental strategy macro with the name "{macro}", which the '
+                f"incremental_strategy of {node.name} asks for. There are: "
+                f"{', '.join(self.valid_incremental_strategies())}."
+            )
+
     def _find(self, unique_id: str) -> Any:
         manifest: Any = self._macro_resolver
         return manifest.sources.get(unique_id) or manifest.nodes.get(unique_id)
 
     def post_model_hook(self, config: Any, context: Any) -> None:
         """Forget what was built."""
+        if self._node is not None:
+            self._lakehouse.comments.pop(self._node.identifier, None)
         self._building.node = None
-        self._dropped.clear()
         super().post_model_hook(config, context)
 
     def commit_if_has_connection(self) -> None:
@@ -127,19 +136,18 @@ class PhloAdapter(DuckDBAdapter):
             return
         with self._lakehouse.exclusive():
             super().commit_if_has_connection()
-            with _dbt_errors():
-                self._lakehouse.store_tables(self._cursor(), self._node)
-                self._drop_missing()
+            self._store()
 
-    def drop_relation(self, relation: Any) -> None:
-        """Drop a relation; one of the catalog's is dropped there when this is committed, unless it is built again."""
-        super().drop_relation(relation)
-        self._gone(relation)
+    def execute(self, sql: str, *args: Any, **kwargs: Any) -> Any:
+        """Run SQL; what it changes outside of a transaction is written to the catalog at once."""
+        done = super().execute(sql, *args, **kwargs)
+        if not self.connections.get_thread_connection().transaction_open and changed_tables(sql):
+            self._store(is_built=self._node is None)
+        return done
 
-    def rename_relation(self, from_relation: Any, to_relation: Any) -> None:
-        """Rename a relation; see :meth:`drop_relation`."""
-        super().rename_relation(from_relation, to_relation)
-        self._gone(from_relation)
+    def _store(self, *, is_built: bool = True) -> None:
+        with self._lakehouse.exclusive(), _dbt_errors():
+            self._lakehouse.store_tables(self._cursor(), self._node, is_built=is_built)
 
     def drop_schema(self, relation: Any) -> None:
         """Drop a schema with its tables, also in the catalog."""
@@ -147,18 +155,6 @@ class PhloAdapter(DuckDBAdapter):
         for identifier in self._lakehouse.tables_of(relation.schema):
             self._lakehouse.drop(identifier)
         self._lakehouse.drop_namespace(relation.schema)
-
-    def _gone(self, relation: Any) -> None:
-        if relation.schema and relation.identifier:
-            self._dropped.append(relation)
-            if self._node is None and not self.connections.get_thread_connection().transaction_open:
-                self._drop_missing()
-
-    def _drop_missing(self) -> None:
-        for relation in self._dropped:
-            if self.kind_of(relation) is None:
-                self._lakehouse.drop(_identifier(relation))
-        self._dropped.clear()
 
     @available.parse_none
     def load_table(self, relation: Any, columns: str | None = None) -> None:
@@ -246,14 +242,7 @@ class PhloAdapter(DuckDBAdapter):
     @available.parse_none
     def kind_of(self, relation: Any) -> str | None:
         """Return whether a relation is a ``table`` or a ``view`` of DuckDB's, None if it is neither."""
-        kinds = self._cursor().execute(
-            "SELECT lower(table_type) FROM system.information_schema.tables "
-            "WHERE lower(table_schema) = lower(?) AND lower(table_name) = lower(?) "
-            "AND table_catalog = current_database()",
-            [relation.schema, relation.identifier],
-        )
-        found = kinds.fetchall()
-        return None if not found else "view" if found[0][0] == "view" else "table"
+        return kind_of(self._cursor(), _identifier(relation))
 
     @available.parse_none
     def comment(self, relation: Any, text: str) -> None:
@@ -265,10 +254,18 @@ class PhloAdapter(DuckDBAdapter):
         """
         Set the descriptions of columns, when they are committed.
 
-        :param columns: those that the model documents, by name.
+        :param columns: those that the model documents and its table has, by name.
         """
+        names = {column.name.lower(): column.name for column in self.get_columns_in_relation(relation)}
         texts = self._lakehouse.comments.setdefault(_identifier(relation), {})
-        texts.update({name: column["description"] for name, column in columns.items()})
+        texts.update({names[name.lower()]: column["description"] for name, column in columns.items()})
+
+    @available.parse_none
+    def show_comments(self) -> None:
+        """Let DuckDB know the comments of the catalog's tables, before ``dbt docs generate`` asks for them."""
+        lakehouse = self._lakehouse
+        with lakehouse.exclusive():
+            show_comments(self._cursor(), lakehouse.catalog, lakehouse.tables())
 
     def submit_python_job(self, parsed_model: Any, compiled_code: str) -> Any:
         """Run a Python model in this process."""

@@ -28,8 +28,8 @@ from airflow_provider_phlo.sql import quote_identifier
 
 # what dbt calls the two sides in conditions
 _NEW, _OLD = "DBT_INTERNAL_SOURCE", "DBT_INTERNAL_DEST"
-# the other name of the old side, in conditions of delete+insert
-_OLD_OF_DELETES = "DBT_INTERNAL_TARGET"
+# the other names of the old side, in conditions of delete+insert
+_OLD_OF_DELETES = ("DBT_INCREMENTAL_TARGET", "DBT_INTERNAL_TARGET")
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class _Sides:
 
     @cached_property
     def key(self) -> list[str]:
-        return [self.column(name, "unique_key") for name in self.increment.key]
+        return list(dict.fromkeys(self.column(name, "unique_key") for name in self.increment.key))
 
     @cached_property
     def common(self) -> list[str]:
@@ -155,7 +155,7 @@ def _delete_insert(sides: _Sides) -> Change:
     if not increment.predicates:
         return Change(rows, matcher, matcher.with_gaps)
     said = " ".join(increment.predicates).upper()
-    alias = _OLD if _OLD in said else _OLD_OF_DELETES
+    alias = next((name for name in _OLD_OF_DELETES if name in said), _OLD)
     condition = sides.condition(f"EXISTS (SELECT 1 FROM {increment.new} AS {_NEW} WHERE {sides.same_key(_NEW, alias)})")  # noqa: S608
     found = ConditionMatcher(increment.cursor, alias, condition, sides.old_columns, keys=matcher)
     return Change(rows, found, matcher.with_gaps)

@@ -23,7 +23,6 @@ import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -31,7 +30,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import pyarrow as pa
 from pyiceberg.exceptions import NamespaceNotEmptyError, NoSuchNamespaceError, NoSuchTableError
 
+from airflow_provider_phlo.dbt.adapter.comments import Comments, store_comments
 from airflow_provider_phlo.dbt.adapter.increments import Increment, change_of
+from airflow_provider_phlo.dbt.adapter.node import VOLATILE_COLUMNS, Node
 from airflow_provider_phlo.dbt.adapter.rows import exact_batches, exact_rows
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
 from airflow_provider_phlo.iceberg.branches.publication import run_branch
@@ -42,18 +43,17 @@ from airflow_provider_phlo.iceberg.duckdb.views import CreateStagedView, all_tab
 from airflow_provider_phlo.iceberg.merge.replacement import Replacement, replace_rows
 from airflow_provider_phlo.iceberg.overwrite import OverwriteResult, drop_columns, fits, overwrite_if_changed
 from airflow_provider_phlo.iceberg.tables.evolution import evolve
-from airflow_provider_phlo.iceberg.tables.layout import AS_IT_IS, TableLayout
+from airflow_provider_phlo.iceberg.tables.layout import AS_IT_IS
 from airflow_provider_phlo.iceberg.tables.refs import branch_head
 from airflow_provider_phlo.iceberg.tables.storable import storable
 from airflow_provider_phlo.schemas.types import iceberg_type
 from airflow_provider_phlo.sql import quote_identifier
-from airflow_provider_phlo.terms import MAIN_BRANCH, SnapshotId, names_of
+from airflow_provider_phlo.terms import MAIN_BRANCH, SnapshotId
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
     from pyiceberg.catalog import Catalog
 
-VOLATILE_COLUMNS = ("_transformed_at",)
 # what dbt-duckdb calls a table while it builds it, and the one that it is about to drop
 _PASSING = ("__dbt_tmp", "__dbt_backup")
 
@@ -77,49 +77,6 @@ def catalog_from_environment(environment: Mapping[str, str] = os.environ) -> Cat
     )
 
 
-@dataclass(frozen=True)
-class Node:
-    """
-    What is being built.
-
-    :param identifier: its ``namespace.table``.
-    :param kind: dbt's resource type: ``model``, ``seed``, ``snapshot``, ``test``, …
-    :param materialized: its materialization.
-    :param config: its configuration.
-    """
-
-    identifier: str
-    kind: str
-    materialized: str
-    config: Mapping[str, Any]
-
-    @property
-    def layout(self) -> TableLayout:
-        """
-        Return how its table is to be partitioned, sorted and kept.
-
-        :raises ConfigurationError: it is not said in names or transforms of columns.
-        """
-        given = {name: self.config.get(name) for name in ("partition_by", "sort_by", "table_properties")}
-        for name in ("partition_by", "sort_by"):
-            value = given[name]
-            if value is not None and not (isinstance(value, str) or all(isinstance(each, str) for each in value)):
-                raise ConfigurationError(
-                    f"{self.identifier}: {name}={value!r} is not understood: write columns or transforms of them, such "
-                    "as 'day(created_at)'."
-                )
-        return TableLayout(
-            None if given["partition_by"] is None else tuple(names_of(given["partition_by"])),
-            None if given["sort_by"] is None else tuple(names_of(given["sort_by"])),
-            {name: str(value) for name, value in (given["table_properties"] or {}).items()},
-        )
-
-    @property
-    def volatile_columns(self) -> tuple[str, ...]:
-        """Return the columns that do not count when contents are compared."""
-        return tuple((self.config.get("meta") or {}).get("volatile_columns", VOLATILE_COLUMNS))
-
-
 class Lakehouse:
     """One catalog, as the tables of a DuckDB in memory."""
 
@@ -133,9 +90,13 @@ class Lakehouse:
         self._heads: dict[str, SnapshotId | None] = {}
         # columns that go when the run is published, by table
         self._stale: dict[str, list[str]] = {}
+        # what SQL of hooks and operations may have changed
+        self._loaded: set[str] = set()
+        # what SQL has made views of, in lower case
+        self._views: set[str] = set()
         self._lock = threading.RLock()
         #: descriptions of tables (None) and of their columns that are to be stored, by table
-        self.comments: dict[str, dict[str | None, str]] = {}
+        self.comments: dict[str, Comments] = {}
 
     @cached_property
     def catalog(self) -> Catalog:
@@ -158,16 +119,17 @@ class Lakehouse:
         with self._lock:
             yield
 
-    def store_tables(self, cursor: Any, node: Node | None) -> None:
+    def store_tables(self, cursor: Any, node: Node | None, *, is_built: bool = True) -> None:
         """
         Make snapshots of what was built: DuckDB's own tables, and the view that ``node`` became.
 
         Views of what the catalog has now take their place. Call this when no transaction is open.
 
         :param cursor: of dbt's DuckDB.
+        :param is_built: whether ``node`` is as it shall be; else what is missing may come yet.
         :raises PhloError: a table cannot be written; what was built is gone.
         """
-        for identifier, kind in self._built(cursor, node):
+        for identifier, kind in self._built(cursor, node if is_built else None):
             branch = None if node is not None and node.kind == "test" else self.branch
             try:
                 rows = RowsOfQuery(identifier, cursor, view_name(identifier), exact_batches)
@@ -181,6 +143,16 @@ class Lakehouse:
                 with_table = identifier in results or self.is_table(identifier)
                 if with_table:
                     create_view(cursor, self.catalog, identifier, branch=branch)
+                self._loaded.discard(identifier)
+        if not is_built:
+            return
+        if node is not None and (texts := self.comments.pop(node.identifier, None)):
+            catalog = self.catalog if node.kind == "test" else self._start(node.identifier)[0]
+            store_comments(catalog, node.identifier, texts)
+        for identifier in sorted(self._loaded):
+            if kind_of(cursor, identifier) is None:
+                self._loaded.discard(identifier)
+                self.drop(identifier)
 
     def _built(self, cursor: Any, node: Node | None) -> list[tuple[str, str]]:
         """Return what is in DuckDB only, with its kind."""
@@ -189,7 +161,11 @@ class Lakehouse:
             "WHERE database_name = current_database() AND NOT temporary AND NOT internal ORDER BY ALL"
         ).fetchall()
         found = [(name, "TABLE") for (name,) in tables if not any(part in name for part in _PASSING)]
-        if node is not None and node.materialized == "view" and (node.identifier, "TABLE") not in found:
+        if node is None or (node.identifier, "TABLE") in found:
+            return found
+        made = node.identifier.lower() in self._views  # `dbt clone` makes one of any model
+        self._views.discard(node.identifier.lower())
+        if node.materialized == "view" or (made and kind_of(cursor, node.identifier) == "view"):
             found.append((node.identifier, "VIEW"))
         return found
 
@@ -246,6 +222,22 @@ class Lakehouse:
             cursor.execute(f"CREATE TABLE {name} {columns}")
             cursor.execute(f"INSERT INTO {name} BY NAME SELECT * FROM {loaded}")  # noqa: S608 - quoted
         cursor.execute(f"DROP TABLE {loaded}")
+
+    def load_changed(self, cursor: Any, changed: Mapping[str, bool]) -> None:
+        """
+        Load the tables that SQL is about to change; see :meth:`load`.
+
+        :param changed: see :func:`.statements.changed_tables`.
+        """
+        self._views |= {name for name, as_table in changed.items() if not as_table}
+        for identifier in list(self._heads):
+            name = identifier.lower()
+            if f"{name.rpartition('.')[0]}.*" in changed:
+                self._loaded.add(identifier)
+            if name in changed and kind_of(cursor, identifier) == "view":
+                self._loaded.add(identifier)
+                if changed[name]:
+                    self.load(cursor, identifier)
 
     def apply(self, increment: Increment, strategy: str, node: Node | None) -> int:
         """
@@ -346,6 +338,10 @@ class Lakehouse:
         wanted = iceberg_type(_arrow_schema(cursor, identifier, {name: kind}).field(0).type, itertools.count(1))
         return fits(wanted, column.field_type)
 
+    def tables(self) -> Sequence[str]:
+        """Return the tables that this run opens."""
+        return list(self._heads)
+
     def tables_of(self, namespace: str) -> Sequence[str]:
         """Return the tables of a namespace that this run opens."""
         return [identifier for identifier in self._heads if identifier.rpartition(".")[0] == namespace]
@@ -364,6 +360,17 @@ class Lakehouse:
         from airflow_provider_phlo.iceberg.trino.preview import create_staged_view
 
         return create_staged_view
+
+
+def kind_of(cursor: Any, identifier: str) -> str | None:
+    """Return whether DuckDB has a ``table`` or a ``view`` of this name; None if it has neither."""
+    schema, _, name = identifier.rpartition(".")
+    found = cursor.execute(
+        "SELECT lower(table_type) FROM system.information_schema.tables WHERE lower(table_schema) = lower(?) "
+        "AND lower(table_name) = lower(?) AND table_catalog = current_database()",
+        [schema, name],
+    ).fetchall()
+    return None if not found else "view" if found[0][0] == "view" else "table"
 
 
 def _arrow_schema(cursor: Any, identifier: str, columns: Mapping[str, str]) -> pa.Schema:

@@ -19,6 +19,9 @@ from airflow_provider_phlo.iceberg.tables.names import require_distinct_names
 from airflow_provider_phlo.iceberg.tables.support import require_committable
 from airflow_provider_phlo.schemas.types import DOC, Path, differences, iceberg_type, promotes, without_ids
 
+#: the property of a table that Spark and Trino show as its comment
+COMMENT = "comment"
+
 
 def require_fit(rows: pa.Table, schema: Schema, identifier: str) -> None:
     """
@@ -81,6 +84,37 @@ def rename_columns(catalog: Catalog, identifier: str, renames: Mapping[str, str]
         with table.update_schema() as update:
             for old, new in renames.items():
                 update.rename_column(old, new)
+
+    retry_commit(attempt, identifier)
+
+
+def describe(catalog: Catalog, identifier: str, table_text: str | None, column_texts: Mapping[str, str]) -> None:
+    """
+    Set the comments of a table and of its columns, in one commit; none when they are there already.
+
+    :param table_text: None leaves the table's as it is.
+    :param column_texts: by column; those that are not named keep theirs.
+    :raises CommitConflictError: if other writers changed the table in every round.
+    """
+
+    def attempt() -> None:
+        table = catalog.load_table(identifier)
+        changes = {
+            item.name: column_texts[item.name]
+            for item in table.schema().fields
+            if item.name in column_texts and column_texts[item.name] != (item.doc or "")
+        }
+        is_new = table_text is not None and table_text != table.properties.get(COMMENT, "")
+        if not (is_new or changes):
+            return
+        require_committable(table)
+        with table.transaction() as transaction:
+            if is_new:
+                transaction.set_properties({COMMENT: table_text})
+            if changes:
+                with transaction.update_schema() as update:
+                    for name, text in changes.items():
+                        update.update_column(name, doc=text)
 
     retry_commit(attempt, identifier)
 

@@ -56,3 +56,13 @@
 {% macro duckdb__get_sorted_by(relation, temporary) -%}
   {{ return(none) }}
 {%- endmacro %}
+
+{% macro duckdb__get_catalog_tables_sql(information_schema) -%}
+  {%- do adapter.show_comments() -%}
+    select * from (
+      select database_name as table_database, schema_name as table_schema, view_name as table_name,
+        'BASE TABLE' as table_type, comment as table_comment
+      from duckdb_views()
+      where upper(database_name) = upper('{{ information_schema.database }}') and not internal
+    ) as catalog_tables
+{%- endmacro %}
