@@ -235,7 +235,7 @@ def run_once() -> float:
 
 
 def measure_runs(sizes: Sequence[int], folder: Path, rounds: int) -> dict[int, float]:
-    """Return the seconds of a run of tables that have had so many before, measured in turn."""
+    """Return the seconds of a run of tables that have had as many before, measured in turn."""
     with ExitStack() as stack:
         workers = {}
         for size in sizes:
@@ -268,7 +268,7 @@ def table(lines: dict[str, dict[int, dict[str, float]]], runs: dict[int, float])
     first = next(iter(runs.values()))
     text += [
         "",
-        "Runs of 100 rows into 5,000 keys, nobody calls maintenance: one more run of tables that have had so many, "
+        "Runs of 100 rows into 5,000 keys, nobody calls maintenance: one more run of tables that have had that many, "
         "measured in turn; median.",
         "",
         "| runs before | CPU seconds | ratio |",

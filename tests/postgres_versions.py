@@ -29,7 +29,7 @@ _USER = pwd.getpwnam("nobody").pw_uid
 
 @contextmanager
 def running(binaries: Path) -> Iterator[str]:
-    """Run a server of these binaries, and yield the URI of its database as a role that is no superuser."""
+    """Run a server of these binaries, and yield the URI of its database as a role that is not a superuser."""
     with tempfile.TemporaryDirectory(prefix="phlo-postgres-") as folder:
         data, port = Path(folder) / "data", _free_port()
         as_user = {"user": _USER, "group": _USER} if os.geteuid() == 0 else {}

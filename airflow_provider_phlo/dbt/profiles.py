@@ -22,7 +22,7 @@ EMBEDDED, TRINO = "phlo", "trino"
 DEFAULT_TARGET = "duckdb"
 PROFILES = "profiles.yml"
 
-# of a profile for plain DuckDB, what names its database file
+# what names the database file in a profile for plain DuckDB
 _OF_A_FILE = ("type", "path", "database", "remote", "is_ducklake", "motherduck_token", "flights")
 _TRINO_OUTPUT = {
     "type": TRINO,

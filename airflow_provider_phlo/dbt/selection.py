@@ -164,7 +164,7 @@ def _ask_elsewhere(project: Project, selection: Selection) -> set[str]:
     )
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
-        raise ConfigurationError((lines or done.stderr.strip().splitlines() or ["dbt ended without a word"])[-1])
+        raise ConfigurationError((lines or done.stderr.strip().splitlines() or ["dbt ended silently"])[-1])
     return set(json.loads(lines[-1]))
 
 

@@ -98,7 +98,7 @@ def name_mapping(table: Table) -> NameMapping | None:
     """
     Return which column is which in files without field ids, None if the table does not say.
 
-    :raises ConfigurationError: if it says it in another form than Iceberg's.
+    :raises ConfigurationError: if it says it in a form that is not Iceberg's.
     """
     try:
         return table.name_mapping()

@@ -160,7 +160,7 @@ def test_row_security_that_hides_rows_from_the_publisher_is_refused(connection, 
         publish(catalog, connection)
 
 
-def test_a_key_that_is_none_is_refused_and_nothing_is_published(connection, catalog):
+def test_a_key_that_is_not_unique_is_refused_and_nothing_is_published(connection, catalog):
     with pytest.raises(SchemaError, match=r'UNIQUE INDEX ON "marts"."m" .* fails, since rows .* are not unique'):
         publish(catalog, connection, key={"m": "day"})
     assert connection.execute("SELECT to_regclass('marts.m')").fetchone() == (None,)

@@ -117,7 +117,7 @@ def test_what_may_be_removed_is_not_guessed(catalog: Catalog, value: str) -> Non
         plan(catalog, TABLE, MaintenanceOptions(jobs=("expiry",)))
 
 
-def test_a_name_mapping_that_is_none_is_named(catalog: Catalog) -> None:
+def test_a_broken_name_mapping_is_named(catalog: Catalog) -> None:
     as_another_writer_sets(catalog, {"schema.name-mapping.default": "[{"})
     with pytest.raises(ConfigurationError, match=r"schema\.name-mapping\.default"):
         views.connect(catalog, tables=[TABLE]).execute(f"SELECT * FROM {TABLE}")

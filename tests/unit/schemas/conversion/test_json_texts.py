@@ -136,7 +136,7 @@ def test_a_column_of_json_is_read_in_one_go(monkeypatch: pytest.MonkeyPatch) -> 
     assert text_as_json(values) is values
 
 
-def test_bytes_that_are_no_text_are_not_passed_on() -> None:
+def test_bytes_that_are_not_text_are_not_passed_on() -> None:
     broken = pa.array([b'{"a":"\xff"}']).view(pa.string())
     with pytest.raises(UnicodeDecodeError):
         text_as_json(pa.chunked_array([broken]))
