@@ -29,7 +29,8 @@ FILES = {
     "models/whole.sql": "{{ config(materialized='table', partition_by='day', schema='x') }} "
     "select * from {{ source('raw', 'events') }}",
     "models/kept.sql": "{{ config(materialized='incremental', incremental_strategy='merge', unique_key='id', "
-    "partition_by='day', schema='x') }} select * from {{ source('raw', 'changes') if is_incremental() else "
+    "partition_by='day', schema='x') }} -- depends_on: {{ source('raw', 'changes') }}\n"
+    "select * from {{ source('raw', 'changes') if is_incremental() else "
     "source('raw', 'events') }}",
 }
 

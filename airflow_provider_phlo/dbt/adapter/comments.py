@@ -19,7 +19,7 @@ Comments = dict[str | None, str]
 
 
 def store_comments(catalog: Catalog, identifier: str, comments: Comments) -> None:
-    """Set the comments of a table; those that it has already are no commit."""
+    """Set the comments of a table; what it has already is not written again."""
     columns = {name: text for name, text in comments.items() if name is not None}
     describe(catalog, identifier, comments.get(None), columns)
 

@@ -122,7 +122,7 @@ def test_case_15_a_value_of_another_type_is_kept_exactly_beside_the_column(
 
 
 @pytest.mark.parametrize("arrow", [False, True])
-def test_a_column_of_the_source_is_no_variant_whatever_its_name(house: House, arrow: bool) -> None:
+def test_a_column_of_the_source_is_not_a_variant_whatever_its_name(house: House, arrow: bool) -> None:
     own = [{"k": 3, "v__v_text": "own"}]
     for some in ([{"k": 1, "v": 1}], [{"k": 2, "v": "x"}], pa.Table.from_pylist(own) if arrow else own):
         house.run(some)
