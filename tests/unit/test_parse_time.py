@@ -118,4 +118,8 @@ def test_the_wheel_carries_the_package_and_its_entry_points(tmp_path):
     assert dict(entry_points["phlo.checks"]) == {"threshold_check": "airflow_provider_phlo.quality:ThresholdCheck"}
     sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "airflow_provider_phlo").rglob("*.py")}
     assert sources <= names
-    assert not [name for name in names if not name.startswith("airflow_provider_phlo")]
+    # where dbt looks for the adapter, and nothing else of dbt's
+    adapter = {"dbt/adapters/phlo/__init__.py", "dbt/adapters/phlo/__version__.py"}
+    assert {name for name in names if not name.startswith("airflow_provider_phlo")} == adapter
+    macros = {path.relative_to(ROOT).as_posix() for path in (ROOT / "airflow_provider_phlo/dbt/adapter").rglob("*.sql")}
+    assert {*macros, "airflow_provider_phlo/dbt/adapter/dbt_project.yml"} <= names
