@@ -21,7 +21,7 @@ import itertools
 import json
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -130,10 +130,11 @@ class Lakehouse:
         :raises PhloError: a table cannot be written; what was built is gone.
         """
         for identifier, kind in self._built(cursor, node if is_built else None):
-            branch = None if node is not None and node.kind == "test" else self.branch
+            options = node if node is not None and node.identifier == identifier else None
+            # of a run, only what it builds is audited and published; tables of hooks and stored failures are main's
+            branch = self.branch if options is not None and options.kind != "test" else None
             try:
                 rows = RowsOfQuery(identifier, cursor, view_name(identifier), exact_batches)
-                options = node if node is not None and node.identifier == identifier else None
                 self._overwrite(identifier, rows, branch, options)
             except PhloError as error:
                 failures[identifier] = error
@@ -230,6 +231,7 @@ class Lakehouse:
         :param changed: see :func:`.statements.changed_tables`.
         """
         self._views |= {name for name, as_table in changed.items() if not as_table}
+        self._open_unread(cursor, changed.keys() - {identifier.lower() for identifier in self._heads})
         for identifier in list(self._heads):
             name = identifier.lower()
             if f"{name.rpartition('.')[0]}.*" in changed:
@@ -238,6 +240,21 @@ class Lakehouse:
                 self._loaded.add(identifier)
                 if changed[name]:
                     self.load(cursor, identifier)
+
+    def _open_unread(self, cursor: Any, names: Collection[str]) -> None:
+        """
+        Show tables that this run does not read: SQL that makes one of their names anew would replace their rows.
+
+        :param names: in lower case; ``schema.*`` is all of a schema's.
+        """
+        names = {name for name in names if not any(part in name for part in _PASSING)}
+        if self._wanted is None or not names:
+            return
+        for identifier in all_tables(self.catalog):
+            name = identifier.lower()
+            if identifier not in self._heads and not {name, f"{name.rpartition('.')[0]}.*"}.isdisjoint(names):
+                self._heads[identifier] = branch_head(self.catalog.load_table(identifier))
+                create_view(cursor, self.catalog, identifier)
 
     def apply(self, increment: Increment, strategy: str, node: Node | None) -> int:
         """

@@ -42,6 +42,9 @@ models:
     "    return dbt.ref('stg_orders').aggregate('count(*) as orders')\n",
     "models/marts/batches.sql": "{{ config(materialized='incremental', incremental_strategy='microbatch', "
     "event_time='ordered_at', begin='2024-01-01', batch_size='day') }} select * from {{ ref('stg_orders') }}",
+    "models/marts/logged.sql": "{{ config(pre_hook=['create schema if not exists audit_log', "
+    "'create table if not exists audit_log.runs (run varchar)'], "
+    "post_hook=\"insert into audit_log.runs values ('{{ env_var('PHLO_RUN_TOKEN', '') }}')\") }} select 1 as a",
     "models/marts/named_v1.sql": "select 1 as a",
     "models/marts/named_v2.sql": "select 2 as a",
     "models/marts/s.yml": """
@@ -114,7 +117,10 @@ def test_case_42_case_43_all_of_it_is_rendered_and_built(project: Path, lake_hom
     tasks = {task.task_id.removeprefix("g."): task for task in dag.tasks}
     assert {name for name in tasks if "." in name} == {
         "staging.stg_orders",
-        *(f"marts.{name}" for name in ("customers", "greeting", "by_day", "in_python", "named_v1", "named_v2")),
+        *(
+            f"marts.{name}"
+            for name in ("customers", "greeting", "by_day", "in_python", "logged", "named_v1", "named_v2")
+        ),
         "jaffle_shop.raw_orders",
         "jaffle_shop_history.orders_history",
     }
@@ -191,11 +197,20 @@ def test_batches_of_a_day(project: Path, lake_home: Path, catalog: Catalog) -> N
     ]
 
 
+def test_tables_of_hooks_keep_their_rows(project: Path, lake_home: Path, catalog: Catalog) -> None:
+    """A run writes what it builds to its branch; what its hooks write is not the branch's, nor the table's only rows."""
+    before = rows(catalog, "audit_log.runs") if catalog.table_exists("audit_log.runs") else []
+    for token in ("h1", "h2"):
+        build(project, lake_home, "model.jaffle_shop.logged", token, full_refresh=True)
+    assert rows(catalog, "audit_log.runs") == sorted([*before, ("h1",), ("h2",)])
+    assert list(catalog.load_table("audit_log.runs").refs()) == ["main"]
+
+
 def test_what_dbt_selects_is_what_is_rendered(project: Path) -> None:
     expected = {
         "+customers": 3,
         "stg_orders+1": 6,
-        "path:models/marts": 8,
+        "path:models/marts": 9,
         "config.materialized:view": 1,
         "named.v2": 1,
         "stg_orders+,config.materialized:table": 4,
