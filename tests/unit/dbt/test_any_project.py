@@ -198,7 +198,7 @@ def test_batches_of_a_day(project: Path, lake_home: Path, catalog: Catalog) -> N
 
 
 def test_tables_of_hooks_keep_their_rows(project: Path, lake_home: Path, catalog: Catalog) -> None:
-    """A run writes what it builds to its branch; what its hooks write is not the branch's, nor the table's only rows."""
+    """A run writes what it builds to its branch; what its hooks write is main's, and not the table's only rows."""
     before = rows(catalog, "audit_log.runs") if catalog.table_exists("audit_log.runs") else []
     for token in ("h1", "h2"):
         build(project, lake_home, "model.jaffle_shop.logged", token, full_refresh=True)

@@ -230,4 +230,6 @@ def test_a_published_mart_equals_the_snapshot_whatever_happened(tmp_path, connec
         raise
     assert {"full", "incremental", "unchanged"} <= set(world.modes)
     assert world.modes.count("incremental") > STEPS / 5
-    assert 0 < world.survived < world.kills
+    assert world.kills
+    if "PHLO_SOAK" in os.environ:  # of few, all may come before a commit, or none
+        assert 0 < world.survived < world.kills
