@@ -14,7 +14,7 @@ from airflow_provider_phlo.lineage.sql.relations import Effect, How
 if TYPE_CHECKING:
     from openlineage.client.event_v2 import DatasetEvent, JobEvent
 
-_PRODUCER = "https://pypi.org/project/airflow-provider-phlo"
+_PRODUCER = "urn:airflow-provider-phlo"
 _DIRECT = {How.COPIED: "IDENTITY", How.COMPUTED: "TRANSFORMATION", How.AGGREGATED: "AGGREGATION"}
 _INDIRECT = {
     Effect.FILTERED: "FILTER",
