@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DbtModelOperator", "phlo_dbt_task_group"]
 
+_TESTS = "tests"
 # of models that are in no folder
 ASSET_GROUP = "phlo"
 
@@ -53,8 +54,8 @@ def phlo_dbt_task_group(
 
     A task builds its model on a branch, runs the model's tests there, and publishes it if they pass. Its outlet is the
     model's table; its inlets are the tables that the model reads. Tests that no model's task can run (on sources,
-    between models that do not read each other) are tasks of their own, in the group ``tests``: they run as
-    soon as all they read is there, and what is built on that waits for them.
+    between models that do not read each other) are tasks of their own, in the group ``tests`` where Airflow can show
+    that: they run as soon as all they read is there, and what is built on that waits for them.
 
     :param select: dbt's selection, such as ``path:models/glucose``, ``tag:github`` or ``+orders,state:modified``; dbt
         itself says what that is. All of the project when None.
@@ -164,6 +165,16 @@ class _Renderer:
         self._tasks: dict[str, DbtModelOperator] = {}
         built = [name for name in self._manifest["nodes"] if name in selected]
         self._tests, self._standalone = assign_tests(self._manifest, built, selected)
+        self._ungrouped = groups_in_a_circle(self._steps(built))
+
+    def _steps(self, built: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """Yield, for each step from a task to the next, the names of their groups."""
+        layers = {name: _layer_of(self._nodes[name]) for name in built if not is_ephemeral(self._nodes[name])}
+        for name, layer in layers.items():
+            yield from ((layers[parent], layer) for parent in tables_read(self._nodes, name) if parent in layers)
+        for alone in self._standalone:
+            yield from ((layers[model], _TESTS) for model in alone.after)
+            yield from ((_TESTS, layers[model]) for model in alone.before)
 
     # Cosmos makes deep copies of its configuration, which includes the renderer
     def __deepcopy__(self, _memo: Any) -> _Renderer:
@@ -203,10 +214,11 @@ class _Renderer:
     def _add_tests(self, group: DbtTaskGroup, found: Sequence[StandaloneTests]) -> None:
         from airflow.sdk import TaskGroup
 
-        tests = TaskGroup(group_id="tests", dag=group.dag, parent_group=group)
+        within = _TESTS not in self._ungrouped
+        tests = TaskGroup(group_id=_TESTS, dag=group.dag, parent_group=group) if within else group
         for number, alone in enumerate(found):
-            known = tests.children.keys()
-            name = alone.name if f"{tests.group_id}.{alone.name}" not in known else f"{alone.name}_{number}"
+            name = alone.name if within else f"{alone.name}_tests"
+            name = name if f"{tests.group_id}.{name}" not in tests.children else f"{name}_{number}"
             task = DbtTestOperator(task_id=name, dag=group.dag, task_group=tests, tests=alone.tests, **self._arguments)
             for model in sorted(alone.after):
                 self._tasks[model] >> task
@@ -217,8 +229,9 @@ class _Renderer:
         """Return the task group of the folder that the model's file is in."""
         from airflow.sdk import TaskGroup
 
-        path = _path(model)
-        layer = path[-1] if path else model["schema"]
+        layer = _layer_of(model)
+        if layer in self._ungrouped:
+            return parent
         key = (parent.group_id, layer)
         if key not in self._layers:
             self._layers[key] = TaskGroup(group_id=layer, dag=dag, parent_group=parent)
@@ -239,6 +252,35 @@ def _ingested(source: Mapping[str, Any]) -> str:
     """Return the ingested table that a source stands for: ``meta.phlo_asset``, else the one with its name."""
     meta = {**source["meta"], **source["config"].get("meta", {})}
     return str(meta.get("phlo_asset") or f"{source['schema']}.{source['identifier'].removeprefix('dlt_')}")
+
+
+def _layer_of(model: Mapping[str, Any]) -> str:
+    """Return the folder that a model's file is in, its schema if it is in none."""
+    return str((_path(model) or [model["schema"]])[-1])
+
+
+def groups_in_a_circle(steps: Iterable[tuple[str, str]]) -> frozenset[str]:
+    """
+    Return the groups that come both before and after another: Airflow cannot show those.
+
+    :param steps: which group comes before which, as often as tasks do.
+    """
+    after: dict[str, set[str]] = {}
+    for before, name in steps:
+        if before != name:
+            after.setdefault(before, set()).add(name)
+
+    def reached(name: str) -> set[str]:
+        found: set[str] = set()
+        waiting = [*after.get(name, ())]
+        while waiting:
+            each = waiting.pop()
+            if each not in found:
+                found.add(each)
+                waiting.extend(after.get(each, ()))
+        return found
+
+    return frozenset(name for name in after if name in reached(name))
 
 
 def _path(model: Mapping[str, Any]) -> list[str]:

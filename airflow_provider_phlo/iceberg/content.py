@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -36,7 +36,7 @@ class Content(Protocol):
     def __len__(self) -> int:
         """Return the number of rows."""
 
-    def parts(self) -> Iterator[pa.Table]:
+    def parts(self) -> Generator[pa.Table, None, None]:
         """Yield the rows, in the types of ``schema``; as often as it is asked."""
 
     def renamed(self, names: Mapping[str, str]) -> Content:
@@ -63,19 +63,20 @@ def schema_of(content: Content) -> Schema:
     return assign_fresh_schema_ids(_pyarrow_to_schema_without_ids(content.schema))
 
 
-def fitted(content: Content, schema: Schema) -> Iterator[pa.Table]:
+def fitted(content: Content, schema: Schema) -> Generator[pa.Table, None, None]:
     """Yield the rows with all columns of a table, in its order and types."""
     target = schema_to_pyarrow(schema, include_field_ids=False)
     optional = pa.schema([field.with_nullable(True) for field in target])
     present = set(content.schema.names)
-    for part in content.parts():
-        columns = [
-            cast_column(part[item.name], item.type, item.name)
-            if item.name in present
-            else pa.nulls(len(part), item.type)
-            for item in target
-        ]
-        yield pa.table(columns, schema=optional)
+    with closing(content.parts()) as parts:
+        for part in parts:
+            columns = [
+                cast_column(part[item.name], item.type, item.name)
+                if item.name in present
+                else pa.nulls(len(part), item.type)
+                for item in target
+            ]
+            yield pa.table(columns, schema=optional)
 
 
 def is_held(table: Table, identifier: str, content: Content, volatile_columns: Collection[str]) -> bool:
@@ -136,7 +137,7 @@ class RowsInMemory:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def parts(self) -> Iterator[pa.Table]:
+    def parts(self) -> Generator[pa.Table, None, None]:
         yield self.rows
 
     def renamed(self, names: Mapping[str, str]) -> RowsInMemory:
@@ -169,7 +170,7 @@ class RowsOfQuery:
     identifier: str
     cursor: Any
     source: str
-    exact: Callable[[str, Any], Iterator[pa.Table]]
+    exact: Callable[[str, Any], Generator[pa.Table, None, None]]
     names: Mapping[str, str] | None = None
 
     @property
@@ -180,9 +181,12 @@ class RowsOfQuery:
         [(rows,)] = self.cursor.execute(f"SELECT count(*) FROM {self.source}").fetchall()  # noqa: S608 - quoted
         return int(rows)
 
-    def parts(self) -> Iterator[pa.Table]:
+    def parts(self) -> Generator[pa.Table, None, None]:
         sql = f"SELECT * FROM {self.source}"  # noqa: S608 - quoted
-        return (self._converted([part]) for part in self.exact(self.identifier, self.cursor.sql(sql)))
+        # a result that is not read to its end is in the way of the next query, also after an error
+        with closing(self.exact(self.identifier, self.cursor.sql(sql))) as batches:
+            for part in batches:
+                yield self._converted([part])
 
     def renamed(self, names: Mapping[str, str]) -> RowsOfQuery:
         return replace(self, names=names)

@@ -50,7 +50,7 @@ SEQUENCES = size(200, 20_000)
 SHARES = 2
 SHRINKING_SECONDS = 30
 
-WRITING = inspect.getmodule(rewrite.PartitionWriter)
+WRITING = inspect.getmodule(rewrite.PartitionWriters)
 STEPS: dict[str, tuple[Any, str]] = {
     "evolve": (tables, "evolve"),
     "write a data file": (WRITING.OpenFile, "write"),

@@ -199,6 +199,7 @@ class PhloAdapter(DuckDBAdapter):
             update_columns=names_of(config.get("merge_update_columns") or ()),
             exclude_columns=names_of(config.get("merge_exclude_columns") or ()),
             event_time=config.get("event_time"),
+            needs_all_columns=strategy != "merge" and (config.get("on_schema_change") or "ignore") == "ignore",
             period=(batch["event_time_start"], batch["event_time_end"]) if batch else None,
         )
         with _dbt_errors():

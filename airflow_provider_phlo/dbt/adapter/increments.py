@@ -47,6 +47,7 @@ class Increment:
     :param exclude_columns: of ``merge``: the columns that it does not take.
     :param event_time: of ``microbatch``: the column of a row's time.
     :param period: of ``microbatch``: the first instant of the batch, and the first after it.
+    :param needs_all_columns: whether new rows without one of the model's columns are an error, not NULL there.
     """
 
     identifier: str
@@ -59,6 +60,7 @@ class Increment:
     exclude_columns: tuple[str, ...] = ()
     event_time: str | None = None
     period: tuple[datetime.datetime, datetime.datetime] | None = None
+    needs_all_columns: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,12 @@ class _Sides:
         return fit(rows.rename_columns([names.get(name.lower(), name) for name in rows.column_names]), self.table)
 
     def new_rows(self, condition: str = "true") -> pa.Table:
+        missing = [name for name in self.old_columns if name not in set(self.common)]
+        if self.increment.needs_all_columns and missing:
+            raise ConfigurationError(
+                f"{self.increment.identifier} has column(s) {', '.join(missing)}, which the new rows lack: select "
+                "them, set on_schema_change, or build the model once with a full refresh."
+            )
         columns = ", ".join(map(quote_identifier, self.common))
         return self.rows(f"SELECT {columns} FROM {self.increment.new} WHERE {condition}")  # noqa: S608 - the model's own
 

@@ -141,8 +141,7 @@ class Lakehouse:
                 raise
             finally:
                 cursor.execute(f"DROP {kind} {view_name(identifier)}")
-                with_table = identifier in results or self.is_table(identifier)
-                if with_table:
+                with suppress(NoSuchTableError):  # what could not be stored for the first time
                     create_view(cursor, self.catalog, identifier, branch=branch)
                 self._loaded.discard(identifier)
         if not is_built:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 
 import duckdb
@@ -21,7 +21,7 @@ _EXACT_TYPES = _NESTED_TYPES | {
 }
 
 
-def exact_batches(identifier: str, relation: duckdb.DuckDBPyRelation) -> Iterator[pa.Table]:
+def exact_batches(identifier: str, relation: duckdb.DuckDBPyRelation) -> Generator[pa.Table, None, None]:
     """
     Yield the rows as Arrow has them, if it has them as they are; at least one table, which may be empty.
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Generator, Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -265,7 +265,7 @@ class PartitionWriters:
         return [file for writer in self.writers.values() for file in writer.close()]
 
 
-def write_files(table: Table, parts: Iterable[pa.Table], label: str) -> list[DataFile]:
+def write_files(table: Table, parts: Generator[pa.Table, None, None], label: str) -> list[DataFile]:
     """
     Write rows; of all of them, only what waits for its row group is in memory.
 
@@ -276,8 +276,9 @@ def write_files(table: Table, parts: Iterable[pa.Table], label: str) -> list[Dat
     layout = FileLayout(table, label)
     writers = PartitionWriters(layout)
     try:
-        for rows in parts:
-            writers.write(rows, None)
+        with closing(parts):
+            for rows in parts:
+                writers.write(rows, None)
         return writers.close()
     except Exception:
         layout.remove_written()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from airflow.sdk import DAG
+from airflow.sdk import DAG, TaskGroup
 from dbt.cli.main import dbtRunner
 
 from airflow_provider_phlo.dbt import phlo_dbt_task_group
@@ -18,6 +18,7 @@ from airflow_provider_phlo.dbt.operators import DbtModelOperator, DbtTestOperato
 from airflow_provider_phlo.dbt.project import Project
 from airflow_provider_phlo.dbt.runner import PassedTests, build_model, run_tests
 from airflow_provider_phlo.dbt.standalone_tests import assign_tests
+from airflow_provider_phlo.dbt.task_group import groups_in_a_circle
 from airflow_provider_phlo.exceptions import ConfigurationError, QualityCheckError
 from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
 from tests.lake import open_lake
@@ -95,13 +96,24 @@ def test_case_46_tests_have_tasks_in_their_place(project: Path) -> None:
         if isinstance(task, DbtTestOperator)
     }
     assert found == {
-        "tests.raw_people": (set(), {"silver.customers"}),
-        "tests.customers_and_orders": ({"silver.customers", "silver.orders"}, {"silver.report"}),
-        "tests.early": ({"silver.orders"}, {"silver.first_orders"}),
+        "raw_people_tests": (set(), {"customers"}),
+        "customers_and_orders_tests": ({"customers", "orders"}, {"report"}),
+        "early_tests": ({"orders"}, {"first_orders"}),
     }
-    assert "silver.early" not in tasks
-    assert tasks["silver.first_orders"].upstream_task_ids == {"g.silver.orders", "g.tests.early"}
-    assert len(tasks["tests.customers_and_orders"].tests) == 2
+    assert "early" not in tasks
+    assert tasks["first_orders"].upstream_task_ids == {"g.orders", "g.early_tests"}
+    assert len(tasks["customers_and_orders_tests"].tests) == 2
+
+
+def test_groups_that_would_come_before_and_after_each_other_are_none(project: Path) -> None:
+    """Airflow sorts the children of a group, and shows an error instead of a DAG where that cannot be done."""
+    dag = render(project)
+    assert len(dag.task_group.topological_sort()) == 1
+    [group] = dag.task_group.children.values()
+    assert isinstance(group, TaskGroup)
+    assert len(group.topological_sort()) == len(group.children)
+    assert groups_in_a_circle([("a", "b"), ("b", "c"), ("b", "b")]) == frozenset()
+    assert groups_in_a_circle([("a", "b"), ("b", "c"), ("c", "b"), ("c", "d")]) == {"b", "c"}
 
 
 def test_case_46_as_many_run_as_dbt_selects(project: Path, lake_home: Path) -> None:
@@ -118,15 +130,15 @@ def test_case_46_a_failed_test_blocks(project: Path, lake_home: Path) -> None:
         return run_tests(project, tests[name], home=lake_home)
 
     with pytest.raises(QualityCheckError, match=r"raw.people: 1 dbt tests failed, so what is built on it is stop"):
-        run("raw_people")
+        run("raw_people_tests")
     # the model drops the duplicate that its source has, so that its own test passes
     (project / "models" / "customers.sql").write_text("select distinct id from {{ source('raw', 'people') }}")
     for name in ("customers", "orders"):
         assert build_model(project, f"model.phlo.{name}", home=lake_home).rows
     with pytest.raises(QualityCheckError, match=r"silver\.customers, silver\.orders: . dbt tests failed") as caught:
-        run("customers_and_orders")
+        run("customers_and_orders_tests")
     assert "relationships_orders_person__id__ref_customers_ (1 rows)" in str(caught.value)
-    assert run("early").passed == 1
+    assert run("early_tests").passed == 1
 
 
 def test_a_test_that_is_gone_is_named(project: Path, lake_home: Path) -> None:

@@ -67,3 +67,10 @@ def test_case_11_a_type_with_an_exact_counterpart_is_stored(store: Callable[[str
     }
     for value, expected in stored.items():
         assert store(value) == [{"v": expected}], value
+
+
+def test_what_cannot_be_stored_is_in_the_way_of_nothing_else(store: Callable[[str], list[dict[str, object]]]) -> None:
+    for value in ("'2024-01-01 00:00:00.123456789'::TIMESTAMP_NS", "['10:00:00.123456789'::TIME_NS]"):
+        with pytest.raises(SchemaError, match="do not fit"):
+            store(value)
+        assert store("1") == [{"v": 1}]
