@@ -131,7 +131,7 @@ class Lakehouse:
         """
         for identifier, kind in self._built(cursor, node if is_built else None):
             options = node if node is not None and node.identifier == identifier else None
-            # of a run, only what it builds is audited and published; tables of hooks and stored failures are main's
+            # only what a run builds is audited and published; tables of hooks and stored failures are main's
             branch = self.branch if options is not None and options.kind != "test" else None
             try:
                 rows = RowsOfQuery(identifier, cursor, view_name(identifier), exact_batches)

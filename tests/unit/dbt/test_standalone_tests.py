@@ -105,7 +105,7 @@ def test_case_46_tests_have_tasks_in_their_place(project: Path) -> None:
     assert len(tasks["customers_and_orders_tests"].tests) == 2
 
 
-def test_groups_that_would_come_before_and_after_each_other_are_none(project: Path) -> None:
+def test_groups_that_would_come_before_and_after_each_other_are_left_out(project: Path) -> None:
     """Airflow sorts the children of a group, and shows an error instead of a DAG where that cannot be done."""
     dag = render(project)
     assert len(dag.task_group.topological_sort()) == 1
