@@ -19,8 +19,8 @@ from tests.sizes import SOAK
 # folders of the package that `make integration` has the time for
 IN_CI = frozenset(
     {
-        *("basic", "ephemeral", "hooks", "incremental", "persist_docs", "relations", "simple_seed", "simple_snapshot"),
-        *("constraints", "sample_mode", "store_test_failures_tests", "unit_testing"),
+        *("basic", "ephemeral", "incremental", "persist_docs", "simple_seed", "simple_snapshot"),
+        *("constraints", "unit_testing"),
     }
 )
 
