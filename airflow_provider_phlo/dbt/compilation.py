@@ -19,10 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from airflow_provider_phlo.dbt.manifest import (
-    ensure_manifest,
-    fingerprint,
-)
+from airflow_provider_phlo.dbt.manifest import ensure_manifest, stamp_of
 from airflow_provider_phlo.dbt.project import QUIET, Project
 from airflow_provider_phlo.exceptions import ConfigurationError
 
@@ -54,7 +51,7 @@ def compiled_sql(project: Project) -> Mapping[str, CompiledSql]:
     :raises ConfigurationError: dbt cannot parse or compile the project.
     """
     ensure_manifest(project)
-    folder, wanted = project.folder, f"{_VERSION} {fingerprint(project)}"
+    folder, wanted = project.folder, f"{_VERSION} {stamp_of(project.folder)}"
     path = folder / COMPILED
     with (folder / "compile.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -21,9 +21,9 @@ from typing import Any
 from airflow_provider_phlo.dbt.manifest import (
     MANIFEST,
     ensure_manifest,
-    fingerprint,
     read_manifest,
     rendered_path,
+    stamp_of,
     tables_read,
 )
 from airflow_provider_phlo.dbt.project import Project
@@ -89,7 +89,7 @@ def ask(project: Project, selection: Selection) -> Selected:
     :raises ConfigurationError: dbt does not understand the selection; quotes what it says.
     """
     rendered = rendered_path(ensure_manifest(project))
-    stamp, file = fingerprint(project), project.folder / _FOLDER / f"{selection.key()}.json"
+    stamp, file = stamp_of(project.folder), project.folder / _FOLDER / f"{selection.key()}.json"
     kept = _read(file, file.stat().st_mtime_ns) if file.is_file() else None
     if kept is not None and kept["fingerprint"] == stamp:
         return Selected(frozenset(kept["selected"]), file)

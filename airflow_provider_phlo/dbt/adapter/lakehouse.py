@@ -90,6 +90,8 @@ class Lakehouse:
         self._heads: dict[str, SnapshotId | None] = {}
         # columns that go when the run is published, by table
         self._stale: dict[str, list[str]] = {}
+        # what has been begun on the run's branch: it goes on from there
+        self._started: set[str] = set()
         # what SQL of hooks and operations may have changed
         self._loaded: set[str] = set()
         # what SQL has made views of, in lower case
@@ -182,6 +184,8 @@ class Lakehouse:
         )
         if branch is None:
             self._heads[identifier] = results[identifier].snapshot_id
+        else:
+            self._started.add(identifier)
 
     def drop(self, identifier: str) -> None:
         """
@@ -195,10 +199,8 @@ class Lakehouse:
             raise ConfigurationError(
                 f"{identifier} would be dropped for everybody before the run is published: drop it outside of a run."
             )
-        try:
+        with suppress(NoSuchTableError):
             self.catalog.drop_table(identifier)
-        except NoSuchTableError:
-            return
 
     def drop_namespace(self, namespace: str) -> None:
         """Drop a namespace that has no tables left."""
@@ -284,7 +286,7 @@ class Lakehouse:
             )
             create_view(increment.cursor, self.catalog, identifier, branch=self.branch)
             [(rows,)] = increment.cursor.execute(f"SELECT count(*) FROM {view_name(identifier)}").fetchall()  # noqa: S608
-            self._note(identifier, done, rows)
+            self._note(identifier, done, rows, branch_head(table))
         except PhloError as error:
             failures[identifier] = error
             raise
@@ -295,15 +297,20 @@ class Lakehouse:
         if self.branch is None:
             return self.catalog, MAIN_BRANCH
         run = run_branch(self.catalog, self.branch)
-        if identifier not in results:  # later batches go on from there
+        if identifier not in self._started:
             run.start(identifier)
+            self._started.add(identifier)
         return run.target, run.ref
 
-    def _note(self, identifier: str, done: Replacement, rows: int) -> None:
+    def _note(self, identifier: str, done: Replacement, rows: int, head: SnapshotId | None) -> None:
+        """
+        Keep what increments have done.
+
+        :param head: the snapshot that the first of them found.
+        """
         before = results.get(identifier)
         changed = done.snapshot_id is not None or (before is not None and before.changed)
-        table = self._start(identifier)[0].load_table(identifier)
-        head = done.snapshot_id or (before.snapshot_id if before else branch_head(table))
+        head = done.snapshot_id or (before.snapshot_id if before else head)
         results[identifier] = OverwriteResult(
             identifier,
             changed,
