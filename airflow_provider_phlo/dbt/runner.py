@@ -212,14 +212,17 @@ def _selector(node: Any) -> str:
 def _variables(
     manifest: Manifest, unique_ids: Iterable[str], project: Project, environment: Mapping[str, str] | None
 ) -> dict[str, str]:
-    """Return the environment of a command that runs these nodes: they read no other tables than theirs."""
-    tables = sorted({name for unique_id in unique_ids for name in _relations(manifest, unique_id)})
+    """Return the environment of a command that runs these nodes: they read and make no other tables than theirs."""
+    tables = {name for unique_id in unique_ids for name in _relations(manifest, unique_id)}
+    # a test that keeps the rows it found replaces those of its last run
+    tests = (manifest.nodes[name] for name in unique_ids if name.startswith("test."))
+    tables.update(f"{test.schema}.{test.identifier}" for test in tests)
     return {
         **QUIET,
         **project.env,
         **(environment or {}),
         "PHLO_HOME": str(project.home),
-        "PHLO_DBT_TABLES": ",".join(tables),
+        "PHLO_DBT_TABLES": ",".join(sorted(tables)),
     }
 
 
