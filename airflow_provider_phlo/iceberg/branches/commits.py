@@ -15,6 +15,7 @@ from pyiceberg.table.snapshots import Operation, Snapshot, SnapshotSummaryCollec
 from pyiceberg.table.update import AddSnapshotUpdate, AssertRefSnapshotId, AssertTableUUID
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
+from airflow_provider_phlo.iceberg.catalogs.file_io import location_provider
 from airflow_provider_phlo.iceberg.catalogs.opening import is_nessie
 from airflow_provider_phlo.iceberg.catalogs.retries import disk_errors, retry_commit
 from airflow_provider_phlo.iceberg.files.manifests import FileChanges, SnapshotFiles, next_manifests
@@ -113,7 +114,8 @@ def _snapshot(
     table: Table, snapshot_id: int, parent: int | None, manifests: Sequence[ManifestFile], summary: Summary
 ) -> Snapshot:
     """Write the manifest list, which holds the sequence number, and return the snapshot."""
-    location = table.location_provider().new_metadata_location(f"snap-{snapshot_id}-{uuid.uuid4()}.avro")
+    name = f"snap-{snapshot_id}-{uuid.uuid4()}.avro"
+    location = location_provider(table.location(), table.properties).new_metadata_location(name)
     number = table.metadata.next_sequence_number()
     with write_manifest_list(
         format_version=table.metadata.format_version,

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import requests
 from pyiceberg.catalog import Catalog, load_catalog
-from pyiceberg.catalog.rest import RestCatalog
+from pyiceberg.io import FileIO
+from pyiceberg.typedef import EMPTY_DICT, Properties
 from sqlalchemy import make_url
 from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
 
 from airflow_provider_phlo.exceptions import TerminalError, TransientError
-from airflow_provider_phlo.iceberg.catalogs.rest import LastColumnIds
+from airflow_provider_phlo.iceberg.catalogs.file_io import file_io
+from airflow_provider_phlo.iceberg.catalogs.rest import LastColumnIds, ServedCatalog
 from airflow_provider_phlo.iceberg.catalogs.sql import CachingSqlCatalog
 from airflow_provider_phlo.library_errors import describe
 from airflow_provider_phlo.private_files import protect
@@ -112,7 +114,15 @@ def is_nessie(catalog: Catalog) -> bool:
 def _load(name: str, properties: Mapping[str, str]) -> Catalog:
     if properties.get("type") == "sql":
         return CachingSqlCatalog(name, **properties)
+    if properties.get("type") == "rest" or ("type" not in properties and properties.get("uri", "").startswith("http")):
+        served = ServedCatalog(name, **properties)
+        if is_nessie(served):
+            served._session.mount(served.uri, LastColumnIds())
+        return served
     catalog = load_catalog(name, **properties)
-    if isinstance(catalog, RestCatalog) and is_nessie(catalog):
-        catalog._session.mount(catalog.uri, LastColumnIds())
+
+    def own_file_io(properties: Properties = EMPTY_DICT, location: str | None = None) -> FileIO:
+        return file_io(catalog.properties, location)
+
+    catalog._load_file_io = own_file_io  # type: ignore[method-assign]
     return catalog

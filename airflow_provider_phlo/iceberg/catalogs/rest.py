@@ -1,4 +1,4 @@
-"""What a REST catalog needs of a request and PyIceberg does not send."""
+"""A REST catalog: what it needs of requests, and whose settings its files are read with."""
 
 from __future__ import annotations
 
@@ -6,8 +6,40 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from pyiceberg.catalog.rest import RestCatalog, TableResponse
+from pyiceberg.catalog.rest.auth import AUTH_MANAGER
+from pyiceberg.io import FileIO
+from pyiceberg.table import StagedTable, Table
+from pyiceberg.typedef import EMPTY_DICT, Properties
 from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
+
+from airflow_provider_phlo.iceberg.catalogs.file_io import file_io
+
+
+class ServedCatalog(RestCatalog):
+    """PyIceberg's REST catalog, whose files are read with the settings of the connection and of the server only."""
+
+    def _load_file_io(self, properties: Properties = EMPTY_DICT, location: str | None = None) -> FileIO:
+        signing: Properties = {AUTH_MANAGER: self._auth_manager} if self._auth_manager else {}
+        return file_io({**self.properties, **properties, **signing}, location)
+
+    def _response_to_table(self, identifier_tuple: tuple[str, ...], table_response: TableResponse) -> Table:
+        table = super()._response_to_table(identifier_tuple, _without_properties(table_response))
+        table.metadata = table_response.metadata
+        return table
+
+    def _response_to_staged_table(
+        self, identifier_tuple: tuple[str, ...], table_response: TableResponse
+    ) -> StagedTable:
+        table = super()._response_to_staged_table(identifier_tuple, _without_properties(table_response))
+        table.metadata = table_response.metadata
+        return table
+
+
+def _without_properties(response: TableResponse) -> TableResponse:
+    metadata = response.metadata.model_copy(update={"properties": {}})
+    return response.model_copy(update={"metadata": metadata})
 
 
 class LastColumnIds(HTTPAdapter):

@@ -13,10 +13,9 @@ import orjson
 from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
 from pyiceberg.exceptions import NoSuchNamespaceError, NoSuchTableError, ValidationError
-from pyiceberg.io import FileIO, load_file_io
+from pyiceberg.io import FileIO
 from pyiceberg.serializers import Compressor, FromInputFile
 from pyiceberg.table import CommitTableResponse, StagedTable, Table
-from pyiceberg.table.locations import load_location_provider
 from pyiceberg.table.metadata import TableMetadata, TableMetadataUtil
 from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.table.update import (
@@ -26,8 +25,10 @@ from pyiceberg.table.update import (
     _TableMetadataUpdateContext,
     _update_table_metadata_log,
 )
-from pyiceberg.typedef import Identifier
+from pyiceberg.typedef import EMPTY_DICT, Identifier, Properties
 from sqlalchemy import Engine, create_engine, event, text
+
+from airflow_provider_phlo.iceberg.catalogs.file_io import file_io, location_provider
 
 # of the tables that a process works with
 KEPT = 8
@@ -113,6 +114,10 @@ class CachingSqlCatalog(SqlCatalog):
             )
         )
 
+    def _load_file_io(self, properties: Properties = EMPTY_DICT, location: str | None = None) -> FileIO:
+        """Return what opens files; ``properties`` are those of a table, which have no say in it."""
+        return file_io(self.properties, location)
+
     def _convert_orm_to_iceberg(self, orm_table: IcebergTables) -> Table:
         location = orm_table.metadata_location
         known = self._parsed.get(location) if location else None
@@ -125,13 +130,13 @@ class CachingSqlCatalog(SqlCatalog):
             identifier=(*Catalog.identifier_to_tuple(orm_table.table_namespace), orm_table.table_name),
             metadata=known,
             metadata_location=location,
-            io=self._load_file_io(known.properties, location),
+            io=self._load_file_io(location=location),
             catalog=self,
         )
 
     def _read(self, location: str) -> TableMetadata:
         """Parse a metadata file; what a snapshot is, is known from the version before."""
-        source = load_file_io(self.properties, location).new_input(location)
+        source = self._load_file_io(location=location).new_input(location)
         if self._parsed and not location.endswith(".gz.metadata.json"):
             # what cannot be parsed is said as PyIceberg says it
             with suppress(*_UNPARSABLE), source.open() as stream:
@@ -182,13 +187,13 @@ class CachingSqlCatalog(SqlCatalog):
         for requirement in requirements:
             requirement.validate(base)
         metadata = _next_metadata(base, location, updates)
-        provider = load_location_provider(metadata.location, metadata.properties)
+        provider = location_provider(metadata.location, metadata.properties)
         new_location = provider.new_table_metadata_file_location(self._parse_metadata_version(location) + 1)
         return StagedTable(
             identifier=table_identifier,
             metadata=metadata,
             metadata_location=new_location,
-            io=self._load_file_io(properties=metadata.properties, location=new_location),
+            io=self._load_file_io(location=new_location),
             catalog=self,
         )
 

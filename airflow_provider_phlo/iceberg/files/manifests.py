@@ -38,6 +38,7 @@ from pyiceberg.manifest import (
 from pyiceberg.table import FileScanTask, Table
 from pyiceberg.typedef import Record
 
+from airflow_provider_phlo.iceberg.catalogs.file_io import location_provider
 from airflow_provider_phlo.iceberg.files.deletes import DeleteFiles
 from airflow_provider_phlo.iceberg.tables.partitioning import partition_schema
 from airflow_provider_phlo.iceberg.tables.properties import avro_codec
@@ -294,7 +295,7 @@ def _write(
     snapshot_id: int,
     content: ManifestContent = ManifestContent.DATA,
 ) -> ManifestFile:
-    location = table.location_provider().new_metadata_location(f"{uuid.uuid4()}-m0.avro")
+    location = location_provider(table.location(), table.properties).new_metadata_location(f"{uuid.uuid4()}-m0.avro")
     writer = _DeleteManifestWriter if content == ManifestContent.DELETES else _WRITERS[table.metadata.format_version]
     with writer(
         table.specs()[spec_id],

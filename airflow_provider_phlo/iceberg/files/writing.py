@@ -20,6 +20,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.sorting import NullOrder, SortDirection
 from pyiceberg.typedef import Record
 
+from airflow_provider_phlo.iceberg.catalogs.file_io import location_provider
 from airflow_provider_phlo.iceberg.catalogs.retries import disk_errors
 from airflow_provider_phlo.iceberg.files.content_hashes import mark
 from airflow_provider_phlo.iceberg.files.statistics import StatisticsPlan, file_statistics
@@ -130,7 +131,8 @@ class FileLayout:
         name = f"{next(self._numbers):05d}-{self.label}-{self._id}.parquet"
         unpartitioned = not partition.spec.fields
         # a partition of ours has all that PyIceberg's PartitionKey is asked for here
-        path = self.table.location_provider().new_data_location(name, None if unpartitioned else partition)  # type: ignore[arg-type]
+        key: Any = None if unpartitioned else partition
+        path = location_provider(self.table.location(), self.table.properties).new_data_location(name, key)
         self.written.append(path)
         return path
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 
 from pyiceberg.io.pyarrow import match_metrics_mode
 from pyiceberg.table import Table
-from pyiceberg.table.locations import load_location_provider
 from pyiceberg.table.name_mapping import NameMapping
 
 from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.iceberg.catalogs.file_io import code_of_table
 
 TARGET_FILE_BYTES = "write.target-file-size-bytes"
 ROW_GROUP_LIMIT = "write.parquet.row-group-limit"
@@ -74,6 +74,8 @@ def malformed(properties: Mapping[str, str]) -> Iterator[str]:
     for name, value in properties.items():
         if name.startswith(_METRICS) and not _is_metrics_mode(str(value)):
             yield f"{name}={value!r} is not none, counts, truncate(length) or full"
+    if code := code_of_table(properties):
+        yield code
     level = str(properties.get(PARQUET_LEVEL) or "")
     if str(properties.get(PARQUET_CODEC)).lower() == "gzip" and level and level not in {*"123456789"}:
         yield f"{PARQUET_LEVEL}={level!r} is not a level of gzip: 1 to 9"
@@ -86,10 +88,6 @@ def require_usable_properties(table: Table) -> None:
     :raises ConfigurationError: if not, by name; nothing has been written then.
     """
     problems = list(malformed(table.properties))
-    try:
-        load_location_provider(table.metadata.location, {} if problems else table.properties)
-    except ValueError:
-        problems.append("write.py-location-provider.impl is not a class that can be loaded here")
     if problems:
         raise _unusable(table, problems)
 
