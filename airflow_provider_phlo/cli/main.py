@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,6 +41,7 @@ def _enter_embedded_environment() -> None:
     os.environ.update(embedded.shell_environment(home, root, os.environ))
 
 
+@functools.cache
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="phlo", description=HELP)
     parser.add_argument("--version", action="version", version=__version__)
