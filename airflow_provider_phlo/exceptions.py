@@ -12,6 +12,7 @@ The whole error tree. A class says whether a retry can help.
         ├── SourceRejectedError      401, 404 and other answers that need a person
         ├── SchemaError              the batch does not fit the table, or the schema cannot be used
         ├── ValidationError          rows break the validation schema (carries the failures)
+        ├── FilesFailedError         some files of a folder could not be loaded (carries the result, and them)
         ├── AccountingError          what was read is not what was merged, set aside or dropped
         └── QualityCheckError        blocking checks failed (carries all results)
 
@@ -116,6 +117,24 @@ class ValidationError(TerminalError):
 
     def __init__(self, message: str, failures: Sequence[Any] = ()) -> None:
         super().__init__(message)
+        self.failures = tuple(failures)
+
+
+class FilesFailedError(TerminalError):
+    """
+    Some files of a folder could not be loaded; all others were.
+
+    Cause: a file that is damaged, cut off where it is compressed, or not what its name says. The message names each.
+
+    Cure: replace or remove the files that the message names, then clear the task: what is loaded is not loaded again.
+
+    :param result: what was loaded (``files.LoadResult``).
+    :param failures: the files that were not (``files.results.FileFailure``).
+    """
+
+    def __init__(self, message: str, result: Any = None, failures: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.result = result
         self.failures = tuple(failures)
 
 

@@ -18,7 +18,7 @@ _OTHERS = 0o077
 #: All that runs keep in their home; a file of any other name is somebody else's.
 STATE = frozenset(
     {"airflow", "catalog.db", "catalog.db-journal", "catalog.db-shm", "catalog.db-turns", "catalog.db-wal"}
-    | {"cosmos", "dbt", "demo.lock", "dlt", "logs", "postgres", "replay", "secrets", "setup.lock", "staging"}
+    | {"cosmos", "dbt", "demo.lock", "dlt", "events", "logs", "postgres", "replay", "secrets", "setup.lock", "staging"}
     | {"warehouse"}
 )
 # Root's Postgres runs as another user, who has to pass through these folders and may list neither.

@@ -25,7 +25,7 @@ FLOORS = (
     ("3a assets", "", "assets."),
     ("2 hooks", "apart", "hooks."),
     ("1c what reads Airflow", "", "get_provider_info settings naming connections object_store"),
-    ("1b the work", "", "ingestion. dbt. publishing. lineage. sources. services."),
+    ("1b the work", "", "ingestion. dbt. publishing. lineage. sources. events. files. services."),
     ("1a quality", "", "quality."),
     ("1a iceberg", "", "iceberg."),
     ("1a schemas", "", "schemas."),

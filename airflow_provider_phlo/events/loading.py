@@ -1,0 +1,84 @@
+"""Load batches of public events into DuckDB."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_phlo.files.loading import AfterLoad, load_files
+from airflow_provider_phlo.files.results import LoadResult
+from airflow_provider_phlo.files.staging import Target
+
+_COLUMNS = (
+    *("event_id", "event_type", "created_at", "ingested_at", "actor_id", "actor_login"),
+    *("repo_id", "repo_name", "payload", "raw"),
+)
+
+
+def load_events(
+    folder: Any,
+    database: Path,
+    *,
+    verify: bool = False,
+    wait_seconds: float = 60.0,
+    after_load: AfterLoad | None = None,
+) -> LoadResult:
+    """
+    Load what is new of the batches in ``folder``; see :func:`airflow_provider_phlo.files.loading.load_files`.
+
+    :param folder: a ``Path`` or an ``ObjectStoragePath``.
+    :param database: the DuckDB file.
+    :param verify: hash every file, also those that have kept their size and time of change.
+    :param wait_seconds: how long to wait for others who have the database open.
+    :param after_load: called with the open connection when all is committed.
+    """
+    return load_files(folder, target(), database, verify=verify, wait_seconds=wait_seconds, after_load=after_load)
+
+
+@cache
+def target() -> Target:
+    """Return the table ``events``, and how lines become its rows."""
+    sql = resources.files("airflow_provider_phlo.events") / "sql"
+    return Target(
+        table="events",
+        key="event_id",
+        columns=_COLUMNS,
+        schema=(sql / "schema.sql").read_text(),
+        rows=(sql / "rows.sql").read_text(),
+        judge=judge,
+    )
+
+
+def judge(document: Any) -> str | None:
+    """Return why ``document`` is not an event, or None; what its values say, ``rows.sql`` judges."""
+    if not isinstance(document, dict):
+        return "is not a JSON object"
+    if document.get("id") in (None, ""):
+        return "has no id"
+    if not _is_whole(document["id"]) and not isinstance(document["id"], str):
+        return "id is neither text nor a whole number"
+    for name in ("type", "created_at", "ingested_at"):
+        if isinstance(document.get(name), dict | list):
+            return f"{name} is not a single value"
+    return _part(document, "actor", "login") or _part(document, "repo", "name")
+
+
+def _part(document: dict[str, Any], name: str, text: str) -> str | None:
+    """Return what is wrong with ``actor`` or ``repo``; it may be missing."""
+    part = document.get(name)
+    if part is None:
+        return None
+    if not isinstance(part, dict):
+        return f"{name} is not an object"
+    number = part.get("id")
+    if number is not None and not _is_whole(number) and not (isinstance(number, str) and number.isdecimal()):
+        return f"{name}.id is not a whole number"
+    if isinstance(part.get(text), dict | list):
+        return f"{name}.{text} is not a single value"
+    return None
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

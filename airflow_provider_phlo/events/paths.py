@@ -1,0 +1,52 @@
+"""Where the batches of events are, and the database that they are loaded into."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from airflow_provider_phlo.exceptions import ConfigurationError
+
+
+@dataclass(frozen=True)
+class EventPaths:
+    """
+    Where events are.
+
+    :param raw: the folder of batches: a path, or a URL of an object store.
+    :param database: the DuckDB file.
+    :param published: the folder of what readers are served.
+    """
+
+    raw: str
+    database: Path
+    published: Path
+
+
+def event_paths(home: Path, variables: Mapping[str, str] | None = None) -> EventPaths:
+    """
+    Return the paths of ``DATA_DIR``, ``RAW_DIR`` and ``DUCKDB_PATH``, below ``home`` where they are not set.
+
+    :param home: the folder of all local state.
+    :param variables: of the environment.
+    :raises ConfigurationError: one of them is relative, and processes run in different folders.
+    """
+    given = os.environ if variables is None else variables
+    data = _path(given, "DATA_DIR", home / "events")
+    raw = given.get("RAW_DIR", "").strip()
+    database = _path(given, "DUCKDB_PATH", data / "github_events.duckdb")
+    if "://" not in raw:
+        raw = str(_path(given, "RAW_DIR", data / "raw"))
+    return EventPaths(raw, database, database.with_suffix(".published"))
+
+
+def _path(variables: Mapping[str, str], name: str, otherwise: Path) -> Path:
+    given = variables.get(name, "").strip()
+    path = Path(given).expanduser() if given else otherwise
+    if not path.is_absolute():
+        raise ConfigurationError(
+            f"{name} is {given}: a relative path, and tasks may run in any folder. Give an absolute one."
+        )
+    return path

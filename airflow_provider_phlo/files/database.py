@@ -1,0 +1,108 @@
+"""The DuckDB file that files are loaded into: one loader at a time has it open."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+
+from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
+from airflow_provider_phlo.library_errors import describe
+
+_MEMORY = "1GB"
+# a checkpoint after every few small transactions would write the same blocks again and again
+_CHECKPOINT = "256MB"
+_PAUSE = 0.1
+_LOCKED = re.compile(r"Conflicting lock is held in (.+?) \(PID (\d+)\)")
+_NEWER = re.compile(r"(?:newer|version number|older version of DuckDB|file version)", re.IGNORECASE)
+
+
+@contextlib.contextmanager
+def open_database(path: Path, wait_seconds: float) -> Iterator[duckdb.DuckDBPyConnection]:
+    """
+    Open the DuckDB file at ``path`` to write to it; create it where it is missing.
+
+    Loaders of one file take turns.
+
+    :param wait_seconds: how long to wait for others who have it open.
+    :raises TransientError: they still have it open then; names them.
+    :raises ConfigurationError: it is not a DuckDB file, or one of a newer version.
+    """
+    deadline = time.monotonic() + wait_seconds
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _turn(path, deadline, wait_seconds):
+            connection = _connect(path, deadline, wait_seconds)
+            try:
+                connection.execute(f"SET memory_limit = '{_MEMORY}'; SET checkpoint_threshold = '{_CHECKPOINT}'")
+                connection.execute("SET TimeZone = 'UTC'")
+                yield connection
+            finally:
+                connection.close()
+    except OSError as error:
+        raise TransientError(f"{error.filename or path}: {error.strerror}.") from None
+
+
+@contextlib.contextmanager
+def _turn(path: Path, deadline: float, wait_seconds: float) -> Iterator[None]:
+    """Wait for the loader before this one; the lock's file says who it is."""
+    lock = os.open(path.with_name(f".{path.name}.lock"), os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    holder = os.pread(lock, 20, 0).decode(errors="replace").strip() or "unknown"
+                    raise TransientError(_busy(path, f"another loader, process {holder}", wait_seconds)) from None
+                time.sleep(_PAUSE)
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _connect(path: Path, deadline: float, wait_seconds: float) -> duckdb.DuckDBPyConnection:
+    while True:
+        try:
+            connection = duckdb.connect(path)
+            os.chmod(path, 0o600)
+            return connection
+        except duckdb.Error as error:
+            text = str(error)
+            held = _LOCKED.search(text)
+            if held is None:
+                raise _unusable(path, error) from None
+            if time.monotonic() >= deadline:
+                who = f"{Path(held[1]).name}, process {held[2]}"
+                raise TransientError(_busy(path, who, wait_seconds)) from None
+        time.sleep(_PAUSE)
+
+
+def _busy(path: Path, who: str, wait_seconds: float) -> str:
+    return (
+        f"{path} is held by {who}, and was for {wait_seconds:.0f} s. Nothing was loaded; the next attempt goes on "
+        "once it is free."
+    )
+
+
+def _unusable(path: Path, error: duckdb.Error) -> ConfigurationError | TransientError:
+    text = str(error)
+    if "not a valid DuckDB database file" in text:
+        return ConfigurationError(f"{path} is not a DuckDB file. Give another path, or move it away.")
+    if isinstance(error, duckdb.ConnectionException):
+        return TransientError(f"{path} is open in this process with other settings. Close it, then load again.")
+    if _NEWER.search(text):
+        return ConfigurationError(
+            f"{path} was written by another version of DuckDB, which this one ({duckdb.__version__}) cannot read. "
+            "Load with that version, or export its tables there (EXPORT DATABASE) and import them here."
+        )
+    return TransientError(f"{path} cannot be opened: {describe(error)}.")

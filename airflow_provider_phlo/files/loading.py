@@ -1,0 +1,281 @@
+"""
+Load a folder of files into DuckDB: each exactly once, whole or not at all, whatever happens in between.
+
+Files are read, hashed and taken apart in groups, in which DuckDB sees all lines at once; each is then written in a
+transaction of its own, in the order of their names, so that the first occurrence of a key stays. A file with a line
+that is not plainly a row is judged line by line.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from airflow_provider_phlo.exceptions import FilesFailedError, TransientError
+from airflow_provider_phlo.files.database import open_database
+from airflow_provider_phlo.files.lines import BadFileError, Chunk, Rejected, chunks
+from airflow_provider_phlo.files.results import FileFailure, LoadResult
+from airflow_provider_phlo.files.scanning import Content, File, FileChangedError, read, scan
+from airflow_provider_phlo.files.staging import Staging, Target
+from airflow_provider_phlo.library_errors import describe
+
+log = logging.getLogger(__name__)
+
+# what is staged at once: enough to make the cost of a statement small, and small enough for memory
+_GROUP_FILES = 500
+_GROUP_BYTES = 32 * 1024 * 1024
+# a file that changed later than this before it was loaded may have changed again without its time saying so
+_SETTLED = timedelta(seconds=2)
+_CHANGING = "was written to, or replaced, while it was read; the next load takes it"
+
+_Written = tuple[int, list[Rejected]]
+AfterLoad = Callable[[duckdb.DuckDBPyConnection], None]
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A file that is new; with its lines, if they are few enough to be staged together with those of other files."""
+
+    content: Content
+    chunk: Chunk | None
+
+
+def load_files(
+    folder: Any,
+    target: Target,
+    database: Path,
+    *,
+    verify: bool = False,
+    wait_seconds: float = 60.0,
+    after_load: AfterLoad | None = None,
+) -> LoadResult:
+    """
+    Load what is new below ``folder`` into ``database``.
+
+    A file whose SHA-256 was loaded before is skipped, whatever its name is. One that has kept its path, size and time
+    of change is not read for that, unless ``verify`` is set. A file that changed under its name is loaded as a new
+    version, and reported in the log.
+
+    :param folder: a ``Path`` or an ``ObjectStoragePath``; files ``.jsonl``, ``.jsonl.gz``, ``.csv`` and ``.parquet``.
+    :param target: the table, and how lines become its rows.
+    :param database: the DuckDB file; created where it is missing.
+    :param verify: hash every file.
+    :param wait_seconds: how long to wait for others who have the database open.
+    :param after_load: called with the open connection when all is committed, also if nothing was new or files failed.
+    :raises ConfigurationError: there is no such folder, or the database is not one that can be read.
+    :raises FilesFailedError: some files could not be loaded; all others were.
+    :raises TransientError: the database is locked, the disk is full, or a file was written to while it was read.
+    """
+    started = time.monotonic()
+    files = scan(folder)
+    with open_database(database, wait_seconds) as connection:
+        load = _Load(connection, target)
+        load.run(files, verify)
+        if after_load is not None:
+            after_load(connection)
+    result = LoadResult(
+        scanned_files=len(files),
+        loaded_files=load.loaded,
+        skipped_files=load.skipped,
+        inserted_events=load.inserted,
+        rejected_lines=load.rejected,
+        duration_ms=round((time.monotonic() - started) * 1000),
+        db_path=str(database),
+    )
+    if load.failures:
+        raise _failure(result, load.failures)
+    return result
+
+
+class _Load:
+    """One load: what it has done so far, and what had been loaded before it."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, target: Target) -> None:
+        self.loaded = self.skipped = self.inserted = self.rejected = 0
+        self.failures: list[FileFailure] = []
+        self._connection = connection
+        self._together, self._alone = Staging(connection, target, "staged"), Staging(connection, target, "staged_alone")
+        connection.execute(target.schema)
+        rows = connection.execute(
+            "SELECT file_path, file_size, file_mtime, file_sha256, loaded_at FROM loaded_files"
+        ).fetchall()
+        self._versions = {row[0]: row[1:] for row in rows}
+        replaced = connection.execute("SELECT file_sha256 FROM replaced_files").fetchall()
+        self._hashes = {row[3] for row in rows} | {sha256 for (sha256,) in replaced}
+        self._last = max((row[4] for row in rows), default=datetime.min.replace(tzinfo=UTC))
+
+    def run(self, files: list[File], verify: bool) -> None:
+        """
+        Load what is new of ``files``.
+
+        :raises TransientError: the database cannot be written to any more.
+        """
+        for group in self._groups(files, verify):
+            self._load_group(group)
+
+    def _groups(self, files: list[File], verify: bool) -> Iterator[list[_Read]]:
+        """Yield what is new and has been read; what is better loaded alone is a group of its own."""
+        group: list[_Read] = []
+        size = 0
+        for file in files:
+            if not verify and self._is_unchanged(file):
+                self.skipped += 1
+                continue
+            new = self._read(file)
+            if new is None:
+                continue
+            length = _GROUP_BYTES if new.chunk is None else len(new.chunk.data)
+            if group and (len(group) >= _GROUP_FILES or size + length > _GROUP_BYTES):
+                yield group
+                group, size = [], 0
+            group.append(new)
+            size += length
+        if group:
+            yield group
+
+    def _is_unchanged(self, file: File) -> bool:
+        if file.name not in self._versions:
+            return False
+        size, modified, _, loaded_at = self._versions[file.name]
+        return bool((size, modified) == (file.size, file.modified) and modified < loaded_at - _SETTLED)
+
+    def _read(self, file: File) -> _Read | None:
+        """Return what a file holds, unless it was loaded before or cannot be read."""
+        try:
+            content = read(file)
+        except FileChangedError:
+            self._fail(file, _CHANGING, passing=True)
+            return None
+        except OSError as error:
+            self._fail(file, f"cannot be read: {error.strerror or type(error).__name__}", passing=True)
+            return None
+        if content.sha256 in self._hashes:
+            self.skipped += 1
+            return None
+        self._hashes.add(content.sha256)
+        if content.data is None or content.file.suffix != ".jsonl":
+            return _Read(content, None)
+        parts = list(chunks(io.BytesIO(content.data), packed=False))
+        return _Read(content, parts[0] if len(parts) == 1 else None)
+
+    def _load_group(self, group: list[_Read]) -> None:
+        """Load files in their order; those that need it alone, at their place."""
+        together = {number: new.chunk for number, new in enumerate(group) if new.chunk is not None}
+        plain = self._together.stage_files(together)
+        repeated = self._together.repeated() if plain else {}
+        for number, new in enumerate(group):
+            if number in plain:
+                done = self._load_file(new.content, partial(self._insert_staged, number, repeated.get(number, [])))
+            else:
+                done = False
+                self._load_file(new.content, self._insert_alone)
+            if not done:  # what it did to the table, or did not, changes which of the next lines are repeated
+                repeated = self._together.repeated(after=number) if plain else {}
+
+    def _insert_staged(self, number: int, repeated: list[int], content: Content, moment: datetime) -> _Written:
+        return self._together.insert(number, repeated, content.file.name, moment), []
+
+    def _insert_alone(self, content: Content, moment: datetime) -> _Written:
+        inserted, rejected = 0, []
+        with closing(content.open()) as stream:
+            for chunk in chunks(stream, packed=content.file.suffix.endswith(".gz")):
+                rejected += self._alone.stage_chunk(chunk)
+                inserted += self._alone.insert(0, self._alone.repeated().get(0, []), content.file.name, moment)
+            content.require_same(stream)
+        return inserted, rejected
+
+    def _load_file(self, content: Content, insert: Callable[[Content, datetime], _Written]) -> bool:
+        """
+        Load a file in one transaction, and return whether that succeeded.
+
+        :raises TransientError: the database cannot be written to any more.
+        """
+        moment = self._next_moment()
+        try:
+            with _transaction(self._connection):
+                inserted, rejected = insert(content, moment)
+                changed = self._record(content, rejected, moment)
+        except BadFileError as error:
+            return self._fail(content.file, str(error), passing=False)
+        except FileChangedError:
+            self._hashes.discard(content.sha256)
+            return self._fail(content.file, _CHANGING, passing=True)
+        except duckdb.Error as error:
+            raise TransientError(
+                f"Loading stopped at {content.file.name}: {describe(error)}. The files before it are loaded; the next "
+                "load goes on there."
+            ) from None
+        self.loaded += 1
+        self.inserted += inserted
+        self.rejected += len(rejected)
+        if changed:
+            log.warning("%s has changed since it was loaded: loaded as a new version.", content.file.name)
+        if rejected:
+            log.warning("%s: %d lines are not rows; they are in rejected_lines.", content.file.name, len(rejected))
+        return True
+
+    def _record(self, content: Content, rejected: list[Rejected], moment: datetime) -> bool:
+        """Record the version of a file that is loaded, and what is not in it; return whether there was another one."""
+        file = content.file
+        if rejected:
+            self._connection.executemany(
+                "INSERT INTO rejected_lines VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (file.name, content.sha256, line.line_number, line.byte_offset, line.reason, line.raw, moment)
+                    for line in rejected
+                ],
+            )
+        before = self._versions.get(file.name)
+        if before is not None:
+            self._connection.execute(
+                "INSERT INTO replaced_files VALUES (?, ?, ?, ?, ?, ?)", [file.name, *before, moment]
+            )
+        version = (file.size, file.modified, content.sha256, moment)
+        self._connection.execute("INSERT OR REPLACE INTO loaded_files VALUES (?, ?, ?, ?, ?)", [file.name, *version])
+        self._versions[file.name] = version
+        return before is not None
+
+    def _next_moment(self) -> datetime:
+        """Return the time, later for each file even where the clock was set back."""
+        self._last = max(datetime.now(UTC), self._last + timedelta(microseconds=1))
+        return self._last
+
+    def _fail(self, file: File, reason: str, *, passing: bool) -> bool:
+        """Remember that a file could not be loaded; return False: it is not."""
+        self.failures.append(FileFailure(file.name, reason, passing))
+        log.error("%s: %s", file.name, reason)
+        return False
+
+
+@contextmanager
+def _transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    connection.begin()
+    try:
+        yield
+    except BaseException:
+        with suppress(duckdb.Error):  # it may have ended the transaction itself
+            connection.rollback()
+        raise
+    connection.commit()
+
+
+def _failure(result: LoadResult, failures: list[FileFailure]) -> FilesFailedError | TransientError:
+    """Return the error that names every file that was not loaded."""
+    listed = "\n".join(f"  {failure}" for failure in failures)
+    message = (
+        f"{len(failures)} of {result.scanned_files} files could not be loaded; {result.loaded_files} were, with "
+        f"{result.inserted_events} new rows:\n{listed}"
+    )
+    if all(failure.passing for failure in failures):
+        return TransientError(message)
+    return FilesFailedError(message, result, failures)

@@ -1,0 +1,94 @@
+"""Load a folder of files into DuckDB."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_phlo.operators.base import PhloOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Asset, Context
+
+
+class FileLoadOperator(PhloOperator):
+    """
+    Load the batches of public events that are new in a folder into a DuckDB file, each exactly once.
+
+    ::
+
+        FileLoadOperator(task_id="load")
+
+    Its result is that of :func:`airflow_provider_phlo.files.loading.load_files`, also where files failed.
+
+    :param folder: the batches: an absolute path, or a URL such as ``s3://conn_id@bucket/raw`` (templated); ``RAW_DIR``
+        when None.
+    :param database: the DuckDB file, absolute (templated); ``DUCKDB_PATH`` when None.
+    :param verify: hash every file, also those that have kept their size and time of change since they were loaded.
+    :param wait_seconds: how long to wait for others who have the database open.
+    """
+
+    template_fields: Sequence[str] = ("folder", "database", "verify")
+
+    def __init__(
+        self,
+        *,
+        folder: str | None = None,
+        database: str | None = None,
+        verify: bool | str = False,
+        wait_seconds: float = 60.0,
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("outlets", self.default_outlets({"database": database}))
+        super().__init__(**kwargs)
+        self.folder = folder
+        self.database = database
+        self.verify = verify
+        self.wait_seconds = wait_seconds
+
+    @classmethod
+    def default_outlets(cls, arguments: Mapping[str, Any]) -> list[Asset]:
+        """Return the database, if its path is known already."""
+        from airflow.sdk import Asset
+
+        path = str(arguments.get("database") or "")
+        if not path.startswith("/") or "{{" in path:
+            return []
+        return [Asset(name=f"duckdb:{path}", uri=f"file://{path}")]
+
+    def run(self, context: Context) -> dict[str, Any]:
+        """
+        Load what is new.
+
+        :raises ConfigurationError: there is no such folder, or the database is not one that can be read.
+        :raises FilesFailedError: some files could not be loaded; all others were.
+        :raises TransientError: the database is locked, the disk is full, or a file was written to while it was read.
+        """
+        from airflow_provider_phlo import settings
+        from airflow_provider_phlo.events.loading import load_events
+        from airflow_provider_phlo.events.paths import event_paths
+        from airflow_provider_phlo.exceptions import FilesFailedError
+
+        paths = event_paths(settings.home())
+        folder, database = self.folder or paths.raw, Path(self.database or paths.database)
+        try:
+            result = load_events(_opened(folder), database, verify=_is_yes(self.verify), wait_seconds=self.wait_seconds)
+        except FilesFailedError as error:
+            # what was loaded is there: who waits for the counts gets them
+            context["ti"].xcom_push(key="return_value", value=error.result.to_json())
+            raise
+        self.log.info("%s is loaded into %s: %s", folder, database, result.to_json())
+        return result.to_json()
+
+
+def _opened(folder: str) -> Any:
+    if "://" not in folder:
+        return Path(folder)
+    from airflow_provider_phlo.object_store import object_storage_path
+
+    return object_storage_path(folder)
+
+
+def _is_yes(value: bool | str) -> bool:
+    return str(value).lower() in ("1", "true", "yes", "on")

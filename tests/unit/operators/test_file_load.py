@@ -1,0 +1,47 @@
+"""FileLoadOperator: batches of events into DuckDB."""
+
+from __future__ import annotations
+
+import json
+
+import duckdb
+import pytest
+from airflow.sdk.exceptions import AirflowFailException
+
+from airflow_provider_phlo.operators.file_load import FileLoadOperator
+from tests.unit.files.conftest import event, text
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("PHLO_HOME", str(tmp_path / "home"))
+    for name in ("DATA_DIR", "RAW_DIR", "DUCKDB_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "home/events/raw").mkdir(parents=True)
+    (tmp_path / "home/events/raw/a.jsonl").write_bytes(text(event(1), event(2)))
+    return tmp_path / "home"
+
+
+def test_loads_from_and_into_the_paths_of_the_environment(home, tmp_path, monkeypatch):
+    result = FileLoadOperator(task_id="load").execute({})
+    assert json.loads(json.dumps(result)) == result
+    assert (result["inserted_events"], result["db_path"]) == (2, str(home / "events/github_events.duckdb"))
+
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+    with pytest.raises(AirflowFailException, match=r"does not exist: .*/data/raw"):
+        FileLoadOperator(task_id="load").execute({})
+    monkeypatch.setenv("RAW_DIR", str(home / "events/raw"))
+    monkeypatch.setenv("DUCKDB_PATH", str(tmp_path / "x" / "github_events.duckdb"))
+    assert FileLoadOperator(task_id="load").execute({})["db_path"] == str(tmp_path / "x/github_events.duckdb")
+    monkeypatch.setenv("RAW_DIR", "raw")
+    with pytest.raises(AirflowFailException, match="RAW_DIR is raw: a relative path"):
+        FileLoadOperator(task_id="load").execute({})
+
+
+def test_its_own_paths_win(home, tmp_path):
+    path = str(tmp_path / "mine.duckdb")
+    operator = FileLoadOperator(task_id="load", folder=str(home / "events/raw"), database=path)
+    assert [asset.uri for asset in operator.outlets] == [f"file://{path}"]
+    assert operator.execute({})["inserted_events"] == 2
+    with duckdb.connect(path, read_only=True) as connection:
+        assert connection.execute("SELECT count(*) FROM events").fetchall() == [(2,)]
