@@ -1,0 +1,287 @@
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import stat
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_phlo.events import published
+from airflow_provider_phlo.events.published import FAN_IN, GRACE_SECONDS, publish, read_manifest
+from airflow_provider_phlo.events.queries import NESTED_BY_REPOSITORY, PublishedEvents
+from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
+from tests.sizes import size
+from tests.unit.events.database import NOW, Event, load, open_database
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "events.published"
+
+
+@pytest.fixture
+def database():
+    with open_database() as connection:
+        yield connection
+
+
+def seen(folder):
+    """Return the ids that readers see; all have times within a day."""
+    answer = PublishedEvents(folder).ask(NESTED_BY_REPOSITORY, days=2, limit=10_000, now=NOW)
+    ids = [event["event_id"] for row in answer.rows for event in row[2]]
+    assert len(ids) == len(set(ids)) == answer.events
+    return set(ids)
+
+
+def files(folder):
+    return {path.name for path in folder.glob("*.parquet")}
+
+
+def events(first, count):
+    return [
+        Event(str(number), created_at=NOW - timedelta(seconds=number % 80_000))
+        for number in range(first, first + count)
+    ]
+
+
+def test_readers_see_what_was_published(database, folder):
+    assert PublishedEvents(folder).ask(NESTED_BY_REPOSITORY, days=1, limit=1).published_at is None
+    load(database, events(0, 20))
+    assert publish(database, folder) == published.Publication(20, 20, rebuilt=False)
+    assert seen(folder) == {str(number) for number in range(20)}
+    load(database, events(20, 5))
+    assert len(seen(folder)) == 20
+    assert publish(database, folder) == published.Publication(25, 5, rebuilt=False)
+    assert len(seen(folder)) == 25
+
+
+def test_nothing_is_written_when_nothing_is_new(database, folder):
+    load(database, events(0, 3))
+    publish(database, folder)
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert publish(database, folder) == published.Publication(3, 0, rebuilt=False)
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_only_the_owner_may_read_them(database, folder):
+    umask = os.umask(0)
+    try:
+        load(database, events(0, 3))
+        publish(database, folder)
+    finally:
+        os.umask(umask)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
+
+
+def test_events_without_a_time_are_kept_and_in_nobodys_way(database, folder):
+    load(database, [Event("a", created_at=None), Event("b", actor=None, repo=None)])
+    assert publish(database, folder).events == 2
+    load(database, [Event("c", created_at=None)])
+    assert publish(database, folder).added == 1
+    answer = PublishedEvents(folder).ask("top_repos", days=1, limit=5, now=NOW)
+    assert (answer.events, answer.rows) == (3, [])
+
+
+def test_a_load_rewrites_what_is_as_small_as_it(database, folder):
+    """Of n events in files of ten, each is written at most once for each tier, and a reader opens few segments."""
+    written, loads = 0, size(150, 1000)
+    for number in range(loads):
+        load(database, events(number * 10, 10))
+        before = files(folder)
+        publish(database, folder)
+        manifest = read_manifest(folder)
+        written += sum(segment.rows for segment in manifest.segments if segment.name not in before)
+    tiers = len(f"{loads * 10:o}")
+    assert written <= loads * 10 * tiers
+    assert len(manifest.segments) < FAN_IN * tiers
+    assert len(seen(folder)) == loads * 10
+
+
+@pytest.fixture
+def without_grace(monkeypatch):
+    monkeypatch.setattr(published, "GRACE_SECONDS", -1)
+
+
+def test_segments_are_removed_after_a_while(database, folder):
+    for number in range(FAN_IN):
+        load(database, events(number, 1))
+        publish(database, folder)
+    assert len(read_manifest(folder).segments) == 1
+    (folder / "left-by-a-crash.parquet").touch()
+    assert len(files(folder)) == FAN_IN + 2
+    content = json.loads((folder / "manifest.json").read_text())
+    for name in (*content["retired"], "left-by-a-crash.parquet"):
+        os.utime(folder / name, (0, 0))
+    # of a retired segment, the time counts at which it was retired
+    publish(database, folder)
+    assert len(files(folder)) == FAN_IN + 1
+    content["retired"] = {name: since - GRACE_SECONDS - 1 for name, since in content["retired"].items()}
+    (folder / "manifest.json").write_text(json.dumps(content))
+    publish(database, folder)
+    assert files(folder) == {segment.name for segment in read_manifest(folder).segments}
+    assert read_manifest(folder).retired == {}
+    assert len(seen(folder)) == FAN_IN
+
+
+def test_a_reader_whose_segments_are_gone_takes_the_new_publication(database, folder, without_grace, monkeypatch):
+    load(database, events(0, 3))
+    publish(database, folder)
+    old = read_manifest(folder)
+    database.execute("DELETE FROM events WHERE event_id = '1'")
+    publish(database, folder)
+    assert not files(folder) & {segment.name for segment in old.segments}
+    given = [old]
+
+    def read(place):
+        return given.pop() if given else read_manifest(place)
+
+    monkeypatch.setattr("airflow_provider_phlo.events.queries.read_manifest", read)
+    assert seen(folder) == {"0", "2"}
+
+
+def test_segments_that_are_missing_are_an_error_without_their_path(database, folder):
+    load(database, events(0, 3))
+    publish(database, folder)
+    for name in files(folder):
+        (folder / name).unlink()
+    with pytest.raises(TransientError, match="cannot be read") as caught:
+        seen(folder)
+    assert str(folder) not in str(caught.value)
+
+
+def test_another_database_is_published_anew(tmp_path, folder):
+    first, copy = tmp_path / "a.duckdb", tmp_path / "b.duckdb"
+    with open_database(first) as connection:
+        load(connection, events(0, 5))
+        publish(connection, folder)
+    shutil.copyfile(first, copy)
+    for path, number in ((first, 5), (copy, 105)):
+        # the copy has as many rows as the publication of the other, and then more
+        for _ in range(2):
+            with open_database(path) as connection:
+                load(connection, events(number, 2))
+                result = publish(connection, folder)
+                number += 2
+    assert not result.rebuilt
+    assert seen(folder) == {"0", "1", "2", "3", "4", "105", "106", "107", "108"}
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"version": 1, "segments": [{}]}', "\0"])
+def test_a_manifest_that_is_damaged_is_made_again(database, folder, content):
+    load(database, events(0, 5))
+    publish(database, folder)
+    (folder / "manifest.json").write_text(content)
+    with pytest.raises(TransientError, match="damaged: load again"):
+        seen(folder)
+    assert publish(database, folder).events == 5
+    assert len(seen(folder)) == 5
+
+
+def test_a_manifest_of_a_newer_release_is_left_alone(database, folder):
+    load(database, events(0, 5))
+    publish(database, folder)
+    (folder / "manifest.json").write_text('{"version": 99}')
+    with pytest.raises(ConfigurationError, match="version 99"):
+        publish(database, folder)
+    assert (folder / "manifest.json").read_text() == '{"version": 99}'
+
+
+def test_a_folder_that_cannot_be_made_is_said(database, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(TransientError, match="Not a directory"):
+        publish(database, tmp_path / "file" / "folder")
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+STEPS = ((os, "chmod"), (os, "fsync"), (Path, "replace"), (Path, "unlink"))
+
+
+def publish_until(connection, folder, step):
+    """Publish, and end before the given step of the file system; return whether it came to that."""
+    left = [step]
+
+    def dying(original):
+        def call(*args, **kwargs):
+            left[0] -= 1
+            if left[0] < 0:
+                raise Killed
+            return original(*args, **kwargs)
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, name in STEPS:
+            patch.setattr(owner, name, dying(getattr(owner, name)))
+        try:
+            publish(connection, folder)
+        except Killed:
+            return True
+    return False
+
+
+class Play:
+    """A database, what readers are to see of it, and both in plain Python."""
+
+    def __init__(self, place, seed):
+        self.draw = random.Random(seed)
+        self.path, self.saved, self.folder = place / "events.duckdb", place / "saved.duckdb", place / "published"
+        self.connection = open_database(self.path)
+        self.table, self.public, self.backup, self.next_id = set(), set(), set(), 0
+
+    def insert(self):
+        new = events(self.next_id, self.draw.choice([0, 1, 3, 30]))
+        self.next_id += len(new)
+        load(self.connection, new)
+        self.table |= {event.event_id for event in new}
+
+    def load(self):
+        self.insert()
+        assert publish(self.connection, self.folder).events == len(self.table)
+        self.public = set(self.table)
+
+    def crash(self):
+        self.insert()
+        died = publish_until(self.connection, self.folder, self.draw.randrange(8))
+        # it may have died when all was done but the cleaning
+        if not died or (read_manifest(self.folder) and seen(self.folder) != self.public):
+            self.public = set(self.table)
+
+    def delete(self):
+        gone = self.draw.sample(sorted(self.table), min(len(self.table), 3))
+        self.connection.execute("DELETE FROM events WHERE event_id IN (SELECT unnest(?::VARCHAR[]))", [gone])
+        self.table -= set(gone)
+
+    def save(self):
+        self.connection.execute("CHECKPOINT")
+        shutil.copyfile(self.path, self.saved)
+        self.backup = set(self.table)
+
+    def restore(self):
+        self.connection.close()
+        self.path.unlink()
+        if self.saved.exists():
+            shutil.copyfile(self.saved, self.path)
+        self.connection, self.table = open_database(self.path), set(self.backup)
+
+
+@pytest.mark.parametrize("seed", range(size(12, 400)))
+def test_random_loads_crashes_and_losses_against_a_model(tmp_path, seed, monkeypatch):
+    """Readers see the state of the table at the last publication, or the one that a crash had just finished."""
+    play = Play(tmp_path, seed)
+    monkeypatch.setattr(published, "GRACE_SECONDS", play.draw.choice([-1, 600]))
+    for _ in range(size(40, 120)):
+        play.draw.choices([play.load, play.crash, play.delete, play.save, play.restore], [12, 6, 1, 1, 1])[0]()
+        if read_manifest(play.folder):
+            assert seen(play.folder) == play.public
+            assert {segment.name for segment in read_manifest(play.folder).segments} <= files(play.folder)
+    play.load()
+    assert seen(play.folder) == play.table
+    play.connection.close()
