@@ -89,7 +89,9 @@ class FileColumns:
             for item in self.fields
         )
         files = ", ".join(literal(path) for path in paths)
-        return f"read_parquet([{files}], hive_partitioning = false, schema = MAP {{{columns}}}{options})"
+        # bounds in Parquet are those of the numbers: DuckDB would take them for the largest values, which NaN is for it
+        fixed = f"hive_partitioning = false, can_have_nan = true, schema = MAP {{{columns}}}"
+        return f"read_parquet([{files}], {fixed}{options})"
 
     @property
     def selected(self) -> str:
