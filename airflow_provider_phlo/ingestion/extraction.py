@@ -216,12 +216,24 @@ def _parts(item: Any, table: str) -> Iterator[Mapping[str, Any] | pa.Table]:
 def _table(item: Any, table: str) -> pa.Table:
     """Return a data frame of any library that speaks Arrow as a table; a single column (a series) is refused."""
     if hasattr(item, "__arrow_c_stream__"):
+        if type(item).__module__.partition(".")[0] == "polars" and hasattr(item, "columns"):
+            _require_values(item, table)
         with suppress(pa.ArrowInvalid):
             return pa.table(item)
     raise ConfigurationError(
         f"{table}: the source yielded a {type(item).__name__}: yield records (mappings, dataclasses, Pydantic models), "
         "lists of them, Arrow tables or data frames."
     )
+
+
+def _require_values(frame: Any, table: str) -> None:
+    """Refuse a Polars frame with types that Arrow lacks: of objects, Polars would hand on addresses in memory."""
+    odd = [name for name, kind in frame.schema.items() if str(kind).startswith(("Object", "Int128", "UInt128"))]
+    if odd:
+        raise SchemaError(
+            f"{table}: the source yielded a data frame whose column {odd[0]!r:.80} has the type "
+            f"{frame.schema[odd[0]]}, which Arrow does not have: cast it, to pl.String for one, before it is yielded."
+        )
 
 
 def _parts_of_pandas(frame: Any, table: str) -> Iterable[Mapping[str, Any] | pa.Table]:
@@ -232,7 +244,7 @@ def _parts_of_pandas(frame: Any, table: str) -> Iterable[Mapping[str, Any] | pa.
         return _records_of(frame)
     try:
         return [pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)]
-    except ARROW_ERRORS:  # a column of mixed values has no Arrow type
+    except (*ARROW_ERRORS, TypeError):  # a column of mixed values, or a sparse one, has no Arrow type
         return _records_of(frame)
 
 

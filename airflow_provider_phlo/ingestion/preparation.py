@@ -22,6 +22,7 @@ from airflow_provider_phlo.schemas.conversion.undeclared import JSON, variant_su
 from airflow_provider_phlo.schemas.conversion.variants import logical_type, variant_of
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg, pandera_to_iceberg
 from airflow_provider_phlo.schemas.types import holds, iceberg_type, promotes
+from airflow_provider_phlo.terms import MergeStrategy
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,8 @@ def prepare_table(catalog: Catalog, definition: TableDefinition, rows: StagedRow
     renames = _renames_of_variants(table, definition) if table else {}
     schema = _renamed(table.schema(), renames) if table else _new_schema(definition, rows.schema)
     _require_plan_columns(definition, {item.name for item in schema.fields} | set(rows.schema.names))
+    if table is not None and _has_rows(table):
+        _require_key_of_rows(definition, {item.name for item in schema.fields})
     tables.require_fit(rows.schema.empty_table(), schema, definition.table)
     for part in rows:
         tables.require_fit(part, schema, definition.table)
@@ -123,6 +126,23 @@ def _require_plan_columns(definition: TableDefinition, present: set[str]) -> Non
         raise ConfigurationError(
             f"{definition.table} has no column(s) {', '.join(missing)}, which unique_key, order_by or hard_delete "
             f"name: write them as dlt does; the columns are {', '.join(sorted(present))}."
+        )
+
+
+def _has_rows(table: Table) -> bool:
+    snapshot = table.current_snapshot()
+    return snapshot is not None and (snapshot.summary is None or snapshot.summary["total-records"] != "0")
+
+
+def _require_key_of_rows(definition: TableDefinition, present: set[str]) -> None:
+    """Refuse to merge by a column that the rows of the table do not have: none of them would ever be found."""
+    missing = [name for name in definition.plan.key if name not in present]
+    if missing and definition.plan.strategy == MergeStrategy.MERGE:
+        raise ConfigurationError(
+            f"{definition.table} has rows, but no column(s) {', '.join(missing)}, which unique_key names: those of "
+            "the batch would be inserted beside those that they are to replace. If the column was renamed, name it in "
+            "unique_key as it is called now, or rename it back; if it is new, add it to the table and fill it in. "
+            f"The columns are {', '.join(sorted(present))}."
         )
 
 

@@ -136,7 +136,16 @@ def _integer(value: Any) -> int:
 def _float(value: Any) -> float:
     if isinstance(value, bool):
         raise TypeError
-    return float(_digits(value) if isinstance(value, str) else value)
+    number = float(_digits(value) if isinstance(value, str) else value)
+    if math.isinf(number) and not _is_infinity(value):  # more than a float can be: 1e400
+        raise OverflowError
+    return number
+
+
+def _is_infinity(value: Any) -> bool:
+    if isinstance(value, str):
+        return value.strip().lstrip("+-").lower() in ("inf", "infinity")
+    return bool(decimal.Decimal(value).is_infinite() if isinstance(value, decimal.Decimal) else math.isinf(value))
 
 
 def _boolean(value: Any) -> bool:

@@ -28,6 +28,13 @@ def test_anything_else_is_refused(name):
         qualified_table(name)
 
 
+@pytest.mark.parametrize("name", ["x" * 201, f"{'n' * 100}.{'x' * 100}"])
+def test_case_05_a_name_for_which_no_folder_can_be_made_is_refused(name):
+    with pytest.raises(ConfigurationError, match="201 characters, at most 200 are possible"):
+        qualified_table(name)
+    assert qualified_table(f"raw.{'x' * 196}")
+
+
 def test_asset_uris(monkeypatch):
     assert asset_uri("events") == "iceberg://phlo/raw/events"
     monkeypatch.setenv("AIRFLOW__PHLO__CATALOG_NAME", "lake")

@@ -36,6 +36,8 @@ _EXACT_TYPES: tuple[tuple[Callable[[pa.DataType], bool], set[type]], ...] = (
 
 def convert_column(values: Values, kind: pa.DataType) -> tuple[Array, list[int]]:
     """Return ``values`` as ``kind``, and the positions of those that cannot be converted."""
+    if pa.types.is_float32(kind):
+        return _narrowed(*convert_column(values, pa.float64()))
     if isinstance(values, pa.ChunkedArray):
         return _convert_array(values, kind)
     if _holds_only(values, kind):
@@ -49,6 +51,16 @@ def convert_column(values: Values, kind: pa.DataType) -> tuple[Array, list[int]]
             if times is not None:
                 return times, []
     return _convert_one_by_one(values, kind)
+
+
+def _narrowed(numbers: Array, bad: list[int]) -> tuple[Array, list[int]]:
+    """Return the nearest smaller floats; a finite number that none is near to is bad, rather than infinite."""
+    found = numbers.cast(pa.float32(), safe=False)
+    beyond = pc.and_(pc.is_inf(found), pc.is_finite(numbers))
+    if not pc.any(beyond).as_py():
+        return found, bad
+    found = pc.if_else(beyond, pa.scalar(None, pa.float32()), found)
+    return found, sorted({*bad, *pc.indices_nonzero(beyond).to_pylist()})
 
 
 def _convert_array(values: pa.ChunkedArray, kind: pa.DataType) -> tuple[Array, list[int]]:
@@ -91,7 +103,7 @@ def _cast(values: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     if pa.types.is_timestamp(kind) and pa.types.is_timestamp(values.type):
         values = pc.cast(values, pa.timestamp("us", values.type.tz), safe=False)
         return pc.assume_timezone(values, "UTC") if values.type.tz is None and kind.tz else values.cast(kind)
-    # a smaller float holds the nearest number, as it does for records
+    # a float holds the nearest number, as it does for records
     return values.cast(kind, safe=not pa.types.is_floating(kind))
 
 

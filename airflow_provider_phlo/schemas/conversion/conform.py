@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.schemas.columns import Column, ModelColumns
+from airflow_provider_phlo.schemas.conversion.arrow_columns import plain
 from airflow_provider_phlo.schemas.conversion.casts import convert_column
 from airflow_provider_phlo.schemas.conversion.json_texts import text_as_json
 from airflow_provider_phlo.schemas.conversion.limits import unstorable, without
@@ -158,11 +159,12 @@ def _wanted(name: str, values: Values, wanted: pa.DataType, failures: list[Failu
 
 def _storable(name: str, values: Values, failures: list[Failure]) -> Values:
     """Return ``values`` with NULL for those that no table can hold."""
-    check, outside = unstorable(values)
-    if not outside:
-        return values
-    failures.append(Failure(name, check, tuple(outside)))
-    return without(values, outside)
+    while True:
+        check, outside = unstorable(values)
+        if not outside:
+            return values
+        failures.append(Failure(name, check, tuple(outside)))
+        values = without(values, outside)
 
 
 def _with_texts(name: str, values: Values, convert: Callable[[Values], Result], failures: list[Failure]) -> Result:
@@ -237,6 +239,8 @@ def _table_columns(table: pa.Table, normalize: Callable[[str], str]) -> dict[str
             )
         originals[name] = original
     return {
-        name: table[original].cast(pa.string()).cast(JSON) if is_json(table.schema.field(original)) else table[original]
+        name: table[original].cast(pa.string()).cast(JSON)
+        if is_json(table.schema.field(original))
+        else plain(table[original])
         for name, original in originals.items()
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,19 +22,38 @@ def unstorable(values: Values) -> tuple[str, list[int]]:
     """
     Return the positions of the values that a table cannot hold, and the rule that they break.
 
-    Of Arrow columns, dates and timestamps outside the years 1 to 9999, which neither Python nor SQL engines read. Of
-    records, decimals that are infinite, and times of day with an offset, whose instant depends on the day.
+    Dates and timestamps outside the years 1 to 9999 in UTC, which neither Python nor SQL engines read. Of records also
+    decimals that are infinite, and times of day with an offset, whose instant depends on the day. Values of one rule
+    are found at a time.
     """
     if isinstance(values, pa.ChunkedArray):
         return _outside_years(values)
     kinds = {type(value) for value in values}
-    if any(issubclass(kind, decimal.Decimal) for kind in kinds):
-        bad = [at for at, each in enumerate(values) if isinstance(each, decimal.Decimal) and each.is_infinite()]
-        return "is_decimal", bad
-    if any(issubclass(kind, datetime.time) for kind in kinds):
-        bad = [at for at, each in enumerate(values) if isinstance(each, datetime.time) and each.tzinfo is not None]
-        return "is_time", bad
+    for family, check, is_bad in _RULES:
+        if any(issubclass(kind, family) for kind in kinds):
+            bad = [at for at, each in enumerate(values) if isinstance(each, family) and is_bad(each)]
+            if bad:
+                return check, bad
     return "", []
+
+
+def _has_no_utc(value: datetime.datetime) -> bool:
+    """Return whether the instant is before the year 1 or after 9999, though its own clock shows these years."""
+    if value.tzinfo is None or value.year not in (datetime.MINYEAR, datetime.MAXYEAR):
+        return False
+    try:
+        value.astimezone(datetime.UTC)
+    except OverflowError:
+        return True
+    return False
+
+
+# of values in records: their type, the rule, and whether one breaks it
+_RULES: tuple[tuple[type, str, Callable[[Any], bool]], ...] = (
+    (decimal.Decimal, "is_decimal", decimal.Decimal.is_infinite),
+    (datetime.time, "is_time", lambda value: value.tzinfo is not None),
+    (datetime.datetime, "is_timestamp", _has_no_utc),
+)
 
 
 def _outside_years(values: pa.ChunkedArray) -> tuple[str, list[int]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from airflow_provider_phlo.schemas.conversion.arrow_columns import inexact
 from airflow_provider_phlo.schemas.conversion.storable import Array, Values
 from airflow_provider_phlo.schemas.values import ARROW_ERRORS, CONVERSION_ERRORS, NESTED, text
 
@@ -25,7 +26,7 @@ def assign_nested(values: Values, target: pa.DataType) -> tuple[Array | None, Va
     if isinstance(values, pa.ChunkedArray):
         if values.type.equals(target):
             return values.cast(target), None
-        if not pa.types.is_nested(values.type):
+        if not pa.types.is_nested(values.type) or inexact(values):
             return None, values
     try:
         some: Sequence[Any] = values.to_pylist() if isinstance(values, pa.ChunkedArray) else values

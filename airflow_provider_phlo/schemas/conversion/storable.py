@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from airflow_provider_phlo.schemas.conversion.arrow_columns import inexact
 from airflow_provider_phlo.schemas.values import CONVERSION_ERRORS, is_missing, text
 
 Values: TypeAlias = "Sequence[Any] | pa.ChunkedArray"
@@ -56,7 +57,7 @@ def storable_type(kind: pa.DataType) -> pa.DataType:
 
 
 class NoText(Exception):
-    """Values that cannot be written as text: nested too deeply, or integers with thousands of digits."""
+    """Values that no text has exactly: nested too deeply, integers with thousands of digits, nested nanoseconds."""
 
     def __init__(self, positions: list[int]) -> None:
         super().__init__(positions)
@@ -87,6 +88,8 @@ def nested_as_json(values: pa.ChunkedArray) -> pa.ChunkedArray:
     parts = []
     for start in range(0, len(values), NESTED_AT_A_TIME):
         some = values.slice(start, NESTED_AT_A_TIME)
+        if longer := inexact(some):
+            raise NoText([position + start for position in longer])
         try:
             parts.append(as_text(some.to_pylist()))
         except NoText as error:

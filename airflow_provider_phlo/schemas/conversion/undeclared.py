@@ -179,7 +179,9 @@ def _pieces_of_nanoseconds(values: pa.ChunkedArray) -> list[Piece]:
     exact = pc.fill_null(pc.equal(array.cast(values.type), values), True)
     if pc.all(exact).as_py():
         return [Piece(array, array.type)]
-    text = as_text(pc.if_else(exact, pa.scalar(None, values.type), values).to_pylist())
+    longer = pc.if_else(exact, pa.scalar(None, values.type), values)
+    # Python's times of day have no nanoseconds, as pandas' timestamps do
+    text = longer.cast(pa.string()) if pa.types.is_time(values.type) else as_text(longer.to_pylist())
     return [Piece(pc.if_else(exact, array, pa.scalar(None, array.type)), array.type), Piece(text, text.type)]
 
 
@@ -204,18 +206,18 @@ def _pieces_of_family(values: Sequence[Any], family: type) -> list[Piece]:
         return list(_date_times([None if value is None or is_missing(value) else value for value in values]))
     if family is datetime.time:
         return list(_times(values))
-    return [_other(values)]
+    return _others(values)
 
 
-def _other(values: Sequence[Any]) -> Piece:
+def _others(values: Sequence[Any]) -> list[Piece]:
     try:
         array = pa.array(values)
-        if pa.types.is_nested(array.type):
-            return Piece(as_text(values), JSON)
-        array = without_nan(storable(array))
+        if not pa.types.is_nested(array.type):
+            return _pieces_of_array(pa.chunked_array([array]))
     except ARROW_ERRORS:
-        array = as_text(values)
-    return Piece(array, array.type)
+        text = as_text(values)
+        return [Piece(text, text.type)]
+    return [Piece(as_text(values), JSON)]
 
 
 def _integers(values: Sequence[Any]) -> list[Piece]:

@@ -462,6 +462,42 @@ def test_readers_meanwhile_see_whole_snapshots_only(house: House) -> None:
     assert {length for state in seen for length, _ in state} == {KEYS}
 
 
+@pytest.mark.parametrize("key", [("k",), ("k", "v"), ("v", "k")])
+@pytest.mark.parametrize("change", ["rename", "drop", "other key"])
+def test_case_07_rows_without_the_key_column_are_not_merged_by_it(
+    house: House, key: tuple[str, ...], change: str
+) -> None:
+    """Every row of the batch would be inserted beside the one that it is to replace."""
+    definition = TableDefinition(TABLE, MergePlan(key=key))
+    rows = [{"k": number, "v": f"{number}"} for number in range(3)]
+    house.run("one", rows, definition)
+    with house.catalog.load_table(TABLE).update_schema() as update:
+        if change == "rename":
+            update.rename_column("k", "id")
+        elif change == "drop":
+            update.delete_column("k")
+    if change == "other key":
+        definition = TableDefinition(TABLE, MergePlan(key=(*key, "part")))
+        rows = [{**row, "part": "a"} for row in rows]
+    before = house.catalog.load_table(TABLE).metadata
+    with pytest.raises(
+        ConfigurationError, match=r"raw\.t has rows, but no column\(s\) (k|part), which unique_key names"
+    ):
+        house.run("two", rows, definition)
+    assert house.catalog.load_table(TABLE).metadata.schemas == before.schemas
+    # one that only adds rows may, and so may the first rows of a table
+    house.run("three", rows, TableDefinition(TABLE, MergePlan("append", deduplication=False)))
+    assert len(house.rows("v")) == 6
+
+
+def test_case_07_a_table_without_rows_takes_another_key(house: House) -> None:
+    gone = TableDefinition(TABLE, MergePlan(key=("k",), hard_delete="gone"))
+    house.run("one", [{"k": 1, "v": "a", "gone": False}], gone)
+    house.run("two", [{"k": 1, "v": "a", "gone": True}], gone)
+    house.run("three", [{"id": 1, "v": "b"}], TableDefinition(TABLE, MergePlan(key=("id",))))
+    assert house.rows("id", "v") == [(1, "b")]
+
+
 @pytest.mark.parametrize("config", [None, "gone"])
 def test_a_dlt_hint_removes_keys_unless_the_author_says_another_column(house: House, config: str | None) -> None:
     @dlt.resource(name="readings", columns={"isGone": {"hard_delete": True}})

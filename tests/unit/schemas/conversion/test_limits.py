@@ -62,6 +62,38 @@ def test_case_10_a_nested_date_outside_the_years_is_bad() -> None:
     assert rows["all"][0] is not None
 
 
+@pytest.mark.parametrize("zone", [None, dt.UTC, EAST, dt.timezone(-dt.timedelta(hours=2))])
+def test_case_10_instants_of_records_outside_the_years_in_utc_are_bad(zone: dt.tzinfo | None) -> None:
+    ends = [dt.datetime.min.replace(tzinfo=zone), dt.datetime.max.replace(tzinfo=zone)]
+    bad = () if zone in (None, dt.UTC) else (1,) if zone is EAST else (2,)
+    ordinary = dt.datetime(2024, 1, 15, tzinfo=zone)
+    rows, failures = conformed([{"at": each} for each in (ordinary, *ends, None)])
+    assert failures == ([("is_timestamp", bad)] if bad else [])
+    assert [at for at, each in enumerate(rows["at"]) if each is None] == [*bad, 3]
+    # beside values that break another rule
+    _, failures = conformed([{"at": each} for each in (Decimal("Infinity"), *ends, dt.time(1, tzinfo=EAST))])
+    assert dict(failures) == {"is_decimal": (0,), "is_time": (3,)} | ({"is_timestamp": bad} if bad else {})
+
+
+@pytest.mark.parametrize("kind", [pa.float64(), pa.float32()])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_case_12_a_finite_number_does_not_become_infinite(kind: pa.DataType, sign: int) -> None:
+    power = 400 if kind == pa.float64() else 40
+    beyond = [Decimal(f"{sign}E{power}"), f"{sign}e{power}", sign * 10**power]
+    endless = [sign * float("inf"), f"{sign * float('inf')}", Decimal(sign * float("inf")), " +Infinity"]
+    if kind == pa.float32():
+        beyond.append(sign * 1e40)
+        arrow = pa.chunked_array([[1.5, sign * 1e40, None, endless[0]]])
+        assert convert_column(arrow, kind)[1] == [1]
+    for number in beyond:
+        found, bad = convert_column([1.5, number, None], kind)
+        assert (found.to_pylist(), bad) == ([1.5, None, None], [1]), type(number)
+    for number in endless:
+        assert convert_column([1.5, number, None], kind)[1] == []
+    texts = pa.chunked_array([["1.5", f"{sign}e{power}", "inf"]])
+    assert convert_column(texts, kind)[1] == [1]
+
+
 @pytest.mark.parametrize("value", [dt.time(10, tzinfo=EAST), dt.time(10, tzinfo=dt.UTC), "10:00:00-05:00", "10:00Z"])
 def test_case_11_a_time_with_an_offset_is_bad(value: Any) -> None:
     assert convert_column([dt.time(10), value], pa.time64("us"))[1] == [1]

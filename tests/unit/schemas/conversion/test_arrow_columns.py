@@ -1,0 +1,137 @@
+"""Arrow columns whose values Python, or a table, would have in fewer digits or without their meaning."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from airflow_provider_phlo.exceptions import SchemaError
+from airflow_provider_phlo.ingestion.extraction import chunks
+from airflow_provider_phlo.schemas.conversion.conform import conform
+from airflow_provider_phlo.schemas.conversion.undeclared import NAIVE
+
+
+def conformed(chunk: Any, **known: pa.DataType) -> tuple[pa.Table, list[tuple[str, tuple[int, ...] | None]]]:
+    table, failures = conform(chunk, None, str, known)
+    return table, [(each.check, each.rows) for each in failures]
+
+
+def extension(kind: pa.DataType, storage: pa.Array) -> pa.Array:
+    return pa.ExtensionArray.from_storage(kind, storage)
+
+
+@pytest.mark.parametrize(
+    ("column", "kind", "expected"),
+    [
+        (pa.array([86_400_000, None], pa.date64()), pa.date32(), [dt.date(1970, 1, 2), None]),
+        (pa.array([86_400_005], pa.date64()), NAIVE, [dt.datetime(1970, 1, 2, 0, 0, 0, 5000)]),
+        (pa.array([-1], pa.date64()), NAIVE, [dt.datetime(1969, 12, 31, 23, 59, 59, 999000)]),
+        (pa.array([1000], pa.time64("ns")), pa.time64("us"), [dt.time(0, 0, 0, 1)]),
+        (pa.array([1, 86_399_999_999_999], pa.time64("ns")), pa.string(), ["00:00:00.000000001", "23:59:59.999999999"]),
+        (pa.array([-1], pa.timestamp("ns")), pa.string(), ["1969-12-31T23:59:59.999999999"]),
+        (extension(pa.bool8(), pa.array([1, 0, None], pa.int8())), pa.bool_(), [True, False, None]),
+        (extension(pa.opaque(pa.binary(), "geometry", "x"), pa.array([b"\xff"])), pa.binary(), [b"\xff"]),
+        (extension(pa.opaque(pa.int64(), "count", "x"), pa.array([2**53 + 1])), pa.int64(), [2**53 + 1]),
+        (
+            extension(pa.opaque(pa.list_(pa.int8()), "l", "x"), pa.array([[1]], pa.list_(pa.int8()))),
+            pa.string(),
+            ["[1]"],
+        ),
+        (
+            extension(pa.uuid(), pa.array([bytes(16)], pa.binary(16))),
+            pa.string(),
+            [f"{'0' * 8}-0000-0000-0000-{'0' * 12}"],
+        ),
+        (extension(pa.json_(), pa.array(['{"b":1}'])), pa.string(), ['{"b":1}']),
+        (pa.array(pd.Series(pd.PeriodIndex(["2024-01", None], freq="M"))), pa.string(), ["2024-01", None]),
+        (pa.array(pd.Series(pd.arrays.IntervalArray.from_tuples([(0, 1), None]))), pa.string(), ["(0.0, 1.0]", None]),
+    ],
+    ids=lambda each: str(each.type) if isinstance(each, pa.Array) else "",
+)
+def test_case_15_types_that_a_table_lacks_keep_value_and_meaning(
+    column: pa.Array, kind: pa.DataType, expected: list[Any]
+) -> None:
+    table, failures = conformed(pa.table({"v": column}))
+    assert (table["v"].type, table["v"].to_pylist(), failures) == (kind, expected, [])
+
+
+NESTED = {
+    "list": (pa.list_, lambda one: [one]),
+    "large list": (pa.large_list, lambda one: [None, one]),
+    "list view": (pa.list_view, lambda one: [one]),
+    "fixed list": (lambda kind: pa.list_(kind, 1), lambda one: [one]),
+    "struct": (lambda kind: pa.struct([("a", kind)]), lambda one: {"a": one}),
+    "map": (lambda kind: pa.map_(pa.string(), kind), lambda one: [("a", one)]),
+    "key": (lambda kind: pa.map_(kind, pa.int64()), lambda one: [(one, 1)]),
+    "deep": (lambda kind: pa.struct([("a", pa.list_(pa.struct([("b", kind)])))]), lambda one: {"a": [{"b": one}]}),
+}
+
+
+@pytest.mark.parametrize("shape", NESTED)
+@pytest.mark.parametrize(
+    ("kind", "fine", "longer"), [(pa.time64("ns"), 1000, 1001), (pa.date64(), 86_400_000, 86_400_001)], ids=str
+)
+def test_case_15_nested_digits_that_no_text_would_have_make_their_row_bad(
+    shape: str, kind: pa.DataType, fine: int, longer: int
+) -> None:
+    within, value = NESTED[shape]
+    column = pa.array([value(fine), value(longer), None], within(kind))
+    table, failures = conformed(pa.table({"v": column}))
+    assert failures == [("is_text", (1,))]
+    assert [each is None for each in table["v"].to_pylist()] == [False, True, True]
+    # neither does a nested column of the table take them
+    rougher = pa.time64("us") if pa.types.is_time(kind) else pa.date32()
+    table, failures = conformed(pa.table({"v": column}), v=within(rougher))
+    assert failures == [("is_text", (1,))]
+    assert conformed(pa.table({"v": column.slice(0, 1)}))[1] == []
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (np.datetime64("2024-01-15T10:00:00.000000001"), "2024-01-15T10:00:00.000000001"),
+        (np.datetime64("2024-01-15T10:00:00.000001"), dt.datetime(2024, 1, 15, 10, 0, 0, 1)),
+        (pd.Timestamp("2024-01-15 10:00:00.000000001"), "2024-01-15T10:00:00.000000001"),
+        (np.uint64(2**64 - 1), 2**64 - 1),
+        (pd.Period("2024-01"), "2024-01"),
+    ],
+    ids=repr,
+)
+def test_case_15_values_of_libraries_in_records(value: Any, expected: Any) -> None:
+    table, failures = conformed([{"v": value}, {"v": None}])
+    assert (table["v"].to_pylist(), failures) == ([expected, None], [])
+
+
+def drawn(frame: Any) -> list[dict[str, Any]]:
+    return [row for each in chunks(frame, "raw.t", 10) for row in (conformed(each)[0].to_pylist())]
+
+
+def test_case_15_frames_of_pandas_types() -> None:
+    frame = pd.DataFrame(
+        {
+            "k": [1, 2],
+            "period": pd.PeriodIndex(["2024-01", None], freq="M"),
+            "interval": pd.arrays.IntervalArray.from_tuples([(0, 1), None], closed="left"),
+            "sparse": pd.arrays.SparseArray([0, 7]),
+        }
+    )
+    expected = [
+        {"k": 1, "period": "2024-01", "interval": "[0.0, 1.0)", "sparse": 0},
+        {"k": 2, "period": None, "interval": None, "sparse": 7},
+    ]
+    assert drawn(frame) == expected
+    assert drawn(frame.drop(columns="sparse")) == [{k: v for k, v in row.items() if k != "sparse"} for row in expected]
+
+
+@pytest.mark.parametrize("kind", [pl.Object, pl.Int128])
+@pytest.mark.parametrize("rows", [0, 1])
+def test_case_15_a_polars_type_that_arrow_lacks_is_refused(kind: Any, rows: int) -> None:
+    frame = pl.DataFrame({"k": [1], "v": pl.Series([7], dtype=kind)}).head(rows)
+    with pytest.raises(SchemaError, match=r"raw\.t: .* whose column 'v' has the type (Object|Int128).*pl\.String"):
+        drawn(frame)
