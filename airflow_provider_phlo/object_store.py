@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -22,6 +23,15 @@ _AWS_EXTRAS = {
     "aws_session_token": "s3.session-token",
 }
 _ARROW_SCHEMES = ("s3", "s3a", "gs", "gcs")
+
+
+def open_folder(address: str) -> Any:
+    """
+    Return the folder at ``address``, as a ``Path`` or an ``ObjectStoragePath``.
+
+    :param address: a path, or a URL for :func:`object_storage_path`.
+    """
+    return object_storage_path(address) if "://" in address else Path(address)
 
 
 def object_storage_path(url: str) -> ObjectStoragePath:

@@ -18,11 +18,13 @@ class EventPaths:
     :param raw: the folder of batches: a path, or a URL of an object store.
     :param database: the DuckDB file.
     :param published: the folder of what readers are served.
+    :param memory: the file that remembers what GitHub said of the next reading.
     """
 
     raw: str
     database: Path
     published: Path
+    memory: Path
 
 
 def event_paths(home: Path, variables: Mapping[str, str] | None = None) -> EventPaths:
@@ -39,7 +41,7 @@ def event_paths(home: Path, variables: Mapping[str, str] | None = None) -> Event
     database = _path(given, "DUCKDB_PATH", data / "github_events.duckdb")
     if "://" not in raw:
         raw = str(_path(given, "RAW_DIR", data / "raw"))
-    return EventPaths(raw, database, database.with_suffix(".published"))
+    return EventPaths(raw, database, database.with_suffix(".published"), database.with_suffix(".poll.json"))
 
 
 def _path(variables: Mapping[str, str], name: str, otherwise: Path) -> Path:

@@ -18,7 +18,7 @@ LINE_BYTES = 16 * 1024 * 1024
 CHUNK_BYTES = 16 * 1024 * 1024
 #: What a compressed file may unpack to.
 UNPACKED_BYTES = 8 * 1024**3
-# JSON packs 5 to 30 times; more than this, of more than a little, is no text that anybody wrote
+# JSON packs 5 to 30 times; more than this, of more than a little, was written by nobody
 _RATIO, _RATIO_FROM = 200, 64 * 1024 * 1024
 _KEPT_OF_LONG = 64 * 1024
 _BOM = b"\xef\xbb\xbf"

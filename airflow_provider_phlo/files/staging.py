@@ -27,7 +27,7 @@ class Target:
     A table that files are loaded into.
 
     :param table: its name.
-    :param key: the column of which the first occurrence stays.
+    :param key: a column; of rows that share its value, the first stays.
     :param columns: those that a line fills; the table also has ``source_file`` and ``loaded_at``.
     :param schema: SQL that creates what is missing of it, ``loaded_files``, ``replaced_files`` and ``rejected_lines``.
     :param rows: SQL of ``file_number, line_number``, the columns, ``reason`` (why values cannot be a row's, or NULL)

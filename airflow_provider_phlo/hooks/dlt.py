@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
@@ -36,12 +35,9 @@ class DltHook(BaseHook):
     @cached_property
     def staging_root(self) -> Any:
         """Return the staging area as a path object."""
-        url = self.staging_url or settings.staging_url()
-        if "://" not in url:
-            return Path(url)
-        from airflow_provider_phlo.object_store import object_storage_path
+        from airflow_provider_phlo.object_store import open_folder
 
-        return object_storage_path(url)
+        return open_folder(self.staging_url or settings.staging_url())
 
     def stage(
         self,

@@ -69,25 +69,19 @@ class FileLoadOperator(PhloOperator):
         from airflow_provider_phlo.events.loading import load_events
         from airflow_provider_phlo.events.paths import event_paths
         from airflow_provider_phlo.exceptions import FilesFailedError
+        from airflow_provider_phlo.object_store import open_folder
 
         paths = event_paths(settings.home())
         folder, database = self.folder or paths.raw, Path(self.database or paths.database)
+        options: dict[str, Any] = {"verify": _is_yes(self.verify), "wait_seconds": self.wait_seconds}
         try:
-            result = load_events(_opened(folder), database, verify=_is_yes(self.verify), wait_seconds=self.wait_seconds)
+            result = load_events(open_folder(folder), database, **options)
         except FilesFailedError as error:
             # what was loaded is there: who waits for the counts gets them
             context["ti"].xcom_push(key="return_value", value=error.result.to_json())
             raise
         self.log.info("%s is loaded into %s: %s", folder, database, result.to_json())
         return result.to_json()
-
-
-def _opened(folder: str) -> Any:
-    if "://" not in folder:
-        return Path(folder)
-    from airflow_provider_phlo.object_store import object_storage_path
-
-    return object_storage_path(folder)
 
 
 def _is_yes(value: bool | str) -> bool:

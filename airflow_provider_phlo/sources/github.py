@@ -8,7 +8,7 @@ https://docs.github.com/en/rest/using-the-rest-api/best-practices-for-using-the-
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -19,16 +19,8 @@ from dlt.extract.source import DltSource
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.sources.address import ConnectionLike, hint
 from airflow_provider_phlo.sources.address import base_url as connection_url
+from airflow_provider_phlo.sources.github_api import API_ROOT, github_client, require_new_page
 from airflow_provider_phlo.sources.http import Answer, JsonClient, Limits, RetryPolicy, records
-
-API_ROOT = "https://api.github.com"
-API_VERSION = "2022-11-28"
-ADVICE = {
-    401: "password (a GitHub token, GITHUB_TOKEN)",
-    403: "password (a GitHub token that may read this, GITHUB_TOKEN)",
-    404: "login (the user watched, GITHUB_USERNAME) or host (the API root)",
-    429: "password (a GitHub token, GITHUB_TOKEN, has a higher limit)",
-}
 
 Page = list[dict[str, Any]]
 
@@ -65,13 +57,8 @@ def github(
     login = login.strip()
     if not login or not login.isprintable():
         raise ConfigurationError(_login_missing(conn_id))
-    client = JsonClient(
-        base_url,
-        conn_id,
-        headers=_headers(token),
-        advice=ADVICE,
-        retry=replace(retry or RetryPolicy(), max_wait_seconds=max_wait_seconds),
-        limits=limits or Limits(),
+    client = github_client(
+        base_url, token, conn_id=conn_id, max_wait_seconds=max_wait_seconds, retry=retry, limits=limits
     )
     user = f"{client.root}/users/{quote(login, safe='')}"
     account = f"{client.root} {login.lower()}"
@@ -146,10 +133,7 @@ def _pages(
     url: str | None = first
     seen: dict[str, dict[str, Any]] = {}
     while url is not None:
-        if url in seen:
-            raise client.rejected(url, "is named as the next page, and was read before: pages would be missed")
-        if len(seen) == client.limits.pages:
-            raise client.rejected(first, f"leads to more than {client.limits.pages} pages")
+        require_new_page(client, url, seen)
         known = memory.recall(url)
         answer = client.get(url, headers={"If-None-Match": known["etag"]} if known else None)
         if answer.status == 304 and known:
@@ -189,13 +173,6 @@ def _profile(client: JsonClient, url: str, answer: Answer) -> Page:
 
 def _records(client: JsonClient, url: str, answer: Answer) -> Page:
     return records(client, url, answer.body)
-
-
-def _headers(token: str | None) -> dict[str, str]:
-    headers = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": API_VERSION}
-    if token and token.strip():
-        headers["Authorization"] = f"Bearer {token.strip()}"
-    return headers
 
 
 def _login_missing(conn_id: str) -> str:

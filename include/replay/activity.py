@@ -207,7 +207,11 @@ def _repository(login: str, index: int, end: date) -> Document:
 
 
 def _event(rng: Random, day: date, second: int, login: str) -> Document:
-    moment = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(seconds=second)
+    return event_at(rng, datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(seconds=second), login)
+
+
+def event_at(rng: Random, moment: datetime, login: str) -> Document:
+    """Return something that ``login`` did, of the kind and in the repository that ``rng`` chooses."""
     in_org = rng.random() < 0.2
     names = (
         [f"{ORG}/{name}" for name in ORG_REPOSITORIES] if in_org else [f"{login}/{name[0]}" for name in REPOSITORIES]

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 from include.replay import glucose
+from include.replay.firehose import public_events
 from include.replay.recordings import Recordings
 
 Query = dict[str, str]
@@ -26,6 +27,8 @@ NIGHTSCOUT_DEFAULT = 10
 GITHUB_LIMIT = 100
 GITHUB_DEFAULT = 30
 HOURLY_REQUESTS = 5000
+# GitHub says 60; nobody has to wait so long for recordings
+POLL_SECONDS = "5"
 COMPARISONS: dict[str, Callable[[int, int], bool]] = {
     "$gte": lambda value, bound: value >= bound,
     "$gt": lambda value, bound: value > bound,
@@ -122,6 +125,9 @@ class Handler(BaseHTTPRequestHandler):
         if not within:
             return 403, {"message": "API rate limit exceeded"}, headers
         recordings = self.server.recordings
+        if steps == ["events"]:
+            body, links = self._page(public_events(datetime.now(UTC), recordings.seed), "events", query)
+            return self._unless_known(body, {**headers, **links, "X-Poll-Interval": POLL_SECONDS})
         who = {"users": recordings.login.lower(), "user": str(recordings.profile["id"])}
         if len(steps) < 2 or steps[1].lower() != who.get(steps[0]):
             return 404, {"message": "Not Found", "documentation_url": "https://docs.github.com/rest"}, headers
@@ -129,16 +135,21 @@ class Handler(BaseHTTPRequestHandler):
         if steps[2:] == []:
             body: Any = recordings.profile
         elif len(steps) == 3 and steps[2] in collections:
-            body, links = self._page(collections[steps[2]], steps[2], query)
+            # GitHub's own links name the user by number; they lead back to the name by which the server was asked
+            path = f"user/{recordings.profile['id']}/{steps[2]}"
+            body, links = self._page(collections[steps[2]], path, query)
             headers.update(links)
         else:
             return 404, {"message": "Not Found"}, headers
+        return self._unless_known(body, headers)
+
+    def _unless_known(self, body: Any, headers: dict[str, str]) -> Response:
         headers["ETag"] = f'W/"{hashlib.sha256(json.dumps(body).encode()).hexdigest()}"'
         if self.headers.get("If-None-Match") == headers["ETag"]:
             return 304, None, headers
         return 200, body, headers
 
-    def _page(self, items: list[Any], name: str, query: Query) -> tuple[list[Any], dict[str, str]]:
+    def _page(self, items: list[Any], path: str, query: Query) -> tuple[list[Any], dict[str, str]]:
         """Return one page and its links; the last item of a page is also the first of the next."""
         size = min(_positive(query.get("per_page"), GITHUB_DEFAULT), GITHUB_LIMIT)
         step = max(size - 1, 1)
@@ -146,10 +157,9 @@ class Handler(BaseHTTPRequestHandler):
         targets = {"prev": page - 1, "first": 1} if page > 1 else {}
         if page < last:
             targets |= {"next": page + 1, "last": last}
-        # GitHub's own links name the user by number; they lead back to the name by which the server was asked
-        path = f"{self._asked_at()}/github/user/{self.server.recordings.profile['id']}/{name}"
+        url = f"{self._asked_at()}/github/{path}"
         links = [
-            f'<{path}?{urlencode({**query, "page": target})}>; rel="{relation}"' for relation, target in targets.items()
+            f'<{url}?{urlencode({**query, "page": target})}>; rel="{relation}"' for relation, target in targets.items()
         ]
         first = (page - 1) * step
         return items[first : first + size] if page <= last else [], {"Link": ", ".join(links)} if links else {}

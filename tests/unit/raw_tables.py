@@ -48,6 +48,11 @@ _COLUMNS = {
         "text": "login name company location bio blog html_url",
         "time": "created_at updated_at",
     },
+    "raw.public_events": {
+        "text": "event_id event_type actor_login repo_name payload raw source_file",
+        "long": "actor_id repo_id",
+        "time": "created_at ingested_at",
+    },
 }
 _METADATA = [
     ("_dlt_load_id", pa.string()),
@@ -160,9 +165,37 @@ def repos() -> list[dict[str, Any]]:
     ]
 
 
+def public_events() -> list[dict[str, Any]]:
+    """Return events of three users, some exactly 30 minutes apart, some a microsecond more; one without a user."""
+    chance, start = random.Random(11), dt.datetime(2024, 3, 1, 22, tzinfo=UTC)
+    half, tick = dt.timedelta(minutes=30), dt.timedelta(microseconds=1)
+    moments = {"ann": [start, start + half, start + 2 * half + tick, start + 2 * half + tick], "bob": [start]}
+    moments["eve"] = sorted(start + dt.timedelta(seconds=chance.randrange(6 * 3600)) for _ in range(30))
+    happened = [(login, moment) for login, found in moments.items() for moment in found]
+    rows = [
+        {
+            "event_id": str(number),
+            "event_type": ("PushEvent", "WatchEvent", "IssuesEvent")[number % 3],
+            "created_at": moment,
+            "ingested_at": INGESTED,
+            "actor_id": len(login) + ord(login[0]),
+            "actor_login": login,
+            "repo_id": number % 4,
+            "repo_name": f"octo/r{number % 4}",
+            "payload": json.dumps({"action": "opened"}),
+            "raw": json.dumps({"org": {"login": "phlo-labs"}}),
+            "source_file": "events_20240301_230000_batch_001.jsonl",
+        }
+        for number, (login, moment) in enumerate(happened)
+    ]
+    nobody = {"actor_id": None, "actor_login": None, "repo_id": None, "repo_name": None, "payload": None}
+    return [*rows, {**rows[0], **nobody, "event_id": "ghost"}, {**rows[0], "event_id": "timeless", "created_at": None}]
+
+
 def fill(catalog: Catalog) -> None:
     write(catalog, "raw.glucose_entries", glucose() + repeated() + sensor_states())
     write(catalog, "raw.user_events", [*events(), events()[0] | {"_cascade_ingested_at": INGESTED.replace(year=2023)}])
+    write(catalog, "raw.public_events", public_events())
     write(catalog, "raw.user_repos", repos())
     write(catalog, "raw.user_profile", [{"id": 5, "login": "octo", "followers": 2}])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -76,19 +76,26 @@ def test_every_layer_is_a_namespace(catalog: Catalog) -> None:
         "bronze.github_events",
         "bronze.github_profile",
         "bronze.github_repos",
+        "bronze.public_events",
         "bronze.stg_glucose_entries",
         "gold.fct_daily_github_activity",
         "gold.fct_daily_glucose_metrics",
         "gold.fct_github_events",
         "gold.fct_github_repo_stats",
+        "gold.fct_public_user_sessions",
         "marts.mrt_github_activity",
         "marts.mrt_github_repos",
         "marts.mrt_glucose_hourly_patterns",
         "marts.mrt_glucose_overview",
+        "marts.mrt_public_active_users",
+        "marts.mrt_public_events_by_hour",
+        "marts.mrt_public_events_by_type",
+        "marts.mrt_public_top_repos",
         "silver.fct_glucose_readings",
         "silver.stg_github_events",
         "silver.stg_github_profile",
         "silver.stg_github_repos",
+        "silver.stg_public_events",
     ]
 
 
@@ -248,6 +255,56 @@ def test_github_repositories(catalog: Catalog) -> None:
     happened = [sum(f'"id": {key},' in event["repo"] for event in raw_tables.events()) for key in range(4)]
     assert [repos[key]["event_count"] for key in range(4)] == happened
     assert happened[3] == 0
+
+
+def counted(catalog: Catalog, name: str, *columns: str) -> list[tuple[object, ...]]:
+    return connect(catalog, tables=[name]).sql(f"SELECT {', '.join(columns)} FROM {name} ORDER BY ALL").fetchall()
+
+
+def test_public_events_are_counted_by_type_hour_and_repository(catalog: Catalog) -> None:
+    events = [event for event in raw_tables.public_events() if event["created_at"]]
+    types = Counter(event["event_type"] for event in events)
+    assert dict(counted(catalog, "marts.mrt_public_events_by_type", "event_type", "total_events")) == types
+    hours = Counter((event["created_at"].date(), event["created_at"].hour) for event in events)
+    found = counted(catalog, "marts.mrt_public_events_by_hour", "activity_date", "hour_of_day", "total_events")
+    assert {(day, hour): count for day, hour, count in found} == hours
+    by_repo = defaultdict(list)
+    for event in events:
+        by_repo[event["repo_name"]].append(event)
+    del by_repo[None]
+    ranked = sorted(by_repo, key=lambda name: (-len(by_repo[name]), name))
+    repos = table(catalog, "marts.mrt_public_top_repos", "repo_name")
+    assert repos.keys() == by_repo.keys()
+    for name, found_there in by_repo.items():
+        expect(repos[name], total_events=len(found_there), event_rank=ranked.index(name) + 1)
+        expect(repos[name], unique_users=len({event["actor_login"] for event in found_there}))
+        expect(repos[name], push_events=sum(event["event_type"] == "PushEvent" for event in found_there))
+        expect(repos[name], first_event_at=min(event["created_at"] for event in found_there))
+        expect(repos[name], last_event_at=max(event["created_at"] for event in found_there))
+
+
+def test_more_than_thirty_minutes_without_an_event_end_a_session(catalog: Catalog) -> None:
+    moments = defaultdict(list)
+    for event in raw_tables.public_events():
+        if event["actor_login"] and event["created_at"]:
+            moments[event["actor_login"]].append(event["created_at"])
+    expected = []
+    for login, found in moments.items():
+        sessions: list[list[dt.datetime]] = []
+        for moment in sorted(found):
+            if not sessions or moment - sessions[-1][-1] > dt.timedelta(minutes=30):
+                sessions.append([])
+            sessions[-1].append(moment)
+        expected += [(login, number, one[0], one[-1], len(one)) for number, one in enumerate(sessions, 1)]
+    columns = ("actor_login", "session_number", "session_start_at", "session_end_at", "events_in_session")
+    assert counted(catalog, "gold.fct_public_user_sessions", *columns) == sorted(expected)
+    assert [row for row in expected if row[0] == "ann"] == [
+        ("ann", 1, *moments["ann"][:2], 2),
+        ("ann", 2, *moments["ann"][2:], 2),
+    ]
+    users = counted(catalog, "marts.mrt_public_active_users", "actor_login", "total_events", "session_count")
+    sessions_of = Counter(row[0] for row in expected)
+    assert users == sorted((login, len(found), sessions_of[login]) for login, found in moments.items())
 
 
 def test_a_run_with_no_new_data_writes_nothing(home: Path, catalog: Catalog) -> None:

@@ -16,6 +16,7 @@ import pytest
 import requests
 
 from airflow_provider_phlo.sources.github import github
+from airflow_provider_phlo.sources.github_events import fetch_public_events
 from airflow_provider_phlo.sources.nightscout import day_window, nightscout
 from include.replay.recordings import Recordings
 from include.replay.server import ReplayServer
@@ -117,6 +118,18 @@ def test_the_sources_read_everything(replay):
     assert len(entries) == len(expected) == 289
     events = list(github(f"{replay.url}/github", "octo-phlo").user_events)
     assert {json.dumps(event) for event in events} == {json.dumps(event) for event in replay.recordings.events}
+
+
+def test_public_events_repeat_between_pages_and_are_known_by_their_etag(replay):
+    found = fetch_public_events(f"{replay.url}/github", conn_id="github_default")
+    # 300, of which every 97th has no id
+    ids = [event["id"] for event in found.events if "id" in event]
+    assert len(set(ids)) == len(ids) >= 296
+    assert ids == sorted(ids, reverse=True)
+    assert (len(found.events), found.repeated, found.poll_seconds) == (300, 3, 5.0)
+    again = fetch_public_events(f"{replay.url}/github", conn_id="github_default", etag=found.etag)
+    # every ten seconds there is a new one
+    assert not again.modified or int(again.events[0]["id"]) > int(ids[0])
 
 
 @pytest.mark.parametrize("day", ["1999-12-31", "2024-01-18", "2024-01-31", "2024-02-29", "2026-01-01"])

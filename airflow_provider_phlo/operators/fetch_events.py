@@ -1,0 +1,69 @@
+"""Fetch GitHub's public events as immutable batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_phlo.operators.base import NOTHING_TO_DO, PhloOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class FetchEventsOperator(PhloOperator):
+    """
+    Write the public events that are new as batches ``events_YYYYMMDD_HHMMSS_batch_NNN.jsonl``.
+
+    ::
+
+        FetchEventsOperator(task_id="fetch") >> FileLoadOperator(task_id="load")
+
+    :param github_conn_id: the connection: host = API root, password = token, optional; GitHub's own API without a token
+        where there is no such connection.
+    :param folder: where batches go: an absolute path, or a URL of an object store (templated); ``RAW_DIR`` when None.
+    """
+
+    template_fields: Sequence[str] = ("folder",)
+
+    def __init__(self, *, github_conn_id: str = "github_default", folder: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.github_conn_id = github_conn_id
+        self.folder = folder
+
+    def run(self, context: Context) -> dict[str, Any]:
+        """
+        Fetch what is new.
+
+        :raises SourceUnavailableError: GitHub does not answer, or a rate limit outlasts the patience.
+        :raises SourceRejectedError: it refuses, or answers something else than events.
+        :raises TransientError: the disk is full.
+        """
+        from airflow_provider_phlo import settings
+        from airflow_provider_phlo.events.fetching import fetch_events
+        from airflow_provider_phlo.events.paths import event_paths
+        from airflow_provider_phlo.object_store import open_folder
+        from airflow_provider_phlo.sources.github_api import API_ROOT
+        from airflow_provider_phlo.sources.github_events import fetch_public_events
+
+        paths, arguments = event_paths(settings.home()), self._arguments()
+        folder = self.folder or paths.raw
+
+        def read(etag: str | None) -> Any:
+            return fetch_public_events(**arguments, etag=etag)
+
+        fetched = fetch_events(read, open_folder(folder), paths.memory, source=arguments.get("base_url", API_ROOT))
+        self.log.info("%s has %d new events in %d batches.", folder, fetched.events, len(fetched.batches))
+        return {**fetched.to_json(), NOTHING_TO_DO: fetched.reason}
+
+    def _arguments(self) -> dict[str, Any]:
+        from airflow.sdk import BaseHook
+        from airflow.sdk.exceptions import AirflowNotFoundException
+
+        from airflow_provider_phlo.sources.github_events import connection_arguments
+
+        try:
+            return connection_arguments(BaseHook.get_connection(self.github_conn_id))
+        except AirflowNotFoundException:
+            self.log.info("There is no connection %s: GitHub's API is read without a token.", self.github_conn_id)
+            return {"conn_id": self.github_conn_id}
