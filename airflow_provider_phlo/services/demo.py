@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,6 +23,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from airflow_provider_phlo.events.paths import event_paths
+from airflow_provider_phlo.events.terms import INGEST_DAG
 from airflow_provider_phlo.exceptions import PhloError
 from airflow_provider_phlo.services import embedded, live, ports, processes, report
 from airflow_provider_phlo.services.airflow_api import AirflowApi
@@ -40,11 +42,12 @@ _AIRFLOW_PROCESSES = {
     "dag-processor": (),
     "triggerer": ("--skip-serve-logs",),
 }
-# the DAG that each source fills
+# the DAGs that each source fills
 _DAGS = {
-    "AIRFLOW_CONN_NIGHTSCOUT_DEFAULT": "glucose_platform",
-    "AIRFLOW_CONN_GITHUB_DEFAULT": "github_stats",
+    "AIRFLOW_CONN_NIGHTSCOUT_DEFAULT": ("glucose_platform",),
+    "AIRFLOW_CONN_GITHUB_DEFAULT": ("github_stats", INGEST_DAG),
 }
+_ALL_DAGS = frozenset(dag_id for dag_ids in _DAGS.values() for dag_id in dag_ids)
 
 
 class DemoError(PhloError):
@@ -73,7 +76,8 @@ class Demo:
         self.root = root
         self.mark = embedded.secret(home, "mark")
         self.recorded = connections is None
-        self.dags = {dag_id for name, dag_id in _DAGS.items() if connections is None or name in connections}
+        filled = [dag_ids for name, dag_ids in _DAGS.items() if connections is None or name in connections]
+        self.dags = {dag_id for dag_ids in filled for dag_id in dag_ids}
         self.api = AirflowApi(
             f"http://{ports.HOST}:{_fresh_ui_port(home)}", embedded.UI_USER, embedded.secret(home, "ui_password")
         )
@@ -120,10 +124,10 @@ class Demo:
 
     def pause_others(self) -> None:
         """Pause the Dags whose sources have no connection."""
-        for dag_id in set(_DAGS.values()) - self.dags:
+        for dag_id in _ALL_DAGS - self.dags:
             self.api.call("PATCH", f"/dags/{dag_id}?update_mask=is_paused", {"is_paused": True})
 
-    def wait_for_dags(self, dag_ids: set[str]) -> None:
+    def wait_for_dags(self, dag_ids: Set[str]) -> None:
         """
         Wait until the Dags are parsed.
 
@@ -259,15 +263,16 @@ def play(demo: Demo) -> None:
         demo.prepare()
     with phase("Starting Airflow: api-server, scheduler, dag-processor"):
         demo.start_airflow()
-        demo.wait_for_dags(set(_DAGS.values()))
+        demo.wait_for_dags(_ALL_DAGS)
         demo.pause_others()
     last_day = demo.last_day()
     confs: dict[str, dict[str, Any]] = {
         "glucose_platform": {"partition_date": last_day, "lookback_days": 29},
         "github_stats": {"partition_date": last_day},
+        INGEST_DAG: {},
     }
     titles = {"glucose_platform": "glucose_platform (30 days)"}
-    with phase(f"Running {' and '.join(titles.get(dag_id, dag_id) for dag_id in confs if dag_id in demo.dags)}"):
+    with phase(f"Running {', '.join(titles.get(dag_id, dag_id) for dag_id in confs if dag_id in demo.dags)}"):
         demo.run({dag_id: conf for dag_id, conf in confs.items() if dag_id in demo.dags})
     from airflow_provider_phlo.iceberg.catalogs.opening import (  # heavy: only when needed
         embedded_properties,
@@ -283,7 +288,8 @@ def play(demo: Demo) -> None:
     server = ensure_postgres(demo.home)
     counts, bad = report.lake_counts(catalog), report.quarantine_counts(catalog)
     day = report.glucose_overview(catalog) if "glucose_platform" in demo.dags else {}
-    print(report.summary(counts, before, bad, day, report.postgres_counts(server)))
+    events = report.event_counts(event_paths(demo.home, demo.environment).database)
+    print(report.summary(counts, before, bad, day, report.postgres_counts(server), events))
     print(report.where_to_look(demo.api.url, embedded.UI_USER, embedded.secret(demo.home, "ui_password"), server))
 
 

@@ -27,6 +27,7 @@ _COMMANDS = """\
   phlo query "SELECT * FROM marts.mrt_glucose_overview ORDER BY reading_date"
   phlo query "SELECT * FROM raw.glucose_entries__quarantine" --output json
   airflow dags trigger github_stats
+  airflow dags trigger github_events
 """
 
 
@@ -66,6 +67,17 @@ def postgres_counts(server: PostgresServer) -> dict[str, int]:
         }
 
 
+def event_counts(database: Path) -> dict[str, int]:
+    """Return how many public events, batches of them, and lines that are not events the DuckDB file has."""
+    import duckdb
+
+    if not database.exists():
+        return {}
+    tables = ("events", "loaded_files", "rejected_lines")
+    with duckdb.connect(database, read_only=True) as connection:
+        return {table: _one(connection.execute(f"SELECT count(*) FROM {table}")) for table in tables}  # noqa: S608
+
+
 def glucose_overview(catalog: Catalog) -> dict[str, Any]:
     """Return the last day's row of the glucose overview."""
     from airflow_provider_phlo.iceberg.duckdb.views import connect
@@ -83,6 +95,7 @@ def summary(
     bad: Mapping[tuple[str, str], int],
     day: Mapping[str, Any],
     published: Mapping[str, int],
+    events: Mapping[str, int],
 ) -> str:
     """
     Return the demo's closing report.
@@ -92,6 +105,7 @@ def summary(
     :param bad: rows in quarantine, by table and reason.
     :param day: the last day's glucose overview.
     :param published: rows of every table in Postgres.
+    :param events: rows of the tables of public events in DuckDB.
     """
     out = io.StringIO()
     out.write("\nTables (Iceberg)\n")
@@ -106,6 +120,10 @@ def summary(
     names = max(map(len, day), default=0)
     for name, value in day.items():
         out.write(f"  {name:{names}}  {f'{value:.1f}' if isinstance(value, float) else value}\n")
+    if events:
+        out.write("\nPublic events (DuckDB)\n")
+    for table, rows in events.items():
+        out.write(f"  {table:{width}}  {rows:>8,}\n")
     out.write("\nPublished to Postgres\n")
     for table, rows in published.items():
         out.write(f"  {table:{width}}  {rows:>8,}\n")

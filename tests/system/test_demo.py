@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import psutil
 import pytest
 
@@ -101,6 +102,9 @@ def test_succeeds_in_time_and_says_what_it_built(demo: tuple[subprocess.Complete
         "raw.glucose_entries",
         "marts.mrt_glucose_overview",
         "raw.user_events",
+        "raw.public_events",
+        "marts.mrt_public_top_repos",
+        "Public events (DuckDB)",
         "Glucose overview",
         "Airflow  ",
     ):
@@ -157,6 +161,25 @@ def test_each_reading_is_there_once_over_thirty_days(demo: Any, clone: Path) -> 
 def test_bad_records_are_in_quarantine(demo: Any, clone: Path) -> None:
     (row,) = phlo(clone, "SELECT count(*) AS n FROM raw.glucose_entries__quarantine")
     assert row["n"] > 0
+
+
+def test_public_events_are_on_disk_in_duckdb_and_in_iceberg(demo: Any, clone: Path) -> None:
+    events = clone / ".phlo" / "events"
+    batches = sorted((events / "raw").iterdir())
+    lines = [line for batch in batches for line in batch.read_text().splitlines()]
+    assert [
+        batch.name for batch in batches if not re.fullmatch(r"events_\d{8}_\d{6}_batch_\d{3}\.jsonl", batch.name)
+    ] == []
+    ids = {event["id"] for event in map(json.loads, lines) if "id" in event}
+    with duckdb.connect(events / "github_events.duckdb", read_only=True) as connection:
+        assert {key for (key,) in connection.execute("SELECT event_id FROM events").fetchall()} == ids
+        assert connection.execute("SELECT count(*) FROM rejected_lines").fetchall() == [(len(lines) - len(ids),)]
+    assert phlo(clone, "SELECT count(*) AS n, count(DISTINCT event_id) AS ids FROM raw.public_events") == [
+        {"n": len(ids), "ids": len(ids)}
+    ]
+    (sessions,) = phlo(clone, "SELECT sum(events_in_session) AS n FROM gold.fct_public_user_sessions")
+    (users,) = phlo(clone, "SELECT sum(total_events) AS n FROM marts.mrt_public_active_users")
+    assert 0 < int(sessions["n"]) == int(users["n"]) <= len(ids)
 
 
 def test_marts_are_in_postgres(demo: Any, clone: Path) -> None:
@@ -324,7 +347,7 @@ def test_case_52_the_clock_runs_on_loopback_and_ctrl_c_ends_all(staying: Staying
     api = AirflowApi(f"http://127.0.0.1:{embedded.ui_port(home)}", "admin", embedded.secret(home, "ui_password"))
     running = RunningAirflow(home, api)
     assert set(api.health().values()) == {"healthy"}
-    for dag_id in ("glucose_platform", "github_stats"):
+    for dag_id in ("glucose_platform", "github_stats", "github_events"):
         (run, *_) = running.wait(lambda dag_id=dag_id: running.runs(dag_id, "scheduled"))
         states = running.finished(dag_id, run["dag_run_id"])
         assert set(states.values()) == {"success"}, states

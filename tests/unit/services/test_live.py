@@ -103,7 +103,7 @@ def test_case_51_live_data_needs_a_connection(home: Path, tmp_path: Path, monkey
     (tmp_path / ".env").write_text("GITHUB_USERNAME=me\n")
     connections = demo.live_connections(home, tmp_path)
     running = demo.Demo(home, tmp_path, connections)
-    assert running.dags == {"github_stats"}
+    assert running.dags == {"github_stats", "github_events"}
     assert json.loads(running.environment["AIRFLOW_CONN_GITHUB_DEFAULT"])["login"] == "me"
     assert "AIRFLOW_CONN_NIGHTSCOUT_DEFAULT" not in running.environment
     assert running.last_day() < str(datetime.now(UTC).date())
