@@ -7,6 +7,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
+from airflow_provider_phlo.events.paths import published_folder
+from airflow_provider_phlo.events.published import publish
 from airflow_provider_phlo.files.loading import AfterLoad, load_files
 from airflow_provider_phlo.files.results import LoadResult
 from airflow_provider_phlo.files.staging import Target
@@ -35,6 +39,15 @@ def load_events(
     :param after_load: called with the open connection when all is committed.
     """
     return load_files(folder, target(), database, verify=verify, wait_seconds=wait_seconds, after_load=after_load)
+
+
+def load_and_publish(folder: Any, database: Path, *, verify: bool = False, wait_seconds: float = 60.0) -> LoadResult:
+    """Load what is new as :func:`load_events` does, and publish it to readers."""
+
+    def publish_loaded(connection: duckdb.DuckDBPyConnection) -> None:
+        publish(connection, published_folder(database))
+
+    return load_events(folder, database, verify=verify, wait_seconds=wait_seconds, after_load=publish_loaded)
 
 
 @cache

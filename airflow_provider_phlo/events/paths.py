@@ -41,7 +41,12 @@ def event_paths(home: Path, variables: Mapping[str, str] | None = None) -> Event
     database = _path(given, "DUCKDB_PATH", data / "github_events.duckdb")
     if "://" not in raw:
         raw = str(_path(given, "RAW_DIR", data / "raw"))
-    return EventPaths(raw, database, database.with_suffix(".published"), database.with_suffix(".poll.json"))
+    return EventPaths(raw, database, published_folder(database), database.with_suffix(".poll.json"))
+
+
+def published_folder(database: Path) -> Path:
+    """Return the folder of what readers of ``database`` are served, which lies beside it."""
+    return database.with_suffix(".published")
 
 
 def _path(variables: Mapping[str, str], name: str, otherwise: Path) -> Path:

@@ -20,7 +20,8 @@ class FileLoadOperator(PhloOperator):
 
         FileLoadOperator(task_id="load")
 
-    Its result is that of :func:`airflow_provider_phlo.files.loading.load_files`, also where files failed.
+    Its result is that of :func:`airflow_provider_phlo.files.loading.load_files`, also where files failed. What is
+    loaded is published to readers, who never open the database.
 
     :param folder: the batches: an absolute path, or a URL such as ``s3://conn_id@bucket/raw`` (templated); ``RAW_DIR``
         when None.
@@ -66,7 +67,7 @@ class FileLoadOperator(PhloOperator):
         :raises TransientError: the database is locked, the disk is full, or a file was written to while it was read.
         """
         from airflow_provider_phlo import settings
-        from airflow_provider_phlo.events.loading import load_events
+        from airflow_provider_phlo.events.loading import load_and_publish
         from airflow_provider_phlo.events.paths import event_paths
         from airflow_provider_phlo.exceptions import FilesFailedError
         from airflow_provider_phlo.object_store import open_folder
@@ -75,7 +76,7 @@ class FileLoadOperator(PhloOperator):
         folder, database = self.folder or paths.raw, Path(self.database or paths.database)
         options: dict[str, Any] = {"verify": _is_yes(self.verify), "wait_seconds": self.wait_seconds}
         try:
-            result = load_events(open_folder(folder), database, **options)
+            result = load_and_publish(open_folder(folder), database, **options)
         except FilesFailedError as error:
             # what was loaded is there: who waits for the counts gets them
             context["ti"].xcom_push(key="return_value", value=error.result.to_json())

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import duckdb
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
+from airflow_provider_phlo.events.published import read_manifest
 from airflow_provider_phlo.operators.file_load import FileLoadOperator
 from tests.unit.files.conftest import event, text
 
@@ -26,6 +28,9 @@ def test_loads_from_and_into_the_paths_of_the_environment(home, tmp_path, monkey
     result = FileLoadOperator(task_id="load").execute({})
     assert json.loads(json.dumps(result)) == result
     assert (result["inserted_events"], result["db_path"]) == (2, str(home / "events/github_events.duckdb"))
+    manifest = read_manifest(home / "events/github_events.published")
+    assert manifest is not None
+    assert manifest.events == 2
 
     monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
     with pytest.raises(AirflowFailException, match=r"does not exist: .*/data/raw"):
@@ -45,3 +50,17 @@ def test_its_own_paths_win(home, tmp_path):
     assert operator.execute({})["inserted_events"] == 2
     with duckdb.connect(path, read_only=True) as connection:
         assert connection.execute("SELECT count(*) FROM events").fetchall() == [(2,)]
+
+
+def test_the_counts_are_known_also_where_a_file_is_broken(home):
+    (home / "events/raw/b.jsonl.gz").write_bytes(b"not gzip")
+    pushed = {}
+    task = SimpleNamespace(xcom_push=lambda key, value: pushed.update({key: value}))
+    with pytest.raises(
+        AirflowFailException, match=r"(?s)1 of 2 files could not be loaded.*b\.jsonl\.gz: the compressed file"
+    ):
+        FileLoadOperator(task_id="load").execute({"ti": task})
+    assert {**pushed["return_value"], "duration_ms": 0} == {
+        **{"scanned_files": 2, "loaded_files": 1, "skipped_files": 0, "inserted_events": 2, "rejected_lines": 0},
+        **{"duration_ms": 0, "db_path": str(home / "events/github_events.duckdb")},
+    }

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from pyiceberg.catalog import Catalog
 
+from airflow_provider_phlo.events.loading import load_events
 from airflow_provider_phlo.iceberg.tables.creation import ensure_namespace
 from airflow_provider_phlo.services import report
 from airflow_provider_phlo.services.postgres import PostgresServer, ensure_postgres, stop_postgres
@@ -125,15 +126,24 @@ def test_summary_says_what_the_second_run_brought() -> None:
         {("raw.a__quarantine", "x: not_nullable"): 4},
         {"reading_date": "2024-01-15", "gmi": 6.849},
         {"m": 1},
+        {"events": 4},
     )
     assert "raw.a     1,203  +3 from the second run" in text
     assert "raw.b         5\n" in text
     assert "raw.a__quarantine         4  x: not_nullable\n" in text
     assert "gmi           6.8\n" in text
+    assert "Public events (DuckDB)\n  events         4\n" in text
 
 
 def test_summary_of_nothing() -> None:
-    assert "no day" in report.summary({}, {}, {}, {}, {})
+    assert "no day" in report.summary({}, {}, {}, {}, {}, {})
+
+
+def test_counts_the_public_events(tmp_path: Path) -> None:
+    assert report.event_counts(tmp_path / "nothing.duckdb") == {}
+    (tmp_path / "a.jsonl").write_text('{"id": "1"}\n{\n')
+    load_events(tmp_path, tmp_path / "events.duckdb")
+    assert report.event_counts(tmp_path / "events.duckdb") == {"events": 1, "loaded_files": 1, "rejected_lines": 1}
 
 
 def test_where_to_look_shows_no_postgres_password(server: PostgresServer) -> None:
