@@ -86,7 +86,7 @@ def convert_and_validate(
     if missing and len(bad_rows(failures)) < len(rows):
         raise SchemaError(
             f"{plan.table}: key column(s) {', '.join(missing)} are not in the data; "
-            f"it has {', '.join(rows.column_names)}."
+            f"it has {', '.join(rows.column_names) or 'no columns'}."
         )
     if plan.declared is not None and plan.check_rows:
         return validate(rows, plan.declared, key=plan.key, conversion_failures=failures)
