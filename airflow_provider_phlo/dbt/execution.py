@@ -8,7 +8,7 @@ errors are dbt's. Only the order of nodes and how plain tests are queried are ou
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ from dbt_common.exceptions import DbtBaseException
 from networkx import DiGraph  # type: ignore[import-untyped]
 
 if TYPE_CHECKING:
-    from dbt.adapters.base import BaseAdapter
+    from dbt.adapters.base import BaseAdapter, BaseRelation
     from dbt.artifacts.schemas.run import RunResult
     from dbt.contracts.graph.manifest import Manifest
     from dbt.task.base import BaseRunner
@@ -60,6 +60,14 @@ class KnownNodes(build.BuildTask):
         graph = DiGraph(_edges(chosen))
         graph.add_nodes_from(self.selected)
         self.graph = Graph(graph)
+
+    def get_model_schemas(self, adapter: Any, selected_uids: Iterable[str]) -> set[BaseRelation]:
+        """Return the schemas to create: the target's too, which hooks count on whatever is built first."""
+        schemas: set[BaseRelation] = super().get_model_schemas(adapter, selected_uids)
+        if any(node.resource_type == NodeType.Operation for node in self.manifest.nodes.values()):
+            credentials = self.config.credentials
+            schemas.add(adapter.Relation.create(database=credentials.database, schema=credentials.schema))
+        return schemas
 
     def execute_nodes(self) -> list[RunResult]:
         """Run all nodes in this thread."""

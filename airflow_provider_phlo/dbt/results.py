@@ -21,6 +21,15 @@ if TYPE_CHECKING:
 # what dbt itself says of the project: its files, Jinja and variables
 _OF_THE_PROJECT = re.compile(r"\s*(?:Compilation|Parsing|Dependency|Env var|Dbt project|Selector|Usage) Error\b", re.I)
 _FIRST_WORDS = re.compile(r"\s*(?P<kind>[A-Z][a-z]+(?: [A-Z]?[a-z]+)? Error)\b")
+_PYTHON = re.compile(
+    r"Python model failed:.*File \"[^\"\n]*[/\\]tmp\w+\.py\", line (?P<line>\d+).*"
+    r"\n\s*(?P<error>[A-Za-z_][\w.]*)(?::|\s*$)",
+    re.DOTALL,
+)
+# Python's errors of what is around a model: the same code may run the next time
+_MAY_PASS = re.compile(r"(?:\w+\.)*(?:\w*(?:Connection|Timeout|IO)\w*|OSError|MemoryError|BlockingIOError)$")
+_POINTED = re.compile(r"^\s*LINE \d+: (?P<line>[^\n]+)", re.MULTILINE)
+_QUOTED = re.compile(r'"(?P<name>[^"\n]+)"')
 _TESTS = frozenset({"test", "unit_test"})
 #: The states of what is done and may be built upon.
 PASSED = frozenset({"pass", "success", "no-op"})
@@ -43,12 +52,8 @@ def judge(table: str, results: Sequence[NodeResult], outcome: str) -> tuple[int,
 
 def _error(table: str, broken: Sequence[NodeResult]) -> PhloError:
     texts = [str(result.message) for result in broken]
-    statements = [getattr(result.node, "compiled_code", None) or "" for result in broken]
-    said = "; ".join(
-        f"{result.node.name}: {describe(text, statement)}"
-        for result, text, statement in zip(broken, texts, statements, strict=True)
-    )
-    if any("Compilation Error" in text or is_of_the_statement(text) for text in texts):
+    said = "; ".join(f"{result.node.name}: {_describe_result(result)}" for result in broken)
+    if any("Compilation Error" in text or is_of_the_statement(text) or _fails_again_in_python(text) for text in texts):
         return ConfigurationError(f"{table} was not built. {said}")
     if any(duckdb_kind(text) in OF_THE_DATA for text in texts):
         return ConfigurationError(
@@ -56,6 +61,37 @@ def _error(table: str, broken: Sequence[NodeResult]) -> PhloError:
             "take them (try_cast, try, a filter)."
         )
     return TransientError(f"{table} was not built. {said}")
+
+
+def _describe_result(result: NodeResult) -> str:
+    """Return what failed, and where the SQL is that the engine was given, which people read without its values."""
+    node, text = result.node, str(result.message)
+    code = getattr(node, "compiled_code", None) or ""
+    path = getattr(node, "compiled_path", None)
+    if found := _PYTHON.search(text):
+        return f"the Python model raised {found['error']} (line {found['line']} of {path})"
+    said = describe(text, code)
+    if not path or _OF_THE_PROJECT.match(text):
+        return said
+    line = _line(text, code)
+    return f"{said} ({f'line {line} of ' if line else ''}{path})"
+
+
+def _fails_again_in_python(text: str) -> bool:
+    found = _PYTHON.search(text)
+    return found is not None and not _MAY_PASS.match(found["error"])
+
+
+def _line(text: str, code: str) -> int | None:
+    """Return the line of a statement that an engine's error is about, if it says so or names what only one line has."""
+    if pointed := _POINTED.search(text):
+        named = pointed["line"].strip().strip(".")
+    elif quoted := _QUOTED.search(text):
+        named = quoted["name"]
+    else:
+        return None
+    found = [number for number, line in enumerate(code.splitlines(), 1) if named in line]
+    return found[0] if len(found) == 1 else None
 
 
 def describe(text: str, statement: str = "") -> str:

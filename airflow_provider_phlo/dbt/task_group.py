@@ -113,7 +113,11 @@ def _render(group_id: str, project: Project, selected: Selected, renderer: _Rend
         from cosmos.constants import DbtResourceType, ExecutionMode, InvocationMode, LoadMode, TestBehavior
 
     project_config = ProjectConfig(
-        dbt_project_path=project.directory, manifest_path=selected.manifest, install_dbt_deps=False, env_vars=QUIET
+        dbt_project_path=project.directory,
+        models_relative_path=".",  # Cosmos requires the folder, and dbt_project.yml may call it anything
+        manifest_path=selected.manifest,
+        install_dbt_deps=False,
+        env_vars=QUIET,
     )
     # a plain path: Cosmos's own ObjectStoragePath would make every task import all plugins of the UI, 1 s
     project_config.manifest_path = selected.manifest

@@ -10,7 +10,9 @@ from typing import Any
 from dbt.adapters.base.impl import ConstraintSupport
 from dbt.adapters.base.meta import available
 from dbt.adapters.capability import Capability, CapabilityDict, CapabilitySupport, Support
+from dbt.adapters.contracts.connection import AdapterResponse
 from dbt.adapters.duckdb.impl import DuckDBAdapter
+from dbt_common.clients.agate_helper import empty_table
 from dbt_common.contracts.constraints import ConstraintType
 from dbt_common.exceptions import CompilationError, DbtRuntimeError
 
@@ -140,6 +142,8 @@ class PhloAdapter(DuckDBAdapter):
 
     def execute(self, sql: str, *args: Any, **kwargs: Any) -> Any:
         """Run SQL; what it changes outside of a transaction is written to the catalog at once."""
+        if not sql.strip():  # of a macro that has done its work: dbt cannot put a query-comment behind nothing
+            return AdapterResponse("OK"), empty_table()  # type: ignore[no-untyped-call]
         done = super().execute(sql, *args, **kwargs)
         if not self.connections.get_thread_connection().transaction_open and changed_tables(sql):
             self._store(is_built=self._node is None)

@@ -40,6 +40,22 @@ MODELS = {
     "file": (f"select * from read_csv((select note from {NOTES}))", "Binder Error"),
     "quoted": ("select 'O''Brien 77' + nothing", "Binder Error"),
     "half": ("select 'O''Brien 77 from nothing", "Error"),
+    "second_line": (
+        "select 1 as a,\n  nothing as b",
+        "Binder Error",
+        "line 2 of",
+        "compiled/phlo/models/m_second_line.sql",
+    ),
+}
+# model: its code, its error, and whether a retry may help
+PYTHON = {
+    "attribute": ("x = dbt.source('raw', 'notes')\n    return x.nothing(1)", "AttributeError (line 4 of", False),
+    "value": ("int('Smith 77')\n    return None", "ValueError (line 3 of", False),
+    "server": (
+        "__import__('socket').create_connection(('127.0.0.1', 1))\n    return None",
+        "ConnectionRefusedError",
+        True,
+    ),
 }
 
 
@@ -47,6 +63,9 @@ MODELS = {
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a small project with the real one's macros."""
     files = {f"models/m_{name}.sql": sql for name, (sql, *_) in MODELS.items()}
+    for name, (code, *_) in PYTHON.items():
+        head = "def model(dbt, session):\n    dbt.config(materialized='table')\n"
+        files[f"models/p_{name}.py"] = f"{head}    {code}\n"
     files["models/tested.sql"] = f"select * from {NOTES}"
     files["models/s.yml"] = (
         "sources: [{name: raw, tables: [{name: notes}]}]\n"
@@ -62,6 +81,15 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     catalog = open_lake(home)
     overwrite_if_changed(catalog, "raw.notes", pa.table({"id": [1, 2], "note": [CANARY, CANARY]}))
     return home
+
+
+@pytest.mark.parametrize("name", PYTHON)
+def test_case_34_an_error_of_a_python_model_names_line_and_kind(project: Path, home: Path, name: str) -> None:
+    _, wanted, may_pass = PYTHON[name]
+    with pytest.raises(TransientError if may_pass else ConfigurationError) as raised:
+        build_model(project, f"model.phlo.p_{name}", home=home, environment={"PHLO_RUN_TOKEN": name})
+    assert f"p_{name}: the Python model raised {wanted}" in str(raised.value)
+    assert "Smith" not in str(raised.value)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -1,0 +1,56 @@
+"""What ``dbt_project.yml`` may say beside models: other folders, comments on queries, hooks of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from airflow.sdk import DAG
+
+from airflow_provider_phlo.dbt import phlo_dbt_task_group
+from airflow_provider_phlo.dbt.runner import build_model
+from airflow_provider_phlo.iceberg.duckdb.views import connect
+from tests.lake import open_lake
+
+# one worker parses projects
+pytestmark = pytest.mark.xdist_group("any dbt project")
+
+FILES = {
+    "dbt_project.yml": """
+name: shop
+version: "1.0"
+model-paths: [transformations, more/models]
+seed-paths: [csv]
+query-comment: {comment: "of {{ target.name }}; insert into public.nothing", append: true}
+on-run-start: ["create table if not exists {{ target.schema }}.runs (moment timestamp)"]
+on-run-end: ["insert into {{ target.schema }}.runs values (now()::timestamp)"]
+models:
+  shop: {+schema: marts, +persist_docs: {relation: true, columns: true}}
+seeds: {+schema: seeds}
+""",
+    "csv/orders.csv": "id,amount\n1,10\n",
+    "transformations/totals.sql": "select sum(amount) as amount from {{ ref('orders') }}",
+    "transformations/s.yml": "models: [{name: totals, description: one, columns: [{name: amount, description: d}]}]",
+    "more/models/doubled.sql": "{{ config(materialized='table') }} select amount * 2 as a from {{ ref('totals') }}",
+}
+
+
+def test_settings_of_a_project_are_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project, home = tmp_path / "shop", tmp_path / "home"
+    for name, content in FILES.items():
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text(content)
+    monkeypatch.setenv("PHLO_HOME", str(home))
+    with DAG("a_dag", schedule=None) as dag:
+        phlo_dbt_task_group(project_dir=project, group_id="g")
+    built = [task.model for task in dag.topological_sort()]
+    assert built == ["seed.shop.orders", "model.shop.totals", "model.shop.doubled"]
+    for unique_id in built:
+        build_model(project, unique_id, home=home, environment={"PHLO_RUN_TOKEN": "t"})
+    catalog = open_lake(home)
+    schema = next(name for (name,) in catalog.list_namespaces() if not name.endswith(("_marts", "_seeds")))
+    connection = connect(catalog)
+    assert connection.execute(f"SELECT a FROM {schema}_marts.doubled").fetchall() == [(20,)]
+    assert connection.execute(f"SELECT count(*) FROM {schema}.runs").fetchall() == [(3,)]  # one per task
+    table = catalog.load_table(f"{schema}_marts.totals")
+    assert (table.properties["comment"], table.schema().find_field("amount").doc) == ("one", "d")
