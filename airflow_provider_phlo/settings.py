@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.terms import Engine
@@ -101,3 +102,12 @@ def forks_tasks() -> bool:
 def day_zone() -> str:
     """Return the time zone whose days the marts count."""
     return _get("day_zone", "UTC")
+
+
+def trusted_origins() -> frozenset[str]:
+    """Return the origins whose pages may use the api-server: its own address, and those that Airflow allows."""
+    from airflow.sdk.configuration import conf
+
+    allowed = conf.get("api", "access_control_allow_origins", fallback="").split(",")
+    base = urlsplit(conf.get("api", "base_url", fallback=""))
+    return frozenset({f"{base.scheme}://{base.netloc}", *(origin.strip() for origin in allowed if origin.strip())})

@@ -61,8 +61,9 @@ def _output(*choices: str) -> Argument:
     )
 
 
-# the library's own limit, which this module does not load
+# the libraries' own limits, which this module does not load
 _MOST_DAYS = 36_500
+_MOST_ROWS = 10_000
 
 
 def _day(text: str) -> str:
@@ -78,6 +79,19 @@ def _count(text: str) -> int:
     raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
 
 
+def _up_to(most: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if text.isascii() and text.isdecimal() and len(text) < 10 and 0 < int(text) <= most:
+            return int(text)
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {most}")
+
+    return number
+
+
+def _port(text: str) -> int:
+    return _up_to(65_535)(text)
+
+
 def _days(text: str) -> float:
     try:
         days = float(text)
@@ -91,6 +105,14 @@ def _days(text: str) -> float:
 
 def _number(flag: str, kind: Callable[[str], float], default: float | None, text: str) -> Argument:
     return Argument((flag,), {"help": text, "type": kind, "default": default})
+
+
+def _window(days: str, rows: int) -> tuple[Argument, ...]:
+    return (
+        _number("--days", _up_to(_MOST_DAYS), 7, f"{days} (7)"),
+        _number("--limit", _up_to(_MOST_ROWS), rows, f"At most this many ({rows})"),
+        _output("table", "json", "csv"),
+    )
 
 
 _LISTED = _output("table", "json")
@@ -121,6 +143,7 @@ _PROJECT = Argument(
     ("--project",),
     {"help": "The folder of a dbt project that no DAG runs; may be given several times", "action": "append"},
 )
+_EVENTS = "airflow_provider_phlo.cli.events"
 _SCHEMA = "airflow_provider_phlo.cli.schema"
 _DESCRIBED = "a table, package.module:Class, path.py:Class, or path.yml:model of a dbt model"
 _MAINTENANCE_ARGUMENTS = (
@@ -363,6 +386,55 @@ COMMANDS: tuple[Command | Group, ...] = (
                     _LISTED,
                 ),
             ),
+        ),
+    ),
+    Group(
+        name="events",
+        help="GitHub's public events: load them, and ask what was published last",
+        commands=(
+            Command(
+                name="top-repos",
+                help="List the repositories with the most events",
+                path=f"{_EVENTS}.top_repos",
+                arguments=_window("Count the events of this many days", 10),
+            ),
+            Command(
+                name="sessions",
+                help="List the latest sessions of users; more than 30 minutes without an event end one",
+                path=f"{_EVENTS}.sessions",
+                arguments=_window("Sessions that began in this many days", 50),
+            ),
+            Command(
+                name="load",
+                help="Load the batches of RAW_DIR that are new, and publish them",
+                description="Load the batches of RAW_DIR that are new into the DuckDB file (DUCKDB_PATH), in this "
+                "process, and publish them to readers. Exit code 1: files could not be loaded (all others were), or "
+                "the database is locked; 2: it was refused.",
+                path=f"{_EVENTS}.load",
+                arguments=(
+                    Argument(
+                        ("--verify",),
+                        {
+                            "help": "Hash every file, also those with the size and time of change that they had",
+                            "action": "store_true",
+                        },
+                    ),
+                    _number("--wait", _up_to(3600), 60, "Wait this many seconds for others who load (60)"),
+                    _output("table", "json", "csv"),
+                ),
+            ),
+        ),
+    ),
+    Command(
+        name="serve",
+        help="Serve the HTTP API of public events",
+        description="Serve the HTTP API of public events, as Airflow's api-server does under /phlo/events; its "
+        "documentation is /docs. Clients send the secret PHLO_SERVE_TOKEN; without one, only this machine is served. "
+        "Exit code 2: it was refused.",
+        path="airflow_provider_phlo.cli.serve.serve",
+        arguments=(
+            Argument(("--host",), {"help": "Listen on this address (127.0.0.1)", "default": "127.0.0.1"}),
+            Argument(("--port",), {"help": "Listen on this port (8899)", "type": _port, "default": 8899}),
         ),
     ),
     Group(

@@ -71,7 +71,7 @@ class Manifest:
     :param events: how many events it has.
     :param position: how far it goes in the table: rows are numbered as they are inserted, and this is the next number.
     :param last_event: the ``event_id`` of the row before that.
-    :param last_loaded_at: its ``loaded_at``, in microseconds since 1970: together they tell one database from another.
+    :param last_loaded_at: its ``loaded_at``, in microseconds since 1970: no other database has both in this place.
     :param published_at: when it was published, in seconds since 1970.
     :param segments: what it is made of.
     :param retired: segments of earlier publications → when they ceased to be one.

@@ -1,4 +1,4 @@
-"""The Airflow plugin: warm tasks, and assets that only their producers describe."""
+"""The Airflow plugin: warm tasks, assets that only their producers describe, the HTTP API of public events."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from airflow.plugins_manager import AirflowPlugin
 
 from airflow_provider_phlo.plugins import assets, preload
+from airflow_provider_phlo.ui import mounted
 
 
 class PhloPlugin(AirflowPlugin):
@@ -15,6 +16,7 @@ class PhloPlugin(AirflowPlugin):
 
     name = "phlo"
     listeners = [preload, assets]
+    fastapi_apps = [{"name": "phlo-events", "app": mounted.MountedApp(), "url_prefix": mounted.URL_PREFIX}]
 
     @classmethod
     def on_load(cls, *args: Any, **kwargs: Any) -> None:

@@ -117,7 +117,7 @@ def test_segments_are_removed_after_a_while(database, folder):
     content = json.loads((folder / "manifest.json").read_text())
     for name in (*content["retired"], "left-by-a-crash.parquet"):
         os.utime(folder / name, (0, 0))
-    # of a retired segment, the time counts at which it was retired
+    # how old the file of a retired segment is does not matter
     publish(database, folder)
     assert len(files(folder)) == FAN_IN + 1
     content["retired"] = {name: since - GRACE_SECONDS - 1 for name, since in content["retired"].items()}
