@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -19,6 +22,16 @@ _COLUMNS = (
     *("event_id", "event_type", "created_at", "ingested_at", "actor_id", "actor_login"),
     *("repo_id", "repo_name", "payload", "raw"),
 )
+_NESTED = ("actor", "repo", "org", "payload")
+# columns of the table → where an event has the same
+_FLAT = {
+    "event_id": ("id", ""),
+    "event_type": ("type", ""),
+    "actor_id": ("actor", "id"),
+    "actor_login": ("actor", "login"),
+    "repo_id": ("repo", "id"),
+    "repo_name": ("repo", "name"),
+}
 
 
 def load_events(
@@ -61,6 +74,8 @@ def target() -> Target:
         schema=(sql / "schema.sql").read_text(),
         rows=(sql / "rows.sql").read_text(),
         judge=judge,
+        to_document=document_of,
+        keys=("id", "event_id", "raw"),
     )
 
 
@@ -95,3 +110,32 @@ def _part(document: dict[str, Any], name: str, text: str) -> str | None:
 
 def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def document_of(row: Mapping[str, Any]) -> Any:
+    """
+    Return the event that a row of a CSV or Parquet file is.
+
+    :param row: with the columns of GitHub's events (nested ones as JSON text too), or those of the table ``events``; a
+        column ``raw`` has all of it.
+    """
+    if row.get("raw"):
+        return _parsed(row["raw"])
+    document = {name: _parsed(value) if name in _NESTED else value for name, value in row.items() if value is not None}
+    for name, (part, member) in _FLAT.items():
+        value = document.pop(name, None)
+        if value is None or part in row:
+            continue
+        if member:
+            document.setdefault(part, {})[member] = value
+        else:
+            document[part] = value
+    return document
+
+
+def _parsed(value: Any) -> Any:
+    """Return what a text says if it is JSON of an object or a list, else the value itself."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+        with suppress(ValueError, RecursionError):
+            return json.loads(value)
+    return value

@@ -20,7 +20,8 @@ _MEMORY = "1GB"
 _CHECKPOINT = "256MB"
 _PAUSE = 0.1
 _LOCKED = re.compile(r"Conflicting lock is held in (.+?) \(PID (\d+)\)")
-_NEWER = re.compile(r"(?:newer|version number|older version of DuckDB|file version)", re.IGNORECASE)
+_NEWER = re.compile(r"storage version|newer version of DuckDB", re.IGNORECASE)
+_DAMAGED = re.compile(r"Corrupt database file|Could not read enough bytes|INTERNAL Error|Failure while replaying WAL")
 
 
 @contextlib.contextmanager
@@ -104,5 +105,9 @@ def _unusable(path: Path, error: duckdb.Error) -> ConfigurationError | Transient
         return ConfigurationError(
             f"{path} was written by another version of DuckDB, which this one ({duckdb.__version__}) cannot read. "
             "Load with that version, or export its tables there (EXPORT DATABASE) and import them here."
+        )
+    if _DAMAGED.search(text):
+        return ConfigurationError(
+            f"{path} is damaged. Put a copy of it back, or move it away with its .wal: all files are then loaded again."
         )
     return TransientError(f"{path} cannot be opened: {describe(error)}.")

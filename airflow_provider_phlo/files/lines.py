@@ -35,13 +35,13 @@ class Rejected:
     A line that is not a row.
 
     :param line_number: from 1.
-    :param byte_offset: where it begins (in the unpacked file).
+    :param byte_offset: where it begins (in the unpacked file); None of a row of a CSV or Parquet file.
     :param reason: what is wrong with it; holds none of its content.
     :param raw: its text; bytes that are not UTF-8 are written as ``\\xNN``.
     """
 
     line_number: int
-    byte_offset: int
+    byte_offset: int | None
     reason: str
     raw: str
 

@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from shutil import copyfileobj
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO, cast
 
 import duckdb
 
@@ -27,6 +29,7 @@ from airflow_provider_phlo.files.lines import BadFileError, Chunk, Rejected, chu
 from airflow_provider_phlo.files.results import FileFailure, LoadResult
 from airflow_provider_phlo.files.scanning import Content, File, FileChangedError, read, scan
 from airflow_provider_phlo.files.staging import Staging, Target
+from airflow_provider_phlo.files.tabular import csv_chunks, parquet_chunks
 from airflow_provider_phlo.library_errors import describe
 
 log = logging.getLogger(__name__)
@@ -103,7 +106,7 @@ class _Load:
     def __init__(self, connection: duckdb.DuckDBPyConnection, target: Target) -> None:
         self.loaded = self.skipped = self.inserted = self.rejected = 0
         self.failures: list[FileFailure] = []
-        self._connection = connection
+        self._connection, self._target = connection, target
         self._together, self._alone = Staging(connection, target, "staged"), Staging(connection, target, "staged_alone")
         connection.execute(target.schema)
         rows = connection.execute(
@@ -188,11 +191,22 @@ class _Load:
     def _insert_alone(self, content: Content, moment: datetime) -> _Written:
         inserted, rejected = 0, []
         with closing(content.open()) as stream:
-            for chunk in chunks(stream, packed=content.file.suffix.endswith(".gz")):
+            for chunk in self._chunks(content, stream):
                 rejected += self._alone.stage_chunk(chunk)
                 inserted += self._alone.insert(0, self._alone.repeated().get(0, []), content.file.name, moment)
             content.require_same(stream)
         return inserted, rejected
+
+    def _chunks(self, content: Content, stream: BinaryIO) -> Iterator[Chunk]:
+        """Yield what the file has; of a Parquet file, whose end is read first, all is copied before."""
+        if content.file.suffix in (".jsonl", ".jsonl.gz"):
+            yield from chunks(stream, packed=content.file.suffix == ".jsonl.gz")
+        elif content.file.suffix == ".csv":
+            yield from csv_chunks(stream, self._target.to_document, self._target.keys)
+        else:
+            with TemporaryFile() as copy:
+                copyfileobj(stream, copy)
+                yield from parquet_chunks(cast(BinaryIO, copy), self._target.to_document, self._target.keys)
 
     def _load_file(self, content: Content, insert: Callable[[Content, datetime], _Written]) -> bool:
         """

@@ -34,6 +34,8 @@ class Target:
         and ``plain`` (true where the values leave no doubt that ``judge`` would accept the line), of the relation
         ``lines (file_number, line_number, raw)``.
     :param judge: says why a line, as Python's ``json`` reads it, is not a row, or None.
+    :param to_document: makes of a row of a CSV or Parquet file what a line would hold.
+    :param keys: columns of such a file, one of which it must have.
     """
 
     table: str
@@ -42,6 +44,8 @@ class Target:
     schema: str
     rows: str
     judge: Callable[[Any], str | None]
+    to_document: Callable[[Mapping[str, Any]], Any]
+    keys: tuple[str, ...]
 
 
 class Staging:
