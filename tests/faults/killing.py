@@ -23,6 +23,7 @@ from airflow_provider_phlo.iceberg.catalogs.opening import open_catalog
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(
     [
+        "airflow_provider_phlo.events.loading",
         "airflow_provider_phlo.ingestion.staging",
         "airflow_provider_phlo.ingestion.landing",
         "airflow_provider_phlo.iceberg.duckdb.views",
