@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo.cli.errors import exit_on_error
@@ -43,27 +41,19 @@ def _ask(command: str, query: str, args: argparse.Namespace) -> None:
 
 def load(args: argparse.Namespace) -> None:
     """Load the batches that are new in this process, publish, and print what was done."""
-    from airflow_provider_phlo.events.loading import load_events
-    from airflow_provider_phlo.events.published import publish
+    from airflow_provider_phlo.events.loading import load_and_publish
+    from airflow_provider_phlo.object_store import open_folder
 
     with exit_on_error("events load"):
         paths = _paths()
         try:
-            result = load_events(
-                _opened(paths.raw),
-                paths.database,
-                verify=args.verify,
-                wait_seconds=args.wait,
-                after_load=partial(_publish, publish, paths.published),
+            result = load_and_publish(
+                open_folder(paths.raw), paths.database, verify=args.verify, wait_seconds=args.wait
             )
         except FilesFailedError as error:
             _show(error.result.to_json(), args.output)
             raise
         _show(result.to_json(), args.output)
-
-
-def _publish(publish: Any, folder: Path, connection: Any) -> None:
-    publish(connection, folder)
 
 
 def _show(counts: dict[str, Any], output: str) -> None:
@@ -75,11 +65,3 @@ def _paths() -> EventPaths:
     from airflow_provider_phlo.events.paths import event_paths
 
     return event_paths(settings.home())
-
-
-def _opened(folder: str) -> Any:
-    if "://" not in folder:
-        return Path(folder)
-    from airflow_provider_phlo.object_store import object_storage_path
-
-    return object_storage_path(folder)

@@ -12,6 +12,8 @@ DAGS = {
     "cron_daily",
     "by_hand",
     "elsewhere",
+    "github_events",
+    "github_events_load",
     "ingested",
     "with_checks_behind",
     "operators_alone",

@@ -9,7 +9,10 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.middleware.gzip import GZipMiddleware
 
 from airflow_provider_phlo.events import queries
 from airflow_provider_phlo.exceptions import ConfigurationError
@@ -233,14 +236,29 @@ def endless(monkeypatch):
     return asked
 
 
-def test_a_client_that_hangs_up_ends_its_query(published, endless):
+def inside_another(app):
+    """Return an app between whose middlewares and the client the other is, as in Airflow's api-server."""
+    parent = FastAPI()
+    parent.mount("/phlo/events", app)
+
+    async def pass_on(request, call_next):
+        return await call_next(request)
+
+    parent.add_middleware(BaseHTTPMiddleware, dispatch=pass_on)
+    parent.add_middleware(GZipMiddleware)
+    return parent
+
+
+@pytest.mark.parametrize("prefix", ["", "/phlo/events"])
+def test_a_client_that_hangs_up_ends_its_query(published, endless, prefix):
     """More of them than there are threads for queries: another client would wait for ever if they went on."""
     app = create_alone_app(lambda: published, host="127.0.0.1", token=None, airflow=None)
-    with serving(app) as url:
+    with serving(inside_another(app) if prefix else app) as server:
+        url = server + prefix
         address = urlsplit(url)
         for _ in range(6):
             connection = http.client.HTTPConnection(address.hostname, address.port)
-            connection.request("GET", "/user-sessions")
+            connection.request("GET", f"{address.path}/user-sessions")
             before = len(endless)
             deadline = time.monotonic() + 20
             while len(endless) == before and len(endless) < 4 and time.monotonic() < deadline:
