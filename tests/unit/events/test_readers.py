@@ -13,7 +13,7 @@ from tests.sizes import size
 READERS, PROCESSES, LOADS, FILE_EVENTS = 50, 2, 20, 150
 
 READ = """
-import json, sys, threading
+import json, random, sys, threading
 from pathlib import Path
 from airflow_provider_phlo.events.queries import TOP_REPOS, USER_SESSIONS, PublishedEvents
 
@@ -21,7 +21,7 @@ published = PublishedEvents(Path(sys.argv[1]))
 seen, failed, stop = set(), [], threading.Event()
 
 def read():
-    while not stop.wait(0.7):
+    while not stop.wait(random.uniform(0, 3)):
         try:
             answer = published.ask(TOP_REPOS, days=36500, limit=10)
             seen.add((answer.events, sum(row[1] for row in answer.rows)))
@@ -50,7 +50,7 @@ def write_batch(folder, load):
                 "id": f"{load}-{number}",
                 "type": "PushEvent",
                 "created_at": f"2026-01-{1 + load:02}T00:{number % 60:02}:00Z",
-                "actor": {"id": number, "login": f"user{number}"},
+                "actor": {"id": number % 5, "login": f"user{number % 5}"},
                 "repo": {"id": 1, "name": "org/repo"},
             }
         )
