@@ -25,7 +25,7 @@ from tempfile import mkdtemp
 from typing import Any
 
 from airflow_provider_phlo.dbt.profiles import DEFAULT_TARGET
-from airflow_provider_phlo.dbt.project import QUIET, Project
+from airflow_provider_phlo.dbt.project import QUIET, Project, environment
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
 from airflow_provider_phlo.private_files import protect
 
@@ -162,20 +162,10 @@ def _parse(project: Project) -> None:
     """Parse into a temporary folder, then move the results: a task never reads half a file."""
     folder = project.folder
     fresh = Path(mkdtemp(prefix="parse-", dir=folder))
-    command = [sys.executable, "-m", "dbt.cli.main", "--no-use-colors", "--log-level-file", "none", "parse"]
     try:
-        done = subprocess.run(
-            [*command, *project.arguments(fresh)],
-            # a run's own date takes the place of this one when its SQL is compiled; Python's warnings say nothing here
-            env={"PHLO_PARTITION_DATE": "1970-01-01", **os.environ, **QUIET, **project.env, "PYTHONWARNINGS": "ignore"},
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        if done.returncode:
-            tail = "\n".join(done.stdout.splitlines()[-20:])
-            raise ConfigurationError(f"dbt cannot parse {project.directory} (exit code {done.returncode}):\n{tail}")
+        # what is wrong with a project, a process of its own says
+        if not _parse_here(project, fresh):
+            _parse_elsewhere(project, fresh)
         rendered = _slim(json.loads((fresh / MANIFEST).read_bytes()))
         rendered["variables"] = _variables(project.directory)
         (fresh / RENDERED).write_text(json.dumps(rendered))
@@ -183,6 +173,43 @@ def _parse(project: Project) -> None:
             (fresh / name).replace(folder / name)
     finally:
         shutil.rmtree(fresh)
+
+
+def _parse_here(project: Project, fresh: Path) -> bool:
+    """Parse in this process if dbt is in memory: its imports take longer. Return whether that is done."""
+    if "dbt.cli.main" not in sys.modules:
+        return False
+    from dbt.adapters.factory import reset_adapters
+    from dbt.cli.main import dbtRunner
+
+    quiet = ("--quiet", "--no-use-colors", "--log-level=none", "--log-level-file=none")
+    with environment(_variables_of_parsing(project)):
+        try:
+            return dbtRunner().invoke([*quiet, "parse", *project.arguments(fresh)]).success
+        finally:
+            reset_adapters()
+
+
+def _parse_elsewhere(project: Project, fresh: Path) -> None:
+    command = [sys.executable, "-m", "dbt.cli.main", "--no-use-colors", "--log-level-file", "none", "parse"]
+    done = subprocess.run(
+        [*command, *project.arguments(fresh)],
+        # Python's warnings say nothing here
+        env={**os.environ, **_variables_of_parsing(project), "PYTHONWARNINGS": "ignore"},
+        cwd=project.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if done.returncode:
+        tail = "\n".join(done.stdout.splitlines()[-20:])
+        raise ConfigurationError(f"dbt cannot parse {project.directory} (exit code {done.returncode}):\n{tail}")
+
+
+def _variables_of_parsing(project: Project) -> dict[str, str]:
+    # a run's own date takes the place of this one when its SQL is compiled
+    date = os.environ.get("PHLO_PARTITION_DATE", "1970-01-01")
+    return {"PHLO_PARTITION_DATE": date, **QUIET, **project.env}
 
 
 def _variables(project_dir: Path) -> list[str] | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from airflow.dag_processing.dagbag import DagBag
 
 from airflow_provider_phlo.cli import lineage_graph
 from airflow_provider_phlo.cli.errors import REFUSED
@@ -16,6 +18,7 @@ from tests.unit import raw_tables
 from tests.unit.dbt.own_project import make_project
 
 ROOT = Path(__file__).parents[2]
+PROJECT = str(ROOT / "include" / "dbt")
 # what comes after a reading in another project, which knows it as a source
 OTHER = {
     "models/sources.yml": (
@@ -37,6 +40,12 @@ def place(tmp_path_factory):
     make_project(folder, OTHER)
     catalog = open_lake(folder / "home")
     raw_tables.write(catalog, "raw.glucose_entries", raw_tables.glucose())
+    with pytest.MonkeyPatch.context() as patch:
+        # dbt is in memory here: what reads the DAG files next finds its project parsed, as where Airflow runs
+        patch.setenv("PHLO_HOME", str(folder / "home"))
+        patch.setenv("PHLO_DBT_PROJECT", PROJECT)
+        importlib.import_module("dbt.cli.main")
+        DagBag(str(folder / "dags"))
     return folder
 
 
@@ -46,7 +55,7 @@ def lineage(place, monkeypatch, run_phlo):
     monkeypatch.setenv("PHLO_HOME", str(place / "home"))
     monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(place / "dags"))
     monkeypatch.setenv("AIRFLOW__CORE__LOAD_EXAMPLES", "False")
-    monkeypatch.setenv("PHLO_DBT_PROJECT", str(ROOT / "include" / "dbt"))
+    monkeypatch.setenv("PHLO_DBT_PROJECT", PROJECT)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.chdir(ROOT)
     return lambda command, *arguments: run_phlo("lineage", command, *arguments, "--project", str(place / "project"))

@@ -19,6 +19,10 @@ from tests.lake import open_lake
 # one worker parses the project
 pytestmark = pytest.mark.xdist_group("any dbt project")
 
+# dbt makes a batch for each day until now: there are not to be a thousand
+_TODAY = dt.datetime.now(dt.UTC).date()
+DAYS = [_TODAY - dt.timedelta(days) for days in (3, 2, 1)]
+
 FILES = {
     "dbt_project.yml": """
 name: jaffle_shop
@@ -31,7 +35,7 @@ models:
     marts: {+materialized: table, +schema: marts}
 """,
     "seeds/raw_orders.csv": "id,customer,ordered_at,amount\n"
-    "1,ann,2024-01-01,10\n2,bob,2024-01-02,20\n3,ann,2024-01-03,30\n",
+    f"1,ann,{DAYS[0]},10\n2,bob,{DAYS[1]},20\n3,ann,{DAYS[2]},30\n",
     "models/staging/stg_orders.sql": "select * from {{ ref('raw_orders') }}",
     "models/marts/customers.sql": "select customer, sum(amount) as amount from {{ ref('stg_orders') }} group by 1",
     "models/marts/greeting.sql": "select '{{ var('greeting') }}' as said, '{{ env_var('WHO', 'nobody') }}' as who",
@@ -41,7 +45,8 @@ models:
     "models/marts/in_python.py": "def model(dbt, session):\n    dbt.config(materialized='table')\n"
     "    return dbt.ref('stg_orders').aggregate('count(*) as orders')\n",
     "models/marts/batches.sql": "{{ config(materialized='incremental', incremental_strategy='microbatch', "
-    "event_time='ordered_at', begin='2024-01-01', batch_size='day') }} select * from {{ ref('stg_orders') }}",
+    f"event_time='ordered_at', begin='{DAYS[0]}', batch_size='day') }}}}"
+    " select * from {{ ref('stg_orders') }}",
     "models/marts/logged.sql": "{{ config(pre_hook=['create schema if not exists audit_log', "
     "'create table if not exists audit_log.runs (run varchar)'], "
     "post_hook=\"insert into audit_log.runs values ('{{ env_var('PHLO_RUN_TOKEN', '') }}')\") }} select 1 as a",
@@ -152,7 +157,7 @@ def test_case_43_a_snapshot_keeps_what_was(project: Path, lake_home: Path, catal
     history = "snapshot.jaffle_shop.orders_history"
     assert build(project, lake_home, history, "again").changed is False
     try:
-        seed.write_text(content.replace("3,ann,2024-01-03,30", "3,ann,2024-01-03,31"))
+        seed.write_text(content.replace(f"3,ann,{DAYS[2]},30", f"3,ann,{DAYS[2]},31"))
         assert build(project, lake_home, "seed.jaffle_shop.raw_orders", "u").changed is True
         assert build(project, lake_home, history, "u").rows == 4
     finally:
@@ -192,9 +197,7 @@ def test_batches_of_a_day(project: Path, lake_home: Path, catalog: Catalog) -> N
     batches = "model.jaffle_shop.batches"
     assert build(project, lake_home, batches, "b1").rows == 3
     assert build(project, lake_home, batches, "b2").changed is False
-    assert [row[2] for row in rows(catalog, "jaffle_shop_marts.batches")] == [
-        dt.date(2024, 1, day) for day in (1, 2, 3)
-    ]
+    assert [row[2] for row in rows(catalog, "jaffle_shop_marts.batches")] == DAYS
 
 
 def test_tables_of_hooks_keep_their_rows(project: Path, lake_home: Path, catalog: Catalog) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -8,8 +9,10 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+from dbt.adapters.factory import FACTORY
 
 from airflow_provider_phlo.dbt.manifest import ensure_manifest, fingerprint, read_manifest, rendered_path
 from airflow_provider_phlo.dbt.project import Project
@@ -98,6 +101,30 @@ def test_the_command_says_what_is_wrong_without_a_traceback(tmp_path: Path) -> N
     assert done.stderr.startswith("phlo: ")
     assert "Traceback" not in done.stderr
     assert "airflow" not in done.stdout
+
+
+def test_a_process_of_its_own_finds_the_same(project: Path, tmp_path: Path) -> None:
+    """dbt is asked in this process if it is in memory, and leaves nothing there."""
+    for name in ("dbt.cli.main", "airflow_provider_phlo.dbt.adapter.lakehouse"):
+        importlib.import_module(name)
+    (project / "models" / "two.sql").write_text(
+        "select '{{ env_var('PHLO_PARTITION_DATE') }}' as day, '{{ var('said') }}' as said from {{ ref('one') }}"
+    )
+    (project / "dbt_project.yml").write_text("name: tiny\nprofile: phlo\nvars: {said: hello}\n")
+    before, folder = dict(os.environ), Path.cwd()
+    here = read_manifest(ensure_manifest(Project(project, tmp_path / "here")))
+    assert set(os.environ.items()) ^ set(before.items()) == set()
+    assert (Path.cwd(), FACTORY.adapters) == (folder, {})
+    command = [sys.executable, "-m", "airflow_provider_phlo.dbt.manifest", str(project)]
+    subprocess.run(command, env={**os.environ, "PHLO_HOME": str(tmp_path / "elsewhere")}, check=True)
+    elsewhere = read_manifest(ensure_manifest(Project(project, tmp_path / "elsewhere")))
+    assert _without_times(here) == _without_times(elsewhere)
+
+
+def _without_times(manifest: Any) -> Any:
+    if isinstance(manifest, dict):
+        return {key: _without_times(value) for key, value in manifest.items() if key not in ("created_at", "metadata")}
+    return [_without_times(each) for each in manifest] if isinstance(manifest, list) else manifest
 
 
 def test_edits_count_wherever_they_are_made(project: Path, tmp_path: Path) -> None:
