@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -73,6 +73,49 @@ def known_extras(connection: Connection) -> dict[str, str]:
         )
     # a form leaves what nobody has filled in empty
     return {name: str(value) for name, value in extra.items() if value not in (None, "")}
+
+
+def require_unset(conn_id: str) -> None:
+    """
+    Check that a connection is not set, where Airflow says so: it says the same of one that could not be read.
+
+    Whoever takes the embedded catalog or the bundled server for an unset connection would else work there while a
+    secrets backend is down, or because of a typing error in an environment variable.
+
+    :raises ConfigurationError: if an environment variable has it, in neither of the forms that Airflow reads.
+    :raises TransientError: if a secrets backend, or Airflow's own server, could not be asked.
+    """
+    from airflow.sdk.execution_time.supervisor import ensure_secrets_backend_loaded
+
+    for backend in ensure_secrets_backend_loaded():
+        name = type(backend).__name__
+        try:
+            reason = _server_error(conn_id) if name == "ExecutionAPISecretsBackend" else ""
+            if not reason:
+                backend.get_connection(conn_id=conn_id)
+        except Exception as error:  # noqa: BLE001 - of any secrets backend
+            if name == "EnvironmentVariablesBackend":
+                raise ConfigurationError(
+                    f"Connection '{conn_id}' cannot be read: AIRFLOW_CONN_{conn_id.upper()} is neither a URI nor JSON "
+                    f"({type(error).__name__}). Correct it, or unset it."
+                ) from None
+            reason = type(error).__name__
+        if reason:
+            raise TransientError(
+                f"Whether connection '{conn_id}' is set, cannot be seen: {name} failed ({reason}). A retry may help."
+            )
+
+
+def _server_error(conn_id: str) -> str:
+    """Return what Airflow's server answers instead of a connection, but that there is none."""
+    from airflow.sdk.exceptions import ErrorType
+    from airflow.sdk.execution_time.comms import ErrorResponse, GetConnection
+    from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
+
+    answer = SUPERVISOR_COMMS.send(GetConnection(conn_id=conn_id))
+    if isinstance(answer, ErrorResponse) and answer.error != ErrorType.CONNECTION_NOT_FOUND:
+        return str(answer.error.value)
+    return ""
 
 
 def mask_secrets(properties: Mapping[str, str]) -> None:

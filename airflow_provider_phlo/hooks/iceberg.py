@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from airflow.providers.apache.iceberg.hooks.iceberg import IcebergHook
 
 from airflow_provider_phlo import settings
-from airflow_provider_phlo.connections import catalog_properties
+from airflow_provider_phlo.connections import catalog_properties, require_unset
 from airflow_provider_phlo.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class PhloIcebergHook(IcebergHook):
         try:
             connection = self.get_connection(self.conn_id)
         except AirflowNotFoundException:
+            require_unset(self.conn_id)
             if self.conn_id != self.default_conn_name:
                 raise ConfigurationError(
                     f"Connection '{self.conn_id}' is not set: define it, e.g. AIRFLOW_CONN_{self.conn_id.upper()}="

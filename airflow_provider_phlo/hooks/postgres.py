@@ -7,6 +7,7 @@ from typing import Any
 from airflow.sdk import BaseHook
 
 from airflow_provider_phlo import settings
+from airflow_provider_phlo.connections import require_unset
 from airflow_provider_phlo.exceptions import ConfigurationError
 
 DEFAULT_CONN_ID = "postgres_default"
@@ -38,6 +39,7 @@ def postgres_coordinates(postgres_conn_id: str = DEFAULT_CONN_ID) -> dict[str, A
     try:
         connection = BaseHook.get_connection(postgres_conn_id)
     except AirflowNotFoundException:
+        require_unset(postgres_conn_id)
         if postgres_conn_id != DEFAULT_CONN_ID:
             raise ConfigurationError(
                 f"Connection '{postgres_conn_id}' is not set: define it, e.g. "

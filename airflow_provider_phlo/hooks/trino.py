@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from airflow_provider_phlo.connections import require_unset
 from airflow_provider_phlo.exceptions import ConfigurationError
 
 
@@ -28,6 +29,7 @@ def connect_to(trino_conn_id: str = "trino_default") -> Callable[[], Any]:
         try:
             connection = BaseHook.get_connection(trino_conn_id)
         except AirflowNotFoundException:
+            require_unset(trino_conn_id)
             raise ConfigurationError(
                 f"Connection '{trino_conn_id}' is not set: define it, e.g. AIRFLOW_CONN_{trino_conn_id.upper()}="
                 '\'{"conn_type": "trino", "host": "trino.example.com", "port": 8080, "login": "phlo", '

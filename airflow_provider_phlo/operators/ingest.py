@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.bases.decorator import DecoratedOperator, task_decorator_factory
 
 from airflow_provider_phlo import runs, settings
+from airflow_provider_phlo.connections import require_unset
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.operators.base import NOTHING_TO_DO
 from airflow_provider_phlo.operators.table import REPLAYS_ANOTHER, TableOperator
@@ -298,6 +299,7 @@ def _resolve(resource: Any) -> Any:
     try:
         return BaseHook.get_connection(resource)
     except AirflowNotFoundException:
+        require_unset(resource)
         raise ConfigurationError(
             f"Connection '{resource}' is not set: define it, e.g. AIRFLOW_CONN_{resource.upper()}="
             '\'{"conn_type": "http", "host": "https://…", "login": "…", "password": "…"}\'.'

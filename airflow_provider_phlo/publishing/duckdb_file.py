@@ -58,12 +58,13 @@ class DuckDBPublisher:
         with open_catalog_tables(catalog, ["marts.mrt_daily"]) as sources:
             DuckDBPublisher(Path("marts.duckdb")).publish({"daily": sources["marts.mrt_daily"]})
 
-    :param path: the file; its folder is created when missing.
+    :param path: the file, or a link to it; its folder is created when missing.
     :param schema: the schema of the tables in it; not one that is called as the file is.
     """
 
     def __init__(self, path: Path, *, schema: str = "main") -> None:
-        self.path = path.absolute()
+        # through links: putting a file in the place of a link would leave those who open its target the old one
+        self.path = path.resolve()
         self.schema = schema
 
     def publish(self, marts: Mapping[str, Source]) -> dict[str, FileResult]:

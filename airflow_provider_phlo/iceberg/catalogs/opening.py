@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import requests
-from pyiceberg.catalog import Catalog, load_catalog
+from pyiceberg.catalog import Catalog, CatalogType, load_catalog
 from pyiceberg.io import FileIO
 from pyiceberg.typedef import EMPTY_DICT, Properties
 from sqlalchemy import make_url
-from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError, SQLAlchemyError
 
-from airflow_provider_phlo.exceptions import TerminalError, TransientError
+from airflow_provider_phlo.exceptions import ConfigurationError, TerminalError, TransientError
 from airflow_provider_phlo.iceberg.catalogs.file_io import file_io
 from airflow_provider_phlo.iceberg.catalogs.rest import LastColumnIds, ServedCatalog
 from airflow_provider_phlo.iceberg.catalogs.sql import CachingSqlCatalog
@@ -62,9 +62,11 @@ def open_catalog(name: str, properties: Mapping[str, str]) -> Catalog:
     Open the catalog ``name``.
 
     :param properties: PyIceberg's catalog properties (``type``, ``uri``, ``warehouse``, …).
+    :raises ConfigurationError: if there is no such type of catalog, or no such database.
     :raises TransientError: if its server, or the file of an SQLite catalog, cannot be reached or is in use.
     :raises TerminalError: if the file of an SQLite catalog is damaged.
     """
+    _require_kind(name, properties)
     try:
         return _opened(name, properties)
     except (DatabaseError, requests.ConnectionError) as error:
@@ -75,6 +77,24 @@ def open_catalog(name: str, properties: Mapping[str, str]) -> Catalog:
             f"Catalog {name!r} cannot be reached ({describe(error)}): is it up, and is the connection right "
             "(iceberg_default, or the one that iceberg_conn_id names)? Without one, the catalog is below PHLO_HOME."
         ) from error
+
+
+def _require_kind(name: str, properties: Mapping[str, str]) -> None:
+    """Refuse a type or an address that does not exist: the libraries' errors name neither the catalog nor a remedy."""
+    kinds = [kind.value for kind in CatalogType]
+    where = "in the connection iceberg_default, or the one that iceberg_conn_id names"
+    kind = properties.get("type")
+    if kind is not None and kind not in kinds:
+        raise ConfigurationError(f"Catalog {name!r}: there is no such type; write one of {', '.join(kinds)} {where}.")
+    if kind != CatalogType.SQL.value:
+        return
+    try:
+        make_url(properties.get("uri", "")).get_dialect().import_dbapi()
+    except (ArgumentError, ValueError, ImportError) as error:
+        raise ConfigurationError(
+            f"Catalog {name!r}: its uri is not the address of a database, or the driver of it is not installed "
+            f"({type(error).__name__}): write postgresql+psycopg2://user:password@host:5432/database {where}."
+        ) from None
 
 
 def _raise_for_sqlite(name: str, properties: Mapping[str, str], error: Exception) -> None:

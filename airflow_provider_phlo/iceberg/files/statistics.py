@@ -8,6 +8,7 @@ then not those of the file.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from pyiceberg.io.pyarrow import (
     compute_statistics_plan,
     parquet_path_to_id_mapping,
 )
+from pyiceberg.manifest import DataFile
 from pyiceberg.schema import Schema
 from pyiceberg.types import (
     BinaryType,
@@ -35,6 +37,8 @@ from pyiceberg.types import (
 
 _SURROGATES = range(0xD800, 0xE000)
 _LAST_CHARACTER = 0x10FFFF
+# as FileLayout names files
+_OUR_NAME = re.compile(r"/\d{5}-(merged|compacted|written)-[^/]*$")
 
 
 @dataclass
@@ -135,6 +139,16 @@ def uncertain_columns(metadata: pq.FileMetaData) -> set[str]:
     for path, chunk in _chunks(metadata):
         columns.setdefault(path, _Column()).add(chunk)
     return {path for path, column in columns.items() if not column.certain}
+
+
+def are_certain(file: DataFile) -> bool:
+    """
+    Return whether the bounds of a file's text hold for all of its rows.
+
+    PyIceberg 0.12 takes the bounds of some row groups for those of the file. So no bounds of a file with several row
+    groups are believed, unless this package wrote it; files of engines that are right are then read in vain.
+    """
+    return len(file.split_offsets or ()) == 1 or _OUR_NAME.search(file.file_path) is not None
 
 
 def _chunks(metadata: pq.FileMetaData) -> Iterator[tuple[str, pq.ColumnChunkMetaData]]:

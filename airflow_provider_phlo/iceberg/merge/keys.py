@@ -13,7 +13,9 @@ from pyiceberg.conversions import from_bytes
 from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, GreaterThanOrEqual, LessThanOrEqual
 from pyiceberg.manifest import DataFile
 from pyiceberg.schema import Schema
+from pyiceberg.types import StringType
 
+from airflow_provider_phlo.iceberg.files.statistics import are_certain
 from airflow_provider_phlo.iceberg.tables.partitioning import above_truncation
 from airflow_provider_phlo.row_hash import encoded_rows, float_bits
 
@@ -148,6 +150,8 @@ class KeyBounds:
             lower = (file.lower_bounds or {}).get(item.field_id)
             upper = (file.upper_bounds or {}).get(item.field_id)
             if lower is None or upper is None:
+                continue
+            if isinstance(item.field_type, StringType) and not are_certain(file):
                 continue
             try:
                 low, high = (from_bytes(item.field_type, each) for each in (lower, upper))  # type: ignore[arg-type]

@@ -61,6 +61,22 @@ print(reader.execute("SELECT max(version), count(*) FROM marts.a UNION ALL SELEC
 """
 
 
+@pytest.mark.parametrize("exists", [True, False])
+@pytest.mark.parametrize("relative", [True, False])
+def test_case_39_a_link_to_the_file_stays_one(tmp_path, exists, relative):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    real, link = shared / "m.duckdb", tmp_path / "m.duckdb"
+    if exists:
+        DuckDBPublisher(real, schema="marts").publish({"a": version(1)})
+    link.symlink_to("shared/m.duckdb" if relative else real)
+    DuckDBPublisher(link, schema="marts").publish({"a": version(2, 5)})
+    assert link.is_symlink()
+    assert seen(real) == seen(link) == (2, 2, 5)
+    assert sorted(os.listdir(shared)) == [".m.duckdb.lock", "m.duckdb"]
+    assert sorted(os.listdir(tmp_path)) == ["m.duckdb", "shared"]
+
+
 def test_what_else_is_in_the_file_stays(tmp_path):
     path = tmp_path / "m.duckdb"
     publisher = DuckDBPublisher(path, schema="marts")

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from airflow_provider_phlo.exceptions import TransientError
+from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
 from airflow_provider_phlo.iceberg.catalogs import opening as module
 from airflow_provider_phlo.iceberg.catalogs.opening import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.tables.creation import ensure_namespace
@@ -91,3 +91,22 @@ def test_slower_first_openings_try_again(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_catalog_that_is_down_is_named(properties: dict[str, str]) -> None:
     with pytest.raises(TransientError, match=r"Catalog 'far' cannot be reached .* is it up"):
         open_catalog("far", properties)
+
+
+@pytest.mark.parametrize(
+    ("properties", "problem"),
+    [
+        ({"type": "sql", "uri": "postgresql+psycopg2://u:CANARY@host:port/db"}, "not the address of a database"),
+        ({"type": "sql", "uri": "nosuch://u:CANARY@host/db"}, r"not the address of a database, or the driver"),
+        ({"type": "sql", "uri": "postgresql+pg8000x://u:CANARY@host/db"}, "driver of it is not installed"),
+        ({"type": "sql", "uri": "CANARY"}, "not the address of a database"),
+        ({"type": "sql"}, "not the address of a database"),
+        ({"type": "CANARY", "uri": "x://y"}, "there is no such type; write one of rest, hive, glue"),
+    ],
+)
+def test_case_55_an_address_of_no_catalog_is_named(properties: dict[str, str], problem: str) -> None:
+    with pytest.raises(
+        ConfigurationError, match=f"Catalog 'lake': .*{problem}.* in the connection iceberg_default"
+    ) as said:
+        open_catalog("lake", {"warehouse": "file:///nowhere", **properties})
+    assert "CANARY" not in str(said.value)
