@@ -21,7 +21,9 @@ published = PublishedEvents(Path(sys.argv[1]))
 seen, failed, stop = set(), [], threading.Event()
 
 def read():
-    while not stop.wait(random.uniform(0, 3)):
+    for _ in range(int(sys.argv[3])):
+        if stop.wait(random.uniform(0, 3)):
+            return
         try:
             answer = published.ask(TOP_REPOS, days=36500, limit=10)
             seen.add((answer.events, sum(row[1] for row in answer.rows)))
@@ -62,7 +64,14 @@ def write_batch(folder, load):
 def test_fifty_readers_during_twenty_loads(tmp_path):
     raw, database = tmp_path / "raw", tmp_path / "events.duckdb"
     raw.mkdir()
-    command = [sys.executable, "-c", READ, str(database.with_suffix(".published")), str(READERS // PROCESSES)]
+    command = [
+        sys.executable,
+        "-c",
+        READ,
+        str(database.with_suffix(".published")),
+        str(READERS // PROCESSES),
+        str(size(4, 400)),
+    ]
     readers = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(PROCESSES)
     ]
