@@ -73,7 +73,8 @@ def measure(place: Path, events: int, repeat: int) -> dict[str, Any]:
         connection.execute("SET TimeZone = 'UTC'; SET memory_limit = '4GB'")
         # without key and indexes, which take minutes to fill and no part in either way
         schema = resources.files("airflow_provider_phlo.events").joinpath("sql", "schema.sql").read_text()
-        connection.execute(schema.partition(";")[0].replace(" PRIMARY KEY", ""))
+        table = schema[schema.index("CREATE TABLE") :].partition(";")[0]
+        connection.execute(table.replace(" PRIMARY KEY", ""))
         connection.execute(EVENTS, {"count": events})
         publish(connection, place / "published")
         with serving(place / "published") as url, httpx.Client(timeout=300) as client:
