@@ -194,6 +194,8 @@ def test_case_56_no_arguments_make_a_traceback(home: Path, monkeypatch: pytest.M
     monkeypatch.setattr(cli, "_enter_embedded_environment", lambda: None)
     # what lineage reads of DAGs and catalog in programs of its own, seconds each, is read here, once
     monkeypatch.setattr(lineage_graph, "_kept_or_read", functools.cache(_read_here))
+    # a server that is started stays
+    monkeypatch.setattr("uvicorn.run", lambda *_, **__: None)
     monkeypatch.setenv("AIRFLOW__CORE__LOAD_EXAMPLES", "False")
     monkeypatch.chdir(home)
     create_table(
