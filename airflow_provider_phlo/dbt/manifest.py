@@ -24,6 +24,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+from airflow_provider_phlo.dbt.packages import require_packages
 from airflow_provider_phlo.dbt.profiles import DEFAULT_TARGET
 from airflow_provider_phlo.dbt.project import QUIET, Project, environment
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
@@ -160,6 +161,7 @@ def _lock(folder: Path) -> Iterator[None]:
 
 def _parse(project: Project) -> None:
     """Parse into a temporary folder, then move the results: a task never reads half a file."""
+    require_packages(project.directory)
     folder = project.folder
     fresh = Path(mkdtemp(prefix="parse-", dir=folder))
     try:

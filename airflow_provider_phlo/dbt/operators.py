@@ -167,7 +167,8 @@ class DbtModelOperator(DbtOperator):
         state = "was not changed" if done.changed is False else "is published"
         if done.nothing_new:
             state = "is as it was made of the same tables and settings; its tests passed then"
-        self.log.info("%s %s: %s rows, %d tests passed", done.table, state, done.rows, done.tests)
+        rows = "the engine reports no rows" if done.rows is None else f"{done.rows} rows"
+        self.log.info("%s %s: %s, %d tests passed", done.table, state, rows, done.tests)
         for warning in done.warnings:
             self.log.warning("%s: dbt test %s", done.table, warning)
         result = {

@@ -91,10 +91,10 @@ def profile_of(project_dir: Path, target: str = DEFAULT_TARGET) -> Profile:
     :param target: an output of its profile; ``duckdb`` and ``trino`` are made where it does not have them.
     :raises ConfigurationError: the project or its profile cannot be read, or the profile is for something else.
     """
-    project = _read(project_dir / "dbt_project.yml")
+    project = read_yaml(project_dir / "dbt_project.yml")
     name = str(project.get("profile") or project.get("name") or "phlo")
     directory = _directory(project_dir)
-    entry = _read(directory / PROFILES).get(name) if directory else None
+    entry = read_yaml(directory / PROFILES).get(name) if directory else None
     outputs = _outputs(entry, name, directory)
     default = str((entry or {}).get("target") or "")
     for wanted in (target, *([default] if target == DEFAULT_TARGET else [])):
@@ -153,7 +153,12 @@ def _outputs(entry: Any, name: str, directory: Path | None) -> Mapping[str, Mapp
     return outputs
 
 
-def _read(file: Path) -> Mapping[str, Any]:
+def read_yaml(file: Path) -> Mapping[str, Any]:
+    """
+    Return the content of a file of a dbt project, empty if the file is.
+
+    :raises ConfigurationError: there is none, it cannot be read, or it is not a mapping.
+    """
     try:
         content = yaml.safe_load(file.read_text())
     except FileNotFoundError:
@@ -162,6 +167,6 @@ def _read(file: Path) -> Mapping[str, Any]:
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where is not None else ""
         raise ConfigurationError(f"Cannot read {file}{line}: it is not YAML, or not readable.") from error
-    if not isinstance(content, Mapping):
+    if not isinstance(content, Mapping | None):
         raise ConfigurationError(f"{file} does not hold a mapping.")
-    return content
+    return content or {}

@@ -63,15 +63,15 @@ def schema_of(content: Content) -> Schema:
     return assign_fresh_schema_ids(_pyarrow_to_schema_without_ids(content.schema))
 
 
-def fitted(content: Content, schema: Schema) -> Generator[pa.Table, None, None]:
+def fitted(content: Content, table: Table) -> Generator[pa.Table, None, None]:
     """Yield the rows with all columns of a table, in its order and types."""
-    target = schema_to_pyarrow(schema, include_field_ids=False)
+    identifier, target = ".".join(table.name()), schema_to_pyarrow(table.schema(), include_field_ids=False)
     optional = pa.schema([field.with_nullable(True) for field in target])
     present = set(content.schema.names)
     with closing(content.parts()) as parts:
         for part in parts:
             columns = [
-                cast_column(part[item.name], item.type, item.name)
+                cast_column(identifier, part[item.name], item.type, item.name)
                 if item.name in present
                 else pa.nulls(len(part), item.type)
                 for item in target

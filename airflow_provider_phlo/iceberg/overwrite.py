@@ -207,7 +207,7 @@ def _create(
 def _replace_files(catalog: Catalog, table: Table, data: Content, branch: str, summary: dict[str, str]) -> int | None:
     """Replace all files of the branch; commits to other branches meanwhile do not matter."""
     old = _files(table, branch)
-    new = write_files(table, fitted(data, table.schema()), "written")
+    new = write_files(table, fitted(data, table), "written")
     return commit_files(catalog, table, branch, added=new, removed=old, summary=summary)
 
 
@@ -244,7 +244,7 @@ def _write(
         producer.delete_data_file(file)
     before = transaction._table
     table = Table(before.name(), transaction.table_metadata, before.metadata_location, before.io, before.catalog)
-    for file in write_files(table, fitted(data, table.schema()), "written"):
+    for file in write_files(table, fitted(data, table), "written"):
         producer.append_data_file(file)
     producer.commit()
     return producer.snapshot_id

@@ -25,7 +25,7 @@ def storable(identifier: str, data: pa.Table) -> pa.Table:
                 f"Column {name} of {identifier} has type {data.schema.field(name).type}, which Iceberg does not know: "
                 "cast it in the SQL."
             )
-        columns[name] = cast_column(data[name], kind, name)
+        columns[name] = cast_column(identifier, data[name], kind, name)
     return pa.table(columns)
 
 
@@ -71,11 +71,12 @@ _STORABLE: tuple[tuple[Callable[[pa.DataType], bool], Callable[[pa.DataType], pa
 )
 
 
-def cast_column(values: pa.ChunkedArray, kind: pa.DataType, column: str) -> pa.ChunkedArray:
+def cast_column(identifier: str, values: pa.ChunkedArray, kind: pa.DataType, column: str) -> pa.ChunkedArray:
     """
     Return values in another type.
 
-    :param column: names them in messages.
+    :param identifier: names their table in messages.
+    :param column: names their column there.
     :raises SchemaError: a value would not stay what it is.
     """
     if values.type == kind:
@@ -84,5 +85,5 @@ def cast_column(values: pa.ChunkedArray, kind: pa.DataType, column: str) -> pa.C
         return cast(values, kind)
     except pa.ArrowInvalid:  # its message holds the value
         raise SchemaError(
-            f"Column {column} has values of {values.type} that do not fit {kind}: cast it in the SQL."
+            f"Column {column} of {identifier} has values of {values.type} that do not fit {kind}: cast it in the SQL."
         ) from None

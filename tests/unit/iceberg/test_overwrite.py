@@ -95,7 +95,9 @@ def test_emptying_and_refilling(catalog: Catalog) -> None:
 
 def test_a_time_that_would_lose_its_nanoseconds_is_refused(catalog: Catalog) -> None:
     rows = pa.table({"at": pa.array([1704164645678901234], pa.timestamp("ns"))})
-    with pytest.raises(SchemaError, match=r"Column at has values of timestamp\[ns\] that do not fit timestamp\[us\]"):
+    with pytest.raises(
+        SchemaError, match=r"Column at of gold.t has values of timestamp\[ns\] that do not fit timestamp\[us\]"
+    ):
         overwrite_if_changed(catalog, TABLE, rows)
     assert not catalog.table_exists(TABLE)
 
