@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airflow_provider_phlo.dbt.manifest import MANIFEST
-from airflow_provider_phlo.dbt.results import describe
+from airflow_provider_phlo.dbt.results import BROKEN, describe
 
 if TYPE_CHECKING:
     from dbt.artifacts.schemas.results import NodeResult
@@ -57,7 +57,7 @@ def keep_results(done: RunExecutionResult, place: Path) -> None:
 
 
 def _in_our_words(result: NodeResult) -> NodeResult:
-    if str(result.status) != "error":
+    if str(result.status) not in BROKEN:
         return result
     statement = getattr(result.node, "compiled_code", None) or ""
     return replace(result, message=describe(str(result.message), statement))

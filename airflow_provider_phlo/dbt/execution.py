@@ -17,13 +17,16 @@ from dbt.adapters.factory import get_adapter
 from dbt.graph import Graph
 from dbt.node_types import NodeType
 from dbt.plugins.manager import PluginManager
-from dbt.task import build
+from dbt.task import build, run
+from dbt.task.run import MicrobatchModelRunner
 from dbt.task.test import TestResultData, TestRunner
 from dbt.tracking import track_behavior_change_warn
 from dbt_common.behavior_flags import BehaviorFlagRendered
 from dbt_common.events.event_manager import EventManager
 from dbt_common.exceptions import DbtBaseException
 from networkx import DiGraph  # type: ignore[import-untyped]
+
+from airflow_provider_phlo.dbt.batches import Batch, Batches, NoThreads, is_worth_another_try
 
 if TYPE_CHECKING:
     from dbt.adapters.base import BaseAdapter, BaseRelation
@@ -83,12 +86,30 @@ class KnownNodes(build.BuildTask):
                 self._handle_result(self._run(node))
         return self.node_results
 
+    def get_runner_type(self, node: Any) -> type[BaseRunner] | None:
+        """Return what runs a node: dbt's own, but for microbatch models."""
+        found = super().get_runner_type(node)
+        return Batches if found is MicrobatchModelRunner else found
+
+    def _submit_batch(self, *args: Any, batch_results: list[RunResult], **kwargs: Any) -> bool:
+        """Run a batch, again if it failed for a reason that may pass."""
+        tries = 0
+        while True:
+            tries += 1
+            exists = super()._submit_batch(*args, batch_results=batch_results, **kwargs)
+            if not is_worth_another_try(batch_results, tries):
+                return bool(exists)
+            batch_results.pop()
+
     def _run(self, node: Any) -> RunResult:
         if node.unique_id in self.model_to_unit_test_map:
-            return self.call_model_and_unit_tests_runner(node, None)
+            return self.call_model_and_unit_tests_runner(node, NoThreads())
         runner = self.get_runner(node)
         if node.unique_id in self._skipped_children:
             runner.do_skip(cause=self._skipped_children.pop(node.unique_id))
+        if isinstance(runner, Batches):
+            runner.set_parent_task(self)
+            runner.set_pool(NoThreads())
         return self.call_runner(runner)
 
     def _answered_together(self, tests: Sequence[Any]) -> list[BaseRunner]:
@@ -212,6 +233,7 @@ def known_nodes(selected: Sequence[str]) -> Iterator[None]:
     Selected.selected = selected
     with (
         _replaced(build, "BuildTask", Selected),
+        _replaced(run, "MicrobatchBatchRunner", Batch),
         _replaced(BehaviorFlagRendered, "_default_source", staticmethod(lambda: "dbt.adapters")),
         _replaced(PluginManager, "get_prefixed_modules", staticmethod(plugins)),
         _replaced(EventManager, "fire_event", _fire_if_heard),

@@ -92,6 +92,18 @@ def is_ephemeral(node: Mapping[str, Any]) -> bool:
     return bool(node.get("config", {}).get("materialized") == "ephemeral")
 
 
+def table_of(node: Mapping[str, Any]) -> str:
+    """
+    Return the table that a model, seed, snapshot or source is.
+
+    A source is the ingested table that it stands for: ``meta.phlo_asset``, else the one with its name without ``dlt_``.
+    """
+    if node["resource_type"] != "source":
+        return f"{node['schema']}.{node['alias']}"
+    meta = {**node["meta"], **node["config"].get("meta", {})}
+    return str(meta.get("phlo_asset") or f"{node['schema']}.{node['identifier'].removeprefix('dlt_')}")
+
+
 def tables_read(nodes: Mapping[str, Mapping[str, Any]], unique_id: str) -> Iterator[str]:
     """
     Yield the ids of what a node reads, through ephemeral models.

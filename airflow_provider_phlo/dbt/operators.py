@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_phlo.task_facts import TaskLineage
 
+_NOTHING_NEW = "it was made of the same tables and settings, and its tests, which passed then, were not run again"
+
 
 class DbtOperator(PhloOperator):
     """
@@ -166,7 +168,7 @@ class DbtModelOperator(DbtOperator):
         )
         state = "was not changed" if done.changed is False else "is published"
         if done.nothing_new:
-            state = "is as it was made of the same tables and settings; its tests passed then"
+            state = f"is as it was: {_NOTHING_NEW}"
         rows = "the engine reports no rows" if done.rows is None else f"{done.rows} rows"
         self.log.info("%s %s: %s, %d tests passed", done.table, state, rows, done.tests)
         for warning in done.warnings:
@@ -182,6 +184,8 @@ class DbtModelOperator(DbtOperator):
         }
         if done.rows is None and not self._is_embedded:
             result["reason"] = f"{self.target} wrote it, which reports no rows"
+        if done.nothing_new:
+            result["reason"] = _NOTHING_NEW
         set_event(context, self.table, result)
         return result
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -160,13 +161,18 @@ def read_yaml(file: Path) -> Mapping[str, Any]:
     :raises ConfigurationError: there is none, it cannot be read, or it is not a mapping.
     """
     try:
-        content = yaml.safe_load(file.read_text())
+        return _parsed(file, file.stat().st_mtime_ns)
     except FileNotFoundError:
         raise ConfigurationError(f"{file.parent} is not a dbt project: it does not have a {file.name}.") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where is not None else ""
         raise ConfigurationError(f"Cannot read {file}{line}: it is not YAML, or not readable.") from error
+
+
+@lru_cache(maxsize=32)
+def _parsed(file: Path, _modified: int) -> Mapping[str, Any]:
+    content = yaml.safe_load(file.read_text())
     if not isinstance(content, Mapping | None):
         raise ConfigurationError(f"{file} does not hold a mapping.")
     return content or {}

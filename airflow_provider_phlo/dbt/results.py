@@ -33,11 +33,13 @@ _QUOTED = re.compile(r'"(?P<name>[^"\n]+)"')
 _TESTS = frozenset({"test", "unit_test"})
 #: The states of what is done and may be built upon.
 PASSED = frozenset({"pass", "success", "no-op"})
+#: The states of what is not done; of the second, some batches are.
+BROKEN = frozenset({"error", "partial success"})
 
 
 def judge(table: str, results: Sequence[NodeResult], outcome: str) -> tuple[int, tuple[str, ...]]:
     """Return how many tests passed and which warn."""
-    broken = [result for result in results if str(result.status) == "error"]
+    broken = [result for result in results if str(result.status) in BROKEN]
     if broken:
         raise _error(table, broken)
     failed = [f"{result.node.name} ({result.failures} rows)" for result in results if str(result.status) == "fail"]
@@ -52,10 +54,10 @@ def judge(table: str, results: Sequence[NodeResult], outcome: str) -> tuple[int,
 
 def _error(table: str, broken: Sequence[NodeResult]) -> PhloError:
     texts = [str(result.message) for result in broken]
-    said = "; ".join(f"{result.node.name}: {_describe_result(result)}" for result in broken)
-    if any("Compilation Error" in text or is_of_the_statement(text) or _fails_again_in_python(text) for text in texts):
+    said = "; ".join(f"{result.node.name}{_failed_batches(result)}: {_describe_result(result)}" for result in broken)
+    if any(map(_is_of_the_project, texts)):
         return ConfigurationError(f"{table} was not built. {said}")
-    if any(duckdb_kind(text) in OF_THE_DATA for text in texts):
+    if not all(map(may_pass_again, texts)):
         return ConfigurationError(
             f"{table} was not built. {said}. The same rows fail again: correct them at their source, or let the SQL "
             "take them (try_cast, try, a filter)."
@@ -92,6 +94,23 @@ def _line(text: str, code: str) -> int | None:
         return None
     found = [number for number, line in enumerate(code.splitlines(), 1) if named in line]
     return found[0] if len(found) == 1 else None
+
+def may_pass_again(text: str) -> bool:
+    """Return whether what dbt reports might not happen again with the same SQL and the same data."""
+    return not _is_of_the_project(text) and duckdb_kind(text) not in OF_THE_DATA
+
+
+def _is_of_the_project(text: str) -> bool:
+    return "Compilation Error" in text or is_of_the_statement(text) or _fails_again_in_python(text)
+
+
+def _failed_batches(result: NodeResult) -> str:
+    """Return which batches of a microbatch model failed; nothing for other nodes."""
+    found = getattr(result, "batch_results", None)
+    if found is None or not found.failed:
+        return ""
+    count = len(found.failed) + len(found.successful)
+    return f" ({len(found.failed)} of {count} batches failed, the first is that of {found.failed[0][0]:%Y-%m-%d %H:%M})"
 
 
 def describe(text: str, statement: str = "") -> str:

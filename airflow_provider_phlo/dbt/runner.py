@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from airflow_provider_phlo.dbt.project import QUIET, Project
 from airflow_provider_phlo.dbt.project import environment as set_environment
 from airflow_provider_phlo.dbt.projects import load_manifest
 from airflow_provider_phlo.dbt.results import PASSED, describe, judge
+from airflow_provider_phlo.dbt.standalone_tests import assign_tests
 from airflow_provider_phlo.dbt.templates import kept_templates
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg.catalogs.retries import retry_conflicts
@@ -34,6 +36,7 @@ from airflow_provider_phlo.iceberg.catalogs.retries import retry_conflicts
 if TYPE_CHECKING:
     from dbt.artifacts.schemas.results import NodeResult
     from dbt.contracts.graph.manifest import Manifest
+    from pyiceberg.catalog import Catalog
 
     from airflow_provider_phlo.iceberg.overwrite import OverwriteResult
 
@@ -97,36 +100,89 @@ def build_model(
     project = Project(project_dir, home, target, vars or {}, env or {})
     ensure_manifest(project)
     manifest = load_manifest(project.folder)
-    node = _node(manifest, unique_id, project_dir)
-    table = f"{node.schema}.{node.alias}"
-    wanted = [*_unit_tests_of(manifest, unique_id), *_tests_with(manifest, unique_id)] if tests is None else [*tests]
-    unit_tests = [name for name in wanted if name in manifest.unit_tests]
-    nodes = [*unit_tests, unique_id, *(name for name in wanted if name in manifest.nodes)]
-    command = [*_command([node], project), *(["--full-refresh"] if full_refresh else [])]
-    unused = [manifest]
+    if tests is None:
+        tests = _tests_with(project, unique_id)
+    build = _Build(project, manifest, _node(manifest, unique_id, project_dir), tests, full_refresh)
+    with set_environment(_variables(manifest, [unique_id, *_tests_on(manifest, unique_id)], project, environment)):
+        return retry_conflicts(build.attempt, f"{build.table} (built again on what they wrote)", REBUILDS)
 
-    def attempt() -> ModelRun:
-        inputs = None if full_refresh else _inputs(manifest, nodes, table, project)
-        found = inputs and _made_already(inputs)
+
+@dataclass(frozen=True)
+class _Build:
+    """
+    A model that is to be built, tested and published; what it reads from the environment is set meanwhile.
+
+    :param node: the model.
+    :param tests: the ids of its tests.
+    """
+
+    project: Project
+    manifest: Manifest
+    node: Any
+    tests: Collection[str]
+    full_refresh: bool
+
+    @property
+    def table(self) -> str:
+        return f"{self.node.schema}.{self.node.alias}"
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        from airflow_provider_phlo.dbt.adapter import lakehouse
+
+        return lakehouse.catalog_from_environment()
+
+    @cached_property
+    def nodes(self) -> list[str]:
+        """Return the ids of what dbt runs, in this order."""
+        unit_tests = [name for name in self.tests if name in self.manifest.unit_tests]
+        return [*unit_tests, self.node.unique_id, *(name for name in self.tests if name in self.manifest.nodes)]
+
+    @cached_property
+    def _unused(self) -> list[Manifest]:
+        """Return the manifest until it is used: dbt does not compile a node of one twice."""
+        return [self.manifest]
+
+    def attempt(self) -> ModelRun:
+        """Build the model on main as it is now."""
+        inputs = None if self.full_refresh else self._inputs()
+        found = inputs and _made_already(inputs, self.catalog)
         if found:
             return found
-        _start_from_main(table)
-        # dbt does not compile a node of one manifest twice
-        fresh = unused.pop() if unused else load_manifest(project.folder)
-        results, written = _invoke(fresh, command, table, project.folder, nodes, unique_id)
-        passed, warnings = judge(table, results, "it was not published")
-        properties = _kept(manifest, inputs, results, written)
+        self._start_from_main()
+        manifest = self._unused.pop() if self._unused else load_manifest(self.project.folder)
+        command = [*_command([self.node], self.project), *(["--full-refresh"] if self.full_refresh else [])]
+        results, written = _invoke(manifest, command, self.table, self.project.folder, self.nodes, self.node.unique_id)
+        passed, warnings = judge(self.table, results, "it was not published")
+        properties = _kept(self.manifest, inputs, results, written)
         return ModelRun(
-            table,
+            self.table,
             rows=written.rows if written else None,
             changed=written.changed if written else None,
-            snapshot_id=_publish(written, properties) if written else None,
+            snapshot_id=_publish(self.catalog, written, properties) if written else None,
             tests=passed,
             warnings=warnings,
         )
 
-    with set_environment(_variables(manifest, [unique_id, *_tests_on(manifest, unique_id)], project, environment)):
-        return retry_conflicts(attempt, f"{table} (built again on what they wrote)", REBUILDS)
+    def _start_from_main(self) -> None:
+        """Drop what an earlier attempt left on the run's branch: it would be read as what the table holds."""
+        from airflow_provider_phlo.iceberg.branches.publication import run_branch
+        from airflow_provider_phlo.iceberg.branches.run_branches import branch_name
+
+        token = os.environ.get("PHLO_RUN_TOKEN")
+        if token:
+            with suppress(NoSuchTableError):
+                run_branch(self.catalog, branch_name(token)).drop(self.table)
+
+    def _inputs(self) -> Inputs | None:
+        """Return what a model that is to be published is made of now; None where that cannot be known."""
+        folder = self.project.folder
+        names = read_manifest(rendered_path(folder / MANIFEST))["variables"]
+        if names is None or self.project.target != DEFAULT_TARGET or not os.environ.get("PHLO_RUN_TOKEN"):
+            return None
+        read = {name for node in self.nodes if node in self.manifest.nodes for name in _relations(self.manifest, node)}
+        parsed = [folder.name, str(stamp_of(folder)), *self.nodes]
+        return inputs_of(self.table, read, self.catalog, parsed, settings_read(names))
 
 
 @dataclass(frozen=True)
@@ -237,7 +293,7 @@ def _invoke(
     # the adapter would go on with the database of an earlier run in this process
     PhloConnectionManager.close_all_connections()
     try:
-        with known_nodes(nodes) if _are_simple(manifest, nodes) else nullcontext(), kept_templates(folder):
+        with known_nodes(nodes), kept_templates(folder):
             done = dbtRunner(manifest=manifest).invoke([*command, f"--target-path={place}"])
     finally:
         reset_adapters()
@@ -250,36 +306,19 @@ def _invoke(
     return done.result.results, lakehouse.results.get(table)
 
 
-def _are_simple(manifest: Manifest, nodes: Sequence[str]) -> bool:
-    """Return whether the nodes run without dbt's threads, as all do but the batches of a microbatch model."""
-    configs = [manifest.nodes[name].config for name in nodes if name in manifest.nodes]
-    return all(getattr(config, "incremental_strategy", None) != "microbatch" for config in configs)
-
-
-def _start_from_main(table: str) -> None:
-    """Drop what an earlier attempt left on the run's branch: it would be read as what the table holds."""
-    from airflow_provider_phlo.dbt.adapter import lakehouse
-    from airflow_provider_phlo.iceberg.branches.publication import run_branch
-    from airflow_provider_phlo.iceberg.branches.run_branches import branch_name
-
-    token = os.environ.get("PHLO_RUN_TOKEN")
-    if token:
-        with suppress(NoSuchTableError):
-            run_branch(lakehouse.catalog_from_environment(), branch_name(token)).drop(table)
-
-
-def _publish(written: OverwriteResult, properties: Mapping[str, str]) -> int | None:
+def _publish(catalog: Catalog, written: OverwriteResult, properties: Mapping[str, str]) -> int | None:
     """Make the tested branch main; drop the columns that only the old content had."""
-    from airflow_provider_phlo.dbt.adapter import lakehouse
     from airflow_provider_phlo.iceberg.branches.publication import Publication, run_branch
     from airflow_provider_phlo.iceberg.overwrite import drop_columns
 
     snapshot_id = written.snapshot_id
     if written.branch is not None:
-        catalog = lakehouse.catalog_from_environment()
+        branch = run_branch(catalog, written.branch)
         if written.changed:
             publication = Publication(written.table, properties=properties, expected_head=written.snapshot_id)
-            snapshot_id = run_branch(catalog, written.branch).publish(publication)
+            snapshot_id = branch.publish(publication)
+        else:
+            branch.drop(written.table)
         drop_columns(catalog, written.table, written.stale_columns)
     return snapshot_id
 
@@ -292,23 +331,8 @@ def _tests_on(manifest: Manifest, unique_id: str) -> list[str]:
     ]
 
 
-def _inputs(manifest: Manifest, nodes: Sequence[str], table: str, project: Project) -> Inputs | None:
-    """Return what a model that is to be published is made of now; None where that cannot be known."""
-    from airflow_provider_phlo.dbt.adapter import lakehouse
-
-    folder = project.folder
-    names = read_manifest(rendered_path(folder / MANIFEST))["variables"]
-    if names is None or project.target != DEFAULT_TARGET or not os.environ.get("PHLO_RUN_TOKEN"):
-        return None
-    read = {name for node in nodes if node in manifest.nodes for name in _relations(manifest, node)}
-    parsed = [folder.name, str(stamp_of(folder)), *nodes]
-    return inputs_of(table, read, lakehouse.catalog_from_environment(), parsed, settings_read(names))
-
-
-def _made_already(inputs: Inputs) -> ModelRun | None:
-    from airflow_provider_phlo.dbt.adapter import lakehouse
-
-    table = inputs.table_made_of_them(lakehouse.catalog_from_environment())
+def _made_already(inputs: Inputs, catalog: Catalog) -> ModelRun | None:
+    table = inputs.table_made_of_them(catalog)
     snapshot = table.current_snapshot() if table else None
     if snapshot is None:
         return None
@@ -328,25 +352,11 @@ def _kept(
     return inputs.properties(written.snapshot_id) if depend_on_nothing_else(manifest, results, inputs.read) else {}
 
 
-def _tests_with(manifest: Manifest, unique_id: str) -> list[str]:
-    """Return the tests that run with a model: those whose other parents it is built on (dbt's ``buildable``)."""
-    there = {unique_id, *_ancestors(manifest, unique_id)}
-    return [name for name in _tests_on(manifest, unique_id) if there.issuperset(manifest.nodes[name].depends_on_nodes)]
-
-
-def _unit_tests_of(manifest: Manifest, unique_id: str) -> list[str]:
-    return [name for name, test in manifest.unit_tests.items() if test.depends_on.nodes[0] == unique_id]
-
-
-def _ancestors(manifest: Manifest, unique_id: str) -> set[str]:
-    found: set[str] = set()
-    waiting = [unique_id]
-    while waiting:
-        node: Any = manifest.nodes.get(waiting.pop())
-        new = set(node.depends_on_nodes) - found if node else set()
-        found |= new
-        waiting.extend(new)
-    return found
+def _tests_with(project: Project, unique_id: str) -> list[str]:
+    """Return the tests that run with a model where all of the project is selected."""
+    rendered = read_manifest(rendered_path(project.folder / MANIFEST))
+    with_models, _ = assign_tests(rendered, rendered["nodes"], {*rendered["tests"], *rendered["unit_tests"]})
+    return with_models.get(unique_id, [])
 
 
 def _relations(manifest: Manifest, unique_id: str) -> Iterator[str]:

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_phlo import settings
 from airflow_provider_phlo.assets.iceberg import iceberg_asset
 from airflow_provider_phlo.assets.pages import model_page
-from airflow_provider_phlo.dbt.manifest import MANIFEST, is_ephemeral, read_manifest, rendered_path, tables_read
+from airflow_provider_phlo.dbt.manifest import (
+    MANIFEST,
+    is_ephemeral,
+    read_manifest,
+    rendered_path,
+    table_of,
+    tables_read,
+)
 from airflow_provider_phlo.dbt.operators import DbtModelOperator, DbtTestOperator, parse_environment
 from airflow_provider_phlo.dbt.profiles import DEFAULT_TARGET, PROFILES
 from airflow_provider_phlo.dbt.project import QUIET, Project
@@ -89,11 +96,8 @@ def phlo_dbt_task_group(
         project,
         selected.nodes,
         {
-            "project_dir": str(directory),
-            "target": target,
             "partition_date": partition_date,
             "env": dict(env or {}),
-            "vars": dict(vars or {}),
             "iceberg_conn_id": iceberg_conn_id,
             **task_arguments,
         },
@@ -163,7 +167,8 @@ class _Renderer:
         self._manifest = read_manifest(rendered_path(project.folder / MANIFEST))
         self._engine = project.profile.engine
         self._nodes = {**self._manifest["sources"], **self._manifest["nodes"]}
-        self._arguments = arguments
+        of_project = {"project_dir": str(project.directory), "target": project.target, "vars": dict(project.vars)}
+        self._arguments = {**of_project, **arguments}
         self._of_models = of_models
         self._layers: dict[tuple[str | None, str], TaskGroup] = {}
         self._tasks: dict[str, DbtModelOperator] = {}
@@ -197,9 +202,9 @@ class _Renderer:
             task_group=group,
             doc_md=model.get("description") or None,
             model=node.unique_id,
-            table=_table(model),
+            table=table_of(model),
             tests=self._tests.get(node.unique_id, []),
-            outlets=[iceberg_asset(_table(model), group=_folder(model), extra=model_page(model))],
+            outlets=[iceberg_asset(table_of(model), group=_folder(model), extra=model_page(model))],
             inlets=[*self._inlets(model)],
             **self._of_models,
             **self._arguments,
@@ -243,19 +248,7 @@ class _Renderer:
 
     def _inlets(self, model: Mapping[str, Any]) -> Iterable[Asset]:
         for unique_id in dict.fromkeys(tables_read(self._nodes, model["unique_id"])):
-            upstream = self._nodes[unique_id]
-            source = upstream["resource_type"] == "source"
-            yield iceberg_asset(_ingested(upstream) if source else _table(upstream))
-
-
-def _table(node: Mapping[str, Any]) -> str:
-    return f"{node['schema']}.{node['alias']}"
-
-
-def _ingested(source: Mapping[str, Any]) -> str:
-    """Return the ingested table that a source stands for: ``meta.phlo_asset``, else the one with its name."""
-    meta = {**source["meta"], **source["config"].get("meta", {})}
-    return str(meta.get("phlo_asset") or f"{source['schema']}.{source['identifier'].removeprefix('dlt_')}")
+            yield iceberg_asset(table_of(self._nodes[unique_id]))
 
 
 def _layer_of(model: Mapping[str, Any]) -> str:

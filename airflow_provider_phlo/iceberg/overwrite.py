@@ -28,7 +28,7 @@ from airflow_provider_phlo.exceptions import CommitConflictError, SchemaError
 from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.branches.commits import commit_files
 from airflow_provider_phlo.iceberg.branches.publication import run_branch
-from airflow_provider_phlo.iceberg.branches.run_branches import Head
+from airflow_provider_phlo.iceberg.branches.run_branches import Head, require_head
 from airflow_provider_phlo.iceberg.catalogs import nessie
 from airflow_provider_phlo.iceberg.content import Content, as_content, fitted, is_held, schema_of
 from airflow_provider_phlo.iceberg.duckdb.columns import duckdb_type
@@ -122,10 +122,23 @@ def overwrite_if_changed(
     try:
         table = catalog.load_table(identifier)
     except NoSuchTableError:
-        _require_head(identifier, None, expected_head)
+        require_head(identifier, None, expected_head)
         return _create(catalog, identifier, data, branch, layout, summary)
-    head = branch_head(table)
-    _require_head(identifier, head, expected_head)
+    require_head(identifier, branch_head(table), expected_head)
+    return _overwrite_table(catalog, table, data, branch, volatile_columns, layout, summary)
+
+
+def _overwrite_table(
+    catalog: Catalog,
+    table: Table,
+    data: Content,
+    branch: str | None,
+    volatile_columns: Collection[str],
+    layout: TableLayout,
+    summary: dict[str, str],
+) -> OverwriteResult:
+    """Write what a table does not hold; see :func:`overwrite_if_changed`."""
+    identifier, head = ".".join(table.name()), branch_head(table)
     data = _with_names_of(table.schema(), data)
     difference = _difference(table.schema(), schema_of(data))
     if branch is not None and difference.replaced:
@@ -144,11 +157,6 @@ def overwrite_if_changed(
         else:
             snapshot_id = _overwrite(table, data, difference, layout, branch, summary)
     return OverwriteResult(identifier, True, len(data), snapshot_id, branch, difference.stale if branch else ())
-
-
-def _require_head(identifier: str, head: SnapshotId | None, expected: SnapshotId | Literal[Head.ANY] | None) -> None:
-    if expected not in (Head.ANY, head):
-        raise CommitConflictError(f"{identifier} has changed since it was read: compute its content again.")
 
 
 def _overwrite_on_nessie(

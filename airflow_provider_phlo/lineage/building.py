@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from airflow_provider_phlo.lineage.dbt_project import DbtProject, ProjectNodes, record, table_of
+from airflow_provider_phlo.lineage.dbt_project import DbtProject, ProjectNodes, graph_id, record
 from airflow_provider_phlo.lineage.graph import CHECKING, ColumnLineage, Graph, Kind, Node
 from airflow_provider_phlo.lineage.kept import KeptAnalyses
 from airflow_provider_phlo.lineage.sql.relations import How, Relation, table_relation, unknown_relation
@@ -118,7 +118,7 @@ def _add_tasks_of_models(graph: Graph, facts: Facts, projects: Iterable[DbtProje
             node = nodes.get(project.folder if project else "", {}).get(unique_id)
             if node is None:
                 continue
-            found = graph.nodes.get(unique_id if node["resource_type"] == "test" else table_of(node))
+            found = graph.nodes.get(unique_id if node["resource_type"] == "test" else graph_id(node))
             if found is None:
                 continue
             _run_by(found, task)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_phlo.dbt.compilation import CompiledSql
-from airflow_provider_phlo.dbt.manifest import is_ephemeral
+from airflow_provider_phlo.dbt.manifest import is_ephemeral, table_of
 from airflow_provider_phlo.lineage.graph import Graph, Kind, Node
 from airflow_provider_phlo.lineage.kept import KeptAnalyses, Read
 from airflow_provider_phlo.lineage.sql.relations import Column, How, Relation, Value, table_relation, unknown_relation
@@ -43,17 +43,9 @@ class DbtProject:
         return _DIALECTS.get(adapter, adapter)
 
 
-def table_of(node: Mapping[str, Any]) -> str:
-    """
-    Return the id of what a model, seed, snapshot or source is in the graph.
-
-    A source with ``meta.phlo_asset`` is that table, one called ``dlt_x`` is the table ``x``. An ephemeral model has no
-    table; its id is the one dbt gives it.
-    """
-    if node["resource_type"] == "source":
-        meta = {**node["meta"], **node["config"].get("meta", {})}
-        return str(meta.get("phlo_asset") or f"{node['schema']}.{node['identifier'].removeprefix('dlt_')}")
-    return str(node["unique_id"]) if is_ephemeral(node) else f"{node['schema']}.{node['alias']}"
+def graph_id(node: Mapping[str, Any]) -> str:
+    """Return the id of what a node is in the graph: its table; for an ephemeral model, which has none, dbt's id."""
+    return str(node["unique_id"]) if is_ephemeral(node) else table_of(node)
 
 
 class ProjectNodes:
@@ -69,7 +61,7 @@ class ProjectNodes:
             **{name: node for name, node in manifest["nodes"].items() if node["resource_type"] in _KINDS},
         }
         # by schema and table as SQL has them, and by the names of ephemeral models there
-        self._tables = {name: table_of(self._nodes[node]) for node in self._nodes for name in self._names_in_sql(node)}
+        self._tables = {name: graph_id(self._nodes[node]) for node in self._nodes for name in self._names_in_sql(node)}
         self._ephemeral = frozenset(name[0] for name in self._tables if len(name) == 1)
 
     def add(self) -> None:
@@ -97,7 +89,7 @@ class ProjectNodes:
 
     def _declare(self, unique_id: str, node: Mapping[str, Any]) -> None:
         source = node["resource_type"] == "source"
-        added = self._graph.add(table_of(node), Kind.TABLE if source else _KINDS[node["resource_type"]])
+        added = self._graph.add(graph_id(node), Kind.TABLE if source else _KINDS[node["resource_type"]])
         name = f"{node['source_name']}.{node['name']}" if source else node["name"]
         added.names += [each for each in (name, unique_id) if each not in added.names]
         if source and not added.complete:
@@ -107,8 +99,8 @@ class ProjectNodes:
             added.detail = added.detail or _materialized(node)
         added.owners += [each for each in self._owners(node) if each not in added.owners]
         for parent in node.get("depends_on", {}).get("nodes", ()):
-            if parent in self._nodes and table_of(self._nodes[parent]) != added.id:
-                added.add_parent(table_of(self._nodes[parent]))
+            if parent in self._nodes and graph_id(self._nodes[parent]) != added.id:
+                added.add_parent(graph_id(self._nodes[parent]))
 
     def _owners(self, node: Mapping[str, Any]) -> list[str]:
         meta = {**(node.get("meta") or {}), **((node.get("config") or {}).get("meta") or {})}
@@ -118,7 +110,7 @@ class ProjectNodes:
 
     def _trace(self, unique_id: str) -> None:
         node = self._nodes[unique_id]
-        added = self._graph.nodes[table_of(node)]
+        added = self._graph.nodes[graph_id(node)]
         if node["resource_type"] == "seed":
             relation = self._seed(node)
         else:
@@ -173,10 +165,10 @@ class ProjectNodes:
         added.complete = True
         parents = [self._nodes[name] for name in test["depends_on"]["nodes"] if name in self._nodes]
         for parent in parents:
-            added.add_parent(table_of(parent))
+            added.add_parent(graph_id(parent))
         seen = added.add_column("*")
         for parent, column in self._tested_columns(test, parents):
-            node = self._graph.nodes[table_of(parent)]
+            node = self._graph.nodes[graph_id(parent)]
             seen.origins[node.id, node.exact_name(column)] = How.COMPUTED
         compiled = self._project.compiled.get(added.id)
         if compiled is not None and compiled.sql is not None:
@@ -207,7 +199,7 @@ class ProjectNodes:
         added.unknown = "dbt does not say which columns it shows"
         for parent in exposure["depends_on"]["nodes"]:
             if parent in self._nodes:
-                added.add_parent(table_of(self._nodes[parent]))
+                added.add_parent(graph_id(self._nodes[parent]))
 
 
 def record(node: Node, relation: Relation) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pytest
 from pyiceberg.catalog import Catalog
 
+from airflow_provider_phlo.dbt.runner import build_model
 from airflow_provider_phlo.exceptions import TransientError
 from airflow_provider_phlo.iceberg.catalogs.opening import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.merge import MergePlan
@@ -128,3 +130,35 @@ def test_whatever_room_is_left(catalog: Catalog, small_disk: Path, tmp_path: Pat
     assert outcomes[0] is not None
     assert outcomes[-1] is None
     assert [each for each in outcomes if each and not re.search("No space left .* free some", each)] == []
+
+
+def test_a_dbt_model_that_does_not_fit(small_disk: Path, tmp_path: Path) -> None:
+    project, home = tmp_path / "shop", tmp_path / "home"
+    (project / "models").mkdir(parents=True)
+    (project / "dbt_project.yml").write_text("name: shop\nprofile: shop\n")
+    (project / "models" / "grown.sql").write_text(
+        "{{ config(materialized='incremental', unique_key='k') }} select k, "
+        "sha256(k || '{{ env_var('SALT', '') }}') as v, sha256(v) as w "
+        "from range({{ env_var('ROWS', '9') }}) as keys(k)"
+    )
+    properties = {**embedded_properties(tmp_path), "warehouse": f"file://{small_disk}"}
+
+    def build(token: str, rows: int) -> int | None:
+        environment = {"PHLO_RUN_TOKEN": token, "PHLO_CATALOG_PROPERTIES": json.dumps(properties)}
+        environment |= {"SALT": token, "ROWS": str(rows)}
+        return build_model(project, "model.shop.grown", home=home, environment=environment).rows
+
+    def rows() -> list[dict[str, Any]]:
+        with closing(open_catalog("phlo", properties)) as opened:
+            return opened.load_table("shop.grown").scan().to_arrow().sort_by("k").to_pylist()
+
+    assert build("first", 10) == 10
+    before = rows()
+    filler = leave(small_disk, 1024 * KIB)
+    for attempt in ("large", "large"):
+        with pytest.raises(TransientError, match=r"No space left while writing .* free some"):
+            build(attempt, 30_000)
+        assert rows() == before
+    filler.unlink()
+    subprocess.run(["mount", "-o", "remount,size=32m", str(small_disk)], check=True)
+    assert build("large", 30_000) == len(rows()) == 30_000

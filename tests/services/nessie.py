@@ -98,5 +98,5 @@ def running_nessie(folder: Path, s3: S3Server) -> Iterator[NessieServer]:
 def _ready(server: NessieServer) -> bool:
     try:
         return requests.get(f"{server.api}/config", timeout=5).ok
-    except requests.ConnectionError:
+    except (requests.ConnectionError, requests.Timeout):
         return False

@@ -19,8 +19,9 @@ from dbt_common.exceptions import CompilationError, DbtRuntimeError
 from airflow_provider_phlo.dbt.adapter.comments import show_comments
 from airflow_provider_phlo.dbt.adapter.connections import PhloConnectionManager
 from airflow_provider_phlo.dbt.adapter.increments import Increment
-from airflow_provider_phlo.dbt.adapter.lakehouse import Lakehouse, kind_of
+from airflow_provider_phlo.dbt.adapter.lakehouse import Lakehouse
 from airflow_provider_phlo.dbt.adapter.node import Node
+from airflow_provider_phlo.dbt.adapter.relations import kind_of
 from airflow_provider_phlo.dbt.adapter.statements import changed_tables
 from airflow_provider_phlo.exceptions import PhloError
 from airflow_provider_phlo.terms import names_of

@@ -103,7 +103,9 @@ class _Sides:
 
     def column(self, name: str, option: str) -> str:
         """Return the table's spelling of a column that the configuration names."""
-        wanted = name.strip().strip('"')
+        wanted = name.strip()
+        if len(wanted) > 1 and wanted[0] == wanted[-1] == '"':
+            wanted = wanted[1:-1].replace('""', '"')
         found = wanted if wanted in self.old_columns else None
         found = found or next((each for each in self.old_columns if each.lower() == wanted.lower()), None)
         if found is None:

@@ -27,13 +27,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import pyarrow as pa
 from pyiceberg.exceptions import NamespaceNotEmptyError, NoSuchNamespaceError, NoSuchTableError
 
 from airflow_provider_phlo.dbt.adapter.comments import Comments, store_comments
 from airflow_provider_phlo.dbt.adapter.increments import Increment, change_of
 from airflow_provider_phlo.dbt.adapter.node import VOLATILE_COLUMNS, Node
-from airflow_provider_phlo.dbt.adapter.rows import exact_batches, exact_rows
+from airflow_provider_phlo.dbt.adapter.relations import kind_of, stored_schema
+from airflow_provider_phlo.dbt.adapter.rows import exact_batches
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
 from airflow_provider_phlo.iceberg.branches.publication import run_branch
 from airflow_provider_phlo.iceberg.branches.run_branches import Head, branch_name
@@ -45,7 +45,6 @@ from airflow_provider_phlo.iceberg.overwrite import OverwriteResult, drop_column
 from airflow_provider_phlo.iceberg.tables.evolution import evolve
 from airflow_provider_phlo.iceberg.tables.layout import AS_IT_IS
 from airflow_provider_phlo.iceberg.tables.refs import branch_head
-from airflow_provider_phlo.iceberg.tables.storable import storable
 from airflow_provider_phlo.schemas.types import iceberg_type
 from airflow_provider_phlo.sql import quote_identifier
 from airflow_provider_phlo.terms import MAIN_BRANCH, SnapshotId
@@ -182,6 +181,7 @@ class Lakehouse:
             summary=_summary(),
             expected_head=self._expected_head(identifier),
         )
+        failures.pop(identifier, None)
         if branch is None:
             self._heads[identifier] = results[identifier].snapshot_id
         else:
@@ -282,7 +282,7 @@ class Lakehouse:
                 branch=branch,
                 volatile_columns=[*(node.volatile_columns if node else ()), *self._stale.get(identifier, ())],
                 summary=_summary(),
-                expected_head=self._expected_head(identifier),
+                expected_head=self._expected_head(identifier, branch),
             )
             create_view(increment.cursor, self.catalog, identifier, branch=self.branch)
             [(rows,)] = increment.cursor.execute(f"SELECT count(*) FROM {view_name(identifier)}").fetchall()  # noqa: S608
@@ -319,6 +319,7 @@ class Lakehouse:
             self.branch,
             tuple(self._stale.get(identifier, ())) if self.branch else (),
         )
+        failures.pop(identifier, None)  # of a batch that was tried again
         if self.branch is None:
             self._heads[identifier] = head
 
@@ -330,7 +331,7 @@ class Lakehouse:
         """
         if columns:
             catalog, _ = self._start(identifier)
-            evolve(catalog, identifier, _arrow_schema(cursor, identifier, columns))
+            evolve(catalog, identifier, stored_schema(cursor, identifier, columns))
             create_view(cursor, self.catalog, identifier, branch=self.branch)
 
     def remove_columns(self, cursor: Any, identifier: str, columns: Sequence[str]) -> None:
@@ -358,7 +359,7 @@ class Lakehouse:
         column = next((item for item in schema.fields if item.name.lower() == name.lower()), None)
         if column is None:
             return False
-        wanted = iceberg_type(_arrow_schema(cursor, identifier, {name: kind}).field(0).type, itertools.count(1))
+        wanted = iceberg_type(stored_schema(cursor, identifier, {name: kind}).field(0).type, itertools.count(1))
         return fits(wanted, column.field_type)
 
     def tables(self) -> Sequence[str]:
@@ -369,7 +370,15 @@ class Lakehouse:
         """Return the tables of a namespace that this run opens."""
         return [identifier for identifier in self._heads if identifier.rpartition(".")[0] == namespace]
 
-    def _expected_head(self, identifier: str) -> SnapshotId | Literal[Head.ANY] | None:
+    def _expected_head(self, identifier: str, ref: str | None = None) -> SnapshotId | Literal[Head.ANY] | None:
+        """
+        Return the snapshot of main that a table was read at.
+
+        :param ref: where it is written, if it is one of several increments: main of a run's branch of the whole
+            catalog moves with each of them.
+        """
+        if self.branch is not None and ref == MAIN_BRANCH and identifier in results:
+            return results[identifier].snapshot_id
         return self._heads.get(identifier, None if self._opens(identifier) else Head.ANY)
 
     def _opens(self, table: str) -> bool:
@@ -383,23 +392,6 @@ class Lakehouse:
         from airflow_provider_phlo.iceberg.trino.preview import create_staged_view
 
         return create_staged_view
-
-
-def kind_of(cursor: Any, identifier: str) -> str | None:
-    """Return whether DuckDB has a ``table`` or a ``view`` of this name; None if it has neither."""
-    schema, _, name = identifier.rpartition(".")
-    found = cursor.execute(
-        "SELECT lower(table_type) FROM system.information_schema.tables WHERE lower(table_schema) = lower(?) "
-        "AND lower(table_name) = lower(?) AND table_catalog = current_database()",
-        [schema, name],
-    ).fetchall()
-    return None if not found else "view" if found[0][0] == "view" else "table"
-
-
-def _arrow_schema(cursor: Any, identifier: str, columns: Mapping[str, str]) -> pa.Schema:
-    """Return columns as they are stored; ``columns`` has DuckDB's types by name."""
-    empty = ", ".join(f"CAST(NULL AS {kind}) AS {quote_identifier(name)}" for name, kind in columns.items())
-    return storable(identifier, exact_rows(identifier, cursor.sql(f"SELECT {empty} LIMIT 0"))).schema
 
 
 def _summary() -> dict[str, str]:

@@ -61,6 +61,18 @@ class Head(Enum):
     ANY = "whichever it is"
 
 
+def require_head(identifier: str, head: SnapshotId | None, expected: SnapshotId | Literal[Head.ANY] | None) -> None:
+    """
+    Refuse to write what was computed from another content.
+
+    :param head: main's snapshot now.
+    :param expected: the one that it was computed from.
+    :raises CommitConflictError: they are not the same.
+    """
+    if expected not in (Head.ANY, head):
+        raise CommitConflictError(f"{identifier} has changed since it was read: compute its content again.")
+
+
 def branch_name(token: Token) -> str:
     """Return the branch of the run with ``token``."""
     return BRANCH_PREFIX + token

@@ -22,7 +22,7 @@ from pyiceberg.table import FileScanTask, Table
 
 from airflow_provider_phlo.exceptions import CommitConflictError
 from airflow_provider_phlo.iceberg.branches.commits import commit_files
-from airflow_provider_phlo.iceberg.branches.run_branches import Head
+from airflow_provider_phlo.iceberg.branches.run_branches import Head, require_head
 from airflow_provider_phlo.iceberg.files.manifests import SnapshotFiles
 from airflow_provider_phlo.iceberg.files.reading import FileReader
 from airflow_provider_phlo.iceberg.files.writing import FileLayout
@@ -101,8 +101,7 @@ def replace_rows(
     """
     table = catalog.load_table(identifier)
     require_writable(table)
-    if expected_head not in (Head.ANY, branch_head(table)):
-        raise CommitConflictError(f"{identifier} has changed since it was read: compute its content again.")
+    require_head(identifier, branch_head(table), expected_head)
     at = branch_head(table, branch) if branch in table.metadata.refs else branch_head(table)
     files, layout = SnapshotFiles(table, at), FileLayout(table)
     key = tuple(matcher.columns) if isinstance(matcher, KeyMatcher) else ()

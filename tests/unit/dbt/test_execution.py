@@ -88,7 +88,6 @@ def results_of(project: Path, home: Path, model: str, monkeypatch: pytest.Monkey
     with monkeypatch.context() as patched:
         patched.setattr(runner, "known_nodes", way)
         patched.setattr(runner, "judge", lambda table, results, outcome: found.extend(results) or (0, ()))
-        patched.setattr(runner, "_start_from_main", lambda table: None)
         runner.build_model(project, f"model.phlo.{model}", home=home)
     return {result.node.unique_id: (str(result.status), result.failures, result.message) for result in found}
 

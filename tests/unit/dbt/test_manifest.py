@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.sdk import DAG
 from dbt.adapters.factory import FACTORY
 
+from airflow_provider_phlo.dbt import phlo_dbt_task_group
 from airflow_provider_phlo.dbt.manifest import ensure_manifest, fingerprint, read_manifest, rendered_path
 from airflow_provider_phlo.dbt.project import Project
 from airflow_provider_phlo.exceptions import ConfigurationError
@@ -142,3 +144,29 @@ def test_edits_count_wherever_they_are_made(project: Path, tmp_path: Path) -> No
         place.write_text("select 2")
         seen.append(fingerprint(Project(project, project)))
     assert len(set(seen)) == 5
+
+
+def test_two_projects_of_one_name_are_parsed_once_each(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other" / project.name
+    shutil.copytree(project, other)
+    (other / "models" / "one.sql").write_text("select 2 as b")
+    monkeypatch.setenv("PHLO_HOME", str(tmp_path / "home"))
+    commands: list[list[str]] = []
+    run = subprocess.run
+
+    def counted(command: list[str], **options: Any) -> Any:
+        commands.append(command)
+        return run(command, **options)
+
+    monkeypatch.setattr("airflow_provider_phlo.dbt.manifest.subprocess.run", counted)
+    for _ in range(2):  # as a dag-processor parses the file again and again
+        with DAG("a_dag", schedule=None) as dag:
+            for folder in (project, other):
+                phlo_dbt_task_group(project_dir=folder, group_id=f"in_{folder.parent.name.replace('-', '_')}")
+        assert len({task.task_id for task in dag.tasks}) == 2
+    parses = [command for command in commands if "parse" in command]
+    assert sorted(word for command in parses for word in command if "project-dir" in word) == sorted(
+        f"--project-dir={folder}" for folder in (project, other)
+    )

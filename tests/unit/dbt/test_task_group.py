@@ -78,12 +78,12 @@ def test_two_groups_in_one_dag(parsed_home):
 
 
 def test_a_source_without_phlo_asset_is_the_ingestion_of_its_name():
-    from airflow_provider_phlo.dbt.task_group import _ingested
+    from airflow_provider_phlo.dbt.manifest import table_of
 
-    source = {"schema": "raw", "meta": {}, "config": {}}
-    assert _ingested({**source, "identifier": "notes"}) == "raw.notes"
-    assert _ingested({**source, "identifier": "dlt_notes"}) == "raw.notes"
-    assert _ingested({**source, "identifier": "notes", "config": {"meta": {"phlo_asset": "raw.x"}}}) == "raw.x"
+    source = {"resource_type": "source", "schema": "raw", "meta": {}, "config": {}}
+    assert table_of({**source, "identifier": "notes"}) == "raw.notes"
+    assert table_of({**source, "identifier": "dlt_notes"}) == "raw.notes"
+    assert table_of({**source, "identifier": "notes", "config": {"meta": {"phlo_asset": "raw.x"}}}) == "raw.x"
 
 
 @pytest.mark.parametrize(
@@ -140,6 +140,15 @@ def test_a_task_builds_publishes_and_says_so(parsed_home, make_context):
     assert snapshot.summary["phlo.partition-date"] == "2024-03-11"
     assert snapshot.summary["phlo.run-id"] == context["run_id"]
     assert context["outlet_events"][task.outlets[0]].extra == done
+
+
+def test_a_model_that_is_not_built_says_that_its_tests_were_not_run(parsed_home, make_context, capsys):
+    task = render()[0].get_task("glucose_models.bronze.stg_glucose_entries")
+    task.execute(make_context(task, run_id="manual__first"))
+    done = task.execute(make_context(task, run_id="manual__second"))
+    reason = "it was made of the same tables and settings, and its tests, which passed then, were not run again"
+    assert (done["changed"], done["tests"], done["reason"]) == (False, 0, reason)
+    assert reason in capsys.readouterr().out
 
 
 def test_a_failed_test_fails_the_task_for_good(parsed_home, make_context):
