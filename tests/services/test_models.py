@@ -66,7 +66,7 @@ def test_increments_on_a_branch_of_the_catalog(nessie_store: Store, tmp_path: Pa
         "dbt_project.yml": "name: shop\nprofile: shop\nmodels: {+schema: marts}\n",
         "models/daily.sql": DAILY,
         "models/batched.sql": "{{ config(materialized='incremental', incremental_strategy='microbatch', "
-        "event_time='seen_at', batch_size='year', begin='2023-01-01') }} "
+        "event_time='seen_at', batch_size='year', begin='2023-01-01', lookback=3) }} "
         "select id, version, date '2024-05-01' as seen_at from {{ source('raw', 'events') }}",
         "models/s.yml": "sources: [{name: raw, tables: [{name: events}]}]\n"
         "models: [{name: daily, columns: [{name: id, data_tests: [unique]}]}]",

@@ -25,7 +25,7 @@ TABLES = {
     "marts": ("orders", "order_log", "daily_orders", "customers"),
     "history": ("order_states",),
 }
-# of snapshots, which are told by the clock
+# of snapshots: they depend on the clock
 OF_THE_CLOCK = ("dbt_scd_id", "dbt_updated_at", "dbt_valid_from", "dbt_valid_to")
 SECOND_DAY = {
     "raw_customers.csv": "5,Dee,2024-01-04\n",
