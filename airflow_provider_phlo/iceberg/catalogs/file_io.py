@@ -17,6 +17,8 @@ from airflow_provider_phlo.exceptions import ConfigurationError
 
 _LOCATIONS = TableProperties.WRITE_PY_LOCATION_PROVIDER_IMPL
 _OF_PYICEBERG = "pyiceberg.io."
+# settings that name classes of Java's; servers send them to every client, and PyIceberg does not look at them
+_OF_JAVA = frozenset({"io-impl", "catalog-impl"})
 
 
 def file_io(settings: Mapping[str, str], location: str | None) -> FileIO:
@@ -37,7 +39,9 @@ def file_io(settings: Mapping[str, str], location: str | None) -> FileIO:
 
 def _code(settings: Mapping[str, str]) -> Iterator[str]:
     for name, value in settings.items():
-        if name.endswith("-impl") and not (name == PY_IO_IMPL and str(value).startswith(_OF_PYICEBERG)):
+        if not name.endswith("-impl") or name in _OF_JAVA:
+            continue
+        if name != PY_IO_IMPL or not str(value).startswith(_OF_PYICEBERG):
             yield name
 
 

@@ -123,6 +123,12 @@ def test_a_server_may_choose_between_those_of_pyiceberg(served: Any) -> None:
     assert table.scan().to_arrow().to_pylist() == [{"k": 1}]
 
 
+def test_what_a_server_says_to_clients_in_java_is_not_looked_at(served: Any) -> None:
+    """As Nessie does."""
+    table = served(**{"io-impl": "org.apache.iceberg.aws.s3.S3FileIO"}).load_table("raw.t")
+    assert table.scan().to_arrow().to_pylist() == [{"k": 1}]
+
+
 def test_such_a_table_is_not_written(tmp_path: Path) -> None:
     location = another_writers_table(tmp_path)
     catalog = open_lake(tmp_path)
