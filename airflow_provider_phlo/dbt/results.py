@@ -95,6 +95,7 @@ def _line(text: str, code: str) -> int | None:
     found = [number for number, line in enumerate(code.splitlines(), 1) if named in line]
     return found[0] if len(found) == 1 else None
 
+
 def may_pass_again(text: str) -> bool:
     """Return whether what dbt reports might not happen again with the same SQL and the same data."""
     return not _is_of_the_project(text) and duckdb_kind(text) not in OF_THE_DATA
