@@ -15,7 +15,7 @@ import pytest
 from airflow.sdk import DAG
 from dbt.adapters.factory import FACTORY
 
-from airflow_provider_phlo.dbt import phlo_dbt_task_group
+from airflow_provider_phlo.dbt import manifest, phlo_dbt_task_group
 from airflow_provider_phlo.dbt.manifest import ensure_manifest, fingerprint, read_manifest, rendered_path
 from airflow_provider_phlo.dbt.project import Project
 from airflow_provider_phlo.exceptions import ConfigurationError
@@ -153,20 +153,17 @@ def test_two_projects_of_one_name_are_parsed_once_each(
     shutil.copytree(project, other)
     (other / "models" / "one.sql").write_text("select 2 as b")
     monkeypatch.setenv("PHLO_HOME", str(tmp_path / "home"))
-    commands: list[list[str]] = []
-    run = subprocess.run
+    parsed: list[Path] = []
+    parse = manifest._parse
 
-    def counted(command: list[str], **options: Any) -> Any:
-        commands.append(command)
-        return run(command, **options)
+    def counted(project: Project) -> None:
+        parsed.append(project.directory)
+        parse(project)
 
-    monkeypatch.setattr("airflow_provider_phlo.dbt.manifest.subprocess.run", counted)
+    monkeypatch.setattr(manifest, "_parse", counted)
     for _ in range(2):  # as a dag-processor parses the file again and again
         with DAG("a_dag", schedule=None) as dag:
             for folder in (project, other):
                 phlo_dbt_task_group(project_dir=folder, group_id=f"in_{folder.parent.name.replace('-', '_')}")
         assert len({task.task_id for task in dag.tasks}) == 2
-    parses = [command for command in commands if "parse" in command]
-    assert sorted(word for command in parses for word in command if "project-dir" in word) == sorted(
-        f"--project-dir={folder}" for folder in (project, other)
-    )
+    assert sorted(parsed) == sorted([project, other])
