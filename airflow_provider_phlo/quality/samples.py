@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -56,6 +57,8 @@ def _as_words(sample: Mapping[str, Any]) -> str:
 
 
 def _shown(value: Any, kind: str) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):  # which JSON lacks
+        return str(value)
     value = plain(value)
     if isinstance(value, float):
         # the same on both engines: -0.0 is the same key as 0.0, and a FLOAT has six digits

@@ -111,6 +111,19 @@ def test_long_values_are_cut_and_nulls_are_called_so(catalog, table):
     assert result_of(catalog, table, NullCheck("v", key_columns="v")).message.endswith("; for example v NULL")
 
 
+@pytest.mark.parametrize("kind", [pa.float64(), pa.float32()])
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
+def test_case_78_a_key_that_json_lacks_is_not_called_null(catalog, kind, number):
+    rows = pa.table({"v": pa.array([float(number)] * 2, kind)})
+    catalog.create_namespace("raw")
+    catalog.create_table("raw.t", rows.schema).append(rows)
+    [result] = run_checks(catalog, "raw.t", [UniqueCheck(["v"])])
+    assert not result.passed
+    assert result.message.endswith(f"for example v {number}")
+    assert result.samples == ({"v": number},)
+    json.dumps(result.samples, allow_nan=False)
+
+
 def test_one_more_query_for_a_failed_check_and_none_for_others(catalog, table, monkeypatch):
     queries = []
     fetch = RowsUnderCheck.fetch
