@@ -255,7 +255,9 @@ class _Load:
                 "INSERT INTO replaced_files VALUES (?, ?, ?, ?, ?, ?)", [file.name, *before, moment]
             )
         version = (file.size, file.modified, content.sha256, moment)
-        self._connection.execute("INSERT OR REPLACE INTO loaded_files VALUES (?, ?, ?, ?, ?)", [file.name, *version])
+        # to look for a row to replace takes longer than to insert one
+        verb = "INSERT" if before is None else "INSERT OR REPLACE"
+        self._connection.execute(f"{verb} INTO loaded_files VALUES (?, ?, ?, ?, ?)", [file.name, *version])
         self._versions[file.name] = version
         return before is not None
 

@@ -6,8 +6,10 @@ import hashlib
 import io
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from airflow_provider_phlo.exceptions import ConfigurationError
@@ -84,8 +86,8 @@ def scan(folder: Any) -> list[File]:
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"
         raise ConfigurationError(f"The folder of files to load {what}: {folder}.")
-    found = [_described(path) for path in _walk(folder)]
-    return sorted((file for file in found if file is not None), key=lambda file: file.name)
+    found = [File(path, _text(path), int(status.st_size), _moment(status)) for path, status in _walk(folder)]
+    return sorted(found, key=lambda file: file.name)
 
 
 def read(file: File) -> Content:
@@ -95,16 +97,15 @@ def read(file: File) -> Content:
     :raises FileChangedError: it was written to while it was read.
     :raises OSError: it cannot be read.
     """
-    digest, kept = hashlib.sha256(), io.BytesIO()
     with file.path.open("rb") as stream:
         before = _stat(file, stream)
-        while chunk := stream.read(_CHUNK):
+        small = before.size <= SMALL_BYTES
+        data = stream.read() if small else b""
+        digest = hashlib.sha256(data)
+        while not small and (chunk := stream.read(_CHUNK)):
             digest.update(chunk)
-            if before.size <= SMALL_BYTES:
-                kept.write(chunk)
         _require_unchanged(before, _stat(file, stream))
-    data = kept.getvalue() if before.size <= SMALL_BYTES else None
-    return Content(before, digest.hexdigest(), data)
+    return Content(before, digest.hexdigest(), data if small else None)
 
 
 class _HashingStream(io.RawIOBase):
@@ -134,23 +135,31 @@ class _HashingStream(io.RawIOBase):
         super().close()
 
 
-def _walk(folder: Any) -> Iterator[Any]:
+def _walk(folder: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield the path and the status of each file below ``folder``; links to folders are not followed."""
+    if isinstance(folder, Path):
+        yield from _walk_disk(folder)
+        return
     for path in folder.iterdir():
         if path.name.startswith("."):
             continue
         if path.is_dir():
-            if not (isinstance(path, os.PathLike) and os.path.islink(path)):
-                yield from _walk(path)
+            yield from _walk(path)
         elif path.name.endswith(SUFFIXES):
-            yield path
+            with suppress(FileNotFoundError):  # removed since it was listed
+                yield path, path.stat()
 
 
-def _described(path: Any) -> File | None:
-    try:
-        status = path.stat()
-    except FileNotFoundError:  # removed since it was listed
-        return None
-    return File(path, _text(path), int(status.st_size), _moment(status))
+def _walk_disk(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _walk_disk(Path(entry.path))
+            elif entry.name.endswith(SUFFIXES) and not entry.is_dir():
+                with suppress(FileNotFoundError):
+                    yield Path(entry.path), entry.stat()
 
 
 def _stat(file: File, stream: BinaryIO) -> File:
