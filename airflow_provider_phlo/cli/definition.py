@@ -8,114 +8,28 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from airflow_provider_phlo.cli.arguments import (
+    Argument,
+    Command,
+    Group,
+    count,
+    day,
+    days,
+    number_option,
+    output,
+    port,
+    up_to,
+    window,
+)
 
 if TYPE_CHECKING:
     from airflow.cli.cli_config import CLICommand
 
 HELP = "Inspect and manage the lakehouse"
 
-
-@dataclass(frozen=True)
-class Argument:
-    """One argument of a command: its flags, and the options that ``argparse`` takes with them."""
-
-    flags: tuple[str, ...]
-    options: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Command:
-    """
-    One command.
-
-    :param path: import path of the function that gets the parsed arguments.
-    """
-
-    name: str
-    help: str
-    path: str
-    arguments: tuple[Argument, ...]
-    description: str = field(default="")
-
-
-@dataclass(frozen=True)
-class Group:
-    """Commands under one name."""
-
-    name: str
-    help: str
-    commands: tuple[Command, ...]
-
-
-def _output(*choices: str) -> Argument:
-    return Argument(
-        ("-o", "--output"),
-        {
-            "help": "table for people; json (timestamps ISO 8601, decimals as text) or csv for programs",
-            "choices": choices,
-            "default": "table",
-        },
-    )
-
-
-# the libraries' own limits, which this module does not load
-_MOST_DAYS = 36_500
-_MOST_ROWS = 10_000
-
-
-def _day(text: str) -> str:
-    try:
-        return date.fromisoformat(text).isoformat()
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a date: write it as YYYY-MM-DD") from None
-
-
-def _count(text: str) -> int:
-    if text.isdecimal() and int(text):
-        return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-
-
-def _up_to(most: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        if text.isascii() and text.isdecimal() and len(text) < 10 and 0 < int(text) <= most:
-            return int(text)
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {most}")
-
-    return number
-
-
-def _port(text: str) -> int:
-    return _up_to(65_535)(text)
-
-
-def _days(text: str) -> float:
-    try:
-        days = float(text)
-    except ValueError:
-        days = -1
-    # NaN is not one
-    if 0 <= days <= _MOST_DAYS:
-        return days
-    raise argparse.ArgumentTypeError(f"{text!r} is not a number of days from 0 to {_MOST_DAYS}")
-
-
-def _number(flag: str, kind: Callable[[str], float], default: float | None, text: str) -> Argument:
-    return Argument((flag,), {"help": text, "type": kind, "default": default})
-
-
-def _window(days: str, rows: int) -> tuple[Argument, ...]:
-    return (
-        _number("--days", _up_to(_MOST_DAYS), 7, f"{days} (7)"),
-        _number("--limit", _up_to(_MOST_ROWS), rows, f"At most this many ({rows})"),
-        _output("table", "json", "csv"),
-    )
-
-
-_LISTED = _output("table", "json")
+_LISTED = output("table", "json")
 VERBOSE = Argument(
     ("-v", "--verbose"),
     {"help": "Of an error, show also what it came from and the lines of code", "action": "store_true"},
@@ -127,7 +41,7 @@ _QUARANTINE = "airflow_provider_phlo.cli.quarantine"
 _RECORDS = (
     Argument(("--run",), {"help": "Only records that this run set aside (its run_id)"}),
     Argument(("--reason",), {"help": "Only records whose reason contains this text, such as a column or a check"}),
-    Argument(("--date",), {"help": "Only records of this partition date, YYYY-MM-DD", "type": _day}),
+    Argument(("--date",), {"help": "Only records of this partition date, YYYY-MM-DD", "type": day}),
     Argument(("--id",), {"help": "Only these records (quarantine_id)", "nargs": "+"}),
 )
 _MAINTENANCE = "airflow_provider_phlo.cli.maintenance"
@@ -155,16 +69,16 @@ _MAINTENANCE_ARGUMENTS = (
             "default": "compaction,manifests,expiry,orphans",
         },
     ),
-    _number(
+    number_option(
         "--target-file-bytes", int, None, "Size of compacted files (default: the table's own setting, else 128 MiB)"
     ),
-    _number("--min-files", int, 2, "Compact partitions with at least this many small files (2)"),
-    _number("--snapshot-days", _days, 7, "Expire snapshots that main moved on from this many days ago (7)"),
-    _number("--keep-last", int, 10, "Keep the last snapshots of main, however old: this many (10)"),
-    _number("--branch-days", _days, 7, "Drop branches of failed runs after this many days (7)"),
-    _number(
+    number_option("--min-files", int, 2, "Compact partitions with at least this many small files (2)"),
+    number_option("--snapshot-days", days, 7, "Expire snapshots that main moved on from this many days ago (7)"),
+    number_option("--keep-last", int, 10, "Keep the last snapshots of main, however old: this many (10)"),
+    number_option("--branch-days", days, 7, "Drop branches of failed runs after this many days (7)"),
+    number_option(
         "--orphan-days",
-        _days,
+        days,
         3,
         "Remove unknown files after this many days; it must be longer than any writer runs (3)",
     ),
@@ -191,7 +105,7 @@ COMMANDS: tuple[Command | Group, ...] = (
         arguments=(
             Argument(("sql",), {"help": 'The statement, e.g. "SELECT count(*) FROM raw.glucose_entries"'}),
             Argument(("--branch",), {"help": "Read this branch (catalog branches) of the tables that have it"}),
-            _output("table", "json", "csv"),
+            output("table", "json", "csv"),
         ),
     ),
     Group(
@@ -216,7 +130,7 @@ COMMANDS: tuple[Command | Group, ...] = (
                 path=f"{_CATALOG}.history",
                 arguments=(
                     _TABLE,
-                    Argument(("--limit",), {"help": "At most this many (10)", "type": _count, "default": 10}),
+                    Argument(("--limit",), {"help": "At most this many (10)", "type": count, "default": 10}),
                     _BRANCH,
                     _LISTED,
                 ),
@@ -302,7 +216,7 @@ COMMANDS: tuple[Command | Group, ...] = (
                     _LINEAGE_NAME,
                     Argument(("--upstream",), {"help": "Only what it is made from", "action": "store_true"}),
                     Argument(("--downstream",), {"help": "Only what is made from it", "action": "store_true"}),
-                    Argument(("--depth",), {"help": "At most this many steps", "type": _count}),
+                    Argument(("--depth",), {"help": "At most this many steps", "type": count}),
                     _PROJECT,
                     Argument(
                         ("-o", "--output"),
@@ -365,7 +279,7 @@ COMMANDS: tuple[Command | Group, ...] = (
                 arguments=(
                     _TABLE,
                     *_RECORDS,
-                    Argument(("--limit",), {"help": "At most this many (20)", "type": _count, "default": 20}),
+                    Argument(("--limit",), {"help": "At most this many (20)", "type": count, "default": 20}),
                     Argument(("--records",), {"help": "Print the records themselves too", "action": "store_true"}),
                     _LISTED,
                 ),
@@ -396,13 +310,13 @@ COMMANDS: tuple[Command | Group, ...] = (
                 name="top-repos",
                 help="List the repositories with the most events",
                 path=f"{_EVENTS}.top_repos",
-                arguments=_window("Count the events of this many days", 10),
+                arguments=window("Count the events of this many days", 10),
             ),
             Command(
                 name="sessions",
                 help="List the latest sessions of users; more than 30 minutes without an event end one",
                 path=f"{_EVENTS}.sessions",
-                arguments=_window("Sessions that began in this many days", 50),
+                arguments=window("Sessions that began in this many days", 50),
             ),
             Command(
                 name="load",
@@ -419,8 +333,8 @@ COMMANDS: tuple[Command | Group, ...] = (
                             "action": "store_true",
                         },
                     ),
-                    _number("--wait", _up_to(3600), 60, "Wait this many seconds for others who load (60)"),
-                    _output("table", "json", "csv"),
+                    number_option("--wait", up_to(3600), 60, "Wait this many seconds for others who load (60)"),
+                    output("table", "json", "csv"),
                 ),
             ),
         ),
@@ -434,7 +348,7 @@ COMMANDS: tuple[Command | Group, ...] = (
         path="airflow_provider_phlo.cli.serve.serve",
         arguments=(
             Argument(("--host",), {"help": "Listen on this address (127.0.0.1)", "default": "127.0.0.1"}),
-            Argument(("--port",), {"help": "Listen on this port (8899)", "type": _port, "default": 8899}),
+            Argument(("--port",), {"help": "Listen on this port (8899)", "type": port, "default": 8899}),
         ),
     ),
     Group(

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from airflow_provider_phlo import __version__
-from airflow_provider_phlo.cli.definition import COMMANDS, HELP, VERBOSE, Command, Group
+from airflow_provider_phlo.cli.arguments import Command, Group
+from airflow_provider_phlo.cli.definition import COMMANDS, HELP, VERBOSE
 from airflow_provider_phlo.cli.errors import exit_on_error, run
 
 

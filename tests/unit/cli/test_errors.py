@@ -19,7 +19,8 @@ import pytest
 
 from airflow_provider_phlo.cli import facts, lineage_graph
 from airflow_provider_phlo.cli import main as cli
-from airflow_provider_phlo.cli.definition import COMMANDS, Argument, Command, Group
+from airflow_provider_phlo.cli.arguments import Argument, Command, Group
+from airflow_provider_phlo.cli.definition import COMMANDS
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.hooks.iceberg import PhloIcebergHook
 from airflow_provider_phlo.iceberg.branches.expiry import Retention
