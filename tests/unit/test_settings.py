@@ -83,3 +83,10 @@ def test_home_is_absolute(monkeypatch, tmp_path):
 def test_an_empty_staging_path_means_the_default(monkeypatch, home):
     monkeypatch.setenv("AIRFLOW__PHLO__STAGING_PATH", "")
     assert settings.staging_url() == str(home / "staging")
+
+
+def test_trusted_origins_are_the_servers_own_and_those_that_airflow_allows(monkeypatch):
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example.com/team/a")
+    monkeypatch.setenv("AIRFLOW__API__ACCESS_CONTROL_ALLOW_ORIGINS", "https://a.example.com, http://b.example.com:81")
+    found = settings.trusted_origins()
+    assert found == {"https://airflow.example.com", "https://a.example.com", "http://b.example.com:81"}
