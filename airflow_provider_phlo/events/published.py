@@ -3,7 +3,8 @@ What readers of events are served: Parquet segments, and a manifest that names t
 
 DuckDB locks a file for the one process that writes it, so nobody reads the loader's database while a load runs. At the
 end of a load the events that are new become a segment, sorted by time and never changed, and the manifest is replaced:
-a reader has all of one publication, or all of the one before. All of it can be made again from the database.
+a reader has all of one publication, or all of the one before. All of it can be made again from the database, and a load
+does so when a segment is missing, has another size than it was written with, or could not be read.
 
 Segments of like size are merged, so that there are few, and an event is written again at most as often as the logarithm
 of their number. What a merge made superfluous stays for as long as a reader may still need it.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import time
 import uuid
@@ -21,11 +23,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import duckdb
+import msgspec
 
 from airflow_provider_phlo.exceptions import TransientError
 from airflow_provider_phlo.formats import require_known_version
 from airflow_provider_phlo.library_errors import describe
 from airflow_provider_phlo.sql import literal
+
+log = logging.getLogger(__name__)
 
 COLUMNS = (
     ("event_id", "VARCHAR"),
@@ -46,6 +51,8 @@ FAN_IN = 8
 LARGEST_MERGED = FAN_IN**7
 
 _MANIFEST = "manifest.json"
+# there when somebody could not read a segment
+_SUSPICION = "suspected"
 _NAMES = ", ".join(name for name, _ in COLUMNS)
 
 
@@ -55,11 +62,13 @@ class Segment:
     Events in one Parquet file.
 
     :param rows: how many.
+    :param size: of the file, in bytes.
     :param last: when the latest of them was created, in microseconds since 1970; None where no event has a time.
     """
 
     name: str
     rows: int
+    size: int
     last: int | None
 
 
@@ -112,14 +121,19 @@ def read_manifest(folder: Path) -> Manifest | None:
     try:
         content = json.loads((folder / _MANIFEST).read_bytes())
         require_known_version(content, MANIFEST_VERSION, "The manifest of the published events")
-        segments = tuple(Segment(**segment) for segment in content.pop("segments"))
-        return Manifest(segments=segments, **content)
+        return msgspec.convert(content, Manifest)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise TransientError(f"The published events cannot be read: {error.strerror}.") from None
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, AttributeError, msgspec.ValidationError):
         raise TransientError("The manifest of the published events is damaged: load again.") from None
+
+
+def suspect(folder: Path) -> None:
+    """Let the next load compare all that is published with the table: something of it could not be read."""
+    with contextlib.suppress(OSError):
+        (folder / _SUSPICION).touch(mode=0o600)
 
 
 def publish(connection: duckdb.DuckDBPyConnection, folder: Path) -> Publication:
@@ -127,7 +141,8 @@ def publish(connection: duckdb.DuckDBPyConnection, folder: Path) -> Publication:
     Publish the events that readers do not have yet; nothing is written when they have all.
 
     Call it in the process that holds the database, outside a transaction. A publication that a crash prevented is made
-    up for by the next. Where the table is not the one that was published, grown by rows, everything is written anew.
+    up for by the next. Everything is written anew where the table is not the one that was published, grown by rows, and
+    where a segment is missing or damaged.
 
     :param connection: the loader's, with the table ``events``; nothing is written to it.
     :param folder: where publications lie; only its owner may read it.
@@ -137,9 +152,15 @@ def publish(connection: duckdb.DuckDBPyConnection, folder: Path) -> Publication:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         before = _manifest_to_follow(folder)
+        suspected = (folder / _SUSPICION).exists()
         with _snapshot(connection):
             continued = before if before and _is_continued(connection, before) else None
+            if continued and not _is_intact(connection, folder, continued, compare=suspected):
+                log.warning("Of the events published to %s a part is missing or damaged: all is written anew.", folder)
+                continued = None
             manifest = _publish_rows(connection, folder, continued, before)
+        if suspected:
+            (folder / _SUSPICION).unlink(missing_ok=True)
         manifest = _compact(connection, folder, manifest)
         _clean(folder, manifest)
     except duckdb.Error as error:
@@ -181,6 +202,30 @@ def _is_continued(connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> 
     return connection.execute(query, [manifest.position]).fetchall() == [(manifest.events,)]
 
 
+def _is_intact(connection: duckdb.DuckDBPyConnection, folder: Path, manifest: Manifest, *, compare: bool) -> bool:
+    """Return whether the segments are there with their sizes, and with ``compare``, hold what the table holds."""
+    for segment in manifest.segments:
+        try:
+            if (folder / segment.name).stat().st_size != segment.size:
+                return False
+        except FileNotFoundError:
+            return False
+    if not compare or not manifest.segments:
+        return True
+    query = f"SELECT count(*), bit_xor(hash({_NAMES})) FROM"
+    try:
+        # in a transaction of its own, which an error ends
+        with connection.cursor() as cursor:
+            found = cursor.execute(f"{query} {_rows_of(folder, manifest.segments)}").fetchall()
+    except duckdb.Error:
+        return False
+    return found == connection.execute(f"{query} events WHERE rowid < ?", [manifest.position]).fetchall()
+
+
+def _rows_of(folder: Path, segments: Sequence[Segment]) -> str:
+    return f"read_parquet([{', '.join(literal(str(folder / segment.name)) for segment in segments)}])"
+
+
 def _publish_rows(
     connection: duckdb.DuckDBPyConnection, folder: Path, continued: Manifest | None, before: Manifest | None
 ) -> Manifest:
@@ -211,7 +256,7 @@ def _write_segment(connection: duckdb.DuckDBPyConnection, folder: Path, rows: st
     _flush(path)
     query = f"SELECT epoch_us(max(created_at)) FROM read_parquet({literal(str(path))})"  # noqa: S608 - quoted
     ((last,),) = connection.execute(query).fetchall()
-    return Segment(name, count, last)
+    return Segment(name, count, path.stat().st_size, last)
 
 
 def _replace_manifest(folder: Path, before: Manifest | None, manifest: Manifest) -> Manifest:
@@ -261,9 +306,12 @@ def _mergeable(segments: Sequence[Segment]) -> list[Segment]:
 
 def _compact(connection: duckdb.DuckDBPyConnection, folder: Path, manifest: Manifest) -> Manifest:
     while merged := _mergeable(manifest.segments):
-        files = ", ".join(literal(str(folder / segment.name)) for segment in merged)
-        rows = f"SELECT {_NAMES} FROM read_parquet([{files}])"  # noqa: S608 - names and quoted paths
-        segment = _write_segment(connection, folder, rows, sum(segment.rows for segment in merged))
+        rows = f"SELECT {_NAMES} FROM {_rows_of(folder, merged)}"  # noqa: S608 - names and quoted paths
+        try:
+            segment = _write_segment(connection, folder, rows, sum(segment.rows for segment in merged))
+        except duckdb.Error:
+            suspect(folder)
+            raise
         others = tuple(segment for segment in manifest.segments if segment not in merged)
         manifest = _replace_manifest(folder, manifest, replace(manifest, segments=(*others, segment)))
     return manifest

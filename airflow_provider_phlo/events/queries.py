@@ -15,7 +15,7 @@ from typing import Any
 
 import duckdb
 
-from airflow_provider_phlo.events.published import COLUMNS, Manifest, read_manifest
+from airflow_provider_phlo.events.published import COLUMNS, Manifest, read_manifest, suspect
 from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
 from airflow_provider_phlo.sql import literal
 
@@ -118,11 +118,6 @@ class PublishedEvents:
             manifest = read_manifest(self.folder)
             try:
                 return self._run(query, values, manifest, interruption or Interruption())
-            except duckdb.IOException as error:
-                if attempt == _ATTEMPTS or read_manifest(self.folder) == manifest:
-                    raise TransientError(
-                        "The published events cannot be read: a file is missing or damaged."
-                    ) from error
             except duckdb.OutOfMemoryException:
                 raise TransientError(
                     f"The answer needs more than the {_MEMORY} of memory that queries may use: ask for fewer days."
@@ -130,7 +125,12 @@ class PublishedEvents:
             except duckdb.InterruptException:
                 raise TransientError("The query was interrupted.") from None
             except duckdb.Error as error:
-                raise TransientError(f"The query failed ({type(error).__name__}).") from error
+                if attempt == _ATTEMPTS or read_manifest(self.folder) == manifest:
+                    suspect(self.folder)
+                    raise TransientError(
+                        f"The published events cannot be read ({type(error).__name__}): load again, which makes again "
+                        "what is missing or damaged."
+                    ) from error
         raise AssertionError("the last attempt returns or raises")
 
     def _run(self, query: str, values: dict[str, Any], manifest: Manifest | None, interruption: Interruption) -> Answer:

@@ -144,14 +144,80 @@ def test_a_reader_whose_segments_are_gone_takes_the_new_publication(database, fo
     assert seen(folder) == {"0", "2"}
 
 
-def test_segments_that_are_missing_are_an_error_without_their_path(database, folder):
+def truncate(path):
+    os.truncate(path, path.stat().st_size - 1)
+
+
+def overwrite(path):
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+DAMAGES = (Path.unlink, truncate, overwrite)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_segment_that_readers_cannot_read_is_made_again(database, folder, damage):
     load(database, events(0, 3))
     publish(database, folder)
-    for name in files(folder):
-        (folder / name).unlink()
-    with pytest.raises(TransientError, match="cannot be read") as caught:
+    load(database, events(3, 3))
+    publish(database, folder)
+    damage(folder / read_manifest(folder).segments[0].name)
+    with pytest.raises(TransientError, match=r"cannot be read .*load again") as caught:
         seen(folder)
     assert str(folder) not in str(caught.value)
+    load(database, events(6, 1))
+    assert publish(database, folder) == published.Publication(7, 1, rebuilt=True)
+    assert seen(folder) == {str(number) for number in range(7)}
+    assert publish(database, folder) == published.Publication(7, 0, rebuilt=False)
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, truncate])
+def test_a_segment_that_is_missing_or_cut_off_is_noticed_before_anybody_reads_it(database, folder, damage):
+    load(database, events(0, 3))
+    publish(database, folder)
+    (name,) = files(folder)
+    damage(folder / name)
+    assert publish(database, folder) == published.Publication(3, 0, rebuilt=True)
+    assert len(seen(folder)) == 3
+
+
+def test_a_segment_that_cannot_be_merged_is_made_again(database, folder):
+    for number in range(FAN_IN - 1):
+        load(database, events(number, 1))
+        publish(database, folder)
+    overwrite(folder / read_manifest(folder).segments[0].name)
+    load(database, events(FAN_IN - 1, 1))
+    with pytest.raises(TransientError, match="Load again"):
+        publish(database, folder)
+    assert publish(database, folder).rebuilt
+    assert len(seen(folder)) == FAN_IN
+
+
+def test_a_segment_of_other_rows_is_made_again_when_it_is_suspected(database, folder):
+    """A flipped bit may leave a file that can be read."""
+    load(database, events(0, 3))
+    publish(database, folder)
+    (segment,) = read_manifest(folder).segments
+    path, content = folder / segment.name, (folder / "manifest.json").read_text()
+    database.execute(
+        f"COPY (FROM '{path}' WHERE event_id <> '1' UNION ALL FROM '{path}' WHERE event_id = '0') TO '{path}'"
+    )
+    (folder / "manifest.json").write_text(content.replace(f'"size": {segment.size}', f'"size": {path.stat().st_size}'))
+    assert not publish(database, folder).rebuilt
+    published.suspect(folder)
+    assert publish(database, folder).rebuilt
+    assert len(seen(folder)) == 3
+
+
+def test_what_was_suspected_without_reason_stays(database, folder):
+    load(database, events(0, 3))
+    publish(database, folder)
+    segments = read_manifest(folder).segments
+    published.suspect(folder)
+    load(database, events(3, 3))
+    assert publish(database, folder) == published.Publication(6, 3, rebuilt=False)
+    assert read_manifest(folder).segments[:1] == segments
+    assert not (folder / "suspected").exists()
 
 
 def test_another_database_is_published_anew(tmp_path, folder):
@@ -171,10 +237,12 @@ def test_another_database_is_published_anew(tmp_path, folder):
     assert seen(folder) == {"0", "1", "2", "3", "4", "105", "106", "107", "108"}
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"version": 1, "segments": [{}]}', "\0"])
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"version": 1, "segments": [{}]}', "\0", "TEXT"])
 def test_a_manifest_that_is_damaged_is_made_again(database, folder, content):
     load(database, events(0, 5))
     publish(database, folder)
+    if content == "TEXT":
+        content = (folder / "manifest.json").read_text().replace('"rows": 5', '"rows": "five"')
     (folder / "manifest.json").write_text(content)
     with pytest.raises(TransientError, match="damaged: load again"):
         seen(folder)
@@ -259,6 +327,15 @@ class Play:
         self.connection.execute("DELETE FROM events WHERE event_id IN (SELECT unnest(?::VARCHAR[]))", [gone])
         self.table -= set(gone)
 
+    def damage(self):
+        manifest = read_manifest(self.folder)
+        if manifest and manifest.segments:
+            self.draw.choice(DAMAGES)(self.folder / self.draw.choice(manifest.segments).name)
+            with pytest.raises(TransientError):
+                seen(self.folder)
+            publish_until(self.connection, self.folder, self.draw.randrange(8))
+            self.load()
+
     def save(self):
         self.connection.execute("CHECKPOINT")
         shutil.copyfile(self.path, self.saved)
@@ -272,13 +349,16 @@ class Play:
         self.connection, self.table = open_database(self.path), set(self.backup)
 
 
+STEPS_OF_PLAY = (Play.load, Play.crash, Play.delete, Play.save, Play.restore, Play.damage)
+
+
 @pytest.mark.parametrize("seed", range(size(12, 400)))
 def test_random_loads_crashes_and_losses_against_a_model(tmp_path, seed, monkeypatch):
     """Readers see the state of the table at the last publication, or the one that a crash had just finished."""
     play = Play(tmp_path, seed)
     monkeypatch.setattr(published, "GRACE_SECONDS", play.draw.choice([-1, 600]))
     for _ in range(size(40, 120)):
-        play.draw.choices([play.load, play.crash, play.delete, play.save, play.restore], [12, 6, 1, 1, 1])[0]()
+        play.draw.choices(STEPS_OF_PLAY, [12, 6, 1, 1, 1, 1])[0](play)
         if read_manifest(play.folder):
             assert seen(play.folder) == play.public
             assert {segment.name for segment in read_manifest(play.folder).segments} <= files(play.folder)

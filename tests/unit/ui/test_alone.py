@@ -101,7 +101,9 @@ def test_errors_have_one_form_and_hold_no_path(published, client):
     for file in published.glob("*.parquet"):
         file.unlink()
     answer = client.get("/top-repos")
-    said = "The published events cannot be read: a file is missing or damaged."
+    said = (
+        "The published events cannot be read (IOException): load again, which makes again what is missing or damaged."
+    )
     assert (answer.status_code, answer.json()) == (503, {"detail": said})
     (published / "manifest.json").write_text('{"version": 99}')
     answer = client.get("/top-repos")
