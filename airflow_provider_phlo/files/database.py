@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
 from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
 from airflow_provider_phlo.library_errors import describe
@@ -22,6 +23,29 @@ _PAUSE = 0.1
 _LOCKED = re.compile(r"Conflicting lock is held in (.+?) \(PID (\d+)\)")
 _NEWER = re.compile(r"storage version|newer version of DuckDB", re.IGNORECASE)
 _DAMAGED = re.compile(r"Corrupt database file|Could not read enough bytes|INTERNAL Error|Failure while replaying WAL")
+
+# of the database, its disk or its memory; every other error is about the statement and the values that it got
+_STOPPING = (
+    *(duckdb.IOException, duckdb.OutOfMemoryException, duckdb.FatalException, duckdb.InternalException),
+    *(duckdb.TransactionException, duckdb.ConnectionException, duckdb.InterruptException),
+)
+
+
+def stops_load(error: duckdb.Error) -> bool:
+    """Return whether no file can be loaded any more after ``error``, and not just one of them."""
+    return isinstance(error, _STOPPING)
+
+
+@contextlib.contextmanager
+def registered(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> Iterator[None]:
+    """Let SQL read ``table`` under ``name``."""
+    connection.register(name, table)
+    try:
+        yield
+    finally:
+        # refused where a statement has failed in a transaction: its error is the one to raise
+        with contextlib.suppress(duckdb.Error):
+            connection.unregister(name)
 
 
 @contextlib.contextmanager

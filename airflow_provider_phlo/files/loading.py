@@ -8,6 +8,7 @@ that is not plainly a row is judged line by line.
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import time
@@ -23,11 +24,12 @@ from typing import Any, BinaryIO, cast
 
 import duckdb
 
-from airflow_provider_phlo.exceptions import FilesFailedError, TransientError
-from airflow_provider_phlo.files.database import open_database
+from airflow_provider_phlo.exceptions import FilesFailedError, PhloError, TransientError
+from airflow_provider_phlo.files.database import open_database, stops_load
 from airflow_provider_phlo.files.lines import BadFileError, Chunk, Rejected, chunks
+from airflow_provider_phlo.files.rejected import insert_rejected
 from airflow_provider_phlo.files.results import FileFailure, LoadResult
-from airflow_provider_phlo.files.scanning import Content, File, FileChangedError, read, scan
+from airflow_provider_phlo.files.scanning import Content, File, FileChangedError, is_passing, read, scan
 from airflow_provider_phlo.files.staging import Staging, Target
 from airflow_provider_phlo.files.tabular import csv_chunks, parquet_chunks
 from airflow_provider_phlo.library_errors import describe
@@ -39,6 +41,9 @@ _GROUP_FILES = 500
 _GROUP_BYTES = 32 * 1024 * 1024
 # a file that changed later than this before it was loaded may have changed again without its time saying so
 _SETTLED = timedelta(seconds=2)
+_VERSION = "file_path, file_size, file_mtime, file_sha256, loaded_at"
+# of the machine, not of the file that was being read
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 _CHANGING = "was written to, or replaced, while it was read; the next load takes it"
 
 _Written = tuple[int, list[Rejected]]
@@ -109,9 +114,7 @@ class _Load:
         self._connection, self._target = connection, target
         self._together, self._alone = Staging(connection, target, "staged"), Staging(connection, target, "staged_alone")
         connection.execute(target.schema)
-        rows = connection.execute(
-            "SELECT file_path, file_size, file_mtime, file_sha256, loaded_at FROM loaded_files"
-        ).fetchall()
+        rows = connection.execute(f"SELECT {_VERSION} FROM loaded_files").fetchall()  # noqa: S608 - our own names
         self._versions = {row[0]: row[1:] for row in rows}
         replaced = connection.execute("SELECT file_sha256 FROM replaced_files").fetchall()
         self._hashes = {row[3] for row in rows} | {sha256 for (sha256,) in replaced}
@@ -156,16 +159,13 @@ class _Load:
         """Return what a file holds, unless it was loaded before or cannot be read."""
         try:
             content = read(file)
-        except FileChangedError:
-            self._fail(file, _CHANGING, passing=True)
-            return None
-        except OSError as error:
-            self._fail(file, f"cannot be read: {error.strerror or type(error).__name__}", passing=True)
+        except (FileChangedError, OSError) as error:
+            reason, passing = _problem(file, error)
+            self._fail(file, reason, passing=passing)
             return None
         if content.sha256 in self._hashes:
             self.skipped += 1
             return None
-        self._hashes.add(content.sha256)
         if content.data is None or content.file.suffix != ".jsonl":
             return _Read(content, None)
         parts = list(chunks(io.BytesIO(content.data), packed=False))
@@ -174,9 +174,12 @@ class _Load:
     def _load_group(self, group: list[_Read]) -> None:
         """Load files in their order; those that need it alone, at their place."""
         together = {number: new.chunk for number, new in enumerate(group) if new.chunk is not None}
-        plain = self._together.stage_files(together)
+        plain = self._stage_together(together)
         repeated = self._together.repeated() if plain else {}
         for number, new in enumerate(group):
+            if new.content.sha256 in self._hashes:  # one before it in the group has the same bytes
+                self.skipped += 1
+                continue
             if number in plain:
                 done = self._load_file(new.content, partial(self._insert_staged, number, repeated.get(number, [])))
             else:
@@ -184,6 +187,14 @@ class _Load:
                 self._load_file(new.content, self._insert_alone)
             if not done:  # what it did to the table, or did not, changes which of the next lines are repeated
                 repeated = self._together.repeated(after=number) if plain else {}
+
+    def _stage_together(self, files: dict[int, Chunk]) -> set[int]:
+        try:
+            return self._together.stage_files(files)
+        except duckdb.Error as error:
+            if stops_load(error):
+                raise _stopped("", error) from None
+        return set()  # each of them alone shows which one it is
 
     def _insert_staged(self, number: int, repeated: list[int], content: Content, moment: datetime) -> _Written:
         return self._together.insert(number, repeated, content.file.name, moment), []
@@ -219,16 +230,10 @@ class _Load:
             with _transaction(self._connection):
                 inserted, rejected = insert(content, moment)
                 changed = self._record(content, rejected, moment)
-        except BadFileError as error:
-            return self._fail(content.file, str(error), passing=False)
-        except FileChangedError:
-            self._hashes.discard(content.sha256)
-            return self._fail(content.file, _CHANGING, passing=True)
-        except duckdb.Error as error:
-            raise TransientError(
-                f"Loading stopped at {content.file.name}: {describe(error)}. The files before it are loaded; the next "
-                "load goes on there."
-            ) from None
+        except Exception as error:  # noqa: BLE001 - about this file, unless _problem raises: the others are loaded
+            reason, passing = _problem(content.file, error)
+            return self._fail(content.file, reason, passing=passing)
+        self._hashes.add(content.sha256)
         self.loaded += 1
         self.inserted += inserted
         self.rejected += len(rejected)
@@ -242,22 +247,20 @@ class _Load:
         """Record the version of a file that is loaded, and what is not in it; return whether there was another one."""
         file = content.file
         if rejected:
-            self._connection.executemany(
-                "INSERT INTO rejected_lines VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (file.name, content.sha256, line.line_number, line.byte_offset, line.reason, line.raw, moment)
-                    for line in rejected
-                ],
-            )
+            insert_rejected(self._connection, rejected, file.name, content.sha256, moment)
         before = self._versions.get(file.name)
         if before is not None:
             self._connection.execute(
-                "INSERT INTO replaced_files VALUES (?, ?, ?, ?, ?, ?)", [file.name, *before, moment]
+                f"INSERT INTO replaced_files ({_VERSION}, replaced_at) VALUES (?, ?, ?, ?, ?, ?)",  # noqa: S608
+                [file.name, *before, moment],
             )
         version = (file.size, file.modified, content.sha256, moment)
         # to look for a row to replace takes longer than to insert one
         verb = "INSERT" if before is None else "INSERT OR REPLACE"
-        self._connection.execute(f"{verb} INTO loaded_files VALUES (?, ?, ?, ?, ?)", [file.name, *version])
+        self._connection.execute(
+            f"{verb} INTO loaded_files ({_VERSION}) VALUES (?, ?, ?, ?, ?)",
+            [file.name, *version],
+        )
         self._versions[file.name] = version
         return before is not None
 
@@ -283,6 +286,35 @@ def _transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
             connection.rollback()
         raise
     connection.commit()
+
+
+def _problem(file: File, error: Exception) -> tuple[str, bool]:
+    """
+    Return why a file could not be loaded, and whether a later attempt may succeed.
+
+    :raises TransientError: no other file can be loaded either.
+    """
+    if isinstance(error, PhloError):
+        raise error
+    if isinstance(error, BadFileError):
+        return str(error), False
+    if isinstance(error, FileChangedError):
+        return _CHANGING, True
+    if isinstance(error, duckdb.Error) and stops_load(error):
+        raise _stopped(f" at {file.name}", error) from None
+    if isinstance(error, OSError):
+        if error.errno in _NO_ROOM:
+            raise _stopped(f" at {file.name}", error) from None
+        return f"cannot be read: {error.strerror or type(error).__name__}", is_passing(error)
+    return f"cannot be loaded: {describe(error)}", False
+
+
+def _stopped(where: str, error: Exception) -> TransientError:
+    advice = ""
+    if isinstance(error, duckdb.OutOfMemoryException):
+        advice = " Free memory, or room on the disk of the database, where DuckDB puts what does not fit into memory."
+    done = "The files before it are loaded; the next load goes on there."
+    return TransientError(f"Loading stopped{where}: {describe(error)}. {done}{advice}")
 
 
 def _failure(result: LoadResult, failures: list[FileFailure]) -> FilesFailedError | TransientError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -19,6 +20,15 @@ SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".parquet")
 #: Files up to this size are read once, into memory; larger ones twice, to know their hash before.
 SMALL_BYTES = 32 * 1024 * 1024
 _CHUNK = 1 << 20
+
+
+# somebody has to change a right, a name or a link
+_LASTING = {errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ENXIO}
+
+
+def is_passing(error: OSError) -> bool:
+    """Return whether a later attempt may succeed although nobody does anything."""
+    return error.errno not in _LASTING
 
 
 class FileChangedError(Exception):

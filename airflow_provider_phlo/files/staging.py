@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import duckdb
-import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from airflow_provider_phlo.files.database import registered
+from airflow_provider_phlo.files.documents import BLANK, NotARowError, has_document_per_line, parsed, strict_document
 from airflow_provider_phlo.files.lines import Chunk, Rejected
 from airflow_provider_phlo.sql import quote_identifier
-
-_BLANK = " \t\r\n"
-_CUT_OFF = "is cut off: the file ends in the middle of it"
-_STRICT = msgspec.json.Decoder(type=msgspec.Raw)
 
 
 @dataclass(frozen=True)
@@ -67,13 +63,14 @@ class Staging:
 
         Of the others nothing may be inserted.
         """
-        strict = {number: chunk for number, chunk in files.items() if not chunk.rejected and _is_json(chunk.data)}
+        strict: dict[int, pa.Table] = {}
+        for number, chunk in files.items():
+            lines = _without_blank(chunk.lines)
+            if not chunk.rejected and has_document_per_line(chunk.data, len(lines)):
+                strict[number] = lines
         if not strict:
             return set()
-        try:
-            self._stage({number: _without_blank(chunk) for number, chunk in strict.items()})
-        except duckdb.Error:  # DuckDB takes one of them for something else than JSON
-            return set()
+        self._stage(strict)
         doubtful = self._connection.execute(
             f"SELECT DISTINCT file_number FROM {self._name} WHERE reason IS NOT NULL OR NOT plain"  # noqa: S608
         ).fetchall()
@@ -83,18 +80,15 @@ class Staging:
         """
         Stage the lines of a chunk that are rows, and return the others.
         """
-        if self.stage_files({0: chunk}):
-            return []
-        good, rejected = self._judged(chunk)
-        self._stage({0: good})
-        found = self._connection.execute(
-            f"SELECT line_number, reason FROM {self._name} WHERE reason IS NOT NULL"  # noqa: S608 - quoted
-        ).fetchall()
-        reasons = dict(found)
-        for line in good.to_pylist() if reasons else ():
-            if line["line_number"] in reasons:
-                rejected.append(_rejected(line, reasons[line["line_number"]]))
-        return sorted([*chunk.rejected, *rejected], key=lambda line: line.line_number)
+        lines, reasons = _without_blank(chunk.lines), {}
+        if not has_document_per_line(chunk.data, len(lines)):
+            lines, reasons = _strict_lines(lines)
+        self._stage({0: lines})
+        refused = self._judged()
+        self._remove(list(refused))
+        reasons.update(refused)
+        rejected = [*chunk.rejected, *_rejected(chunk.lines, reasons)]
+        return sorted(rejected, key=lambda line: line.line_number)
 
     def repeated(self, *, after: int = -1) -> dict[int, list[int]]:
         """
@@ -142,69 +136,61 @@ class Staging:
             lines.append_column("file_number", pa.repeat(pa.scalar(number, pa.int32()), len(lines)))
             for number, lines in files.items()
         ]
-        self._connection.register("lines", pa.concat_tables(tables))
-        try:
+        with registered(self._connection, "lines", pa.concat_tables(tables)):
             self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {self._name} AS {self._target.rows}")
-        finally:
-            self._connection.unregister("lines")
 
-    def _judged(self, chunk: Chunk) -> tuple[pa.Table, list[Rejected]]:
-        """Return the lines that are rows by their structure, and the others but blank ones."""
-        keep, rejected = [], []
-        lines = chunk.lines.to_pylist()
-        for index, line in enumerate(lines):
-            text = line["raw"].strip(_BLANK)
-            reason = self._problem(text) if text else ""
-            if reason and not line["raw"].endswith("\n") and _is_unfinished(text):
-                reason = _CUT_OFF
-            if reason is None:
-                keep.append(index)
-            elif reason:
-                rejected.append(_rejected(line, reason))
-        return chunk.lines.take(pa.array(keep, pa.int64())), rejected
+    def _judged(self) -> dict[int, str]:
+        """Return the staged lines that are not rows, and why."""
+        doubtful = self._connection.execute(
+            f"SELECT line_number, raw, reason FROM {self._name} WHERE reason IS NOT NULL OR NOT plain"  # noqa: S608
+        ).fetchall()
+        reasons = {}
+        for line_number, raw, reason in doubtful:
+            why = self._problem(raw) or reason
+            if why:
+                reasons[line_number] = why
+        return reasons
 
-    def _problem(self, text: str) -> str | None:
-        if "\0" in text:
-            return "has NUL bytes"
-        if not _is_json(text.encode()) or not self._connection.execute("SELECT json_valid(?)", [text]).fetchall()[0][0]:
-            return "is not valid JSON"
+    def _problem(self, raw: str) -> str | None:
         try:
-            return self._target.judge(json.loads(text, object_pairs_hook=_first_wins))
-        except (RecursionError, ValueError):  # deeper, or a longer number, than Python reads
-            return "is JSON that is nested too deeply, or has a number of thousands of digits"
+            return self._target.judge(parsed(raw))
+        except NotARowError as error:
+            return str(error)
+
+    def _remove(self, line_numbers: list[int]) -> None:
+        if line_numbers:
+            self._connection.execute(
+                f"DELETE FROM {self._name} WHERE line_number IN (SELECT unnest($numbers))",  # noqa: S608 - quoted
+                {"numbers": line_numbers},
+            )
 
 
-def _is_json(data: bytes | memoryview) -> bool:
-    """Return whether every line is JSON to the letter: DuckDB also takes NaN, Infinity and trailing commas."""
-    try:
-        _STRICT.decode_lines(data)
-    except (msgspec.DecodeError, RecursionError):
-        return False
-    return True
+def _strict_lines(lines: pa.Table) -> tuple[pa.Table, dict[int, str]]:
+    """Return the lines that are JSON to the letter, and why the others are not."""
+    keep, texts, reasons = [], [], {}
+    numbers = lines["line_number"].to_pylist()
+    for index, raw in enumerate(lines["raw"].to_pylist()):
+        try:
+            texts.append(strict_document(raw.strip(BLANK), ended=raw.endswith("\n")))
+            keep.append(index)
+        except NotARowError as error:
+            reasons[numbers[index]] = str(error)
+    kept = lines.take(pa.array(keep, pa.int64()))
+    position = kept.schema.get_field_index("raw")
+    return kept.set_column(position, kept.schema.field(position), pa.array(texts, pa.large_string())), reasons
 
 
-def _is_unfinished(text: str) -> bool:
-    try:
-        msgspec.json.decode(text.encode())
-    except msgspec.DecodeError as error:
-        return "truncated" in str(error)
-    except RecursionError:
-        pass
-    return False
-
-
-def _first_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # of a name that is there twice, DuckDB takes the first
-    return dict(reversed(pairs))
-
-
-def _without_blank(chunk: Chunk) -> pa.Table:
-    lengths = pc.binary_length(chunk.lines["raw"])
-    shortest = pc.min(lengths).as_py()
+def _without_blank(lines: pa.Table) -> pa.Table:
+    shortest = pc.min(pc.binary_length(lines["raw"])).as_py()
     if shortest is None or shortest > len("{}"):
-        return chunk.lines
-    return chunk.lines.filter(pc.not_equal(pc.utf8_trim_whitespace(chunk.lines["raw"]), ""))
+        return lines
+    return lines.filter(pc.not_equal(pc.utf8_trim(lines["raw"], characters=BLANK), ""))
 
 
-def _rejected(line: dict[str, Any], reason: str) -> Rejected:
-    return Rejected(line["line_number"], line["byte_offset"], reason, line["raw"].rstrip("\r\n"))
+def _rejected(lines: pa.Table, reasons: dict[int, str]) -> list[Rejected]:
+    """Return what is rejected, with its text as it was in the file."""
+    found = lines.filter(pc.is_in(lines["line_number"], pa.array(reasons, pa.int64()))).to_pylist() if reasons else []
+    return [
+        Rejected(line["line_number"], line["byte_offset"], reasons[line["line_number"]], line["raw"].rstrip("\r\n"))
+        for line in found
+    ]

@@ -1,16 +1,16 @@
--- The lines of a file (relation lines) as rows of events. A row is plain where its values leave no doubt about the
+-- The lines of a file (relation lines) as rows of events. No line makes the statement fail. A row is plain where its values leave no doubt about the
 -- types that the line has; reason says why the values of a line cannot be a row's.
 WITH parsed AS (
     SELECT
         file_number,
         line_number,
         rtrim(raw, chr(13) || chr(10)) AS raw,
-        json_transform(
+        try(json_transform(
             raw,
             '{"id": "VARCHAR", "type": "VARCHAR", "created_at": "VARCHAR", "ingested_at": "VARCHAR",
               "actor": {"id": "VARCHAR", "login": "VARCHAR"}, "repo": {"id": "VARCHAR", "name": "VARCHAR"},
               "payload": "JSON"}'
-        ) AS event
+        )) AS event
     FROM lines
 ),
 
@@ -46,6 +46,7 @@ SELECT
     payload,
     raw,
     CASE
+        WHEN event IS NULL THEN 'is not valid JSON'
         WHEN
             event.created_at IS NOT NULL
             AND NOT coalesce(created_at BETWEEN '0001-01-01T00:00:00Z' AND '9999-12-31T23:59:59.999999Z', false)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
-from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.events.loading import target
+from airflow_provider_phlo.exceptions import ConfigurationError, FilesFailedError, TransientError
+from airflow_provider_phlo.files import database, load_files
 from tests.unit.files.conftest import event, text
 
 TABLES = {
@@ -101,3 +105,42 @@ def test_a_folder_that_is_not_there(lake, there):
     with pytest.raises(ConfigurationError, match=f"{'is not a folder' if there else 'does not exist'}: {lake.folder}"):
         lake.load()
     assert not lake.database.exists()
+
+
+def test_what_the_database_refuses_of_one_file_stops_no_other(lake, counts):
+    """Also where the SQL of a table of one's own fails for a value."""
+    careless = replace(target(), rows=target().rows.replace("try_cast(event.actor.id", "cast(event.actor.id"))
+    for name in "abc":
+        lake.write(f"{name}.jsonl", text(event(name)))
+    lake.write("b.jsonl", text(event("b", actor={"id": "secret"})))
+    for loaded in (2, 0):
+        with pytest.raises(FilesFailedError, match=r"(?s)1 of 3 .*b\.jsonl: cannot be loaded: Conversion") as caught:
+            load_files(lake.folder, careless, lake.database)
+        assert counts(caught.value.result) == (3, loaded, 2 - loaded, loaded, 0)
+        assert "secret" not in str(caught.value)
+    assert counts(lake.load()) == (3, 1, 2, 0, 1)
+
+
+def test_of_two_files_with_the_same_bytes_both_are_named_when_they_fail(lake, counts):
+    lake.write("a.jsonl.gz", b"damaged")
+    lake.write("b.jsonl.gz", b"damaged")
+    lake.write("c.jsonl", text(event(1)))
+    lake.write("d.jsonl", text(event(1)))
+    with pytest.raises(FilesFailedError) as caught:
+        lake.load()
+    assert [failure.file[-10:] for failure in caught.value.failures] == ["a.jsonl.gz", "b.jsonl.gz"]
+    assert counts(caught.value.result) == (4, 1, 1, 1, 0)
+
+
+def test_too_little_memory_stops_the_load_and_the_next_goes_on(lake, counts, monkeypatch):
+    noise = random.Random(1).randbytes(10_000_000).hex()
+    lines = [event(number, payload=noise[number * 10_000 : (number + 1) * 10_000]) for number in range(2000)]
+    lake.write("a.jsonl", text(event("first")))
+    lake.write("b.jsonl", text(*lines))
+    monkeypatch.setattr(database, "_MEMORY", "12MB")
+    with pytest.raises(TransientError, match=r"(?s)Loading stopped.*Out of Memory.*Free memory, or room") as caught:
+        lake.load()
+    assert noise[:20] not in str(caught.value)
+    monkeypatch.undo()
+    assert lake.query("SELECT event_id FROM events") == [("first",)]
+    assert counts(lake.load()) == (2, 1, 1, 2000, 0)
