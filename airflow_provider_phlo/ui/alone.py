@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import hmac
 import ipaddress
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,6 +23,8 @@ from airflow_provider_phlo.ui.events import Site, create_app
 
 TOKEN_VARIABLE = "PHLO_SERVE_TOKEN"  # noqa: S105 - the name of a variable
 CONNECTION = "phlo_airflow"
+# the header Host: an address in brackets or a name, perhaps with a port
+_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:@/?#]+))(?::[0-9]*)?")
 
 
 @dataclass(frozen=True)
@@ -71,17 +75,31 @@ def is_loopback(host: str) -> bool:
 
 def _require_local_name(request: Request) -> None:
     """Refuse a page of another site whose name was made to lead to this machine."""
-    name = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
-    if not is_loopback(name):
+    host = _HOST.fullmatch(request.headers.get("host", ""))
+    if not host or not is_loopback((host[1] or host[2]).lower()):
         raise HTTPException(
             status.HTTP_403_FORBIDDEN, f"Without {TOKEN_VARIABLE}, this server answers to localhost and 127.0.0.1 only."
         )
 
 
+class _Basic(HTTPBasic):
+    """As FastAPI's, but a header that is malformed counts as none, and a user's name may have any characters."""
+
+    async def __call__(self, request: Request) -> HTTPBasicCredentials | None:  # type: ignore[override]
+        scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "basic":
+            return None
+        try:
+            user, _, password = base64.b64decode(encoded).decode("latin-1").partition(":")
+        except ValueError:
+            return None
+        return HTTPBasicCredentials(username=user, password=password)
+
+
 def _token_check(token: str) -> Callable[..., None]:
     """Return a dependency that asks for the token, as bearer token or as the password that a browser asks for."""
     expected = token.encode()
-    bearer, basic = HTTPBearer(auto_error=False), HTTPBasic(auto_error=False)
+    bearer, basic = HTTPBearer(auto_error=False), _Basic(auto_error=False, scheme_name="HTTPBasic")
 
     def check(
         given: HTTPAuthorizationCredentials | None = Depends(bearer),  # noqa: B008

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+from collections import Counter
 from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -80,6 +81,7 @@ def create_app(site: Site) -> FastAPI:
     )
     _answer_errors(app)
 
+    @app.head("/health", include_in_schema=False)
     @app.get("/health", summary="Say that the server answers")
     async def health() -> Health:
         return Health(status="ok")
@@ -94,13 +96,15 @@ def _add_queries(app: FastAPI, site: Site) -> None:
     questions = Questions(site.published)
     responses = {200: {"headers": _PUBLISHED_HEADERS}, **problems(401, 403, 422, 500, 503)}
 
-    @app.get("/top-repos", dependencies=[site.may_read], responses=responses, summary="The busiest repositories")
+    dependencies = [site.may_read, Depends(_require_single)]
+
+    @app.get("/top-repos", dependencies=dependencies, responses=responses, summary="The busiest repositories")
     async def top_repos(request: Request, response: Response, window: Annotated[RepoWindow, Query()]) -> list[TopRepo]:
         """The repositories with the most events of the last days, the busiest first; equal ones by name."""
         answer = await questions.ask(request, TOP_REPOS, days=window.days, limit=window.limit)
         return [TopRepo.model_validate(row) for row in _objects(answer, response)]
 
-    @app.get("/user-sessions", dependencies=[site.may_read], responses=responses, summary="Sessions of users")
+    @app.get("/user-sessions", dependencies=dependencies, responses=responses, summary="Sessions of users")
     async def user_sessions(
         request: Request, response: Response, window: Annotated[SessionWindow, Query()]
     ) -> list[UserSession]:
@@ -112,6 +116,14 @@ def _add_queries(app: FastAPI, site: Site) -> None:
         """
         answer = await questions.ask(request, USER_SESSIONS, days=window.days, limit=window.limit)
         return [UserSession.model_validate(row) for row in _objects(answer, response)]
+
+
+def _require_single(request: Request) -> None:
+    """Refuse a parameter that is given twice: which one is meant?"""
+    counts = Counter(name for name, _ in request.query_params.multi_items())
+    repeated = [{"loc": ("query", name), "msg": "Give it once"} for name, count in counts.items() if count > 1]
+    if repeated:
+        raise RequestValidationError(repeated)
 
 
 def _objects(answer: Answer, response: Response) -> list[dict[str, Any]]:
@@ -141,7 +153,7 @@ def _add_triggers(app: FastAPI, site: Site) -> None:
     @app.post(
         "/load",
         response_model=Loaded,
-        dependencies=[site.may_load, same_origin],
+        dependencies=[site.may_load, same_origin, Depends(_require_single)],
         responses={202: {"model": Accepted, "description": "The run goes on"}, **responses, **problems(422)},
         summary="Load batches that are there",
     )

@@ -27,10 +27,18 @@ def same_origin_check(trusted: Callable[[], Collection[str]]) -> Callable[[Reque
         if site is not None:
             is_same = site in ("same-origin", "none")
         else:
-            is_same = origin is None or urlsplit(origin).netloc == headers.get("host")
+            is_same = origin is None or _is_at(origin, headers.get("host"))
         if not is_same:
             raise HTTPException(
                 status.HTTP_403_FORBIDDEN, "A page of another site may not do this: send a bearer token."
             )
 
     return check
+
+
+def _is_at(origin: str, host: str | None) -> bool:
+    try:
+        netloc = urlsplit(origin).netloc
+    except ValueError:  # no URL
+        return False
+    return bool(netloc) and netloc == host

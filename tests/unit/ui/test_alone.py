@@ -89,12 +89,24 @@ NOT_A_NUMBER = "Give a whole number above 0, in digits"
         ("days=%ED%A0%80%00", f"days: {NOT_A_NUMBER}"),
         (f"days={'9' * 5000}", "days: Unable to parse input string as an integer, exceeded maximum size"),
         ("day=7", "day: Extra inputs are not permitted"),
+        ("days=7&days=8", "days: Give it once"),
+        ("day=7&days=7&day=7&days=7", "day: Give it once; days: Give it once"),
         ("days=x&limit=y", f"days: {NOT_A_NUMBER}; limit: {NOT_A_NUMBER}"),
     ],
 )
 def test_odd_parameters_are_refused(client, path, query, said):
     answer = client.get(f"{path}?{query}")
     assert (answer.status_code, answer.json()) == (422, {"detail": said})
+
+
+def test_a_load_is_told_once_how_long_to_wait(client):
+    answer = client.post("/load?seconds=60&seconds=1")
+    assert (answer.status_code, answer.json()) == (422, {"detail": "seconds: Give it once"})
+
+
+def test_monitors_may_ask_for_the_head_only(client):
+    answer = client.head("/health")
+    assert (answer.status_code, answer.content) == (200, b"")
 
 
 def test_errors_have_one_form_and_hold_no_path(published, client):
@@ -143,8 +155,10 @@ def test_on_loopback_no_token_is_needed(published, host):
 
 
 def test_a_name_that_was_made_to_lead_here_is_refused(client):
-    assert client.get("/top-repos", headers={"Host": "evil.example:8899"}).status_code == 403
-    assert client.get("/top-repos", headers={"Host": "[::1]:8899"}).status_code == 200
+    for host in ("evil.example:8899", "[::1", "[::1]evil.example", "evil@localhost", "[", ""):
+        assert client.get("/top-repos", headers={"Host": host}).status_code == 403
+    for host in ("[::1]:8899", "[::1]", "127.0.0.1:", "LocalHost:8899"):
+        assert client.get("/top-repos", headers={"Host": host}).status_code == 200
 
 
 @pytest.mark.parametrize("token", ["täglich", "two\nlines"])
@@ -153,8 +167,8 @@ def test_a_token_that_cannot_be_sent_is_refused(published, token):
         make_client(published, token=token)
 
 
-def basic(password):
-    return {"Authorization": "Basic " + base64.b64encode(f"me:{password}".encode()).decode()}
+def basic(password, user="me"):
+    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
 
 
 def bearer(token):
@@ -177,12 +191,17 @@ def test_everything_but_health_asks_for_the_token(published, method, path):
         basic("ä"),
         {"Authorization": "Bearer ä".encode()},
         {"Authorization": "Bearer"},
+        {"Authorization": "Basic"},
+        {"Authorization": "Basic x"},
+        {"Authorization": "Basic ä".encode()},
+        {"Authorization": "Basic " + base64.b64encode(TOKEN.encode()).decode()},
     ):
         answer = client.request(method, path, headers=headers)
         assert answer.status_code == 401
         assert answer.headers["WWW-Authenticate"].startswith("Basic")
+        assert "PHLO_SERVE_TOKEN" in answer.json()["detail"]
         assert TOKEN not in answer.text
-    for headers in (bearer(TOKEN), basic(TOKEN)):
+    for headers in (bearer(TOKEN), basic(TOKEN), basic(TOKEN, user="jürgen")):
         assert client.request(method, path, headers=headers).status_code in (200, 503)
 
 
@@ -194,6 +213,11 @@ def test_everything_but_health_asks_for_the_token(published, method, path):
         ({"Origin": "http://localhost:3000"}, True),
         ({"Origin": "https://evil.example"}, True),
         ({"Origin": "null"}, True),
+        ({"Origin": "null", "Host": ""}, True),
+        ({"Origin": "http://["}, True),
+        ({"Origin": "http://[::1"}, True),
+        ({"Origin": "http://[", "Host": "["}, True),
+        ({"Origin": "http:///"}, True),
         ({"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost:8899"}, False),
         ({"Sec-Fetch-Site": "none"}, False),
         ({"Sec-Fetch-Site": "same-site", "Origin": "http://localhost:3000"}, True),
