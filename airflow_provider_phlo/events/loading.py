@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from contextlib import suppress
+from decimal import Decimal
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -14,6 +14,7 @@ import duckdb
 
 from airflow_provider_phlo.events.paths import published_folder
 from airflow_provider_phlo.events.published import publish
+from airflow_provider_phlo.files.documents import NotARowError, parsed
 from airflow_provider_phlo.files.loading import AfterLoad, load_files
 from airflow_provider_phlo.files.results import LoadResult
 from airflow_provider_phlo.files.staging import Target
@@ -23,6 +24,8 @@ _COLUMNS = (
     *("repo_id", "repo_name", "payload", "raw"),
 )
 _NESTED = ("actor", "repo", "org", "payload")
+# floats up to here are all whole numbers, each its own
+_EXACT = 2**53
 # columns of the table → where an event has the same
 _FLAT = {
     "event_id": ("id", ""),
@@ -118,24 +121,46 @@ def document_of(row: Mapping[str, Any]) -> Any:
 
     :param row: with the columns of GitHub's events (nested ones as JSON text too), or those of the table ``events``; a
         column ``raw`` has all of it.
+    :raises NotARowError: two columns say different things of one value, or an id is of another type.
     """
     if row.get("raw"):
         return _parsed(row["raw"])
     document = {name: _parsed(value) if name in _NESTED else value for name, value in row.items() if value is not None}
     for name, (part, member) in _FLAT.items():
         value = document.pop(name, None)
-        if value is None or part in row:
+        if value is None:
             continue
-        if member:
-            document.setdefault(part, {})[member] = value
-        else:
-            document[part] = value
+        holder, key = (document.setdefault(part, {}), member) if member else (document, part)
+        if not isinstance(holder, dict):
+            raise NotARowError(f"{part} is not an object")
+        if str(_whole(holder.setdefault(key, value))) != str(_whole(value)):
+            raise NotARowError(f"{name} and {part}{member and '.'}{member} are not the same")
+    for holder in (document, document.get("actor"), document.get("repo")):
+        if isinstance(holder, dict) and holder.get("id") is not None:
+            holder["id"] = _identifier(holder["id"])
     return document
+
+
+def _identifier(value: Any) -> Any:
+    """Return an id as JSON has it; what is not one in JSON is not one here."""
+    value = _whole(value)
+    if not isinstance(value, str | int | float | dict | list):
+        raise NotARowError("id is neither text nor a whole number")
+    return value
+
+
+def _whole(value: Any) -> Any:
+    """Return the whole number that a column of fractions holds, where it holds it exactly."""
+    if isinstance(value, Decimal) and value.is_finite():
+        return int(value) if value == int(value) else float(value)
+    if isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT:
+        return int(value)
+    return value
 
 
 def _parsed(value: Any) -> Any:
     """Return what a text says if it is JSON of an object or a list, else the value itself."""
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
-        with suppress(ValueError, RecursionError):
-            return json.loads(value)
+        with suppress(NotARowError):
+            return parsed(value)
     return value

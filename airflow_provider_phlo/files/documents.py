@@ -92,4 +92,7 @@ def _is_python_json(text: str) -> bool:
 
 
 def _first_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    return dict(reversed(pairs))
+    document = dict(pairs)
+    if len(document) < len(pairs):
+        document.update(reversed(pairs))
+    return document
