@@ -46,7 +46,7 @@ def strict_document(text: str, *, ended: bool) -> str:
     Half of a surrogate pair, which is not a character, becomes the text of its escape (``\\\\ud83d``).
 
     :param text: the line without blanks around it.
-    :param ended: the line has an end; the last one of a file that was cut off has not.
+    :param ended: the line has an end, which the last line of a file that was cut off lacks.
     :raises NotARowError: it is not JSON to the letter.
     """
     if "\0" in text:

@@ -155,6 +155,8 @@ def _unpacked(stream: BinaryIO) -> Iterator[bytes]:
                 what = "is cut off" if isinstance(error, EOFError) else "is not gzip, or damaged"
                 raise BadFileError(f"the compressed file {what}") from None
             if not block:
+                if not counted.count:
+                    raise BadFileError("the compressed file is empty, as one is that was not written to its end")
                 return
             total += len(block)
             if total > UNPACKED_BYTES or (total > _RATIO_FROM and total > _RATIO * counted.count):

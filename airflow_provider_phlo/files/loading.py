@@ -29,7 +29,16 @@ from airflow_provider_phlo.files.database import open_database, stops_load
 from airflow_provider_phlo.files.lines import BadFileError, Chunk, Rejected, chunks
 from airflow_provider_phlo.files.rejected import insert_rejected
 from airflow_provider_phlo.files.results import FileFailure, LoadResult
-from airflow_provider_phlo.files.scanning import Content, File, FileChangedError, is_passing, read, scan
+from airflow_provider_phlo.files.scanning import (
+    SUFFIXES,
+    Content,
+    File,
+    FileChangedError,
+    is_passing,
+    read,
+    scan,
+    unreadable,
+)
 from airflow_provider_phlo.files.staging import Staging, Target
 from airflow_provider_phlo.files.tabular import csv_chunks, parquet_chunks
 from airflow_provider_phlo.library_errors import describe
@@ -44,6 +53,9 @@ _SETTLED = timedelta(seconds=2)
 _VERSION = "file_path, file_size, file_mtime, file_sha256, loaded_at"
 # of the machine, not of the file that was being read
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+_NAMES = ", ".join(SUFFIXES)
+# files of other names that the log names
+_NAMED = 5
 _CHANGING = "was written to, or replaced, while it was read; the next load takes it"
 
 _Written = tuple[int, list[Rejected]]
@@ -74,7 +86,7 @@ def load_files(
     of change is not read for that, unless ``verify`` is set. A file that changed under its name is loaded as a new
     version, and reported in the log.
 
-    :param folder: a ``Path`` or an ``ObjectStoragePath``; files ``.jsonl``, ``.jsonl.gz``, ``.csv`` and ``.parquet``.
+    :param folder: a ``Path`` or an ``ObjectStoragePath``; files whose names end as ``scanning.SUFFIXES`` says.
     :param target: the table, and how lines become its rows.
     :param database: the DuckDB file; created where it is missing.
     :param verify: hash every file.
@@ -85,14 +97,17 @@ def load_files(
     :raises TransientError: the database is locked, the disk is full, or a file was written to while it was read.
     """
     started = time.monotonic()
-    files = scan(folder)
+    found = scan(folder)
+    _name_others(found.others)
     with open_database(database, wait_seconds) as connection:
         load = _Load(connection, target)
-        load.run(files, verify)
+        for failure in found.failures:
+            load.fail(failure)
+        load.run(found.files, verify)
         if after_load is not None:
             after_load(connection)
     result = LoadResult(
-        scanned_files=len(files),
+        scanned_files=len(found.files) + len(found.failures),
         loaded_files=load.loaded,
         skipped_files=load.skipped,
         inserted_events=load.inserted,
@@ -160,13 +175,12 @@ class _Load:
         try:
             content = read(file)
         except (FileChangedError, OSError) as error:
-            reason, passing = _problem(file, error)
-            self._fail(file, reason, passing=passing)
+            self.fail(_failure_of(file, error))
             return None
         if content.sha256 in self._hashes:
             self.skipped += 1
             return None
-        if content.data is None or content.file.suffix != ".jsonl":
+        if content.data is None or content.file.is_packed or not content.file.has_lines:
             return _Read(content, None)
         parts = list(chunks(io.BytesIO(content.data), packed=False))
         return _Read(content, parts[0] if len(parts) == 1 else None)
@@ -210,8 +224,8 @@ class _Load:
 
     def _chunks(self, content: Content, stream: BinaryIO) -> Iterator[Chunk]:
         """Yield what the file has; of a Parquet file, whose end is read first, all is copied before."""
-        if content.file.suffix in (".jsonl", ".jsonl.gz"):
-            yield from chunks(stream, packed=content.file.suffix == ".jsonl.gz")
+        if content.file.has_lines:
+            yield from chunks(stream, packed=content.file.is_packed)
         elif content.file.suffix == ".csv":
             yield from csv_chunks(stream, self._target.to_document, self._target.keys)
         else:
@@ -230,9 +244,8 @@ class _Load:
             with _transaction(self._connection):
                 inserted, rejected = insert(content, moment)
                 changed = self._record(content, rejected, moment)
-        except Exception as error:  # noqa: BLE001 - about this file, unless _problem raises: the others are loaded
-            reason, passing = _problem(content.file, error)
-            return self._fail(content.file, reason, passing=passing)
+        except Exception as error:  # noqa: BLE001 - about this file, or _failure_of raises: the others are loaded
+            return self.fail(_failure_of(content.file, error))
         self._hashes.add(content.sha256)
         self.loaded += 1
         self.inserted += inserted
@@ -269,10 +282,10 @@ class _Load:
         self._last = max(datetime.now(UTC), self._last + timedelta(microseconds=1))
         return self._last
 
-    def _fail(self, file: File, reason: str, *, passing: bool) -> bool:
+    def fail(self, failure: FileFailure) -> bool:
         """Remember that a file could not be loaded; return False: it is not."""
-        self.failures.append(FileFailure(file.name, reason, passing))
-        log.error("%s: %s", file.name, reason)
+        self.failures.append(failure)
+        log.error("%s", failure)
         return False
 
 
@@ -288,25 +301,31 @@ def _transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     connection.commit()
 
 
-def _problem(file: File, error: Exception) -> tuple[str, bool]:
+def _name_others(others: list[str]) -> None:
+    if others:
+        few = ", ".join(sorted(others)[:_NAMED]) + (", …" if len(others) > _NAMED else "")
+        log.warning("%d files are left alone, as names that are loaded end in %s: %s", len(others), _NAMES, few)
+
+
+def _failure_of(file: File, error: Exception) -> FileFailure:
     """
-    Return why a file could not be loaded, and whether a later attempt may succeed.
+    Return why a file could not be loaded.
 
     :raises TransientError: no other file can be loaded either.
     """
     if isinstance(error, PhloError):
         raise error
     if isinstance(error, BadFileError):
-        return str(error), False
+        return FileFailure(file.name, str(error))
     if isinstance(error, FileChangedError):
-        return _CHANGING, True
+        return FileFailure(file.name, _CHANGING, passing=True)
     if isinstance(error, duckdb.Error) and stops_load(error):
         raise _stopped(f" at {file.name}", error) from None
     if isinstance(error, OSError):
         if error.errno in _NO_ROOM:
             raise _stopped(f" at {file.name}", error) from None
-        return f"cannot be read: {error.strerror or type(error).__name__}", is_passing(error)
-    return f"cannot be loaded: {describe(error)}", False
+        return FileFailure(file.name, unreadable(error), is_passing(error))
+    return FileFailure(file.name, f"cannot be loaded: {describe(error)}")
 
 
 def _stopped(where: str, error: Exception) -> TransientError:

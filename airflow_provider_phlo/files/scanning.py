@@ -6,17 +6,20 @@ import errno
 import hashlib
 import io
 import os
+import stat
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
+from airflow_provider_phlo.files.results import FileFailure
 
-#: What is loaded; files of other names are left alone.
-SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".parquet")
+_TABLES = (".csv", ".parquet")
+#: What is loaded, in upper case too; files of other names are left alone.
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".jsonl.gz", ".ndjson.gz", ".json.gz", *_TABLES)
 #: Files up to this size are read once, into memory; larger ones twice, to know their hash before.
 SMALL_BYTES = 32 * 1024 * 1024
 _CHUNK = 1 << 20
@@ -29,6 +32,11 @@ _LASTING = {errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.EN
 def is_passing(error: OSError) -> bool:
     """Return whether a later attempt may succeed although nobody does anything."""
     return error.errno not in _LASTING
+
+
+def unreadable(error: OSError) -> str:
+    """Return why something cannot be read."""
+    return f"cannot be read: {error.strerror or type(error).__name__}"
 
 
 class FileChangedError(Exception):
@@ -54,7 +62,48 @@ class File:
     @property
     def suffix(self) -> str:
         """Return which of :data:`SUFFIXES` it has."""
-        return next(suffix for suffix in SUFFIXES if self.name.endswith(suffix))
+        return next(suffix for suffix in SUFFIXES if self.name.lower().endswith(suffix))
+
+    @property
+    def has_lines(self) -> bool:
+        """Return whether it has lines of JSON, packed or not."""
+        return self.suffix not in _TABLES
+
+    @property
+    def is_packed(self) -> bool:
+        """Return whether it is compressed by gzip."""
+        return self.suffix.endswith(".gz")
+
+
+@dataclass(frozen=True)
+class Scan:
+    """
+    What is in a folder.
+
+    :param files: those that can be loaded, sorted by name.
+    :param failures: what has such a name and cannot be loaded, and folders that cannot be listed.
+    :param others: files of other names, and links to folders.
+    """
+
+    files: list[File] = field(default_factory=list)
+    failures: list[FileFailure] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+
+    def add(self, path: Any, status: Any) -> None:
+        """Add a file, or name what is not one."""
+        if stat.S_ISREG(getattr(status, "st_mode", 0) or stat.S_IFREG):
+            self.files.append(File(path, _text(path), int(status.st_size), _moment(status)))
+        else:
+            self.failures.append(FileFailure(_text(path), "is not a regular file"))
+
+    @contextmanager
+    def name_failure(self, path: Any) -> Iterator[None]:
+        """Go on without what cannot be read."""
+        try:
+            yield
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError):  # else it was removed since it was listed
+                self.failures.append(FileFailure(_text(path), unreadable(error), is_passing(error)))
 
 
 @dataclass(frozen=True)
@@ -73,7 +122,7 @@ class Content:
 
     def open(self) -> BinaryIO:
         """Open it, to be read once more."""
-        stream = _HashingStream(self.file.path.open("rb")) if self.data is None else io.BytesIO(self.data)
+        stream = _HashingStream(_open(self.file.path)) if self.data is None else io.BytesIO(self.data)
         return cast(BinaryIO, stream)
 
     def require_same(self, stream: BinaryIO) -> None:
@@ -86,18 +135,25 @@ class Content:
             raise FileChangedError
 
 
-def scan(folder: Any) -> list[File]:
+def scan(folder: Any) -> Scan:
     """
-    Return the files below ``folder`` that can be loaded, sorted by name; hidden ones are left out.
+    Return what is below ``folder``; what is hidden is left out, and links to folders are not followed.
 
     :param folder: a ``Path`` or an ``ObjectStoragePath``.
-    :raises ConfigurationError: there is no such folder.
+    :raises ConfigurationError: there is no such folder, or it may not be read.
+    :raises TransientError: it cannot be read now.
     """
-    if not folder.is_dir():
-        what = "is not a folder" if folder.exists() else "does not exist"
-        raise ConfigurationError(f"The folder of files to load {what}: {folder}.")
-    found = [File(path, _text(path), int(status.st_size), _moment(status)) for path, status in _walk(folder)]
-    return sorted(found, key=lambda file: file.name)
+    found = Scan()
+    try:
+        if not folder.is_dir():
+            what = "is not a folder" if folder.exists() else "does not exist"
+            raise ConfigurationError(f"The folder of files to load {what}: {folder}.")
+        _walk(folder, found)
+    except OSError as error:
+        kind = TransientError if is_passing(error) else ConfigurationError
+        raise kind(f"The folder of files to load {unreadable(error)}: {_text(folder)}.") from None
+    found.files.sort(key=lambda file: file.name)
+    return found
 
 
 def read(file: File) -> Content:
@@ -107,7 +163,7 @@ def read(file: File) -> Content:
     :raises FileChangedError: it was written to while it was read.
     :raises OSError: it cannot be read.
     """
-    with file.path.open("rb") as stream:
+    with _open(file.path) as stream:
         before = _stat(file, stream)
         small = before.size <= SMALL_BYTES
         data = stream.read() if small else b""
@@ -145,31 +201,56 @@ class _HashingStream(io.RawIOBase):
         super().close()
 
 
-def _walk(folder: Any) -> Iterator[tuple[Any, Any]]:
-    """Yield the path and the status of each file below ``folder``; links to folders are not followed."""
+def _walk(folder: Any, found: Scan) -> None:
+    """
+    Add what is below ``folder`` to ``found``.
+
+    :raises OSError: ``folder`` itself cannot be listed.
+    """
     if isinstance(folder, Path):
-        yield from _walk_disk(folder)
-        return
-    for path in folder.iterdir():
+        with os.scandir(folder) as entries:
+            listed = [(Path(entry.path), _is_folder(entry)) for entry in entries]
+    else:
+        listed = [(path, None) for path in folder.iterdir()]
+    for path, is_folder in listed:
         if path.name.startswith("."):
             continue
-        if path.is_dir():
-            yield from _walk(path)
-        elif path.name.endswith(SUFFIXES):
-            with suppress(FileNotFoundError):  # removed since it was listed
-                yield path, path.stat()
+        with found.name_failure(path):
+            if path.is_dir() if is_folder is None else is_folder:
+                _walk(path, found)
+            else:
+                _add(path, found)
 
 
-def _walk_disk(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                yield from _walk_disk(Path(entry.path))
-            elif entry.name.endswith(SUFFIXES) and not entry.is_dir():
-                with suppress(FileNotFoundError):
-                    yield Path(entry.path), entry.stat()
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    return entry.is_dir(follow_symlinks=False)
+
+
+def _add(path: Any, found: Scan) -> None:
+    if not path.name.lower().endswith(SUFFIXES):
+        found.others.append(_text(path))
+        return
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        if isinstance(path, Path) and path.is_symlink():
+            found.failures.append(FileFailure(_text(path), "is a link to a file that does not exist"))
+        return
+    if isinstance(path, Path) and stat.S_ISDIR(status.st_mode):
+        found.others.append(_text(path))
+    else:
+        found.add(path, status)
+
+
+def _open(path: Any) -> BinaryIO:
+    """Open a file; a pipe that has taken its name since would not be waited for."""
+    if not isinstance(path, Path):
+        return cast(BinaryIO, path.open("rb"))
+    stream = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        stream.close()
+        raise FileChangedError
+    return stream
 
 
 def _stat(file: File, stream: BinaryIO) -> File:

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from airflow_provider_phlo.exceptions import FilesFailedError
-from airflow_provider_phlo.files import lines
+from airflow_provider_phlo.exceptions import ConfigurationError, FilesFailedError, TransientError
+from airflow_provider_phlo.files import lines, scanning
 from tests.unit.files.conftest import event, text
 
 EVENTS = [event(1), event(2**53 + 1, type="WatchEvent"), event(2**70, actor=None, org={"login": "o"})]
@@ -111,6 +111,7 @@ def test_bad_rows_of_a_csv_are_isolated(lake, counts):
 
 PACKED = gzip.compress(text(event(1)) * 9, mtime=0)
 BROKEN = {
+    "gzip of nothing": ("a.jsonl.gz", b"", "the compressed file is empty, as one is that was not written to its end"),
     "no gzip": ("a.jsonl.gz", b"not gzip", "the compressed file is not gzip, or damaged"),
     "gzip that is cut off": ("a.jsonl.gz", PACKED[:-9], "the compressed file is cut off"),
     "gzip with another checksum": (
@@ -185,14 +186,77 @@ def test_an_object_store(lake, counts):
         fsspec.filesystem("memory").rm("/raw", recursive=True)
 
 
-def test_other_files_hidden_ones_and_folders(lake, counts):
-    for name in ("a.txt", ".b.jsonl", ".parts/c.jsonl", "d.json", "e.jsonl.part", "README"):
+def test_other_files_hidden_ones_and_folders(lake, counts, caplog):
+    for name in ("a.txt", ".b.jsonl", ".parts/c.jsonl", "d.xml", "e.jsonl.part", "README"):
         lake.write(name, text(event(1)))
     lake.write("2024/01/f.jsonl", text(event(2)))
     (lake.folder / "empty.jsonl").touch()
     os.symlink(lake.folder, lake.folder / "round")
     assert counts(lake.load()) == (2, 2, 0, 1, 0)
+    others = ", ".join(str(lake.folder / name) for name in ("README", "a.txt", "d.xml", "e.jsonl.part", "round"))
+    assert "5 files are left alone, as names that are loaded end in .jsonl, .ndjson, .json, " in caplog.text
+    assert caplog.text.count(f": {others}\n") == 1
     assert counts(lake.load()) == (2, 0, 2, 0, 0)
+
+
+NAMES = ("a.ndjson", "2015-01-01-15.json.gz", "c.json", "d.JSONL", "e.jsonl.GZ", "f.Csv", "g.PARQUET", "h.ndjson.gz")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_that_lines_and_tables_have_elsewhere(lake, counts, name):
+    of = {".csv": "flat.csv", "rquet": "flat.parquet", "on.gz": "packed.jsonl.gz", "nl.gz": "packed.jsonl.gz"}
+    lake.write(name, FORMATS[next((of[end] for end in of if name.lower().endswith(end)), "bom.jsonl")])
+    assert counts(lake.load()) == (1, 1, 0, 3, 0)
+
+
+def test_what_is_not_a_file_is_named_and_stops_no_other(lake, counts):
+    lake.write("z.jsonl", text(event(1)))
+    os.mkfifo(lake.folder / "a.jsonl")
+    os.symlink("nowhere", lake.folder / "b.jsonl")
+    os.symlink("c.jsonl", lake.folder / "c.jsonl")
+    os.symlink("/dev/zero", lake.folder / "d.csv")
+    for loaded in (1, 0):
+        with pytest.raises(FilesFailedError) as caught:
+            lake.load()
+        assert sorted(str(failure).removeprefix(f"{lake.folder}/") for failure in caught.value.failures) == [
+            "a.jsonl: is not a regular file",
+            "b.jsonl: is a link to a file that does not exist",
+            "c.jsonl: cannot be read: Too many levels of symbolic links",
+            "d.csv: is not a regular file",
+        ]
+        assert counts(caught.value.result) == (5, loaded, 1 - loaded, loaded, 0)
+
+
+def test_a_file_that_becomes_a_pipe_is_not_waited_for(lake, monkeypatch):
+    path = lake.write("a.jsonl", text(event(1)))
+    found = scanning.scan(lake.folder)
+    monkeypatch.setattr("airflow_provider_phlo.files.loading.scan", lambda folder: found)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(TransientError, match="was written to, or replaced"):
+        lake.load()
+
+
+@pytest.mark.parametrize("root", [False, True])
+def test_a_folder_that_may_not_be_read_is_named(lake, counts, monkeypatch, root):
+    """The tests may run as a user who may read everything."""
+    lake.write("a.jsonl", text(event(1)))
+    closed = lake.folder if root else lake.write("closed/b.jsonl", text(event(2))).parent
+    scandir = os.scandir
+
+    def refuse(path):
+        if path == closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(ConfigurationError if root else FilesFailedError) as caught:
+        lake.load()
+    if root:
+        assert str(caught.value) == f"The folder of files to load cannot be read: Permission denied: {closed}."
+    else:
+        assert [str(failure) for failure in caught.value.failures] == [f"{closed}: cannot be read: Permission denied"]
+        assert counts(caught.value.result) == (2, 1, 0, 1, 0)
 
 
 def test_a_name_that_is_not_unicode(lake, counts):
