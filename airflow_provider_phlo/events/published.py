@@ -4,7 +4,7 @@ What readers of events are served: Parquet segments, and a manifest that names t
 DuckDB locks a file for the one process that writes it, so nobody reads the loader's database while a load runs. At the
 end of a load the events that are new become a segment, sorted by time and never changed, and the manifest is replaced:
 a reader has all of one publication, or all of the one before. All of it can be made again from the database, and a load
-does so when a segment is missing, has another size than it was written with, or could not be read.
+does so when a segment is missing, no longer has the size it was written with, or could not be read.
 
 Segments of like size are merged, so that there are few, and an event is written again at most as often as the logarithm
 of their number. What a merge made superfluous stays for as long as a reader may still need it.

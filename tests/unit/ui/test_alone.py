@@ -99,7 +99,7 @@ def test_odd_parameters_are_refused(client, path, query, said):
     assert (answer.status_code, answer.json()) == (422, {"detail": said})
 
 
-def test_a_load_is_told_once_how_long_to_wait(client):
+def test_how_long_to_wait_for_a_load_is_given_once(client):
     answer = client.post("/load?seconds=60&seconds=1")
     assert (answer.status_code, answer.json()) == (422, {"detail": "seconds: Give it once"})
 
