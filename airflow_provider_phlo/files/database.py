@@ -14,11 +14,13 @@ import duckdb
 import pyarrow as pa
 
 from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
+from airflow_provider_phlo.files.scanning import is_passing
 from airflow_provider_phlo.library_errors import describe
 
 _MEMORY = "1GB"
 # a checkpoint after every few small transactions would write the same blocks again and again
 _CHECKPOINT = "256MB"
+_MAGIC, _MAGIC_AT = b"DUCK", slice(8, 12)
 _PAUSE = 0.1
 _LOCKED = re.compile(r"Conflicting lock is held in (.+?) \(PID (\d+)\)")
 _NEWER = re.compile(r"storage version|newer version of DuckDB", re.IGNORECASE)
@@ -57,12 +59,13 @@ def open_database(path: Path, wait_seconds: float) -> Iterator[duckdb.DuckDBPyCo
 
     :param wait_seconds: how long to wait for others who have it open.
     :raises TransientError: they still have it open then; names them.
-    :raises ConfigurationError: it is not a DuckDB file, or one of a newer version.
+    :raises ConfigurationError: it is not a DuckDB file, or one of a newer version, or may not be written to.
     """
     deadline = time.monotonic() + wait_seconds
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _turn(path, deadline, wait_seconds):
+            _prepare(path)
             connection = _connect(path, deadline, wait_seconds)
             try:
                 connection.execute(f"SET memory_limit = '{_MEMORY}'; SET checkpoint_threshold = '{_CHECKPOINT}'")
@@ -71,7 +74,8 @@ def open_database(path: Path, wait_seconds: float) -> Iterator[duckdb.DuckDBPyCo
             finally:
                 connection.close()
     except OSError as error:
-        raise TransientError(f"{error.filename or path}: {error.strerror}.") from None
+        kind = TransientError if is_passing(error) else ConfigurationError
+        raise kind(f"{error.filename or path}: {error.strerror or type(error).__name__}.") from None
 
 
 @contextlib.contextmanager
@@ -93,6 +97,29 @@ def _turn(path: Path, deadline: float, wait_seconds: float) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+def _prepare(path: Path) -> None:
+    """
+    Remove what a crash left of a database that was just being created.
+
+    :raises ConfigurationError: it is a folder.
+    """
+    if path.is_dir():
+        raise ConfigurationError(f"{path} is a folder. Give the path of a file.")
+    # only an empty file is opened: to close one that DuckDB has open in this process would end its lock
+    if path.exists() and not path.stat().st_size:
+        with path.open("r+b") as file, contextlib.suppress(BlockingIOError):  # another process creates it now
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+
+
+def _is_database(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(_MAGIC_AT.stop)[_MAGIC_AT] == _MAGIC
+    except OSError:
+        return True  # DuckDB's error says more
 
 
 def _connect(path: Path, deadline: float, wait_seconds: float) -> duckdb.DuckDBPyConnection:
@@ -121,10 +148,10 @@ def _busy(path: Path, who: str, wait_seconds: float) -> str:
 
 def _unusable(path: Path, error: duckdb.Error) -> ConfigurationError | TransientError:
     text = str(error)
-    if "not a valid DuckDB database file" in text:
-        return ConfigurationError(f"{path} is not a DuckDB file. Give another path, or move it away.")
     if isinstance(error, duckdb.ConnectionException):
         return TransientError(f"{path} is open in this process with other settings. Close it, then load again.")
+    if "not a valid DuckDB database file" in text or not _is_database(path):
+        return ConfigurationError(f"{path} is not a DuckDB file. Give another path, or move it away.")
     if _NEWER.search(text):
         return ConfigurationError(
             f"{path} was written by another version of DuckDB, which this one ({duckdb.__version__}) cannot read. "
@@ -133,5 +160,9 @@ def _unusable(path: Path, error: duckdb.Error) -> ConfigurationError | Transient
     if _DAMAGED.search(text):
         return ConfigurationError(
             f"{path} is damaged. Put a copy of it back, or move it away with its .wal: all files are then loaded again."
+        )
+    if "Permission denied" in text:
+        return ConfigurationError(
+            f"{path} cannot be opened: permission denied. Give this user the right to write to it."
         )
     return TransientError(f"{path} cannot be opened: {describe(error)}.")

@@ -39,6 +39,7 @@ from airflow_provider_phlo.files.scanning import (
     scan,
     unreadable,
 )
+from airflow_provider_phlo.files.shape import require_shape
 from airflow_provider_phlo.files.staging import Staging, Target
 from airflow_provider_phlo.files.tabular import csv_chunks, parquet_chunks
 from airflow_provider_phlo.library_errors import describe
@@ -92,7 +93,8 @@ def load_files(
     :param verify: hash every file.
     :param wait_seconds: how long to wait for others who have the database open.
     :param after_load: called with the open connection when all is committed, also if nothing was new or files failed.
-    :raises ConfigurationError: there is no such folder, or the database is not one that can be read.
+    :raises ConfigurationError: there is no such folder, or the database is not one that can be read, or has tables of
+        these names in another shape.
     :raises FilesFailedError: some files could not be loaded; all others were.
     :raises TransientError: the database is locked, the disk is full, or a file was written to while it was read.
     """
@@ -100,6 +102,7 @@ def load_files(
     found = scan(folder)
     _name_others(found.others)
     with open_database(database, wait_seconds) as connection:
+        require_shape(connection, target.schema, database)
         load = _Load(connection, target)
         for failure in found.failures:
             load.fail(failure)

@@ -26,7 +26,17 @@ _CHUNK = 1 << 20
 
 
 # somebody has to change a right, a name or a link
-_LASTING = {errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ENXIO}
+_LASTING = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENXIO,
+    errno.EROFS,
+    errno.EEXIST,
+}
 
 
 def is_passing(error: OSError) -> bool:
@@ -207,9 +217,10 @@ def _walk(folder: Any, found: Scan) -> None:
 
     :raises OSError: ``folder`` itself cannot be listed.
     """
+    listed: list[tuple[Any, bool | None]]
     if isinstance(folder, Path):
         with os.scandir(folder) as entries:
-            listed = [(Path(entry.path), _is_folder(entry)) for entry in entries]
+            listed = [(Path(entry.path), entry.is_dir(follow_symlinks=False)) for entry in entries]
     else:
         listed = [(path, None) for path in folder.iterdir()]
     for path, is_folder in listed:
@@ -220,10 +231,6 @@ def _walk(folder: Any, found: Scan) -> None:
                 _walk(path, found)
             else:
                 _add(path, found)
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    return entry.is_dir(follow_symlinks=False)
 
 
 def _add(path: Any, found: Scan) -> None:

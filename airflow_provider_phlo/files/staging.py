@@ -80,7 +80,8 @@ class Staging:
         """
         Stage the lines of a chunk that are rows, and return the others.
         """
-        lines, reasons = _without_blank(chunk.lines), {}
+        lines = _without_blank(chunk.lines)
+        reasons: dict[int, str] = {}
         if not has_document_per_line(chunk.data, len(lines)):
             lines, reasons = _strict_lines(lines)
         self._stage({0: lines})
