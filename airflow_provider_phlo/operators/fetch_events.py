@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_phlo.connections import require_unset
 from airflow_provider_phlo.operators.base import NOTHING_TO_DO, PhloOperator
 
 if TYPE_CHECKING:
@@ -65,5 +66,6 @@ class FetchEventsOperator(PhloOperator):
         try:
             return connection_arguments(BaseHook.get_connection(self.github_conn_id))
         except AirflowNotFoundException:
+            require_unset(self.github_conn_id)
             self.log.info("There is no connection %s: GitHub's API is read without a token.", self.github_conn_id)
             return {"conn_id": self.github_conn_id}
