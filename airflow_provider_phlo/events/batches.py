@@ -30,11 +30,16 @@ def write_batches(
 
     :param folder: a ``Path``, created where it is missing, or an ``ObjectStoragePath``, whose names are unique as long
         as one process at a time writes there.
-    :param size: events in one file.
+    :param size: events in one file, at least 1.
     :param now: when they were read.
     :raises TransientError: the disk is full, or the folder cannot be written to.
-    :raises ConfigurationError: the folder's file system has no hard links.
+    :raises ConfigurationError: the folder's file system has no hard links, or ``size`` is less than 1.
+
+    NaN and Infinity, which JSON does not have, are written as Python writes them: a load sets such a line aside with
+    its text, so that the event is not lost.
     """
+    if size < 1:
+        raise ConfigurationError(f"A batch of {size} events cannot be written. Give a size of at least 1.")
     moment = (now or datetime.now(UTC)).astimezone(UTC)
     stamped = ({**event, "ingested_at": moment.isoformat().replace("+00:00", "Z")} for event in events)
     names = _names(moment)

@@ -1,5 +1,5 @@
 -- The lines of a file (relation lines) as rows of events. No line makes the statement fail. A row is plain where its values leave no doubt about the
--- types that the line has; reason says why the values of a line cannot be a row's.
+-- types that the line has (DuckDB's words for times, such as epoch, are not times here); reason says why the values of a line cannot be a row's.
 WITH parsed AS (
     SELECT
         file_number,
@@ -20,8 +20,8 @@ typed AS (
         line_number,
         event.id AS event_id,
         event.type AS event_type,
-        try_cast(event.created_at AS TIMESTAMPTZ) AS created_at,
-        try_cast(event.ingested_at AS TIMESTAMPTZ) AS ingested_at,
+        try_cast(upper(event.created_at) AS TIMESTAMPTZ) AS created_at,
+        try_cast(upper(event.ingested_at) AS TIMESTAMPTZ) AS ingested_at,
         try_cast(event.actor.id AS BIGINT) AS actor_id,
         event.actor.login AS actor_login,
         try_cast(event.repo.id AS BIGINT) AS repo_id,
@@ -49,11 +49,19 @@ SELECT
         WHEN event IS NULL THEN 'is not valid JSON'
         WHEN
             event.created_at IS NOT NULL
-            AND NOT coalesce(created_at BETWEEN '0001-01-01T00:00:00Z' AND '9999-12-31T23:59:59.999999Z', false)
+            AND NOT coalesce(
+                ltrim(event.created_at)[1] BETWEEN '0' AND '9'
+                AND created_at BETWEEN '0001-01-01T00:00:00Z' AND '9999-12-31T23:59:59.999999Z',
+                false
+            )
             THEN 'created_at is not a time of the years 1 to 9999'
         WHEN
             event.ingested_at IS NOT NULL
-            AND NOT coalesce(ingested_at BETWEEN '0001-01-01T00:00:00Z' AND '9999-12-31T23:59:59.999999Z', false)
+            AND NOT coalesce(
+                ltrim(event.ingested_at)[1] BETWEEN '0' AND '9'
+                AND ingested_at BETWEEN '0001-01-01T00:00:00Z' AND '9999-12-31T23:59:59.999999Z',
+                false
+            )
             THEN 'ingested_at is not a time of the years 1 to 9999'
         WHEN event.actor.id IS NOT NULL AND actor_id IS NULL THEN 'actor.id does not fit into 64 bits'
         WHEN event.repo.id IS NOT NULL AND repo_id IS NULL THEN 'repo.id does not fit into 64 bits'

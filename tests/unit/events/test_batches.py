@@ -14,7 +14,7 @@ import fsspec
 import pytest
 
 from airflow_provider_phlo.events.batches import write_batches
-from airflow_provider_phlo.exceptions import TransientError
+from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
 
 NOW = datetime(2024, 1, 15, 10, 5, 7, tzinfo=UTC)
 
@@ -40,6 +40,13 @@ def test_150_events_a_file_each_with_the_time_of_its_reading(tmp_path):
 
 def test_nothing_is_written_for_no_events(tmp_path):
     assert write_batches(tmp_path, []) == []
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_a_batch_of_no_size_is_refused(tmp_path, size):
+    with pytest.raises(ConfigurationError, match=f"A batch of {size} events cannot be written"):
+        write_batches(tmp_path, [{"id": "1"}], size=size)
     assert os.listdir(tmp_path) == []
 
 

@@ -54,6 +54,9 @@ BAD = {
     '{"id": "1", "created_at": "2024-02-30T00:00:00Z"}': "created_at is not a time of the years 1 to 9999",
     '{"id": "1", "created_at": "infinity"}': "created_at is not a time of the years 1 to 9999",
     '{"id": "1", "created_at": "10000-01-01T00:00:00Z"}': "created_at is not a time of the years 1 to 9999",
+    '{"id": "1", "created_at": "epoch"}': "created_at is not a time of the years 1 to 9999",
+    '{"id": "1", "created_at": "-infinity"}': "created_at is not a time of the years 1 to 9999",
+    '{"id": "1", "ingested_at": "Epoch"}': "ingested_at is not a time of the years 1 to 9999",
     '{"id": "1", "created_at": 1705276800}': "created_at is not a time of the years 1 to 9999",
     '{"id": "1", "ingested_at": "soon"}': "ingested_at is not a time of the years 1 to 9999",
     '{"id": "1", "actor": "ghost"}': "actor is not an object",
@@ -132,6 +135,24 @@ def test_documents_that_are_not_one_on_each_line_stop_no_other_file(lake, counts
     assert counts(lake.load()) == (5, 5, 0, 4, bad)
     assert {reason for *_, reason, _ in lake.rejected()} == {NOT_JSON}
     assert counts(lake.load()) == (5, 0, 5, 0, 0)
+
+
+TIMES = ("2024-01-15t10:00:00z", "2024-01-15T10:00:00Z", " 2024-01-15 11:00:00.000+01", "2024-01-15T10:00:00")
+
+
+@pytest.mark.parametrize("moment", TIMES)
+def test_times_as_rfc_3339_has_them(lake, counts, moment):
+    lake.write("a.jsonl", text(event(1, created_at=moment)))
+    assert counts(lake.load()) == (1, 1, 0, 1, 0)
+    assert lake.query("SELECT created_at = '2024-01-15T10:00:00Z' FROM events") == [(True,)]
+
+
+def test_an_event_with_nan_is_written_and_set_aside_with_its_text(lake, counts):
+    write_batches(lake.folder, [event(1), event(2, payload={"x": float("nan")})])
+    assert counts(lake.load()) == (1, 1, 0, 1, 1)
+    ((_, _, reason, raw),) = lake.rejected()
+    assert reason == NO_NUMBER
+    assert '"payload":{"x":NaN}' in raw
 
 
 def test_half_a_character_is_kept_as_the_text_of_its_escape(lake, counts):
