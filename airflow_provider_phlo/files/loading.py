@@ -26,7 +26,7 @@ import duckdb
 
 from airflow_provider_phlo.exceptions import FilesFailedError, PhloError, TransientError
 from airflow_provider_phlo.files.database import open_database, stops_load
-from airflow_provider_phlo.files.lines import BadFileError, Chunk, Rejected, chunks
+from airflow_provider_phlo.files.lines import BadFileError, Chunk, chunks
 from airflow_provider_phlo.files.rejected import insert_rejected
 from airflow_provider_phlo.files.results import FileFailure, LoadResult
 from airflow_provider_phlo.files.scanning import (
@@ -59,7 +59,8 @@ _NAMES = ", ".join(SUFFIXES)
 _NAMED = 5
 _CHANGING = "was written to, or replaced, while it was read; the next load takes it"
 
-_Written = tuple[int, list[Rejected]]
+# rows inserted, and lines rejected
+_Written = tuple[int, int]
 AfterLoad = Callable[[duckdb.DuckDBPyConnection], None]
 
 
@@ -214,13 +215,16 @@ class _Load:
         return set()  # each of them alone shows which one it is
 
     def _insert_staged(self, number: int, repeated: list[int], content: Content, moment: datetime) -> _Written:
-        return self._together.insert(number, repeated, content.file.name, moment), []
+        return self._together.insert(number, repeated, content.file.name, moment), 0
 
     def _insert_alone(self, content: Content, moment: datetime) -> _Written:
-        inserted, rejected = 0, []
+        inserted = rejected = 0
         with closing(content.open()) as stream:
             for chunk in self._chunks(content, stream):
-                rejected += self._alone.stage_chunk(chunk)
+                lines = self._alone.stage_chunk(chunk)
+                if lines:
+                    insert_rejected(self._connection, lines, content.file.name, content.sha256, moment)
+                rejected += len(lines)
                 inserted += self._alone.insert(0, self._alone.repeated().get(0, []), content.file.name, moment)
             content.require_same(stream)
         return inserted, rejected
@@ -246,24 +250,22 @@ class _Load:
         try:
             with _transaction(self._connection):
                 inserted, rejected = insert(content, moment)
-                changed = self._record(content, rejected, moment)
+                changed = self._record(content, moment)
         except Exception as error:  # noqa: BLE001 - about this file, or _failure_of raises: the others are loaded
             return self.fail(_failure_of(content.file, error))
         self._hashes.add(content.sha256)
         self.loaded += 1
         self.inserted += inserted
-        self.rejected += len(rejected)
+        self.rejected += rejected
         if changed:
             log.warning("%s has changed since it was loaded: loaded as a new version.", content.file.name)
         if rejected:
-            log.warning("%s: %d lines are not rows; they are in rejected_lines.", content.file.name, len(rejected))
+            log.warning("%s: %d lines are not rows; they are in rejected_lines.", content.file.name, rejected)
         return True
 
-    def _record(self, content: Content, rejected: list[Rejected], moment: datetime) -> bool:
-        """Record the version of a file that is loaded, and what is not in it; return whether there was another one."""
+    def _record(self, content: Content, moment: datetime) -> bool:
+        """Record the version of a file that is loaded; return whether there was another one."""
         file = content.file
-        if rejected:
-            insert_rejected(self._connection, rejected, file.name, content.sha256, moment)
         before = self._versions.get(file.name)
         if before is not None:
             self._connection.execute(

@@ -9,7 +9,7 @@ import sys
 import duckdb
 import pytest
 
-from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
+from airflow_provider_phlo.exceptions import ConfigurationError, FilesFailedError, TransientError
 from tests.unit.files.conftest import event, text
 
 GOOD = (
@@ -82,6 +82,17 @@ def test_what_else_is_in_the_database_is_in_nobodys_way(lake, counts):
     assert counts(lake.load()) == (1, 1, 0, 1, 0)
     assert counts(lake.load()) == (1, 0, 1, 0, 0)
     assert lake.query("SELECT event_id, mine, other FROM events") == [("007", None, 7)]
+
+
+def test_a_constraint_of_ones_own_fails_the_file_that_breaks_it(lake, counts):
+    make(lake, f"CREATE TABLE events ({GOOD}, CHECK (event_type <> 'secret'))")
+    for number, kind in enumerate(("A", "secret", "B")):
+        lake.write(f"{number}.jsonl", text(event(number, type=kind)))
+    for loaded in (2, 0):
+        with pytest.raises(FilesFailedError, match=r"1\.jsonl: cannot be loaded: Constraint") as caught:
+            lake.load()
+        assert counts(caught.value.result) == (3, loaded, 2 - loaded, loaded, 0)
+        assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", ["SQLite", "Parquet", "a folder", "a folder that is a file"])
