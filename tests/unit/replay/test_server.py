@@ -122,11 +122,14 @@ def test_the_sources_read_everything(replay):
 
 def test_public_events_repeat_between_pages_and_are_known_by_their_etag(replay):
     found = fetch_public_events(f"{replay.url}/github", conn_id="github_default")
-    # 300, of which every 97th has no id
+    # 303 with those that pages repeat, more or fewer of them when a new event comes between two pages
+    assert len(found.events) + found.repeated == 303
+    assert found.repeated
+    # every 97th has no id
     ids = [event["id"] for event in found.events if "id" in event]
     assert len(set(ids)) == len(ids) >= 296
     assert ids == sorted(ids, reverse=True)
-    assert (len(found.events), found.repeated, found.poll_seconds) == (300, 3, 5.0)
+    assert found.poll_seconds == 5.0
     again = fetch_public_events(f"{replay.url}/github", conn_id="github_default", etag=found.etag)
     # every ten seconds there is a new one
     assert not again.modified or int(again.events[0]["id"]) > int(ids[0])
