@@ -96,7 +96,7 @@ def test_a_constraint_of_ones_own_fails_the_file_that_breaks_it(lake, counts):
 
 
 @pytest.mark.parametrize("kind", ["SQLite", "Parquet", "a folder", "a folder that is a file"])
-def test_what_is_not_a_database_is_no_passing_trouble(lake, kind):
+def test_what_is_not_a_database_needs_another_path(lake, kind):
     lake.database.parent.mkdir()
     if kind == "SQLite":
         with sqlite3.connect(lake.database) as connection:
