@@ -33,7 +33,8 @@ def event_paths(home: Path, variables: Mapping[str, str] | None = None) -> Event
 
     :param home: the folder of all local state.
     :param variables: of the environment.
-    :raises ConfigurationError: one of them is relative, and processes run in different folders.
+    :raises ConfigurationError: one of them is relative, and processes run in different folders; or the database lies
+        below the folder of batches, where it and what is published would be taken for files to load.
     """
     given = os.environ if variables is None else variables
     data = _path(given, "DATA_DIR", home / "events")
@@ -41,6 +42,11 @@ def event_paths(home: Path, variables: Mapping[str, str] | None = None) -> Event
     database = _path(given, "DUCKDB_PATH", data / "github_events.duckdb")
     if "://" not in raw:
         raw = str(_path(given, "RAW_DIR", data / "raw"))
+        if database.resolve().is_relative_to(Path(raw).resolve()):
+            raise ConfigurationError(
+                f"The database {database} lies in the folder of files to load, {raw}, and what is published beside "
+                "it. Give RAW_DIR or DUCKDB_PATH a folder of its own."
+            )
     return EventPaths(raw, database, published_folder(database), database.with_suffix(".poll.json"))
 
 
