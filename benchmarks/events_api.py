@@ -10,24 +10,20 @@ seconds are those of both sides of the connection, and do not depend on what els
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import socket
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import httpx
-import uvicorn
 
 from airflow_provider_phlo.events.published import publish
 from airflow_provider_phlo.ui.alone import create_alone_app
 from benchmarks.measuring import medians
+from tests.unit.ui.serving import serving
 
 # a few repositories have most of the events
 EVENTS = """
@@ -77,7 +73,8 @@ def measure(place: Path, events: int, repeat: int) -> dict[str, Any]:
         connection.execute(table.replace(" PRIMARY KEY", ""))
         connection.execute(EVENTS, {"count": events})
         publish(connection, place / "published")
-        with serving(place / "published") as url, httpx.Client(timeout=300) as client:
+        app = create_alone_app(lambda: place / "published", host="127.0.0.1", token=None, airflow=None)
+        with serving(app) as url, httpx.Client(timeout=300) as client:
             answers: dict[str, list[Any]] = {}
 
             def bare() -> None:
@@ -104,24 +101,6 @@ def _clock(way: Any, clock: Any) -> Any:
         return float(clock() - started)
 
     return run
-
-
-@contextlib.contextmanager
-def serving(published: Path) -> Iterator[str]:
-    """Yield the address of the API, in a thread of this process."""
-    app = create_alone_app(lambda: published, host="127.0.0.1", token=None, airflow=None)
-    listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    thread.start()
-    try:
-        while not server.started:
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
-        listening.close()
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_phlo.durable_files import flush
 from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
 
 BATCH_SIZE = 150
@@ -71,7 +72,7 @@ def _link_new(folder: Path, content: bytes, names: Iterator[str]) -> str:
         name = next(name for name in names if _link(part, folder / name))
     finally:
         part.unlink(missing_ok=True)
-    _flush(folder)
+    flush(folder)
     return name
 
 
@@ -94,11 +95,3 @@ def _put_new(folder: Any, content: bytes, names: Iterator[str]) -> str:
     name = next(name for name in names if not (folder / name).exists())
     (folder / name).write_bytes(content)
     return name
-
-
-def _flush(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

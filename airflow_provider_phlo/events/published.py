@@ -25,6 +25,7 @@ from pathlib import Path
 import duckdb
 import msgspec
 
+from airflow_provider_phlo.durable_files import flush, put_in_place
 from airflow_provider_phlo.exceptions import TransientError
 from airflow_provider_phlo.formats import require_known_version
 from airflow_provider_phlo.library_errors import describe
@@ -253,7 +254,7 @@ def _write_segment(connection: duckdb.DuckDBPyConnection, folder: Path, rows: st
     path = folder / name
     connection.execute(f"COPY ({rows} ORDER BY created_at) TO {literal(str(path))} (FORMAT parquet, COMPRESSION zstd)")
     os.chmod(path, 0o600)
-    _flush(path)
+    flush(path)
     query = f"SELECT epoch_us(max(created_at)) FROM read_parquet({literal(str(path))})"  # noqa: S608 - quoted
     ((last,),) = connection.execute(query).fetchall()
     return Segment(name, count, path.stat().st_size, last)
@@ -270,19 +271,8 @@ def _replace_manifest(folder: Path, before: Manifest | None, manifest: Manifest)
     part.unlink(missing_ok=True)
     with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
         json.dump(asdict(manifest), out)
-        out.flush()
-        os.fsync(out.fileno())
-    part.replace(folder / _MANIFEST)
-    _flush(folder)
+    put_in_place(part, folder / _MANIFEST)
     return manifest
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 # --- few segments, and no file that nobody needs

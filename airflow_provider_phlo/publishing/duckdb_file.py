@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
+from airflow_provider_phlo.durable_files import put_in_place
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError, TransientError
 from airflow_provider_phlo.iceberg.tables.names import require_distinct_tables
 from airflow_provider_phlo.library_errors import describe
@@ -86,7 +87,7 @@ class DuckDBPublisher:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self._turn(), self._beside() as fresh:
                 results = self._write(fresh, marts)
-                _replace(fresh, self.path)
+                put_in_place(fresh, self.path)
         except OSError as error:
             raise TransientError(f"{self.path}: {error.strerror}. The old file stays, if there was one.") from None
         return results
@@ -168,19 +169,3 @@ class DuckDBPublisher:
         for column, comment in source.comments.items():
             connection.execute(f"COMMENT ON COLUMN {table}.{quote_identifier(column)} IS {literal(comment)}")
         return FileResult(f"{self.schema}.{name}", rows, round(time.perf_counter() - started, 3))
-
-
-def _replace(fresh: Path, path: Path) -> None:
-    """Put ``fresh`` in the place of ``path``, so that even a power cut leaves one of the two."""
-    os.chmod(fresh, 0o600)
-    _flush(fresh)
-    fresh.replace(path)
-    _flush(path.parent)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -24,6 +24,7 @@ from airflow_provider_phlo.iceberg.merge import replacement
 from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
 from tests.faults.killing import PROCESSES, Wrapper, dying_after, dying_before
 from tests.lake import open_lake
+from tests.unit.dbt.own_project import write_project
 
 MODEL, TABLE = "model.shop.daily", "shop_marts.daily"
 DAYS, KEYS = 5, 40
@@ -51,11 +52,7 @@ STEPS: dict[str, tuple[Any, str, Wrapper, bool]] = {
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("dbt") / "shop"
-    for name, content in FILES.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(content)
-    return folder
+    return write_project(tmp_path_factory.mktemp("dbt") / "shop", FILES)
 
 
 @pytest.fixture(scope="module")

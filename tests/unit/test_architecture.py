@@ -32,8 +32,8 @@ FLOORS = (
     (
         "0 small things",
         "",
-        "exceptions broken_files failure_logs formats library_errors private_files process registry runs "
-        "sql sql_errors row_hash task_facts terms",
+        "exceptions broken_files durable_files failure_logs formats library_errors private_files process registry "
+        "runs sql sql_errors row_hash task_facts terms",
     ),
 )
 AIRFLOW_FREE = [name for name, _, _ in FLOORS].index("1b the work")

@@ -19,7 +19,12 @@ def make_project(folder: Path, files: Mapping[str, str]) -> Path:
     shutil.copytree(raw_tables.PROJECT, project, ignore=shutil.ignore_patterns("models"))
     settings = (project / "dbt_project.yml").read_text().partition("models:\n  phlo:")[0]
     (project / "dbt_project.yml").write_text(settings + "models: {+schema: silver, +materialized: table}\n")
+    return write_project(project, files)
+
+
+def write_project(folder: Path, files: Mapping[str, str]) -> Path:
+    """Write a project's files, by their path inside it, and return its folder."""
     for name, content in files.items():
-        (project / name).parent.mkdir(parents=True, exist_ok=True)
-        (project / name).write_text(content)
-    return project
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+    return folder

@@ -15,6 +15,7 @@ from airflow_provider_phlo.dbt.runner import build_model
 from airflow_provider_phlo.exceptions import ConfigurationError, QualityCheckError
 from airflow_provider_phlo.iceberg.duckdb.views import connect
 from tests.lake import open_lake
+from tests.unit.dbt.own_project import write_project
 
 # one worker parses the project
 pytestmark = pytest.mark.xdist_group("any dbt project")
@@ -80,11 +81,7 @@ unit_tests:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("dbt") / "jaffle"
-    for name, content in FILES.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(content)
-    return folder
+    return write_project(tmp_path_factory.mktemp("dbt") / "jaffle", FILES)
 
 
 @pytest.fixture(scope="module")

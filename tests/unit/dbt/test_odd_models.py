@@ -13,6 +13,7 @@ from airflow_provider_phlo.dbt.runner import ModelRun, build_model
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
 from airflow_provider_phlo.iceberg.duckdb.views import connect
 from tests.lake import open_lake
+from tests.unit.dbt.own_project import write_project
 
 # one worker parses the project
 pytestmark = pytest.mark.xdist_group("odd models")
@@ -46,11 +47,7 @@ FILES = {
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("dbt") / "shop"
-    for name, content in FILES.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(content)
-    return folder
+    return write_project(tmp_path_factory.mktemp("dbt") / "shop", FILES)
 
 
 @pytest.fixture(scope="module")

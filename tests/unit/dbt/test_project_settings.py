@@ -11,6 +11,7 @@ from airflow_provider_phlo.dbt import phlo_dbt_task_group
 from airflow_provider_phlo.dbt.runner import build_model
 from airflow_provider_phlo.iceberg.duckdb.views import connect
 from tests.lake import open_lake
+from tests.unit.dbt.own_project import write_project
 
 # one worker parses projects
 pytestmark = pytest.mark.xdist_group("any dbt project")
@@ -36,10 +37,7 @@ seeds: {+schema: seeds}
 
 
 def test_settings_of_a_project_are_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    project, home = tmp_path / "shop", tmp_path / "home"
-    for name, content in FILES.items():
-        (project / name).parent.mkdir(parents=True, exist_ok=True)
-        (project / name).write_text(content)
+    project, home = write_project(tmp_path / "shop", FILES), tmp_path / "home"
     monkeypatch.setenv("PHLO_HOME", str(home))
     with DAG("a_dag", schedule=None) as dag:
         phlo_dbt_task_group(project_dir=project, group_id="g")
