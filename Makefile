@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.setup-done
-EXTRAS := 'pyiceberg[sql-postgres]' 'moto[server,s3]' build hatchling
+EXTRAS := 'pyiceberg[sql-postgres]' 'moto[server,s3]' 'snowflake-connector-python<5' build hatchling
 # a worker waits for processes half of its time: one more than there are cores keeps two busy
 WORKERS ?= 3
 # a group stays on one worker; the largest is first
@@ -39,7 +39,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)  ## Run the example pipelines under Airflow and stay up (DEMO_EXIT=1: leave when done; LIVE=1: on the connections of .env)
 	@exec $(PY) -m airflow_provider_phlo.services.demo
 
-test: $(STAMP)  ## Run the unit and integration tests (K=name: only those, as pytest -k)
+test: $(STAMP)  ## Run the unit tests (K=name: only those, as pytest -k)
 	@$(PY) -m pytest $(PARALLEL) --no-loadscope-reorder $(ONLY)
 
 test-system: $(STAMP)  ## Run the system tests: real schedulers, the demo in a clean clone (minutes)
@@ -51,8 +51,8 @@ test-faults: $(STAMP)  ## Run the fault tests: kill -9 at every step, full disks
 soak: $(STAMP)  ## Run fault and unit tests in their long sizes: 20,000 random sequences, 500 kills per step (hours)
 	@PHLO_SOAK=1 $(PY) -m pytest tests/faults tests/unit --timeout=0 $(PARALLEL) $(ONLY)
 
-integration: $(STAMP)  ## Run the tests on real servers: Trino, Nessie, S3 (downloads them once; PHLO_SKIP_SERVICES=1 skips)
-	@$(PY) -m pytest tests/services --timeout=900 $(PARALLEL) $(ONLY)
+integration: $(STAMP)  ## Run the tests on real servers: Airflow, Trino, Nessie, S3 (downloads them once; PHLO_SKIP_SERVICES=1 skips)
+	@$(PY) -m pytest tests/integration tests/services --timeout=900 $(PARALLEL) $(ONLY)
 
 benchmark: $(STAMP)  ## Measure merges, checks, validation and reconciliation against their peers (quiet machine, half an hour)
 	@$(VENV)/bin/uv pip install --quiet -p $(PY) 'deltalake==1.6.6' 'adbc-driver-postgresql==1.13'
@@ -69,13 +69,13 @@ typecheck: $(STAMP)  ## Check types
 	@$(VENV)/bin/mypy
 
 env: $(STAMP)  ## Print exports for a shell: eval "$(make -s env)"
-	@$(PY) -m airflow_provider_phlo.services.embedded env
+	@$(PY) -m airflow_provider_phlo.services.environment.embedded env
 
 psql: $(STAMP)  ## Open psql on the published marts (SQL='…' runs one statement)
-	@exec $(PY) -m airflow_provider_phlo.services.embedded psql $(if $(value SQL),-c "$$PHLO_SQL")
+	@exec $(PY) -m airflow_provider_phlo.services.environment.embedded psql $(if $(value SQL),-c "$$PHLO_SQL")
 
 stop:  ## End the demo and the bundled Postgres, also after a crash
-	@test ! -x $(PY) || $(PY) -m airflow_provider_phlo.services.embedded stop
+	@test ! -x $(PY) || $(PY) -m airflow_provider_phlo.services.environment.embedded stop
 
 clean:  ## Stop, and remove all state of runs (PHLO_HOME)
-	@test ! -x $(PY) || $(PY) -m airflow_provider_phlo.services.embedded clean
+	@test ! -x $(PY) || $(PY) -m airflow_provider_phlo.services.environment.embedded clean

@@ -6,10 +6,12 @@ The whole error tree. A class says whether a retry can help.
     PhloError
     ├── TransientError             a later attempt may succeed: Airflow retries the task
     │   ├── SourceUnavailableError   no connection, 5xx, rate limit, truncated or non-JSON answer
-    │   └── CommitConflictError      other writers won in every attempt
+    │   ├── CommitConflictError      other writers won in every attempt
+    │   └── AirflowUnavailableError  Airflow's api-server does not answer, or is in error
     └── TerminalError              the same input fails again: the task fails at once
         ├── ConfigurationError       a setting, connection, argument or partition date is wrong
         ├── SourceRejectedError      401, 404 and other answers that need a person
+        ├── AirflowRefusedError      Airflow's api-server refuses what was asked for
         ├── SchemaError              the batch does not fit the table, or the schema cannot be used
         ├── ValidationError          rows break the validation schema (carries the failures)
         ├── FilesFailedError         some files of a folder could not be loaded (carries the result, and them)
@@ -22,6 +24,7 @@ says what happened, ``Cause:`` why, ``Cure:`` what to do.
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Sequence
 from typing import Any
 
@@ -47,9 +50,26 @@ class SourceUnavailableError(TransientError):
 
     Cause: no connection, a timeout, an answer 5xx, a rate limit, or an answer that is truncated or not JSON.
 
-    Cure: none is needed if a retry succeeds. Otherwise check the host in the connection; against a rate limit, set a
-    token, raise ``retry_delay_seconds``, or give the tasks a pool with fewer slots.
+    Cure: none is needed if a retry succeeds. Otherwise check the host in the connection; a rate limit is waited
+    for without a worker (``deferrable``), and a token raises it.
+
+    :param retry_at: when the source may be asked again, where it said so: a rate limit resets then.
+    :param answers: how many requests the source had answered before.
+    :param status: of its last answer, if there was one.
     """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_at: datetime.datetime | None = None,
+        answers: int = 0,
+        status: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.retry_at = retry_at
+        self.answers = answers
+        self.status = status
 
 
 class CommitConflictError(TransientError):
@@ -62,6 +82,23 @@ class CommitConflictError(TransientError):
     Cure: clear the task when less is going on, or give the writers of the table a pool with one slot. In Postgres, end
     the sessions that are idle in a transaction.
     """
+
+
+class AirflowUnavailableError(TransientError):
+    """
+    Airflow's api-server does not answer, or is in error.
+
+    Cause: it does not run, is not reached, or its database is busy or down.
+
+    Cure: ``phlo services status`` says how the services of a project are; of another Airflow, look at the log of its
+    api-server.
+
+    :param not_sent: whether it is certain that the server did not get the request.
+    """
+
+    def __init__(self, message: str, *, not_sent: bool = False) -> None:
+        super().__init__(message)
+        self.not_sent = not_sent
 
 
 class TerminalError(PhloError):
@@ -87,7 +124,30 @@ class SourceRejectedError(TerminalError):
 
     Cure: correct the login, password or token of the connection that the message names, or the name of the object; then
     clear the task.
+
+    :param status: of the answer (401, 404), None where it was refused for something else.
     """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class AirflowRefusedError(TerminalError):
+    """
+    Airflow's api-server refuses what was asked for.
+
+    Cause: a DAG, run or task that it does not have (404), something that the user may not do (403), or that is not
+    possible as things are (409).
+
+    Cure: the message says what the server answered.
+
+    :param status: of the answer.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class SchemaError(TerminalError):

@@ -72,6 +72,7 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "sensors": [{"integration-name": "Phlo", "python-modules": ["airflow_provider_phlo.sensors.partition"]}],
         "triggers": [{"integration-name": "Phlo", "python-modules": ["airflow_provider_phlo.triggers.partition"]}],
+        "notifications": ["airflow_provider_phlo.notifications.webhook.WebhookNotifier"],
         "cli": ["airflow_provider_phlo.cli.definition.get_phlo_cli_commands"],
         "config": {
             "phlo": {
@@ -83,6 +84,12 @@ def get_provider_info() -> dict[str, Any]:
                         default="phlo",
                     ),
                     "default_namespace": _option("Namespace of a table name that has none.", default="raw"),
+                    "project_folder": _option(
+                        "The project's folder: ``include`` is in it, with contracts and alert rules. "
+                        "If unset: the folder in which ``[core] dags_folder`` is.",
+                        default=None,
+                        example="/opt/airflow",
+                    ),
                     "staging_path": _option(
                         "Where extracted batches are staged as Parquet: a path or a URL that "
                         "``airflow.sdk.ObjectStoragePath`` can read, shared by all workers. "
@@ -93,6 +100,34 @@ def get_provider_info() -> dict[str, Any]:
                     "staging_retention_days": _option(
                         "How many days the staged files of a finished run are kept.", "integer", "7"
                     ),
+                    "stage_path": _option(
+                        "Where rows are staged as Parquet on their way into a warehouse, and kept for loading them "
+                        "again: a path or a URL that ``airflow.sdk.ObjectStoragePath`` can read. If unset: ``stage`` "
+                        "in ``PHLO_HOME``.",
+                        default=None,
+                        example="gs://my-bucket/stage",
+                    ),
+                    "stage_retention_days": _option("How many days the files of a stage are kept.", "integer", "90"),
+                    "warehouse": _option(
+                        "The warehouse that a stage is loaded into unless a task names one: ``iceberg``, ``snowflake`` "
+                        "or ``postgres``.",
+                        default="iceberg",
+                        example="snowflake",
+                    ),
+                    "warehouse_conn_id": _option(
+                        "The connection of the warehouse. If unset: ``iceberg_default``, ``snowflake_default`` or "
+                        "``postgres_default``.",
+                        default=None,
+                        example="warehouse",
+                    ),
+                    "snowflake_stage": _option(
+                        "Snowflake's external stage over the folder of ``stage_path``, as ``stage`` or "
+                        "``database.schema.stage``.",
+                        default=None,
+                        example="RAW.LAKE.STAGE",
+                    ),
+                    "io_retries": _option("How often the DAG ``github_pull_requests`` retries a task.", "integer", "3"),
+                    "io_retry_delay_seconds": _option("The seconds that it waits before each retry.", "integer", "60"),
                     "engine": _option(
                         "The engine that merges and checks unless a task names one: ``pyiceberg``, in the task's own "
                         "process, or ``trino``, through the connection ``trino_default``.",

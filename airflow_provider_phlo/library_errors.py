@@ -248,6 +248,13 @@ def _pydantic(error: Any, statement: str) -> str | None:
     return f"{error.title}: {', '.join(sorted(fields)) or 'the whole'} is not as it has to be"
 
 
+def _json(error: Any, statement: str) -> str | None:
+    """Say where the text stops being JSON; what it is instead may be a value."""
+    if not hasattr(error, "lineno"):
+        return None
+    return f"{_kind(error)}{_place(error)}: not JSON from line {error.lineno}, column {error.colno} of what was read"
+
+
 def _os_error(error: BaseException, statement: str) -> str | None:
     refused = refused_by_store(error)
     if refused:
@@ -276,6 +283,9 @@ _DESCRIBERS: dict[str, Callable[[Any, str], str | None]] = {
     "sqlalchemy": _sqlalchemy,
     "sqlite3": _sqlite,
     "trino": _trino,
+    "json": _json,
+    "orjson": _json,
+    "simplejson": _json,
     "requests": _requests,
     "urllib3": _requests,
     "pandera": _pandera,

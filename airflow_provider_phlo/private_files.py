@@ -18,8 +18,8 @@ _OTHERS = 0o077
 #: All that runs keep in their home; a file of any other name is somebody else's.
 STATE = frozenset(
     {"airflow", "catalog.db", "catalog.db-journal", "catalog.db-shm", "catalog.db-turns", "catalog.db-wal"}
-    | {"cosmos", "dbt", "demo.lock", "dlt", "events", "logs", "postgres", "replay", "secrets", "setup.lock", "staging"}
-    | {"warehouse"}
+    | {"cosmos", "dbt", "demo.lock", "dlt", "events", "logs", "postgres", "replay", "secrets", "services"}
+    | {"setup.lock", "stage", "staging", "warehouse"}
 )
 # Root's Postgres runs as another user, who has to pass through these folders and may list neither.
 PASSAGE = 0o711
@@ -43,6 +43,15 @@ def protect(home: Path) -> None:
             _close(entry.path, passage=entry.name == _WITH_PASSAGE)
     if all(entry.name in STATE for entry in entries):
         _restrict(home, os.stat(home), passage=True)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner may read, all or nothing; what was there is replaced."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.unlink(missing_ok=True)
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+        out.write(text)
+    part.replace(path)
 
 
 def _close(path: str, *, passage: bool = False) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 from typing import Any
 
+from airflow_provider_phlo.cron import is_cron, schedule
 from airflow_provider_phlo.exceptions import ConfigurationError
 
 _HOW = 'trigger with --conf \'{"partition_date": "2024-01-15"}\''
@@ -189,11 +190,18 @@ def _previous_tick(timetable: Any, moment: datetime.datetime) -> datetime.dateti
 
 
 def _previous_cron_tick(expression: str, zone: Any, moment: datetime.datetime) -> datetime.datetime:
-    from croniter import croniter  # type: ignore[import-untyped]
     from pendulum import timezone
 
-    local = moment.astimezone(timezone(zone) if isinstance(zone, str) else zone)
-    return croniter(expression, local).get_prev(datetime.datetime)
+    return schedule(expression, timezone(zone) if isinstance(zone, str) else zone).before(moment)
+
+
+def cron_and_zone(context: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return the cron expression that schedules a run's DAG and the name of its zone; None if none, or several, do."""
+    timetable = getattr(context.get("dag"), "timetable", None)
+    timetable = _argument(timetable, "timetable") or timetable  # inside a schedule of time or assets
+    expression, zone = _argument(timetable, "expression"), _argument(timetable, "timezone")
+    name = zone if isinstance(zone, str) else getattr(zone, "name", None)
+    return (expression, name) if isinstance(expression, str) and name and is_cron(expression) else None
 
 
 def _argument(timetable: Any, name: str) -> Any:

@@ -6,13 +6,19 @@ import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from airflow_provider_phlo import without_airflow
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.terms import Engine
 
 SECTION = "phlo"
+# the first is the default
+WAREHOUSES = ("iceberg", "snowflake", "postgres")
 
 
 def _get(key: str, fallback: str) -> str:
+    certain = without_airflow.option(SECTION, key, fallback)
+    if certain is not None:
+        return certain
     from airflow.sdk.configuration import conf
 
     return conf.get(SECTION, key, fallback=fallback)
@@ -54,6 +60,48 @@ def staging_retention_days() -> int:
     return _whole_number("staging_retention_days", "7", at_least=0)
 
 
+def stage_url() -> str:
+    """Return where rows are staged on their way into a warehouse: a path, or a URL."""
+    return _get("stage_path", "") or str(home() / "stage")
+
+
+def stage_retention_days() -> int:
+    """Return for how many days the files of a stage are kept."""
+    return _whole_number("stage_retention_days", "90", at_least=0)
+
+
+def warehouse() -> str:
+    """
+    Return the warehouse that a stage is loaded into: ``iceberg``, ``snowflake`` or ``postgres``.
+
+    :raises ConfigurationError: it is another.
+    """
+    value = _get("warehouse", WAREHOUSES[0]).strip()
+    if value not in WAREHOUSES:
+        raise ConfigurationError(f"[{SECTION}] warehouse = {value!r}: write one of {', '.join(WAREHOUSES)}.")
+    return value
+
+
+def warehouse_conn_id() -> str:
+    """Return the connection of the warehouse; empty for the default one of its kind."""
+    return _get("warehouse_conn_id", "").strip()
+
+
+def snowflake_stage() -> str:
+    """Return the name of Snowflake's external stage over the folder of ``stage_path``; empty for none."""
+    return _get("snowflake_stage", "").strip()
+
+
+def io_retries() -> int:
+    """Return how often the example DAGs retry a task that talks to a server."""
+    return _whole_number("io_retries", "3", at_least=0)
+
+
+def io_retry_delay_seconds() -> int:
+    """Return the seconds from such a failure to the retry."""
+    return _whole_number("io_retry_delay_seconds", "60", at_least=0)
+
+
 def batch_rows() -> int:
     """Return how many rows are converted, validated and written at a time."""
     return _whole_number("batch_rows", "50000", at_least=1)
@@ -92,11 +140,29 @@ def turn_seconds() -> int:
     return _whole_number("turn_seconds", "300", at_least=0)
 
 
+def catalog_options() -> dict[str, str]:
+    """Return what a catalog is opened with, so that settings reach whoever publishes: engines, the quarantine, dbt."""
+    return {
+        **({} if upkeep() else {"phlo.upkeep": "false"}),
+        **({} if turn_seconds() == 300 else {"phlo.turn-seconds": str(turn_seconds())}),
+    }
+
+
 def forks_tasks() -> bool:
     """Return whether the scheduler's children run tasks (LocalExecutor, perhaps among others)."""
     from airflow.sdk.configuration import conf
 
     return "LocalExecutor" in conf.get("core", "executor", fallback="")
+
+
+def metrics_are_on() -> bool:
+    """Return whether Airflow sends its metrics to StatsD, Datadog or OpenTelemetry."""
+    from airflow.sdk.configuration import conf
+
+    return any(
+        conf.getboolean("metrics", option, fallback=False)
+        for option in ("statsd_on", "statsd_datadog_enabled", "otel_on")
+    )
 
 
 def day_zone() -> str:
@@ -111,3 +177,23 @@ def trusted_origins() -> frozenset[str]:
     allowed = conf.get("api", "access_control_allow_origins", fallback="").split(",")
     base = urlsplit(conf.get("api", "base_url", fallback=""))
     return frozenset({f"{base.scheme}://{base.netloc}", *(origin.strip() for origin in allowed if origin.strip())})
+
+
+def project_folder() -> Path:
+    """Return the project's folder, where ``include`` is: ``[phlo] project_folder``, else that of the DAG files."""
+    configured = _get("project_folder", "").strip()
+    if configured:
+        return Path(configured).expanduser()
+    dags = without_airflow.option("core", "dags_folder", "")
+    if not dags:
+        from airflow.sdk.configuration import conf
+
+        dags = conf.get("core", "dags_folder", fallback="dags")
+    return Path(dags).parent
+
+
+def airflow_url() -> str:
+    """Return the address at which people reach Airflow."""
+    from airflow.sdk.configuration import conf
+
+    return conf.get("api", "base_url", fallback="")

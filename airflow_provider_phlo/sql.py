@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 _URL_CHARACTERS = frozenset("?#%")
 
@@ -20,6 +25,23 @@ class Query:
 
     sql: str
     parameters: tuple[Any, ...] = ()
+
+
+def open_parser() -> DuckDBPyConnection:
+    """
+    Return a connection for parsing SQL, and for nothing else: behind it is one DuckDB for the whole process.
+
+    To open a DuckDB takes about 15 ms, a connection to this one a fraction of one.
+    """
+    return _parsing_database(os.getpid()).cursor()
+
+
+@cache
+def _parsing_database(process: int) -> DuckDBPyConnection:
+    """Return the DuckDB of a process; it has no threads, which a fork would be without."""
+    import duckdb
+
+    return duckdb.connect(config={"threads": 1, "async_threads": 0})
 
 
 def quote_identifier(name: str) -> str:

@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from airflow_provider_phlo.sql import open_parser
+
 # what each kind means, for those whose text is about values
 _MEANINGS = {
     "Conversion Error": "a value cannot be converted",
@@ -185,8 +187,8 @@ def _syntax_tree(statement: str) -> Any:
     import duckdb
 
     try:
-        with duckdb.connect() as connection:
-            row = connection.execute("SELECT json_serialize_sql(?)", [statement]).fetchone()
+        with open_parser() as parser:
+            row = parser.execute("SELECT json_serialize_sql(?)", [statement]).fetchone()
     except duckdb.Error:
         return None
     return json.loads(row[0]) if row else None

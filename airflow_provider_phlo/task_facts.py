@@ -95,7 +95,7 @@ class TaskLineage:
     :param nodes: the models or tests that it builds or runs, by their ids in the manifest.
     """
 
-    ingestion: IngestionFacts | None = None
+    ingestions: tuple[IngestionFacts, ...] = ()
     checks: tuple[CheckFacts, ...] = ()
     project: ProjectFacts | None = None
     nodes: tuple[str, ...] = ()
@@ -152,9 +152,9 @@ class Facts:
 
 def _task(value: Mapping[str, Any]) -> TaskFacts:
     said = value["lineage"]
-    ingestion, project = said["ingestion"], said["project"]
+    project = said["project"]
     lineage = TaskLineage(
-        IngestionFacts(**_tuples(ingestion)) if ingestion else None,
+        tuple(IngestionFacts(**_tuples(each)) for each in said["ingestions"]),
         tuple(CheckFacts(**_tuples(each)) for each in said["checks"]),
         ProjectFacts(**project) if project else None,
         tuple(said["nodes"]),

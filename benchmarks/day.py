@@ -16,8 +16,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_phlo.services import embedded, processes
-from airflow_provider_phlo.services.demo import Demo
+from airflow_provider_phlo.services.demo.run import Demo
+from airflow_provider_phlo.services.environment import embedded
+from airflow_provider_phlo.services.machine import processes
 from benchmarks.report import versions, write_section
 
 DAG = "glucose_platform"

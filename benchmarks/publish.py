@@ -43,7 +43,7 @@ from airflow_provider_phlo.publishing import publish_marts_to_postgres
 from airflow_provider_phlo.publishing.postgres import Declaration, PublishResult, binary_copy, publish
 from airflow_provider_phlo.publishing.postgres.tables import target_of
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
-from airflow_provider_phlo.services.postgres import ensure_postgres, stop_postgres
+from airflow_provider_phlo.services.postgres.server import ensure_postgres, stop_postgres
 from benchmarks.measuring import in_own_process, peak
 from benchmarks.report import versions, write_section
 

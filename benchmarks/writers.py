@@ -29,7 +29,7 @@ from airflow_provider_phlo.iceberg.catalogs.opening import embedded_properties, 
 from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.ingestion import landing, publication, staged_batches
 from airflow_provider_phlo.ingestion.definition import TableDefinition
-from airflow_provider_phlo.services.postgres import ensure_postgres, stop_postgres
+from airflow_provider_phlo.services.postgres.server import ensure_postgres, stop_postgres
 from benchmarks.report import versions, write_section
 
 TABLE, DAY = "raw.t", "2024-01-15"

@@ -8,6 +8,7 @@ from airflow.sdk import Param, dag
 
 from airflow_provider_phlo import phlo_ingestion, phlo_quality
 from airflow_provider_phlo.dbt import phlo_dbt_task_group
+from airflow_provider_phlo.operators.contract import ContractOperator
 from airflow_provider_phlo.operators.publish import PublishOperator
 from airflow_provider_phlo.operators.reconcile import ReconcileOperator
 from airflow_provider_phlo.quality import FreshnessCheck, NullCheck, RangeCheck, RowCountAnomalyCheck, UniqueCheck
@@ -29,7 +30,6 @@ from airflow_provider_phlo.quality.reconciliation import (
     audit=[
         NullCheck(columns=["_id", "sgv"]),
         RangeCheck(column="sgv", min_value=1, max_value=1000),
-        RangeCheck(column="sgv", min_value=20, max_value=600, severity="warn", name="bounds of the contract"),
         RowCountAnomalyCheck(severity="warn"),
         FreshnessCheck(column="_cascade_ingested_at", max_age_hours=36, severity="warn"),
     ],
@@ -88,6 +88,11 @@ def reconcile_days():
     )
 
 
+def contract():
+    """Those who rely on the readings hear of a broken promise; values that are states of a sensor stop nothing."""
+    return ContractOperator(task_id="contract", contract="glucose_readings", blocking=False)
+
+
 @dag(
     schedule="0 6 * * *",
     start_date=datetime(2020, 1, 1, tzinfo=UTC),
@@ -102,7 +107,7 @@ def glucose_platform():
         glucose_entries()
         >> glucose_quality()
         >> phlo_dbt_task_group(select="path:models/glucose", group_id="glucose_models")
-        >> [reconcile_readings(), reconcile_days()]
+        >> [reconcile_readings(), reconcile_days(), contract()]
         >> PublishOperator(
             task_id="publish_marts",
             tables={

@@ -10,6 +10,7 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
+from dbt_common.tests import enable_test_caching
 
 # Thousands of tests commit to a SQLite catalog and wait for the disk each time: in memory they need not. What passes
 # is removed at once, what failed when the next tests begin. The soak, and the system tests, which show what a user
@@ -32,6 +33,9 @@ os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
+# dbt reads its own macros again for each project: within a process they are the same
+enable_test_caching()
+
 # what is imported and collected stays: looking through it for garbage takes a third of the time of collection
 gc.disable()
 
@@ -43,6 +47,8 @@ def pytest_collection() -> Generator[None, object, object]:
         return (yield)
     finally:
         gc.freeze()
+        # tests allocate much and leave little: looking for garbage after every 700 objects takes a tenth of the time
+        gc.set_threshold(50_000, 20, 50)
         gc.enable()
 
 
@@ -55,9 +61,10 @@ def pytest_unconfigure() -> None:
 def run_phlo(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
     """Return a function that runs ``phlo`` in this process, in ``PHLO_HOME``, and gives its exit code and output."""
     from airflow_provider_phlo.cli import main as cli
+    from airflow_provider_phlo.cli.terminal import environment
 
     # let it see no environment of another catalog
-    monkeypatch.setattr(cli, "_enter_embedded_environment", lambda: None)
+    monkeypatch.setattr(environment, "enter_project_environment", lambda: None)
 
     def run(*arguments: str) -> tuple[int, str, str]:
         code = 0

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
@@ -12,6 +14,10 @@ from pyiceberg.table import Table
 
 from airflow_provider_phlo.iceberg.catalogs.opening import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.tables.creation import ensure_namespace
+
+if TYPE_CHECKING:
+    from airflow_provider_phlo.ingestion.definition import TableDefinition
+    from airflow_provider_phlo.quality.freshness import TablePolicy
 
 
 def open_lake(home: Path) -> Catalog:
@@ -30,6 +36,36 @@ def _empty_catalog() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         open_catalog("phlo", embedded_properties(Path(folder))).close()
         return (Path(folder) / "catalog.db").read_bytes()
+
+
+def publish_run(
+    home: Path,
+    catalog: Catalog,
+    definition: TableDefinition,
+    records: Iterable[Mapping[str, Any]],
+    token: str,
+    *,
+    day: str = "2024-01-15",
+    policy: TablePolicy | None = None,
+) -> None:
+    """Publish what a run reads, as the tasks of ``@phlo_ingestion`` do; records that break the schema are set aside."""
+    from airflow_provider_phlo.ingestion import landing, publication
+    from airflow_provider_phlo.ingestion.results import LandedBatch
+    from airflow_provider_phlo.ingestion.staging import StagingPlan, stage
+
+    batch = stage(
+        lambda: iter(records),
+        StagingPlan(definition.table, key=definition.plan.key, declared=definition.declared, strict=False),
+        root=home / "staging",
+        token=token,
+        partition_date=day,
+        run_id=f"manual__{token}",
+        pipelines_dir=home / "dlt",
+    )
+    assert batch is not None
+    landed = landing.land(catalog, home / "staging", batch, definition)
+    assert isinstance(landed, LandedBatch)
+    publication.publish(catalog, home / "staging", landed, definition, lambda branch: None, policy=policy)
 
 
 def create_table(catalog: Catalog, name: str, rows: pa.Table) -> Table:

@@ -10,14 +10,15 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from airflow_provider_phlo.airflow_api.client import AirflowApi
 from airflow_provider_phlo.exceptions import TransientError
-from airflow_provider_phlo.services import embedded, processes
-from airflow_provider_phlo.services.airflow_api import AirflowApi
+from airflow_provider_phlo.services.environment import embedded
+from airflow_provider_phlo.services.machine import processes
 from tests.lake import open_lake
 from tests.services.downloads import cache
 
@@ -27,11 +28,16 @@ FINAL = ("success", "failed")
 
 
 class RunningAirflow:
-    """What the tests ask of it."""
+    """
+    What the tests ask of it.
 
-    def __init__(self, home: Path, api: AirflowApi) -> None:
+    :param start: starts one of its components, with options; it ends with the others; None if others start them.
+    """
+
+    def __init__(self, home: Path, api: AirflowApi, start: Callable[..., None] | None = None) -> None:
         self.home = home
         self.api = api
+        self.start = start
 
     @property
     def catalog(self):
@@ -121,14 +127,18 @@ def running_airflow(
         **(variables or {}),
     }
     url = f"http://{embedded.HOST}:{embedded.ui_port(home)}"
-    running = RunningAirflow(home, AirflowApi(url, embedded.UI_USER, embedded.secret(home, "ui_password")))
     mark = embedded.secret(home, "mark")
     started = []
+
+    def start(name: str, *options: str) -> None:
+        command = [sys.executable, "-m", "airflow", name, *options]
+        log = home / "logs" / f"{name}.log"
+        started.append(processes.start(command, mark=mark, environment=environment, log=log))
+
+    running = RunningAirflow(home, AirflowApi(url, embedded.UI_USER, embedded.secret(home, "ui_password")), start)
     try:
         for name, options in COMPONENTS.items():
-            command = [sys.executable, "-m", "airflow", name, *options]
-            log = home / "logs" / f"{name}.log"
-            started.append(processes.start(command, mark=mark, environment=environment, log=log))
+            start(name, *options)
         running.wait(lambda: running.api.health().get("scheduler") == "healthy")
         running.wait(lambda: running.api.dag_ids() >= dags or running.api.import_errors())
         errors = running.api.import_errors()

@@ -18,7 +18,7 @@ def page(
     key: str | Sequence[str] | None,
     columns: Mapping[str, str],
     checks: Iterable[str],
-    **more: str | None,
+    **more: Any,
 ) -> Page:
     """
     Return the extra of an asset: what is not known is left out.
@@ -57,4 +57,12 @@ def model_page(model: Mapping[str, Any]) -> Page:
     """
     columns = {name: str(column.get("data_type") or "") for name, column in model.get("columns", {}).items()}
     key, tests = model["config"].get("unique_key"), model.get("phlo_tests", ())
-    return page(model.get("description"), key, columns, tests, made_by=f"dbt model {model['name']}")
+    return page(
+        model.get("description"),
+        key,
+        columns,
+        tests,
+        made_by=f"dbt model {model['name']}",
+        path=model.get("original_file_path"),
+        tags=list(model.get("tags", ())),
+    )

@@ -10,18 +10,25 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from airflow_provider_phlo.cli.arguments import (
+from airflow_provider_phlo.cli.alerting.commands import ALERT_COMMANDS
+from airflow_provider_phlo.cli.contracts.commands import CONTRACT_COMMANDS
+from airflow_provider_phlo.cli.observing.commands import OBSERVING_COMMANDS
+from airflow_provider_phlo.cli.projects.commands import PROJECT_COMMANDS
+from airflow_provider_phlo.cli.projects.service_commands import SERVICE_COMMANDS
+from airflow_provider_phlo.cli.running.commands import MATERIALIZE_COMMANDS
+from airflow_provider_phlo.cli.sources.commands import SOURCE_COMMANDS
+from airflow_provider_phlo.cli.terminal.arguments import (
+    FAILED_1,
+    REFUSED_2,
     Argument,
     Command,
     Group,
     count,
     day,
     days,
+    epilog,
     number_option,
     output,
-    port,
-    up_to,
-    window,
 )
 
 if TYPE_CHECKING:
@@ -36,16 +43,16 @@ VERBOSE = Argument(
 )
 _TABLE = Argument(("table",), {"help": "namespace.table, or a table of the default namespace"})
 _BRANCH = Argument(("--branch",), {"help": "Read this branch instead of main", "default": "main"})
-_CATALOG = "airflow_provider_phlo.cli.catalog"
-_QUARANTINE = "airflow_provider_phlo.cli.quarantine"
+_CATALOG = "airflow_provider_phlo.cli.lake.catalog"
+_QUARANTINE = "airflow_provider_phlo.cli.lake.quarantine"
 _RECORDS = (
     Argument(("--run",), {"help": "Only records that this run set aside (its run_id)"}),
     Argument(("--reason",), {"help": "Only records whose reason contains this text, such as a column or a check"}),
     Argument(("--date",), {"help": "Only records of this partition date, YYYY-MM-DD", "type": day}),
     Argument(("--id",), {"help": "Only these records (quarantine_id)", "nargs": "+"}),
 )
-_MAINTENANCE = "airflow_provider_phlo.cli.maintenance"
-_LINEAGE = "airflow_provider_phlo.cli.lineage"
+_MAINTENANCE = "airflow_provider_phlo.cli.lake.maintenance"
+_LINEAGE = "airflow_provider_phlo.cli.lake.lineage"
 _LINEAGE_NAME = Argument(
     ("name",),
     {
@@ -57,8 +64,7 @@ _PROJECT = Argument(
     ("--project",),
     {"help": "The folder of a dbt project that no DAG runs; may be given several times", "action": "append"},
 )
-_EVENTS = "airflow_provider_phlo.cli.events"
-_SCHEMA = "airflow_provider_phlo.cli.schema"
+_SCHEMA = "airflow_provider_phlo.cli.lake.schema"
 _DESCRIBED = "a table, package.module:Class, path.py:Class, or path.yml:model of a dbt model"
 _MAINTENANCE_ARGUMENTS = (
     Argument(("tables",), {"help": 'Tables; * and ? are wildcards: "raw.*"', "nargs": "+"}),
@@ -93,15 +99,20 @@ _MAINTENANCE_ARGUMENTS = (
 )
 
 COMMANDS: tuple[Command | Group, ...] = (
+    *PROJECT_COMMANDS,
+    *SERVICE_COMMANDS,
+    *MATERIALIZE_COMMANDS,
+    *OBSERVING_COMMANDS,
     Command(
         name="query",
         help="Run one read-only SQL statement over the tables of the catalog",
         description=(
             "Run one read-only SQL statement (DuckDB's dialect) over the tables of the catalog, named "
-            "namespace.table. SHOW TABLES and DESCRIBE work too. Exit code 1: the statement failed, "
-            "2: it was refused."
+            "namespace.table. SHOW TABLES and DESCRIBE work too."
         ),
-        path="airflow_provider_phlo.cli.query.query",
+        path="airflow_provider_phlo.cli.lake.query.query",
+        examples=('phlo query "SELECT count(*) FROM raw.glucose_entries"',),
+        exit_codes={1: "the statement failed"} | REFUSED_2,
         arguments=(
             Argument(("sql",), {"help": 'The statement, e.g. "SELECT count(*) FROM raw.glucose_entries"'}),
             Argument(("--branch",), {"help": "Read this branch (catalog branches) of the tables that have it"}),
@@ -116,18 +127,21 @@ COMMANDS: tuple[Command | Group, ...] = (
                 name="tables",
                 help="List the tables of the catalog",
                 path=f"{_CATALOG}.tables",
+                examples=("phlo catalog tables --schema raw",),
                 arguments=(Argument(("--schema",), {"help": "Only tables of this namespace, e.g. raw"}), _LISTED),
             ),
             Command(
                 name="describe",
                 help="Show how and where a table is stored",
                 path=f"{_CATALOG}.describe",
+                examples=("phlo catalog describe raw.glucose_entries",),
                 arguments=(_TABLE, _LISTED),
             ),
             Command(
                 name="history",
                 help="List the snapshots of a table, newest first, with the runs that made them",
                 path=f"{_CATALOG}.history",
+                examples=("phlo catalog history raw.glucose_entries --limit 20",),
                 arguments=(
                     _TABLE,
                     Argument(("--limit",), {"help": "At most this many (10)", "type": count, "default": 10}),
@@ -139,6 +153,7 @@ COMMANDS: tuple[Command | Group, ...] = (
                 name="branches",
                 help="List the branches of runs that did not publish",
                 path=f"{_CATALOG}.kept_branches",
+                examples=("phlo catalog branches raw.glucose_entries",),
                 arguments=(_TABLE, _LISTED),
             ),
             Command(
@@ -146,10 +161,10 @@ COMMANDS: tuple[Command | Group, ...] = (
                 help="Set a table back to an earlier snapshot, so that later runs can be repeated",
                 description=(
                     "Set main back to a snapshot of its history: the rows, the marks of published runs, and the state "
-                    "from which their sources continue. Without --yes, only show what this would undo. Exit code 1: "
-                    "it failed, 2: it was refused."
+                    "from which their sources continue. Without --yes, only show what this would undo."
                 ),
                 path=f"{_CATALOG}.rollback",
+                examples=("phlo catalog rollback raw.glucose_entries --to-time 2024-01-15T06:00:00Z",),
                 arguments=(
                     _TABLE,
                     Argument(("--to-snapshot",), {"help": "The snapshot's id (catalog history)", "type": int}),
@@ -160,6 +175,8 @@ COMMANDS: tuple[Command | Group, ...] = (
             ),
         ),
     ),
+    *CONTRACT_COMMANDS,
+    *ALERT_COMMANDS,
     Group(
         name="schema",
         help="Columns, types and rules of tables and models",
@@ -174,12 +191,14 @@ COMMANDS: tuple[Command | Group, ...] = (
                     "project's folder."
                 ),
                 path=f"{_SCHEMA}.tables",
+                examples=("phlo schema list --schema raw",),
                 arguments=(Argument(("--schema",), {"help": "Only tables of this namespace, e.g. raw"}), _LISTED),
             ),
             Command(
                 name="show",
                 help="Show every column: types, nullability, ranges, allowed values, rules",
                 path=f"{_SCHEMA}.columns",
+                examples=("phlo schema show raw.glucose_entries",),
                 arguments=(Argument(("schema",), {"help": _DESCRIBED[0].upper() + _DESCRIBED[1:]}), _LISTED),
             ),
             Command(
@@ -187,10 +206,14 @@ COMMANDS: tuple[Command | Group, ...] = (
                 help="Compare two schemas: what differs, and whom it breaks",
                 description=(
                     "Show what changes when rows with the schema NEW come to a table with the schema OLD. Each of the "
-                    f"two is {_DESCRIBED}. Exit code 0: no difference, or a compatible one; 1: a difference that "
-                    "breaks the table (the merge is refused), producers or consumers; 2: a schema cannot be read."
+                    f"two is {_DESCRIBED}."
                 ),
                 path=f"{_SCHEMA}.differences",
+                examples=("phlo schema diff raw.glucose_entries include/schemas/glucose.py:RawGlucoseEntries",),
+                exit_codes={
+                    1: "a difference breaks the table (the merge is refused), producers or consumers",
+                    2: "a schema cannot be read",
+                },
                 arguments=(
                     Argument(("old",), {"help": "The schema of the table as it is"}),
                     Argument(("new",), {"help": "The schema of the rows to come"}),
@@ -208,10 +231,11 @@ COMMANDS: tuple[Command | Group, ...] = (
                 help="Show what a table or column is made from, and what is made from it",
                 description=(
                     "Show what a table or column is made from, and what is made from it, as a tree. It is read from "
-                    "the DAG files, the catalog, and the dbt projects that DAGs run. Exit code 2: the name is "
-                    "not known."
+                    "the DAG files, the catalog, and the dbt projects that DAGs run."
                 ),
                 path=f"{_LINEAGE}.show_lineage",
+                examples=("phlo lineage show marts.mrt_glucose_overview --upstream",),
+                exit_codes=FAILED_1 | {2: "the name is not known"},
                 arguments=(
                     _LINEAGE_NAME,
                     Argument(("--upstream",), {"help": "Only what it is made from", "action": "store_true"}),
@@ -229,9 +253,11 @@ COMMANDS: tuple[Command | Group, ...] = (
                 help="List what a change of a table or column affects, and whom to ask",
                 description=(
                     "List the models, tests, checks, marts and dashboards that depend on a table or column, the DAGs "
-                    "that make them, and their owners. depth 1 reads it itself. Exit code 2: the name is not known."
+                    "that make them, and their owners. depth 1 reads it itself."
                 ),
                 path=f"{_LINEAGE}.show_impact",
+                examples=("phlo lineage impact raw.glucose_entries.sgv",),
+                exit_codes=FAILED_1 | {2: "the name is not known"},
                 arguments=(_LINEAGE_NAME, _PROJECT, _LISTED),
             ),
             Command(
@@ -242,6 +268,7 @@ COMMANDS: tuple[Command | Group, ...] = (
                     "event per line, with column lineage)."
                 ),
                 path=f"{_LINEAGE}.export",
+                examples=("phlo lineage export --format mermaid --output lineage.mmd",),
                 arguments=(
                     Argument(
                         ("name",),
@@ -265,6 +292,7 @@ COMMANDS: tuple[Command | Group, ...] = (
                 name="list",
                 help="Count quarantined records by table, run, partition date and reason",
                 path=f"{_QUARANTINE}.list_records",
+                examples=("phlo quarantine list raw.glucose_entries",),
                 arguments=(
                     Argument(("table",), {"help": "Only of this table (all by default)", "nargs": "?"}),
                     _LISTED,
@@ -276,6 +304,7 @@ COMMANDS: tuple[Command | Group, ...] = (
                 description="List records that have not been replayed: reason, run, position. Their values are shown "
                 "only with --records, because they may be personal.",
                 path=f"{_QUARANTINE}.show_records",
+                examples=("phlo quarantine show raw.glucose_entries --reason sgv --records",),
                 arguments=(
                     _TABLE,
                     *_RECORDS,
@@ -289,9 +318,10 @@ COMMANDS: tuple[Command | Group, ...] = (
                 help="Ingest records again, after the schema or a transform was fixed",
                 description="Ingest records again through runs of the DAG that declares the table, one run per "
                 "partition date, with the schema, transforms, key, audit and engine as they are now. Records that go "
-                "in are marked; those that fail again stay. A record never overwrites a row that came after it. Exit "
-                "code 1: a run failed, 2: it was refused.",
+                "in are marked; those that fail again stay. A record never overwrites a row that came after it.",
                 path=f"{_QUARANTINE}.replay",
+                examples=("phlo quarantine replay raw.glucose_entries --date 2024-01-15",),
+                exit_codes={1: "a run failed"} | REFUSED_2,
                 arguments=(
                     _TABLE,
                     *_RECORDS,
@@ -302,55 +332,7 @@ COMMANDS: tuple[Command | Group, ...] = (
             ),
         ),
     ),
-    Group(
-        name="events",
-        help="GitHub's public events: load them, and ask what was published last",
-        commands=(
-            Command(
-                name="top-repos",
-                help="List the repositories with the most events",
-                path=f"{_EVENTS}.top_repos",
-                arguments=window("Count the events of this many days", 10),
-            ),
-            Command(
-                name="sessions",
-                help="List the latest sessions of users; more than 30 minutes without an event end one",
-                path=f"{_EVENTS}.sessions",
-                arguments=window("Sessions that began in this many days", 50),
-            ),
-            Command(
-                name="load",
-                help="Load the batches of RAW_DIR that are new, and publish them",
-                description="Load the batches of RAW_DIR that are new into the DuckDB file (DUCKDB_PATH), in this "
-                "process, and publish them to readers. Exit code 1: files could not be loaded (all others were), or "
-                "the database is locked; 2: it was refused.",
-                path=f"{_EVENTS}.load",
-                arguments=(
-                    Argument(
-                        ("--verify",),
-                        {
-                            "help": "Hash every file, also those with the size and time of change that they had",
-                            "action": "store_true",
-                        },
-                    ),
-                    number_option("--wait", up_to(3600), 60, "Wait this many seconds for others who load (60)"),
-                    output("table", "json", "csv"),
-                ),
-            ),
-        ),
-    ),
-    Command(
-        name="serve",
-        help="Serve the HTTP API of public events",
-        description="Serve the HTTP API of public events, as Airflow's api-server does under /phlo/events; its "
-        "documentation is /docs. Clients send the secret PHLO_SERVE_TOKEN; without one, only this machine is served. "
-        "Exit code 2: it was refused.",
-        path="airflow_provider_phlo.cli.serve.serve",
-        arguments=(
-            Argument(("--host",), {"help": "Listen on this address (127.0.0.1)", "default": "127.0.0.1"}),
-            Argument(("--port",), {"help": "Listen on this port (8899)", "type": port, "default": 8899}),
-        ),
-    ),
+    *SOURCE_COMMANDS,
     Group(
         name="maintenance",
         help="Compact tables, expire snapshots, remove orphan files",
@@ -359,13 +341,16 @@ COMMANDS: tuple[Command | Group, ...] = (
                 name="plan",
                 help="Show what maintenance would do, and how much",
                 path=f"{_MAINTENANCE}.plan",
+                examples=('phlo maintenance plan "raw.*"',),
                 arguments=_MAINTENANCE_ARGUMENTS,
             ),
             Command(
                 name="run",
                 help="Run maintenance; safe while writers run",
-                description="Do what plan shows. Exit code 1: a table failed, 2: it was refused and nothing was done.",
+                description="Do what plan shows.",
                 path=f"{_MAINTENANCE}.run",
+                examples=('phlo maintenance run "raw.*" --jobs compaction,expiry',),
+                exit_codes={1: "a table failed"} | REFUSED_2,
                 arguments=_MAINTENANCE_ARGUMENTS,
             ),
         ),
@@ -393,6 +378,7 @@ def _airflow_command(item: Command | Group, above: str = "") -> CLICommand:
         name=item.name,
         help=item.help,
         description=item.description or None,
+        epilog=epilog(item),
         func=_function(item, f"{above}{item.name}"),
         args=[
             Arg(argument.flags, **argument.options)  # type: ignore[no-untyped-call]
@@ -405,7 +391,7 @@ def _function(command: Command, name: str) -> Callable[[argparse.Namespace], Non
     """Return what runs a command, and loads its code only then."""
 
     def call(args: argparse.Namespace) -> None:
-        from airflow_provider_phlo.cli.errors import run
+        from airflow_provider_phlo.cli.terminal.errors import run
 
         run(command.path, name, args)
 

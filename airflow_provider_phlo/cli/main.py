@@ -6,12 +6,13 @@ import argparse
 import functools
 import os
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 from airflow_provider_phlo import __version__
-from airflow_provider_phlo.cli.arguments import Command, Group
 from airflow_provider_phlo.cli.definition import COMMANDS, HELP, VERBOSE
-from airflow_provider_phlo.cli.errors import exit_on_error, run
+from airflow_provider_phlo.cli.terminal import environment
+from airflow_provider_phlo.cli.terminal.arguments import Command, Group, epilog
+from airflow_provider_phlo.cli.terminal.errors import exit_on_error, run, written_output
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -20,26 +21,17 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     :param argv: the arguments; None means those of the process.
     """
-    arguments = _parser().parse_args(argv)
-    with exit_on_error(arguments.command):
-        _enter_embedded_environment()
+    parser = _parser()
+    if "_ARGCOMPLETE" in os.environ:  # the shell asks what may come next
+        from argcomplete import autocomplete
+
+        autocomplete(parser, always_complete_options=False)
+    with exit_on_error(""), written_output():
+        arguments = parser.parse_args(argv)
+    if not arguments.alone:
+        with exit_on_error(arguments.command):
+            environment.enter_project_environment()
     run(arguments.path, arguments.command, arguments)
-
-
-def _enter_embedded_environment() -> None:
-    """Do what ``eval "$(make -s env)"`` does, unless this shell already has an Airflow home or a catalog."""
-    from airflow_provider_phlo.services import embedded
-
-    if {"AIRFLOW_HOME", "AIRFLOW_CONN_ICEBERG_DEFAULT"} & os.environ.keys():
-        return
-    root = Path.cwd()
-    home = embedded.resolve_home(root, os.environ)
-    if not home.exists():
-        raise SystemExit(
-            f"phlo: {home} does not exist. Change to the project's folder or set PHLO_HOME; `make demo` creates it."
-        )
-    embedded.prepare(home)
-    os.environ.update(embedded.shell_environment(home, root, os.environ))
 
 
 @functools.cache
@@ -50,8 +42,30 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+class _Formatter(argparse.HelpFormatter):
+    """Wraps paragraphs, and leaves lines that are indented as they are: command lines are copied."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        lines = text.splitlines()
+        return "\n".join(
+            line if line.startswith(" ") else super(_Formatter, self)._fill_text(line, width, indent) for line in lines
+        )
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that may leave all to another program: options, too, are then plain arguments."""
+
+    passes_on = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse; only what asks for help, before all else, is an option where arguments are passed on."""
+        if self.passes_on and args is not None and args[:1] not in (["-h"], ["--help"], ["--"]):
+            args = ["--", *args]
+        return super().parse_known_args(args, namespace)
+
+
 def _add(parser: argparse.ArgumentParser, commands: Sequence[Command | Group], above: str = "") -> None:
-    groups = parser.add_subparsers(required=True, metavar="COMMAND")
+    groups = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
     for command in commands:
         if isinstance(command, Group):
             _add(
@@ -60,7 +74,14 @@ def _add(parser: argparse.ArgumentParser, commands: Sequence[Command | Group], a
                 f"{command.name} ",
             )
             continue
-        sub = groups.add_parser(command.name, help=command.help, description=command.description or command.help)
-        sub.set_defaults(path=command.path, command=f"{above}{command.name}")
+        sub = groups.add_parser(
+            command.name,
+            help=command.help,
+            description=command.description or command.help,
+            epilog=epilog(command),
+            formatter_class=_Formatter,
+        )
+        sub.passes_on = command.passes_on
+        sub.set_defaults(path=command.path, command=f"{above}{command.name}", alone=command.alone)
         for argument in (*command.arguments, VERBOSE):
             sub.add_argument(*argument.flags, **argument.options)

@@ -16,7 +16,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-import duckdb
 from pyiceberg.exceptions import NoSuchTableError
 
 from airflow_provider_phlo.dbt.adapter.connections import TYPE
@@ -27,7 +26,6 @@ from airflow_provider_phlo.terms import MAIN_BRANCH, SnapshotId
 
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
-    from duckdb import DuckDBPyConnection
     from pyiceberg.catalog import Catalog
     from pyiceberg.table import Table
 
@@ -126,11 +124,10 @@ def depend_on_nothing_else(manifest: Manifest, results: Sequence[Any], known: It
     tables = {name.casefold() for name in known}
     if any(node.resource_type == "operation" for node in manifest.nodes.values()):
         return False
-    with duckdb.connect() as parser:  # one for all: to open it takes longer than to parse
-        return all(_depends_on_nothing_else(manifest, result.node, tables, parser) for result in results)
+    return all(_depends_on_nothing_else(manifest, result.node, tables) for result in results)
 
 
-def _depends_on_nothing_else(manifest: Manifest, node: Any, tables: set[str], parser: DuckDBPyConnection) -> bool:
+def _depends_on_nothing_else(manifest: Manifest, node: Any, tables: set[str]) -> bool:
     if node.resource_type == "unit_test":
         return True  # has rows of its own
     if node.resource_type not in ("model", "test"):
@@ -141,7 +138,7 @@ def _depends_on_nothing_else(manifest: Manifest, node: Any, tables: set[str], pa
     if node.language != "sql" or any(_MOMENTS.search(text) for text in _jinja_of(manifest, node)):
         return False
     volatile = (config.meta or {}).get("volatile_columns", ("_transformed_at",))
-    return _is_the_same_again(node.compiled_code, tables, volatile, parser)
+    return _is_the_same_again(node.compiled_code, tables, volatile)
 
 
 def _is_dbts_table(manifest: Manifest, node: Any) -> bool:
@@ -165,10 +162,10 @@ def _jinja_of(manifest: Manifest, node: Any) -> Iterator[str]:
             yield macro.macro_sql
 
 
-def _is_the_same_again(sql: str, tables: set[str], volatile: Iterable[str], parser: DuckDBPyConnection) -> bool:
+def _is_the_same_again(sql: str, tables: set[str], volatile: Iterable[str]) -> bool:
     """Return whether a query that runs twice over the same tables returns the same."""
     try:
-        tree = syntax_tree(sql, parser)
+        tree = syntax_tree(sql)
     except ConfigurationError:
         return False
     _drop_columns(tree, frozenset(volatile))

@@ -6,6 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo.decorators.quality import Quality, inside_dag
@@ -38,6 +39,7 @@ def phlo_ingestion(
     strict_validation: bool = True,
     add_metadata_columns: bool = True,
     audit: Sequence[QualityCheck] | Quality | None = None,
+    contract: str | None = None,
     transforms: Sequence[Any] = (),
     partition_by: str | Sequence[str] | None = None,
     sort_by: str | Sequence[str] | None = None,
@@ -70,7 +72,7 @@ def phlo_ingestion(
     :param group: the tag of the DAG that ``f.dag()`` makes, and the asset's group.
     :param cron: the schedule of that DAG.
     :param freshness_hours: two numbers of hours: the audit warns when the newest row is older than the first, and
-        fails when it is older than the second.
+        fails when it is older than the second. ``phlo_watch`` watches them when no run happens (docs/freshness.md).
     :param merge_strategy: ``merge`` (upsert on the key), ``append``, or ``replace`` (the run's partition).
     :param merge_config: ``deduplication`` (bool), ``deduplication_method`` (``last``, ``first``, ``hash``),
         ``order_by`` (the column that says which version is newer), ``hard_delete`` (the column that marks deletions).
@@ -81,6 +83,8 @@ def phlo_ingestion(
     :param strict_validation: True fails on a bad row, False quarantines it.
     :param add_metadata_columns: whether rows carry ``_dlt_*``, ``_cascade_ingested_at`` and ``_phlo_*``.
     :param audit: checks, or a ``@phlo_quality`` function of the same table, run on the branch before it is published.
+    :param contract: the name of a data contract of the project: what it promises of the table's columns and rows is
+        part of the audit, so that rows that break it are not published.
     :param transforms: Arrow → Arrow functions, or names of registered ones, applied before validation.
     :param partition_by: columns (a timestamp means its day), or ``day(c)``, ``hour(c)``, ``month(c)``, ``year(c)``,
         ``bucket(16, c)``, ``truncate(10, c)``; by day of ``_phlo_partition_date`` when None.
@@ -111,6 +115,7 @@ def phlo_ingestion(
             strict_validation=strict_validation,
             add_metadata_columns=add_metadata_columns,
             audit=audit,
+            contract=contract,
             transforms=transforms,
             partition_by=partition_by,
             sort_by=sort_by,
@@ -119,6 +124,7 @@ def phlo_ingestion(
             resources=resources,
             pool=pool,
             trino_conn_id=trino_conn_id,
+            file=Path(inspect.unwrap(function).__code__.co_filename),
         )
         return Ingestion(function, specification)
 
@@ -182,6 +188,7 @@ class Ingestion:
             written_columns(specification.validation_schema),
             check_lines(check for audit in audits.values() for check in audit.checks),
             strategy=specification.merge_strategy,
+            contract=specification.contract,
         )
 
     def _task_group(self) -> TaskGroup:
@@ -209,6 +216,8 @@ class Ingestion:
                 audit=audits["audit"].checks,
                 audited=[check.output for check in checks],
                 partition_column=audits["audit"].partition_column,
+                audit_of_all=specification.contract_checks() if "contract" in audits else (),
+                policy=specification.policy(),
                 outlets=[iceberg_asset(self.table, group=specification.group, extra=self._page(audits))],
                 **landing,
                 **common,

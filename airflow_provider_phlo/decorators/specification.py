@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from airflow_provider_phlo.contract_files import locate_contract
+from airflow_provider_phlo.cron import is_cron
 from airflow_provider_phlo.decorators.quality import Quality, check_problem
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.ingestion.definition import TableDefinition, merge_plan
 from airflow_provider_phlo.naming import qualified_table
 from airflow_provider_phlo.operators.base import check_engine
+from airflow_provider_phlo.operators.contract import ContractCheck
 from airflow_provider_phlo.quality import FreshnessCheck, QualityCheck
+from airflow_provider_phlo.quality.freshness import FreshnessPolicy, TablePolicy
 from airflow_provider_phlo.terms import Engine, MetadataColumn, names_of
 
 
@@ -31,6 +36,8 @@ class AuditTask(NamedTuple):
 class IngestionSpec:
     """
     What a DAG file declares: the name of the decorated function, and the parameters of the decorator.
+
+    :param file: where the function is: its project has the contract.
 
     :raises ConfigurationError: if they do not fit together.
     """
@@ -51,6 +58,7 @@ class IngestionSpec:
     strict_validation: bool
     add_metadata_columns: bool
     audit: Sequence[QualityCheck] | Quality | None
+    contract: str | None
     transforms: Sequence[Any]
     partition_by: str | Sequence[str] | None
     sort_by: str | Sequence[str] | None
@@ -59,6 +67,7 @@ class IngestionSpec:
     resources: Mapping[str, Any] | None
     pool: str | None
     trino_conn_id: str
+    file: Path
 
     def __post_init__(self) -> None:
         try:
@@ -76,6 +85,7 @@ class IngestionSpec:
         if self.freshness_hours is not None:
             self._check_freshness(self.freshness_hours)
         self._check_audit(self.audit)
+        self.contract_checks()
 
     def _check_freshness(self, hours: Any) -> None:
         pair = isinstance(hours, (tuple, list)) and len(hours) == 2
@@ -140,14 +150,34 @@ class IngestionSpec:
         return {"table": self.table, **{name: getattr(self, name) for name in names}}
 
     def audits(self) -> dict[str, AuditTask]:
-        """Return the audit's tasks; freshness has a task of its own if the audit sees only one partition."""
-        freshness = self._freshness_checks()
+        """Return the audit's tasks: what is about all rows has tasks of its own if the audit sees one partition."""
+        whole = {"freshness": self._freshness_checks(), "contract": self.contract_checks()}
+        about_all = [check for checks in whole.values() for check in checks]
         if not isinstance(self.audit, Quality):
-            return {"audit": AuditTask([*(self.audit or ()), *freshness])}
+            return {"audit": AuditTask([*(self.audit or ()), *about_all])}
         checks, column = self.audit.audit_checks(), self.audit.partition_column
-        if column is None or not freshness:
-            return {"audit": AuditTask([*checks, *freshness], column)}
-        return {"audit": AuditTask(checks, column), "freshness": AuditTask(freshness)}
+        if column is None:
+            return {"audit": AuditTask([*checks, *about_all])}
+        return {"audit": AuditTask(checks, column), **{name: AuditTask(each) for name, each in whole.items() if each}}
+
+    def contract_checks(self) -> list[QualityCheck]:
+        """
+        Return the check that the contract is kept, if the table has one; its file is only looked for.
+
+        :raises ConfigurationError: there is no such file.
+        """
+        if self.contract is None:
+            return []
+        return [ContractCheck(self.contract, locate_contract(self.contract, self.file), self.table)]
+
+    def policy(self) -> TablePolicy:
+        """Return what stands with the table for those who watch it."""
+        freshness = None
+        if self.freshness_hours is not None:
+            warn, error = self.freshness_hours
+            # other schedules, such as @continuous, say nothing of when a run is due
+            freshness = FreshnessPolicy(warn, error, self.cron if self.cron and is_cron(self.cron) else None)
+        return TablePolicy(freshness, self.group)
 
     def _freshness_checks(self) -> list[QualityCheck]:
         if self.freshness_hours is None:

@@ -36,12 +36,7 @@ class PhloIcebergHook(IcebergHook):
 
         :raises ConfigurationError: if the connection is unset (and not the default) or has unknown extras.
         """
-        # a catalog is all that reaches whoever publishes: engines, the quarantine, dbt in its own process
-        return {
-            **self._connected(),
-            **({} if settings.upkeep() else {"phlo.upkeep": "false"}),
-            **({} if settings.turn_seconds() == 300 else {"phlo.turn-seconds": str(settings.turn_seconds())}),
-        }
+        return {**self._connected(), **settings.catalog_options()}
 
     def _connected(self) -> dict[str, str]:
         from airflow.sdk.exceptions import AirflowNotFoundException

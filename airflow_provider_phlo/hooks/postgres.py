@@ -60,6 +60,6 @@ def postgres_coordinates(postgres_conn_id: str = DEFAULT_CONN_ID) -> dict[str, A
 def _bundled() -> dict[str, Any]:
     from dataclasses import asdict
 
-    from airflow_provider_phlo.services.postgres import ensure_postgres
+    from airflow_provider_phlo.services.postgres.server import ensure_postgres
 
     return asdict(ensure_postgres(settings.home()))

@@ -21,6 +21,7 @@ from airflow_provider_phlo.ingestion.definition import TableDefinition
 from airflow_provider_phlo.ingestion.landing import find_published_batch, merge_on_branch
 from airflow_provider_phlo.ingestion.results import LandedBatch
 from airflow_provider_phlo.ingestion.staged_batches import StagedBatch, StagedRows
+from airflow_provider_phlo.quality.freshness import POLICY_PROPERTY, TablePolicy
 from airflow_provider_phlo.terms import DeduplicationMethod, MergeStrategy
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ def publish(
     definition: TableDefinition,
     audit: Audit,
     engine: MergeEngine = EMBEDDED,
+    policy: TablePolicy | None = None,
 ) -> LandedBatch:
     """
     Make the audited branch main. When main has moved meanwhile, merge again on top of it and audit that.
@@ -43,6 +45,7 @@ def publish(
     :param landed: what :func:`~airflow_provider_phlo.ingestion.landing.land` returned.
     :param audit: checks the branch it is given, and raises when a blocking check fails.
     :param engine: the engine that merged the batch.
+    :param policy: what is to stand with the table for those who watch it; set in the same commit. None leaves it.
     :returns: ``landed``, with main's snapshot; the first result, if the run has published already.
     :raises CommitConflictError: if main moved in every round.
     """
@@ -61,7 +64,7 @@ def publish(
         nonlocal first_attempt
         audited = landed if first_attempt else _merge_and_audit_again(catalog, root, batch, definition, audit, engine)
         first_attempt = False
-        engine.publish(catalog, run, _publication(catalog, batch, definition, audited))
+        engine.publish(catalog, run, _publication(catalog, batch, definition, audited, policy))
         return find_published_batch(catalog, definition.table, batch.token) or audited
 
     with take_turn(catalog, definition.table):
@@ -148,9 +151,17 @@ def _merge_and_audit_again(
     return landed
 
 
-def _publication(catalog: Catalog, batch: StagedBatch, definition: TableDefinition, landed: LandedBatch) -> Publication:
-    state = _advanced_state(catalog, batch, definition)
-    return Publication(definition.table, batch.token, landed.to_json(), state, expected_head=landed.merged.head)
+def _publication(
+    catalog: Catalog,
+    batch: StagedBatch,
+    definition: TableDefinition,
+    landed: LandedBatch,
+    policy: TablePolicy | None = None,
+) -> Publication:
+    properties = _advanced_state(catalog, batch, definition)
+    if policy is not None:  # beside the mark, which every publication sets: this costs no commit, and needs no look
+        properties[POLICY_PROPERTY] = policy.to_json()
+    return Publication(definition.table, batch.token, landed.to_json(), properties, expected_head=landed.merged.head)
 
 
 def _advanced_state(catalog: Catalog, batch: StagedBatch, definition: TableDefinition) -> dict[str, str]:

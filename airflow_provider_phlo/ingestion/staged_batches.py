@@ -194,15 +194,19 @@ class BatchWriter:
 
 
 @contextmanager
-def disk_errors(folder: Any) -> Iterator[None]:
-    """Say where the disk is full and what to do; a later attempt may find room."""
+def disk_errors(folder: Any, setting: str = "staging_path") -> Iterator[None]:
+    """
+    Say where the disk is full and what to do; a later attempt may find room.
+
+    :param setting: what says where the folder is.
+    """
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise TransientError(
-            f"No space left while staging below {folder}: free some, or point [phlo] staging_path elsewhere. "
+            f"No space left while staging below {folder}: free some, or point [phlo] {setting} elsewhere. "
             "Nothing was merged; a retry stages the batch again."
         ) from error
 

@@ -6,10 +6,12 @@ import json
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow.fs import FileSelector, FileSystem, FileType
 
 from airflow_provider_phlo.broken_files import refused_by_store
 from airflow_provider_phlo.exceptions import ConfigurationError
@@ -19,6 +21,10 @@ class _DamagedError(Exception):
     """A file does not have the bytes that were written."""
 
 
+STAGE_AGAIN = (
+    "nothing was merged: remove its folder and clear the ingest task too, so that it is staged again. A retry alone "
+    "reads the same files."
+)
 # what Arrow raises for bytes that are not those of a Parquet file of ours
 _DAMAGED = (_DamagedError, pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError, json.JSONDecodeError)
 
@@ -35,25 +41,45 @@ def checksum(content: bytes | pa.Buffer) -> int:
     return zlib.crc32(content)
 
 
-def read_bytes(path: Any, expected: int | None) -> bytes:
+def is_on_disk(folder: Any) -> bool:
+    """Return whether files below ``folder``, which may not be there yet, are this machine's, not an object store's."""
+    return isinstance(folder, Path) and "://" not in str(folder)
+
+
+def files_below(folder: Any) -> list[str]:
+    """Return the paths of all files below a folder, relative to it; none where there is no folder."""
+    if is_on_disk(folder):
+        return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    base = folder.path.rstrip("/")
+    if isinstance(store := getattr(folder.fs, "fs", None), FileSystem):
+        # all at once: Google's store lists only those folders one by one that have a marker of their own
+        found = store.get_file_info(FileSelector(base, recursive=True, allow_not_found=True))
+        paths = [each.path for each in found if each.type == FileType.File]
+    else:
+        paths = folder.fs.find(base)
+    return sorted(path.removeprefix(f"{base}/") for path in paths)
+
+
+def read_bytes(path: Any, expected: int | None, cure: str = STAGE_AGAIN) -> bytes:
     """
     Return the content of a file.
 
     :param expected: its checksum; None for a file that was staged without.
+    :param cure: what to do when it is not what was written.
     :raises ConfigurationError: if it is damaged or missing.
     """
-    with intact(path):
+    with intact(path, cure):
         try:
             content: bytes = path.read_bytes()
         except FileNotFoundError as error:
-            raise ConfigurationError(_refusal(path, "is missing")) from error
+            raise ConfigurationError(_refusal(path, "is missing", cure)) from error
         if expected is not None and checksum(content) != expected:
             raise _DamagedError
         return content
 
 
 @contextmanager
-def intact(path: Any) -> Iterator[None]:
+def intact(path: Any, cure: str = STAGE_AGAIN) -> Iterator[None]:
     """
     Say which file is damaged and what to do.
 
@@ -65,11 +91,8 @@ def intact(path: Any) -> Iterator[None]:
         # Arrow reports what it cannot read as an error of the system, without a number of the system's
         if isinstance(error, OSError) and (error.errno is not None or refused_by_store(error)):
             raise
-        raise ConfigurationError(_refusal(path, "is damaged")) from error
+        raise ConfigurationError(_refusal(path, "is damaged", cure)) from error
 
 
-def _refusal(path: Any, state: str) -> str:
-    return (
-        f"The staged file {path} {state}, nothing was merged: remove its folder and clear the ingest task too, so that "
-        "it is staged again. A retry alone reads the same files."
-    )
+def _refusal(path: Any, state: str, cure: str) -> str:
+    return f"The staged file {path} {state}, {cure}"

@@ -26,8 +26,8 @@ def build(facts: Facts, projects: Sequence[DbtProject], kept_in: Path | None = N
     graph = Graph(problems=list(facts.problems))
     _add_tables(graph, facts)
     for task in facts.tasks:
-        if task.lineage.ingestion is not None:
-            _add_ingestion(graph, task, task.lineage.ingestion)
+        for ingestion in task.lineage.ingestions:
+            _add_ingestion(graph, task, ingestion)
     analyses = KeptAnalyses(kept_in)
     for project in projects:
         ProjectNodes(graph, project, analyses).add()

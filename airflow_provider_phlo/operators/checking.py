@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_phlo import runs, settings
+from airflow_provider_phlo import runs, settings, task_alerts
 from airflow_provider_phlo.exceptions import QualityCheckError
 from airflow_provider_phlo.library_errors import describe
 from airflow_provider_phlo.operators.base import NOTHING_TO_DO, PhloOperator, check_engine, chosen_engine
@@ -166,9 +167,21 @@ def audit(
     day = where.get("partition")
     checked = f"{table}, branch {where.get('branch') or 'main'}{f', partition {day}' if day else ''}"
     log.info("Checks of %s:\n%s", checked, as_table(results, failures=False))
+    keep_results(context, catalog, results, where)
+    return results
+
+
+def keep_results(
+    context: Mapping[str, Any], catalog: Any, results: Sequence[QualityCheckResult], where: Mapping[str, Any]
+) -> None:
+    """
+    Record results, and write down for alerts what has failed.
+
+    :param where: ``branch`` and ``partition``, as of :func:`audit`.
+    """
     if settings.check_results():
         _record(context, catalog, results, where)
-    return results
+    _alert(context, catalog, results, where.get("branch"))
 
 
 def raise_for_audit(results: Sequence[QualityCheckResult], branch: str | None) -> None:
@@ -186,6 +199,18 @@ def raise_for_audit(results: Sequence[QualityCheckResult], branch: str | None) -
         raise _with_advice(error, branch) from None
 
 
+def _relied_on(results: Sequence[QualityCheckResult]) -> str:
+    """Return who relies on the contracts that are broken, for the end of a message; empty if nobody does."""
+    broken = {result.metrics.get("contract") for result in results if not result.passed and result.severity == "error"}
+    names = [
+        consumer
+        for result in results
+        if result.metrics.get("contract") in broken
+        for consumer in result.metrics.get("consumers", ())
+    ]
+    return f" Relied on by {', '.join(dict.fromkeys(names))}." if names else ""
+
+
 def _with_advice(error: QualityCheckError, branch: str | None) -> QualityCheckError:
     """Return the error with what has become of the rows, and what to do."""
     table = next((result.table for result in error.results if result.table), "the table")
@@ -197,7 +222,7 @@ def _with_advice(error: QualityCheckError, branch: str | None) -> QualityCheckEr
         )
     else:
         advice = f"main of {table} was checked: fix its rows or the check, then clear this task."
-    return QualityCheckError(f"{error}. {advice}", error.results)
+    return QualityCheckError(f"{error}.{_relied_on(error.results)} {advice}", error.results)
 
 
 def _record(
@@ -224,6 +249,25 @@ def _record(
             TABLE,
             describe(error),
         )
+
+
+def _alert(context: Mapping[str, Any], catalog: Any, results: Sequence[QualityCheckResult], branch: str | None) -> None:
+    """Write down for alerts what has failed, and what passes again; if that fails, the task only warns."""
+    from airflow_provider_phlo.alerts import RunRef
+    from airflow_provider_phlo.alerts.rules import OF_CHECKS as kinds
+    from airflow_provider_phlo.alerts.rules import verdicts_of, with_policies
+
+    def write() -> None:
+        configuration = task_alerts.configuration_for(*kinds)
+        if configuration is None:
+            return
+        instance = context["ti"]
+        run = RunRef(instance.dag_id, instance.run_id, instance.task_id)
+        verdicts = with_policies(catalog, verdicts_of(results, run, branch, datetime.now(UTC)))
+        task_alerts.write_down(lambda: catalog, configuration, verdicts)
+
+    if task_alerts.may_ask_for(*kinds):
+        task_alerts.without_harm(write)
 
 
 def audit_summary(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

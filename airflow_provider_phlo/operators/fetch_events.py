@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_phlo.connections import require_unset
-from airflow_provider_phlo.operators.base import NOTHING_TO_DO, PhloOperator
+from airflow_provider_phlo.operators.base import NOTHING_TO_DO
+from airflow_provider_phlo.operators.rate_limits import RateLimitedOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class FetchEventsOperator(PhloOperator):
+class FetchEventsOperator(RateLimitedOperator):
     """
     Write the public events that are new as batches ``events_YYYYMMDD_HHMMSS_batch_NNN.jsonl``.
 
@@ -23,6 +23,9 @@ class FetchEventsOperator(PhloOperator):
     :param github_conn_id: the connection: host = API root, password = token, optional; GitHub's own API without a token
         where there is no such connection.
     :param folder: where batches go: an absolute path, or a URL of an object store (templated); ``RAW_DIR`` when None.
+
+    A rate limit is waited for without a worker, see the
+    :class:`~airflow_provider_phlo.operators.rate_limits.RateLimitedOperator`.
     """
 
     template_fields: Sequence[str] = ("folder",)
@@ -43,11 +46,12 @@ class FetchEventsOperator(PhloOperator):
         from airflow_provider_phlo import settings
         from airflow_provider_phlo.events.fetching import fetch_events
         from airflow_provider_phlo.events.paths import event_paths
+        from airflow_provider_phlo.hooks.github import github_arguments
         from airflow_provider_phlo.object_store import open_folder
         from airflow_provider_phlo.sources.github_api import API_ROOT
         from airflow_provider_phlo.sources.github_events import fetch_public_events
 
-        paths, arguments = event_paths(settings.home()), self._arguments()
+        paths, arguments = event_paths(settings.home()), github_arguments(self.github_conn_id)
         folder = self.folder or paths.raw
 
         def read(etag: str | None) -> Any:
@@ -56,16 +60,3 @@ class FetchEventsOperator(PhloOperator):
         fetched = fetch_events(read, open_folder(folder), paths.memory, source=arguments.get("base_url", API_ROOT))
         self.log.info("%s has %d new events in %d batches.", folder, fetched.events, len(fetched.batches))
         return {**fetched.to_json(), NOTHING_TO_DO: fetched.reason}
-
-    def _arguments(self) -> dict[str, Any]:
-        from airflow.sdk import BaseHook
-        from airflow.sdk.exceptions import AirflowNotFoundException
-
-        from airflow_provider_phlo.sources.github_events import connection_arguments
-
-        try:
-            return connection_arguments(BaseHook.get_connection(self.github_conn_id))
-        except AirflowNotFoundException:
-            require_unset(self.github_conn_id)
-            self.log.info("There is no connection %s: GitHub's API is read without a token.", self.github_conn_id)
-            return {"conn_id": self.github_conn_id}

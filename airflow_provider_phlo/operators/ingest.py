@@ -14,6 +14,7 @@ from airflow_provider_phlo import runs, settings
 from airflow_provider_phlo.connections import require_unset
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.operators.base import NOTHING_TO_DO
+from airflow_provider_phlo.operators.rate_limits import RateLimitedOperator
 from airflow_provider_phlo.operators.table import REPLAYS_ANOTHER, TableOperator
 from airflow_provider_phlo.terms import names_of
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from airflow_provider_phlo.task_facts import TaskLineage
 
 
-class IngestOperator(TableOperator):
+class IngestOperator(RateLimitedOperator, TableOperator):
     """
     Stage what a source yields for the run's partition date.
 
@@ -52,7 +53,8 @@ class IngestOperator(TableOperator):
     :param refresh: extract again even if this run has staged its batch.
 
     The other parameters are those of the :class:`~airflow_provider_phlo.operators.table.TableOperator`; a row without
-    a key is a bad row, and the catalog keeps dlt's state.
+    a key is a bad row, and the catalog keeps dlt's state. A rate limit that the source meets is waited for without a
+    worker, see the :class:`~airflow_provider_phlo.operators.rate_limits.RateLimitedOperator`.
     """
 
     template_fields: Sequence[str] = ("table", "partition_date", "unique_key")
@@ -93,13 +95,15 @@ class IngestOperator(TableOperator):
         connections = tuple(each for each in self.source_resources.values() if isinstance(each, str))
         name = getattr(self.source, "__name__", type(self.source).__name__)
         return TaskLineage(
-            IngestionFacts(
-                self.qualified(self.table),
-                sources=connections or (f"{name}()",),
-                columns=written_columns(self.validation_schema),
-                metadata_columns=self.add_metadata_columns,
-                quarantines=not self.strict_validation,
-                transforms=tuple(_name_of(each) for each in self.transforms),
+            (
+                IngestionFacts(
+                    self.qualified(self.table),
+                    sources=connections or (f"{name}()",),
+                    columns=written_columns(self.validation_schema),
+                    metadata_columns=self.add_metadata_columns,
+                    quarantines=not self.strict_validation,
+                    transforms=tuple(_name_of(each) for each in self.transforms),
+                ),
             )
         )
 

@@ -47,7 +47,9 @@ def _tables(operator: Any) -> Iterator[str]:
 
     tables = getattr(operator, "tables", ())
     own = getattr(operator, "table", None)
-    for name in names_of(own) if own else names_of(tables.values() if isinstance(tables, Mapping) else tables):
+    named = tables.values() if isinstance(tables, Mapping) else tables
+    targets = [getattr(each, "target", each) for each in names_of(named)]  # StageTable
+    for name in names_of(own) if own else targets:
         yield name.partition("*")[0] if "*" in name else qualified_table(name)
 
 

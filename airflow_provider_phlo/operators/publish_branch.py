@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_phlo import runs
 from airflow_provider_phlo.assets.iceberg import outlets_of, set_event
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.operators.base import NOTHING_TO_DO, PhloOperator
 from airflow_provider_phlo.operators.checking import audit, audit_summary, raise_for_audit
+from airflow_provider_phlo.operators.counters import count_rows
 from airflow_provider_phlo.operators.links import TableLink
 from airflow_provider_phlo.operators.table import REPLAYS_ANOTHER, LandingOperator, event_of, remove_expired_batches
 
 if TYPE_CHECKING:
     from airflow.sdk import Asset, Context
     from pyiceberg.catalog import Catalog
+
+    from airflow_provider_phlo.quality.freshness import TablePolicy
+
+# of tasks whose author names none
+DEFAULT_OWNER = "airflow"
 
 
 class PublishBranchOperator(LandingOperator):
@@ -35,6 +43,9 @@ class PublishBranchOperator(LandingOperator):
     :param audit: the checks that passed on the branch.
     :param audited: what they found: the results of the tasks that ran them, for the asset event.
     :param partition_column: those checks read only rows whose value in this column is the run's partition date.
+    :param audit_of_all: checks that passed on the branch too, and read all of its rows.
+    :param policy: what stands with the table for those who watch it (docs/freshness.md); its cron and zone are those of
+        the DAG where that has a cron, its owner and tags are the task's and the DAG's. None leaves it as it is.
 
     The other parameters are those of the ``MergeOperator``, and have to be the same as its.
     """
@@ -49,6 +60,8 @@ class PublishBranchOperator(LandingOperator):
         audit: Sequence[Any] = (),
         audited: Sequence[Any] = (),
         partition_column: str | None = None,
+        audit_of_all: Sequence[Any] = (),
+        policy: TablePolicy | None = None,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("outlets", self.default_outlets({"table": table}))
@@ -57,6 +70,8 @@ class PublishBranchOperator(LandingOperator):
         self.audit = audit
         self.audited = audited
         self.partition_column = partition_column
+        self.audit_of_all = audit_of_all
+        self.policy = policy
 
     @classmethod
     def default_outlets(cls, arguments: Mapping[str, Any]) -> list[Asset]:
@@ -77,13 +92,26 @@ class PublishBranchOperator(LandingOperator):
             return {**landed.to_json(), NOTHING_TO_DO: REPLAYS_ANOTHER}
         catalog = self.open_catalog()
         again = partial(self._audit_again, context, catalog, landed.partition_date)
-        return self.publish_landed(context, catalog, landed, again).to_json()
+        return self.publish_landed(context, catalog, landed, again, self._policy_of(context)).to_json()
+
+    def _policy_of(self, context: Context) -> TablePolicy | None:
+        """Return the policy with what Airflow knows: when the DAG runs, whose the task is, and the DAG's tags."""
+        if self.policy is None:
+            return None
+        freshness, scheduled = self.policy.freshness, runs.cron_and_zone(context)
+        if freshness is not None and scheduled is not None:
+            freshness = replace(freshness, cron=scheduled[0], zone=scheduled[1])
+        owner = None if self.owner == DEFAULT_OWNER else self.owner
+        tags = tuple(sorted(getattr(context.get("dag"), "tags", None) or ()))
+        return replace(self.policy, freshness=freshness, owner=owner, tags=tags)
 
     def _audit_again(self, context: Context, catalog: Catalog, day: str, branch: str) -> None:
         """Audit the branch as it was merged on top of what main has become."""
         column, table = self.partition_column, self.qualified(self.table)
         where = {"branch": branch, "partition_column": column, "partition": day if column else None}
         results = audit(context, catalog, table, self.audit, **where)
+        if self.audit_of_all:
+            results += audit(context, catalog, table, self.audit_of_all, branch=branch)
         self.audited = [{"results": [result.to_dict() for result in results]}]
         raise_for_audit(results, branch)
 
@@ -152,6 +180,7 @@ class PublishTogetherOperator(PhloOperator):
         for result in results:
             remove_expired_batches(root, result.table)
             set_event(context, result.table, event_of(result))
+            count_rows(result.table, result.to_json())
         self.log.info("published in one commit: %s", ", ".join(result.table for result in results))
         return {"tables": [result.to_json() for result in results]}
 

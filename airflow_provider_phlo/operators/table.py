@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_phlo import settings
 from airflow_provider_phlo.assets.iceberg import set_event
 from airflow_provider_phlo.operators.base import PhloOperator, check_engine, chosen_engine
+from airflow_provider_phlo.operators.counters import count_rows
 from airflow_provider_phlo.operators.links import TableLink
 from airflow_provider_phlo.terms import Engine, names_of
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_phlo.iceberg.merge.engine import MergeEngine
     from airflow_provider_phlo.ingestion import LandedBatch, TableDefinition
+    from airflow_provider_phlo.quality.freshness import TablePolicy
     from airflow_provider_phlo.schemas.columns import ModelColumns
 
 
@@ -143,21 +145,28 @@ class LandingOperator(TableOperator):
         )
 
     def publish_landed(
-        self, context: Context, catalog: Catalog, landed: LandedBatch, audit: Callable[[str], None]
+        self,
+        context: Context,
+        catalog: Catalog,
+        landed: LandedBatch,
+        audit: Callable[[str], None],
+        policy: TablePolicy | None = None,
     ) -> LandedBatch:
         """
         Make the run's branch main, remove staged batches that have expired, and fill the asset event.
 
         :param audit: checks the branch it is given again, when main has moved meanwhile.
+        :param policy: what is to stand with the table for those who watch it.
         :raises CommitConflictError: if main moved in every round.
         """
         from airflow_provider_phlo.hooks.dlt import DltHook
         from airflow_provider_phlo.ingestion import publish
 
         root, definition, engine = DltHook().staging_root, self.table_definition(), self.merge_engine()
-        published = publish(catalog, root, landed, definition, audit, engine)
+        published = publish(catalog, root, landed, definition, audit, engine, policy)
         engine.clean(catalog, definition.table, remove_expired_batches(root, definition.table))
         set_event(context, definition.table, {**event_of(published), **self.audit_summary()})
+        count_rows(definition.table, published.to_json())
         self.log.info("%s is published: %s", definition.table, published.accounting)
         return published
 

@@ -1,4 +1,4 @@
-"""The Airflow plugin: warm tasks, assets that only their producers describe, the HTTP API of public events."""
+"""The Airflow plugin: warm tasks, assets that only their producers describe, failed tasks, the API of public events."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
-from airflow_provider_phlo.plugins import assets, preload
+from airflow_provider_phlo.plugins import alerts, assets, preload
 from airflow_provider_phlo.ui import mounted
 
 
@@ -15,7 +15,7 @@ class PhloPlugin(AirflowPlugin):
     """What this package adds to Airflow's own processes."""
 
     name = "phlo"
-    listeners = [preload, assets]
+    listeners = [preload, assets, alerts]
     fastapi_apps = [{"name": "phlo-events", "app": mounted.MountedApp(), "url_prefix": mounted.URL_PREFIX}]
 
     @classmethod

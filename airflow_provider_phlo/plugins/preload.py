@@ -51,7 +51,7 @@ TASK_MODULES = (
 PARSE_MODULES = (
     "airflow_provider_phlo",
     "airflow_provider_phlo.decorators",
-    "airflow_provider_phlo.dbt.task_group",
+    "airflow_provider_phlo.dbt.rendering.task_group",
     "airflow_provider_phlo.quality",
     "cosmos",
     "cosmos.airflow.task_group",

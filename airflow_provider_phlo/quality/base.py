@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -53,6 +53,14 @@ class QualityCheck(ABC):
 
         :param context: ``table``, ``branch``, ``partition_column`` and ``partition`` when a table is checked.
         """
+
+    def parts(self) -> Sequence[QualityCheck]:
+        """
+        Return the checks that it stands for when it runs: itself, unless it is a collection of them.
+
+        :raises ConfigurationError: they cannot be made.
+        """
+        return (self,)
 
     def column_names(self) -> tuple[str, ...]:
         """Return the columns that the check is about."""

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
 
 TABLE = "phlo.check_results"
+#: The task of rows that the watcher writes: verdicts that have changed. It has handed them to alerts itself.
+WATCHER = "phlo_watch"
 
 
 @dataclass(frozen=True)
@@ -55,17 +57,14 @@ def record(catalog: Catalog, occasion: Occasion, results: Sequence[QualityCheckR
 
     :raises CommitConflictError: other writers committed first in every round.
     """
-    from airflow_provider_phlo.iceberg import tables
     from airflow_provider_phlo.iceberg.catalogs.retries import COMMIT_ROUNDS, retry_conflicts
     from airflow_provider_phlo.iceberg.catalogs.turns import take_turn
     from airflow_provider_phlo.iceberg.merge import MergePlan, merge
-    from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
 
     if not results:
         return
-    token, rows = occasion.token(results), _rows(occasion, results)
-    tables.ensure_table(catalog, TABLE, arrow_to_iceberg(rows.schema), partition_by="checked_at")
-    tables.evolve(catalog, TABLE, rows.schema)
+    token, rows = occasion.token(results), rows_of(occasion, results)
+    ensure_table(catalog)
 
     def attempt() -> None:
         table = catalog.load_table(TABLE)
@@ -75,6 +74,15 @@ def record(catalog: Catalog, occasion: Occasion, results: Sequence[QualityCheckR
 
     with take_turn(catalog, TABLE):
         retry_conflicts(attempt, TABLE, COMMIT_ROUNDS)
+
+
+def ensure_table(catalog: Catalog) -> None:
+    """Create the table, or add the columns that it lacks."""
+    from airflow_provider_phlo.iceberg import tables
+    from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
+
+    tables.ensure_table(catalog, TABLE, arrow_to_iceberg(_columns()), partition_by="checked_at")
+    tables.evolve(catalog, TABLE, _columns())
 
 
 @cache
@@ -111,7 +119,8 @@ def _columns() -> pa.Schema:
     )
 
 
-def _rows(occasion: Occasion, results: Sequence[QualityCheckResult]) -> pa.Table:
+def rows_of(occasion: Occasion, results: Sequence[QualityCheckResult]) -> pa.Table:
+    """Return results as rows of the table."""
     import pyarrow as pa
 
     shared: dict[str, Any] = {

@@ -26,9 +26,10 @@ from airflow_provider_phlo.quality.rows_under_check import (
     require_days,
 )
 from airflow_provider_phlo.sql import Query, quote_identifier
-from airflow_provider_phlo.terms import MetadataColumn
+from airflow_provider_phlo.terms import MAIN_BRANCH, MetadataColumn
 
 if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
     from pyiceberg.catalog import Catalog
 
     from airflow_provider_phlo.iceberg.trino.queries import Queries
@@ -46,24 +47,28 @@ def run_checks(
     partition: str | date | None = None,
     run_date: str | date | None = None,
     trino: Queries | None = None,
+    connection: DuckDBPyConnection | None = None,
 ) -> list[QualityCheckResult]:
     """
     Run ``checks`` on a table of the catalog; return one result per check, in their order.
 
     :param table: ``namespace.table``.
-    :param branch: the branch to read; main of tables that lack it (a run that changed nothing has no branch).
+    :param branch: the branch to read; where it is a run's, main of tables that lack it (a run that changed nothing has
+        no branch).
     :param partition_column: the column that ``partition`` refers to, ``_phlo_partition_date`` by default.
     :param partition: check only rows of this day (or value, if the column holds no time); all rows when None.
     :param run_date: the day that the run is about: what drift checks look at when all rows are checked.
     :param trino: push the checks down to this Trino instead of DuckDB; DuckDB reads what it cannot read (see
         :func:`.open_engine`).
-    :raises ConfigurationError: there is no such table or partition column.
+    :param connection: a DuckDB that serves one table after the other.
+    :raises ConfigurationError: there is no such table, branch or partition column.
     """
     from airflow_provider_phlo.iceberg.branches.declared import declared_columns
 
     keep_offsets()
+    _require_branch(catalog, table, branch)
     column = partition_column or MetadataColumn.PARTITION_DATE
-    with open_engine(catalog, table, branch=branch, trino=trino) as engine:
+    with open_engine(catalog, table, branch=branch, trino=trino, connection=connection) as engine:
         all_rows = engine.table(table)
         columns = engine.columns(all_rows)
         where = partition_filter(table, columns, column, partition)
@@ -89,6 +94,25 @@ def run_checks(
         }
         snapshot_id = engine.snapshot_id(table)
         return [replace(result, snapshot_id=snapshot_id) for result in evaluate(rows, checks, context)]
+
+
+def _require_branch(catalog: Catalog, table: str, branch: str | None) -> None:
+    """Check that a branch is there, unless it is a run's, which may have had nothing to write."""
+    from airflow_provider_phlo.iceberg.branches.run_branches import BRANCH_PREFIX
+    from airflow_provider_phlo.iceberg.catalogs import nessie
+    from airflow_provider_phlo.iceberg.tables.lookup import find_table
+
+    if branch is None or branch == MAIN_BRANCH or branch.startswith(BRANCH_PREFIX):
+        return
+    if nessie.is_nessie(catalog):
+        is_there = nessie.head_commit(catalog, branch) is not None
+    else:
+        found = find_table(catalog, table)
+        is_there = found is None or branch in found.refs()
+    if not is_there:
+        raise ConfigurationError(
+            f"{table} has no branch {branch}: phlo catalog branches {table} lists those that are kept."
+        )
 
 
 def run_checks_on_frame(
@@ -118,7 +142,7 @@ def run_checks_on_frame(
 def evaluate(
     rows: RowsUnderCheck, checks: Iterable[QualityCheck], context: Mapping[str, Any]
 ) -> list[QualityCheckResult]:
-    """Run ``checks`` on ``rows``; return one result per check, in their order."""
+    """Run ``checks`` on ``rows``; return one result per check that they stand for, in their order."""
     checks = list(checks)
     for index, check in enumerate(checks):
         if not isinstance(check, QualityCheck):
@@ -126,6 +150,7 @@ def evaluate(
                 f"checks[{index}] is {check!r}: give instances of the checks of airflow_provider_phlo.quality, or of a "
                 "QualityCheck of your own."
             )
+    checks = [part for check in checks for part in check.parts()]
     scan = _scan(rows, checks)
     results = []
     for index, check in enumerate(checks):

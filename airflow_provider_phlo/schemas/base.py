@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, get_origin
 
 from pandera.api.dataframe.model_components import FieldInfo
@@ -74,7 +74,7 @@ def make_model(
     for position, (name, (annotation, options)) in enumerate(columns.items()):
         arguments = {key: value for key, value in options.items() if key != "checks"}
         attribute = name
-        if not _is_attribute(name, class_name, columns):
+        if not is_attribute(name, class_name, columns):
             attribute, arguments["alias"] = _unused(f"column_{position}", columns), name
         field = Field(**arguments)
         field.checks = [*field.checks, *options.get("checks", ())]
@@ -83,7 +83,7 @@ def make_model(
     return type(class_name, (PhloSchema,), namespace)
 
 
-def _is_attribute(name: str, class_name: str, columns: Mapping[str, Any]) -> bool:
+def is_attribute(name: str, class_name: str, columns: Collection[str]) -> bool:
     """Return whether a class can have the attribute ``name``, and Pandera does not use it itself."""
     if not name.isidentifier() or name.startswith(("__", f"_{class_name.lstrip('_')}__")) or hasattr(PhloSchema, name):
         return False

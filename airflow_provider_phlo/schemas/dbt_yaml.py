@@ -115,17 +115,22 @@ def model_names(path: Path) -> list[str]:
 
     :raises SchemaError: if it cannot be read.
     """
-    return list(_models(path))
+    return list(models_of(path))
 
 
 def _model(path: Path, name: str) -> Mapping[str, Any]:
-    known = _models(path)
+    known = models_of(path)
     if name not in known:
         raise SchemaError(f"{path} does not have a model {name!r}: it has {', '.join(known) or 'no models'}.")
     return known[name]
 
 
-def _models(path: Path) -> dict[str, Mapping[str, Any]]:
+def models_of(path: Path) -> dict[str, Mapping[str, Any]]:
+    """
+    Return what a YAML file says of each of its models.
+
+    :raises SchemaError: if it cannot be read.
+    """
     try:
         content = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - safe
     except OSError as error:

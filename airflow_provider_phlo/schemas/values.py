@@ -183,13 +183,17 @@ def _time(value: Any) -> datetime.time:
     return value
 
 
+# Arrow has no type with more; it takes some numbers with more for 0, where it refuses others
+_MOST_DECIMALS = 76
+
+
 def _decimal(value: Any) -> decimal.Decimal:
     if isinstance(value, bool):
         raise TypeError
     # the shortest text that means the same float: 0.1, not 0.1000000000000000055…
     text = _digits(value) if isinstance(value, str) else value
     number = decimal.Decimal(repr(float(value)) if isinstance(value, float) else text)
-    if not number.is_finite():
+    if not number.is_finite() or (number and int(number.as_tuple().exponent) < -_MOST_DECIMALS):
         raise ValueError
     return number
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Protocol
 from urllib.parse import SplitResult, urlsplit
 
@@ -29,6 +30,7 @@ class ConnectionLike(Protocol):
         """The connection's extra, as a dict."""
 
 
+@lru_cache(maxsize=64)
 def origin(url: str) -> tuple[str, str, int] | None:
     """
     Return the scheme, host and port that a request for ``url`` connects to, None where that is not certain.

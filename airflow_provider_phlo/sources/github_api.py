@@ -9,8 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from airflow_provider_phlo.sources.http import JsonClient, Limits, RetryPolicy
+from airflow_provider_phlo.sources.address import ConnectionLike
+from airflow_provider_phlo.sources.address import base_url as connection_url
+from airflow_provider_phlo.sources.budget import Budget
+from airflow_provider_phlo.sources.http import Answer, JsonClient, Limits, RetryPolicy
 
 API_ROOT = "https://api.github.com"
 API_VERSION = "2022-11-28"
@@ -30,6 +35,7 @@ def github_client(
     max_wait_seconds: float = 240,
     retry: RetryPolicy | None = None,
     limits: Limits | None = None,
+    budget: Budget | None = None,
 ) -> JsonClient:
     """
     Return the client of GitHub's API.
@@ -38,6 +44,7 @@ def github_client(
     :param token: optional; raises GitHub's limit from 60 to 5,000 requests an hour.
     :param conn_id: the connection to name in messages.
     :param max_wait_seconds: all that one run may spend waiting for rate limits.
+    :param budget: what may be asked; all that the token has, as fast as answers come, when None.
     :raises ConfigurationError: ``base_url`` is not a URL, or ``token`` cannot be one.
     """
     headers = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": API_VERSION}
@@ -50,7 +57,43 @@ def github_client(
         advice=ADVICE,
         retry=replace(retry or RetryPolicy(), max_wait_seconds=max_wait_seconds),
         limits=limits or Limits(),
+        budget=budget or Budget(),
     )
+
+
+def connection_arguments(connection: ConnectionLike) -> dict[str, Any]:
+    """
+    Return ``base_url, token, conn_id`` of :func:`github_client` for an Airflow connection.
+
+    :raises ConfigurationError: its host is not a URL.
+    """
+    return {
+        "base_url": connection_url(connection, default=API_ROOT),
+        "token": connection.password or None,
+        "conn_id": str(connection.conn_id),
+    }
+
+
+def next_page(url: str, answer: Answer, per_page: int, previous: Any) -> str | None:
+    """
+    Return the page after ``url``; None if that was the last.
+
+    A full page without any ``Link`` is asked for the next by number: a proxy may have taken the header away. A server
+    that then sends the same page again knows no pages.
+
+    :param answer: to ``url``.
+    :param per_page: how many items were asked for.
+    :param previous: the body of the page before; None for the first.
+    """
+    if answer.next_url is not None or "Link" in answer.headers:
+        return answer.next_url
+    if not isinstance(answer.body, list) or len(answer.body) < per_page or answer.body == previous:
+        return None
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query))
+    page = query.get("page", "1")
+    following = int(page) + 1 if page.isascii() and page.isdigit() else 2
+    return parts._replace(query=urlencode({**query, "page": str(following)})).geturl()
 
 
 def require_new_page(client: JsonClient, url: str, seen: Collection[str]) -> None:

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from airflow_provider_phlo.sources.address import ConnectionLike
-from airflow_provider_phlo.sources.address import base_url as connection_url
 from airflow_provider_phlo.sources.github_api import API_ROOT, github_client, require_new_page
 from airflow_provider_phlo.sources.http import Answer, Limits, RetryPolicy, records
 
@@ -81,19 +79,6 @@ def fetch_public_events(
                 events.append(event)
         url = answer.next_url
     return PublicEvents(events, repeated, first.headers.get("ETag"), _poll_seconds(first))
-
-
-def connection_arguments(connection: ConnectionLike) -> dict[str, Any]:
-    """
-    Return ``base_url, token, conn_id`` of :func:`fetch_public_events` for an Airflow connection.
-
-    :raises ConfigurationError: its host is not a URL.
-    """
-    return {
-        "base_url": connection_url(connection, default=API_ROOT),
-        "token": connection.password or None,
-        "conn_id": str(connection.conn_id),
-    }
 
 
 def _poll_seconds(answer: Answer) -> float:

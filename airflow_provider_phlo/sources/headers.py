@@ -105,12 +105,20 @@ def reset_moment(headers: Mapping[str, str], now: float) -> float | None:
     return moment
 
 
+def moment_at(now: float, wait: float) -> datetime | None:
+    """Return the moment that is this many seconds away, None where no calendar has it."""
+    try:
+        return datetime.fromtimestamp(now + wait, UTC)
+    except (OverflowError, ValueError, OSError):
+        return None
+
+
 def moment_text(now: float, wait: float) -> str:
     """Return the moment that is this many seconds away, and the distance, as text for messages; any number will do."""
-    try:
-        return f"at {datetime.fromtimestamp(now + wait, UTC):%Y-%m-%dT%H:%M:%SZ}, in {wait:.0f} s"
-    except (OverflowError, ValueError, OSError):
+    moment = moment_at(now, wait)
+    if moment is None:
         return "in more than 1,000 years, says the server"
+    return f"at {moment:%Y-%m-%dT%H:%M:%SZ}, in {wait:.0f} s"
 
 
 def _number(value: str) -> float | None:

@@ -1,7 +1,7 @@
 """
 The HTTP client of all sources: JSON from one host.
 
-It retries what may pass (no connection, 5xx, a truncated answer, a page where JSON was promised), waits for rate
+It retries what may pass (no connection, 5xx, 202, a truncated answer, a page where JSON was promised), waits for rate
 limits, refuses what needs a person, never sends credentials to another host, and takes no more than its limits allow.
 Its messages carry no query string, no header and no body: none can hold a secret or a health value.
 
@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urljoin, urlsplit
 
 import requests
 from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt, stop_any
@@ -28,15 +27,11 @@ from airflow_provider_phlo.exceptions import (
     SourceRejectedError,
     SourceUnavailableError,
 )
-from airflow_provider_phlo.sources.address import LOOPBACK, bare, hint, origin, stays_on_host
+from airflow_provider_phlo.sources.address import bare, hint
 from airflow_provider_phlo.sources.body import BodyLostError, BodyRefusedError, parse_json, read_body
-from airflow_provider_phlo.sources.headers import (
-    limit_seconds,
-    moment_text,
-    next_link,
-    reset_moment,
-    retry_after,
-)
+from airflow_provider_phlo.sources.budget import Budget
+from airflow_provider_phlo.sources.headers import limit_seconds, moment_at, moment_text, next_link, retry_after
+from airflow_provider_phlo.sources.session import HostSession, NotSentError, joined
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +39,8 @@ log = logging.getLogger(__name__)
 TRANSIENT_STATUSES = frozenset({408, 425})
 # Nobody asked for a part.
 PARTIAL_CONTENT = 206
+# The only one that says that the body is all there is: a list of 202 is not made yet, a proxy changed one of 203.
+COMPLETE = 200
 # Of refusals, some of which are rate limits by what they say; 422 for a page far on, without a token.
 LIMIT_STATUSES = frozenset({403, 422})
 # Enough to see why a request was refused.
@@ -112,17 +109,19 @@ class _Setback:
     reason: str
     wait: float = 0.0
     limited: bool = False
+    status: int | None = None
 
 
 @dataclass
 class JsonClient:
     """
-    Gets JSON from one host.
+    Gets JSON from one host. Threads may share it.
 
     :param root: the root URL; every request has to stay on its host.
     :param conn_id: the connection to name in messages.
     :param headers: sent with every request; credentials belong here.
     :param advice: status → the part of the connection to set when the server answers so.
+    :param budget: what may be asked of the server.
     :raises ConfigurationError: ``root`` is not an http(s) URL, or a header has characters that no header can carry.
     """
 
@@ -132,31 +131,23 @@ class JsonClient:
     advice: Mapping[int, str] = field(default_factory=dict)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     limits: Limits = field(default_factory=Limits)
-    _waited: float = field(default=0.0, init=False)
-    _closed_until: float = field(default=0.0, init=False)
+    budget: Budget = field(default_factory=Budget)
+    _answers: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self.root = self.root.rstrip("/")
         self._check_headers()
-        self._session = _Session()
-        # Without a callable, requests would put a password of ~/.netrc in the place of our own header.
-        self._session.auth = _leave_request_alone
-        self._session.headers.update(
-            {
-                "Accept": "application/json",
-                "Accept-Encoding": "gzip",
-                "User-Agent": f"airflow-provider-phlo/{__version__}",
-                **self.headers,
-            }
-        )
-        prepared = self._prepare(self.root, None, None)
-        self._home = self.root if prepared is None else prepared.url or ""
-        if origin(self._home) is None:
+        headers = {
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip",
+            "User-Agent": f"airflow-provider-phlo/{__version__}",
+            **self.headers,
+        }
+        self._session = HostSession(self.root, headers, self.limits.redirects)
+        if not self._session.is_usable:
             raise ConfigurationError(
                 f"{self.conn_id}: the base URL is not an http(s) URL without credentials. {hint(self.conn_id, 'host')}"
             )
-        # A proxy for the outside world cannot reach this machine's own loopback.
-        self._session.trust_env = urlsplit(self._home).hostname not in LOOPBACK
 
     def get(
         self,
@@ -178,13 +169,16 @@ class JsonClient:
             self._wait_until_open(url)
             outcome = self._attempts(url)(self._try, url, params, headers)
             if isinstance(outcome, Answer):
+                self._answers += 1
                 return outcome
             limits += 1
-            self._wait_for_limit(url, outcome, limits)
+            # A limit that lifts at once, again and again, must not become a busy loop.
+            self._wait_for_limit(url, outcome.reason, max(outcome.wait, 2.0 ** (limits - 1)))
 
-    def rejected(self, url: str, problem: str, setting: str = "host") -> SourceRejectedError:
+    def rejected(self, url: str, problem: str, setting: str = "host", status: int | None = None) -> SourceRejectedError:
         """Return the error that says why ``url`` is of no use, and which part of the connection to look at."""
-        return SourceRejectedError(f"{self.conn_id}: GET {bare(url)} {problem}. {hint(self.conn_id, setting)}")
+        message = f"{self.conn_id}: GET {bare(url)} {problem}. {hint(self.conn_id, setting)}"
+        return SourceRejectedError(message, status)
 
     def _check_headers(self) -> None:
         for name, value in self.headers.items():
@@ -208,9 +202,13 @@ class JsonClient:
 
         def give_up(state: RetryCallState) -> Any:
             attempts = f"{state.attempt_number} attempt{'s' if state.attempt_number > 1 else ''}"
+            asked = _setback(state).wait
             raise SourceUnavailableError(
                 f"{self.conn_id}: GET {bare(url)} {_setback(state).reason}, after {attempts}. "
-                f"Check that the server is up and that this is its address: {hint(self.conn_id, 'host')}"
+                f"Check that the server is up and that this is its address: {hint(self.conn_id, 'host')}",
+                retry_at=moment_at(self.retry.clock(), asked) if asked > self.retry.max_wait_seconds else None,
+                answers=self._answers,
+                status=_setback(state).status,
             )
 
         return Retrying(
@@ -225,9 +223,10 @@ class JsonClient:
     def _try(self, url: str, params: Mapping[str, str] | None, headers: Mapping[str, str] | None) -> Answer | _Setback:
         problem = "is not a request that can be sent"
         try:
-            with self._send(url, params, headers) as response:
+            timeout = (self.retry.connect_timeout_seconds, self.retry.read_timeout_seconds)
+            with self._session.fetch(url, params, headers, timeout) as response:
                 return self._judge(url, response)
-        except BodyRefusedError as error:
+        except (BodyRefusedError, NotSentError) as error:
             problem = str(error)
         except BodyLostError as error:
             return _Setback(str(error))
@@ -240,41 +239,20 @@ class JsonClient:
             pass
         raise self.rejected(url, problem)
 
-    def _prepare(
-        self, url: str, params: Mapping[str, str] | None, headers: Mapping[str, str] | None
-    ) -> requests.PreparedRequest | None:
-        try:
-            return self._session.prepare_request(requests.Request("GET", url, params=params, headers=headers))
-        except ValueError:  # of requests, urllib3 and of text that is not Unicode
-            return None
-
-    def _send(self, url: str, params: Mapping[str, str] | None, headers: Mapping[str, str] | None) -> requests.Response:
-        timeout = (self.retry.connect_timeout_seconds, self.retry.read_timeout_seconds)
-        for _ in range(self.limits.redirects + 1):
-            request = self._prepare(url, params, headers)
-            if request is None:
-                raise self.rejected(url, "is not a request that can be sent")
-            if not stays_on_host(self._home, request.url or ""):
-                raise self.rejected(url, "would leave the host of the connection and was not sent")
-            settings = self._session.merge_environment_settings(request.url, {}, True, None, None)
-            response = self._session.send(request, timeout=timeout, allow_redirects=False, **settings)
-            target = self._session.redirect_target(response)
-            if target is None:
-                return response
-            response.close()
-            url, params = _joined(request.url or "", target), None
-        raise self.rejected(url, f"is redirected more than {self.limits.redirects} times")
-
     def _judge(self, url: str, response: requests.Response) -> Answer | _Setback:
         status, now = response.status_code, self.retry.clock()
         if status == 304:
             return self._answer(response, None)
         if status >= 500 or status in TRANSIENT_STATUSES:
-            return _Setback(f"answered {status}", retry_after(response.headers, now) or 0.0)
+            return _Setback(f"answered {status}", retry_after(response.headers, now) or 0.0, status=status)
         if self._is_rate_limit(response):
             return _Setback(f"answered {status} (rate limit)", limit_seconds(response.headers, now), limited=True)
         if not response.ok or status >= 300 or status == PARTIAL_CONTENT:
-            raise self.rejected(url, f"answered {status}", self.advice.get(status, "host"))
+            raise self.rejected(url, f"answered {status}", self.advice.get(status, "host"), status)
+        if status != COMPLETE:
+            return _Setback(
+                f"answered {status}, not yet a whole answer", retry_after(response.headers, now) or 0.0, status=status
+            )
         body = read_body(response, self.limits.response_bytes, self.limits.response_seconds)
         kind = response.headers.get("Content-Type", "no content type")
         try:
@@ -298,35 +276,35 @@ class JsonClient:
 
     def _answer(self, response: requests.Response, body: Any) -> Answer:
         headers = response.headers
-        if headers.get("X-RateLimit-Remaining", "").strip() == "0":
-            self._closed_until = reset_moment(headers, self.retry.clock()) or 0.0
+        self.budget.note(headers, self.retry.clock())
         try:
             link = next_link(headers.get("Link", ""))
         except ValueError:
             raise BodyRefusedError("answered with a Link header that cannot be read: pages could be missed") from None
-        next_url = None if link is None else _joined(response.url, link)
+        next_url = None if link is None else joined(response.url, link)
         return Answer(response.status_code, body, headers, next_url)
 
     def _wait_until_open(self, url: str) -> None:
-        """Wait when the answer before used the last request of the limit's window."""
-        wait = self._closed_until - self.retry.clock()
-        self._closed_until = 0.0
+        """Wait while the limit's window is used up, then for this request's turn."""
+        while (wait := self.budget.closed_for(self.retry.clock())) > 0:
+            self._wait_for_limit(url, "has no request left", max(wait, 1.0))
+        wait = self.budget.take_turn(self.retry.clock())
         if wait > 0:
-            self._wait_for_limit(url, _Setback("has no request left", wait, limited=True), 1)
+            self.retry.sleep(wait)
 
-    def _wait_for_limit(self, url: str, setback: _Setback, limits: int) -> None:
-        # A limit that lifts at once, again and again, must not become a busy loop.
-        wait = max(setback.wait, 2.0 ** (limits - 1))
-        if self._waited + wait > self.retry.max_wait_seconds:
+    def _wait_for_limit(self, url: str, reason: str, wait: float) -> None:
+        now = self.retry.clock()
+        self.budget.close(now + wait)  # for other threads too
+        if not self.budget.count_wait(wait, now, self.retry.max_wait_seconds):
             setting = self.advice.get(429)
             raise SourceUnavailableError(
-                f"{self.conn_id}: GET {bare(url)} {setback.reason}. The limit resets "
-                f"{moment_text(self.retry.clock(), wait)}; "
+                f"{self.conn_id}: GET {bare(url)} {reason}. The limit resets {moment_text(now, wait)}; "
                 f"a run waits {self.retry.max_wait_seconds:.0f} s in all. Run again after that."
-                + (f" {hint(self.conn_id, setting)}" if setting else "")
+                + (f" {hint(self.conn_id, setting)}" if setting else ""),
+                retry_at=moment_at(now, wait),
+                answers=self._answers,
             )
-        log.info("%s: GET %s %s, waiting %.0f s", self.conn_id, bare(url), setback.reason, wait)
-        self._waited += wait
+        log.info("%s: GET %s %s, waiting %.0f s", self.conn_id, bare(url), reason, wait)
         self.retry.sleep(wait)
 
 
@@ -339,24 +317,6 @@ def records(client: JsonClient, url: str, body: Any) -> list[dict[str, Any]]:
     if not isinstance(body, list) or not all(isinstance(item, dict) for item in body):
         raise client.rejected(url, "answered JSON that is not a list of objects")
     return body
-
-
-class _Session(requests.Session):
-    """Follows no redirect: even with ``allow_redirects=False`` requests reads the whole body of one, however long."""
-
-    def get_redirect_target(self, resp: requests.Response) -> str | None:
-        return None
-
-    def redirect_target(self, response: requests.Response) -> str | None:
-        """Return where ``response`` redirects to, None when it is not a redirect."""
-        return super().get_redirect_target(response)
-
-
-def _joined(base: str, target: str) -> str:
-    try:
-        return urljoin(base, target)
-    except ValueError:  # refused where it is sent
-        return target
 
 
 class _AskedTooLong(stop_base):
@@ -383,7 +343,3 @@ def _connection_setback(error: requests.RequestException) -> _Setback | None:
         (requests.exceptions.ConnectionError, "found no connection, or lost it"),
     )
     return next((_Setback(reason) for kind, reason in reasons if isinstance(error, kind)), None)
-
-
-def _leave_request_alone(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request

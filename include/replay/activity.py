@@ -84,7 +84,7 @@ def number(*parts: object) -> int:
 def profile(login: str, end: date) -> Document:
     """Return the user as ``GET /users/{login}`` does, on the day ``end``."""
     return {
-        **_user(login),
+        **account(login),
         "name": "Octo Phlo",
         "company": None,
         "blog": "",
@@ -111,7 +111,7 @@ def profile(login: str, end: date) -> Document:
 
 def repositories(login: str, end: date, advances: int) -> list[Document]:
     """Return the user's repositories by name; the first gains stars with each advance."""
-    documents = [_repository(login, index, end) for index in range(len(REPOSITORIES))]
+    documents = [repository(login, *described, index, end) for index, described in enumerate(REPOSITORIES)]
     for key in ("stargazers_count", "watchers_count", "watchers"):
         documents[0][key] += 4 * advances
     return sorted(documents, key=lambda document: document["full_name"])
@@ -138,7 +138,8 @@ def advance(day: date, seed: int, login: str, step: int) -> list[Document]:
     return [_event(rng, day, first + 10 * index, login) for index in range(3)]
 
 
-def _user(login: str) -> Document:
+def account(login: str) -> Document:
+    """Return what answers have of a user."""
     user_id, url = number("user", login), f"{API}/users/{login}"
     return {
         "login": login,
@@ -156,15 +157,15 @@ def _user(login: str) -> Document:
 
 def _owner(login: str) -> Document:
     """Return a user as repositories and payloads show it."""
-    return {key: value for key, value in _user(login).items() if key != "node_id"}
+    return {key: value for key, value in account(login).items() if key != "node_id"}
 
 
 def _growth(end: date, days: int) -> int:
     return max((end - date(2024, 1, 1)).days, 0) // days
 
 
-def _repository(login: str, index: int, end: date) -> Document:
-    name, description, language = REPOSITORIES[index]
+def repository(login: str, name: str, description: str, language: str, index: int, end: date) -> Document:
+    """Return a repository; its ``index`` decides how large and how old it is."""
     full_name = f"{login}/{name}"
     url, web = f"{API}/repos/{full_name}", f"github.com/{full_name}"
     stars = 7 * (index + 1) + _growth(end, 2 + index)
@@ -219,7 +220,7 @@ def event_at(rng: Random, moment: datetime, login: str) -> Document:
     repository = rng.choice(names)
     kind = rng.choices(list(PAYLOADS), [weight for weight, _ in PAYLOADS.values()])[0]
     created = moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-    actor = _user(login)
+    actor = account(login)
     event = {
         # grows with time, as GitHub's do
         "id": str(20_000_000_000 + int(moment.timestamp())),

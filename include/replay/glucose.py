@@ -16,6 +16,7 @@ SLOT_SECONDS = 300
 SLOTS = 24 * 3600 // SLOT_SECONDS
 # mg/dL a reading (5 minutes) from which Nightscout draws an arrow so steep
 STEEPNESS = ((15, "Double{}"), (10, "Single{}"), (5, "FortyFive{}"))
+MISREAD = 950
 BAD_SLOT = 100
 # what sensors and uploaders get wrong, one of these a day
 FAULTS: tuple[tuple[str, Any], ...] = (
@@ -43,6 +44,13 @@ def entries_of(day: date, seed: int) -> list[Entry]:
 def is_broken(entry: Entry) -> bool:
     """Return whether ``entry`` has one of the faults."""
     return any(entry[field] == value for field, value in FAULTS)
+
+
+def misread(entries: list[Entry], day: date) -> list[Entry]:
+    """Return entries of which one good one of ``day`` has a value that no sensor reports of glucose."""
+    of_day = [entry for entry in entries if entry["dateString"].startswith(str(day)) and not is_broken(entry)]
+    wrong = of_day[len(of_day) // 2]["_id"] if of_day else None
+    return [{**entry, "sgv": MISREAD} if entry["_id"] == wrong else entry for entry in entries]
 
 
 def advance(entries: list[Entry], day: date, seed: int, step: int) -> tuple[list[Entry], list[Entry]]:

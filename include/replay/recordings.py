@@ -29,6 +29,7 @@ class Recordings:
     :param end: the last day of the window.
     :param moving: whether GitHub's events go on after the window, up to now.
     :param advances: the days whose past was corrected, in order; a restarted server makes them again.
+    :param misread: whether the sensor has misread once on the last day, which the next advance corrects.
     """
 
     home: Path
@@ -38,6 +39,7 @@ class Recordings:
     login: str
     moving: bool = False
     advances: list[date] = field(default_factory=list)
+    misread: bool = False
     entries: list[Document] = field(default_factory=list, init=False)
     events: list[Document] = field(default_factory=list, init=False)
     repositories: list[Document] = field(default_factory=list, init=False)
@@ -54,14 +56,21 @@ class Recordings:
         recordings._generate()
         for day in known.get("advances", []) if same else []:
             recordings._advance(date.fromisoformat(day))
+        recordings.misread = bool(same and known.get("misread"))
         recordings.save()
         return recordings
 
     def advance(self) -> dict[str, int]:
         """Let time pass: correct readings of the last day, add late ones, new events and stars. Say how many."""
+        self.misread = False
         counts = self._advance(self.end)
         self.save()
         return counts
+
+    def misread_once(self) -> None:
+        """Let one reading of the last day have a value that no glucose has, until the next advance."""
+        self.misread = True
+        self.save()
 
     def readings(self, first: date, last: date, now: datetime) -> Iterator[Document]:
         """
@@ -70,7 +79,8 @@ class Recordings:
         :param now: what comes after it has not been measured yet.
         """
         newest = min(last, now.date())
-        inside = [entry for entry in self.entries if first <= _day_of(entry) <= newest]
+        entries = glucose.misread(self.entries, self.end) if self.misread else self.entries
+        inside = [entry for entry in entries if first <= _day_of(entry) <= newest]
         yield from _made(max(first, self.end + timedelta(days=1)), newest, self.seed, now)
         yield from inside
         yield from _made(first, min(newest, self.start - timedelta(days=1)), self.seed, now)
@@ -93,6 +103,7 @@ class Recordings:
             "days": self.days,
             "end": str(self.end),
             "advances": [str(day) for day in self.advances],
+            "misread": self.misread,
         }
         for name, content in (
             ("nightscout_entries", self.entries),

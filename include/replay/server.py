@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
-from include.replay import glucose
+from include.replay import glucose, pulls
 from include.replay.firehose import public_events
 from include.replay.recordings import Recordings
 
@@ -35,6 +35,7 @@ COMPARISONS: dict[str, Callable[[int, int], bool]] = {
     "$lte": lambda value, bound: value <= bound,
     "$lt": lambda value, bound: value < bound,
 }
+NOT_FOUND = {"message": "Not Found", "documentation_url": "https://docs.github.com/rest"}
 UNAUTHORIZED = {"status": 401, "message": "Unauthorized", "description": "Invalid/Missing"}
 
 
@@ -96,14 +97,17 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if urlsplit(self.path).path != "/replay/advance":
+        change = urlsplit(self.path).path
+        if change not in ("/replay/advance", "/replay/misread"):
             self._answer(404, {"message": "Not Found"}, {})
             return
         if not self.server.opens(self.headers.get("api-secret", "")):
             self._answer(401, UNAUTHORIZED, {})
             return
         with self.server.lock:
-            counts = self.server.recordings.advance()
+            counts = self.server.recordings.advance() if change == "/replay/advance" else {}
+            if change == "/replay/misread":
+                self.server.recordings.misread_once()
         self._answer(200, counts, {})
 
     def log_message(self, *args: object) -> None:
@@ -128,9 +132,13 @@ class Handler(BaseHTTPRequestHandler):
         if steps == ["events"]:
             body, links = self._page(public_events(datetime.now(UTC), recordings.seed), "events", query)
             return self._unless_known(body, {**headers, **links, "X-Poll-Interval": POLL_SECONDS})
+        if len(steps) > 1 and steps[0] == "repositories":
+            return self._repository(steps[1], steps[2:], query, headers)
+        if len(steps) > 1 and steps[1].lower() == pulls.ORG:
+            return self._organization(steps[0], steps[2:], query, headers)
         who = {"users": recordings.login.lower(), "user": str(recordings.profile["id"])}
         if len(steps) < 2 or steps[1].lower() != who.get(steps[0]):
-            return 404, {"message": "Not Found", "documentation_url": "https://docs.github.com/rest"}, headers
+            return 404, NOT_FOUND, headers
         collections = {"repos": recordings.repositories, "events": recordings.happened(datetime.now(UTC))}
         if steps[2:] == []:
             body: Any = recordings.profile
@@ -142,6 +150,42 @@ class Handler(BaseHTTPRequestHandler):
         else:
             return 404, {"message": "Not Found"}, headers
         return self._unless_known(body, headers)
+
+    def _organization(self, kind: str, steps: list[str], query: Query, headers: dict[str, str]) -> Response:
+        """Answer what is below ``orgs/ORG``, ``users/ORG`` and ``repos/ORG``."""
+        if kind in ("orgs", "users") and not steps:
+            return self._unless_known(pulls.organization(), headers)
+        items = self._of_organization(kind, steps, query)
+        if items is None:
+            return 404, NOT_FOUND, headers
+        body, links = self._page(items, "/".join((kind, pulls.ORG, *steps)), query)
+        return self._unless_known(body, {**headers, **links})
+
+    def _repository(self, number: str, steps: list[str], query: Query, headers: dict[str, str]) -> Response:
+        """Answer what is below ``repositories/ID``: as by its name."""
+        found = {str(each["id"]): each for each in pulls.repositories(self.server.recordings.end)}.get(number)
+        if found is None:
+            return 404, NOT_FOUND, headers
+        if not steps:
+            return self._unless_known(found, headers)
+        return self._organization("repos", [str(found["name"]), *steps], query, headers)
+
+    def _of_organization(self, kind: str, steps: list[str], query: Query) -> list[Any] | None:
+        """Return all items of a list, None if there is no such list."""
+        recordings, now = self.server.recordings, datetime.now(UTC)
+        if kind in ("orgs", "users"):
+            return pulls.repositories(recordings.end) if steps == ["repos"] else None
+        if kind != "repos" or steps[1:2] != ["pulls"] or steps[0] not in {name for name, *_ in pulls.REPOSITORIES}:
+            return None
+        if len(steps) == 2:
+            listed = [pulls.pull_request(told, now) for told in pulls.stories(steps[0], recordings.seed, now)]
+            wanted = query.get("state", "open")
+            return [each for each in listed if wanted in ("all", each["state"])]
+        told = pulls.find_story(steps[0], _positive(steps[2], 0), recordings.seed, now)
+        if told is None or len(steps) != 4:
+            return None
+        lists = {"reviews": lambda: pulls.reviews(told, now), "files": lambda: pulls.files(told)}
+        return lists[steps[3]]() if steps[3] in lists else None
 
     def _unless_known(self, body: Any, headers: dict[str, str]) -> Response:
         headers["ETag"] = f'W/"{hashlib.sha256(json.dumps(body).encode()).hexdigest()}"'

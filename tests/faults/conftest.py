@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_phlo.iceberg.catalogs.opening import embedded_properties
-from airflow_provider_phlo.services.postgres import ensure_postgres, stop_postgres
+from airflow_provider_phlo.services.postgres.server import ensure_postgres, stop_postgres
 from tests.faults.killing import CatalogSettings
 
 

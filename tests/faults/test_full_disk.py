@@ -21,6 +21,7 @@ from airflow_provider_phlo.iceberg.catalogs.opening import embedded_properties, 
 from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.ingestion import landing, publication, staged_batches
 from airflow_provider_phlo.ingestion.definition import TableDefinition
+from airflow_provider_phlo.warehouse.stage import Stage
 
 TABLE, DAY = "raw.t", "2024-01-15"
 MERGE = TableDefinition(TABLE, MergePlan(key=("k",)), metadata_columns=False)
@@ -162,3 +163,21 @@ def test_a_dbt_model_that_does_not_fit(small_disk: Path, tmp_path: Path) -> None
     filler.unlink()
     subprocess.run(["mount", "-o", "remount,size=32m", str(small_disk)], check=True)
     assert build("large", 30_000) == len(rows()) == 30_000
+
+
+def test_a_batch_of_a_stage_is_there_whole_or_not_at_all(small_disk: Path) -> None:
+    stage = Stage(small_disk / "stage", "shop")
+
+    def write() -> None:
+        with stage.writer("octo-org", DAY, "token") as writer:
+            for part in range(4):
+                writer.write("rows", noise(range(part * 10, part * 10 + 10), 8 * KIB))
+
+    (small_disk / "ballast").write_bytes(bytes(1900 * KIB))
+    with pytest.raises(TransientError, match=r"No space left .*\[phlo\] stage_path elsewhere"):
+        write()
+    assert stage.batches() == []
+    assert [path for path in stage.root.rglob("*") if path.is_file()] == []
+    (small_disk / "ballast").unlink()
+    write()
+    assert [batch.rows("rows") for batch in stage.batches()] == [40]

@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from airflow_provider_phlo.services.postgres import ensure_postgres, stop_postgres
+from airflow_provider_phlo.services.postgres.server import ensure_postgres, stop_postgres
 from tests.real_airflow import ROOT, running_airflow
 
 # one Airflow for all steps

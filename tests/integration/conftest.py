@@ -12,13 +12,18 @@ DAGS = {
     "cron_daily",
     "by_hand",
     "elsewhere",
+    "failing_tasks",
     "github_events",
     "github_events_load",
+    "half_selected",
     "ingested",
+    "late_runs",
     "with_checks_behind",
     "operators_alone",
     "replayed_platform",
+    "talkative",
     "versions_maintained",
+    "watched",
 }
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from airflow_provider_phlo.services import embedded
+from airflow_provider_phlo.services.environment import embedded
 
 pytestmark = pytest.mark.xdist_group("airflow")
 

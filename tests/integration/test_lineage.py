@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 
-from airflow_provider_phlo.cli import lineage_graph
-from airflow_provider_phlo.cli.errors import REFUSED
+from airflow_provider_phlo.cli.lake import lineage_graph
+from airflow_provider_phlo.cli.terminal.errors import REFUSED
 from tests.lake import open_lake
 from tests.unit import raw_tables
 from tests.unit.dbt.own_project import make_project
@@ -35,7 +35,8 @@ OTHER = {
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lineage")
-    shutil.copytree(ROOT / "dags", folder / "dags")
+    for part in ("dags", "include/contracts"):
+        shutil.copytree(ROOT / part, folder / part)
     (folder / "dags" / "broken.py").write_text("from airflow.sdk import DAG\n\nraise KeyError('dag')\n")
     make_project(folder, OTHER)
     catalog = open_lake(folder / "home")

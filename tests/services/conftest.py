@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pyiceberg.catalog import Catalog
 
-from airflow_provider_phlo.services.postgres import PostgresServer, ensure_postgres, stop_postgres
+from airflow_provider_phlo.services.postgres.server import PostgresServer, ensure_postgres, stop_postgres
 from tests.lake import open_lake
 from tests.services.nessie import NessieServer, running_nessie
 from tests.services.s3 import S3Server, running_s3

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import venv
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -63,6 +64,22 @@ def jar(artifact: str) -> Path:
             with tempfile.TemporaryDirectory(dir=cache()) as scratch:
                 _copy(artifact, Path(scratch)).rename(target)
     return target
+
+
+def python_program(name: str, *packages: str) -> Path:
+    """Return a program of Python packages, the first of which is its own, in an environment of their own."""
+    target = cache() / re.sub(r"[^\w.-]", "_", packages[0])
+    done = target / ".done"
+    with _locked(target):
+        if not done.exists():
+            venv.create(target, with_pip=False, clear=True)
+            uv = Path(sys.executable).with_name("uv")
+            command = [str(uv), "pip", "install", "--quiet", "-p", str(target / "bin" / "python"), *packages]
+            made = subprocess.run(command, capture_output=True, text=True)
+            if made.returncode:
+                missing(f"No {packages[0]}", f"{made.stderr[-500:]} It is installed once, from the package index.")
+            done.touch()
+    return target / "bin" / name
 
 
 def java(at_least: int) -> Path:

@@ -21,7 +21,7 @@ from airflow_provider_phlo.ingestion.definition import TableDefinition
 from airflow_provider_phlo.ingestion.staging import StagingPlan
 from airflow_provider_phlo.quality import QualityCheck, raise_for_failures
 from airflow_provider_phlo.quality.scan import run_checks
-from airflow_provider_phlo.services.postgres import PostgresServer
+from airflow_provider_phlo.services.postgres.server import PostgresServer
 from airflow_provider_phlo.sql import quote
 from tests.services.nessie import NessieServer
 from tests.services.s3 import S3Server

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from pyiceberg.catalog import load_catalog
 
-from airflow_provider_phlo.services.postgres import PostgresServer
+from airflow_provider_phlo.services.postgres.server import PostgresServer
 from tests.real_airflow import RunningAirflow, running_airflow
 from tests.services.nessie import NessieServer
 from tests.services.running import free_port

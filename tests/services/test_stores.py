@@ -14,7 +14,7 @@ import pytest
 from pandera.pandas import Field
 
 from airflow_provider_phlo import phlo_ingestion
-from airflow_provider_phlo.cli.query import run as query
+from airflow_provider_phlo.cli.lake.query import run as query
 from airflow_provider_phlo.exceptions import QualityCheckError
 from airflow_provider_phlo.hooks.dlt import DltHook
 from airflow_provider_phlo.iceberg.branches.publication import Publication, run_branch
@@ -26,6 +26,8 @@ from airflow_provider_phlo.ingestion.quarantine import quarantine_table
 from airflow_provider_phlo.ingestion.staged_batches import BatchWriter, remove_expired
 from airflow_provider_phlo.quality import RangeCheck
 from airflow_provider_phlo.schemas import PhloSchema
+from airflow_provider_phlo.sources.github_pulls import working_files
+from airflow_provider_phlo.sources.github_pulls.progress import Progress
 from tests.expect import expect
 from tests.services.stores import DAY, Store
 
@@ -56,6 +58,27 @@ def test_merge_updates_inserts_and_leaves_the_rest(store: Store) -> None:
     expect(third, unchanged=2, snapshot_id=None)
     assert store.rows() == [(1, 1.0), (2, 2.5), (3, 3.0)]
     assert sorted(store.arrow()["k"].to_pylist()) == [1, 2, 3]
+
+
+def test_working_files_of_a_run_lie_beside_its_batches(store: Store) -> None:
+    root, folder = DltHook().staging_root, working_files.run_folder(dt.date(2024, 1, 15), store.namespace)
+    place = root / folder / "progress" / "0001"
+    progress = Progress(place)
+    progress.keep({"repository_id": 7, "number": 1, "title": "cut \ud83d"})
+    progress.flush()
+    progress.keep_pages([{"key": [7, 2], "pages": 3}])
+
+    again = Progress(place)
+    assert [reading["title"] for reading in again.recall()] == ["cut \ud83d"]
+    assert again.recall_pages() == {(7, 2): {"key": [7, 2], "pages": 3}}
+    assert working_files.read_if_whole(place / "nothing.gz") is None
+    assert working_files.names(root / folder / "nothing") == []
+    again.forget()
+    assert working_files.names(place) == []
+    working_files.write(root / folder / "chunks" / "0000.gz", [{"a": 1}])
+    assert list(working_files.read(root / folder / "chunks" / "0000.gz")) == [{"a": 1}]
+    working_files.remove_expired(root, dt.date(2024, 2, 1), 7)
+    assert working_files.names(root / working_files.ROOM) == []
 
 
 def test_append_and_replace(store: Store) -> None:

@@ -11,6 +11,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from airflow_provider_phlo.alerts import RuleKind
+from airflow_provider_phlo.alerts.conditions import parse_condition
+from airflow_provider_phlo.alerts.configuration import Configuration, Rule
+from airflow_provider_phlo.alerts.rules import evaluate
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg.trino.queries import Queries
 from airflow_provider_phlo.quality import (
@@ -153,3 +157,23 @@ def test_case_75_to_78_names_partitions_and_tables(verdicts, table_name):
     expect(found[0], failed=2)
     assert "same tables" in found[3].message
     assert "names a table twice" in found[4].message
+
+
+def test_metrics_of_alert_rules(trino, lake, table_name):
+    rows = pa.table({"day": [dt.date(2026, 3, 3), dt.date(2026, 3, 4)], "cv": [41.0, 42.0]})
+    lake.create_namespace_if_not_exists("raw")
+    lake.create_table(table_name, rows.schema, properties={"format-version": "2"}).append(rows)
+    rules = {
+        "days": {"table": table_name, "day": "day", "when": parse_condition("cv > 40 for 2 days")},
+        "one": {"sql": f"SELECT max(cv) FROM {table_name}", "when": parse_condition("value > 42")},
+        "nosuch": {"table": table_name, "when": parse_condition("max(cw) > 1")},
+        "gone": {"table": f"{table_name}_gone", "when": parse_condition("max(cv) > 1")},
+    }
+    configured = [Rule(name=name, kind=RuleKind.METRIC, engine="trino", **rest) for name, rest in rules.items()]
+    now = dt.datetime(2026, 3, 4, 12, tzinfo=dt.UTC)
+    found = evaluate(lake, Configuration(rules=configured), now, trino=Queries(trino.connect))
+    assert {verdict.subject: verdict.passed for verdict in found} == {
+        **{"days": False, "evaluation of days": True, "one": True, "evaluation of one": True},
+        **{"evaluation of nosuch": False, "evaluation of gone": False},
+    }
+    assert "COLUMN_NOT_FOUND" in next(each.message for each in found if each.subject == "evaluation of nosuch")

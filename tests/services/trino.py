@@ -22,8 +22,8 @@ from pyiceberg.catalog import Catalog
 from trino import exceptions as trino_errors
 
 from airflow_provider_phlo.iceberg.catalogs.opening import open_catalog
-from airflow_provider_phlo.services import processes
-from airflow_provider_phlo.services.postgres import PostgresServer, ensure_postgres
+from airflow_provider_phlo.services.machine import processes
+from airflow_provider_phlo.services.postgres.server import PostgresServer, ensure_postgres
 from tests.services import downloads
 
 VERSION = "476"  # the newest that is published as one archive; writes delete files that PyIceberg reads
@@ -44,7 +44,8 @@ JVM = [
 _GUARD = """
 import pathlib, shutil, sys
 sys.stdin.read()
-from airflow_provider_phlo.services import postgres, processes
+from airflow_provider_phlo.services.postgres import server as postgres
+from airflow_provider_phlo.services.machine import processes
 processes.stop(sys.argv[1], patience=1)
 postgres.stop_postgres(pathlib.Path(sys.argv[2]))
 shutil.rmtree(sys.argv[2], ignore_errors=True)

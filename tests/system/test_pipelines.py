@@ -14,7 +14,7 @@ import shlex
 import statistics
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,6 +25,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from tests.lake import open_lake
+from tests.samples import sample
 from tests.system.forks import Forks, running_forks
 
 ROOT = Path(__file__).parents[2]
@@ -164,16 +165,18 @@ def run(forks: Forks) -> Run:
     return run
 
 
-def dags_test(run: Run, dag: str, day: str, **connections: dict[str, Any]) -> str:
+def dags_test(
+    run: Run, dag: str, day: str, conf: Mapping[str, Any] | None = None, **connections: dict[str, Any]
+) -> str:
     """Run a DAG and return what it printed; it must succeed."""
-    code, output = run(command_of(dag, day), **connections)
+    code, output = run(command_of(dag, day, conf), **connections)
     assert code == 0, output[-4000:]
     assert "state=success" in output, output[-4000:]
     return output
 
 
-def command_of(dag: str, day: str) -> str:
-    return f"airflow dags test {dag} -c '{json.dumps({'partition_date': day})}'"
+def command_of(dag: str, day: str, conf: Mapping[str, Any] | None = None) -> str:
+    return f"airflow dags test {dag} -c '{json.dumps({'partition_date': day, **(conf or {})})}'"
 
 
 def query(run: Run, sql: str) -> list[dict[str, Any]]:
@@ -319,7 +322,80 @@ def test_github_from_any_server(home: Path, site: Site, run: Run) -> None:
     assert total == [{"n": 24}]
 
 
-def counts(run: Run) -> dict[str, int]:
-    tables = ("user_profile", "user_repos", "user_events")
+PULLS = ("pull_requests", "pull_request_reviews", "pull_request_files", "pull_request_repositories")
+
+
+def test_pull_requests_from_any_server(home: Path, site: Site, run: Run) -> None:
+    """Real pull requests; a second run reads nothing again; one that changes follows; what is staged loads again."""
+    pulls = sample("github/pulls_sample.json")
+    reviews = sample("github/reviews_sample.json")
+    # the sample is of several pull requests
+    files = list({file["filename"]: file for file in sample("github/pull_files_sample.json")}.values())
+    repository = pulls[0]["base"]["repo"]
+    # the owner is a user: GitHub knows no organisation of that name
+    name, owner = repository["full_name"], repository["owner"]["login"]
+
+    def answer(path: str, asked: dict[str, list[str]], headers: Any) -> tuple[int, dict[str, str], Any]:
+        assert headers["Authorization"] == "Bearer a-token"
+        newest = sorted(pulls, key=lambda pull: pull["updated_at"], reverse=True)
+        number = path.split("/")[5] if path.count("/") > 5 else ""
+        known: dict[str, Any] = {
+            f"/users/{owner}/repos": [repository],
+            f"/repos/{name}/pulls": newest,
+            f"/repos/{name}/pulls/{number}/reviews": reviews if number == str(pulls[0]["number"]) else [],
+            f"/repos/{name}/pulls/{number}/files": files,
+        }
+        found = {address.lower(): body for address, body in known.items()}.get(path.lower())
+        return (404, {}, {"message": "Not Found"}) if found is None else (200, {}, found)
+
+    def read() -> int:
+        return sum(path.partition("?")[0].endswith("/files") for path in site.requests)
+
+    site.answer = answer
+    connection = {"host": site.url, "password": "a-token", "extra": json.dumps({"requests_per_minute": 100_000})}
+    conf = {"organizations": [owner.upper()]}
+    output = dags_test(run, "github_pull_requests", DAY, conf=conf, github=connection)
+    assert "a-token" not in output
+    assert rows_of(run, PULLS) == dict(zip(PULLS, (3, 4, 3 * len(files), 1), strict=True))
+    found = query(run, "SELECT number, title, changed_files, changed_lines, is_from_fork FROM raw.pull_requests")
+    lines = sum(file["additions"] + file["deletions"] for file in files)
+    assert {row["number"]: row["title"] for row in found} == {pull["number"]: pull["title"] for pull in pulls}
+    assert {(row["changed_files"], row["changed_lines"], row["is_from_fork"]) for row in found} == {
+        (len(files), lines, True)
+    }
+    before, asked = snapshots(home), read()
+    unchanged = (
+        "raw.pull_requests",
+        "raw.pull_request_reviews",
+        "raw.pull_request_files",
+        "marts.mrt_review_turnaround",
+    )
+
+    dags_test(run, "github_pull_requests", DAY, conf=conf, github=connection)
+    assert read() == asked
+    assert {name: snapshots(home)[name] for name in unchanged} == {name: before[name] for name in unchanged}
+
+    now = datetime.now(UTC)
+    pulls[1] |= {"title": "Changed", "updated_at": f"{now:%Y-%m-%dT%H:%M:%SZ}", "user": None, "state": "closed"}
+    pulls[1]["head"]["repo"] = None
+    dags_test(run, "github_pull_requests", DAY, conf=conf, github=connection)
+    assert read() == asked + 1
+    changed = f"SELECT title, author_login, head_repository FROM raw.pull_requests WHERE number = {pulls[1]['number']}"
+    assert query(run, changed) == [{"title": "Changed", "author_login": None, "head_repository": None}]
+
+    # as if the table had been lost: what is staged is enough
+    lake = open_lake(home)
+    lake.drop_table("raw.pull_request_files")
+    code, output = run("phlo pulls load --from-stage", github=connection)
+    assert code == 0, output
+    assert rows_of(run, PULLS) == dict(zip(PULLS, (3, 4, 3 * len(files), 1), strict=True))
+    assert read() == asked + 1
+
+
+def rows_of(run: Run, tables: Sequence[str]) -> dict[str, int]:
     parts = [f"SELECT '{table}' AS name, count(*) AS n FROM raw.{table}" for table in tables]
     return {row["name"]: row["n"] for row in query(run, " UNION ALL ".join(parts))}
+
+
+def counts(run: Run) -> dict[str, int]:
+    return rows_of(run, ("user_profile", "user_repos", "user_events"))

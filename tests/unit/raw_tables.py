@@ -13,11 +13,16 @@ from typing import Any
 
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
+from pyiceberg.io.pyarrow import schema_to_pyarrow
 
 from airflow_provider_phlo.dbt.manifest import ensure_manifest
 from airflow_provider_phlo.dbt.project import Project
 from airflow_provider_phlo.iceberg.tables.creation import ensure_namespace
+from airflow_provider_phlo.schemas import pandera_to_iceberg
+from airflow_provider_phlo.sources.github_pulls.models import PullRequest, PullRequestRepository, PullRequestReview
+from airflow_provider_phlo.sources.github_pulls.transform import row_key, transform
 from tests.lake import open_lake
+from tests.unit.sources.github_pulls.readings import as_arrow, readings
 
 PROJECT = Path(__file__).parents[2] / "include" / "dbt"
 UTC = dt.UTC
@@ -64,7 +69,16 @@ _METADATA = [
 ]
 
 
+_MODELS = {
+    "raw.pull_requests": PullRequest,
+    "raw.pull_request_reviews": PullRequestReview,
+    "raw.pull_request_repositories": PullRequestRepository,
+}
+
+
 def schema(table: str) -> pa.Schema:
+    if table in _MODELS:
+        return schema_to_pyarrow(pandera_to_iceberg(_MODELS[table]), include_field_ids=False)
     columns = [(name, _TYPES[kind]) for kind, names in _COLUMNS[table].items() for name in names.split()]
     return pa.schema(columns + _METADATA)
 
@@ -192,7 +206,32 @@ def public_events() -> list[dict[str, Any]]:
     return [*rows, {**rows[0], **nobody, "event_id": "ghost"}, {**rows[0], "event_id": "timeless", "created_at": None}]
 
 
+PULLS_READ_AT = dt.datetime(2026, 4, 2, 9, tzinfo=UTC)
+
+
+def pulls() -> dict[str, list[dict[str, Any]]]:
+    """Return pull requests, some read twice, of three repositories, one of them renamed since; with their reviews."""
+    made = transform(as_arrow(readings(random.Random(23), 120)))
+    repositories = [
+        {
+            "row_key": row_key("repository", repository_id),
+            "organization": "octo-org",
+            "repository": name,
+            "repository_id": repository_id,
+            "read_at": PULLS_READ_AT,
+        }
+        for repository_id, name in ((7, "repo-7"), (8, "renamed"), (2**40, f"repo-{2**40}"))
+    ]
+    return {
+        "raw.pull_requests": made["pull_requests"].to_pylist(),
+        "raw.pull_request_reviews": made["reviews"].to_pylist(),
+        "raw.pull_request_repositories": repositories,
+    }
+
+
 def fill(catalog: Catalog) -> None:
+    for table, rows in pulls().items():
+        write(catalog, table, rows)
     write(catalog, "raw.glucose_entries", glucose() + repeated() + sensor_states())
     write(catalog, "raw.user_events", [*events(), events()[0] | {"_cascade_ingested_at": INGESTED.replace(year=2023)}])
     write(catalog, "raw.public_events", public_events())

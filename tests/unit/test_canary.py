@@ -21,7 +21,7 @@ import pytest
 from pandera.pandas import Field, check
 
 from airflow_provider_phlo import phlo_ingestion
-from airflow_provider_phlo.cli.query import query
+from airflow_provider_phlo.cli.lake.query import query
 from airflow_provider_phlo.iceberg.tables.creation import ensure_namespace
 from airflow_provider_phlo.operators.publish import PublishOperator
 from airflow_provider_phlo.quality import CustomSQLCheck, QualityCheck, RangeCheck
@@ -249,7 +249,7 @@ def test_case_34_no_value_leaves_a_publication(
 ) -> None:
     import psycopg
 
-    from airflow_provider_phlo.services.postgres import ensure_postgres, stop_postgres
+    from airflow_provider_phlo.services.postgres.server import ensure_postgres, stop_postgres
 
     try:
         with psycopg.connect(ensure_postgres(home).uri, autocommit=True) as connection:

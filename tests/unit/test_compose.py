@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from airflow_provider_phlo.services.env_file import read_env_file
+from airflow_provider_phlo.services.machine.env_file import read_env_file
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yaml").read_text()

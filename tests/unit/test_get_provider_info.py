@@ -75,12 +75,20 @@ def test_command_functions_can_be_imported() -> None:
         assert callable(getattr(importlib.import_module(module), name))
 
 
+def test_notifiers_can_be_imported() -> None:
+    for path in get_provider_info()["notifications"]:
+        module, _, name = path.rpartition(".")
+        assert callable(getattr(importlib.import_module(module), name).notify)
+
+
 def test_documents_every_option_with_its_real_default() -> None:
     options = get_provider_info()["config"]["phlo"]["options"]
     defaults = {
         "catalog_name": settings.catalog_name(),
         "default_namespace": settings.default_namespace(),
         "staging_retention_days": settings.staging_retention_days(),
+        "stage_retention_days": settings.stage_retention_days(),
+        "warehouse": settings.warehouse(),
         "engine": settings.engine(),
         "batch_rows": settings.batch_rows(),
         "undeclared_types": settings.undeclared_types(),
@@ -93,6 +101,12 @@ def test_documents_every_option_with_its_real_default() -> None:
     assert {name: option["default"] for name, option in options.items()} == {
         **{name: str(value) for name, value in defaults.items()},
         "staging_path": None,
+        "project_folder": None,
+        "stage_path": None,
+        "warehouse_conn_id": None,
+        "snowflake_stage": None,
+        "io_retries": "3",
+        "io_retry_delay_seconds": "60",
     }
     assert all(option["description"] for option in options.values())
 

@@ -13,6 +13,7 @@ from typing import Any
 import dlt
 import duckdb
 import numpy as np
+import orjson
 import pandas as pd
 import pandera.pandas as pa_pandas
 import pyarrow as pa
@@ -259,3 +260,14 @@ def test_why_a_server_lets_nobody_in_is_passed_on(tmp_path: Path) -> None:
     for error in (caught.value, wrapped.value):
         assert "refused" in describe(error)
         assert not has_canary(describe(error))
+
+
+@pytest.mark.parametrize(
+    "parse", [json.loads, orjson.loads, requests.models.complexjson.loads], ids=lambda f: f.__module__
+)
+def test_what_is_not_json_is_named_by_its_place(parse: Callable[[str], Any]) -> None:
+    with pytest.raises(ValueError, match="line 3 column 1") as raised:
+        parse('{"note": "' + CANARY + '"}\n\n{')
+    said = describe(raised.value)
+    assert said.endswith("not JSON from line 3, column 1 of what was read")
+    assert not has_canary(said)

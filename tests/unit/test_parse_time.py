@@ -25,7 +25,7 @@ PARSED = [
         for path in sorted((PACKAGE / folder).glob("[a-z]*.py"))
     ),
     "airflow_provider_phlo.quality",
-    "airflow_provider_phlo.dbt.task_group",
+    "airflow_provider_phlo.dbt.rendering.task_group",
     "airflow_provider_phlo.cli.definition",
     "airflow_provider_phlo.schemas",
     "airflow_provider_phlo.publishing",
@@ -95,7 +95,7 @@ def test_the_root_has_no_other_names():
     with pytest.raises(AttributeError, match="has no attribute 'phlo_nothing'"):
         airflow_provider_phlo.phlo_nothing  # noqa: B018
     assert callable(airflow_provider_phlo.phlo_ingestion)
-    assert set(airflow_provider_phlo.__all__) == {"__version__", "phlo_ingestion", "phlo_quality"}
+    assert set(airflow_provider_phlo.__all__) == {"__version__", "phlo_ingestion", "phlo_quality", "phlo_watch_dag"}
 
 
 def test_the_wheel_carries_the_package_and_its_entry_points(tmp_path):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -11,7 +12,8 @@ import pytest
 
 from airflow_provider_phlo.iceberg.tables.creation import ensure_namespace
 from airflow_provider_phlo.private_files import STATE, protect
-from airflow_provider_phlo.services import embedded, processes
+from airflow_provider_phlo.services.environment import embedded
+from airflow_provider_phlo.services.machine import processes
 from tests.lake import open_lake
 from tests.other_user import open_to_others, readable_by
 
@@ -175,7 +177,7 @@ def test_case_33_a_process_of_the_demo_writes_private_files(tmp_path: Path) -> N
     "start",
     [
         "from airflow_provider_phlo.cli.main import main; main(['catalog', 'tables'])",
-        "from airflow_provider_phlo.services.embedded import prepare; prepare(home)",
+        "from airflow_provider_phlo.services.environment.embedded import prepare; prepare(home)",
         "from airflow_provider_phlo.iceberg.catalogs.opening import embedded_properties; embedded_properties(home)",
         "from airflow_provider_phlo.hooks.iceberg import PhloIcebergHook; PhloIcebergHook().catalog",
         "from airflow_provider_phlo.dbt.manifest import ensure_manifest; "
@@ -203,12 +205,12 @@ def test_case_33_make_env_gives_the_shell_the_umask(tmp_path: Path) -> None:
     home = tmp_path / "home"
     embedded.prepare(home)
     (home / "airflow" / "airflow.db").touch()
-    (home / "airflow" / "migrated").write_text(embedded.importlib.metadata.version("apache-airflow-core"))
-    command = f'umask 022; eval "$({sys.executable} -m airflow_provider_phlo.services.embedded env)"; umask'
+    (home / "airflow" / "migrated").write_text(importlib.metadata.version("apache-airflow-core"))
+    command = f'umask 022; eval "$({sys.executable} -m airflow_provider_phlo.services.environment.embedded env)"; umask'
     environment = {**os.environ, "PHLO_HOME": str(home)}
     try:
         done = subprocess.run(["bash", "-c", command], env=environment, cwd=ROOT, capture_output=True, text=True)
         assert done.stdout == "0077\n", done.stderr
     finally:  # what answers for the recorded sites goes on after the command that started it
-        stop = [sys.executable, "-m", "airflow_provider_phlo.services.embedded", "stop"]
+        stop = [sys.executable, "-m", "airflow_provider_phlo.services.environment.embedded", "stop"]
         subprocess.run(stop, env=environment, cwd=ROOT, check=True, capture_output=True)

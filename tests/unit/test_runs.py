@@ -15,7 +15,7 @@ from dateutil.relativedelta import relativedelta
 from pendulum import timezone
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.runs import partition_date, token
+from airflow_provider_phlo.runs import cron_and_zone, partition_date, token
 
 
 def at(text: str) -> datetime:
@@ -336,3 +336,31 @@ def test_retries_share_a_token_and_other_runs_do_not(make_context):
     assert len({first, *others}) == 7
     assert len(first) == 16
     assert set(first) <= set("0123456789abcdef")
+
+
+# --- when runs are due --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("0 6 * * 1-5", ("0 6 * * 1-5", "Europe/Berlin")),
+        ("@daily", ("0 0 * * *", "Europe/Berlin")),
+        (CronTriggerTimetable("30 2 * * *", timezone="America/New_York"), ("30 2 * * *", "America/New_York")),
+        (CronPartitionTimetable("0 0 * * *", timezone="UTC", run_offset=-1), ("0 0 * * *", "UTC")),
+        (
+            AssetOrTimeSchedule(timetable=CronTriggerTimetable("0 1 * * *", timezone="UTC"), assets=[Asset("a")]),
+            ("0 1 * * *", "UTC"),
+        ),
+        (MultipleCronTriggerTimetable("0 1 * * *", "0 5 * * *", timezone="UTC"), None),
+        (None, None),
+        ("@once", None),
+        ("@continuous", None),
+        ([Asset("a")], None),
+        (timedelta(hours=3), None),
+    ],
+)
+def test_the_cron_of_a_dag_and_its_zone(make_context, schedule, expected):
+    start = datetime(2020, 1, 1, tzinfo=timezone("Europe/Berlin"))
+    dag = DAG("a_dag", schedule=schedule, start_date=start, max_active_runs=1)
+    assert cron_and_zone(make_context(dag=dag)) == expected

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import multiprocessing
+
 import duckdb
 import pytest
 
-from airflow_provider_phlo.sql import literal, quote, quote_identifier
+from airflow_provider_phlo.sql import _parsing_database, literal, open_parser, quote, quote_identifier
 
 
 @pytest.mark.parametrize(
@@ -31,3 +33,21 @@ def test_a_literal_reads_back(text: str) -> None:
 @pytest.mark.parametrize("name", ["select", "a b", 'q"q', "ü", "x.y"])
 def test_an_identifier_reads_back(name: str) -> None:
     assert duckdb.connect().sql(f"SELECT 1 AS {quote_identifier(name)}").columns == [name]
+
+
+def test_a_fork_parses_and_ends_as_its_parent_does() -> None:
+    """A DuckDB with threads of its own would wait for them for good, as a fork lacks them."""
+    with open_parser() as parser:
+        assert parser.execute("SELECT 1").fetchall() == [(1,)]
+    process = multiprocessing.get_context("fork").Process(target=parse_and_end)
+    process.start()
+    process.join(60)
+    if process.exitcode is None:
+        process.kill()
+    assert process.exitcode == 0
+
+
+def parse_and_end() -> None:
+    with open_parser() as parser:
+        assert parser.execute("SELECT 2").fetchall() == [(2,)]
+    _parsing_database.cache_clear()  # that of the parent too

@@ -13,6 +13,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError, SQLAlchemyError
 
 from airflow_provider_phlo.exceptions import ConfigurationError, TerminalError, TransientError
+from airflow_provider_phlo.iceberg.catalogs.avro_readers import keep_readers
 from airflow_provider_phlo.iceberg.catalogs.file_io import file_io
 from airflow_provider_phlo.iceberg.catalogs.rest import LastColumnIds, ServedCatalog
 from airflow_provider_phlo.iceberg.catalogs.sql import CachingSqlCatalog
@@ -67,6 +68,7 @@ def open_catalog(name: str, properties: Mapping[str, str]) -> Catalog:
     :raises TerminalError: if the file of an SQLite catalog is damaged.
     """
     _require_kind(name, properties)
+    keep_readers()
     try:
         return _opened(name, properties)
     except (DatabaseError, requests.ConnectionError) as error:

@@ -44,6 +44,11 @@ _FIND_TABLE_V0 = text(
 )
 # views of other writers may lie beside the tables
 _FIND_TABLE = text(f"{_FIND_TABLE_V0.text} AND (iceberg_type = 'TABLE' OR iceberg_type IS NULL)")
+_ALL_TABLES_V0 = text(
+    "SELECT table_namespace, table_name, metadata_location FROM iceberg_tables "
+    "WHERE catalog_name = :catalog AND metadata_location IS NOT NULL"
+)
+_ALL_TABLES = text(f"{_ALL_TABLES_V0.text} AND (iceberg_type = 'TABLE' OR iceberg_type IS NULL)")
 # a namespace exists also as the prefix of another
 _FIND_NAMESPACE = text(
     "SELECT 1 FROM iceberg_tables WHERE catalog_name = :catalog "
@@ -113,6 +118,23 @@ class CachingSqlCatalog(SqlCatalog):
                 previous_metadata_location=None,
             )
         )
+
+    def metadata_locations(self) -> dict[str, str]:
+        """Return which metadata file is current of each table, by ``namespace.table``; one query for all of them."""
+        statement = _ALL_TABLES if self._schema_version == "v1" else _ALL_TABLES_V0
+        with self.engine.connect() as connection:
+            rows = connection.execute(statement, {"catalog": self.name}).all()
+        return {f"{namespace}.{table}": str(location) for namespace, table, location in rows}
+
+    def table_at(self, identifier: str, location: str) -> Table:
+        """
+        Return a table as one of its metadata files describes it; the file is not kept in mind, so threads may call it.
+
+        :raises OSError: if there is no such file any more.
+        """
+        io = self._load_file_io(location=location)
+        metadata = FromInputFile.table_metadata(io.new_input(location))
+        return Table(Catalog.identifier_to_tuple(identifier), metadata, location, io, self)
 
     def _load_file_io(self, properties: Properties = EMPTY_DICT, location: str | None = None) -> FileIO:
         """Return what opens files; ``properties`` are those of a table, which have no say in it."""

@@ -4,37 +4,35 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import nullcontext
 from typing import Any
 
 import duckdb
 
 from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.sql import open_parser
 
 # functions that run SQL out of a string, or write outside the database
 _REFUSED_FUNCTIONS = frozenset({"query", "json_execute_serialized_sql", "enable_logging", "enable_profiling"})
 
 
-def referenced_tables(sql: str, connection: duckdb.DuckDBPyConnection | None = None) -> set[str]:
+def referenced_tables(sql: str) -> set[str]:
     """
     Return the names of the tables that one statement reads, as ``schema.table``.
 
     The name of a CTE stands for a table where the CTE is not in scope, as in its own query.
 
-    :param connection: what parses it; opening one takes longer than all else here.
     :raises ConfigurationError: ``sql`` is not one statement that reads, or does not parse.
     """
-    return set(read_tables(syntax_tree(sql, connection)))
+    return set(read_tables(syntax_tree(sql)))
 
 
-def assert_read_only(sql: str, connection: duckdb.DuckDBPyConnection | None = None) -> None:
+def assert_read_only(sql: str) -> None:
     """
     Refuse any SQL but one SELECT, EXPLAIN, DESCRIBE, SUMMARIZE or SHOW.
 
-    :param connection: as of :func:`referenced_tables`.
     :raises ConfigurationError: the SQL is something else, is empty, or does not parse.
     """
-    for node in nodes_of(syntax_tree(sql, connection)):
+    for node in nodes_of(syntax_tree(sql)):
         # DuckDB takes COPY, INSERT, UPDATE and DELETE as the body of a CTE and calls the whole a SELECT
         kind = str(node.get("type", ""))
         if kind.endswith("_QUERY_NODE"):
@@ -43,19 +41,19 @@ def assert_read_only(sql: str, connection: duckdb.DuckDBPyConnection | None = No
             raise ConfigurationError(f"The function {node['function_name']} is not allowed here.")
 
 
-def syntax_tree(sql: str, connection: duckdb.DuckDBPyConnection | None = None) -> Any:
+def syntax_tree(sql: str) -> Any:
     """
     Parse one reading statement; of EXPLAIN (whose ANALYZE runs it) return what it explains.
 
     :raises ConfigurationError: as of :func:`referenced_tables`.
     """
     try:
-        with duckdb.connect() if connection is None else nullcontext(connection) as parser:
+        with open_parser() as parser:
             statements = parser.extract_statements(sql)
             if len(statements) != 1:
                 raise ConfigurationError(f"Give one SQL statement, not {len(statements)}.")
             if statements[0].type == duckdb.StatementType.EXPLAIN:
-                return syntax_tree(_explained(statements[0].query), parser)
+                return syntax_tree(_explained(statements[0].query))
             if statements[0].type != duckdb.StatementType.SELECT:
                 raise ConfigurationError(
                     f"Only reading is allowed here, not {statements[0].type.name}: use SELECT, DESCRIBE or SHOW."

@@ -23,6 +23,8 @@ _EPOCH_DAYS = 10_957
 _EPOCH_MICROSECONDS = _EPOCH_DAYS * 86_400_000_000
 # what a decimal128 holds
 _DIGITS = 38
+# U+0000 as JSON writes it, not a backslash before "u0000"
+_ESCAPED_NUL = r"[^\\](\\\\)*\\u0000"
 
 Prepare = Callable[[pa.Array], pa.Array]
 
@@ -121,9 +123,14 @@ def _require_after_first(numbers: pa.Array, first: int) -> None:
 
 def _text(array: pa.Array) -> pa.Array:
     texts = array.cast(pa.large_string())
-    if pc.any(pc.match_substring(texts, "\x00")).as_py():
-        raise OverflowError("text in PostgreSQL cannot have U+0000; replace() it in the source")
+    _require_none(pc.match_substring(texts, "\x00"))
     return texts
+
+
+def _require_none(has_nul: pa.Array) -> None:
+    count = pc.sum(has_nul).as_py()
+    if count:
+        raise OverflowError(f"text in PostgreSQL cannot have U+0000, and {count} row(s) do; replace() it in the source")
 
 
 def _json(array: pa.Array) -> pa.Array:
@@ -132,7 +139,9 @@ def _json(array: pa.Array) -> pa.Array:
         None if value is None else "\x01" + json.dumps(value, allow_nan=False, ensure_ascii=False, default=str)
         for value in array.to_pylist(maps_as_pydicts="strict")
     ]
-    return _text(pa.array(texts, pa.large_string()))
+    found = pa.array(texts, pa.large_string())
+    _require_none(pc.match_substring_regex(found, _ESCAPED_NUL))
+    return found
 
 
 def _decimal(kind: pa.DataType) -> ColumnType:

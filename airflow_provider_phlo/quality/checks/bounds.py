@@ -36,32 +36,44 @@ def bound_problem(bound: Any, kind: str) -> str | None:
 
 
 def within_bound(column: str, kind: str, sign: str, bound: Any) -> Query:
+    """Return :func:`value_within` of a column."""
+    return value_within(quote_identifier(column), kind, sign, bound)
+
+
+def value_within(value: str, kind: str, sign: str, bound: Any) -> Query:
     """
     Return the condition that a value is within one bound, exactly; NULL or true for NULL.
 
     Engines would compare a float with integers or decimals as floats, which are inexact beyond 2^53, and do not take
     numbers beyond those of the column: such a bound becomes the next value that the column can hold.
 
-    :param kind: the column's type, in DuckDB's words.
-    :param sign: ``>=`` for a lower bound, ``<=`` for an upper one.
+    :param value: the value as SQL, once.
+    :param kind: its type, in DuckDB's words.
+    :param sign: ``>=`` or ``>`` for a lower bound, ``<=`` or ``<`` for an upper one.
     """
-    name, upper = quote_identifier(column), sign == "<="
+    upper, excluded = sign.startswith("<"), len(sign) == 1
     bound = bound.item() if hasattr(bound, "item") and hasattr(bound, "dtype") else bound
     if kind in ("FLOAT", "DOUBLE") and isinstance(bound, int | Fraction):
-        bound = _next_double(bound, upper)
+        nearest = _next_double(bound, upper)
+        sign = sign if nearest == bound else f"{sign[0]}="  # no value of the column lies between the two
+        bound = nearest
     limits = _limits(kind)
     if limits is None or not isinstance(bound, int | float | Decimal | Fraction):
-        return Query(f"{name} {sign} ?", (_typed(bound, kind),))
+        return Query(f"{value} {sign} ?", (_typed(bound, kind),))
     low, high, scale = limits
     if bound > high or bound < low:
         # NULL is ignored, whatever the bound
-        return Query("true") if upper == (bound > high) else Query(f"{name} IS NULL")
+        return Query("true") if upper == (bound > high) else Query(f"{value} IS NULL")
     steps = Fraction(bound) * 10**scale
     whole = math.floor(steps) if upper else math.ceil(steps)
+    if excluded and whole == steps:
+        whole += -1 if upper else 1
+        if not low * 10**scale <= whole <= high * 10**scale:
+            return Query(f"{value} IS NULL")
     if not kind.startswith("DECIMAL"):
-        return Query(f"{name} {sign} ?", (whole,))
+        return Query(f"{value} {sign[0]}= ?", (whole,))
     exact = Decimal(whole).scaleb(-scale, Context(prec=100))
-    return Query(f"{name} {sign} CAST('{exact:f}' AS {kind})")
+    return Query(f"{value} {sign[0]}= CAST('{exact:f}' AS {kind})")
 
 
 def _limits(kind: str) -> tuple[int | Fraction, int | Fraction, int] | None:

@@ -180,7 +180,7 @@ class PatternCheck(RowCheck):
         kind = types[self.column]
         if kind.startswith(("FLOAT", "DOUBLE", "TIME", "STRUCT", "MAP", "BLOB")) or kind.endswith("]"):
             return f"column {self.column} is {kind}: a pattern needs text, whole numbers, decimals or dates"
-        if not _is_readable_by_engines(self.pattern):
+        if not is_readable_by_engines(self.pattern):
             return f"pattern {self.pattern!r} has look-around, back-references or the like, which SQL engines lack"
         return None
 
@@ -258,7 +258,7 @@ class UniqueCheck(RowCheck):
         )
 
 
-def _is_readable_by_engines(pattern: str) -> bool:
+def is_readable_by_engines(pattern: str) -> bool:
     """Return whether RE2, which DuckDB and Arrow use, can read ``pattern``."""
     import pyarrow as pa
     import pyarrow.compute as pc

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from airflow_provider_phlo.quality.engines.duckdb import DuckDBCatalogEngine
+from airflow_provider_phlo.quality.engines.duckdb import DuckDBCatalogEngine, prepare
 from airflow_provider_phlo.quality.engines.protocol import CatalogEngine
 from airflow_provider_phlo.quality.engines.trino import TrinoCatalogEngine, trino_can_read
 
 if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
     from pyiceberg.catalog import Catalog
 
     from airflow_provider_phlo.iceberg.trino.queries import Queries
@@ -18,7 +19,12 @@ if TYPE_CHECKING:
 
 @contextmanager
 def open_engine(
-    catalog: Catalog, table: str, *, branch: str | None = None, trino: Queries | None = None
+    catalog: Catalog,
+    table: str,
+    *,
+    branch: str | None = None,
+    trino: Queries | None = None,
+    connection: DuckDBPyConnection | None = None,
 ) -> Iterator[CatalogEngine]:
     """
     Open the engine that reads ``table`` and the other tables of its catalog.
@@ -26,15 +32,28 @@ def open_engine(
     :param table: ``namespace.table``; bare names in queries belong to its namespace.
     :param branch: the branch to read where a table has it; main of the others.
     :param trino: let this Trino read where it can; DuckDB reads what Trino cannot: a staged merge, a branch of Nessie.
+    :param connection: a DuckDB that serves one table after the other; to open one (:func:`open_duckdb`) takes
+        longer than to read a small table. None opens one.
     """
     namespace = table.rpartition(".")[0]
     if trino is not None and trino_can_read(catalog, table, branch):
         yield TrinoCatalogEngine(trino, catalog, namespace, branch)
         return
+    if connection is not None:
+        yield DuckDBCatalogEngine(connection, catalog, namespace, branch, prepared=True)
+        return
+    with open_duckdb() as opened:
+        yield DuckDBCatalogEngine(opened, catalog, namespace, branch, prepared=True)
+
+
+@contextmanager
+def open_duckdb() -> Iterator[DuckDBPyConnection]:
+    """Open a DuckDB for engines: for one, or for one after the other."""
     import duckdb
 
     from airflow_provider_phlo.iceberg.duckdb.views import spill_privately
 
     with duckdb.connect() as connection:
         spill_privately(connection)
-        yield DuckDBCatalogEngine(connection, catalog, namespace, branch)
+        prepare(connection)
+        yield connection

@@ -53,6 +53,26 @@ class Dialect(ABC):
         """Return an aggregate for each of ``fractions``: the value below which that share of the numbers lies."""
 
     @abstractmethod
+    def any_item(self, items: str, name: str, condition: str) -> str:
+        """
+        Return the condition that an item of a list meets ``condition``; false for NULL.
+
+        :param name: what ``condition`` calls the item.
+        """
+
+    @abstractmethod
+    def sum_items(self, items: str, name: str, number: str) -> str:
+        """Return the sum of ``number`` over the items of a list, which it calls ``name``; 0 for NULL."""
+
+    @abstractmethod
+    def item_count(self, items: str) -> str:
+        """Return the number of items of a list."""
+
+    @abstractmethod
+    def repeats_items(self, items: str) -> str:
+        """Return the condition that a list holds an item twice, beside NULL; NULL for NULL."""
+
+    @abstractmethod
     def distinct_count(self, column: str) -> str:
         """Return the aggregate that estimates the number of distinct values, in bounded memory."""
 
@@ -82,6 +102,18 @@ class DuckDBDialect(Dialect):
         # exact; DuckDB computes the list only once
         values = f"quantile_cont({number}, [{', '.join(map(repr, fractions))}])"
         return [f"{values}[{index}]" for index in range(1, len(fractions) + 1)]
+
+    def any_item(self, items: str, name: str, condition: str) -> str:
+        return f"coalesce(len(list_filter({items}, lambda {name}: {condition})) > 0, false)"
+
+    def sum_items(self, items: str, name: str, number: str) -> str:
+        return f"coalesce(list_sum(list_transform({items}, lambda {name}: {number})), 0)"
+
+    def item_count(self, items: str) -> str:
+        return f"len({items})"
+
+    def repeats_items(self, items: str) -> str:
+        return f"len(list_distinct({items})) < len(list_filter({items}, lambda item: item IS NOT NULL))"
 
     def distinct_count(self, column: str) -> str:
         return f"approx_count_distinct({column})"
@@ -118,6 +150,19 @@ class TrinoDialect(Dialect):
     def quantiles(self, number: str, fractions: Sequence[float]) -> list[str]:
         values = f"approx_percentile({number}, ARRAY[{', '.join(f'{fraction:.9f}E0' for fraction in fractions)}])"
         return [f"{values}[{index}]" for index in range(1, len(fractions) + 1)]
+
+    def any_item(self, items: str, name: str, condition: str) -> str:
+        return f"coalesce(any_match({items}, {name} -> {condition}), false)"
+
+    def sum_items(self, items: str, name: str, number: str) -> str:
+        return f"coalesce(reduce({items}, 0, (total, {name}) -> total + {number}, total -> total), 0)"
+
+    def item_count(self, items: str) -> str:
+        return f"cardinality({items})"
+
+    def repeats_items(self, items: str) -> str:
+        present = f"filter({items}, item -> item IS NOT NULL)"
+        return f"cardinality(array_distinct({present})) < cardinality({present})"
 
     def distinct_count(self, column: str) -> str:
         return f"approx_distinct({column})"

@@ -22,17 +22,27 @@ if TYPE_CHECKING:
 FRAME = "df"
 
 
+def prepare(connection: duckdb.DuckDBPyConnection) -> None:
+    """Give a connection what checks rely on: UTC, no names of Python variables, ``xxhash64``."""
+    connection.execute("SET TimeZone = 'UTC'")
+    # a name without a table must not find a Python variable instead
+    connection.execute("SET python_enable_replacements = false")
+    xxhash64.register(connection)
+
+
 class DuckDBEngine:
-    """What DuckDB does the same way whatever it reads."""
+    """
+    What DuckDB does the same way whatever it reads.
+
+    :param prepared: whether :func:`prepare` has been done.
+    """
 
     dialect: Dialect = DUCKDB
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, *, prepared: bool = False) -> None:
         self._connection = connection
-        connection.execute("SET TimeZone = 'UTC'")
-        # a name without a table must not find a Python variable instead
-        connection.execute("SET python_enable_replacements = false")
-        xxhash64.register(connection)
+        if not prepared:
+            prepare(connection)
 
     def fetch(self, query: Query) -> list[tuple[Any, ...]]:
         import duckdb
@@ -63,13 +73,19 @@ class DuckDBCatalogEngine(CatalogTables, DuckDBEngine):
     """
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, catalog: Catalog, namespace: str, branch: str | None = None
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        catalog: Catalog,
+        namespace: str,
+        branch: str | None = None,
+        *,
+        prepared: bool = False,
     ) -> None:
         from airflow_provider_phlo.iceberg.duckdb.views import branch_of
 
         catalog, branch = branch_of(catalog, branch)
         CatalogTables.__init__(self, catalog, namespace, branch)
-        DuckDBEngine.__init__(self, connection)
+        DuckDBEngine.__init__(self, connection, prepared=prepared)
 
     def table(self, name: str) -> str:
         name = self.qualified(name)
@@ -79,8 +95,8 @@ class DuckDBCatalogEngine(CatalogTables, DuckDBEngine):
     def resolve(self, query: str) -> str:
         from airflow_provider_phlo.iceberg.duckdb.statements import assert_read_only, referenced_tables
 
-        assert_read_only(query, self._connection)
-        self._create_views({self.qualified(name) for name in referenced_tables(query, self._connection)})
+        assert_read_only(query)
+        self._create_views({self.qualified(name) for name in referenced_tables(query)})
         self._connection.execute(f"SET search_path = {literal(quote_identifier(self._namespace))}")
         return query
 
@@ -154,8 +170,8 @@ class DuckDBFrameEngine(DuckDBEngine):
     def resolve(self, query: str) -> str:
         from airflow_provider_phlo.iceberg.duckdb.statements import assert_read_only, referenced_tables
 
-        assert_read_only(query, self._connection)
-        named = referenced_tables(query, self._connection) - {FRAME, *self._others}
+        assert_read_only(query)
+        named = referenced_tables(query) - {FRAME, *self._others}
         if len(named) > 1:
             named -= {self._name} if self._name else set()
             raise ConfigurationError(

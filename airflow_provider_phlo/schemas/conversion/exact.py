@@ -133,10 +133,12 @@ def _decimal(value: Any, target: pa.DataType) -> decimal.Decimal | None:
     if not number.is_finite() or _is_negative_zero(value):
         return None
     try:
-        pa.scalar(number, target)
+        # Arrow takes some numbers of hundreds of digits, as tiny floats have, for 0
+        if pa.scalar(number, target).as_py() == number:
+            return number
     except ARROW_ERRORS:
-        return _shorter(number, target)
-    return number
+        pass
+    return _shorter(number, target)
 
 
 def _shorter(number: decimal.Decimal, target: pa.DataType) -> decimal.Decimal | None:

@@ -7,6 +7,7 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -77,12 +78,16 @@ def test_every_layer_is_a_namespace(catalog: Catalog) -> None:
         "bronze.github_profile",
         "bronze.github_repos",
         "bronze.public_events",
+        "bronze.pull_request_repositories",
+        "bronze.pull_request_reviews",
+        "bronze.pull_requests",
         "bronze.stg_glucose_entries",
         "gold.fct_daily_github_activity",
         "gold.fct_daily_glucose_metrics",
         "gold.fct_github_events",
         "gold.fct_github_repo_stats",
         "gold.fct_public_user_sessions",
+        "gold.fct_pull_request_weeks",
         "marts.mrt_github_activity",
         "marts.mrt_github_repos",
         "marts.mrt_glucose_hourly_patterns",
@@ -91,11 +96,16 @@ def test_every_layer_is_a_namespace(catalog: Catalog) -> None:
         "marts.mrt_public_events_by_hour",
         "marts.mrt_public_events_by_type",
         "marts.mrt_public_top_repos",
+        "marts.mrt_pull_request_throughput",
+        "marts.mrt_review_turnaround",
+        "marts.mrt_stale_pull_requests",
         "silver.fct_glucose_readings",
         "silver.stg_github_events",
         "silver.stg_github_profile",
         "silver.stg_github_repos",
         "silver.stg_public_events",
+        "silver.stg_pull_request_reviews",
+        "silver.stg_pull_requests",
     ]
 
 
@@ -201,6 +211,7 @@ def test_numbers_are_doubles_and_counts_are_longs(catalog: Catalog) -> None:
     kinds = {
         f"{name}.{field.name}": str(field.field_type)
         for name in all_tables(catalog)
+        if not name.startswith("raw.")
         for field in catalog.load_table(name).schema().fields
     }
     assert {name: kind for name, kind in kinds.items() if kind not in allowed} == {}
@@ -305,6 +316,89 @@ def test_more_than_thirty_minutes_without_an_event_end_a_session(catalog: Catalo
     users = counted(catalog, "marts.mrt_public_active_users", "actor_login", "total_events", "session_count")
     sessions_of = Counter(row[0] for row in expected)
     assert users == sorted((login, len(found), sessions_of[login]) for login, found in moments.items())
+
+
+def last_pulls() -> list[dict[str, Any]]:
+    """Return the pull requests as they were read last, with the names that their repositories have now."""
+    names = {row["repository_id"]: row["repository"] for row in raw_tables.pulls()["raw.pull_request_repositories"]}
+    last = {row["row_key"]: row for row in raw_tables.pulls()["raw.pull_requests"]}
+    return [{**row, "repository": names[row["repository_id"]]} for row in last.values()]
+
+
+def week(moment: dt.datetime) -> dt.date:
+    return moment.date() - dt.timedelta(days=moment.weekday())
+
+
+def hours(seconds: list[int]) -> tuple[float | None, float | None]:
+    """Return median and 90th percentile (nearest rank) in hours."""
+    if not seconds:
+        return None, None
+    ranked = sorted(seconds)
+    return statistics.median(ranked) / 3600, ranked[-(-len(ranked) * 9 // 10) - 1] / 3600
+
+
+def test_review_turnaround_by_repository_and_week(catalog: Catalog) -> None:
+    groups = defaultdict(list)
+    for row in last_pulls():
+        if not row["author_is_bot"]:
+            groups[row["repository"], week(row["created_at"])].append(row)
+    figures = (
+        "median_hours_to_first_review",
+        "p90_hours_to_first_review",
+        "median_hours_to_merge",
+        "p90_hours_to_merge",
+    )
+    found = counted(
+        catalog, "marts.mrt_review_turnaround", "repository", "week", "pull_requests", "reviewed", "merged", *figures
+    )
+    assert len(found) == len(groups) > 20
+    for repository, monday, count, reviewed, merged, *times in found:
+        rows = groups[repository, monday]
+        waits = [row["time_to_first_review"] for row in rows if row["time_to_first_review"] is not None]
+        merges = [row["time_to_merge"] for row in rows if row["time_to_merge"] is not None]
+        assert (count, reviewed, merged) == (len(rows), len(waits), len(merges))
+        assert times == pytest.approx([*hours(waits), *hours(merges)])
+
+
+def test_throughput_by_repository_and_week(catalog: Catalog) -> None:
+    counts: dict[tuple[object, ...], Counter[str]] = defaultdict(Counter)
+    for row in last_pulls():
+        key = row["repository"]
+        counts[key, week(row["created_at"])]["opened"] += 1
+        if row["merged_at"]:
+            counts[key, week(row["merged_at"])]["merged"] += 1
+            counts[key, week(row["merged_at"])]["merged_lines"] += row["changed_lines"] or 0
+            counts[key, week(row["merged_at"])]["merged_of_unknown_size"] += row["changed_lines"] is None
+        elif row["closed_at"]:
+            counts[key, week(row["closed_at"])]["closed_unmerged"] += 1
+    current = {(row["row_key"], row["updated_at"]) for row in last_pulls()}
+    names = {row["row_key"]: row["repository"] for row in last_pulls()}
+    last = {row["row_key"]: row for row in raw_tables.pulls()["raw.pull_request_reviews"]}
+    for row in last.values():
+        if row["submitted_at"] and (row["pull_request_key"], row["updated_at"]) in current:
+            counts[names[row["pull_request_key"]], week(row["submitted_at"])]["reviews"] += 1
+    assert sum(count["merged_of_unknown_size"] for count in counts.values()) > 0
+    columns = ("opened", "merged", "closed_unmerged", "reviews", "merged_lines", "merged_of_unknown_size")
+    found = counted(catalog, "marts.mrt_pull_request_throughput", "repository", "week", *columns, "open_at_end")
+    assert {row[:2]: row[2:8] for row in found} == {
+        key: tuple(count[name] for name in columns) for key, count in counts.items()
+    }
+    still_open: Counter[str] = Counter()
+    for repository, _, opened, merged, closed, *_, open_at_end in found:
+        still_open[repository] += opened - merged - closed
+        assert open_at_end == still_open[repository]
+
+
+def test_stale_pull_requests_are_those_that_nothing_has_changed_for_two_weeks(catalog: Catalog) -> None:
+    read_on = raw_tables.PULLS_READ_AT.date()
+    expected = {
+        row["row_key"]: (row["repository"], (read_on - row["updated_at"].date()).days)
+        for row in last_pulls()
+        if row["state"] == "open" and (read_on - row["updated_at"].date()).days >= 14
+    }
+    stale = table(catalog, "marts.mrt_stale_pull_requests", "pull_request_key")
+    assert {key: (row["repository"], row["days_without_change"]) for key, row in stale.items()} == expected
+    assert 0 < len(expected) < sum(row["state"] == "open" for row in last_pulls())
 
 
 def test_a_run_with_no_new_data_writes_nothing(home: Path, catalog: Catalog) -> None:

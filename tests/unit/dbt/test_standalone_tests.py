@@ -14,11 +14,11 @@ from dbt.cli.main import dbtRunner
 
 from airflow_provider_phlo.dbt import phlo_dbt_task_group
 from airflow_provider_phlo.dbt.manifest import ensure_manifest
-from airflow_provider_phlo.dbt.operators import DbtModelOperator, DbtTestOperator
 from airflow_provider_phlo.dbt.project import Project
+from airflow_provider_phlo.dbt.rendering.operators import DbtModelOperator, DbtTestOperator
+from airflow_provider_phlo.dbt.rendering.task_group import groups_in_a_circle
 from airflow_provider_phlo.dbt.runner import PassedTests, build_model, run_tests
 from airflow_provider_phlo.dbt.standalone_tests import assign_tests
-from airflow_provider_phlo.dbt.task_group import groups_in_a_circle
 from airflow_provider_phlo.exceptions import ConfigurationError, QualityCheckError
 from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
 from tests.lake import open_lake

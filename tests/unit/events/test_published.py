@@ -29,9 +29,9 @@ def database():
         yield connection
 
 
-def seen(folder):
+def seen(folder, readers=None):
     """Return the ids that readers see; all have times within a day."""
-    answer = PublishedEvents(folder).ask(NESTED_BY_REPOSITORY, days=2, limit=10_000, now=NOW)
+    answer = (readers or PublishedEvents(folder)).ask(NESTED_BY_REPOSITORY, days=2, limit=10_000, now=NOW)
     ids = [event["event_id"] for row in answer.rows for event in row[2]]
     assert len(ids) == len(set(ids)) == answer.events
     return set(ids)
@@ -301,8 +301,12 @@ class Play:
     def __init__(self, place, seed):
         self.draw = random.Random(seed)
         self.path, self.saved, self.folder = place / "events.duckdb", place / "saved.duckdb", place / "published"
-        self.connection = open_database(self.path)
+        self.connection, self.readers = open_database(self.path), PublishedEvents(self.folder)
         self.table, self.public, self.backup, self.next_id = set(), set(), set(), 0
+
+    def seen(self):
+        """Return what a server sees that was there before."""
+        return seen(self.folder, self.readers)
 
     def insert(self):
         new = events(self.next_id, self.draw.choice([0, 1, 3, 30]))
@@ -319,7 +323,7 @@ class Play:
         self.insert()
         died = publish_until(self.connection, self.folder, self.draw.randrange(8))
         # it may have died when all was done but the cleaning
-        if not died or (read_manifest(self.folder) and seen(self.folder) != self.public):
+        if not died or (read_manifest(self.folder) and self.seen() != self.public):
             self.public = set(self.table)
 
     def delete(self):
@@ -332,7 +336,7 @@ class Play:
         if manifest and manifest.segments:
             self.draw.choice(DAMAGES)(self.folder / self.draw.choice(manifest.segments).name)
             with pytest.raises(TransientError):
-                seen(self.folder)
+                self.seen()
             publish_until(self.connection, self.folder, self.draw.randrange(8))
             self.load()
 
@@ -360,8 +364,8 @@ def test_random_loads_crashes_and_losses_against_a_model(tmp_path, seed, monkeyp
     for _ in range(size(40, 120)):
         play.draw.choices(STEPS_OF_PLAY, [12, 6, 1, 1, 1, 1])[0](play)
         if read_manifest(play.folder):
-            assert seen(play.folder) == play.public
+            assert play.seen() == play.public
             assert {segment.name for segment in read_manifest(play.folder).segments} <= files(play.folder)
     play.load()
-    assert seen(play.folder) == play.table
+    assert play.seen() == play.table
     play.connection.close()

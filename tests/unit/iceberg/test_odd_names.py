@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from pyiceberg.catalog import Catalog
 
-from airflow_provider_phlo.cli.query import run as run_query
+from airflow_provider_phlo.cli.lake.query import run as run_query
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
 from airflow_provider_phlo.iceberg import tables
 from airflow_provider_phlo.iceberg.duckdb.views import connect

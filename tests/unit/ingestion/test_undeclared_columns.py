@@ -201,6 +201,14 @@ def test_case_16_decimals_of_another_scale_all_arrive(house: House) -> None:
     ]
 
 
+def test_a_tiny_number_is_not_zero(house: House) -> None:
+    """Of its 568 digits Arrow makes a decimal 0."""
+    tiny = 6.335989054991934e-223
+    for day, value in enumerate([decimal.Decimal("0.1"), decimal.Decimal("36.508"), tiny]):
+        house.run([{"k": day, "v": value}])
+    assert house.values()[-1] == {"k": 2, "v__v_double": tiny}
+
+
 def test_what_iceberg_widens_still_widens(house: House) -> None:
     house.run(pa.table({"k": [1], "i": pa.array([1], pa.int32()), "f": pa.array([0.5], pa.float32())}))
     house.run([{"k": 2, "i": 2**40, "f": 0.1}])

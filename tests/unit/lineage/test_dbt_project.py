@@ -116,7 +116,7 @@ def facts(folder: Path) -> Facts:
                 "daily",
                 "readings.ingest",
                 "airflow",
-                lineage=TaskLineage(IngestionFacts("raw.readings", ("site_api",), dict.fromkeys(READINGS, "int"))),
+                lineage=TaskLineage((IngestionFacts("raw.readings", ("site_api",), dict.fromkeys(READINGS, "int")),)),
             ),
             TaskFacts(
                 "daily",

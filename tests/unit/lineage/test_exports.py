@@ -38,7 +38,7 @@ MART = MartFacts("postgres_default", "marts.t", "raw.t", "postgres://postgres_de
 def graph() -> Graph:
     tasks = (
         TaskFacts(
-            "daily", "in", "Ann", lineage=TaskLineage(IngestionFacts("raw.t", ("api",), {"a": "int", "b": "str"}))
+            "daily", "in", "Ann", lineage=TaskLineage((IngestionFacts("raw.t", ("api",), {"a": "int", "b": "str"}),))
         ),
         TaskFacts("daily", "check", "Ann", lineage=TaskLineage(checks=(CheckFacts("a is there", "raw.t", ("a",)),))),
         TaskFacts("daily", "out", "Bea", lineage=TaskLineage(marts=(MART,))),

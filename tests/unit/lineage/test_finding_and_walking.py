@@ -201,7 +201,7 @@ def facts(*tasks: TaskLineage) -> Facts:
 
 def test_a_source_and_its_quarantine():
     ingestion = IngestionFacts("raw.t", ("api",), {"a": "int"}, metadata_columns=True, quarantines=True)
-    graph = build(facts(TaskLineage(ingestion)), [])
+    graph = build(facts(TaskLineage((ingestion,))), [])
     assert graph.nodes["raw.t"].parents == ["source:api"]
     assert graph.nodes["raw.t"].columns["a"].origins == {("source:api", "raw.t.a"): How.COPIED}
     assert graph.nodes["raw.t"].columns["_dlt_id"].origins == {}
@@ -212,7 +212,7 @@ def test_a_source_and_its_quarantine():
 def test_transforms_and_several_sources_leave_columns_unknown():
     transformed = IngestionFacts("raw.t", ("api",), {"a": "int"}, transforms=("uppercase",))
     united = IngestionFacts("raw.u", ("north", "south"), {"a": "int"})
-    graph = build(facts(TaskLineage(transformed), TaskLineage(united)), [])
+    graph = build(facts(TaskLineage((transformed,)), TaskLineage((united,))), [])
     assert graph.nodes["raw.t"].columns["a"].unknown == "transformed by uppercase, which may use other fields"
     assert graph.nodes["raw.u"].columns["a"].unknown == "it comes from any of north, south"
     assert graph.nodes["raw.u"].parents == ["source:north", "source:south"]
@@ -261,7 +261,7 @@ def test_one_table_of_two_connections_to_one_server_is_one_node():
 
 def test_facts_survive_json():
     said = facts(
-        TaskLineage(IngestionFacts("raw.t", ("api",), {"a": "int"}), (CheckFacts("c", "raw.t", ("a",)),)),
+        TaskLineage((IngestionFacts("raw.t", ("api",), {"a": "int"}),), (CheckFacts("c", "raw.t", ("a",)),)),
         TaskLineage(marts=(MartFacts("x", "marts.t", "raw.t"),), nodes=("model.p.a",)),
     )
     assert Facts.from_json(said.to_json()) == said

@@ -8,7 +8,7 @@ import pytest
 from airflow.sdk import DAG, Asset
 from airflow.sdk.exceptions import AirflowFailException
 
-from airflow_provider_phlo.dbt.task_group import DbtModelOperator
+from airflow_provider_phlo.dbt.rendering.task_group import DbtModelOperator
 from airflow_provider_phlo.operators.base import PhloOperator
 from airflow_provider_phlo.operators.ingest import IngestOperator
 from airflow_provider_phlo.operators.merge import MergeOperator

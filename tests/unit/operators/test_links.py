@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from airflow.sdk import DAG
 
-from airflow_provider_phlo.dbt.operators import DbtModelOperator
+from airflow_provider_phlo.dbt.rendering.operators import DbtModelOperator
 from airflow_provider_phlo.operators.ingest import IngestOperator
 from airflow_provider_phlo.operators.links import TableLink
 from airflow_provider_phlo.operators.maintenance import MaintenanceOperator

@@ -17,7 +17,7 @@ from airflow_provider_phlo.iceberg.tables.creation import ensure_namespace
 from airflow_provider_phlo.operators.publish import PublishOperator
 from airflow_provider_phlo.operators.publish_duckdb import PublishDuckDBOperator
 from airflow_provider_phlo.publishing import publish_marts_to_postgres
-from airflow_provider_phlo.services.postgres import ensure_postgres, stop_postgres
+from airflow_provider_phlo.services.postgres.server import ensure_postgres, stop_postgres
 from tests.expect import expect
 from tests.lake import open_lake
 

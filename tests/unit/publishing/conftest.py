@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from airflow_provider_phlo.services.postgres import PostgresServer, ensure_postgres, stop_postgres
+from airflow_provider_phlo.services.postgres.server import PostgresServer, ensure_postgres, stop_postgres
 
 
 @pytest.fixture(scope="session")

@@ -159,6 +159,20 @@ def test_one_broken_check_does_not_stop_the_others(catalog):
     assert results[0].severity == "warn"
 
 
+@pytest.mark.parametrize("branch", ["typo", "Main", "phlo", ""])
+def test_a_branch_that_is_not_there_is_refused(catalog, branch):
+    with pytest.raises(ConfigurationError, match=f"raw.readings has no branch {branch}"):
+        run_checks(catalog, "raw.readings", [CountCheck(min_count=1)], branch=branch)
+
+
+def test_a_branch_of_somebody_else_is_read(catalog):
+    table = catalog.load_table("raw.readings")
+    with table.manage_snapshots() as snapshots:
+        snapshots.create_branch(table.current_snapshot().snapshot_id, "feature")
+    (result,) = run_checks(catalog, "raw.readings", [CountCheck(min_count=1)], branch="feature")
+    assert result.passed
+
+
 def test_a_check_of_your_own_gets_a_frame_and_the_context(catalog):
     seen = {}
 

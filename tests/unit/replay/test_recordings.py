@@ -1,17 +1,15 @@
 from __future__ import annotations
 
-import json
-import os
 import statistics
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
 from include.replay import activity, glucose
 from include.replay.recordings import Recordings
 from tests.expect import expect
+from tests.samples import sample
 
 END = date(2024, 1, 30)
 
@@ -24,14 +22,6 @@ def recordings(tmp_path_factory):
 @pytest.fixture
 def small(tmp_path):
     return lambda end=END: Recordings.open(tmp_path, 2, 7, end, "octo-phlo")
-
-
-def sample(name):
-    beside = Path(__file__).parents[4] / "shared" / "data"
-    path = Path(os.environ.get("PHLO_SHARED_DATA", beside)) / name
-    if not path.exists():
-        pytest.skip(f"no real samples here: {path.name} (set PHLO_SHARED_DATA)")
-    return json.loads(path.read_text())
 
 
 def shape(documents):
@@ -142,6 +132,22 @@ def test_payloads_have_the_shape_of_real_ones(recordings, kind):
         assert_fits(inner, [payload[key] for payload in real if key in payload], all_keys=False)
     commits = [commit for payload in ours for commit in payload.get("commits", [])]
     assert_fits(commits, [commit for payload in real for commit in payload.get("commits", [])])
+
+
+def test_a_misreading_is_there_until_the_next_advance(small):
+    def values(recordings):
+        now = datetime.combine(END, datetime.max.time(), UTC)
+        return {entry["_id"]: entry["sgv"] for entry in recordings.readings(END, END, now)}
+
+    recordings = small()
+    before = values(recordings)
+    recordings.misread_once()
+    wrong = {key for key, value in values(recordings).items() if value != before[key]}
+    assert [values(recordings)[key] for key in wrong] == [glucose.MISREAD]
+    assert values(small()) == values(recordings)  # a server that starts again remembers it
+    recordings.advance()
+    assert glucose.MISREAD not in values(recordings).values()
+    assert glucose.MISREAD not in values(small()).values()
 
 
 def test_an_advance_corrects_adds_and_is_remembered(small):

@@ -173,8 +173,11 @@ def test_an_advance_reaches_conditional_readers(replay, tmp_path):
 
     assert len(read("user_repos")) == 8
     assert read("user_repos") == []
+    assert requests.post(f"{replay.url}/replay/misread", headers=HEADER, timeout=5).json() == {}
+    assert replay.recordings.misread
     counts = requests.post(f"{replay.url}/replay/advance", headers=HEADER, timeout=5).json()
     assert counts["corrected_entries"] == 5
+    assert not replay.recordings.misread
     assert len(read("user_repos")) == 8
 
 

@@ -14,7 +14,7 @@ from pandera.pandas import Field
 from typing_extensions import TypedDict
 
 from airflow_provider_phlo import phlo_ingestion
-from airflow_provider_phlo.cli.query import run as query
+from airflow_provider_phlo.cli.lake.query import run as query
 from airflow_provider_phlo.schemas import PhloSchema, schema_diff
 from tests.expect import expect
 

@@ -58,7 +58,9 @@ class Server:
                 owner.requests.append(request)
                 reply = owner.route(request)
                 content = b"" if reply.status == 304 else reply.content()
-                self.send_response(reply.status)
+                self.send_response_only(reply.status)
+                if "Date" not in reply.headers:
+                    self.send_header("Date", self.date_time_string())
                 self.send_header("Content-Length", str(len(content) if reply.length is None else reply.length))
                 for name, value in {"Content-Type": "application/json", **reply.headers}.items():
                     self.send_header(name, value)

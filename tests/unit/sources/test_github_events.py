@@ -5,7 +5,8 @@ import json
 import pytest
 
 from airflow_provider_phlo.exceptions import SourceRejectedError, SourceUnavailableError
-from airflow_provider_phlo.sources.github_events import connection_arguments, fetch_public_events
+from airflow_provider_phlo.sources.github_api import connection_arguments
+from airflow_provider_phlo.sources.github_events import fetch_public_events
 from tests.unit.sources.test_github import shared
 
 

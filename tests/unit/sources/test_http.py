@@ -62,6 +62,16 @@ def test_no_pause_is_longer_than_the_policy_allows(patience):
     assert len(patience.slept) == 11
 
 
+@pytest.mark.parametrize("status", [201, 202, 203, 204, 205, 207])
+def test_only_200_is_a_whole_answer(server, reply, patience, status):
+    """A list of 202 may be empty because it is not made yet."""
+    server.replies(reply([], status), reply([], status), reply([1]))
+    assert client(server.url, patience).get("/x").body == [1]
+    server.replies(*[reply([], status)] * 5)
+    with pytest.raises(SourceUnavailableError, match=f"answered {status}, not yet a whole answer, after 5 attempts"):
+        client(server.url, patience).get("/x")
+
+
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 408])
 def test_a_passing_error_is_retried(server, reply, patience, status):
     server.replies(reply("oops", status), reply("oops", status), reply({"ok": True}))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from airflow_provider_phlo.services.ports import free_port
+from airflow_provider_phlo.services.machine.ports import free_port
 
 
 def test_it_serves_until_it_is_ended(tmp_path):

@@ -175,3 +175,9 @@ def test_times_are_read_alike_by_arrow_and_one_by_one(text: str) -> None:
     for form in forms:
         found, bad = casts.convert_column(form, kind)
         assert (found.to_pylist(), bad) == (one_by_one[0].to_pylist(), one_by_one[1])
+
+
+@pytest.mark.parametrize("value", [Decimal("1E-30"), Decimal("7E-778"), "7E-652", 6.335989054991934e-223], ids=repr)
+def test_a_number_with_more_decimals_than_its_column_is_not_zero(value: Any) -> None:
+    found, bad = convert_column([Decimal(1), value, Decimal("0E-900")], pa.decimal128(38, 9))
+    assert (found.to_pylist(), bad) == ([1, None, 0], [1])

@@ -1,0 +1,1 @@
+"""``phlo alerts`` and ``phlo watch``."""

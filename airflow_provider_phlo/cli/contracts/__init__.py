@@ -1,0 +1,1 @@
+"""``phlo contract``."""

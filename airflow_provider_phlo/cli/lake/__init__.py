@@ -1,0 +1,1 @@
+"""Commands about tables: query, catalog, schema, quarantine, maintenance, lineage."""

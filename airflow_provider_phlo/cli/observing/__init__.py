@@ -1,0 +1,1 @@
+"""``phlo logs`` and ``phlo metrics``."""

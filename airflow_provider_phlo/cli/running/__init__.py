@@ -1,0 +1,1 @@
+"""``phlo materialize`` and ``phlo backfill``."""

@@ -1,0 +1,1 @@
+"""What all commands share: their arguments as data, errors as lines, results as tables or JSON."""

@@ -1,0 +1,149 @@
+"""Try connections by really connecting: for ``phlo doctor``."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from airflow_provider_phlo.connections import require_unset
+from airflow_provider_phlo.diagnosis import Finding, Verdict
+from airflow_provider_phlo.diagnosis.machine import compare_clocks
+from airflow_provider_phlo.exceptions import PhloError
+
+_PREFIX = "AIRFLOW_CONN_"
+_PATIENCE = 10
+
+
+def check_catalog() -> Iterator[Finding]:
+    """Open the catalog of tables, and list what is in it."""
+    from airflow_provider_phlo.cli.terminal.output import open_catalog
+
+    catalog = open_catalog()
+    count = sum(len(catalog.list_tables(namespace)) for namespace in catalog.list_namespaces())
+    yield Finding("catalog", Verdict.OK, f"{type(catalog).__name__} {catalog.name} with {count:,} tables")
+
+
+def check_postgres(home: Path) -> Iterator[Finding]:
+    """Log into the server of the marts, and compare its clock."""
+    import psycopg
+
+    from airflow_provider_phlo.hooks.postgres import postgres_coordinates
+    from airflow_provider_phlo.services.postgres.server import postgres_pid
+
+    if not _is_set("postgres_default") and postgres_pid(home) is None:
+        yield Finding("postgres_default", Verdict.SKIPPED, "unset, and the bundled server does not run")
+        return
+    with psycopg.connect(**{"connect_timeout": _PATIENCE, **postgres_coordinates()}) as connection:
+        began = time.time()
+        said = connection.execute("SELECT extract(epoch FROM clock_timestamp())::float8, version()").fetchone()
+        assert said is not None
+        skew = said[0] - (began + time.time()) / 2
+    yield Finding("postgres_default", Verdict.OK, " ".join(said[1].split()[:2]))
+    yield compare_clocks(skew, "the server of postgres_default")
+
+
+def check_trino() -> Iterator[Finding]:
+    """Run a statement on Trino."""
+    from airflow_provider_phlo.hooks.trino import connect_to
+
+    if not _is_set("trino_default"):
+        yield Finding("trino_default", Verdict.SKIPPED, "unset: DuckDB and PyIceberg do the work")
+        return
+    with connect_to("trino_default")() as connection:
+        cursor = connection.cursor()
+        cursor.execute("SELECT version()")
+        yield Finding("trino_default", Verdict.OK, f"Trino {cursor.fetchone()[0]}")
+
+
+def check_github() -> Iterator[Finding]:
+    """Ask GitHub how much of its limit is left."""
+    from airflow.sdk import BaseHook
+
+    from airflow_provider_phlo.hooks.github import github_arguments
+    from airflow_provider_phlo.sources.github_api import github_client
+    from airflow_provider_phlo.sources.http import RetryPolicy
+
+    if not _is_set("github_default"):
+        yield Finding("github_default", Verdict.SKIPPED, "unset: GitHub is read without a token, 60 requests an hour")
+        return
+    client = github_client(**github_arguments("github_default"), retry=RetryPolicy(attempts=1))
+    try:
+        core = client.get(f"{client.root}/rate_limit").body["resources"]["core"]
+        found = f"{core['remaining']:,} of {core['limit']:,} requests left this hour"
+    except PhloError:
+        # a GitHub Enterprise without limits says 404
+        login = BaseHook.get_connection("github_default").login
+        if not login:
+            raise
+        client.get(f"{client.root}/users/{quote(login, safe='')}")
+        found = "it answers"
+    yield Finding("github_default", Verdict.OK, found)
+
+
+def check_nightscout() -> Iterator[Finding]:
+    """Read one entry from Nightscout."""
+    from airflow.sdk import BaseHook
+
+    from airflow_provider_phlo.sources.http import JsonClient, RetryPolicy
+    from airflow_provider_phlo.sources.nightscout import ADVICE, ENTRIES, connection_arguments, credentials
+
+    if not _is_set("nightscout_default"):
+        yield Finding("nightscout_default", Verdict.SKIPPED, "unset")
+        return
+    said = connection_arguments(BaseHook.get_connection("nightscout_default"))
+    headers, params = credentials(said["secret"], said["auth"], said["conn_id"])
+    root = said["base_url"].rstrip("/").removesuffix("/api/v1")
+    client = JsonClient(root, said["conn_id"], headers=headers, advice=ADVICE, retry=RetryPolicy(attempts=1))
+    client.get(f"{client.root}{ENTRIES}", params={**params, "count": "1"})
+    yield Finding("nightscout_default", Verdict.OK, "it answers")
+
+
+#: Connections that the provider itself uses.
+OWN: dict[str, Callable[[], Iterator[Finding]]] = {
+    "trino_default": check_trino,
+    "github_default": check_github,
+    "nightscout_default": check_nightscout,
+}
+
+
+def other_connections() -> list[str]:
+    """Return the other connections that the environment sets."""
+    names = {name.removeprefix(_PREFIX).lower() for name in os.environ if name.startswith(_PREFIX)}
+    return sorted(names - {*OWN, "iceberg_default", "postgres_default"})
+
+
+def check_other(conn_id: str) -> Iterator[Finding]:
+    """Let the hook of a connection try it."""
+    from airflow.sdk import BaseHook
+
+    connection: Any = BaseHook.get_connection(conn_id)
+    hook = connection.get_hook()
+    if not hasattr(hook, "test_connection"):
+        yield Finding(conn_id, Verdict.SKIPPED, f"{type(hook).__name__} has no way to try it")
+        return
+    works, _ = hook.test_connection()
+    # what a hook says may hold the password; how it ended does not
+    verdict = Verdict.OK if works else Verdict.PROBLEM
+    yield Finding(conn_id, verdict, f"{type(hook).__name__} {'connects' if works else 'does not connect'}", "" if works
+                  else f"airflow connections test {conn_id}")  # fmt: skip
+
+
+def _is_set(conn_id: str) -> bool:
+    """
+    Return whether there is a connection.
+
+    :raises ConfigurationError: it is there, but cannot be read.
+    """
+    from airflow.sdk import BaseHook
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    try:
+        BaseHook.get_connection(conn_id)
+    except AirflowNotFoundException:
+        require_unset(conn_id)
+        return False
+    return True

@@ -1,0 +1,192 @@
+"""
+What dbt selects: asked of dbt itself, in its own grammar, and kept with the parsed project until that changes.
+
+Where dbt is in memory already, as in a dag-processor that is warm, it is asked there, else in a process of its own:
+``python -m airflow_provider_phlo.dbt.rendering.selection``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_phlo.dbt.manifest import (
+    MANIFEST,
+    ensure_manifest,
+    read_manifest,
+    rendered_path,
+    stamp_of,
+    tables_read,
+)
+from airflow_provider_phlo.dbt.project import Project
+from airflow_provider_phlo.exceptions import ConfigurationError
+
+_FOLDER = "selections"
+_KEPT = 200
+
+
+@dataclass(frozen=True)
+class Selection:
+    """
+    What to select, as on dbt's command line.
+
+    :param select: selectors, any of which; everything when empty.
+    :param exclude: what is left out of that.
+    :param selector: one of the project's ``selectors.yml`` instead.
+    :param state: a folder with the ``manifest.json`` that ``state:`` compares with.
+    """
+
+    select: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    selector: str | None = None
+    state: Path | None = None
+
+    def arguments(self) -> list[str]:
+        """Return it as arguments of dbt's command line."""
+        found = ["--select", *self.select] if self.select else []
+        found += ["--exclude", *self.exclude] if self.exclude else []
+        found += ["--selector", self.selector] if self.selector else []
+        return [*found, "--state", str(self.state)] if self.state else found
+
+    def __str__(self) -> str:
+        return " ".join(self.arguments()) or "everything"
+
+    def key(self) -> str:
+        """Return what differs when another selection, or another state, is asked for."""
+        digest = blake2b(json.dumps(self.arguments()).encode(), digest_size=12)
+        manifest = self.state / MANIFEST if self.state else None
+        if manifest is not None and manifest.is_file():
+            digest.update(manifest.read_bytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Selected:
+    """
+    What dbt selects.
+
+    :param nodes: the ids of models, seeds, snapshots, sources, tests, unit tests, …; also of the tests on the sources
+        that the selected models read.
+    :param manifest: a file like ``manifest.json`` with the selected models, seeds and snapshots only.
+    """
+
+    nodes: frozenset[str]
+    manifest: Path
+
+
+def ask(project: Project, selection: Selection) -> Selected:
+    """
+    Ask dbt what it selects.
+
+    :raises ConfigurationError: dbt does not understand the selection; quotes what it says.
+    """
+    rendered = rendered_path(ensure_manifest(project))
+    stamp, file = stamp_of(project.folder), project.folder / _FOLDER / f"{selection.key()}.json"
+    kept = _read(file, file.stat().st_mtime_ns) if file.is_file() else None
+    if kept is not None and kept["fingerprint"] == stamp:
+        return Selected(frozenset(kept["selected"]), file)
+    nodes = _ask_here(project, selection) if "dbt.cli.main" in sys.modules else _ask_elsewhere(project, selection)
+    manifest = read_manifest(rendered)
+    found = {name: node for name, node in manifest["nodes"].items() if name in nodes}
+    content = {"fingerprint": stamp, "selected": sorted(nodes), "metadata": manifest["metadata"], "nodes": found}
+    file.parent.mkdir(exist_ok=True)
+    fresh = file.with_suffix(f".{os.getpid()}.fresh")
+    fresh.write_text(json.dumps({**content, "sources": {}, "exposures": {}}))
+    fresh.replace(file)
+    _forget_old(file.parent)
+    return Selected(frozenset(nodes), file)
+
+
+@lru_cache(maxsize=64)
+def _read(file: Path, _modified: int) -> Mapping[str, Any]:
+    return json.loads(file.read_bytes())
+
+
+def _forget_old(folder: Path) -> None:
+    """Leave the newest: a selection that no DAG asks for any more is not kept for ever."""
+    files = sorted(folder.glob("*.json"), key=lambda file: file.stat().st_mtime_ns, reverse=True)
+    for file in files[_KEPT:]:
+        file.unlink(missing_ok=True)
+
+
+def _ask_here(project: Project, selection: Selection) -> set[str]:
+    with project.environment():
+        found = _list(project, selection)
+        sources = sorted(_sources_read(project, found))
+        if sources and selection.select:
+            # tests on sources belong to the models that read them
+            wider = replace(selection, select=(*selection.select, *sources))
+            found |= {name for name in _list(project, wider) if name.startswith("test.")}
+    return found
+
+
+def _list(project: Project, selection: Selection) -> set[str]:
+    from dbt.cli.main import dbtRunner
+
+    from airflow_provider_phlo.dbt.projects import load_manifest
+
+    done = dbtRunner(manifest=load_manifest(project.folder)).invoke(
+        [
+            *("--quiet", "--no-use-colors", "--log-level=none", "--log-level-file=none", "--no-write-json", "ls"),
+            *project.arguments(),
+            *("--output=json", "--output-keys=unique_id"),
+            *selection.arguments(),
+        ]
+    )
+    if done.result is None:
+        raise ConfigurationError(f"dbt cannot select {selection} in {project.directory}: {done.exception}")
+    return {json.loads(line)["unique_id"] for line in done.result}
+
+
+def _sources_read(project: Project, selected: Collection[str]) -> set[str]:
+    """Return selectors of the sources that selected nodes read, through ephemeral models."""
+    manifest = read_manifest(rendered_path(project.folder / MANIFEST))
+    nodes = {**manifest["sources"], **manifest["nodes"]}
+    read = {parent for name in selected if name in manifest["nodes"] for parent in tables_read(nodes, name)}
+    sources = (nodes[name] for name in read & manifest["sources"].keys())
+    return {f"source:{each['package_name']}.{each['source_name']}.{each['name']}" for each in sources}
+
+
+def _ask_elsewhere(project: Project, selection: Selection) -> set[str]:
+    asked = {"project": project.to_json(), "arguments": _to_json(selection)}
+    done = subprocess.run(
+        [sys.executable, "-m", __name__, json.dumps(asked)],
+        capture_output=True,
+        text=True,
+    )
+    lines = done.stdout.strip().splitlines()
+    if done.returncode or not lines:
+        raise ConfigurationError((lines or done.stderr.strip().splitlines() or ["dbt ended silently"])[-1])
+    return set(json.loads(lines[-1]))
+
+
+def _to_json(selection: Selection) -> dict[str, Any]:
+    return {**selection.__dict__, "state": str(selection.state) if selection.state else None}
+
+
+def _main() -> None:
+    asked = json.loads(sys.argv[1])
+    arguments = asked["arguments"]
+    selection = Selection(
+        tuple(arguments["select"]),
+        tuple(arguments["exclude"]),
+        arguments["selector"],
+        Path(arguments["state"]) if arguments["state"] else None,
+    )
+    try:
+        print(json.dumps(sorted(_ask_here(Project.from_json(asked["project"]), selection))))
+    except ConfigurationError as error:
+        print(" ".join(str(error).split()))
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,1 @@
+"""``make demo``: the example pipelines under Airflow itself."""

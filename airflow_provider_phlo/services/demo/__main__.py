@@ -1,0 +1,5 @@
+"""``python -m airflow_provider_phlo.services.demo``."""
+
+from airflow_provider_phlo.services.demo.run import main
+
+main()

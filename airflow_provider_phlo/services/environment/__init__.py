@@ -1,0 +1,1 @@
+"""A project's environment: ``phlo.yaml``, its home, connections, recordings."""

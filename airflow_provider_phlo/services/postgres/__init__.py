@@ -1,0 +1,1 @@
+"""The bundled Postgres, and Airflow's metadata in it."""

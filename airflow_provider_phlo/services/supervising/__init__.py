@@ -1,0 +1,1 @@
+"""Airflow's processes and Postgres as supervised services: start, watch, stop, status."""

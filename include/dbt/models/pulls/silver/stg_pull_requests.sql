@@ -1,0 +1,35 @@
+-- Each pull request once, under the name that its repository has now, with its days in the day zone.
+select
+  pulls.pull_request_key,
+  coalesce(repositories.organization, pulls.organization) as organization,
+  coalesce(repositories.repository, pulls.repository) as repository,
+  pulls.repository_id,
+  pulls.number,
+  pulls.title,
+  pulls.state,
+  coalesce(pulls.is_draft, false) as is_draft,
+  pulls.author_login,
+  pulls.author_is_bot,
+  pulls.created_at,
+  pulls.updated_at,
+  pulls.closed_at,
+  pulls.merged_at,
+  {{ week_of('pulls.created_at') }} as created_week,
+  {{ week_of('pulls.merged_at') }} as merged_week,
+  {{ week_of('pulls.closed_at') }} as closed_week,
+  pulls.first_review_at,
+  pulls.time_to_first_review,
+  pulls.time_to_merge,
+  pulls.review_count,
+  pulls.reviewer_count,
+  pulls.changed_lines,
+  pulls.changed_files,
+  pulls.files_complete,
+  pulls.size_class,
+  repositories.read_at,
+  repositories.left_out is null as is_readable,
+  current_timestamp as _transformed_at
+from {{ ref('pull_requests') }} as pulls
+left join {{ ref('pull_request_repositories') }} as repositories
+  on repositories.repository_id = pulls.repository_id and repositories.arrival = 1
+where pulls.arrival = 1

@@ -1,0 +1,54 @@
+"""``phlo doctor`` on projects with something wrong, in a program of its own: it changes its environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+PHLO = Path(sys.executable).parent / "phlo"
+DAG = "from airflow.sdk import dag\n\n\n@dag(schedule=None)\ndef fine():\n    pass\n\n\nfine()\n"
+
+
+def doctor(root: Path, **variables: str) -> tuple[int, list[dict[str, Any]]]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PHLO"))}
+    command = [PHLO, "doctor", "--output", "json"]
+    done = subprocess.run(command, cwd=root, env={**clean, **variables}, capture_output=True, text=True, timeout=240)
+    assert "Traceback" not in done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+def test_every_problem_is_named_with_what_to_do(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        (tmp_path / "phlo.yaml").write_text(f"infrastructure: {{services: {{api-server: {{port: {port}}}}}}}\n")
+        (tmp_path / "dags").mkdir()
+        (tmp_path / "dags" / "fine.py").write_text(DAG)
+        (tmp_path / "dags" / "broken.py").write_text("from airflow.sdk import dag\nimport no_such_module\n")
+        (tmp_path / "include" / "shop").mkdir(parents=True)
+        (tmp_path / "include" / "shop" / "dbt_project.yml").write_text("name: no-such-name\n")
+        code, found = doctor(
+            tmp_path,
+            AIRFLOW_CONN_POSTGRES_DEFAULT="postgresql://me:secret-word@127.0.0.1:1/x",
+            AIRFLOW_CONN_GITHUB_DEFAULT="http://octo:secret-word@127.0.0.1:1",
+            AIRFLOW_CONN_HTTP_ONE="not a connection",
+        )
+    assert code == 1
+    problems = {each["check"]: each for each in found if each["verdict"] == "problem"}
+    assert set(problems) == {"port", "postgres_default", "github_default", "http_one", "dbt", "DAG files"}
+    assert str(port) in problems["port"]["found"]
+    assert problems["DAG files"]["found"].startswith("dags/broken.py: ModuleNotFoundError")
+    assert problems["dbt"]["found"].startswith("include/shop: ")
+    assert "secret-word" not in json.dumps(found)
+    well = {each["check"] for each in found if each["verdict"] == "ok"}
+    assert {"Python", "phlo.yaml", "disk", "catalog", "DAG files"} <= well
+
+
+def test_a_folder_that_is_not_a_project_is_refused(tmp_path: Path) -> None:
+    done = subprocess.run([PHLO, "doctor"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "phlo init" in done.stderr

@@ -1,0 +1,43 @@
+"""What ``phlo materialize`` refuses before anything is started."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_provider_phlo.cli.main import main
+from airflow_provider_phlo.cli.running.materialize import one_day
+from airflow_provider_phlo.exceptions import ConfigurationError
+from tests.unit.materializing.scheduler import Scheduler, serving
+
+BACKFILL = ["--start-date", "2024-01-01", "--end-date", "2024-01-02"]
+
+
+def test_the_day_is_in_the_option_or_in_the_conf() -> None:
+    day = "2024-02-02"
+    assert one_day(None, {}) is None
+    assert one_day(day, {}) == one_day(None, {"partition_date": day}) == one_day(day, {"partition_date": day}) == day
+    with pytest.raises(ConfigurationError, match="--conf says partition_date 2024-02-02, and --partition 2024-02-03"):
+        one_day("2024-02-03", {"partition_date": day})
+    for wrong in ("yesterday", 3, ["2024-02-02"]):
+        with pytest.raises(ConfigurationError, match=r"partition_date in --conf: .* is not a date"):
+            one_day(None, {"partition_date": wrong})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["materialize", "raw.a", "--partition", "2999-01-01"], "--partition 2999-01-01 lies in the future"),
+        (["materialize", "raw.a", "--conf", '{"partition_date": "2999-01-01"}'], "2999-01-01 lies in the future"),
+        (["materialize", "raw.a", "--dag", "shp"], "Airflow does not have this DAG. Did you mean shop?"),
+        (["backfill", "raw.a", *BACKFILL, "--conf", '{"partition_date": "2024-01-01"}'], "each day of a backfill has"),
+    ],
+)
+def test_nothing_is_started(
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PHLO_AIRFLOW_TOKEN", "test")
+    with serving(scheduler := Scheduler()) as api:
+        with pytest.raises(SystemExit) as ended:
+            main([*arguments, "--api-url", api.url])
+        assert (ended.value.code, scheduler.runs) == (2, {})
+    assert said in capsys.readouterr().err
