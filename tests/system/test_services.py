@@ -21,6 +21,7 @@ from airflow_provider_phlo.airflow_api.client import AirflowApi
 from airflow_provider_phlo.services.environment import embedded
 from airflow_provider_phlo.services.machine import processes
 from airflow_provider_phlo.services.postgres.server import postgres_pid
+from tests.processes import kill_and_wait
 
 AIRFLOW = ("api-server", "scheduler", "dag-processor", "triggerer")
 PHLO = Path(sys.executable).parent / "phlo"
@@ -200,7 +201,7 @@ def until(condition: Callable[[], bool]) -> None:
 def test_each_that_is_killed_comes_back(started: Folder) -> None:
     before = {name: each["pid"] for name, each in started.status().items()}
     for pid in before.values():
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, signal.SIGKILL)  # all at once
     after = started.until(lambda services: healthy(services) and not {*before.values()} & {*pids(services)})
     assert {each["restarts"] for each in after.values()} == {1}
 
@@ -221,7 +222,7 @@ def test_one_is_stopped_and_started_alone(started: Folder) -> None:
 def test_a_killed_supervisor_is_succeeded_by_one_of_two(started: Folder) -> None:
     """Meanwhile another program has taken the port."""
     supervisor = json.loads((started.home / "services" / "state.json").read_text())["pid"]
-    os.kill(supervisor, signal.SIGKILL)
+    kill_and_wait(supervisor)
     left = started.status()
     assert {each["state"] for name, each in left.items() if name != "postgres"} == {"unsupervised"}
     old = left["api-server"]
@@ -264,7 +265,7 @@ def wait_for_port(taken: socket.socket, port: int) -> None:
 
 
 def test_stop_ends_all_also_without_a_supervisor(started: Folder) -> None:
-    os.kill(json.loads((started.home / "services" / "state.json").read_text())["pid"], signal.SIGKILL)
+    kill_and_wait(json.loads((started.home / "services" / "state.json").read_text())["pid"])
     assert started.running()
     started.phlo("stop")
     assert started.running() == []

@@ -9,7 +9,9 @@ runs() {
     pid=$(head -n 1 "$home/postgres/data/postmaster.pid" 2>/dev/null) && [ -n "$pid" ] || return 1
     kill -0 "$pid" 2>/dev/null || return 1
     # one that was killed, and that nobody has waited for yet
-    ! grep -q '^State:[[:space:]]*Z' "/proc/$pid/status" 2>/dev/null
+    ! grep -q '^State:[[:space:]]*[ZX]' "/proc/$pid/status" 2>/dev/null || return 1
+    # a number that belongs to another program by now, or to one that is on its way out
+    [ ! -r "/proc/$pid/cmdline" ] || grep -aqF "$(cd "$home/postgres/data" && pwd -P)" "/proc/$pid/cmdline"
 }
 
 if runs && cat "$home/postgres/metadata_url" 2>/dev/null; then

@@ -268,26 +268,34 @@ def _start(folder: Path, port: int | None) -> PostgresServer:
             f"{_data(folder)} exists, but {folder / 'server.json'} with its password does not: "
             f"restore that file, or remove {folder} and publish the marts again."
         )
-    if _server_pid(folder) is None:
-        # a pid file that a kill left behind, whose number now belongs to somebody else
-        (_data(folder) / "postmaster.pid").unlink(missing_ok=True)
-        (folder / "metadata_url").unlink(missing_ok=True)
-        server = replace(server, port=port or usable_port(server.port))
-        _save(folder, server)
-        # its mode and owner stay: Postgres has to read it
-        (_data(folder) / "pg_hba.conf").write_text(_HBA)
-        runner = Runner.for_folder(folder, hand_over(_data(folder)))
-        with (folder / "log").open("ab") as log:
-            options = " ".join(f"-c {name}={value}" for name, value in {"port": server.port, **_QUIET}.items())
-            start = ("start", "-W", "-s", "-D", _data(folder), "-o", options)
-            runner.run("pg_ctl", *start, check=False, stdout=log, stderr=log)
+    launched = False
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline:
+        # asked again each time: a server that was just killed is still there for a moment, and then it is not
+        if not launched and _server_pid(folder) is None:
+            server = _launch(folder, replace(server, port=port or usable_port(server.port)))
+            launched = True
         if _answers(server):
             _write_airflow_url(folder, server)
             return server
         time.sleep(0.05)
     raise TransientError(f"The bundled Postgres is not ready after {READY_SECONDS} s; see {folder / 'log'}.")
+
+
+def _launch(folder: Path, server: PostgresServer) -> PostgresServer:
+    """Start the server and return where it will answer; do not wait for that."""
+    # a pid file that a kill left behind, whose number may belong to somebody else now
+    (_data(folder) / "postmaster.pid").unlink(missing_ok=True)
+    (folder / "metadata_url").unlink(missing_ok=True)
+    _save(folder, server)
+    # its mode and owner stay: Postgres has to read it
+    (_data(folder) / "pg_hba.conf").write_text(_HBA)
+    runner = Runner.for_folder(folder, hand_over(_data(folder)))
+    with (folder / "log").open("ab") as log:
+        options = " ".join(f"-c {name}={value}" for name, value in {"port": server.port, **_QUIET}.items())
+        start = ("start", "-W", "-s", "-D", _data(folder), "-o", options)
+        runner.run("pg_ctl", *start, check=False, stdout=log, stderr=log)
+    return server
 
 
 def _server_pid(folder: Path) -> int | None:

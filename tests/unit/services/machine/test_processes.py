@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.services.machine import processes
+from tests.processes import wait_until_gone
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(300)"]
 DEAF = [
@@ -81,7 +81,7 @@ def test_finds_orphans_in_other_sessions(mark: str, start: Callable[[list[str]],
     assert start(ORPHAN).wait() == 0
     (orphan,) = processes.find_marked(mark)
     processes.stop(mark)
-    assert not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE
+    wait_until_gone(orphan)
 
 
 def test_finds_processes_that_rename_themselves(

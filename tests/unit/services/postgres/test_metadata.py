@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +24,7 @@ from airflow_provider_phlo.services.postgres.server import (
     stop_postgres,
 )
 from airflow_provider_phlo.sql import sqlite_url
+from tests.processes import kill_and_wait
 
 # one worker starts the server
 pytestmark = pytest.mark.xdist_group("metadata")
@@ -77,7 +77,15 @@ def test_no_secret_is_in_the_variables_and_only_the_owner_may_read_the_url(home:
 
 def test_a_killed_server_is_started_again_by_who_asks_for_the_url(home: Path) -> None:
     ensure_airflow_database(home)
-    os.kill(postgres_pid(home) or 0, signal.SIGKILL)
+    kill_and_wait(postgres_pid(home))
+    assert query(url(home), "SELECT 1") == [(1,)]
+
+
+def test_the_url_of_a_server_whose_number_has_another_program_is_not_believed(home: Path) -> None:
+    ensure_airflow_database(home)
+    stop_postgres(home)
+    airflow_url_path(home).write_text("postgresql+psycopg2://nobody@127.0.0.1:1/nothing")
+    (home / "postgres" / "data" / "postmaster.pid").write_text(f"{os.getpid()}\n")
     assert query(url(home), "SELECT 1") == [(1,)]
 
 

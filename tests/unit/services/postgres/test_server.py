@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from airflow_provider_phlo.services.postgres.server import (
     stop_postgres,
 )
 from tests.other_user import readable_by
+from tests.processes import wait_until_gone
 
 # one worker starts the server
 pytestmark = pytest.mark.xdist_group("bundled postgres")
@@ -98,7 +98,7 @@ def test_keeps_data_and_port_over_a_restart(server: PostgresServer, home: Path) 
 
 def test_comes_back_after_kill_9(server: PostgresServer, home: Path) -> None:
     rows(server, "create table survives as select 1 as n")
-    os.kill(pid_of(home), signal.SIGKILL)
+    os.kill(pid_of(home), signal.SIGKILL)  # not waited for: it may still be on its way out when the next one starts
     assert rows(ensure_postgres(home), "select n from survives") == [(1,)]
 
 
@@ -173,13 +173,9 @@ def test_psql_is_there(server: PostgresServer) -> None:
 
 def test_no_process_is_left(tmp_path: Path) -> None:
     ensure_postgres(tmp_path)
-    pid = pid_of(tmp_path)
+    process = psutil.Process(pid_of(tmp_path))
     stop_postgres(tmp_path)
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline and psutil.pid_exists(pid):
-        if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
-            break
-        time.sleep(0.05)
+    wait_until_gone(process)
     assert _server_pid(tmp_path / "postgres") is None
 
 

@@ -14,6 +14,7 @@ from airflow_provider_phlo.exceptions import TransientError
 from airflow_provider_phlo.services.machine import processes
 from airflow_provider_phlo.services.supervising.state import PartState, Wanted
 from airflow_provider_phlo.services.supervising.supervision import Keeper, Patience, Program
+from tests.processes import is_alive
 
 LIVES = "exec sleep 300"
 FAST = Patience(first=0.02, longest=0.05, restarts=3, settled=0.1)
@@ -101,7 +102,7 @@ def test_what_it_left_behind_ends_before_it_starts_again(kept: Callable[..., Kep
     child = psutil.Process(int((tmp_path / "child").read_text()))
     psutil.Process(pid).kill()
     one.until("a", lambda state: state.pid not in (None, pid))
-    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+    assert not is_alive(child)
 
 
 def test_parts_are_stopped_and_started_as_wanted(kept: Callable[..., Kept]) -> None:
