@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from airflow_provider_phlo.cli.definition import COMMANDS, VERBOSE
-from airflow_provider_phlo.cli.terminal.arguments import Argument, Command, Group
+from airflow_provider_phlo.cli.definition import COMMANDS
+from airflow_provider_phlo.cli.terminal.arguments import VERBOSE, Argument, Command, Group
 
 PAGE = Path(__file__).parents[1] / "docs" / "cli.md"
 HEAD = """\

@@ -6,12 +6,13 @@ Every ``airflow`` call loads this module, so it imports next to nothing: a comma
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable
+import sys
 from typing import TYPE_CHECKING
 
 from airflow_provider_phlo.cli.alerting.commands import ALERT_COMMANDS
 from airflow_provider_phlo.cli.contracts.commands import CONTRACT_COMMANDS
+from airflow_provider_phlo.cli.extensions.commands import PLUGIN_COMMANDS
+from airflow_provider_phlo.cli.extensions.groups import groups_for
 from airflow_provider_phlo.cli.observing.commands import OBSERVING_COMMANDS
 from airflow_provider_phlo.cli.projects.commands import PROJECT_COMMANDS
 from airflow_provider_phlo.cli.projects.service_commands import SERVICE_COMMANDS
@@ -26,7 +27,6 @@ from airflow_provider_phlo.cli.terminal.arguments import (
     count,
     day,
     days,
-    epilog,
     number_option,
     output,
 )
@@ -37,10 +37,6 @@ if TYPE_CHECKING:
 HELP = "Inspect and manage the lakehouse"
 
 _LISTED = output("table", "json")
-VERBOSE = Argument(
-    ("-v", "--verbose"),
-    {"help": "Of an error, show also what it came from and the lines of code", "action": "store_true"},
-)
 _TABLE = Argument(("table",), {"help": "namespace.table, or a table of the default namespace"})
 _BRANCH = Argument(("--branch",), {"help": "Read this branch instead of main", "default": "main"})
 _CATALOG = "airflow_provider_phlo.cli.lake.catalog"
@@ -333,6 +329,7 @@ COMMANDS: tuple[Command | Group, ...] = (
         ),
     ),
     *SOURCE_COMMANDS,
+    *PLUGIN_COMMANDS,
     Group(
         name="maintenance",
         help="Compact tables, expire snapshots, remove orphan files",
@@ -360,39 +357,6 @@ COMMANDS: tuple[Command | Group, ...] = (
 
 def get_phlo_cli_commands() -> list[CLICommand]:
     """Return the ``phlo`` group for Airflow's own command line."""
-    from airflow.cli.cli_config import GroupCommand
+    from airflow_provider_phlo.cli.terminal.airflow_commands import airflow_group
 
-    return [GroupCommand(name="phlo", help=HELP, subcommands=[_airflow_command(item) for item in COMMANDS])]
-
-
-def _airflow_command(item: Command | Group, above: str = "") -> CLICommand:
-    from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand
-
-    if isinstance(item, Group):
-        return GroupCommand(
-            name=item.name,
-            help=item.help,
-            subcommands=[_airflow_command(command, f"{item.name} ") for command in item.commands],
-        )
-    return ActionCommand(
-        name=item.name,
-        help=item.help,
-        description=item.description or None,
-        epilog=epilog(item),
-        func=_function(item, f"{above}{item.name}"),
-        args=[
-            Arg(argument.flags, **argument.options)  # type: ignore[no-untyped-call]
-            for argument in (*item.arguments, VERBOSE)
-        ],
-    )
-
-
-def _function(command: Command, name: str) -> Callable[[argparse.Namespace], None]:
-    """Return what runs a command, and loads its code only then."""
-
-    def call(args: argparse.Namespace) -> None:
-        from airflow_provider_phlo.cli.terminal.errors import run
-
-        run(command.path, name, args)
-
-    return call
+    return [airflow_group(HELP, (*COMMANDS, *groups_for(sys.argv, {item.name for item in COMMANDS})))]

@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import functools
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow_provider_phlo import __version__
-from airflow_provider_phlo.cli.definition import COMMANDS, HELP, VERBOSE
+from airflow_provider_phlo.cli.definition import COMMANDS, HELP
+from airflow_provider_phlo.cli.extensions.groups import help_line, load_group, plugin_groups
 from airflow_provider_phlo.cli.terminal import environment
-from airflow_provider_phlo.cli.terminal.arguments import Command, Group, epilog
+from airflow_provider_phlo.cli.terminal.arguments import VERBOSE, Command, Group, epilog
 from airflow_provider_phlo.cli.terminal.errors import exit_on_error, run, written_output
+from airflow_provider_phlo.installed_plugins import Plugin
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -21,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     :param argv: the arguments; None means those of the process.
     """
-    parser = _parser()
+    parser = _parser() if _is_own(sys.argv[1:] if argv is None else argv) else _parser_with_plugins()
     if "_ARGCOMPLETE" in os.environ:  # the shell asks what may come next
         from argcomplete import autocomplete
 
@@ -34,11 +37,27 @@ def main(argv: Sequence[str] | None = None) -> None:
     run(arguments.path, arguments.command, arguments)
 
 
+def _is_own(argv: Sequence[str]) -> bool:
+    """Return whether a command of phlo's own is asked for: then nobody looks for those of plugins."""
+    return any(command.name == argv[0] for command in COMMANDS) if argv else False
+
+
 @functools.cache
 def _parser() -> argparse.ArgumentParser:
+    return _whole_parser({})
+
+
+def _parser_with_plugins() -> argparse.ArgumentParser:
+    return _whole_parser(plugin_groups({command.name for command in COMMANDS}))
+
+
+def _whole_parser(plugins: Mapping[str, Plugin]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="phlo", description=HELP)
     parser.add_argument("--version", action="version", version=__version__)
-    _add(parser, COMMANDS)
+    groups = _add(parser, COMMANDS)
+    for name, plugin in plugins.items():
+        added = groups.add_parser(name, help=help_line(plugin))
+        added.plugin = plugin
     return parser
 
 
@@ -56,15 +75,23 @@ class _Parser(argparse.ArgumentParser):
     """A parser that may leave all to another program: options, too, are then plain arguments."""
 
     passes_on = False
+    #: The plugin whose commands it gets when it is asked for.
+    plugin: Plugin | None = None
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse; only what asks for help, before all else, is an option where arguments are passed on."""
+        if self.plugin is not None:
+            plugin, self.plugin = self.plugin, None
+            with exit_on_error(plugin.name):
+                group = load_group(plugin)
+            self.description = group.help
+            _add(self, group.commands, f"{group.name} ")
         if self.passes_on and args is not None and args[:1] not in (["-h"], ["--help"], ["--"]):
             args = ["--", *args]
         return super().parse_known_args(args, namespace)
 
 
-def _add(parser: argparse.ArgumentParser, commands: Sequence[Command | Group], above: str = "") -> None:
+def _add(parser: argparse.ArgumentParser, commands: Sequence[Command | Group], above: str = "") -> Any:
     groups = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
     for command in commands:
         if isinstance(command, Group):
@@ -85,3 +112,4 @@ def _add(parser: argparse.ArgumentParser, commands: Sequence[Command | Group], a
         sub.set_defaults(path=command.path, command=f"{above}{command.name}", alone=command.alone)
         for argument in (*command.arguments, VERBOSE):
             sub.add_argument(*argument.flags, **argument.options)
+    return groups

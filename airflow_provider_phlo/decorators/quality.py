@@ -116,4 +116,6 @@ def _warning(check: QualityCheck) -> QualityCheck:
 def check_problem(checks: Sequence[Any]) -> str:
     """Return what is wrong with a list of checks; empty if nothing is."""
     others = [check for check in checks if not isinstance(check, QualityCheck)]
+    if others and isinstance(others[0], str):
+        return f"{others[0]!r} is a name, not a check: registry.check({others[0]!r})(…) makes one of a plugin's class."
     return f"{others[0]!r} is not a QualityCheck." if others else ""

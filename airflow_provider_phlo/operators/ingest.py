@@ -43,10 +43,11 @@ class IngestOperator(RateLimitedOperator, TableOperator):
 
     :param source: returns a dlt source or resource, an iterator of records, Arrow tables or data frames, or None (the
         task is skipped). Its parameters are filled by name: ``partition_date``, ``context``, and ``source_resources``.
+        A text is the name of a plugin's source.
     :param validate: False skips the schema's rules, but not its types.
     :param strict_validation: True fails on a bad row, False quarantines it.
     :param identity: the columns that the merge deduplicates by: rows that are equal in them break no uniqueness rule.
-    :param transforms: Arrow → Arrow functions, applied to every batch before validation.
+    :param transforms: Arrow → Arrow functions, or names of plugins' ones, applied to every batch before validation.
     :param source_resources: values for parameters of ``source``: a connection id gives the connection, a callable what
         it returns.
     :param partition_date: ``YYYY-MM-DD``; the run's own when None.
@@ -62,7 +63,7 @@ class IngestOperator(RateLimitedOperator, TableOperator):
     def __init__(
         self,
         *,
-        source: Callable[..., Any],
+        source: Callable[..., Any] | str,
         validate: bool = True,
         strict_validation: bool = True,
         identity: Sequence[str] = (),
@@ -73,7 +74,7 @@ class IngestOperator(RateLimitedOperator, TableOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.source = source
+        self.source = _function_of(source)
         self.validate = validate
         self.strict_validation = strict_validation
         self.identity = identity
@@ -81,7 +82,8 @@ class IngestOperator(RateLimitedOperator, TableOperator):
         self.source_resources = source_resources or {}
         self.partition_date = partition_date
         self.refresh = refresh
-        check_parameters(source, self.source_resources, self._given_parameters())
+        check_parameters(self.source, self.source_resources, self._given_parameters())
+        require_transforms(transforms)
 
     def _given_parameters(self) -> Collection[str]:
         """Return the parameters of the source that already have a value."""
@@ -200,6 +202,30 @@ class IngestOperator(RateLimitedOperator, TableOperator):
         values = {name: value for name, value in values.items() if name in wanted}
         resources = {name: resource for name, resource in self.source_resources.items() if name in wanted}
         return {**values, **{name: _resolve(resource) for name, resource in resources.items()}}
+
+
+def _function_of(source: Callable[..., Any] | str) -> Callable[..., Any]:
+    """Return a source itself, or the plugin's of that name."""
+    if not isinstance(source, str):
+        return source
+    from airflow_provider_phlo import registry
+
+    return registry.source(source)
+
+
+def require_transforms(transforms: Sequence[Any]) -> None:
+    """
+    Check that there are plugins for the transforms that are given by name, without importing them.
+
+    :raises ConfigurationError: if not.
+    """
+    names = [each for each in transforms if isinstance(each, str)]
+    if names:
+        from airflow_provider_phlo.installed_plugins import Kind
+        from airflow_provider_phlo.registry import require
+
+        for name in names:
+            require(Kind.TRANSFORM, name)
 
 
 def _name_of(transform: Any) -> str:

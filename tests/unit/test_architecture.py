@@ -38,7 +38,7 @@ FLOORS = (
         "1b the work",
         "",
         "ingestion. dbt. publishing. lineage. sources. events. files. warehouse. airflow_api. "
-        "materializing. services. scaffolding. diagnosis. metrics. run_logs. contracts. alerts. watching.",
+        "materializing. services. scaffolding. diagnosis. metrics. run_logs. contracts. alerts. watching. extensions.",
     ),
     ("1a quality", "", "quality."),
     ("1a iceberg", "", "iceberg."),
@@ -46,8 +46,9 @@ FLOORS = (
     (
         "0 small things",
         "",
-        "contract_files exceptions broken_files cron durable_files failure_logs formats library_errors private_files "
-        "process registry runs sql sql_errors row_hash suggestions task_facts terms yaml_lines yaml_models",
+        "contract_files exceptions broken_files cron durable_files failure_logs formats installed_plugins "
+        "library_errors printable_text private_files process registry runs sql sql_errors row_hash suggestions "
+        "task_facts terms yaml_lines yaml_models",
     ),
 )
 AIRFLOW_FREE = [name for name, _, _ in FLOORS].index("1b the work")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo.cli.terminal import words
 from airflow_provider_phlo.cli.terminal.errors import FAILED, exit_on_error
-from airflow_provider_phlo.cli.terminal.output import Result, open_catalog, printable, show
+from airflow_provider_phlo.cli.terminal.output import Result, open_catalog, show
+from airflow_provider_phlo.printable_text import printable
 
 if TYPE_CHECKING:
     import argparse

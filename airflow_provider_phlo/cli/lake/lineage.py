@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo.cli.terminal.errors import exit_on_error
-from airflow_provider_phlo.cli.terminal.output import Result, printable, show, write_lines
+from airflow_provider_phlo.cli.terminal.output import Result, show, write_lines
 from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.printable_text import printable
 
 if TYPE_CHECKING:
     import argparse

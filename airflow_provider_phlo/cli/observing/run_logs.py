@@ -15,8 +15,9 @@ from pathlib import Path
 
 from airflow_provider_phlo.airflow_api.client import AirflowApi
 from airflow_provider_phlo.cli.terminal import styles
-from airflow_provider_phlo.cli.terminal.output import plain, printable, terminal_width, write_lines
+from airflow_provider_phlo.cli.terminal.output import plain, terminal_width, write_lines
 from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.printable_text import printable
 from airflow_provider_phlo.run_logs.entries import LEVELS, AttemptKey, Entry, is_fold
 from airflow_provider_phlo.run_logs.folder import FolderLogs
 from airflow_provider_phlo.run_logs.folder_names import FolderNames

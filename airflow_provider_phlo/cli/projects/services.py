@@ -13,8 +13,9 @@ from pathlib import Path
 
 from airflow_provider_phlo.cli.terminal import words
 from airflow_provider_phlo.cli.terminal.errors import FAILED, exit_with
-from airflow_provider_phlo.cli.terminal.output import Result, printable, show, write_lines
+from airflow_provider_phlo.cli.terminal.output import Result, show, write_lines
 from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.printable_text import printable
 from airflow_provider_phlo.services.environment.embedded import UI_USER
 from airflow_provider_phlo.services.environment.projects import BUNDLED, Project, find_project
 from airflow_provider_phlo.services.machine.log_rotation import part_of

@@ -67,6 +67,10 @@ class Group:
     commands: tuple[Command, ...]
 
 
+VERBOSE = Argument(
+    ("-v", "--verbose"),
+    {"help": "Of an error, show also what it came from and the lines of code", "action": "store_true"},
+)
 _FORMS = {"json": "json (timestamps ISO 8601, decimals as text)", "csv": "csv", "junit": "junit (XML)"}
 
 #: The options of every command that talks to Airflow.

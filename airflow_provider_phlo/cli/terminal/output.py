@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from airflow_provider_phlo.cli.terminal import styles
 from airflow_provider_phlo.cli.terminal.errors import discard
+from airflow_provider_phlo.printable_text import printable
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -238,11 +239,6 @@ def text_width(text: str) -> int:
         0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1
         for letter in text
     )
-
-
-def printable(text: str) -> str:
-    """Return a text that cannot send control sequences to the terminal."""
-    return "".join(character if character.isprintable() else "·" for character in text)
 
 
 WRITERS: dict[str, Callable[[Result, TextIO], None]] = {

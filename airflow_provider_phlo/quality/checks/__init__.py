@@ -2,7 +2,7 @@
 The built-in checks: of values (:mod:`.values`), of tables (:mod:`.tables`), by your own query (:mod:`.custom_sql`).
 
 A built-in check is SQL: aggregates that share one scan of the table with those of other checks, or a query of its
-own. The same SQL runs on tables and on data frames. :mod:`.threshold` is a check as a plugin would hold it.
+own. The same SQL runs on tables and on data frames. :mod:`.threshold` is the smallest.
 """
 
 from __future__ import annotations

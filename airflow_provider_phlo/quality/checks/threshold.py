@@ -1,4 +1,4 @@
-"""A check as a plugin: what your own package would contain, registered as ``threshold_check`` in ``phlo.checks``."""
+"""How many values are above a limit: a small SQL check, to copy."""
 
 from __future__ import annotations
 

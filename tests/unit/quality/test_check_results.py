@@ -11,7 +11,6 @@ import pyarrow as pa
 import pytest
 from airflow.providers.common.sql.operators.sql import SQLCheckResult
 
-from airflow_provider_phlo import registry
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.quality import (
     CountCheck,
@@ -147,12 +146,6 @@ def test_a_threshold_tolerates_a_share():
     assert ThresholdCheck("v", 5).execute(frame.slice(0, 0)).passed
     with pytest.raises(ConfigurationError, match="a share from 0 to 1"):
         ThresholdCheck("v", 5, tolerance=7)
-
-
-def test_checks_are_plugins():
-    assert registry.check("threshold_check") is ThresholdCheck
-    with pytest.raises(ConfigurationError, match="no check 'nope'; installed: threshold_check"):
-        registry.check("nope")
 
 
 def test_every_column_can_be_named_without_quotes(catalog, results):

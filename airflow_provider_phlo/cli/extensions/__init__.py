@@ -1,0 +1,1 @@
+"""``phlo plugin``, and the command groups that plugins bring."""
