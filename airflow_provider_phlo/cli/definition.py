@@ -17,6 +17,7 @@ from airflow_provider_phlo.cli.observing.commands import OBSERVING_COMMANDS
 from airflow_provider_phlo.cli.projects.commands import PROJECT_COMMANDS
 from airflow_provider_phlo.cli.projects.service_commands import SERVICE_COMMANDS
 from airflow_provider_phlo.cli.running.commands import MATERIALIZE_COMMANDS
+from airflow_provider_phlo.cli.serving.commands import SERVING_COMMANDS
 from airflow_provider_phlo.cli.sources.commands import SOURCE_COMMANDS
 from airflow_provider_phlo.cli.terminal.arguments import (
     FAILED_1,
@@ -330,6 +331,7 @@ COMMANDS: tuple[Command | Group, ...] = (
     ),
     *SOURCE_COMMANDS,
     *PLUGIN_COMMANDS,
+    *SERVING_COMMANDS,
     Group(
         name="maintenance",
         help="Compact tables, expire snapshots, remove orphan files",

@@ -24,7 +24,7 @@ ALLOWED_EXTRAS = (
 )
 
 
-def postgres_coordinates(postgres_conn_id: str = DEFAULT_CONN_ID) -> dict[str, Any]:
+def postgres_coordinates(postgres_conn_id: str = DEFAULT_CONN_ID, *, roles: bool = False) -> dict[str, Any]:
     """
     Return libpq's parameters for a connection; an unset ``postgres_default`` means the bundled server, started here.
 
@@ -32,6 +32,7 @@ def postgres_coordinates(postgres_conn_id: str = DEFAULT_CONN_ID) -> dict[str, A
 
         connection = psycopg.connect(**postgres_coordinates("warehouse"))
 
+    :param roles: whether the role that logs in has to be able to make others; the bundled server then lets it.
     :raises ConfigurationError: the connection is unset, and is not the default one.
     """
     from airflow.sdk.exceptions import AirflowNotFoundException
@@ -45,7 +46,7 @@ def postgres_coordinates(postgres_conn_id: str = DEFAULT_CONN_ID) -> dict[str, A
                 f"Connection '{postgres_conn_id}' is not set: define it, e.g. "
                 f"AIRFLOW_CONN_{postgres_conn_id.upper()}='postgresql://user:password@host:5432/database'."
             ) from None
-        return _bundled()
+        return _bundled(roles=roles)
     parameters = {
         "host": connection.host,
         "port": connection.port,
@@ -57,9 +58,9 @@ def postgres_coordinates(postgres_conn_id: str = DEFAULT_CONN_ID) -> dict[str, A
     return {name: value for name, value in parameters.items() if value not in (None, "")}
 
 
-def _bundled() -> dict[str, Any]:
+def _bundled(*, roles: bool) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from airflow_provider_phlo.services.postgres.server import ensure_postgres
+    from airflow_provider_phlo.services.postgres.server import allow_roles, ensure_postgres
 
-    return asdict(ensure_postgres(settings.home()))
+    return asdict((allow_roles if roles else ensure_postgres)(settings.home()))

@@ -172,7 +172,7 @@ def _column(name: str, column: Mapping[str, Any], where: str, skipped: list[Skip
         "nullable": "not_null" not in simple,
         "unique": "unique" in simple,
         "description": _text(column),
-        "metadata": {"pii": True} if _is_pii(column) else None,
+        "metadata": {"pii": True} if is_pii(column) else None,
         "dtype_kwargs": dtype,
         "checks": [check for check in checks if check.raise_warning],
     }
@@ -220,7 +220,7 @@ def _text(item: Mapping[str, Any]) -> str | None:
     return str(item.get("description") or "").strip() or None
 
 
-def _is_pii(column: Mapping[str, Any]) -> bool:
+def is_pii(column: Mapping[str, Any]) -> bool:
     """Return whether a column is tagged ``pii``; dbt accepts tags and meta at the top or below ``config``."""
     levels = [column, column.get("config") or {}]
     tags = [level.get("tags") or () for level in levels]

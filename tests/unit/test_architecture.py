@@ -38,7 +38,8 @@ FLOORS = (
         "1b the work",
         "",
         "ingestion. dbt. publishing. lineage. sources. events. files. warehouse. airflow_api. "
-        "materializing. services. scaffolding. diagnosis. metrics. run_logs. contracts. alerts. watching. extensions.",
+        "materializing. services. scaffolding. diagnosis. metrics. run_logs. contracts. alerts. watching. "
+        "extensions. serving.",
     ),
     ("1a quality", "", "quality."),
     ("1a iceberg", "", "iceberg."),

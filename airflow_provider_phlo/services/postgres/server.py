@@ -3,8 +3,9 @@ The bundled Postgres of the embedded default: one server for each ``PHLO_HOME``,
 
 It listens on 127.0.0.1 only, at a free port, and knows two roles that may log in, each the owner of the database of
 its name, with a generated password (SCRAM): ``phlo`` for the marts, ``airflow`` for Airflow's metadata, where a home
-keeps that here (:mod:`.metadata`). The superuser cannot log in at all, there is no socket file. The server outlives
-the process that started it, :func:`stop_postgres` ends it.
+keeps that here (:mod:`.metadata`). The superuser cannot log in at all, there is no socket file. A third,
+``authenticator``, may log in to the marts once they are served (``phlo api``) and it was given a password. The server
+outlives the process that started it, :func:`stop_postgres` ends it.
 """
 
 from __future__ import annotations
@@ -34,11 +35,14 @@ from airflow_provider_phlo.services.postgres.programs import (
 
 ROLE = DATABASE = "phlo"
 AIRFLOW = "airflow"
+# who PostgREST logs in as
+AUTHENTICATOR = "authenticator"
 READY_SECONDS = 60
 
 _HBA = f"""host {AIRFLOW} {AIRFLOW} {HOST}/32 scram-sha-256
 host {AIRFLOW} all {HOST}/32 reject
 host all {ROLE} {HOST}/32 scram-sha-256
+host {DATABASE} {AUTHENTICATOR} {HOST}/32 scram-sha-256
 """
 _CONF = """
 listen_addresses = '127.0.0.1'
@@ -129,17 +133,50 @@ def ensure_airflow_database(home: Path, port: int | None = None) -> PostgresServ
     folder = _folder(home)
     with _lock(folder):
         if _data(folder).exists() and not _password_path(folder).exists():
-            if _server_pid(folder) is not None:
-                _stop(folder)
-            account = creating_account()
-            if owner_of(_data(folder)) != account:
-                give(_data(folder), account)
-            runner = Runner.for_folder(folder, account)
+            runner = _runner_of_stopped(folder)
             write_private(_password_path(folder), _make_databases(runner, _data(folder), AIRFLOW)[AIRFLOW])
     server = ensure_postgres(home, port)
     if not airflow_url_path(home).exists():
         _write_airflow_url(folder, server)
     return _as_airflow(folder, server)
+
+
+def allow_roles(home: Path) -> PostgresServer:
+    """
+    Let the role of the marts make other roles, which serving them takes; return the running server of ``home``.
+
+    Nobody can log in as one who may allow that: a server whose role may not yet is stopped for a moment.
+
+    :raises ConfigurationError: as :func:`ensure_postgres`.
+    :raises TransientError: as :func:`ensure_postgres`.
+    """
+    folder = _folder(home)
+    server = ensure_postgres(home)
+    if not _may_make_roles(server):
+        with _lock(folder):
+            runner = _runner_of_stopped(folder)
+            statement = f"ALTER ROLE {ROLE} CREATEROLE\n"
+            runner.run("postgres", "--single", "-D", _data(folder), "template1", input=statement)
+        server = ensure_postgres(home)
+    return server
+
+
+def _runner_of_stopped(folder: Path) -> Runner:
+    """Stop the server if it runs, and return what runs programs on its files: a user that has an account."""
+    if _server_pid(folder) is not None:
+        _stop(folder)
+    account = creating_account()
+    if owner_of(_data(folder)) != account:
+        give(_data(folder), account)
+    return Runner.for_folder(folder, account)
+
+
+def _may_make_roles(server: PostgresServer) -> bool:
+    import psycopg
+
+    with psycopg.connect(server.uri) as connection:
+        found = connection.execute("SELECT rolcreaterole FROM pg_roles WHERE rolname = current_user").fetchone()
+    return found == (True,)
 
 
 def airflow_url_path(home: Path) -> Path:

@@ -1,0 +1,1 @@
+"""``phlo api``: marts for applications."""

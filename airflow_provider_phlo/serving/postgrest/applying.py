@@ -1,0 +1,227 @@
+"""
+Make a database serve what models declare: compare, and change what differs, in one transaction.
+
+What is as it is to be is not touched. What somebody else has made, or has changed by hand in a way that would be lost,
+is refused by name before anything is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+
+import psycopg
+from psycopg import errors
+
+from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError, TransientError
+from airflow_provider_phlo.library_errors import describe
+from airflow_provider_phlo.serving.marts import Served
+from airflow_provider_phlo.serving.postgrest import functions, pruning, rights
+from airflow_provider_phlo.serving.postgrest.database import Table, find_tables
+from airflow_provider_phlo.serving.postgrest.records import VIEW, Record, Records
+from airflow_provider_phlo.serving.postgrest.roles import role_statements
+from airflow_provider_phlo.serving.postgrest.statements import Target
+from airflow_provider_phlo.serving.postgrest.views import Change, Views
+from airflow_provider_phlo.sql import quote_identifier
+
+OLDEST = 15
+_LOCK_SECONDS = 10
+
+
+class Action(StrEnum):
+    """What became of a view."""
+
+    CREATED = "created"
+    CHANGED = "changed"
+    UNCHANGED = "unchanged"
+    DROPPED = "dropped"
+    NOT_PUBLISHED = "not published"
+
+
+@dataclass(frozen=True)
+class ViewResult:
+    """
+    What became of one view.
+
+    :param reason: why it was changed, or not.
+    """
+
+    view: str
+    mart: str
+    action: Action
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Applied:
+    """
+    What was applied.
+
+    :param changed: whether anything in the database was.
+    :param notes: what somebody should know, a sentence each.
+    """
+
+    views: tuple[ViewResult, ...]
+    changed: bool
+    notes: tuple[str, ...]
+
+
+def apply_served(
+    connection: psycopg.Connection, served: Served, target: Target, names: Mapping[str, str], *, prune: bool = False
+) -> Applied:
+    """
+    Make the database serve what is declared.
+
+    :param connection: without an open transaction, as the owner of the marts.
+    :param names: dbt's id of each model that there is → its name in the API; what others of our views belong to is
+        gone.
+    :param prune: drop views of ours that no model has any more.
+    :raises ConfigurationError: something is in the way; it is named, and nothing was changed.
+    :raises CommitConflictError: somebody holds a view or a mart; nothing was changed.
+    """
+    version = connection.info.server_version // 10_000
+    if version < OLDEST:
+        raise ConfigurationError(
+            f"The server is PostgreSQL {version}. Views that read with the rights of whoever asks (security_invoker) "
+            f"need {OLDEST} or later; before, they read with their owner's, whom no row policy holds back. Nothing was "
+            "changed."
+        )
+    with _translated_errors(), connection.transaction():
+        connection.execute("SET LOCAL search_path = pg_catalog, pg_temp")
+        connection.execute(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'")
+        connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"phlo api {target.schema}"])
+        return _apply(connection, served, target, names, prune=prune)
+
+
+def _apply(
+    connection: psycopg.Connection, served: Served, target: Target, names: Mapping[str, str], *, prune: bool
+) -> Applied:
+    tables = _published(connection, served, target)
+    records = Records(connection, target)
+    recorded = records.read()
+    stale = pruning.stale(recorded, names)
+    # those that read something before are held to reading no more of it
+    roles = tuple(sorted({*served.roles, *(role for each in recorded.values() for role in each.roles)}))
+    before = _statements_before(connection, served, tables, target, roles)
+    _run(connection, before)
+    views = Views(connection, target, served, recorded, roles)
+    changes = [views.plan(mart, tables[mart.table]) for mart in served.marts if mart.table in tables]
+    dropped = stale if prune else []
+    pending = [change for change in changes if change.statements]
+    gone = {*(record.name for record in dropped), *(change.mart.name for change in pending if change.replaced)}
+    calls = functions.plan(connection, target, served, set(tables), recorded, roles, gone)
+    _run(connection, calls.drops)
+    for record in dropped:
+        _run(connection, pruning.statements(connection, target, record))
+    for change in pending:
+        _run(connection, change.statements)
+    _run(connection, calls.statements)
+    if before or pending or dropped or calls.changed:
+        records.create()
+        records.forget([*dropped, *calls.gone])
+        records.write([*views.records(pending), *functions.records(connection, calls, roles)])
+        connection.execute("NOTIFY pgrst, 'reload schema'")
+    rights.require_no_more(connection, served, target, tables, roles)
+    return Applied(
+        views=tuple(_results(served, target, changes, tables, dropped)),
+        changed=bool(before or pending or dropped or calls.changed),
+        notes=tuple([*_notes(served, changes), *pruning.notes([] if prune else stale, target)]),
+    )
+
+
+def _published(connection: psycopg.Connection, served: Served, target: Target) -> dict[str, Table]:
+    """
+    Return the tables that marts are published to.
+
+    :raises ConfigurationError: one is not a table, or not ours.
+    """
+    tables = find_tables(connection, target.marts, [mart.table for mart in served.marts])
+    for name, table in tables.items():
+        if table.kind not in ("r", "p"):
+            raise ConfigurationError(f"{target.marts}.{name} is not a table: it was not published by phlo.")
+        if not table.owned:
+            raise ConfigurationError(
+                f"{target.marts}.{name} is not owned by {connection.info.user}, who therefore cannot let others read "
+                "it. Apply as its owner: the role that publishes it."
+            )
+    if not tables:
+        raise ConfigurationError(
+            f"None of the marts is published to the schema {target.marts} of this database: "
+            f"{', '.join(mart.table for mart in served.marts)}. Publish them first (phlo materialize), or say where "
+            "they are (--marts-schema)."
+        )
+    return tables
+
+
+def _statements_before(
+    connection: psycopg.Connection, served: Served, tables: Mapping[str, Table], target: Target, roles: Sequence[str]
+) -> list[str]:
+    """Return what roles and schemas lack before there can be views."""
+    statements = role_statements(connection, served.roles)
+    if connection.execute("SELECT to_regnamespace(%s)", [quote_identifier(target.schema)]).fetchone() == (None,):
+        statements.append(f"CREATE SCHEMA {quote_identifier(target.schema)}")
+    elif connection.execute("SELECT has_schema_privilege(%s, 'CREATE')", [target.schema]).fetchone() != (True,):
+        raise ConfigurationError(
+            f"The schema {target.schema} is somebody else's: {connection.info.user} may not make views in it. Nothing "
+            "was changed."
+        )
+    there = Served(tuple(mart for mart in served.marts if mart.table in tables), ())
+    return [*statements, *rights.usage_statements(connection, target, there, roles)]
+
+
+def _run(connection: psycopg.Connection, statements: Sequence[str]) -> None:
+    for statement in statements:
+        connection.execute(statement)
+
+
+def _results(
+    served: Served,
+    target: Target,
+    changes: Sequence[Change],
+    tables: Mapping[str, Table],
+    dropped: Sequence[Record],
+) -> Iterator[ViewResult]:
+    by_name = {change.mart.name: change for change in changes}
+    for mart in served.marts:
+        view, table = f"{target.schema}.{mart.name}", f"{target.marts}.{mart.table}"
+        if mart.table not in tables:
+            yield ViewResult(view, table, Action.NOT_PUBLISHED, "there is no view until it is")
+            continue
+        change = by_name[mart.name]
+        action = Action.UNCHANGED if not change.statements else Action.CHANGED if change.existed else Action.CREATED
+        yield ViewResult(view, table, action, change.reason)
+    for record in dropped:
+        if record.kind == VIEW:
+            yield ViewResult(
+                f"{target.schema}.{record.name}", f"{target.marts}.{record.relation}", Action.DROPPED, "no model has it"
+            )
+
+
+def _notes(served: Served, changes: Sequence[Change]) -> Iterator[str]:
+    for change in changes:
+        yield from change.notes
+    for mart in served.marts:
+        if not mart.roles:
+            yield f"{mart.name} is read by nobody: its meta.api_roles is empty."
+
+
+@contextmanager
+def _translated_errors() -> Iterator[None]:
+    try:
+        yield
+    except (errors.LockNotAvailable, errors.DeadlockDetected, errors.SerializationFailure):
+        raise CommitConflictError(
+            f"Somebody held a view or a mart for {_LOCK_SECONDS} s: a publication, or a session that is idle in a "
+            "transaction. Nothing was changed; try again later."
+        ) from None
+    except errors.InsufficientPrivilege as error:
+        raise ConfigurationError(f"Nothing was changed: {error.diag.message_primary}.") from None
+    except (errors.SyntaxError, errors.DataError, errors.ProgrammingError) as error:
+        # of statements that were made here, only conditions of models are somebody's own
+        raise ConfigurationError(
+            f"PostgreSQL refuses what models declare: {error.diag.message_primary}. Nothing was changed."
+        ) from None
+    except (psycopg.OperationalError, psycopg.InternalError) as error:
+        raise TransientError(f"{describe(error)}. Nothing was changed; try again when the server answers.") from None

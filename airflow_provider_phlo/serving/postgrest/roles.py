@@ -1,0 +1,99 @@
+"""Roles of the API in a server: those that are not there are made, those that could do more are refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import psycopg
+
+from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.serving.marts import AUTHENTICATOR
+from airflow_provider_phlo.serving.postgrest.statements import create_role, grant_role
+
+_RIGHTS = {
+    "rolsuper": "SUPERUSER",
+    "rolcreaterole": "CREATEROLE",
+    "rolcreatedb": "CREATEDB",
+    "rolreplication": "REPLICATION",
+    "rolbypassrls": "BYPASSRLS",
+}
+_ROLES = f"""
+SELECT r.rolname, {", ".join(f"r.{right}" for right in _RIGHTS)}, r.rolcanlogin, r.rolinherit, coalesce((
+    SELECT array_agg(g.rolname ORDER BY g.rolname) FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid
+    WHERE m.member = r.oid
+), '{{}}') FROM pg_roles r WHERE r.rolname = ANY(%s)
+"""
+_MAY_CREATE = "SELECT rolcreaterole OR rolsuper FROM pg_roles WHERE rolname = current_user"
+# what a role may become that PostgREST logs in as: none that can do more than read what it was granted
+_POWERFUL = f"""
+SELECT r.rolname FROM pg_roles r WHERE r.rolname = ANY(%s) AND (
+    {" OR ".join(f"r.{right}" for right in _RIGHTS)} OR r.rolname ^@ 'pg_'
+    OR EXISTS (SELECT FROM pg_class c WHERE c.relowner = r.oid)
+) ORDER BY r.rolname
+"""
+
+
+class Role(NamedTuple):
+    """A role that is there."""
+
+    name: str
+    rights: tuple[str, ...]
+    login: bool
+    inherits: bool
+    member_of: tuple[str, ...]
+
+
+def find_roles(connection: psycopg.Connection, names: Sequence[str]) -> dict[str, Role]:
+    """Return those of the roles that are there."""
+    found = {}
+    for name, *rights, login, inherits, groups in connection.execute(_ROLES, [list(names)]):
+        has = tuple(word for word, right in zip(_RIGHTS.values(), rights, strict=True) if right)
+        found[name] = Role(name, has, login, inherits, tuple(groups))
+    return found
+
+
+def role_statements(connection: psycopg.Connection, names: Sequence[str]) -> list[str]:
+    """
+    Return what makes the roles of the API, and lets the one that PostgREST logs in as become each of the others.
+
+    :param names: the others.
+    :raises ConfigurationError: a role is there and could do more, or this connection may not make what is missing.
+    """
+    roles = find_roles(connection, [*names, AUTHENTICATOR])
+    problems = [problem for role in roles.values() for problem in _problems(connection, role)]
+    if problems:
+        raise ConfigurationError("Nothing was changed. " + " ".join(problems))
+    missing = [name for name in (*names, AUTHENTICATOR) if name not in roles]
+    member_of = roles[AUTHENTICATOR].member_of if AUTHENTICATOR in roles else ()
+    statements = [
+        *(create_role(name) for name in missing),
+        *(grant_role(name) for name in names if name not in member_of),
+    ]
+    if statements and connection.execute(_MAY_CREATE).fetchone() != (True,):
+        script = "; ".join(statements)
+        raise ConfigurationError(
+            f"Nothing was changed. The role {connection.info.user} may not make roles (CREATEROLE): have an "
+            f"administrator of the server run: {script};"
+        )
+    return statements
+
+
+def _problems(connection: psycopg.Connection, role: Role) -> Iterator[str]:
+    advice = f'Look at it (psql: \\du "{role.name}"), then alter it, or give it another name.'
+    if role.rights:
+        yield f"The role {role.name} is there already, with {' and '.join(role.rights)}. {advice}"
+    if role.name == AUTHENTICATOR:
+        if role.inherits:
+            yield (
+                f"The role {role.name} is there already, with INHERIT: it would itself read what those may that it can "
+                f"become. ALTER ROLE {role.name} NOINHERIT, if it is the one of PostgREST."
+            )
+        powerful = [name for (name,) in connection.execute(_POWERFUL, [list(role.member_of)])]
+        if powerful:
+            yield f"The role {role.name} is there already, and may become {', '.join(powerful)}. {advice}"
+        return
+    if role.login:
+        yield f"The role {role.name} is there already, with LOGIN: requests come as it, nobody logs in. {advice}"
+    if role.member_of:
+        yield f"The role {role.name} is there already, and is a member of {', '.join(role.member_of)}. {advice}"
