@@ -222,8 +222,10 @@ class QualityCheckError(TerminalError):
     check with ``severity="warn"`` reports and does not block.
 
     :param results: the results of all checks that ran, passed ones included (``QualityCheckResult``).
+    :param outcomes: those of all dbt tests (``TestOutcome``).
     """
 
-    def __init__(self, message: str, results: Sequence[Any] = ()) -> None:
+    def __init__(self, message: str, results: Sequence[Any] = (), outcomes: Sequence[Any] = ()) -> None:
         super().__init__(message)
         self.results = tuple(results)
+        self.outcomes = tuple(outcomes)

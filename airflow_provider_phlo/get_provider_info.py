@@ -40,6 +40,13 @@ def get_provider_info() -> dict[str, Any]:
                 "tags": ["software"],
             }
         ],
+        "asset-uris": [
+            {
+                "schemes": ["iceberg"],
+                "handler": None,
+                "to_openlineage_converter": "airflow_provider_phlo.assets.iceberg.convert_asset_to_openlineage",
+            }
+        ],
         "connection-types": [
             {
                 "connection-type": "phlo_iceberg",

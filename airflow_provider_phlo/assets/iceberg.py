@@ -10,6 +10,7 @@ from airflow_provider_phlo.naming import asset_uri, qualified_table
 if TYPE_CHECKING:
     from airflow.sdk import Asset, Context
     from airflow.sdk.definitions.asset import AssetUriRef
+    from openlineage.client.event_v2 import Dataset as OpenLineageDataset
 
 
 # one per table and process: what one place of a DAG file says of an asset, all its references in that file say
@@ -56,6 +57,15 @@ def iceberg_asset_ref(table: str) -> AssetUriRef:
 
     qualified_table(table)  # refuses what is not a table
     return Asset.ref(uri=asset_uri(table))
+
+
+def convert_asset_to_openlineage(asset: Asset, lineage_context: Any) -> OpenLineageDataset:
+    """Return the dataset that an asset among the inlets and outlets of any task is; Airflow calls it."""
+    from openlineage.client.event_v2 import Dataset
+
+    from airflow_provider_phlo.lineage.datasets import dataset_of
+
+    return Dataset(*dataset_of(asset.uri))
 
 
 def outlets_of(*tables: Any) -> list[Asset]:

@@ -16,7 +16,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from hashlib import blake2b
@@ -115,6 +115,19 @@ def tables_read(nodes: Mapping[str, Mapping[str, Any]], unique_id: str) -> Itera
             yield from tables_read(nodes, parent)
         else:
             yield parent
+
+
+def tables_named(manifest: Mapping[str, Any], unique_id: str) -> dict[str, str]:
+    """Return what a node reads, through ephemeral models: the table of the catalog for each name in its SQL."""
+    nodes = {**manifest["nodes"], **manifest["sources"]}
+    read = [nodes[parent] for parent in tables_read(nodes, unique_id)]
+    return {f"{node['schema']}.{node.get('identifier') or node['alias']}": table_of(node) for node in read}
+
+
+def tables_tested(manifest: Mapping[str, Any], tested: Iterable[str]) -> list[str]:
+    """Return the tables of the catalog that these models and sources are."""
+    nodes = {**manifest["nodes"], **manifest["sources"]}
+    return [table_of(nodes[each]) for each in tested if each in nodes and not is_ephemeral(nodes[each])]
 
 
 def fingerprint(project: Project) -> str:

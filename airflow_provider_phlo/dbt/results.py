@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError, QualityCheckError, TransientError
 from airflow_provider_phlo.sql_errors import (
@@ -37,6 +38,58 @@ PASSED = frozenset({"pass", "success", "no-op"})
 BROKEN = frozenset({"error", "partial success"})
 
 
+@dataclass(frozen=True)
+class TestOutcome:
+    """
+    What a test has found.
+
+    :param kind: what it tests: ``not_null``, ``unit_test``; its name where it is one of its own.
+    :param nodes: the ids of the models and sources that it is about.
+    :param failed: the number of rows that fail.
+    """
+
+    name: str
+    kind: str
+    nodes: tuple[str, ...]
+    column: str | None
+    passed: bool
+    severity: str
+    failed: int
+
+    __test__ = False  # pytest would take it for one of its own
+
+
+def outcomes_of(results: Sequence[NodeResult]) -> tuple[TestOutcome, ...]:
+    """Return what the tests among dbt's results have found."""
+    return tuple(
+        TestOutcome(
+            name=result.node.name,
+            kind=getattr(getattr(result.node, "test_metadata", None), "name", None) or str(result.node.resource_type),
+            nodes=_about(result.node),
+            column=getattr(result.node, "column_name", None),
+            passed=str(result.status) in PASSED,
+            severity="warn" if str(result.status) == "warn" else "error",
+            failed=int(result.failures or 0),
+        )
+        for result in results
+        if result.node.resource_type in _TESTS and str(result.status) in (*PASSED, "warn", "fail")
+    )
+
+
+def _about(node: Any) -> tuple[str, ...]:
+    attached = getattr(node, "attached_node", None)
+    return (str(attached),) if attached else tuple(node.depends_on_nodes)
+
+
+def query_of(results: Sequence[NodeResult], unique_id: str) -> str | None:
+    """Return the SQL of a model as dbt compiled it; None for a Python model."""
+    node = next((result.node for result in results if result.node.unique_id == unique_id), None)
+    if node is None or str(getattr(node, "language", "sql")) != "sql":
+        return None
+    code: str | None = getattr(node, "compiled_code", None)
+    return code
+
+
 def judge(table: str, results: Sequence[NodeResult], outcome: str) -> tuple[int, tuple[str, ...]]:
     """Return how many tests passed and which warn."""
     broken = [result for result in results if str(result.status) in BROKEN]
@@ -44,7 +97,8 @@ def judge(table: str, results: Sequence[NodeResult], outcome: str) -> tuple[int,
         raise _error(table, broken)
     failed = [f"{result.node.name} ({result.failures} rows)" for result in results if str(result.status) == "fail"]
     if failed:
-        raise QualityCheckError(f"{table}: {len(failed)} dbt tests failed, so {outcome}: {', '.join(failed)}.")
+        message = f"{table}: {len(failed)} dbt tests failed, so {outcome}: {', '.join(failed)}."
+        raise QualityCheckError(message, outcomes=outcomes_of(results))
     warnings = tuple(
         f"{result.node.name} ({result.failures} rows)" for result in results if str(result.status) == "warn"
     )

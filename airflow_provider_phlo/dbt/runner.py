@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,12 +22,19 @@ from pyiceberg.exceptions import NoSuchTableError
 from airflow_provider_phlo.dbt.artifacts import keep_results, run_folder
 from airflow_provider_phlo.dbt.execution import known_nodes
 from airflow_provider_phlo.dbt.inputs import Inputs, depend_on_nothing_else, inputs_of, settings_read
-from airflow_provider_phlo.dbt.manifest import MANIFEST, ensure_manifest, read_manifest, rendered_path, stamp_of
+from airflow_provider_phlo.dbt.manifest import (
+    MANIFEST,
+    ensure_manifest,
+    read_manifest,
+    rendered_path,
+    stamp_of,
+    tables_named,
+)
 from airflow_provider_phlo.dbt.profiles import DEFAULT_TARGET
 from airflow_provider_phlo.dbt.project import QUIET, Project
 from airflow_provider_phlo.dbt.project import environment as set_environment
 from airflow_provider_phlo.dbt.projects import load_manifest
-from airflow_provider_phlo.dbt.results import PASSED, describe, judge
+from airflow_provider_phlo.dbt.results import PASSED, TestOutcome, describe, judge, outcomes_of, query_of
 from airflow_provider_phlo.dbt.standalone_tests import assign_tests
 from airflow_provider_phlo.dbt.templates import kept_templates
 from airflow_provider_phlo.exceptions import ConfigurationError
@@ -56,6 +63,9 @@ class ModelRun:
     :param tests: how many tests passed.
     :param warnings: the tests that failed and only warn.
     :param nothing_new: it was not built: what it reads is what main's snapshot was made of and tested with.
+    :param outcomes: what each test has found.
+    :param sql: the query that made it, as dbt compiled it; None for a Python model, and if it was not built.
+    :param reads: the table of the catalog that each name in its SQL stands for.
     """
 
     table: str
@@ -65,6 +75,9 @@ class ModelRun:
     tests: int = 0
     warnings: tuple[str, ...] = field(default=())
     nothing_new: bool = False
+    outcomes: tuple[TestOutcome, ...] = ()
+    sql: str | None = None
+    reads: Mapping[str, str] = field(default_factory=dict)
 
 
 def build_model(
@@ -104,7 +117,8 @@ def build_model(
         tests = _tests_with(project, unique_id)
     build = _Build(project, manifest, _node(manifest, unique_id, project_dir), tests, full_refresh)
     with set_environment(_variables(manifest, [unique_id, *_tests_on(manifest, unique_id)], project, environment)):
-        return retry_conflicts(build.attempt, f"{build.table} (built again on what they wrote)", REBUILDS)
+        done = retry_conflicts(build.attempt, f"{build.table} (built again on what they wrote)", REBUILDS)
+    return replace(done, reads=tables_named(read_manifest(rendered_path(project.folder / MANIFEST)), unique_id))
 
 
 @dataclass(frozen=True)
@@ -162,6 +176,8 @@ class _Build:
             snapshot_id=_publish(self.catalog, written, properties) if written else None,
             tests=passed,
             warnings=warnings,
+            outcomes=outcomes_of(results),
+            sql=query_of(results, self.node.unique_id),
         )
 
     def _start_from_main(self) -> None:
@@ -192,10 +208,12 @@ class PassedTests:
 
     :param passed: how many passed.
     :param warnings: those that failed and only warn.
+    :param outcomes: what each has found.
     """
 
     passed: int
     warnings: tuple[str, ...]
+    outcomes: tuple[TestOutcome, ...] = ()
 
 
 def run_tests(
@@ -232,7 +250,7 @@ def run_tests(
     left_out = set(unique_ids) - {result.node.unique_id for result in results}
     if left_out:
         raise ConfigurationError(f"dbt did not run {', '.join(sorted(left_out))}: does a selector leave them out?")
-    return PassedTests(passed, warnings)
+    return PassedTests(passed, warnings, outcomes_of(results))
 
 
 def _node(manifest: Manifest, unique_id: str, project_dir: Path) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from airflow_provider_phlo.lineage.datasets import source_field
 from airflow_provider_phlo.lineage.dbt_project import DbtProject, ProjectNodes, graph_id, record
 from airflow_provider_phlo.lineage.graph import CHECKING, ColumnLineage, Graph, Kind, Node
 from airflow_provider_phlo.lineage.kept import KeptAnalyses
@@ -100,8 +101,9 @@ def _add_fields(source: Node, table: Node, facts: IngestionFacts) -> None:
         if len(facts.sources) > 1:
             column.unknown = f"it comes from any of {', '.join(facts.sources)}"
             continue
-        source.add_column(f"{facts.table}.{name}")
-        column.origins[source.id, f"{facts.table}.{name}"] = how
+        field = source_field(facts.table, name)
+        source.add_column(field)
+        column.origins[source.id, field] = how
         if facts.transforms:
             column.unknown = f"transformed by {', '.join(facts.transforms)}, which may use other fields"
 

@@ -16,6 +16,7 @@ from airflow.sdk.definitions.mappedoperator import OperatorPartial
 from airflow_provider_phlo.exceptions import AccountingError, ConfigurationError, PhloError, TerminalError
 from airflow_provider_phlo.failure_logs import say_failures_plainly, says_it_all
 from airflow_provider_phlo.library_errors import keep_values_in, trace
+from airflow_provider_phlo.operators.openlineage import ReportsToOpenLineage
 from airflow_provider_phlo.process import keep_offsets
 from airflow_provider_phlo.terms import Engine
 
@@ -31,7 +32,7 @@ NOTHING_TO_DO = "nothing_to_do"
 _OUR_ASSETS = ("iceberg://", "postgres://")
 
 
-class PhloOperator(BaseOperator):
+class PhloOperator(ReportsToOpenLineage, BaseOperator):
     """
     An operator whose work is :meth:`run`.
 
@@ -52,10 +53,11 @@ class PhloOperator(BaseOperator):
         say_failures_plainly()
         try:
             self._leave_out_other_outlets(context)
-            result = keep_values_in(self.run)(context)
-            self._require_work(result)
-            return result
+            self.result = keep_values_in(self.run)(context)
+            self._require_work(self.result)
+            return self.result
         except PhloError as error:
+            self.failure = error
             log.debug("%s came from here:\n%s", type(error).__name__, "\n".join(trace(error)))
             if not isinstance(error, TerminalError):
                 raise

@@ -12,11 +12,13 @@ from airflow_provider_phlo.exceptions import QualityCheckError
 from airflow_provider_phlo.library_errors import describe
 from airflow_provider_phlo.operators.base import NOTHING_TO_DO, PhloOperator, check_engine, chosen_engine
 from airflow_provider_phlo.operators.links import CheckResultsLink, TableLink
+from airflow_provider_phlo.operators.openlineage import dataset_of_table
 from airflow_provider_phlo.terms import MAIN_BRANCH, Engine
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_phlo.catalogs.openlineage.work import Work
     from airflow_provider_phlo.iceberg.trino.queries import Queries
     from airflow_provider_phlo.quality import QualityCheck, QualityCheckResult
     from airflow_provider_phlo.task_facts import TaskLineage
@@ -94,6 +96,21 @@ class CheckingOperator(PhloOperator):
                 raise _with_advice(error, self.branch) from None
             self.log.warning("%s (not blocking)", error)
         return report if checks else {**report, NOTHING_TO_DO: "no checks are declared"}
+
+    def work(self) -> Work:
+        """Return the tables that were checked, with the verdicts."""
+        from airflow_provider_phlo.catalogs.openlineage.work import Read, Work, assertions_of
+
+        found = [result.to_dict() for result in getattr(self.failure, "results", ())]
+        results = found or (self.result or {}).get("results", ())
+        asserted = assertions_of(results, branch=self.branch, partition=self.partition_date)
+        own = getattr(self, "table", None)
+        tables = dict.fromkeys([*([self.qualified(own)] if own else []), *asserted, *self._compared()])
+        return Work(tuple(Read(dataset_of_table(name), name, asserted.get(name, ())) for name in tables if name))
+
+    def _compared(self) -> Sequence[str]:
+        """Return the tables that checks compare with."""
+        return ()
 
     def declared_checks(self, table: str, checks: Sequence[QualityCheck]) -> TaskLineage:
         """Return what :meth:`lineage` says of ``checks`` of ``table``."""

@@ -11,6 +11,8 @@ from airflow_provider_phlo.operators.base import PhloOperator
 if TYPE_CHECKING:
     from airflow.sdk import Asset, Context
 
+    from airflow_provider_phlo.catalogs.openlineage.work import Work
+
 
 class FileLoadOperator(PhloOperator):
     """
@@ -58,6 +60,18 @@ class FileLoadOperator(PhloOperator):
             return []
         return [Asset(name=f"duckdb:{path}", uri=f"file://{path}")]
 
+    def work(self) -> Work:
+        """Return the folder, and the database with how many events were inserted."""
+        from airflow_provider_phlo import settings
+        from airflow_provider_phlo.catalogs.openlineage.work import Counts, Read, Work, Written
+        from airflow_provider_phlo.events.paths import event_paths
+        from airflow_provider_phlo.lineage.datasets import dataset_of
+
+        paths = event_paths(settings.home())
+        folder, database = str(self.folder or paths.raw), str(self.database or paths.database)
+        rows = (self.result or {}).get("inserted_events")
+        return Work((Read(dataset_of(_without_login(folder))),), (Written(dataset_of(database), counts=Counts(rows)),))
+
     def run(self, context: Context) -> dict[str, Any]:
         """
         Load what is new.
@@ -83,6 +97,13 @@ class FileLoadOperator(PhloOperator):
             raise
         self.log.info("%s is loaded into %s: %s", folder, database, result.to_json())
         return result.to_json()
+
+
+def _without_login(url: str) -> str:
+    """Return a URL without the connection, or whatever else stands before the @."""
+    scheme, mark, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}"
 
 
 def _is_yes(value: bool | str) -> bool:

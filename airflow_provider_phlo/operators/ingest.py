@@ -14,6 +14,7 @@ from airflow_provider_phlo import runs, settings
 from airflow_provider_phlo.connections import require_unset
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.operators.base import NOTHING_TO_DO
+from airflow_provider_phlo.operators.openlineage import dataset_of_table
 from airflow_provider_phlo.operators.rate_limits import RateLimitedOperator
 from airflow_provider_phlo.operators.table import REPLAYS_ANOTHER, TableOperator
 from airflow_provider_phlo.terms import names_of
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from airflow.sdk.bases.decorator import TaskDecorator
     from pyiceberg.catalog import Catalog
 
+    from airflow_provider_phlo.catalogs.openlineage.work import Work
     from airflow_provider_phlo.ingestion import StagingPlan
     from airflow_provider_phlo.ingestion.staged_batches import StagedBatch
     from airflow_provider_phlo.task_facts import TaskLineage
@@ -94,13 +96,11 @@ class IngestOperator(RateLimitedOperator, TableOperator):
         from airflow_provider_phlo.schemas.outline import written_columns
         from airflow_provider_phlo.task_facts import IngestionFacts, TaskLineage
 
-        connections = tuple(each for each in self.source_resources.values() if isinstance(each, str))
-        name = getattr(self.source, "__name__", type(self.source).__name__)
         return TaskLineage(
             (
                 IngestionFacts(
                     self.qualified(self.table),
-                    sources=connections or (f"{name}()",),
+                    sources=self._sources(),
                     columns=written_columns(self.validation_schema),
                     metadata_columns=self.add_metadata_columns,
                     quarantines=not self.strict_validation,
@@ -108,6 +108,24 @@ class IngestOperator(RateLimitedOperator, TableOperator):
                 ),
             )
         )
+
+    def work(self) -> Work:
+        """Return the source and the table; its rows are counted when they are published."""
+        from airflow_provider_phlo.catalogs.openlineage.work import Copied, Read, Work, Written
+        from airflow_provider_phlo.lineage.datasets import source_dataset, source_field
+        from airflow_provider_phlo.schemas.outline import written_columns
+
+        table = self.qualified(self.table)
+        read = tuple(Read(source_dataset(source)) for source in self._sources())
+        known = {} if self.result is None else written_columns(self.validation_schema)
+        only = read[0].dataset if len(read) == 1 else None
+        copied = only and Copied(only, fields=source_field(table, ""), changed=bool(self.transforms))
+        return Work(read, (Written(dataset_of_table(table), table, known, made_of=copied),))
+
+    def _sources(self) -> tuple[str, ...]:
+        """Return the connections that the source reads, else the name of its function."""
+        connections = tuple(each for each in self.source_resources.values() if isinstance(each, str))
+        return connections or (f"{getattr(self.source, '__name__', type(self.source).__name__)}()",)
 
     def run(self, context: Context) -> dict[str, Any]:
         """

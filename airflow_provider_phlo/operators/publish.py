@@ -11,10 +11,12 @@ from airflow_provider_phlo.assets.postgres import postgres_asset
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.operators.base import NOTHING_TO_DO, PhloOperator
 from airflow_provider_phlo.operators.links import TableLink
+from airflow_provider_phlo.operators.openlineage import dataset_of_table
 
 if TYPE_CHECKING:
     from airflow.sdk import Asset, Context
 
+    from airflow_provider_phlo.catalogs.openlineage.work import Work
     from airflow_provider_phlo.task_facts import TaskLineage
 
 
@@ -83,6 +85,25 @@ class PublishOperator(PhloOperator):
                 for name, source in _known(self.tables).items()
                 if "{{" not in self.schema
             )
+        )
+
+    def work(self) -> Work:
+        """Return the tables, each a copy of its source, and how many rows were written."""
+        from airflow_provider_phlo.catalogs.openlineage.work import Copied, Counts, Read, Work, Written
+        from airflow_provider_phlo.lineage.datasets import mart_dataset
+
+        done, marts = (self.result or {}).get("tables", {}), self.lineage().marts
+        sources = {mart.source: dataset_of_table(mart.source) for mart in marts}
+        return Work(
+            tuple(Read(dataset, table) for table, dataset in sources.items()),
+            tuple(
+                Written(
+                    mart_dataset(mart.connection, mart.table, mart.uri),
+                    counts=Counts(done.get(mart.table.rpartition(".")[2], {}).get("inserted")),
+                    made_of=Copied(sources[mart.source], mart.source),
+                )
+                for mart in marts
+            ),
         )
 
     @classmethod

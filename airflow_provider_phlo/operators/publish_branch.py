@@ -14,12 +14,14 @@ from airflow_provider_phlo.operators.base import NOTHING_TO_DO, PhloOperator
 from airflow_provider_phlo.operators.checking import audit, audit_summary, raise_for_audit
 from airflow_provider_phlo.operators.counters import count_rows
 from airflow_provider_phlo.operators.links import TableLink
+from airflow_provider_phlo.operators.openlineage import dataset_of_table
 from airflow_provider_phlo.operators.table import REPLAYS_ANOTHER, LandingOperator, event_of, remove_expired_batches
 
 if TYPE_CHECKING:
     from airflow.sdk import Asset, Context
     from pyiceberg.catalog import Catalog
 
+    from airflow_provider_phlo.catalogs.openlineage.work import Work
     from airflow_provider_phlo.quality.freshness import TablePolicy
 
 # of tasks whose author names none
@@ -183,6 +185,23 @@ class PublishTogetherOperator(PhloOperator):
             count_rows(result.table, result.to_json())
         self.log.info("published in one commit: %s", ", ".join(result.table for result in results))
         return {"tables": [result.to_json() for result in results]}
+
+    def work(self) -> Work:
+        """Return the tables, and how many rows of each were written."""
+        from airflow_provider_phlo.catalogs.openlineage.work import Counts, Work, Written
+
+        done = {each["table"]: each for each in (self.result or {}).get("tables", ())}
+        return Work(
+            written=tuple(
+                Written(
+                    dataset_of_table(name),
+                    name,
+                    counts=Counts.of_merge(done.get(name, {})),
+                    snapshot_id=done.get(name, {}).get("snapshot_id"),
+                )
+                for name in map(self.qualified, self.tables)
+            )
+        )
 
     def _audit_of(self, context: Context, catalog: Catalog, table: str) -> Callable[[str], None]:
         checks, identifier = self.audits.get(table, ()), self.qualified(table)

@@ -10,10 +10,12 @@ from airflow_provider_phlo.assets.iceberg import outlets_of
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.operators.base import PhloOperator
 from airflow_provider_phlo.operators.links import TableLink
+from airflow_provider_phlo.operators.openlineage import dataset_of_table
 
 if TYPE_CHECKING:
     from airflow.sdk import Asset, Context
 
+    from airflow_provider_phlo.catalogs.openlineage.work import Work
     from airflow_provider_phlo.task_facts import TaskLineage
 
 
@@ -64,6 +66,25 @@ class PublishDuckDBOperator(PhloOperator):
                 MartFacts("duckdb", f"{file}.{self.schema}.{name}", self.qualified(source))
                 for name, source in self.tables.items()
             )
+        )
+
+    def work(self) -> Work:
+        """Return the tables, each a copy of its source, and how many rows were written."""
+        from airflow_provider_phlo.catalogs.openlineage.work import Copied, Counts, Read, Work, Written
+        from airflow_provider_phlo.lineage.datasets import mart_dataset
+
+        done, marts = (self.result or {}).get("tables", {}), self.lineage().marts
+        sources = {mart.source: dataset_of_table(mart.source) for mart in marts}
+        return Work(
+            tuple(Read(dataset, table) for table, dataset in sources.items()),
+            tuple(
+                Written(
+                    mart_dataset(mart.connection, mart.table, mart.uri),
+                    counts=Counts(done.get(mart.table.rpartition(".")[2], {}).get("rows")),
+                    made_of=Copied(sources[mart.source], mart.source),
+                )
+                for mart in marts
+            ),
         )
 
     @classmethod

@@ -66,6 +66,9 @@ class ReconcileOperator(CheckingOperator):
         """
         return self.check(context, self.target, self._sourced())
 
+    def _compared(self) -> Sequence[str]:
+        return [source for check in self.lineage().checks for source in check.sources]
+
     def _sourced(self) -> list[Reconciliation]:
         """
         Return the checks, each with a source.

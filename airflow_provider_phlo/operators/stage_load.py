@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo import runs, settings
 from airflow_provider_phlo.assets.iceberg import outlets_of, set_event
+from airflow_provider_phlo.assets.postgres import postgres_asset
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.operators.base import NOTHING_TO_DO, PhloOperator
 from airflow_provider_phlo.operators.counters import count_rows
 from airflow_provider_phlo.operators.links import TableLink
+from airflow_provider_phlo.operators.openlineage import dataset_of_table
 from airflow_provider_phlo.terms import names_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Asset, Context
 
+    from airflow_provider_phlo.catalogs.openlineage.work import Work
+    from airflow_provider_phlo.lineage.datasets import DatasetName
     from airflow_provider_phlo.task_facts import TaskLineage
     from airflow_provider_phlo.warehouse.stage import Stage, StageBatch
     from airflow_provider_phlo.warehouse.tables import StageTable, Warehouse
@@ -106,6 +110,30 @@ class StageLoadOperator(PhloOperator):
                 for table in self.tables
             )
         )
+
+    def work(self) -> Work:
+        """Return the stage, and the tables with how many rows were written; those of Snowflake are left out."""
+        from airflow_provider_phlo.catalogs.openlineage.work import Counts, Read, Work, Written
+        from airflow_provider_phlo.lineage.datasets import source_dataset
+
+        done = {each["table"]: Counts.of_merge(each) for each in (self.result or {}).get("tables", ())}
+        kind = self.warehouse or settings.warehouse()
+        written = [
+            Written(dataset, table.target if kind == "iceberg" else "", counts=done.get(table.target, Counts()))
+            for table in self.tables
+            if (dataset := self._dataset(table.target, kind)) is not None
+        ]
+        return Work((Read(source_dataset(f"{self.prefix} (stage)")),), tuple(written))
+
+    def _dataset(self, table: str, warehouse: str) -> DatasetName | None:
+        from airflow_provider_phlo.lineage.datasets import dataset_of
+
+        if warehouse == "iceberg":
+            return dataset_of_table(table)
+        if warehouse != "postgres":
+            return None
+        schema, _, name = table.rpartition(".")
+        return dataset_of(postgres_asset(name, schema, self.conn_id or settings.warehouse_conn_id()).uri)
 
     def run(self, context: Context) -> dict[str, Any]:
         """

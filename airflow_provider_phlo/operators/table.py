@@ -11,12 +11,14 @@ from airflow_provider_phlo.assets.iceberg import set_event
 from airflow_provider_phlo.operators.base import PhloOperator, check_engine, chosen_engine
 from airflow_provider_phlo.operators.counters import count_rows
 from airflow_provider_phlo.operators.links import TableLink
+from airflow_provider_phlo.operators.openlineage import dataset_of_table
 from airflow_provider_phlo.terms import Engine, names_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
     from pyiceberg.catalog import Catalog
 
+    from airflow_provider_phlo.catalogs.openlineage.work import Work
     from airflow_provider_phlo.iceberg.merge.engine import MergeEngine
     from airflow_provider_phlo.ingestion import LandedBatch, TableDefinition
     from airflow_provider_phlo.quality.freshness import TablePolicy
@@ -143,6 +145,17 @@ class LandingOperator(TableOperator):
             sort_by=names_of(self.sort_by),
             properties=self.table_properties,
         )
+
+    def work(self) -> Work:
+        """Return the table, and how many rows of it were written, once they are published."""
+        from airflow_provider_phlo.catalogs.openlineage.work import Counts, Work, Written
+
+        table, result = self.qualified(self.table), self.result or {}
+        merged = result if self.outlets and result.get("folder") else {}
+        written = Written(
+            dataset_of_table(table), table, counts=Counts.of_merge(merged), snapshot_id=merged.get("snapshot_id")
+        )
+        return Work(written=(written,))
 
     def publish_landed(
         self,

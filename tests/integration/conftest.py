@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -32,5 +33,7 @@ def airflow(tmp_path_factory):
     home = tmp_path_factory.mktemp("phlo")
     (home / "sources").mkdir()
     (home / "sources" / "limit").write_text("100")
-    with running_airflow(home, Path(__file__).parent, DAGS, {"TEST_SOURCES": str(home / "sources")}) as running:
+    events = {"type": "file", "log_file_path": str(home / "openlineage.jsonl"), "append": True}
+    variables = {"TEST_SOURCES": str(home / "sources"), "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(events)}
+    with running_airflow(home, Path(__file__).parent, DAGS, variables) as running:
         yield running

@@ -26,6 +26,7 @@ FLOORS = (
         "operators.checking operators.table operators.rate_limits dbt.rendering.operators",
     ),
     ("3a what operators share", "apart", "operators.base operators.links operators.counters triggers."),
+    ("3a what operators report to others", "", "operators.openlineage"),
     ("3a assets", "", "assets."),
     ("2 the hook that chooses among others", "", "hooks.warehouse"),
     ("2 hooks", "apart", "hooks."),
@@ -39,7 +40,7 @@ FLOORS = (
         "",
         "ingestion. dbt. publishing. lineage. sources. events. files. warehouse. airflow_api. "
         "materializing. services. scaffolding. diagnosis. metrics. run_logs. contracts. alerts. watching. "
-        "extensions. serving.",
+        "catalogs. extensions. serving.",
     ),
     ("1a quality", "", "quality."),
     ("1a iceberg", "", "iceberg."),

@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_phlo import settings
 from airflow_provider_phlo.assets.iceberg import outlets_of, set_event
 from airflow_provider_phlo.dbt.profiles import DEFAULT_TARGET, profile_of
-from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.exceptions import ConfigurationError, QualityCheckError
 from airflow_provider_phlo.operators.base import PhloOperator
 from airflow_provider_phlo.operators.links import TableLink
+from airflow_provider_phlo.operators.openlineage import dataset_of_table
 from airflow_provider_phlo.terms import names_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Asset, Context
 
+    from airflow_provider_phlo.catalogs.openlineage.work import Assertion, Work
+    from airflow_provider_phlo.dbt.results import TestOutcome
+    from airflow_provider_phlo.dbt.runner import ModelRun
     from airflow_provider_phlo.task_facts import TaskLineage
 
 _NOTHING_NEW = "it was made of the same tables and settings, and its tests, which passed then, were not run again"
@@ -131,6 +135,7 @@ class DbtModelOperator(DbtOperator):
         self.table = table
         self.full_refresh = full_refresh
         self.tests = None if tests is None else list(tests)
+        self._built: ModelRun | None = None
 
     def _is_full(self, context: Context) -> bool:
         asked = _conf(context).get("dbt_full_refresh", self.full_refresh)
@@ -150,6 +155,25 @@ class DbtModelOperator(DbtOperator):
         """Return the model's table."""
         return outlets_of(arguments.get("table"))
 
+    def work(self) -> Work:
+        """Return the tables that the model reads, its own, and what its tests have found."""
+        from airflow_provider_phlo.catalogs.openlineage.work import Counts, Model, Read, Work, Written
+
+        done, own = self._built, dataset_of_table(self.table)
+        asserted = _assertions(self.failure.outcomes if isinstance(self.failure, QualityCheckError) else ())
+        if done is None:
+            tested = (Read(own, self.table, asserted),) if asserted else ()
+            return Work(tested, (Written(own, self.table),))
+        asserted = _assertions(done.outcomes)
+        read = [Read(dataset_of_table(name), name) for name in done.reads.values() if name != self.table]
+        if asserted:
+            read.append(Read(own, self.table, asserted))
+        names = {tuple(name.lower().split(".")): table for name, table in done.reads.items()}
+        model = done.sql and Model(done.sql, "duckdb" if self._is_embedded else "trino", names)
+        counts = Counts(None if done.changed is False else done.rows)
+        written = Written(own, self.table, counts=counts, snapshot_id=done.snapshot_id, made_of=model or None)
+        return Work(tuple(read), (written,))
+
     def run(self, context: Context) -> dict[str, Any]:
         from airflow_provider_phlo import runs
         from airflow_provider_phlo.dbt.runner import build_model
@@ -166,6 +190,7 @@ class DbtModelOperator(DbtOperator):
             env=self.parse_env,
             tests=self.tests,
         )
+        self._built = done
         state = "was not changed" if done.changed is False else "is published"
         if done.nothing_new:
             state = f"is as it was: {_NOTHING_NEW}"
@@ -200,6 +225,25 @@ class DbtTestOperator(DbtOperator):
     def __init__(self, *, tests: Sequence[str], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.tests = list(tests)
+        self._outcomes: Sequence[TestOutcome] = ()
+        self._vars: Mapping[str, Any] = {}
+
+    def work(self) -> Work:
+        """Return what was tested, with the verdicts."""
+        from airflow_provider_phlo.catalogs.openlineage.work import Read, Work
+        from airflow_provider_phlo.dbt.manifest import MANIFEST, read_manifest, rendered_path, tables_tested
+        from airflow_provider_phlo.dbt.project import Project
+
+        outcomes = self.failure.outcomes if isinstance(self.failure, QualityCheckError) else self._outcomes
+        if not outcomes:
+            return Work()
+        project = Project(Path(self.project_dir), settings.home(), self.target, self._vars, self.parse_env)
+        manifest = read_manifest(rendered_path(project.folder / MANIFEST))
+        found: dict[str, list[TestOutcome]] = {}
+        for outcome in outcomes:
+            for table in tables_tested(manifest, outcome.nodes):
+                found.setdefault(table, []).append(outcome)
+        return Work(tuple(Read(dataset_of_table(name), name, _assertions(each)) for name, each in found.items()))
 
     def lineage(self) -> TaskLineage:
         """Return the tests."""
@@ -210,19 +254,30 @@ class DbtTestOperator(DbtOperator):
         from airflow_provider_phlo.dbt.runner import run_tests
 
         day = runs.partition_date(context, self.partition_date)
+        self._vars = self.variables(context)
         done = run_tests(
             Path(self.project_dir),
             self.tests,
             home=settings.home(),
             target=self.target,
             environment=self.environment(day, context["run_id"]),
-            vars=self.variables(context),
+            vars=self._vars,
             env=self.parse_env,
         )
+        self._outcomes = done.outcomes
         self.log.info("%d dbt tests passed", done.passed)
         for warning in done.warnings:
             self.log.warning("dbt test %s", warning)
         return {"tests": done.passed, "warnings": list(done.warnings)}
+
+
+def _assertions(outcomes: Sequence[TestOutcome]) -> tuple[Assertion, ...]:
+    from airflow_provider_phlo.catalogs.openlineage.work import Assertion
+
+    return tuple(
+        Assertion(each.kind, each.name, each.passed, each.column, each.severity, {"failed": each.failed})
+        for each in outcomes
+    )
 
 
 def parse_environment(env: Mapping[str, str]) -> dict[str, str]:

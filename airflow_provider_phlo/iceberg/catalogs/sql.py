@@ -101,6 +101,35 @@ class CachingSqlCatalog(SqlCatalog):
 
         :raises NoSuchTableError: if the catalog has no table of that name.
         """
+        namespace, table, location = self._find(identifier)
+        return self._convert_orm_to_iceberg(
+            IcebergTables(
+                catalog_name=self.name,
+                table_namespace=namespace,
+                table_name=table,
+                metadata_location=location,
+                previous_metadata_location=None,
+            )
+        )
+
+    def current_table(self, identifier: str | Identifier) -> Table:
+        """
+        Return a table as it is now, to be read: snapshots before the current one, which are most of what there is to
+        parse, are left out.
+
+        :raises NoSuchTableError: if the catalog has no table of that name.
+        """
+        namespace, table, location = self._find(identifier)
+        io = self._load_file_io(location=location)
+        if location.endswith(".gz.metadata.json"):
+            metadata = FromInputFile.table_metadata(io.new_input(location))
+        else:
+            with io.new_input(location).open() as stream:
+                metadata = TableMetadataUtil.parse_obj(_without_history(orjson.loads(stream.read())))
+        return Table((*Catalog.identifier_to_tuple(namespace), table), metadata, location, io, self)
+
+    def _find(self, identifier: str | Identifier) -> tuple[str, str, str]:
+        """Return namespace and name of a table, and where its metadata are."""
         namespace = Catalog.namespace_to_string(Catalog.namespace_from(identifier))
         table = Catalog.table_name_from(identifier)
         statement = _FIND_TABLE if self._schema_version == "v1" else _FIND_TABLE_V0
@@ -109,15 +138,7 @@ class CachingSqlCatalog(SqlCatalog):
             found = connection.execute(statement, names).first()
         if found is None:
             raise NoSuchTableError(f"Table does not exist: {namespace}.{table}")
-        return self._convert_orm_to_iceberg(
-            IcebergTables(
-                catalog_name=self.name,
-                table_namespace=namespace,
-                table_name=table,
-                metadata_location=found[0],
-                previous_metadata_location=None,
-            )
-        )
+        return namespace, table, found[0]
 
     def metadata_locations(self) -> dict[str, str]:
         """Return which metadata file is current of each table, by ``namespace.table``; one query for all of them."""
@@ -241,6 +262,18 @@ class CachingSqlCatalog(SqlCatalog):
 
     def _keep(self, location: str, metadata: TableMetadata) -> None:
         _put(self._parsed, location, metadata)
+
+
+def _without_history(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the JSON of a table's metadata with its current snapshot only."""
+    current = content.get("current-snapshot-id")
+    return {
+        **content,
+        "snapshots": [each for each in content.get("snapshots") or () if each["snapshot-id"] == current],
+        "refs": {name: ref for name, ref in (content.get("refs") or {}).items() if ref["snapshot-id"] == current},
+        "snapshot-log": [],
+        "metadata-log": [],
+    }
 
 
 def _version_of(snapshot: Snapshot) -> tuple[int, int | None]:

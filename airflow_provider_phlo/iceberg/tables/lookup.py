@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchTableError, ValidationError
@@ -46,8 +47,21 @@ def find_table(catalog: Catalog, identifier: str) -> Table | None:
 
     :raises ConfigurationError: if PyIceberg does not know one of its types.
     """
+    return _found(catalog.load_table, identifier)
+
+
+def find_current_table(catalog: Catalog, identifier: str) -> Table | None:
+    """
+    Return the table as it is now, or None if there is none; snapshots before the current one may be missing.
+
+    :raises ConfigurationError: if PyIceberg does not know one of its types.
+    """
+    return _found(getattr(catalog, "current_table", catalog.load_table), identifier)
+
+
+def _found(load: Callable[[str], Table], identifier: str) -> Table | None:
     try:
-        return catalog.load_table(identifier)
+        return load(identifier)
     except NoSuchTableError:
         return None
     except ValidationError as error:

@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
+from airflow_provider_phlo.lineage.datasets import DatasetName, dataset_of, mart_dataset, source_dataset, table_dataset
+from airflow_provider_phlo.lineage.exports.facets import PRODUCER, column_lineage
 from airflow_provider_phlo.lineage.graph import CHECKING, Graph, Kind, Node
-from airflow_provider_phlo.lineage.sql.relations import Effect, How
 
 if TYPE_CHECKING:
     from openlineage.client.event_v2 import DatasetEvent, JobEvent
-
-_PRODUCER = "urn:airflow-provider-phlo"
-_DIRECT = {How.COPIED: "IDENTITY", How.COMPUTED: "TRANSFORMATION", How.AGGREGATED: "AGGREGATION"}
-_INDIRECT = {
-    Effect.FILTERED: "FILTER",
-    Effect.JOINED: "JOIN",
-    Effect.GROUPED: "GROUP_BY",
-    Effect.DEDUPLICATED: "GROUP_BY",
-    Effect.SORTED: "SORT",
-}
 
 
 def openlineage_lines(graph: Graph, catalog: str, now: datetime | None = None) -> Iterator[str]:
@@ -55,7 +45,7 @@ class _Events:
 
         namespace, name = self._dataset(node)
         facets = self._facets(node)
-        when = {"eventTime": self._time, "producer": _PRODUCER}
+        when = {"eventTime": self._time, "producer": PRODUCER}
         parents = [self._graph.nodes[parent] for parent in node.parents]
         if not parents:
             return DatasetEvent(dataset=StaticDataset(namespace=namespace, name=name, facets=facets), **when)
@@ -67,51 +57,34 @@ class _Events:
             **when,
         )
 
-    def _dataset(self, node: Node) -> tuple[str, str]:
-        """Return namespace and name of a dataset."""
-        uri = next((name for name in (node.id, *node.names) if "://" in name), None)
-        if uri is not None:
-            parts = urlsplit(uri)
-            path = [unquote(part) for part in parts.path.strip("/").split("/")]
-            return f"{parts.scheme}://{parts.netloc}", ("." if node.kind is Kind.MART else "/").join(path)
+    def _dataset(self, node: Node) -> DatasetName:
+        uri = next((name for name in (node.id, *node.names) if "://" in name), "")
+        if uri:
+            return dataset_of(uri)
+        of, _, name = node.id.partition(":")
         if node.kind is Kind.MART:
-            return node.id.partition(":")[0], node.id.partition(":")[2]
+            return mart_dataset(of, name)
         if node.kind is Kind.SOURCE:
-            return "airflow://connections", node.id.partition(":")[2]
+            return source_dataset(name)
         if node.kind is Kind.DASHBOARD:
-            return "dbt://exposures", node.id.partition(":")[2]
-        return f"iceberg://{self._catalog}", node.id
+            return DatasetName("dbt://exposures", name)
+        return table_dataset(self._catalog, node.id)
 
     def _facets(self, node: Node) -> dict[str, Any]:
-        from openlineage.client.facet_v2 import column_lineage_dataset, ownership_dataset, schema_dataset
+        from openlineage.client.facet_v2 import ownership_dataset, schema_dataset
 
         facets: dict[str, Any] = {}
         if node.columns:
             fields = [schema_dataset.SchemaDatasetFacetFields(name) for name in node.columns]
-            facets["schema"] = schema_dataset.SchemaDatasetFacet(fields=fields, producer=_PRODUCER)
+            facets["schema"] = schema_dataset.SchemaDatasetFacet(fields=fields, producer=PRODUCER)
         if node.owners:
             owners = [ownership_dataset.Owner(owner) for owner in node.owners]
-            facets["ownership"] = ownership_dataset.OwnershipDatasetFacet(owners=owners, producer=_PRODUCER)
-        of_columns = {
-            name: column_lineage_dataset.Fields(self._inputs(column.origins, "DIRECT", _DIRECT))
-            for name, column in node.columns.items()
-            if column.origins
-        }
-        of_rows = self._inputs(node.effects, "INDIRECT", _INDIRECT)
-        if of_columns or of_rows:
-            facets["columnLineage"] = column_lineage_dataset.ColumnLineageDatasetFacet(
-                fields=of_columns, dataset=of_rows, producer=_PRODUCER
-            )
+            facets["ownership"] = ownership_dataset.OwnershipDatasetFacet(owners=owners, producer=PRODUCER)
+        lineage = column_lineage(
+            {name: column.origins for name, column in node.columns.items()},
+            node.effects,
+            lambda table: self._dataset(self._graph.nodes[table]),
+        )
+        if lineage is not None:
+            facets["columnLineage"] = lineage
         return facets
-
-    def _inputs(self, origins: Mapping[tuple[str, str], Any], kind: str, subtypes: Mapping[Any, str]) -> list[Any]:
-        from openlineage.client.facet_v2 import column_lineage_dataset
-
-        return [
-            column_lineage_dataset.InputField(
-                *self._dataset(self._graph.nodes[node]),
-                column,
-                [column_lineage_dataset.Transformation(kind, subtypes[how])],
-            )
-            for (node, column), how in origins.items()
-        ]

@@ -9,10 +9,14 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.serializers import FromInputFile
 from pyiceberg.table import Table
 
 from airflow_provider_phlo.iceberg.catalogs.opening import embedded_properties, open_catalog
+from airflow_provider_phlo.iceberg.catalogs.sql import CachingSqlCatalog
+from airflow_provider_phlo.iceberg.tables.creation import ensure_namespace
+from airflow_provider_phlo.iceberg.tables.lookup import find_current_table
 from tests.lake import create_table
 
 TABLE = "raw.t"
@@ -51,6 +55,30 @@ def test_what_another_process_writes_is_read_as_pyiceberg_reads_it(tmp_path: Pat
         assert len(require_as_pyiceberg_reads_it(catalog).snapshots()) == 1
 
 
+def test_a_table_as_it_is_now_lacks_only_its_history(other: Catalog) -> None:
+    table = create_table(other, TABLE, ROWS)
+    assert isinstance(other, CachingSqlCatalog)
+    for _ in range(2):
+        table.append(ROWS)
+    now = other.current_table(TABLE)
+    assert now.name() == table.name()
+    assert now.current_snapshot() == table.current_snapshot()
+    assert now.schema() == table.schema()
+    assert now.scan().to_arrow() == table.scan().to_arrow()
+    assert len(now.snapshots()) == 1
+    with pytest.raises(NoSuchTableError):
+        other.current_table("raw.other")
+    assert find_current_table(other, "raw.other") is None
+
+
+def test_a_table_without_a_snapshot_is_read_as_it_is_now(other: Catalog) -> None:
+    ensure_namespace(other, "raw")
+    other.create_table(TABLE, ROWS.schema)
+    found = find_current_table(other, TABLE)
+    assert found is not None
+    assert found.current_snapshot() is None
+
+
 @pytest.mark.parametrize("broken", ["", "{", "[]", "{}", '{"table-uuid": 1, "snapshots": [1]}'])
 def test_broken_metadata_is_the_same_error_with_and_without_a_version_before(
     tmp_path: Path, other: Catalog, broken: str
@@ -73,6 +101,9 @@ def test_compressed_metadata_is_read(other: Catalog, tmp_path: Path) -> None:
     packed = tmp_path / "00000-x.gz.metadata.json"
     packed.write_bytes(gzip.compress(Path(table.metadata_location.removeprefix("file://")).read_bytes()))
     assert other.register_table("raw.packed", f"file://{packed}").metadata == table.metadata
+    found = find_current_table(other, "raw.packed")
+    assert found is not None
+    assert found.metadata == table.metadata
 
 
 def test_the_journal_of_sqlite_stays_and_does_not_bring_anything_back(tmp_path: Path, other: Catalog) -> None:
