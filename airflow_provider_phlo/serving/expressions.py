@@ -41,7 +41,7 @@ def require_expression(where: str, given: Any) -> str:
         raise ConfigurationError(f"{where} is not an SQL expression.")
     text = given.strip()
     if "\0" in text:
-        raise ConfigurationError(f"{where} has U+0000, which PostgreSQL has not.")
+        raise ConfigurationError(f"{where} has U+0000, which PostgreSQL does not have.")
     _require_closed(where, text)
     _require_parses(where, text)
     return text

@@ -205,7 +205,7 @@ def _roles(where: str, given: Any) -> tuple[str, ...]:
 
 def _documented(node: Mapping[str, Any], where: str, known: Sequence[str] | None) -> dict[str, Mapping[str, Any]]:
     """
-    Return what is said of each column, with those of which nothing is said.
+    Return what the YAML says of each column that there is.
 
     :raises ConfigurationError: something is said of a column that there is not, which may have been meant for another.
     """
@@ -251,7 +251,7 @@ def _columns(
 def _comment(where: str, item: Mapping[str, Any]) -> str:
     text = str(item.get("description") or "").strip()
     if "\0" in text:
-        raise ConfigurationError(f"{where}: its description has U+0000, which PostgreSQL has not.")
+        raise ConfigurationError(f"{where}: its description has U+0000, which PostgreSQL does not have.")
     return text
 
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_phlo.cli.serving.projects import read_projects
 from airflow_provider_phlo.cli.terminal.errors import FAILED, exit_with
-from airflow_provider_phlo.cli.terminal.output import Result, printable, show
+from airflow_provider_phlo.cli.terminal.output import Result, show
 from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.printable_text import printable
 from airflow_provider_phlo.serving.marts import Served, names_of, read_served
 from airflow_provider_phlo.serving.names import require_name
 from airflow_provider_phlo.serving.postgrest.readme import readme
@@ -31,15 +32,15 @@ MODELS = ("mrt_*",)
 
 def generate_views(args: argparse.Namespace) -> None:
     """Write the files; with --apply change the database, with --check only compare."""
-    if args.check and (args.apply or args.prune or args.login):
-        raise ConfigurationError("--check changes nothing: leave out --apply, --prune and --login.")
-    if (args.prune or args.login) and not args.apply:
-        raise ConfigurationError("--prune and --login change the database: add --apply.")
+    _require_sense(args)
     served, names = served_models(args)
     target = Target(require_name("--marts-schema", args.marts_schema), require_name("--schema", args.schema))
     files = _files(args, served, target)
     if args.check:
         _check(files, served)
+        return
+    if args.withdraw:
+        _withdraw(args, served, target)
         return
     for path, text in files.items():
         write_file(path, text)
@@ -53,6 +54,29 @@ def generate_views(args: argparse.Namespace) -> None:
         _print_applied(applied, args.output)
         if args.login:
             _give_login(connection, Path(args.login))
+
+
+def _require_sense(args: argparse.Namespace) -> None:
+    """Check that options do not contradict each other."""
+    if args.check and (args.apply or args.prune or args.login):
+        raise ConfigurationError("--check changes nothing: leave out --apply, --prune and --login.")
+    if (args.prune or args.login) and not args.apply:
+        raise ConfigurationError("--prune and --login change the database: add --apply.")
+    if args.withdraw and (args.apply or args.check):
+        raise ConfigurationError("--withdraw drops views, and does nothing else: leave out --apply and --check.")
+    if args.withdraw and not args.models:
+        raise ConfigurationError("--withdraw drops views: say of which models (--models).")
+
+
+def _withdraw(args: argparse.Namespace, served: Served, target: Target) -> None:
+    from airflow_provider_phlo.serving.postgrest.applying import withdraw
+
+    with connect_to_marts(args.conn_id) as connection:
+        dropped = withdraw(connection, {mart.model for mart in served.marts}, target)
+    names = ", ".join(f"{target.schema}.{name}" for name in dropped)
+    print(
+        f"Dropped {names}: phlo {_NAME} --apply makes them again." if dropped else "There was no view of these models."
+    )
 
 
 def served_models(args: argparse.Namespace) -> tuple[Served, dict[str, str]]:

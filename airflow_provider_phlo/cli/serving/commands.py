@@ -70,6 +70,14 @@ SERVING_COMMANDS: tuple[Command | Group, ...] = (
                         {"help": "Drop views made here that no model has any more", "action": "store_true"},
                     ),
                     Argument(
+                        ("--withdraw",),
+                        {
+                            "help": "Drop the views of --models from the database until they are applied again: a "
+                            "publication may then change the types of their columns",
+                            "action": "store_true",
+                        },
+                    ),
+                    Argument(
                         ("--login",),
                         {
                             "help": "Give authenticator a generated password, and write it to this file (PGRST_DB_URI)",

@@ -31,6 +31,8 @@ _MOST_COLUMNS = 1600
 _SYSTEM_COLUMNS = frozenset({"cmax", "cmin", "ctid", "tableoid", "xmax", "xmin"})
 # tables of this package, beside those that are published
 RESERVED = "_phlo_"
+# what ``phlo api`` has made of them
+SERVED = f"{RESERVED}api"
 
 
 class Target(NamedTuple):
@@ -206,11 +208,34 @@ def require_independent(connection: psycopg.Connection, target: Target, existing
             for names, verb in ((dropped, "go"), (retyped, "get another type"))
             if names
         ]
+        advice = _advice_for_api(connection, target) or (
+            "Drop what uses them, publish again, then create it anew; or keep the columns in the model as they were."
+        )
         raise SchemaError(
             f"{target.name}: its columns have to change ({', '.join(what)}), but they are used by "
-            f"{', '.join(dependents)}. Nothing was written, the old content stays. Drop what uses them, publish again, "
-            "then create it anew; or keep the columns in the model as they were."
+            f"{', '.join(dependents)}. Nothing was written, the old content stays. {advice}"
         )
+
+
+def _advice_for_api(connection: psycopg.Connection, target: Target) -> str:
+    """Return how a view of the API gets out of the way; nothing if the table is not served."""
+    records = f"{quote_identifier(target.schema)}.{quote_identifier(SERVED)}"
+    if connection.execute("SELECT has_table_privilege(to_regclass(%s), 'SELECT')", [records]).fetchone() != (True,):
+        return ""
+    found = connection.execute(
+        f"SELECT schema || '.' || name, split_part(model, '.', 3) FROM {records} "  # noqa: S608 - quoted
+        "WHERE kind = 'view' AND relation = %s ORDER BY name",
+        [target.table],
+    ).fetchall()
+    if not found:
+        return ""
+    views, models = (", ".join(dict.fromkeys(names)) for names in zip(*found, strict=True))
+    options = " ".join(f"--models {model}" for model in dict.fromkeys(model for _, model in found))
+    return (
+        f"{views} would not fit any more. Columns that the model {models} does not have any more leave the view by "
+        "phlo api generate-views --apply; for those that get another type, take it away (phlo api generate-views "
+        f"--withdraw {options}), publish again, then apply it again."
+    )
 
 
 def changes(existing: Existing, types: Types) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ is refused by name before anything is changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,7 +20,7 @@ from airflow_provider_phlo.library_errors import describe
 from airflow_provider_phlo.serving.marts import Served
 from airflow_provider_phlo.serving.postgrest import functions, pruning, rights
 from airflow_provider_phlo.serving.postgrest.database import Table, find_tables
-from airflow_provider_phlo.serving.postgrest.records import VIEW, Record, Records
+from airflow_provider_phlo.serving.postgrest.records import FUNCTION, VIEW, Record, Records
 from airflow_provider_phlo.serving.postgrest.roles import role_statements
 from airflow_provider_phlo.serving.postgrest.statements import Target
 from airflow_provider_phlo.serving.postgrest.views import Change, Views
@@ -28,6 +28,8 @@ from airflow_provider_phlo.sql import quote_identifier
 
 OLDEST = 15
 _LOCK_SECONDS = 10
+# what PostgREST listens to
+_RELOAD = "NOTIFY pgrst, 'reload schema'"
 
 
 class Action(StrEnum):
@@ -88,11 +90,40 @@ def apply_served(
             f"need {OLDEST} or later; before, they read with their owner's, whom no row policy holds back. Nothing was "
             "changed."
         )
+    with _one_at_a_time(connection, target):
+        return _apply(connection, served, target, names, prune=prune)
+
+
+def withdraw(connection: psycopg.Connection, models: Collection[str], target: Target) -> list[str]:
+    """
+    Drop the views of models, and what was granted for them, until they are applied again; return their names.
+
+    :param models: dbt's ids.
+    :raises ConfigurationError: somebody's view or function reads one; nothing was changed.
+    """
+    with _one_at_a_time(connection, target):
+        records = Records(connection, target)
+        recorded = records.read().values()
+        dropped = [each for each in recorded if each.kind == VIEW and each.model in models]
+        names = {each.name for each in dropped}
+        functions_of = [each for each in recorded if each.kind == FUNCTION and {each.model, each.relation} & names]
+        _run(connection, [f"DROP FUNCTION IF EXISTS {each.name}" for each in functions_of])
+        for record in dropped:
+            _run(connection, pruning.statements(connection, target, record))
+        if dropped:
+            records.forget([*dropped, *functions_of])
+            connection.execute(_RELOAD)
+    return sorted(names)
+
+
+@contextmanager
+def _one_at_a_time(connection: psycopg.Connection, target: Target) -> Iterator[None]:
+    """Do what follows in one transaction, after whoever does the same; errors say that nothing was changed."""
     with _translated_errors(), connection.transaction():
         connection.execute("SET LOCAL search_path = pg_catalog, pg_temp")
         connection.execute(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'")
         connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"phlo api {target.schema}"])
-        return _apply(connection, served, target, names, prune=prune)
+        yield
 
 
 def _apply(
@@ -104,11 +135,11 @@ def _apply(
     stale = pruning.stale(recorded, names)
     # those that read something before are held to reading no more of it
     roles = tuple(sorted({*served.roles, *(role for each in recorded.values() for role in each.roles)}))
-    before = _statements_before(connection, served, tables, target, roles)
+    dropped = stale if prune else []
+    before = _statements_before(connection, served, target, roles, _readers(served, tables, recorded, dropped))
     _run(connection, before)
     views = Views(connection, target, served, recorded, roles)
     changes = [views.plan(mart, tables[mart.table]) for mart in served.marts if mart.table in tables]
-    dropped = stale if prune else []
     pending = [change for change in changes if change.statements]
     gone = {*(record.name for record in dropped), *(change.mart.name for change in pending if change.replaced)}
     calls = functions.plan(connection, target, served, set(tables), recorded, roles, gone)
@@ -122,7 +153,7 @@ def _apply(
         records.create()
         records.forget([*dropped, *calls.gone])
         records.write([*views.records(pending), *functions.records(connection, calls, roles)])
-        connection.execute("NOTIFY pgrst, 'reload schema'")
+        connection.execute(_RELOAD)
     rights.require_no_more(connection, served, target, tables, roles)
     return Applied(
         views=tuple(_results(served, target, changes, tables, dropped)),
@@ -155,8 +186,23 @@ def _published(connection: psycopg.Connection, served: Served, target: Target) -
     return tables
 
 
+def _readers(
+    served: Served,
+    tables: Mapping[str, Table],
+    recorded: Mapping[tuple[str, str], Record],
+    dropped: Sequence[Record],
+) -> set[str]:
+    """Return the roles that read something afterwards: also of views that were not chosen this time."""
+    chosen = {mart.name for mart in served.marts}
+    others = (each for each in recorded.values() if each.kind == VIEW and each not in dropped)
+    return {
+        *(role for mart in served.marts if mart.table in tables for role in mart.roles),
+        *(role for each in others if each.name not in chosen for role in each.roles),
+    }
+
+
 def _statements_before(
-    connection: psycopg.Connection, served: Served, tables: Mapping[str, Table], target: Target, roles: Sequence[str]
+    connection: psycopg.Connection, served: Served, target: Target, roles: Sequence[str], readers: Collection[str]
 ) -> list[str]:
     """Return what roles and schemas lack before there can be views."""
     statements = role_statements(connection, served.roles)
@@ -167,8 +213,7 @@ def _statements_before(
             f"The schema {target.schema} is somebody else's: {connection.info.user} may not make views in it. Nothing "
             "was changed."
         )
-    there = Served(tuple(mart for mart in served.marts if mart.table in tables), ())
-    return [*statements, *rights.usage_statements(connection, target, there, roles)]
+    return [*statements, *rights.usage_statements(connection, target, roles, readers)]
 
 
 def _run(connection: psycopg.Connection, statements: Sequence[str]) -> None:
@@ -187,7 +232,7 @@ def _results(
     for mart in served.marts:
         view, table = f"{target.schema}.{mart.name}", f"{target.marts}.{mart.table}"
         if mart.table not in tables:
-            yield ViewResult(view, table, Action.NOT_PUBLISHED, "there is no view until it is")
+            yield ViewResult(view, table, Action.NOT_PUBLISHED)
             continue
         change = by_name[mart.name]
         action = Action.UNCHANGED if not change.statements else Action.CHANGED if change.existed else Action.CREATED

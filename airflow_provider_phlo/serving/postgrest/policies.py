@@ -65,13 +65,13 @@ def require_alone(
         return
     blinded = [each for (each,) in connection.execute(_BLINDED, {"table": table.oid, "roles": list(roles)})]
     if blinded:
-        policy = (
-            f"CREATE POLICY readers ON {target.table(mart)} FOR SELECT TO {quote_identifier(blinded[0])} USING (true)"
-        )
+        named = [each for each in blinded if each != "PUBLIC"]
+        reader = quote_identifier(named[0]) if named else ""
+        policy = f"CREATE POLICY readers ON {target.table(mart)} FOR SELECT TO {reader} USING (true)"
+        advice = f"Say which rows they see ({policy}), or revoke their SELECT" if named else "Revoke their SELECT"
         raise ConfigurationError(
             f"meta.api_policy of {mart.model} needs row security of {name}, which would hide all rows from others who "
-            f"read it: {', '.join(blinded)}. Say which rows they see ({policy}), or revoke their SELECT. Nothing was "
-            "changed."
+            f"read it: {', '.join(blinded)}. {advice}. Nothing was changed."
         )
 
 

@@ -63,7 +63,7 @@ def readme(served: Served, target: Target, command: str) -> str:
     parts += ["\n".join(_about(mart, target, [each for each in calls if each.source == mart])) for mart in served.marts]
     parts.append(
         f"## Errors\n\n`401` or `403` with `42501`: the role may not read this view or column. `PGRST205`: there is no "
-        f"such view; after a publication or `--apply`, PostgREST is told to look again. `{AUTHENTICATOR}` is the role "
+        f"such view; after a publication or `--apply`, PostgREST looks again. `{AUTHENTICATOR}` is the role "
         "that PostgREST itself logs in as.\n"
     )
     return "\n".join(parts)
@@ -154,5 +154,5 @@ def _code(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Return text of a model as one line that is no markup of its own."""
+    """Return text of a model as one line whose marks are not markup."""
     return re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", " ".join(text.split()))

@@ -1,7 +1,7 @@
 """
 What was applied: recorded beside the marts, by the transaction that applied it.
 
-By this a view of ours is told from somebody else's, and what somebody has changed about it since.
+This distinguishes a view of ours from somebody else's, and shows what somebody has changed about it since.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ from typing import Any
 
 import psycopg
 
-from airflow_provider_phlo.publishing.postgres.tables import RESERVED
+from airflow_provider_phlo.publishing.postgres.tables import SERVED
 from airflow_provider_phlo.serving.postgrest.statements import Target
 from airflow_provider_phlo.sql import quote_identifier
 
 VIEW, FUNCTION = "view", "function"
-_TABLE = f"{RESERVED}api"
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class Records:
     def __init__(self, connection: psycopg.Connection, target: Target) -> None:
         self._connection = connection
         self._schema = target.schema
-        self._table = f"{quote_identifier(target.marts)}.{quote_identifier(_TABLE)}"
+        self._table = f"{quote_identifier(target.marts)}.{quote_identifier(SERVED)}"
 
     def read(self) -> dict[tuple[str, str], Record]:
         """Return all records, by kind and name."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import psycopg
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.serving.marts import Served
 from airflow_provider_phlo.serving.postgrest.database import Table, find_tables
-from airflow_provider_phlo.serving.postgrest.statements import Target, grant_usage, readers_of_schemas, revoke_usage
+from airflow_provider_phlo.serving.postgrest.statements import Target, grant_usage, revoke_usage
 
 # columns of views and marts that a role of the API can read, by whatever grant
 _READABLE = """
@@ -25,7 +25,9 @@ WHERE n.nspname = ANY(%s) AND r.rolname = ANY(%s) AND g.privilege_type = 'USAGE'
 """
 
 
-def usage_statements(connection: psycopg.Connection, target: Target, served: Served, roles: Sequence[str]) -> list[str]:
+def usage_statements(
+    connection: psycopg.Connection, target: Target, roles: Sequence[str], readers: Collection[str]
+) -> list[str]:
     """
     Return what gives the schemas to roles that read something, and takes them from those that do not any more.
 
@@ -35,9 +37,8 @@ def usage_statements(connection: psycopg.Connection, target: Target, served: Ser
     granted: dict[str, set[str]] = {}
     for role, schema in connection.execute(_USAGE, [list(schemas), list(roles)]):
         granted.setdefault(role, set()).add(schema)
-    readers = readers_of_schemas(served)
     return [
-        *(grant_usage(target, role) for role in readers if granted.get(role) != schemas),
+        *(grant_usage(target, role) for role in sorted(readers) if granted.get(role) != schemas),
         *(revoke_usage(target, role) for role in sorted(granted.keys() - set(readers))),
     ]
 

@@ -112,7 +112,7 @@ def _selection(text: str, view: str, schema: str) -> tuple[str, str]:
         columns.append(f"{alias}.rows AS {name}")
         joins.append(
             f" LEFT JOIN LATERAL (SELECT json_agg(found) AS rows FROM (SELECT {inner} "
-            f"FROM {quote_identifier(schema)}.{name}({view})) found) {alias} ON true"
+            f"FROM {quote_identifier(schema)}.{name}({view.partition('.')[2]})) found) {alias} ON true"
         )
     return ", ".join(columns), "".join(joins)
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import pyarrow as pa
 import pytest
 
+from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
 from airflow_provider_phlo.publishing.postgres import publish
 from airflow_provider_phlo.serving.marts import names_of, read_served
-from airflow_provider_phlo.serving.postgrest.applying import Applied, apply_served
+from airflow_provider_phlo.serving.postgrest.applying import Applied, apply_served, withdraw
+from airflow_provider_phlo.serving.postgrest.script import views_sql
 from airflow_provider_phlo.serving.postgrest.statements import Target
-from tests.unit.serving.models import manifest, model
+from tests.unit.serving.models import manifest, model, relationship
 from tests.unit.serving.postgrest_requests import Api
 
 # one worker starts the server
@@ -178,4 +181,258 @@ def test_what_somebody_has_changed_is_set_again(
     applied = apply(*nodes)
     assert reason in applied.views[0].reason
     assert len(api.get("/orders")) == 2
+    assert not apply(*nodes).changed
+
+
+# --- publications
+
+
+def test_a_publication_after_which_a_view_would_not_fit_is_refused(published: psycopg.Connection, apply: Apply) -> None:
+    apply(model("mrt_orders", ORDERS, meta={"api_policy": "owner <> 'x'"}))
+    with pytest.raises(SchemaError, match=r"total go.*view api\.orders.*api\.orders would not fit.*--apply") as refused:
+        publish(orders().drop_columns("total"), published, "mrt_orders")
+    assert "the old content stays" in str(refused.value)
+    with pytest.raises(
+        SchemaError, match=r"owner get another type.*policy phlo api api_user.*--withdraw --models mrt_"
+    ):
+        publish(orders().set_column(1, "owner", pa.array([1, 2, 3])), published, "mrt_orders")
+    assert published.execute("SELECT count(total) FROM api.orders").fetchone() == (3,)
+
+
+def test_a_column_leaves_the_view_first_and_then_the_mart(
+    published: psycopg.Connection, apply: Apply, api: Api
+) -> None:
+    apply(model("mrt_orders", ORDERS))
+    fewer = model("mrt_orders", {"id": {}, "owner": {}})
+    applied = apply(fewer)
+    assert applied.notes == ("orders is without total of marts.mrt_orders, which its model does not document.",)
+    publish(orders().drop_columns("total"), published, "mrt_orders")
+    assert api.get("/orders?id=eq.1") == [{"id": 1, "owner": "bob"}]
+    assert not apply(fewer).changed
+
+
+def test_a_new_column_reaches_the_view_after_the_mart(published: psycopg.Connection, apply: Apply, api: Api) -> None:
+    apply(model("mrt_orders", ORDERS))
+    more = model("mrt_orders", {"note": {}, **ORDERS})
+    with pytest.raises(ConfigurationError, match=r"marts\.mrt_orders has no note, which the model documents: publish"):
+        apply(more)
+    publish(orders().append_column("note", [["a", "b", "c"]]), published, "mrt_orders")
+    before = published.execute("SELECT 'api.orders'::regclass::oid").fetchone()
+    assert apply(more).changed
+    assert published.execute("SELECT 'api.orders'::regclass::oid").fetchone() == before  # not even for a moment gone
+    assert api.get("/orders?id=eq.1&select=note") == [{"note": "b"}]
+
+
+def test_a_view_is_withdrawn_while_a_column_gets_another_type(
+    published: psycopg.Connection, apply: Apply, api: Api
+) -> None:
+    mart = model("mrt_orders", ORDERS, meta={"api_policy": "id >= 0"})
+    apply(mart)
+    assert withdraw(published, {mart["unique_id"]}, Target()) == ["orders"]
+    assert withdraw(published, {mart["unique_id"]}, Target()) == []
+    publish(orders().set_column(0, "id", pa.array([0.5, 1.5, 2.5])), published, "mrt_orders")
+    assert actions(apply(mart)) == [("api.orders", "created")]
+    assert api.get("/orders?id=gt.2&select=id") == [{"id": 2.5}]
+
+
+# --- what is refused, and changes nothing
+
+
+@pytest.mark.parametrize(
+    ("before", "reason"),
+    [
+        ("CREATE ROLE api_user LOGIN", "api_user is there already, with LOGIN"),
+        ("CREATE ROLE api_anon CREATEROLE", "api_anon is there already, with CREATEROLE"),
+        ("CREATE ROLE api_user; CREATE ROLE boss; GRANT boss TO api_user", "api_user .* is a member of boss"),
+        ("CREATE ROLE authenticator INHERIT", "authenticator .*, with INHERIT"),
+        (
+            "CREATE ROLE authenticator NOINHERIT; CREATE ROLE boss CREATEROLE; GRANT boss TO authenticator",
+            "authenticator .* may become boss",
+        ),
+        ("CREATE SCHEMA api; CREATE VIEW api.orders AS SELECT 1 AS id", "view api.orders .* not made by this command"),
+        ("CREATE SCHEMA api; CREATE TABLE api.orders (id int)", "api.orders is there already, and is not a view"),
+        ("GRANT SELECT ON marts.mrt_orders TO PUBLIC", "others who read it: PUBLIC. Revoke their SELECT"),
+        ("ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC", ""),
+        (
+            "CREATE POLICY theirs ON marts.mrt_orders FOR SELECT TO PUBLIC USING (true)",
+            "row policies of somebody else that apply to api_user too: theirs",
+        ),
+        (
+            "CREATE ROLE analyst; GRANT SELECT ON marts.mrt_orders TO analyst",
+            r'hide all rows from others who read it: analyst.*FOR SELECT TO "analyst" USING \(true\)',
+        ),
+    ],
+)
+def test_what_is_in_the_way_is_named(published: psycopg.Connection, apply: Apply, before: str, reason: str) -> None:
+    published.execute(before)
+    there = relations(published)
+    mart = model("mrt_orders", ORDERS, meta={"api_policy": "id > 0"})
+    if not reason:  # what is granted by default is taken back
+        apply(mart)
+        published.execute("ALTER DEFAULT PRIVILEGES REVOKE SELECT ON TABLES FROM PUBLIC")
+        return
+    with pytest.raises(ConfigurationError, match=reason):
+        apply(mart)
+    assert relations(published) == there
+    assert published.execute("SELECT relrowsecurity FROM pg_class WHERE relname = 'mrt_orders'").fetchone() == (False,)
+
+
+def test_nobody_reads_by_a_grant_of_somebody_else(published: psycopg.Connection, apply: Apply) -> None:
+    mart = model("mrt_orders", {"id": {}, "owner": {"tags": ["pii"]}, "total": {}})
+    apply(mart)
+    published.execute("GRANT SELECT (owner) ON marts.mrt_orders TO PUBLIC")
+    with pytest.raises(ConfigurationError, match=r"api_anon can read owner of marts\.mrt_orders by a grant"):
+        apply(mart)
+    published.execute("REVOKE SELECT (owner) ON marts.mrt_orders FROM PUBLIC")
+    assert not apply(mart).changed
+
+
+def test_readers_with_a_policy_of_their_own_keep_their_rows(published: psycopg.Connection, apply: Apply) -> None:
+    published.execute("CREATE ROLE analyst; GRANT USAGE ON SCHEMA marts TO analyst")
+    published.execute("GRANT SELECT ON marts.mrt_orders TO analyst; GRANT analyst TO CURRENT_USER")
+    published.execute("CREATE POLICY readers ON marts.mrt_orders FOR SELECT TO analyst USING (true)")
+    apply(model("mrt_orders", ORDERS, meta={"api_policy": "id > 0"}))
+    with published.transaction(force_rollback=True):
+        published.execute("SET LOCAL ROLE analyst")
+        assert published.execute("SELECT count(*) FROM marts.mrt_orders").fetchone() == (3,)
+
+
+@pytest.mark.parametrize(
+    ("policy", "reason"),
+    [("nothing > 1", 'column "nothing" does not exist'), ("sum(id) > 1", "aggregate functions are not allowed")],
+)
+def test_a_policy_that_the_table_does_not_bear(
+    published: psycopg.Connection, apply: Apply, policy: str, reason: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=f"PostgreSQL refuses what models declare: {reason}"):
+        apply(model("mrt_orders", ORDERS, meta={"api_policy": policy}))
+    assert published.execute("SELECT to_regnamespace('api')").fetchone() == (None,)
+
+
+def test_a_view_that_was_changed_by_hand_is_left_alone(published: psycopg.Connection, apply: Apply) -> None:
+    apply(model("mrt_orders", ORDERS))
+    published.execute("CREATE OR REPLACE VIEW api.orders AS SELECT id, owner, total FROM marts.mrt_orders WHERE id > 1")
+    with pytest.raises(ConfigurationError, match=r"changed by hand what the view api\.orders selects"):
+        apply(model("mrt_orders", ORDERS))
+
+
+def test_a_view_that_somebody_reads_loses_no_column(published: psycopg.Connection, apply: Apply) -> None:
+    apply(model("mrt_orders", ORDERS))
+    published.execute("CREATE VIEW public.theirs AS SELECT id FROM api.orders")
+    try:
+        with pytest.raises(
+            ConfigurationError, match=r"has to lose columns, but view (public\.)?theirs would go with it"
+        ):
+            apply(model("mrt_orders", {"id": {}}))
+        with pytest.raises(ConfigurationError, match=r"no model any more, but view (public\.)?theirs would go"):
+            apply(model("mrt_orders", ORDERS, meta={"api_name": "sales"}), prune=True)
+        # what is added is added
+        publish(orders().append_column("note", [["a", "b", "c"]]), published, "mrt_orders")
+        assert apply(model("mrt_orders", {"note": {}, **ORDERS})).changed
+        assert published.execute("SELECT count(*) FROM public.theirs").fetchone() == (3,)
+    finally:
+        published.execute("DROP VIEW public.theirs")
+
+
+def test_marts_that_are_not_published_are_named(connection: psycopg.Connection, apply: Apply) -> None:
+    with pytest.raises(ConfigurationError, match="None of the marts is published to the schema marts"):
+        apply(model("mrt_orders", ORDERS))
+    publish(orders(), connection, "mrt_orders")
+    applied = apply(model("mrt_orders", ORDERS), model("mrt_later", {"id": {}}))
+    assert actions(applied) == [("api.later", "not published"), ("api.orders", "created")]
+    publish(orders(), connection, "mrt_later")
+    again = apply(model("mrt_orders", ORDERS), model("mrt_later", {"id": {}}))
+    assert actions(again) == [("api.later", "created"), ("api.orders", "unchanged")]
+
+
+def test_views_without_a_model_are_named_then_dropped(published: psycopg.Connection, apply: Apply, api: Api) -> None:
+    publish(orders(), published, "mrt_old")
+    old = model("mrt_old", ORDERS, meta={"api_policy": "id > 0", "api_roles": ["api_user", "auditor"]})
+    apply(model("mrt_orders", ORDERS), old)
+    published.execute("CREATE VIEW api.theirs AS SELECT 1 AS id")
+    applied = apply(model("mrt_orders", ORDERS))
+    assert applied.notes == ("api.old has no model any more (model.shop.mrt_old): --prune drops it.",)
+    assert not applied.changed
+    # a model that is there and was not chosen keeps its view
+    assert apply(model("mrt_orders", ORDERS), old, models=["mrt_orders"], prune=True).changed is False
+    pruned = apply(model("mrt_orders", ORDERS), prune=True)
+    assert actions(pruned) == [("api.orders", "unchanged"), ("api.old", "dropped")]
+    left = published.execute(
+        "SELECT to_regclass('api.old'), to_regclass('api.theirs') IS NOT NULL, relrowsecurity, "
+        "has_any_column_privilege('api_user', oid, 'SELECT'), has_schema_privilege('auditor', 'marts', 'USAGE') "
+        "FROM pg_class WHERE oid = 'marts.mrt_old'::regclass"
+    ).fetchone()
+    assert left == (None, True, False, False, False)
+
+
+# --- names, embedding, the file
+
+
+ODD = [
+    "first-name",
+    "a.b",
+    "1st",
+    "select",
+    "Order",
+    "名前",
+    "it's",
+    'say "hi"',
+    "%s {x}",
+    "back\\slash",
+    "$phlo$",
+    "x" * 63,
+]
+
+
+def test_any_name(connection: psycopg.Connection, apply: Apply, api: Api) -> None:
+    nodes = []
+    for number, name in enumerate(ODD):
+        columns = [*ODD[number:], *ODD[:number]]
+        publish(pa.table({column: [number] for column in columns}), connection, name, schema='odd "marts"')
+        meta = {"api_roles": ["api_user", name], "api_policy": True}
+        nodes.append(model(name, {each: {"description": each} for each in columns}, meta=meta, description=name))
+    target = Target('odd "marts"', 'odd "api"')
+    apply(*nodes, target=target)
+    assert not apply(*nodes, target=target).changed
+    for number, name in enumerate(ODD):
+        rows = api.get(f"/{quote(name, safe='')}", schema='odd "api"', role=name)
+        assert rows == [dict.fromkeys([*ODD[number:], *ODD[:number]], number)]
+
+
+def test_related_rows_are_embedded(published: psycopg.Connection, apply: Apply, api: Api) -> None:
+    publish(pa.table({"name": ["ann", "bob", "cy"], "city": ["Rome", None, "Oslo"]}), published, "mrt_customers")
+    many = model("mrt_orders", ORDERS)
+    one = model("mrt_customers", {"name": {}, "city": {}}, meta={"api_roles": ["api_user", "api_anon"]})
+    related = relationship(many, "owner", one, "name")
+    apply(many, one, related)
+    assert not apply(many, one, related).changed
+    assert api.get("/orders?select=id,customers(city)&order=id&limit=1") == [{"id": 0, "customers": [{"city": "Rome"}]}]
+    assert api.get("/customers?select=name,orders(id,total)&name=eq.bob") == [
+        {"name": "bob", "orders": [{"id": 1, "total": 1.5}]}
+    ]
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        api.get("/customers?select=name,orders(id)", role="api_anon")
+    # the view has to be made anew, and so have the functions
+    assert apply(model("mrt_orders", {"id": {}, "owner": {}}), one, related).changed
+    assert api.get("/customers?select=name,orders(*)&name=eq.bob") == [
+        {"name": "bob", "orders": [{"id": 1, "owner": "bob"}]}
+    ]
+    apply(many, one)
+    assert published.execute("SELECT count(*) FROM pg_proc WHERE pronamespace = 'api'::regnamespace").fetchone() == (0,)
+
+
+def test_the_file_says_what_is_applied(published: psycopg.Connection, apply: Apply) -> None:
+    publish(orders(), published, "mrt_customers")
+    many, one = model("mrt_orders", ORDERS, meta={"api_policy": CLAIM}), model("mrt_customers", ORDERS)
+    nodes = [many, one, relationship(many, "id", one, "id")]
+    served = read_served([manifest(*nodes)], ["*"])
+    published.execute(views_sql(served, Target(), "phlo api generate-views"))  # as psql would
+    before = [row for row in relations(published) if not row[2].startswith("_phlo")]
+    applied = apply(*nodes)
+    assert {each.reason for each in applied.views} == {"it was not recorded"}
+    states = [
+        [(oid, name, acl) for oid, _, name, acl in rows if not name.startswith("_phlo")]
+        for rows in (before, relations(published))
+    ]
+    assert states[0] == states[1]
     assert not apply(*nodes).changed

@@ -1,0 +1,104 @@
+"""What models declare of the API, and what of it is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.serving.marts import Served, names_of, read_served
+from tests.unit.serving.models import manifest, model, relationship
+
+
+def read(*nodes: Any, models: Any = ("*",), **columns: Any) -> Served:
+    return read_served([manifest(*nodes)], models, columns.get("columns"))
+
+
+def names(served: Served) -> list[str]:
+    return [mart.name for mart in served.marts]
+
+
+def test_names() -> None:
+    served = read(
+        model("mrt_glucose_overview"),
+        model("mrt_glucose_hourly_patterns", meta={"api_name": "hourly_patterns"}),
+        model("stg_orders"),
+        models=["mrt_*"],
+    )
+    assert names(served) == ["glucose_overview", "hourly_patterns"]
+    assert [mart.table for mart in served.marts] == ["mrt_glucose_overview", "mrt_glucose_hourly_patterns"]
+
+
+def test_where_meta_may_stand() -> None:
+    old = model("mrt_a", meta={"api_name": "b"})
+    for place in ({**old, "config": {}}, {**old, "meta": {}}):
+        assert names(read(place)) == ["b"]
+
+
+def test_the_latest_version_has_the_plain_name() -> None:
+    versions = [model("mrt_a", version=number, latest_version=2, meta={"api_name": "a"}) for number in (1, 2, 3)]
+    served = read(*versions)
+    assert [(mart.name, mart.table) for mart in served.marts] == [
+        ("a", "mrt_a_v2"),
+        ("a_v1", "mrt_a_v1"),
+        ("a_v3", "mrt_a_v3"),
+    ]
+    assert names_of([manifest(*versions)])["model.shop.mrt_a.v1"] == "a_v1"
+
+
+def test_an_alias_is_the_table() -> None:
+    assert read(model("mrt_a", alias="b")).marts[0].table == "b"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "reason"),
+    [
+        ([model("mrt_a"), model("a")], r"model\.shop\.\w+ and model\.shop\.\w+ would both be a in the API"),
+        ([model("mrt_a", alias="t"), model("mrt_b", alias="t")], "published as the same table, t"),
+        ([model("mrt_" + "名" * 22)], "of 66 bytes: PostgreSQL truncates names after 63"),
+        ([model("mrt_")], "no names that are empty"),
+        ([model("mrt_a", meta={"api_name": 1})], r"meta\.api_name is not text"),
+        ([model("mrt_a", meta={"api_nam": "x"})], r"meta has no api_nam; there are api_name, api_policy, api_roles"),
+        ([model("mrt_a", config={"materialized": "ephemeral"})], "is ephemeral"),
+        ([model("mrt_a", meta={"api_roles": ["authenticator"]})], "names authenticator, as which no request can come"),
+        ([model("mrt_a", meta={"api_roles": ["pg_read_all_data"]})], "names pg_read_all_data"),
+        ([model("mrt_a", meta={"api_roles": "Public"})], "names Public"),
+        ([model("mrt_a", meta={"api_roles": {"a": 1}})], r"is not a list of roles: write \[api_user\]"),
+        ([model("mrt_a", meta={"api_policy": {"api_anon": "true"}})], "it differs in api_anon, api_user"),
+        ([model("mrt_a", meta={"api_policy": "true); DROP TABLE x; --"})], r"\) at character 5 closes nothing"),
+        ([model("mrt_a", {"x": {"meta": {"pii": True}}})], "all of its columns are pii"),
+        ([model("mrt_a", {"x": {"meta": {"api_roles": ["boss"]}}})], "names boss, who cannot read the model"),
+        ([model("mrt_a", {"x": {"description": "a\0b"}})], r"U\+0000"),
+    ],
+)
+def test_what_is_refused(nodes: list[dict[str, Any]], reason: str) -> None:
+    with pytest.raises(ConfigurationError, match=reason):
+        read(*nodes)
+
+
+def test_a_pattern_that_nothing_matches() -> None:
+    with pytest.raises(ConfigurationError, match=r"No model is called b\* or nothing"):
+        read(model("mrt_a"), models=["mrt_*", "nothing", "b*"])
+
+
+def test_all_columns_of_the_sql_but_personal_ones() -> None:
+    mart = model("mrt_a", {"b": {"description": " What\nit is. "}, "email": {"config": {"tags": ["pii"]}}})
+    (served,) = read(mart, columns={mart["unique_id"]: ["a", "b", "email"]}).marts
+    assert [(column.name, column.comment) for column in served.columns] == [("a", ""), ("b", "What\nit is.")]
+    assert served.left_out == ("email",)
+    with pytest.raises(ConfigurationError, match=r"columns that its SQL does not have: email. Its SQL has a, b"):
+        read(mart, columns={mart["unique_id"]: ["a", "b"]})
+
+
+def test_relationships_between_what_is_served() -> None:
+    many, one, other = (model(name, {"id": {}, "secret": {"tags": ["pii"]}}) for name in ("mrt_a", "mrt_b", "stg_c"))
+    tests = [
+        relationship(many, "id", one, "id"),
+        relationship(many, "secret", one, "id"),
+        relationship(many, "id", other, "id"),
+        {**relationship(many, "id", one, "id"), "unique_id": "the same again"},
+    ]
+    served = read(many, one, other, *tests, models=["mrt_*"])
+    found = [(each.many.name, each.many_column, each.one.name, each.one_column) for each in served.relationships]
+    assert found == [("a", "id", "b", "id")]
