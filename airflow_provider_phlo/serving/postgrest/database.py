@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 
-from airflow_provider_phlo.serving.postgrest.statements import POLICY, Target
+from airflow_provider_phlo.serving.postgrest.statements import POLICY
 
 _TABLES = """
 SELECT c.relname, c.oid, c.relkind, c.relrowsecurity, pg_has_role(c.relowner, 'USAGE'), (
@@ -58,7 +58,8 @@ _READERS = """
 SELECT DISTINCT CASE WHEN r.oid IS NULL THEN pg_describe_object(d.classid, d.objid, d.objsubid)
     ELSE pg_describe_object('pg_class'::regclass, r.ev_class, 0) END
 FROM pg_depend d LEFT JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
-WHERE d.deptype = 'n' AND NOT (d.classid = 'pg_proc'::regclass AND d.objid = ANY(%(ours)s::oid[])) AND (
+WHERE d.deptype = 'n' AND coalesce(r.ev_class <> %(oid)s, true)
+    AND NOT (d.classid = 'pg_proc'::regclass AND d.objid = ANY(%(ours)s::oid[])) AND (
     d.refclassid = 'pg_class'::regclass AND d.refobjid = %(oid)s
     OR d.refclassid = 'pg_type'::regclass AND d.refobjid IN (
         SELECT t.oid FROM pg_type t WHERE t.typrelid = %(oid)s
@@ -108,13 +109,3 @@ def readers_of(connection: psycopg.Connection, oid: int, functions: Sequence[int
     """
     rows = connection.execute(_READERS, {"oid": oid, "ours": list(functions)})
     return sorted(name for (name,) in rows)
-
-
-def find_functions(connection: psycopg.Connection, target: Target) -> Mapping[str, int]:
-    """Return the functions of the API's schema by name and argument as PostgreSQL writes them."""
-    rows = connection.execute(
-        "SELECT p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')', p.oid FROM pg_proc p "
-        "JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = %s",
-        [target.schema],
-    )
-    return dict(rows.fetchall())

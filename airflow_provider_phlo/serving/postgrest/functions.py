@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +12,14 @@ from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.serving.marts import Served
 from airflow_provider_phlo.serving.postgrest.records import FUNCTION, Record
 from airflow_provider_phlo.serving.postgrest.statements import Embedding, Target, embeddings
+from airflow_provider_phlo.sql import quote_identifier
 
 _STATE = """
 SELECT jsonb_build_object('definition', pg_get_functiondef(p.oid), 'grants', (
     SELECT jsonb_agg(jsonb_build_array(coalesce(r.rolname, 'PUBLIC'), g.privilege_type) ORDER BY 1)
     FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) g LEFT JOIN pg_roles r ON r.oid = g.grantee
     WHERE g.grantee <> p.proowner AND (g.grantee = 0 OR r.rolname = ANY(%(roles)s))
-)) FROM pg_proc p WHERE p.oid = to_regprocedure(%(name)s)
+)) FROM pg_proc p WHERE p.oid = %(oid)s
 """
 
 
@@ -45,9 +46,18 @@ class Calls:
         return bool(self.drops or self.statements or self.gone)
 
 
-def function_oids(connection: psycopg.Connection, signatures: Sequence[str]) -> list[int]:
-    """Return the functions that are there."""
-    rows = connection.execute("SELECT to_regprocedure(name)::oid FROM unnest(%s::text[]) name", [list(signatures)])
+# before PostgreSQL 16, a signature with a type that does not exist is an error
+_OIDS = """
+SELECT CASE WHEN to_regtype(argument) IS NOT NULL THEN to_regprocedure(signature)::oid END
+FROM unnest(%s::text[], %s::text[]) AS functions (signature, argument)
+"""
+
+
+def function_oids(connection: psycopg.Connection, target: Target, records: Iterable[Record]) -> list[int]:
+    """Return those of the recorded functions that are there."""
+    known = [each for each in records if each.kind == FUNCTION]
+    arguments = [f"{quote_identifier(target.schema)}.{quote_identifier(each.model)}" for each in known]
+    rows = connection.execute(_OIDS, [[each.name for each in known], arguments])
     return [oid for (oid,) in rows if oid is not None]
 
 
@@ -87,7 +97,7 @@ def plan(
     for name, each in wanted.items():
         lines = tuple(each.statements(target, roles))
         known = recorded.get((FUNCTION, name))
-        state = _state(connection, name, roles)
+        state = _state(connection, each, target, roles)
         if f"DROP FUNCTION IF EXISTS {name}" not in drops and state is not None:
             if known is not None and known.statements == _declared(each, target) and known.state == state:
                 continue
@@ -111,7 +121,7 @@ def records(connection: psycopg.Connection, calls: Calls, roles: Sequence[str]) 
             relation=each.found.name,
             statements=_declared(each, calls.target),
             roles=each.source.roles,
-            state=_state(connection, each.signature(calls.target), roles) or {},
+            state=_state(connection, each, calls.target, roles) or {},
             guarded=False,
             version=connection.info.server_version // 10_000,
         )
@@ -123,6 +133,9 @@ def _declared(each: Embedding, target: Target) -> str:
     return "\n".join(each.statements(target, ()))
 
 
-def _state(connection: psycopg.Connection, name: str, roles: Sequence[str]) -> dict[str, Any] | None:
-    found = connection.execute(_STATE, {"roles": list(roles), "name": name}).fetchone()
+def _state(
+    connection: psycopg.Connection, each: Embedding, target: Target, roles: Sequence[str]
+) -> dict[str, Any] | None:
+    oid = connection.execute(_OIDS, [[each.signature(target)], [target.view(each.source)]]).fetchone()
+    found = connection.execute(_STATE, {"roles": list(roles), "oid": oid[0] if oid else None}).fetchone()
     return None if found is None else dict(found[0])

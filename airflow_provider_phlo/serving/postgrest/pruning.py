@@ -9,7 +9,7 @@ import psycopg
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.serving.postgrest.database import find_tables, readers_of
 from airflow_provider_phlo.serving.postgrest.functions import function_oids
-from airflow_provider_phlo.serving.postgrest.records import FUNCTION, VIEW, Record, Records
+from airflow_provider_phlo.serving.postgrest.records import VIEW, Record, Records
 from airflow_provider_phlo.serving.postgrest.statements import POLICY, Target, names
 from airflow_provider_phlo.sql import quote_identifier
 
@@ -37,8 +37,8 @@ def statements(connection: psycopg.Connection, target: Target, record: Record) -
             raise ConfigurationError(
                 f"{name} is not the view that was made here: it is left alone. Nothing was changed."
             )
-        ours = [each.name for each in Records(connection, target).read().values() if each.kind == FUNCTION]
-        readers = readers_of(connection, existing.oid, function_oids(connection, ours))
+        ours = function_oids(connection, target, Records(connection, target).read().values())
+        readers = readers_of(connection, existing.oid, ours)
         if readers:
             raise ConfigurationError(
                 f"{name} has no model any more, but {', '.join(readers)} would go with it. Drop that first, or leave "

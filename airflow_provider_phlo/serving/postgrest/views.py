@@ -13,7 +13,7 @@ from airflow_provider_phlo.serving.marts import Served, ServedMart
 from airflow_provider_phlo.serving.postgrest.database import Table, find_states, find_tables, readers_of
 from airflow_provider_phlo.serving.postgrest.functions import function_oids
 from airflow_provider_phlo.serving.postgrest.policies import lifted, require_alone
-from airflow_provider_phlo.serving.postgrest.records import FUNCTION, VIEW, Record
+from airflow_provider_phlo.serving.postgrest.records import VIEW, Record
 from airflow_provider_phlo.serving.postgrest.statements import Target, ViewStatements
 from airflow_provider_phlo.sql import quote_identifier
 
@@ -193,7 +193,7 @@ class Views:
         return str(found[0])
 
     def _require_no_readers(self, mart: ServedMart, existing: Table) -> None:
-        ours = function_oids(self._connection, [name for kind, name in self._recorded if kind == FUNCTION])
+        ours = function_oids(self._connection, self._target, self._recorded.values())
         readers = readers_of(self._connection, existing.oid, ours)
         if readers:
             raise ConfigurationError(

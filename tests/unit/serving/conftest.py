@@ -29,9 +29,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]
 
 
 @pytest.fixture
-def connection(server: PostgresServer) -> Iterator[psycopg.Connection]:
+def connection(server: PostgresServer, request: pytest.FixtureRequest) -> Iterator[psycopg.Connection]:
     """Return a connection; schemas and roles that a test makes are gone after it."""
     with psycopg.connect(server.uri, autocommit=True) as connection:
+        if connection.info.server_version < 150_000 and "old_server" not in request.keywords:
+            pytest.skip("its views cannot read with the rights of whoever asks")
         before = {name for (name,) in connection.execute("SELECT rolname FROM pg_roles")}
         yield connection
         schemas = connection.execute(

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -19,6 +20,7 @@ from airflow_provider_phlo.services.postgres.programs import PASSED_ON
 from airflow_provider_phlo.services.postgres.server import (
     PostgresServer,
     _server_pid,
+    allow_roles,
     ensure_postgres,
     psql_path,
     stop_postgres,
@@ -60,6 +62,24 @@ def test_role_owns_the_database_and_is_not_a_superuser(server: PostgresServer) -
     assert rows(server, role) == [(False, False, False)]
     rows(server, "create schema marts; create table marts.t as select 1 as one")
     assert rows(server, "select one from marts.t") == [(1,)]
+
+
+def test_roles_are_made_once_that_is_allowed(tmp_path: Path) -> None:
+    """Who serves the marts makes roles; of those, only that of PostgREST may ever log in."""
+    try:
+        server = allow_roles(tmp_path)
+        pid = pid_of(tmp_path)
+        assert allow_roles(tmp_path) == server
+        assert pid_of(tmp_path) == pid
+        rows(server, "create role authenticator login password 'a'; create role other login password 'b'")
+        assert rows(replace(server, user="authenticator", password="a"), "select current_user") == [("authenticator",)]
+        with pytest.raises(psycopg.OperationalError, match=r"no pg_hba\.conf entry"):
+            rows(replace(server, user="other", password="b"), "select 1")
+        for statement in ("create role boss superuser", "alter role airflow password 'x'"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                rows(server, statement)
+    finally:
+        stop_postgres(tmp_path)
 
 
 def test_listens_on_loopback_only(server: PostgresServer, home: Path) -> None:

@@ -238,6 +238,18 @@ def test_a_view_is_withdrawn_while_a_column_gets_another_type(
 # --- what is refused, and changes nothing
 
 
+@pytest.mark.old_server
+def test_a_server_whose_views_read_with_their_owners_rights(published: psycopg.Connection, apply: Apply) -> None:
+    """On PostgreSQL 13 and 14; ``python -m tests.postgres_versions`` runs it there."""
+    version = published.info.server_version // 10_000
+    if version >= 15:
+        apply(model("mrt_orders", ORDERS))
+        return
+    with pytest.raises(ConfigurationError, match=f"PostgreSQL {version}.*need 15 or later.*Nothing was changed"):
+        apply(model("mrt_orders", ORDERS))
+    assert published.execute("SELECT to_regrole('api_user'), to_regnamespace('api')").fetchone() == (None, None)
+
+
 @pytest.mark.parametrize(
     ("before", "reason"),
     [
