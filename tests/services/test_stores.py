@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from typing import Any
 
+import dlt
 import duckdb
 import pyarrow as pa
 import pytest
@@ -238,6 +239,24 @@ def test_the_tasks_of_an_ingestion(store: Store, run_ingestion: Any) -> None:
     assert store.rows("readings") == [(1, 1.0)]
     quarantined = quarantine_table("readings")
     assert len(store.rows(quarantined, columns="quarantine_id")) == 1
+
+
+def test_what_a_source_remembers_is_published_from_the_first_run_on(store: Store, run_ingestion: Any) -> None:
+    seen = []
+
+    @phlo_ingestion(table_name=f"{store.namespace}.readings", unique_key="k", validation_schema=Reading, group="test")
+    def readings() -> Any:
+        @dlt.resource(name="readings")
+        def newer(at=dlt.sources.incremental("k", initial_value=0)):
+            seen.append(at.start_value)
+            yield [{"k": at.start_value + 1, "v": 1.0}]
+
+        return newer()
+
+    for number in range(3):
+        run_ingestion(readings, run_id=f"run {number}")
+    assert seen == [0, 1, 2]
+    assert store.rows("readings") == [(1, 1.0), (2, 1.0), (3, 1.0)]
 
 
 def test_staged_batches_expire(store: Store) -> None:

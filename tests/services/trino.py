@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -99,8 +99,12 @@ class Trino:
 
 
 @contextmanager
-def running_trino(home: Path) -> Iterator[Trino]:
-    """Run Trino and its Postgres with all state in ``home``; both end with the block, or with this process."""
+def running_trino(home: Path, catalogs: Mapping[str, Mapping[str, str]] | None = None) -> Iterator[Trino]:
+    """
+    Run Trino and its Postgres with all state in ``home``; both end with the block, or with this process.
+
+    :param catalogs: more catalogs: name → properties.
+    """
     program, java = installation(), downloads.java(at_least=22)
     mark = f"phlo-trino-{uuid.uuid4().hex}"
     guard = subprocess.Popen(
@@ -114,6 +118,9 @@ def running_trino(home: Path) -> Iterator[Trino]:
         trino = Trino(home, _free_port(), ensure_postgres(home))
         trino.catalog()  # PyIceberg creates the catalog's tables, Trino does not
         _configure(trino)
+        for name, properties in (catalogs or {}).items():
+            lines = "".join(f"{key}={value}\n" for key, value in properties.items())
+            (home / "etc" / "catalog" / f"{name}.properties").write_text(lines)
         server = processes.start(
             _command(trino, program, java), mark=mark, environment={"PATH": "/usr/bin:/bin"}, log=home / "trino.log"
         )

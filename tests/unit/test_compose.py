@@ -88,10 +88,15 @@ def test_env_example_lists_every_variable() -> None:
     assert read_env_file(ROOT / ".env.example") == {}  # and gives none of them a value
 
 
+SECRET = re.compile(r"PASS|SECRET|_KEY|FERNET|ENCRYPTION|AUTH$|URL|RESULT_BACKEND|SQL_ALCHEMY_CONN|POSTGRES_DEFAULT")
+
+
 @pytest.mark.parametrize("name", SERVICES)
 def test_no_secret_is_written_down(name: str) -> None:
     for key, value in SERVICES[name].get("environment", {}).items():
-        if re.search(r"PASSWORD|SECRET|_KEY|FERNET|ENCRYPTION|URL_(READ|WRITE)|SQL_ALCHEMY_CONN|POSTGRES_DEFAULT", key):
+        if SECRET.search(key):
+            if key.endswith(("BASE_URL", "SERVER_URL")):
+                continue  # of Airflow's own server
             assert "${PHLO_" in value, key
 
 
@@ -101,6 +106,41 @@ def test_connection_and_warehouse_are_json() -> None:
     warehouse = json.loads(COMPOSE["configs"]["warehouse"]["content"])
     assert connection["extra"]["warehouse"] == warehouse["warehouse-name"]
     assert connection["extra"]["s3.endpoint"] == warehouse["storage-profile"]["endpoint"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_has_a_profile_limits_and_no_more_rights_than_it_needs(name: str) -> None:
+    service = SERVICES[name]
+    assert set(service["profiles"]) <= {"core", "scale", "serving", "bi"}
+    assert service["mem_limit"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    if name != "s3":
+        assert service["cap_drop"] == ["ALL"]
+    for other in service.get("depends_on", {}):
+        assert set(service["profiles"]) <= set(SERVICES[other]["profiles"])
+
+
+def test_core_and_scale_differ_in_who_runs_tasks_only() -> None:
+    core, scale = (
+        {name for name in SERVICES if profile in SERVICES[name]["profiles"]} for profile in ("core", "scale")
+    )
+    assert core - scale == {"scheduler"}
+    assert scale - core == {"scheduler-celery", "worker", "redis"}
+    for name in ("scheduler-celery", "worker"):
+        added = SERVICES[name]["environment"].items() - SERVICES["scheduler"]["environment"].items()
+        assert {key for key, _ in added} == {
+            "AIRFLOW__CORE__EXECUTOR",
+            "AIRFLOW__CELERY__BROKER_URL",
+            "AIRFLOW__CELERY__RESULT_BACKEND",
+        }
+
+
+def test_each_part_has_a_database_role_of_its_own() -> None:
+    text = COMPOSE["configs"]["databases"]["content"]
+    roles = dict(re.findall(r"CREATE ROLE (\w+) LOGIN.* PASSWORD '\$\{(\w+)", text))
+    assert len(set(roles.values())) == len(roles)
+    used = re.findall(r"://(\w+):\$\{(\w+):\?set it in \.env\}@postgres", TEXT)
+    assert {role: variable for role, variable in used} == roles
 
 
 def test_volumes_and_configs_are_declared() -> None:

@@ -46,11 +46,12 @@ SERVICE_COMMANDS: tuple[Command | Group, ...] = (
                 name="init",
                 help="Set up what the services need, without starting them",
                 description="Make the folders, passwords and databases of the project that this folder belongs to, and "
-                "have dbt parse its models. What is there is left as it is; nothing goes on running.",
+                "have dbt parse its models. What is there is left as it is; nothing goes on running. With --mode "
+                "compose: generate the secrets that docker-compose.yaml asks for and .env lacks.",
                 path=f"{_SERVICES}.init",
-                examples=("phlo services init",),
+                examples=("phlo services init", "phlo services init --mode compose"),
                 exit_codes={1: "a part did not get ready"} | REFUSED_2,
-                arguments=(_LISTED,),
+                arguments=(_MODE, _LISTED),
                 alone=True,
             ),
             Command(

@@ -30,6 +30,9 @@ _FOLLOW_PAUSE = 0.3
 def init(args: argparse.Namespace) -> None:
     """Set up what the services need, without starting them."""
     project = find_project(Path.cwd())
+    if args.mode == "compose":
+        _say(compose.initialise(project))
+        return
     initialise(project, _say)
     if args.output == "json":
         _show(project, (), args.output)

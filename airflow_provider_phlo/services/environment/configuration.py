@@ -45,6 +45,9 @@ class Infrastructure(_Section):
         description="Where the embedded Airflow keeps its metadata: postgres (the bundled one) or sqlite (what the "
         "home has already; postgres in a new one)",
     )
+    compose_profiles: list[str] = Field(
+        ["core"], description="Which parts of docker-compose.yaml --mode compose runs: core or scale, serving, bi"
+    )
     services: dict[str, Service] = Field({}, description="Service → where it is")
 
     @field_validator("container_naming_pattern")

@@ -7,8 +7,10 @@ What ``phlo.yaml`` says of ports and names goes into a second compose file in th
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -17,11 +19,26 @@ from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
 from airflow_provider_phlo.private_files import write_private
 from airflow_provider_phlo.services.environment import embedded
 from airflow_provider_phlo.services.environment.projects import Project
+from airflow_provider_phlo.services.supervising import compose_secrets
 
 FILE = "docker-compose.yaml"
 # the first one with !override
 _OLDEST = (2, 24)
 _PATIENCE = 20
+
+
+def initialise(project: Project) -> str:
+    """
+    Generate the secrets that the compose file asks for and ``.env`` lacks.
+
+    :return: what was done, in words.
+    :raises ConfigurationError: the project has no compose file, or ``.env`` cannot be read.
+    """
+    own, env_file = _compose_file(project), project.root / ".env"
+    generated = compose_secrets.generate_missing(own, env_file, os.environ)
+    if not generated:
+        return f"{env_file} has every secret that {FILE} asks for."
+    return f"Generated in {env_file}, readable by you only: {', '.join(generated)}."
 
 
 def start(project: Project, names: Sequence[str]) -> None:
@@ -79,7 +96,8 @@ def override(project: Project, compose: Mapping[str, Any]) -> str:
             inside = published[0].rpartition(":")[2]
             lines.append(f"    ports: !override [{json.dumps(f'127.0.0.1:{settings.port}:{inside}')}]")
         container = project.container_name(key)
-        if container != f"{project.name}-{name}-1":  # which compose gives by itself
+        several = ((declared.get("deploy") or {}).get("replicas") or 1) > 1  # they cannot share a name
+        if not several and container != f"{project.name}-{name}-1":  # which compose gives by itself
             lines.append(f"    container_name: {json.dumps(container)}")
         if lines:
             services[name] = lines
@@ -101,20 +119,28 @@ def _run(project: Project, *arguments: str, stdout: int | None = None) -> subpro
     :raises ConfigurationError: there is no Docker engine, or compose is too old, or the project has no compose file.
     :raises TransientError: it failed; its own words are on stderr.
     """
-    own = project.root / FILE
-    if not own.exists():
-        raise ConfigurationError(f"{project.root} has no {FILE}, which --mode compose runs.")
+    own = _compose_file(project)
     _check_engine()
     embedded.prepare(project.home)
     (project.home / "services").mkdir(mode=0o700, exist_ok=True)
     ours = project.home / "services" / "compose.yaml"
     write_private(ours, override(project, yaml.safe_load(own.read_text()) or {}))
     files = ["--file", str(own), "--file", str(ours), "--project-directory", str(project.root)]
-    command = ["docker", "compose", "--project-name", project.name, *files, *arguments]
+    # what was started with other profiles is ended and shown too
+    profiles = project.configuration.infrastructure.compose_profiles if arguments[0] == "up" else ("*",)
+    chosen = [part for profile in profiles for part in ("--profile", profile)]
+    command = ["docker", "compose", "--project-name", project.name, *files, *chosen, *arguments]
     done = subprocess.run(command, cwd=project.root, stdout=stdout, text=True)
     if done.returncode:
         raise TransientError(f"docker compose {arguments[0]} ended with {done.returncode}.")
     return done
+
+
+def _compose_file(project: Project) -> Path:
+    own = project.root / FILE
+    if not own.exists():
+        raise ConfigurationError(f"{project.root} has no {FILE}, which --mode compose runs.")
+    return own
 
 
 def _check_engine() -> None:

@@ -1,0 +1,147 @@
+"""
+The example pipelines at scale, with another configuration and nothing else: CeleryExecutor on Redis with two workers,
+one of which is killed in the middle, metadata in Postgres, tables of a REST catalog in S3. Trino finds in them what the
+embedded default makes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from airflow_provider_phlo.events.terms import INGEST_DAG
+from airflow_provider_phlo.iceberg.duckdb.views import all_tables, connect
+from airflow_provider_phlo.services.demo.run import Demo
+from airflow_provider_phlo.services.environment import embedded, live
+from airflow_provider_phlo.services.machine import processes
+from tests.lake import open_lake
+from tests.services.nessie import NessieServer
+from tests.services.redis import running_redis
+from tests.services.s3 import S3Server
+from tests.services.stores import Store, on_nessie
+from tests.services.trino import Trino, running_trino
+
+pytestmark = pytest.mark.xdist_group("scale")
+
+ROOT = Path(__file__).parents[2]
+WORKERS = ("one", "two")
+WARM = {"extra_celery_config": json.dumps({"imports": ["airflow_provider_phlo.plugins.celery_worker"]})}
+
+
+class Scaled(Demo):
+    """The demo's pipelines with another configuration: its processes, and two workers."""
+
+    def __init__(self, home: Path, broker: str, variables: Mapping[str, str]) -> None:
+        super().__init__(home, ROOT)
+        metadata = embedded.metadata.ensure_airflow_database(home).airflow_url
+        celery = {"broker_url": broker, "result_backend": f"db+{metadata}", "worker_concurrency": "3", **WARM}
+        self.environment |= {
+            **variables,
+            **{f"AIRFLOW__CELERY__{name.upper()}": value for name, value in celery.items()},
+            "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor", "AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG",
+            # a task whose worker is gone is missed after this long, not after five minutes
+            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "2",
+            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "12",
+            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
+        }
+        self.workers: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start_workers(self) -> None:
+        for name in WORKERS:
+            options = ["--skip-serve-logs", "--celery-hostname", name, "--without-mingle", "--without-gossip"]
+            self.workers[name] = processes.start(
+                [sys.executable, "-m", "airflow", "celery", "worker", *options],
+                mark=self.mark,
+                environment=self.environment,
+                log=self.worker_log(name),
+            )
+
+    def worker_log(self, name: str) -> Path:
+        return self.home / "logs" / f"worker-{name}.log"
+
+    def wait_for_workers(self) -> None:
+        self._wait(
+            lambda: all(" ready." in self.worker_log(name).read_text() for name in WORKERS), "The workers are not ready"
+        )
+
+    def kill_one_with_a_task(self) -> str:
+        """Kill the first worker that runs a task, with all of its processes; return its name."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            for name, worker in self.workers.items():
+                children = psutil.Process(worker.pid).children(recursive=True)
+                # the processes of the pool fork tasks
+                if any(child.ppid() != worker.pid for child in children):
+                    for process in (psutil.Process(worker.pid), *children):
+                        os.kill(process.pid, signal.SIGKILL)
+                    worker.wait()
+                    return name
+            time.sleep(0.05)
+        raise AssertionError("no worker ran a task")
+
+
+def confs(demo: Demo) -> dict[str, dict[str, Any]]:
+    day = demo.last_day()
+    return {
+        live.GLUCOSE_DAG: {"partition_date": day, "lookback_days": 2},
+        live.STATS_DAG: {"partition_date": day},
+        INGEST_DAG: {},
+        live.PULLS_DAG: {},
+    }
+
+
+@pytest.fixture
+def trino(tmp_path: Path, nessie: NessieServer, s3: S3Server) -> Iterator[Trino]:
+    properties = {
+        "connector.name": "iceberg",
+        "iceberg.catalog.type": "rest",
+        "iceberg.rest-catalog.uri": nessie.iceberg,
+        "iceberg.rest-catalog.prefix": "main|warehouse",
+        "fs.native-s3.enabled": "true",
+        "s3.endpoint": s3.endpoint,
+        "s3.region": s3.region,
+        "s3.path-style-access": "true",
+        "s3.aws-access-key": s3.access_key,
+        "s3.aws-secret-key": s3.secret_key,
+    }
+    (tmp_path / "trino").mkdir()
+    with running_trino(tmp_path / "trino", {"scale": properties}) as running:
+        yield running
+
+
+def test_all_pipelines_at_scale_make_the_tables_of_the_embedded_default(
+    tmp_path: Path, nessie: NessieServer, s3: S3Server, trino: Trino
+) -> None:
+    scaled_home, embedded_home = tmp_path / "scaled", tmp_path / "embedded"
+    for home in (scaled_home, embedded_home):
+        embedded.prepare(home)
+        embedded.choose_metadata_database(home, ROOT, change=True)
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    with running_redis(folder) as broker:
+        scaled = Scaled(scaled_home, broker, on_nessie(scaled_home, nessie, s3))
+        try:
+            scaled.prepare()
+            scaled.start_workers()
+            scaled.start_airflow()
+            scaled.wait_for_dags(live.ALL_DAGS)
+            scaled.wait_for_workers()
+            with ThreadPoolExecutor() as pool:
+                killed = pool.submit(scaled.kill_one_with_a_task)
+                scaled.run(confs(scaled))
+                assert killed.result() in WORKERS
+        finally:
+            scaled.stop()
+    print(scaled_home)
