@@ -138,11 +138,12 @@ class Demo:
             traces = "\n".join(f"{file}:\n{trace}" for file, trace in self.api.import_errors().items())
             raise DemoError(f"Airflow could not parse all of {names}.\n{traces}")
 
-    def run(self, confs: Mapping[str, Mapping[str, Any]]) -> None:
+    def run(self, confs: Mapping[str, Mapping[str, Any]], seconds: float | None = None) -> None:
         """
         Trigger the Dags, wait for their runs, and print how long each task took.
 
         :param confs: Dag → the configuration of its run.
+        :param seconds: how long to wait at most; by default what recordings, or live sources, may take.
         :raises DemoError: a run failed; carries the end of the failed tasks' logs.
         """
         runs = [Run(dag_id, self.api.trigger(dag_id, conf)) for dag_id, conf in confs.items()]
@@ -160,7 +161,7 @@ class Demo:
                     waiting.discard(run)
             return not waiting
 
-        patience = RUN_SECONDS if self.recorded else LIVE_RUN_SECONDS
+        patience = seconds or (RUN_SECONDS if self.recorded else LIVE_RUN_SECONDS)
         self._wait(finished, "The runs did not end", patience, pause=0.5)
 
     def watch(self, catalog: Catalog) -> None:
