@@ -131,6 +131,7 @@ def test_core_and_scale_differ_in_who_runs_tasks_only() -> None:
         assert {key for key, _ in added} == {
             "AIRFLOW__CORE__EXECUTOR",
             "AIRFLOW__CELERY__BROKER_URL",
+            "AIRFLOW__CELERY__EXTRA_CELERY_CONFIG",
             "AIRFLOW__CELERY__RESULT_BACKEND",
         }
 
