@@ -247,7 +247,7 @@ def test_what_a_source_remembers_is_published_from_the_first_run_on(store: Store
     @phlo_ingestion(table_name=f"{store.namespace}.readings", unique_key="k", validation_schema=Reading, group="test")
     def readings() -> Any:
         @dlt.resource(name="readings")
-        def newer(at=dlt.sources.incremental("k", initial_value=0)):
+        def newer(at=dlt.sources.incremental("k", initial_value=0)):  # noqa: B008 - as dlt has it
             seen.append(at.start_value)
             yield [{"k": at.start_value + 1, "v": 1.0}]
 
