@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from celery.signals import worker_init
+from celery.signals import worker_init  # type: ignore[import-untyped]
 
 from airflow_provider_phlo.plugins.preload import MODULES, preload
 

@@ -52,12 +52,15 @@ class Scaled(Demo):
     def __init__(self, home: Path, broker: str, variables: Mapping[str, str]) -> None:
         super().__init__(home, ROOT)
         metadata = embedded.metadata.ensure_airflow_database(home).airflow_url
-        celery = {"broker_url": broker, "result_backend": f"db+{metadata}", "worker_concurrency": "3", **WARM}
+        celery = {"broker_url": broker, "result_backend": f"db+{metadata}", "worker_concurrency": "4", **WARM}
         self.environment |= {
             **variables,
             **{f"AIRFLOW__CELERY__{name.upper()}": value for name, value in celery.items()},
             "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
-            # a task whose worker is gone is missed after this long, not after five minutes
+            # a task whose worker is gone is missed after this long, not after five minutes; and one that the worker
+            # had taken from the queue and not begun, not after ten
+            "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "40",
+            "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": "5",
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "2",
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "12",
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
