@@ -1,7 +1,7 @@
 """
 Run a plugin's code in a process of its own, with a limit: it may hang, crash, print, or end the program.
 
-``python -m airflow_provider_phlo.extensions.apart`` is that process; it is told what to do on its standard input, and
+``python -m airflow_provider_phlo.extensions.apart`` is that process; it reads what to do from its standard input, and
 writes its answer, a line of JSON, to the file descriptor that is its first argument.
 """
 

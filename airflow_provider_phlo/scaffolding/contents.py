@@ -44,16 +44,26 @@ def project_files(example: Example, name: str) -> Files:
     :param name: what the project is called.
     :raises ConfigurationError: this installation lacks the files.
     """
-    if not (_REPOSITORY / _TEMPLATES).is_dir():
-        raise ConfigurationError(f"{_REPOSITORY} lacks the files of projects: install airflow-provider-phlo again.")
     files = dict(_copied(example))
     if example.models:
         files["include/dbt/dbt_project.yml"] = _dbt_project(example).encode()
-    for folder in (f"{_TEMPLATES}/all", f"{_TEMPLATES}/{example.name}"):
-        files |= {path.removeprefix(f"{folder}/"): content for path, content in _read(folder)}
+    for folder in ("all", example.name):
+        files |= template_files(folder)
     files[".env.example"] = _settings(example).encode()
     _fill(files, example, name)
     return dict(sorted(files.items()))
+
+
+def template_files(folder: str) -> Files:
+    """
+    Return the templates in a folder of ``templates/``, by their paths in it.
+
+    :raises ConfigurationError: this installation lacks the files.
+    """
+    if not (_REPOSITORY / _TEMPLATES).is_dir():
+        raise ConfigurationError(f"{_REPOSITORY} lacks the files of projects: install airflow-provider-phlo again.")
+    place = f"{_TEMPLATES}/{folder}"
+    return {path.removeprefix(f"{place}/"): content for path, content in _read(place)}
 
 
 def _copied(example: Example) -> Iterator[tuple[str, bytes]]:

@@ -83,6 +83,25 @@ def write_project(plan: Plan) -> None:
         ) from error
 
 
+def write_new_folder(folder: Path, files: Files) -> None:
+    """
+    Write files into a folder that is not there, or is empty; it is there as a whole, or not at all.
+
+    :raises ConfigurationError: something is there, or it cannot be written.
+    """
+    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    try:
+        if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
+            raise ConfigurationError(f"{folder} is there already. Nothing was written: choose another folder.")
+        for path, content in files.items():
+            _write(part / path, content)
+        part.replace(folder)
+    except OSError as error:
+        raise ConfigurationError(f"{folder}: {error.strerror}. Nothing was written.") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
 def _check_place(folder: Path) -> None:
     """Refuse a folder that no project can be in."""
     if any(character in f"${os.pathsep}" or not character.isprintable() for character in str(folder)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import uuid
 from datetime import UTC, datetime
 from typing import Any
@@ -104,3 +105,20 @@ def run_ingestion(home, make_context):
         return results
 
     return run
+
+
+@pytest.fixture
+def plugin_site(tmp_path, monkeypatch):
+    """Return a folder on Python's path for packages with plugins; what is imported from it is forgotten afterwards."""
+    from airflow_provider_phlo import registry
+
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setattr(registry, "_failed", {})
+    registry._warn_once.cache_clear()
+    before = set(sys.modules)
+    yield folder
+    for name in set(sys.modules) - before:
+        if str(folder) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]

@@ -20,18 +20,8 @@ GOOD = "def upper(rows):\n    return rows\n"
 
 
 @pytest.fixture
-def site(tmp_path, monkeypatch):
-    """Return a folder on Python's path; what is imported from it is forgotten afterwards."""
-    folder = tmp_path / "site"
-    folder.mkdir()
-    monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.setattr(registry, "_failed", {})
-    registry._warn_once.cache_clear()
-    before = set(sys.modules)
-    yield folder
-    for name in set(sys.modules) - before:
-        if str(folder) in str(getattr(sys.modules[name], "__file__", "")):
-            del sys.modules[name]
+def site(plugin_site):
+    return plugin_site
 
 
 def refused(kind: Kind, name: str) -> str:

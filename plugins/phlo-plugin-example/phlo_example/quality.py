@@ -15,7 +15,7 @@ class ThresholdCheck(QualityCheck):
     At most a share of the values of a column is above ``max_value``; NULL is not counted.
 
     :param column: the column.
-    :param max_value: the largest value that is no violation.
+    :param max_value: the largest value that may be.
     :param tolerance: the share of the values that may be violations, from 0 (none) to 1.
     """
 

@@ -31,9 +31,8 @@ class Post(PhloSchema):
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
-    plugins.install_example(tmp_path / "site")
-    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+def home(tmp_path, monkeypatch, plugin_site):
+    plugins.install_example(plugin_site)
     monkeypatch.setenv("PHLO_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
 

@@ -9,7 +9,6 @@ import time
 
 import pytest
 
-from airflow_provider_phlo import registry
 from airflow_provider_phlo.cli import main as cli
 from airflow_provider_phlo.cli.definition import COMMANDS, get_phlo_cli_commands
 from airflow_provider_phlo.extensions import states
@@ -21,16 +20,8 @@ GOOD = "def upper(rows):\n    return rows\n"
 
 
 @pytest.fixture
-def site(tmp_path, monkeypatch):
-    folder = tmp_path / "site"
-    folder.mkdir()
-    monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.setattr(registry, "_failed", {})
-    before = set(sys.modules)
-    yield folder
-    for name in set(sys.modules) - before:
-        if str(folder) in str(getattr(sys.modules[name], "__file__", "")):
-            del sys.modules[name]
+def site(plugin_site):
+    return plugin_site
 
 
 @pytest.fixture
@@ -130,7 +121,7 @@ def test_two_of_one_name_are_both_listed(site, listed):
     assert "in several packages, acme 1.0 and other 1.0" in listed("--kind", "transform")[0][3]
 
 
-def test_a_package_that_declares_no_version_of_the_interface_is_told(site, listed):
+def test_a_package_that_declares_no_version_of_the_interface_is_named(site, listed):
     plugins.install(site, "acme", UPPER, GOOD)
     assert state_of(listed) == (
         "ok",

@@ -1,0 +1,1 @@
+"""A plugin for airflow-provider-phlo; pyproject.toml gives it its name."""
