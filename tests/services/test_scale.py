@@ -6,19 +6,12 @@ embedded default makes.
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from pyiceberg.catalog import Catalog
 
@@ -27,12 +20,12 @@ from airflow_provider_phlo.iceberg.catalogs.opening import open_catalog
 from airflow_provider_phlo.iceberg.duckdb.views import all_tables, connect
 from airflow_provider_phlo.services.demo.run import Demo
 from airflow_provider_phlo.services.environment import embedded, live
-from airflow_provider_phlo.services.machine import processes
 from airflow_provider_phlo.sql import quote, quote_identifier
 from tests.lake import open_lake
 from tests.services.nessie import NessieServer
 from tests.services.redis import running_redis
 from tests.services.s3 import S3Server
+from tests.services.scaled import WORKERS, Scaled
 from tests.services.stores import on_nessie
 from tests.services.trino import Trino, running_trino
 
@@ -40,65 +33,8 @@ pytestmark = pytest.mark.xdist_group("scale")
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 700
-WORKERS = ("one", "two")
 # when a row was fetched, loaded, computed
 OF_THE_RUN = {"ingested_at", "loaded_at"}
-WARM = {"extra_celery_config": json.dumps({"imports": ["airflow_provider_phlo.plugins.celery_worker"]})}
-
-
-class Scaled(Demo):
-    """The demo's pipelines with another configuration: its processes, and two workers."""
-
-    def __init__(self, home: Path, broker: str, variables: Mapping[str, str]) -> None:
-        super().__init__(home, ROOT)
-        metadata = embedded.metadata.ensure_airflow_database(home).airflow_url
-        celery = {"broker_url": broker, "result_backend": f"db+{metadata}", "worker_concurrency": "4", **WARM}
-        self.environment |= {
-            **variables,
-            **{f"AIRFLOW__CELERY__{name.upper()}": value for name, value in celery.items()},
-            "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
-            # a task whose worker is gone is missed after this long, not after five minutes; and one that the worker
-            # had taken from the queue and not begun, not after ten
-            "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "40",
-            "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": "5",
-            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "2",
-            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "12",
-            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
-        }
-        self.workers: dict[str, subprocess.Popen[bytes]] = {}
-
-    def start_workers(self) -> None:
-        for name in WORKERS:
-            options = ["--skip-serve-logs", "--celery-hostname", name, "--without-mingle", "--without-gossip"]
-            self.workers[name] = processes.start(
-                [sys.executable, "-m", "airflow", "celery", "worker", *options],
-                mark=self.mark,
-                environment=self.environment,
-                log=self.worker_log(name),
-            )
-
-    def worker_log(self, name: str) -> Path:
-        return self.home / "logs" / f"worker-{name}.log"
-
-    def wait_for_workers(self) -> None:
-        self._wait(
-            lambda: all(" ready." in self.worker_log(name).read_text() for name in WORKERS), "The workers are not ready"
-        )
-
-    def kill_one_with_a_task(self) -> str:
-        """Kill the first worker that runs a task, with all of its processes; return its name."""
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            for name, worker in self.workers.items():
-                children = psutil.Process(worker.pid).children(recursive=True)
-                # the processes of the pool fork tasks
-                if any(child.ppid() != worker.pid for child in children):
-                    for process in (psutil.Process(worker.pid), *children):
-                        os.kill(process.pid, signal.SIGKILL)
-                    worker.wait()
-                    return name
-            time.sleep(0.05)
-        raise AssertionError("no worker ran a task")
 
 
 def confs(demo: Demo) -> dict[str, dict[str, Any]]:
@@ -139,7 +75,6 @@ def trino(tmp_path: Path, nessie: NessieServer, s3: S3Server) -> Iterator[Trino]
         "connector.name": "iceberg",
         "iceberg.catalog.type": "rest",
         "iceberg.rest-catalog.uri": nessie.iceberg,
-        "iceberg.rest-catalog.prefix": "main|warehouse",
         "fs.native-s3.enabled": "true",
         "s3.endpoint": s3.endpoint,
         "s3.region": s3.region,
@@ -162,7 +97,7 @@ def test_all_pipelines_at_scale_make_the_tables_of_the_embedded_default(
     folder = tmp_path / "redis"
     folder.mkdir()
     with running_redis(folder) as broker:
-        scaled = Scaled(scaled_home, broker, on_nessie(scaled_home, nessie, s3))
+        scaled = Scaled(scaled_home, ROOT, broker, on_nessie(scaled_home, nessie, s3))
         try:
             scaled.prepare()
             scaled.start_workers()
