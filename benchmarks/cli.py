@@ -2,7 +2,7 @@
 How long a command of ``phlo`` takes from start to end, beside Python's own start and Airflow's command line.
 
 Each is a process of its own, in turn, ``--rounds`` times, in a home with an empty embedded catalog. Medians of wall
-and CPU seconds.
+and CPU seconds. What plugins are installed is looked for when help is asked for, or a command that is not phlo's own.
 
     python -m benchmarks.cli [--rounds N] [--keep]
 """
@@ -30,6 +30,7 @@ _TAB = ("_ARGCOMPLETE=1", "_ARGCOMPLETE_STDOUT_FILENAME=/dev/null", "COMP_LINE=p
 COMMANDS: dict[str, tuple[list[str], float | None]] = {
     "python -c pass": ([sys.executable, "-c", "pass"], None),
     "phlo --help": ([str(BIN / "phlo"), "--help"], 0.25),
+    "phlo --help, 300 packages more": ([str(BIN / "phlo"), "--help"], 0.25),
     "phlo <tab>": (["env", *_TAB, str(BIN / "phlo")], 0.3),
     'phlo query "select 1"': ([str(BIN / "phlo"), "query", "select 1"], 1.2),
     "phlo services status": ([str(BIN / "phlo"), "services", "status"], 1.0),
@@ -47,10 +48,12 @@ def main() -> None:
         root = Path(folder)
         (root / "phlo.yaml").write_text("name: measured\n")
         environment = project(root)
+        many = packages(root / "site")
         times: dict[str, list[tuple[float, float]]] = {name: [] for name in COMMANDS}
         for _ in range(options.rounds):
             for name, (command, _) in COMMANDS.items():
-                times[name].append(run(command, root, environment))
+                more = {"PYTHONPATH": str(many)} if name.endswith("more") else {}
+                times[name].append(run(command, root, {**environment, **more}))
     lines = ["| command | wall, s | CPU, s | asked, s |", "|---|--:|--:|--:|"]
     for name, found in times.items():
         wall, cpu = (statistics.median(each) for each in zip(*found, strict=True))
@@ -72,6 +75,17 @@ def project(root: Path) -> dict[str, str]:
     embedded.migrate(home, {**inherited, **embedded.airflow_environment(home, root)})
     open_catalog("phlo", embedded_properties(home)).create_namespace("raw")
     return {**inherited, "PHLO_HOME": str(home)}
+
+
+def packages(folder: Path) -> Path:
+    """Return a folder with 300 installed packages that have entry points, and one that brings a plugin."""
+    for number in range(300):
+        metadata = folder / f"package_{number}-1.0.dist-info"
+        metadata.mkdir(parents=True)
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.4\nName: package-{number}\nVersion: 1.0\n")
+        group = "phlo.commands" if number == 0 else "console_scripts"
+        (metadata / "entry_points.txt").write_text(f"[{group}]\ncommand{number} = package_{number}:main\n")
+    return folder
 
 
 def run(command: list[str], root: Path, environment: dict[str, str]) -> tuple[float, float]:

@@ -28,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if "_ARGCOMPLETE" in os.environ:  # the shell asks what may come next
         from argcomplete import autocomplete
 
+        _complete_group(parser, os.environ.get("COMP_LINE", "").split())
         autocomplete(parser, always_complete_options=False)
     with exit_on_error(""), written_output():
         arguments = parser.parse_args(argv)
@@ -61,6 +62,14 @@ def _whole_parser(plugins: Mapping[str, Plugin]) -> argparse.ArgumentParser:
     return parser
 
 
+def _complete_group(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Import the group of a plugin whose commands are asked for: argcomplete cannot wait until it is parsed."""
+    if len(words) > 1 and not _is_own(words[1:]):
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction) and words[1] in action.choices:
+                action.choices[words[1]].get_commands()
+
+
 class _Formatter(argparse.HelpFormatter):
     """Wraps paragraphs, and leaves lines that are indented as they are: command lines are copied."""
 
@@ -78,14 +87,18 @@ class _Parser(argparse.ArgumentParser):
     #: The plugin whose commands it gets when it is asked for.
     plugin: Plugin | None = None
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse; only what asks for help, before all else, is an option where arguments are passed on."""
+    def get_commands(self) -> None:
+        """Import the commands of a plugin's group, if they are not there yet."""
         if self.plugin is not None:
             plugin, self.plugin = self.plugin, None
             with exit_on_error(plugin.name):
                 group = load_group(plugin)
             self.description = group.help
             _add(self, group.commands, f"{group.name} ")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse; only what asks for help, before all else, is an option where arguments are passed on."""
+        self.get_commands()
         if self.passes_on and args is not None and args[:1] not in (["-h"], ["--help"], ["--"]):
             args = ["--", *args]
         return super().parse_known_args(args, namespace)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from airflow_provider_phlo.diagnosis.findings import Finding, Verdict
 from airflow_provider_phlo.exceptions import PhloError
+from airflow_provider_phlo.extensions.states import State, judge
+from airflow_provider_phlo.installed_plugins import installed_plugins
 from airflow_provider_phlo.services.environment.projects import BUNDLED, Project
 from airflow_provider_phlo.services.machine import ports
 from airflow_provider_phlo.services.postgres import metadata
@@ -115,6 +117,19 @@ def check_dags(project: Project, variables: Mapping[str, str]) -> Iterator[Findi
         yield Finding("DAG files", Verdict.OK, f"they import: {', '.join(said['dags'])}")
     elif not said["errors"]:
         yield Finding("DAG files", Verdict.WARNING, f"no DAG in {folder}", "A file needs the words dag and airflow.")
+
+
+def check_plugins() -> Iterator[Finding]:
+    """Check that the plugins of installed packages can be used."""
+    found = judge(installed_plugins())
+    if not found:
+        yield Finding("plugins", Verdict.SKIPPED, "no installed package brings any")
+        return
+    wrong = [each for each in found if each.state is not State.OK]
+    for each in wrong:
+        yield Finding("plugins", Verdict.WARNING, f"the {each.plugin} is {each.state}: {each.why}", "phlo plugin list")
+    if not wrong:
+        yield Finding("plugins", Verdict.OK, f"all can be used: {', '.join(each.plugin.name for each in found)}")
 
 
 def _dbt_projects(root: Path) -> Iterator[Path]:

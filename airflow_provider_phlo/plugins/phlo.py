@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
-from airflow_provider_phlo.plugins import alerts, assets, preload
+from airflow_provider_phlo.plugins import alerts, assets, judged, preload
 from airflow_provider_phlo.ui import mounted
 
 
@@ -15,7 +15,7 @@ class PhloPlugin(AirflowPlugin):
     """What this package adds to Airflow's own processes."""
 
     name = "phlo"
-    listeners = [preload, assets, alerts]
+    listeners = [preload, judged, assets, alerts]
     fastapi_apps = [{"name": "phlo-events", "app": mounted.MountedApp(), "url_prefix": mounted.URL_PREFIX}]
 
     @classmethod

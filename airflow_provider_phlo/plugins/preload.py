@@ -65,7 +65,7 @@ def on_starting(component: Any) -> None:
     """Import what the children of this process will need."""
     from airflow_provider_phlo import settings
 
-    command = _command() if type(component).__name__ == "Job" else ""
+    command = airflow_command() if type(component).__name__ == "Job" else ""
     if command not in MODULES or not settings.preload():
         return
     if command == "scheduler" and not settings.forks_tasks():
@@ -98,7 +98,7 @@ def _warm_up() -> None:
     iceberg_asset("any")
 
 
-def _command() -> str:
+def airflow_command() -> str:
     """Return the ``airflow`` command of this process: a job that is starting does not know its type yet."""
     return next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
 

@@ -19,6 +19,7 @@ from airflow_provider_phlo.airflow_api.client import AirflowApi
 from airflow_provider_phlo.scaffolding.examples import EXAMPLES
 from airflow_provider_phlo.services.environment import embedded
 from tests.expect import expect
+from tests.placeholder_site import placeholder_site
 from tests.real_airflow import migrated_database
 from tests.system.test_demo import clean_environment
 
@@ -131,6 +132,56 @@ def test_it_is_operated_from_a_terminal(installed: Installed, glucose: Path) -> 
     nobody = installed.run(glucose, "phlo materialize glucose_entries")
     expect(nobody, returncode=2)
     assert "phlo services start" in nobody.stderr
+
+
+PLUGIN_DAG = """
+from airflow_provider_phlo import phlo_ingestion, registry
+from airflow_provider_phlo.operators.publish_plugin import PublishPluginOperator
+from airflow_provider_phlo.schemas import PhloSchema
+
+
+class Post(PhloSchema):
+    user_id: int
+    id: int
+    title: str
+
+
+@phlo_ingestion(
+    "posts", "id", Post, "demo", transforms=("uppercase",),
+    audit=[registry.check("threshold_check")(column="user_id", max_value=9)],
+)
+def posts():
+    return registry.source("jsonplaceholder")("posts", base_url={url!r})
+
+
+with posts.dag() as dag:
+    dag.get_task("posts.publish") >> PublishPluginOperator(
+        task_id="export", publisher="csv_files", tables={{"posts": "raw.posts"}}, options={{"folder": {folder!r}}}
+    )
+"""
+
+
+def test_a_plugin_that_is_installed_beside_it_is_used_by_a_dag(installed: Installed, glucose: Path) -> None:
+    example, wheels = ROOT / "plugins" / "phlo-plugin-example", installed.place / "plugins"
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", wheels, example]
+    subprocess.run(build, check=True, capture_output=True)
+    uv = Path(sys.executable).with_name("uv")
+    subprocess.run([uv, "pip", "install", "-q", "-p", installed.place / "venv", *wheels.glob("*.whl")], check=True)
+    listed = installed.run(wheels, "phlo plugin list --output json")
+    expect(listed, returncode=0, stderr="")
+    found = {row["name"]: (row["package"], row["version"], row["state"]) for row in json.loads(listed.stdout)}
+    names = ("jsonplaceholder", "threshold_check", "uppercase", "csv_files", "example")
+    assert found == dict.fromkeys(names, ("phlo-plugin-example", "0.1.0", "ok"))
+    expect(installed.run(wheels, "phlo example resources && phlo plugin new phlo-mine --kind check"), returncode=0)
+    expect(installed.run(example, "python -m pytest -q -p no:cacheprovider"), returncode=0, stderr="")
+    folder = installed.place / "exported"
+    with placeholder_site() as url:
+        (glucose / "dags" / "posts.py").write_text(PLUGIN_DAG.format(url=url, folder=str(folder)))
+        done = installed.run(glucose, 'eval "$(phlo env)" && airflow dags test posts')
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    queried = installed.run(glucose, 'phlo query --output json "SELECT title FROM raw.posts ORDER BY id"')
+    assert [row["title"] for row in json.loads(queried.stdout)] == ["POST 1", "POST 2", "POST 3"]
+    assert len((folder / "posts.csv").read_text().splitlines()) == 4
 
 
 @pytest.fixture(scope="module")

@@ -59,6 +59,7 @@ def _findings(project: Project) -> Iterator[Finding]:
     os.environ.clear()
     os.environ.update(variables)
     yield from _connections(project.home)
+    yield from guarded("plugins", checks.check_plugins, seconds=_SLOW)
     yield from guarded("dbt", partial(checks.check_dbt, project), seconds=_SLOW)
     yield from guarded("DAG files", partial(checks.check_dags, project, variables), seconds=_SLOW)
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pandas as pd
 import pytest
@@ -19,8 +16,8 @@ from airflow_provider_phlo.operators.publish_plugin import PublishPluginOperator
 from airflow_provider_phlo.schemas import PhloSchema
 from tests import plugins
 from tests.lake import open_lake
+from tests.placeholder_site import placeholder_site
 
-POSTS = [{"userId": 1, "id": number, "title": f"post {number}"} for number in range(1, 4)]
 DAY = {"conf": {"partition_date": "2025-01-15"}}
 
 
@@ -39,22 +36,8 @@ def home(tmp_path, monkeypatch, plugin_site):
 
 @pytest.fixture(scope="module")
 def server():
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            body = json.dumps(POSTS).encode()
-            self.send_response(200 if self.path == "/posts" else 404)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as found:
-        threading.Thread(target=found.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{found.server_port}"
-        found.shutdown()
+    with placeholder_site() as root:
+        yield root
 
 
 def posts(url, max_value=9, **declared):

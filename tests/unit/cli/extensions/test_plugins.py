@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -226,6 +228,27 @@ def test_the_code_of_a_group_is_imported_for_nobody_else(site, run_phlo):
     run_phlo("--help")
     run_phlo("plugin", "--help")
     assert "acme" not in sys.modules
+
+
+def test_the_shell_completes_their_commands(site, tmp_path):
+    plugins.install_example(site)
+    plugins.install(site, "acme", {"phlo.commands": {"acme": "acme:GROUP"}}, "GROUP = 1")
+    out = tmp_path / "completions"
+
+    def completed(line):
+        out.unlink(missing_ok=True)
+        said = {"_ARGCOMPLETE_STDOUT_FILENAME": str(out), "COMP_LINE": line, "COMP_POINT": str(len(line))}
+        subprocess.run(
+            [Path(sys.executable).with_name("phlo")],
+            env={**os.environ, "_ARGCOMPLETE": "1", "PYTHONPATH": str(site), **said},
+            stderr=subprocess.DEVNULL,
+            timeout=60,
+        )
+        return {word.strip() for word in out.read_text().split("\013")} if out.exists() else set()
+
+    assert completed("phlo ex") == {"example"}
+    assert completed("phlo example ") >= {"resources"}
+    assert completed("phlo acme ") == set()
 
 
 def test_airflows_own_command_line_has_them(site, monkeypatch):

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests import plugins
+
 PHLO = Path(sys.executable).parent / "phlo"
 DAG = "from airflow.sdk import dag\n\n\n@dag(schedule=None)\ndef fine():\n    pass\n\n\nfine()\n"
 
@@ -31,8 +33,10 @@ def test_every_problem_is_named_with_what_to_do(tmp_path: Path) -> None:
         (tmp_path / "dags" / "broken.py").write_text("from airflow.sdk import dag\nimport no_such_module\n")
         (tmp_path / "include" / "shop").mkdir(parents=True)
         (tmp_path / "include" / "shop" / "dbt_project.yml").write_text("name: no-such-name\n")
+        plugins.install(tmp_path / "site", "acme", {"phlo.sources": {"acme": "acme:x"}}, "import nothing_here")
         code, found = doctor(
             tmp_path,
+            PYTHONPATH=str(tmp_path / "site"),
             AIRFLOW_CONN_POSTGRES_DEFAULT="postgresql://me:secret-word@127.0.0.1:1/x",
             AIRFLOW_CONN_GITHUB_DEFAULT="http://octo:secret-word@127.0.0.1:1",
             AIRFLOW_CONN_HTTP_ONE="not a connection",
@@ -44,6 +48,9 @@ def test_every_problem_is_named_with_what_to_do(tmp_path: Path) -> None:
     assert problems["DAG files"]["found"].startswith("dags/broken.py: ModuleNotFoundError")
     assert problems["dbt"]["found"].startswith("include/shop: ")
     assert "secret-word" not in json.dumps(found)
+    (warned,) = (each for each in found if each["check"] == "plugins")
+    assert (warned["verdict"], warned["advice"]) == ("warning", "phlo plugin list")
+    assert warned["found"].startswith("the source 'acme' of acme 1.0 is broken: ModuleNotFoundError")
     well = {each["check"] for each in found if each["verdict"] == "ok"}
     assert {"Python", "phlo.yaml", "disk", "catalog", "DAG files"} <= well
 
