@@ -1,14 +1,15 @@
 """
 What a small task costs: on the LocalExecutor, on a Celery worker that starts warm, and on one that does not.
 
-A chain of tasks, each of which uses what the provider's tasks use (PyArrow, DuckDB, Pandera, PyIceberg, dlt), runs under a
-real scheduler with each of the three. The figure is the time from one task's end to the next one's, medians over the
+A chain of tasks, each of which uses what the provider's tasks use (PyArrow, DuckDB, Pandera, PyIceberg, dlt), runs under
+a real scheduler with each of the three. The figure is the time from one task's end to the next one's, medians over the
 chain; the first tasks, which may meet a worker that is still warming up, are left out.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import tempfile
@@ -84,7 +85,7 @@ def running(kind: str, folder: Path, tasks: int) -> Iterator[Demo]:
 def seconds_of_a_task(instances: list[dict[str, Any]]) -> float:
     """Return the median time from a task's end to the next one's."""
     ends = sorted(datetime.fromisoformat(each["end_date"]) for each in instances)[LEFT_OUT - 1 :]
-    steps = [(later - earlier).total_seconds() for earlier, later in zip(ends, ends[1:], strict=False)]
+    steps = [(later - earlier).total_seconds() for earlier, later in itertools.pairwise(ends)]
     return statistics.median(steps)
 
 
