@@ -1,9 +1,9 @@
 """
 What a small task costs: on the LocalExecutor, on a Celery worker that starts warm, and on one that does not.
 
-A chain of tasks, each of which uses what the provider's tasks use (PyArrow, DuckDB, Pandera, PyIceberg, dlt), runs under
-a real scheduler with each of the three. The figure is the time from one task's end to the next one's, medians over the
-chain; the first tasks, which may meet a worker that is still warming up, are left out.
+A chain of tasks, each of which uses what the provider's tasks use (PyArrow, DuckDB, Pandera, PyIceberg, dlt), runs
+under a real scheduler with each of the three. The figure is the time from one task's end to the next one's, medians
+over the chain; the first tasks, which may meet a worker that is still warming up, are left out.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import tokenize
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -153,15 +154,19 @@ def check(path: Path) -> Iterator[str]:
 
 def stumbles(words: list[tuple[int, str]]) -> Iterator[tuple[int, str, Rule]]:
     """Yield line, phrase and rule of what a paragraph of numbered words is found to have."""
-    text, starts = "", []
-    for _, word in words:
-        starts.append(len(text))
-        text += f"{word} "
-    plain = re.sub("|".join(ALLOWED), lambda allowed: "#" * len(allowed[0]), text, flags=re.IGNORECASE)
+    text = " ".join([*(word for _, word in words), ""])
+    if not _ANY_RULE.search(text):  # most have nothing, and one pattern is found sooner than all of them
+        return
+    starts = [0, *accumulate(len(word) + 1 for _, word in words)]
+    plain = _ALLOWED.sub(lambda allowed: "#" * len(allowed[0]), text)
+    plain = re.sub(r"\bNone\b", "####", plain)  # a value; "none" is a word
     for rule in RULES:
-        # "None" is a value, "none" a word
-        for match in re.finditer(rule.pattern, re.sub(r"\bNone\b", "####", plain), re.IGNORECASE):
+        for match in re.finditer(rule.pattern, plain, re.IGNORECASE):
             yield words[bisect_right(starts, match.start()) - 1][0], match[0], rule
+
+
+_ANY_RULE = re.compile("|".join(f"(?:{rule.pattern})" for rule in RULES), re.IGNORECASE)
+_ALLOWED = re.compile("|".join(ALLOWED), re.IGNORECASE)
 
 
 def paragraphs(path: Path) -> Iterator[list[tuple[int, str]]]:
