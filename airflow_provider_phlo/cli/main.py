@@ -111,7 +111,7 @@ def _add(parser: argparse.ArgumentParser, commands: Sequence[Command | Group], a
             _add(
                 groups.add_parser(command.name, help=command.help, description=command.help),
                 command.commands,
-                f"{command.name} ",
+                f"{above}{command.name} ",
             )
             continue
         sub = groups.add_parser(

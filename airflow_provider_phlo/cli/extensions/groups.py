@@ -78,6 +78,7 @@ def help_line(plugin: Plugin) -> str:
 def _require_parsable(plugin: Plugin, group: Group) -> None:
     """Refuse arguments that argparse does not take."""
     for command in group.commands:
+        assert isinstance(command, Command)
         try:
             parser = argparse.ArgumentParser(prog=command.name, description=command.description or command.help)
             for argument in command.arguments:

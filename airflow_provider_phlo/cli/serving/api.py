@@ -65,7 +65,7 @@ def _require_sense(args: argparse.Namespace) -> None:
     if args.withdraw and (args.apply or args.check):
         raise ConfigurationError("--withdraw drops views, and does nothing else: leave out --apply and --check.")
     if args.withdraw and not args.models:
-        raise ConfigurationError("--withdraw drops views: say of which models (--models).")
+        raise ConfigurationError("--withdraw drops views: name the models (--models).")
 
 
 def _withdraw(args: argparse.Namespace, served: Served, target: Target) -> None:
@@ -92,21 +92,26 @@ def served_models(args: argparse.Namespace) -> tuple[Served, dict[str, str]]:
 
 def _files(args: argparse.Namespace, served: Served, target: Target) -> dict[Path, str]:
     folder = Path(args.folder)
-    command = _command(args)
+    command = generating_command(_NAME, args)
     return {
         folder / "views.sql": views_sql(served, target, command),
         folder / "README.md": readme(served, target, command),
     }
 
 
-def _command(args: argparse.Namespace) -> str:
-    """Return the command that makes the files; what is as by default is left out."""
+def generating_command(command: str, args: argparse.Namespace, *more: tuple[str, str, str]) -> str:
+    """
+    Return the command that makes a file; what is as by default is left out.
+
+    :param more: other options, with value and default.
+    """
     from shlex import quote
 
-    parts = ["phlo", *_NAME.split()]
+    parts = ["phlo", *command.split()]
     for flag, value in (("--models", args.models or MODELS), ("--project", args.project or ())):
         parts += [part for each in value for part in (flag, quote(each))]
-    for flag, value, default in (("--schema", args.schema, "api"), ("--marts-schema", args.marts_schema, "marts")):
+    schemas = (("--schema", args.schema, "api"), ("--marts-schema", args.marts_schema, "marts"))
+    for flag, value, default in (*schemas, *more):
         parts += [flag, quote(value)] if value != default else []
     return " ".join(parts)
 

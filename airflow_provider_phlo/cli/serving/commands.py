@@ -30,6 +30,18 @@ _SERVED = (
     Argument(("--schema",), {"help": "The schema that is served (api)", "default": "api"}),
     Argument(("--marts-schema",), {"help": "The schema that marts are published to (marts)", "default": "marts"}),
 )
+_HASURA = "airflow_provider_phlo.cli.serving.hasura"
+_SOURCE = Argument(
+    ("--source",), {"help": "Hasura's name for the database of the views (default)", "default": "default"}
+)
+_SERVER = Argument(
+    ("--conn-id",),
+    {
+        "help": "The connection of Hasura, its password the admin secret (hasura_default); HASURA_GRAPHQL_ENDPOINT and "
+        "HASURA_GRAPHQL_ADMIN_SECRET come before it",
+        "default": "hasura_default",
+    },
+)
 _FOLDER = Argument(
     ("--folder",), {"help": "Where the files are written (include/api)", "default": "include/api", "metavar": "FOLDER"}
 )
@@ -89,6 +101,59 @@ SERVING_COMMANDS: tuple[Command | Group, ...] = (
                         {"help": "The connection of the marts (postgres_default)", "default": "postgres_default"},
                     ),
                     _LISTED,
+                ),
+            ),
+            Group(
+                name="hasura",
+                help="GraphQL by Hasura: tracked views, relationships, select permissions",
+                commands=(
+                    Command(
+                        name="export",
+                        help="Write Hasura's metadata of what is served",
+                        description="Write include/api/hasura-metadata.yaml (metadata version 3): each view as a "
+                        "tracked table, relationships from dbt's tests of that name, and for each role the columns and "
+                        "rows that it may select.",
+                        path=f"{_HASURA}.export",
+                        examples=("phlo api hasura export", "phlo api hasura export --check"),
+                        exit_codes={
+                            1: "it failed; with --check: the file is not what the models say",
+                            2: "it was refused, and nothing was written",
+                        },
+                        arguments=(
+                            *_SERVED,
+                            _SOURCE,
+                            _FOLDER,
+                            Argument(
+                                ("--check",),
+                                {
+                                    "help": "Write nothing: only compare the file with the models",
+                                    "action": "store_true",
+                                },
+                            ),
+                        ),
+                    ),
+                    Command(
+                        name="track",
+                        help="Put it into a server's metadata; what others have made there stays",
+                        description="Read the metadata of a Hasura, put into it what is served, and replace it, unless "
+                        "somebody has changed it meanwhile: then once more. What others have made there stays; where "
+                        "it contradicts the models, it is named and nothing is changed.",
+                        path=f"{_HASURA}.tracked",
+                        examples=("phlo api hasura track",),
+                        arguments=(*_SERVED, _SOURCE, _SERVER, _LISTED),
+                    ),
+                    Command(
+                        name="diff",
+                        help="Show what track would change",
+                        path=f"{_HASURA}.differences",
+                        examples=("phlo api hasura diff",),
+                        exit_codes={
+                            0: "nothing: the server has what the models say",
+                            1: "track would change something, or it failed",
+                            2: "it was refused",
+                        },
+                        arguments=(*_SERVED, _SOURCE, _SERVER, _LISTED),
+                    ),
                 ),
             ),
         ),

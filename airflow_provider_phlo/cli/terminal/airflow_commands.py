@@ -24,7 +24,7 @@ def _airflow_command(item: Command | Group, above: str = "") -> CLICommand:
         return GroupCommand(
             name=item.name,
             help=item.help,
-            subcommands=[_airflow_command(command, f"{item.name} ") for command in item.commands],
+            subcommands=[_airflow_command(command, f"{above}{item.name} ") for command in item.commands],
         )
     return ActionCommand(
         name=item.name,

@@ -60,11 +60,11 @@ def epilog(command: Command) -> str:
 
 @dataclass(frozen=True)
 class Group:
-    """Commands under one name."""
+    """Commands under one name, and groups of them."""
 
     name: str
     help: str
-    commands: tuple[Command, ...]
+    commands: tuple[Command | Group, ...]
 
 
 VERBOSE = Argument(

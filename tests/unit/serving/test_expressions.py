@@ -68,7 +68,7 @@ def test_postgres_takes_what_is_taken(connection: psycopg.Connection, text: str)
 
 
 @pytest.mark.parametrize("text", BAD)
-def test_what_is_no_expression_is_refused(text: str) -> None:
+def test_what_is_more_or_less_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError, match="a policy"):
         require_expression("a policy", text)
 

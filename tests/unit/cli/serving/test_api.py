@@ -15,8 +15,6 @@ import pytest
 from airflow_provider_phlo.publishing.postgres import publish
 from airflow_provider_phlo.services.postgres.server import PostgresServer
 from airflow_provider_phlo.serving.postgrest.readme import _NUMBER, _TIME
-from tests.unit import raw_tables
-from tests.unit.serving.conftest import api, connection, server  # noqa: F401 - fixtures
 from tests.unit.serving.postgrest_requests import Api
 
 # one worker starts the server
@@ -26,16 +24,8 @@ ROOT = Path(__file__).parents[4]
 FILES = ROOT / "include" / "api"
 
 
-@pytest.fixture(scope="module")
-def parsed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a home in which the example project is parsed; what is compiled stays for the next test."""
-    home = tmp_path_factory.mktemp("api")
-    raw_tables.make_home(home)
-    return home
-
-
 @pytest.fixture
-def phlo(parsed: Path, monkeypatch: pytest.MonkeyPatch, run_phlo: Any, server: PostgresServer) -> Any:  # noqa: F811
+def phlo(parsed: Path, monkeypatch: pytest.MonkeyPatch, run_phlo: Any, server: PostgresServer) -> Any:
     monkeypatch.setenv("PHLO_HOME", str(parsed))
     monkeypatch.setenv("AIRFLOW_CONN_POSTGRES_DEFAULT", server.uri)
     monkeypatch.chdir(ROOT)
@@ -43,7 +33,7 @@ def phlo(parsed: Path, monkeypatch: pytest.MonkeyPatch, run_phlo: Any, server: P
 
 
 @pytest.fixture
-def published(connection: psycopg.Connection, phlo: Any) -> psycopg.Connection:  # noqa: F811
+def published(connection: psycopg.Connection, phlo: Any) -> psycopg.Connection:
     """Publish the two marts of glucose, and those of GitHub."""
     for name, columns in tables_of(FILES / "README.md").items():
         if "public" not in name and "pull" not in name:
@@ -96,7 +86,7 @@ def test_files_that_differ_fail_in_ci(phlo: Any, tmp_path: Path) -> None:
     assert phlo("--check", *folder, "--models", "mrt_glucose*")[0] == 1  # other models, another file
 
 
-def test_every_request_of_the_readme_is_answered(published: psycopg.Connection, phlo: Any, api: Api) -> None:  # noqa: F811
+def test_every_request_of_the_readme_is_answered(published: psycopg.Connection, phlo: Any, api: Api) -> None:
     code, out, err = phlo("--apply", "--output", "json")
     assert code == 0
     done = {row["view"]: row["action"] for row in json.loads(out)}
@@ -133,7 +123,7 @@ def test_the_password_is_in_one_private_file(published: psycopg.Connection, phlo
     [
         (["--check", "--apply"], "--check changes nothing"),
         (["--prune"], "add --apply"),
-        (["--withdraw"], "say of which models"),
+        (["--withdraw"], "name the models"),
         (["--withdraw", "--apply", "--models", "x"], "leave out --apply and --check"),
         (["--models", "nothing*"], "No model is called nothing*"),
         (["--project", "docs"], "docs is not a dbt project"),

@@ -1,0 +1,165 @@
+"""
+Hasura's metadata API: export, and replace what was exported, unless somebody was faster.
+
+Every change has the version of the metadata that it was made of (``resource_version``). So it can be sent again where
+the answer is lost: if it was carried out, the server says that there is a newer version, and that has nothing to
+change.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from airflow_provider_phlo.airflow_api.transport import Answer, Transport
+from airflow_provider_phlo.exceptions import (
+    AirflowUnavailableError,
+    CommitConflictError,
+    ConfigurationError,
+    SourceUnavailableError,
+)
+from airflow_provider_phlo.sources.address import LOOPBACK, origin
+
+_PATH = "/v1/metadata"
+_ATTEMPTS = 5
+_PAUSE_SECONDS = 0.5
+_LONGEST_PAUSE = 20.0
+# in all, for one request
+_MOST_WAITING = 120.0
+_BUSY = (408, 425, 429)
+_MOST_SAID = 300
+
+
+class ConflictError(CommitConflictError):
+    """Somebody has changed the metadata since it was read."""
+
+
+@dataclass
+class HasuraServer:
+    """
+    One server, as its administrator.
+
+    :param url: its address.
+    :param secret: the admin secret; it goes to this server and to no other.
+    :param setting: where address and secret are set, for messages.
+    :param patience: seconds to wait for an answer.
+    :param sleep: pauses for that many seconds.
+    :raises ConfigurationError: the address is not that of a server that may get the secret.
+    """
+
+    url: str
+    secret: str = field(repr=False)
+    setting: str = "HASURA_GRAPHQL_ENDPOINT"
+    patience: float = 60.0
+    sleep: Callable[[float], None] = time.sleep
+
+    def __post_init__(self) -> None:
+        self.url = self.url.rstrip("/").removesuffix("/v1/graphql").removesuffix(_PATH)
+        found = origin(self.url)
+        if found is None or "?" in self.url or "#" in self.url:
+            raise ConfigurationError(
+                f"{self.setting} is not a URL such as https://hasura.example.com, without user name and query."
+            )
+        if found[0] == "http" and found[1] not in LOOPBACK and "." in found[1]:
+            raise ConfigurationError(
+                f"{self.setting}: the admin secret is not sent to {found[1]} over http, where others could read it. "
+                "Use https."
+            )
+        if not (self.secret.isascii() and self.secret.isprintable()):
+            raise ConfigurationError(f"{self.setting}: the admin secret has a character that no header can carry.")
+        self._transport = Transport(self.url, self.patience)
+
+    def export(self) -> tuple[Mapping[str, Any], int]:
+        """
+        Return the server's metadata, and its version.
+
+        :raises ConfigurationError: the secret is wrong, or this is not a Hasura of version 2.
+        :raises SourceUnavailableError: every attempt failed.
+        """
+        body = self._send({"type": "export_metadata", "version": 2, "args": {}}).body
+        if not (
+            isinstance(body, dict)
+            and isinstance(body.get("metadata"), dict)
+            and isinstance(body.get("resource_version"), int)
+        ):
+            raise ConfigurationError(
+                f"{self.url} answers as no Hasura of version 2 or later does: look at its address ({self.setting})."
+            )
+        return body["metadata"], body["resource_version"]
+
+    def replace(self, document: Mapping[str, Any], version: int) -> None:
+        """
+        Replace the server's metadata.
+
+        :param version: of the metadata that the document was made of.
+        :raises ConflictError: there is a newer one; nothing was changed.
+        :raises ConfigurationError: the server does not take the document; nothing was changed.
+        :raises SourceUnavailableError: every attempt failed.
+        """
+        arguments = {"allow_inconsistent_metadata": False, "metadata": document}
+        self._send({"type": "replace_metadata", "version": 2, "resource_version": version, "args": arguments})
+
+    def _send(self, body: Mapping[str, Any]) -> Answer:
+        headers = {"X-Hasura-Admin-Secret": self.secret} if self.secret else {}
+        waited = 0.0
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                answer = self._transport.send("POST", _PATH, body, headers)
+            except AirflowUnavailableError as error:
+                problem, asked = str(error).replace("Airflow", "Hasura").rstrip("."), 0.0
+            else:
+                if answer.status == 200 and answer.is_json:
+                    return answer
+                if answer.status < 500 and answer.status not in _BUSY:
+                    self._refuse(answer, str(body["type"]))
+                problem, asked = f"Hasura at {self.url} answered {answer.status}", answer.retry_after or 0.0
+            pause = max(asked, min(_PAUSE_SECONDS * 2 ** (attempt - 1), _LONGEST_PAUSE))
+            if attempt == _ATTEMPTS or waited + pause > _MOST_WAITING:
+                break
+            waited += pause
+            self.sleep(pause)
+        again = f" It asks to wait {asked:.0f} s." if asked else ""
+        raise SourceUnavailableError(
+            f"{problem}, after {attempt} attempts.{again} Is it up, and is its address right ({self.setting})?"
+        )
+
+    def _refuse(self, answer: Answer, request: str) -> NoReturn:
+        said = answer.body if isinstance(answer.body, dict) else {}
+        text = self._text(said.get("error"))
+        if answer.status == 409 or said.get("code") == "conflict":
+            raise ConflictError(
+                f"Hasura at {self.url}: somebody has changed the metadata meanwhile. Nothing was changed; try again."
+            )
+        if answer.status in (401, 403) or said.get("code") == "access-denied":
+            raise ConfigurationError(
+                f"Hasura at {self.url} does not accept the admin secret ({answer.status}{text}). Set it, with "
+                f"{self.setting}."
+            )
+        if not said:
+            raise ConfigurationError(
+                f"Hasura at {self.url} answered {answer.status} to {request}, and nothing that Hasura says: "
+                f"look at its address ({self.setting})."
+            )
+        reasons = "".join(f"\n  {reason}" for reason in self._inconsistent(said))
+        raise ConfigurationError(
+            f"Hasura at {self.url} refuses {request} ({answer.status}{text}). Nothing was changed.{reasons}"
+        )
+
+    def _inconsistent(self, said: Mapping[str, Any]) -> list[str]:
+        """Return what of the metadata does not fit, by name: a view that is not there, a column."""
+        found = said.get("internal")
+        entries = found if isinstance(found, list) else [found]
+        return [
+            f"{self._said(each.get('name') or each.get('type'))}: {self._said(each.get('reason'))}"
+            for each in entries
+            if isinstance(each, dict) and each.get("reason")
+        ]
+
+    def _text(self, text: Any) -> str:
+        return f": {self._said(text)}" if text else ""
+
+    def _said(self, text: Any) -> str:
+        plain = " ".join(str(text).split())[:_MOST_SAID]
+        return plain.replace(self.secret, "***") if self.secret else plain
