@@ -11,7 +11,7 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -90,9 +90,17 @@ def installed_plugins() -> tuple[Plugin, ...]:
     return _read(tuple((folder, _changed(folder)) for folder in dict.fromkeys(each or "." for each in sys.path)))
 
 
-def same_package(one: str, other: str) -> bool:
-    """Return whether two names are of one package."""
-    return _normalized(one) == _normalized(other)
+def called(name: str, plugins: Iterable[Plugin]) -> list[Plugin]:
+    """
+    Return the plugins that a name means.
+
+    :param name: ``name``, or ``package:name`` where several packages have one of that name.
+    """
+    plugins = list(plugins)
+    package, _, rest = name.partition(":")
+    return [each for each in plugins if each.name == name] or [
+        each for each in plugins if each.name == rest and _normalized(each.package) == _normalized(package)
+    ]
 
 
 def _changed(folder: str) -> int:

@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.installed_plugins import Kind, Plugin, installed_plugins, same_package
+from airflow_provider_phlo.exceptions import ConfigurationError, PhloError, TransientError
+from airflow_provider_phlo.installed_plugins import Kind, Plugin, called, installed_plugins
 from airflow_provider_phlo.library_errors import describe
 from airflow_provider_phlo.printable_text import printable
 from airflow_provider_phlo.suggestions import did_you_mean
@@ -91,11 +91,8 @@ def require(kind: Kind, name: str) -> Plugin:
     :param name: ``name``, or ``package:name`` where two packages have one of that name.
     :raises ConfigurationError: there is none, it is written for another version of the interface, or there are two.
     """
-    package, _, short = name.rpartition(":")
     declared = [plugin for plugin in installed_plugins() if plugin.kind is kind]
-    found = [
-        plugin for plugin in declared if plugin.name == short and (not package or same_package(plugin.package, package))
-    ]
+    found = called(name, declared)
     if not found:
         names = sorted({plugin.name for plugin in declared})
         raise ConfigurationError(
@@ -106,7 +103,7 @@ def require(kind: Kind, name: str) -> Plugin:
     if not usable:
         raise ConfigurationError(f"The {found[0]} cannot be used: {found[0].incompatible}.")
     if len(usable) > 1:
-        raise ConfigurationError(f"The {_noun(kind)} {short!r} {several(usable)}.")
+        raise ConfigurationError(f"The {_noun(kind)} {usable[0].name!r} {several(usable)}.")
     for other in found:
         if other.incompatible:
             _warn_once(f"The {other} is skipped: {other.incompatible}.")
@@ -126,16 +123,19 @@ def load(plugin: Plugin) -> Any:
     """
     Import a plugin; what fails once is not tried again in this process.
 
-    :raises ConfigurationError: it cannot be imported, or not in time.
+    :raises ConfigurationError: it cannot be imported.
+    :raises TransientError: not in time: the machine may be busy.
     """
-    problem = _failed.get(plugin, "")
-    if not problem:
+    failed = _failed.get(plugin)
+    if failed is None:
         try:
             with _noticed(plugin):
                 return resolve(plugin)
         except (Exception, SystemExit, ImportTimeout) as error:  # noqa: BLE001 - somebody's own code
-            problem = _failed[plugin] = why(error)
-    raise ConfigurationError(f"The {plugin} cannot be used: {problem}. {_WHERE}")
+            late = isinstance(error, ImportTimeout)
+            failed = _failed[plugin] = (TransientError if late else ConfigurationError, why(error))
+    kind, problem = failed
+    raise kind(f"The {plugin} cannot be used: {problem}. {_WHERE}")
 
 
 def resolve(plugin: Plugin) -> Any:
@@ -165,7 +165,7 @@ def why(error: BaseException) -> str:
     return printable(describe(error)).rstrip(".")
 
 
-_failed: dict[Plugin, str] = {}
+_failed: dict[Plugin, tuple[type[PhloError], str]] = {}
 
 
 @functools.cache

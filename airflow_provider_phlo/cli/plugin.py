@@ -15,7 +15,7 @@ from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.extensions.outcomes import Trial, Verdict
 from airflow_provider_phlo.extensions.states import Judgement, judge
 from airflow_provider_phlo.extensions.trials import try_out
-from airflow_provider_phlo.installed_plugins import Kind, Plugin, installed_plugins, same_package
+from airflow_provider_phlo.installed_plugins import Kind, Plugin, called, installed_plugins
 from airflow_provider_phlo.scaffolding.plugins import write_plugin
 from airflow_provider_phlo.suggestions import did_you_mean
 
@@ -27,6 +27,9 @@ def list_plugins(args: argparse.Namespace) -> None:
     found = judge(_installed(args.kind), _taken())
     if args.output == "json":
         show(Result(_COLUMNS, [_row(each) for each in found]), args.output)
+        return
+    if not found:
+        write_lines(["No installed package brings plugins: phlo plugin new makes one."])
         return
     show(Result(_COLUMNS[:-1], [_row(each)[:-1] for each in found]), args.output)
     # whole: a table would cut it
@@ -108,7 +111,7 @@ def _checked(found: list[tuple[Plugin, Trial]]) -> Iterator[str]:
         for trial in dict.fromkeys(trial for _, trial in trials):
             yield f"  {_SIGNS[trial.verdict]} {trial.what}{f': {trial.why}' if trial.why else ''}"
     if not found:
-        yield "There are no plugins to check."
+        yield "No installed package brings plugins to check."
 
 
 def _row(found: Judgement) -> tuple[str, str, str, str, str, str]:
@@ -126,14 +129,10 @@ def _named(name: str, kind: str | None) -> list[Plugin]:
 
     :raises ConfigurationError: there is none.
     """
-    package, _, short = name.rpartition(":")
-    found = [
-        plugin
-        for plugin in _installed(kind)
-        if plugin.name == short and (not package or same_package(plugin.package, package))
-    ]
+    declared = _installed(kind)
+    found = called(name, declared)
     if not found:
-        names = sorted({plugin.name for plugin in _installed(kind)})
+        names = sorted({plugin.name for plugin in declared})
         raise ConfigurationError(
             f"There is no plugin {name!r}; installed: {', '.join(names) or 'none'}.{did_you_mean(name, names)}"
         )

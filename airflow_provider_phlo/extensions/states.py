@@ -16,10 +16,9 @@ from typing import Any
 from airflow_provider_phlo.extensions.apart import run_apart
 from airflow_provider_phlo.installed_plugins import Kind, Plugin
 from airflow_provider_phlo.printable_text import printable
-from airflow_provider_phlo.registry import SLOW_SECONDS, resolve, several, why
+from airflow_provider_phlo.registry import LIMIT_SECONDS, SLOW_SECONDS, resolve, several, why
 
 _IMPORT = f"{__name__}:import_here"
-_SECONDS = 10.0
 # what tasks and the dag-processor have in memory already (plugins.preload): its time is not the plugin's
 _WARM = (
     "airflow.sdk",
@@ -84,10 +83,11 @@ def _judge(plugin: Plugin, plugins: Iterable[Plugin], taken: Collection[str]) ->
 
 
 def _imported(plugin: Plugin) -> Judgement:
-    ended = run_apart(_IMPORT, plugin, _SECONDS, libraries=())
+    ended = run_apart(_IMPORT, plugin, LIMIT_SECONDS, libraries=())
     if ended.answer and ended.answer["seconds"] > SLOW_SECONDS:
         # a first import also compiles, and loads libraries that every task has already
-        ended = run_apart(_IMPORT, plugin, _WARM_SECONDS, libraries=_WARM)
+        warm = run_apart(_IMPORT, plugin, _WARM_SECONDS, libraries=_WARM)
+        ended = warm if warm.answer else ended
     if ended.answer is None:
         return Judgement(plugin, State.BROKEN, f"its import: {ended.problem}")
     problem, seconds = printable(ended.answer["problem"]), ended.answer["seconds"]

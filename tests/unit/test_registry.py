@@ -12,7 +12,7 @@ import time
 import pytest
 
 from airflow_provider_phlo import registry
-from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
 from airflow_provider_phlo.installed_plugins import API_VERSIONS, Kind, installed_plugins
 from tests import plugins
 
@@ -129,6 +129,11 @@ def test_two_of_one_name_are_told_apart_by_package(site):
     assert registry.transform("other:upper").__module__ == "other"
 
 
+def test_a_name_with_a_colon_is_a_name(site):
+    plugins.install(site, "acme", {"phlo.transforms": {"a:b": "acme:upper"}}, GOOD)
+    assert registry.transform("a:b") is registry.transform("acme:a:b")
+
+
 def test_a_slow_import_is_warned_of_once_and_used(site, caplog, monkeypatch):
     monkeypatch.setattr(registry, "SLOW_SECONDS", 0.05)
     plugins.install(site, "acme", {"phlo.transforms": {"upper": "acme:upper"}}, f"import time\ntime.sleep(.1)\n{GOOD}")
@@ -150,7 +155,9 @@ def test_an_import_that_never_ends_is_ended(site, monkeypatch):
     """
     plugins.install(site, "acme", {"phlo.transforms": {"upper": "acme:upper"}}, code)
     handler = signal.getsignal(signal.SIGALRM)
-    assert "its import had not ended after 0 s" in refused(Kind.TRANSFORM, "upper")
+    for _ in range(2):  # a busy machine may have more time later: another process tries again
+        with pytest.raises(TransientError, match="its import had not ended after 0 s"):
+            registry.transform("upper")
     assert signal.getsignal(signal.SIGALRM) is handler
 
 

@@ -37,7 +37,7 @@ PLUGIN_COMMANDS: tuple[Command | Group, ...] = (
                 name="list",
                 help="List plugins, whether each can be used, and why not",
                 description="List the plugins of installed packages. Each is imported in a process of its own, which "
-                "is ended after 10 seconds: ok; slow (its import takes over 1 s, beyond the libraries that tasks have "
+                "is ended after 20 seconds: ok; slow (its import takes over 1 s, beyond the libraries that tasks have "
                 "in memory); broken; incompatible (written for another version of the plugin interface); ambiguous "
                 "(several packages have one of its name).",
                 path=f"{_PLUGIN}.list_plugins",

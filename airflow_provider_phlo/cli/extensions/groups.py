@@ -76,15 +76,17 @@ def help_line(plugin: Plugin) -> str:
 
 
 def _require_parsable(plugin: Plugin, group: Group) -> None:
-    """Refuse arguments that argparse does not take."""
+    """Refuse arguments and help that argparse does not take."""
     for command in group.commands:
         assert isinstance(command, Command)
         try:
+            _ = command.help % {}  # argparse puts values into it: % is written as %%
             parser = argparse.ArgumentParser(prog=command.name, description=command.description or command.help)
             for argument in command.arguments:
                 parser.add_argument(*argument.flags, **argument.options)
             parser.format_help()
         except (TypeError, ValueError, KeyError, argparse.ArgumentError):
             raise ConfigurationError(
-                f"The {plugin} cannot be used: argparse does not take the arguments of its command {command.name!r}."
+                f"The {plugin} cannot be used: argparse does not take the arguments or the help of its command "
+                f"{command.name!r}."
             ) from None

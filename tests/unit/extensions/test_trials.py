@@ -231,5 +231,5 @@ def test_one_that_cannot_be_used_has_failed(phlo_check):
 
 
 def test_nothing_to_check(run_phlo):
-    assert run_phlo("plugin", "check") == (0, "There are no plugins to check.\n", "")
+    assert run_phlo("plugin", "check") == (0, "No installed package brings plugins to check.\n", "")
     assert run_phlo("plugin", "check", "nothing")[0] == 2

@@ -81,7 +81,7 @@ def test_whatever_an_import_does_the_list_is_whole(site, listed, code, state, wh
 
 
 def test_one_that_imports_for_ever_is_ended_with_what_it_has_started(site, listed, monkeypatch, tmp_path):
-    monkeypatch.setattr(states, "_SECONDS", 1.0)
+    monkeypatch.setattr(states, "LIMIT_SECONDS", 1.0)
     code = f"""
         import pathlib, subprocess, sys, time
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
@@ -158,6 +158,18 @@ def test_a_table_has_no_control_characters_and_whole_reasons(site, run_phlo):
     assert f"transform up·[2Jper (acme): the module acme has no '{'x' * 100}'" in out
 
 
+def test_no_plugins(site, run_phlo):
+    assert run_phlo("plugin", "list")[:2] == (0, "No installed package brings plugins: phlo plugin new makes one.\n")
+    assert run_phlo("plugin", "list", "--output", "json")[:2] == (0, "[]\n")
+
+
+def test_a_slow_one_stays_slow_where_it_cannot_be_measured_again(site, listed, monkeypatch):
+    monkeypatch.setattr(states, "SLOW_SECONDS", 0.05)
+    monkeypatch.setattr(states, "_WARM_SECONDS", 0.1)
+    plugins.install(site, "acme", UPPER, f"import time\ntime.sleep(.3)\n{GOOD}")
+    assert state_of(listed)[0] == "slow"
+
+
 def test_a_plugin_that_is_not_there(site, run_phlo):
     plugins.install_example(site)
     code, out, err = run_phlo("plugin", "info", "uppercas")
@@ -188,7 +200,12 @@ def test_a_group_is_a_command_of_phlo(site, run_phlo):
         (
             "from airflow_provider_phlo.cli import *\n"
             "GROUP = Group('acme', '100%', (Command('a', 'A', 'acme.a', (Argument(('a', '--b'), {'tpye': 1}),)),))",
-            "argparse does not take the arguments of its command 'a'",
+            "argparse does not take the arguments or the help of its command 'a'",
+        ),
+        (
+            "from airflow_provider_phlo.cli import *\n"
+            "GROUP = Group('acme', 'Help', (Command('a', '100% done', 'acme.a', ()),))",
+            "argparse does not take the arguments or the help of its command 'a'",
         ),
     ],
 )
