@@ -1,5 +1,5 @@
 """
-What it costs a task to tell OpenLineage what it did: the facets of its start and its end, in a warm process.
+What it costs a task to report to OpenLineage what it did: the facets of its start and its end, in a warm process.
 
 The tasks: a publication into a table of 30 columns with 50 snapshots; ten checks of it; a dbt model of 20 columns that
 joins three tables, whose SQL is analysed each time; three marts. The catalog is the embedded one, and is opened anew as
@@ -86,8 +86,8 @@ def main() -> None:
         os.environ["PHLO_HOME"] = os.environ["AIRFLOW_HOME"] = folder
         print(f"{'task':26} {'start ms':>9} {'end ms':>9} {'both ms':>9}   limit {LIMIT_MILLISECONDS:.0f} ms")
         for name, task in tasks(Path(folder)).items():
-            told = task.get_openlineage_facets_on_complete(None)
-            assert told is not None, "no facets"
+            report = task.get_openlineage_facets_on_complete(None)
+            assert report is not None, "no facets"
             start = statistics.median(milliseconds(task.get_openlineage_facets_on_start) for _ in range(repeat))
             end = statistics.median(
                 milliseconds(partial(task.get_openlineage_facets_on_complete, None)) for _ in range(repeat)

@@ -1,11 +1,11 @@
-"""Send requests to one api-server and to no other, and read its answers within limits."""
+"""Send requests to one server and to no other, and read its answers within limits."""
 
 from __future__ import annotations
 
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -36,6 +36,7 @@ class Answer:
     :param is_json: whether it was.
     :param date: the server's clock, to the second; None if it did not say.
     :param retry_after: seconds that it asks to wait.
+    :param etag: which version of a thing it has answered with.
     """
 
     status: int
@@ -43,27 +44,33 @@ class Answer:
     is_json: bool
     date: datetime | None
     retry_after: float | None
+    etag: str | None = None
 
 
 class Transport:
     """
-    Requests to one api-server; threads share its connections.
+    Requests to one server; threads share its connections.
 
-    :param url: where it answers; a path before ``/api/v2`` is kept.
+    :param url: where it answers; a path before the API's own is kept.
     :param patience: seconds to wait for an answer.
+    :param of: what messages call the server.
     :raises ConfigurationError: the URL is not one of an http server, or holds a password.
     """
 
-    def __init__(self, url: str, patience: float) -> None:
+    def __init__(self, url: str, patience: float, of: str = "Airflow") -> None:
         self.url = url.rstrip("/")
+        self._of = of
         if "?" in url or "#" in url or origin(self.url) is None:
             raise ConfigurationError(
-                "The address of Airflow is not a URL such as https://airflow.example.com, without user name and query."
+                f"The address of {of} is not a URL such as https://{of.lower()}.example.com, without user name "
+                "and query."
             )
         self._patience = patience
         self._pool = _pool(self.url, urllib3.Timeout(connect=min(_CONNECT_SECONDS, patience), read=patience))
 
-    def send(self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str]) -> Answer:
+    def send(
+        self, method: str, path: str, body: Mapping[str, Any] | Sequence[Any] | None, headers: Mapping[str, str]
+    ) -> Answer:
         """
         Return the answer to one request, whatever its status.
 
@@ -92,12 +99,13 @@ class Transport:
             not_sent = isinstance(error, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ConnectTimeoutError)
             reason = _reason(error)
             raise AirflowUnavailableError(
-                f"Airflow at {self.url} does not answer {method} {_without_query(path)} ({reason}).", not_sent=not_sent
+                f"{self._of} at {self.url} does not answer {method} {_without_query(path)} ({reason}).",
+                not_sent=not_sent,
             ) from None
         if response.status in _REDIRECTS:
             raise ConfigurationError(
                 f"{self.url} redirects to {_target(response.headers.get('Location', ''))}, and a password or token is "
-                "not sent on to another address: give that one, if it is Airflow's."
+                f"not sent on to another address: give that one, if it is that of {self._of}."
             )
         return _answer(response, text)
 
@@ -138,7 +146,7 @@ def _answer(response: urllib3.BaseHTTPResponse, text: bytes) -> Answer:
     except ValueError:
         body, is_json = text.decode(errors="replace"), False
     date, pause = response.headers.get("Date"), response.headers.get("Retry-After")
-    return Answer(response.status, body, is_json, _date(date), _seconds(pause))
+    return Answer(response.status, body, is_json, _date(date), _seconds(pause), response.headers.get("ETag"))
 
 
 def _date(text: str | None) -> datetime | None:

@@ -1,5 +1,5 @@
 """
 Catalogs of data elsewhere that learn what is here: as events of runs (OpenLineage), or by their API (OpenMetadata).
 
-What they are told holds no value of a row and no secret: names, types, documentation, counts, verdicts.
+What they get holds no value of a row and no secret: names, types, documentation, counts, verdicts.
 """

@@ -154,6 +154,38 @@ COMMANDS: tuple[Command | Group, ...] = (
                 arguments=(_TABLE, _LISTED),
             ),
             Command(
+                name="sync",
+                help="Bring OpenMetadata up to date: tables, lineage, checks, contracts",
+                description=(
+                    "Send what OpenMetadata does not have yet: schemas, tables, columns with documentation and tags, "
+                    "owners, row counts; with options lineage, checks and contracts. What people have written there "
+                    "stays. The server is OPENMETADATA_HOST, its token the password of the connection."
+                ),
+                path="airflow_provider_phlo.cli.lake.sync.sync",
+                examples=("phlo catalog sync --all --dry-run", 'phlo catalog sync --tables "raw.*" --lineage'),
+                exit_codes={1: "something could not be read or sent; all else was"} | REFUSED_2,
+                arguments=(
+                    Argument(
+                        ("--tables",), {"help": 'Only these tables; * and ? are wildcards: "raw.*"', "nargs": "+"}
+                    ),
+                    Argument(("--schema",), {"help": "Only tables of this namespace, e.g. raw"}),
+                    Argument(
+                        ("--quality-checks",),
+                        {"help": "Also checks, and what they have found the last time", "action": "store_true"},
+                    ),
+                    Argument(("--lineage",), {"help": "Also lineage, down to columns", "action": "store_true"}),
+                    Argument(("--contracts",), {"help": "Also contracts (include/contracts)", "action": "store_true"}),
+                    Argument(("--all",), {"help": "All of these", "action": "store_true"}),
+                    Argument(("--dry-run",), {"help": "Only show what would be sent", "action": "store_true"}),
+                    Argument(("--service",), {"help": "What the service is called there (the catalog's name)"}),
+                    Argument(
+                        ("--conn-id",),
+                        {"help": "The connection (openmetadata_default)", "default": "openmetadata_default"},
+                    ),
+                    _LISTED,
+                ),
+            ),
+            Command(
                 name="rollback",
                 help="Set a table back to an earlier snapshot, so that later runs can be repeated",
                 description=(

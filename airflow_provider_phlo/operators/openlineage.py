@@ -1,5 +1,5 @@
 """
-What tasks tell OpenLineage, when Airflow's provider for it asks: nothing is imported, kept or read where it is absent.
+What tasks report to OpenLineage when Airflow's provider asks: nothing is imported, kept or read where that is absent.
 
 The provider asks when a task begins and ends, in a process that the task's own has forked.
 """
@@ -50,17 +50,17 @@ class ReportsToOpenLineage:
 
     def get_openlineage_facets_on_start(self) -> OperatorLineage[Any, Any] | None:
         """Return the datasets by their names."""
-        return self._without_harm(lambda: self._told(day=None, is_done=False), level=logging.DEBUG)
+        return self._without_harm(lambda: self._lineage_event(day=None, is_done=False), level=logging.DEBUG)
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any] | None:
         """Return the datasets with their facets."""
-        return self._without_harm(lambda: self._told(day=self._day(task_instance), is_done=True))
+        return self._without_harm(lambda: self._lineage_event(day=self._day(task_instance), is_done=True))
 
     def get_openlineage_facets_on_failure(self, task_instance: Any) -> OperatorLineage[Any, Any] | None:
         """Return the datasets by their names, and what checks have found."""
-        return self._without_harm(lambda: self._told(day=self._day(task_instance), is_done=False))
+        return self._without_harm(lambda: self._lineage_event(day=self._day(task_instance), is_done=False))
 
-    def _told(self, *, day: str | None, is_done: bool) -> OperatorLineage[Any, Any]:
+    def _lineage_event(self, *, day: str | None, is_done: bool) -> OperatorLineage[Any, Any]:
         from airflow.providers.openlineage.extractors import OperatorLineage
 
         from airflow_provider_phlo import settings
@@ -87,12 +87,12 @@ class ReportsToOpenLineage:
         )
 
     def _without_harm(
-        self, told: Callable[[], OperatorLineage[Any, Any]], level: int = logging.WARNING
+        self, report: Callable[[], OperatorLineage[Any, Any]], level: int = logging.WARNING
     ) -> OperatorLineage[Any, Any] | None:
         from airflow_provider_phlo.library_errors import describe
 
         try:
-            return told()
+            return report()
         except Exception as error:  # noqa: BLE001 - observability may degrade, never fail a task
             log.log(level, "The OpenLineage event of this task has no datasets: %s.", describe(error).rstrip("."))
             return None

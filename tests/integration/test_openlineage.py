@@ -40,7 +40,7 @@ def events(airflow):
     return airflow.wait(are_complete)
 
 
-def test_every_task_tells_what_it_did(events):
+def test_every_task_reports_what_it_did(events):
     counts = Counter()
     for event in events:
         counts.update(checked_facets(event))
@@ -74,5 +74,5 @@ def test_names_are_known_from_the_start(events):
     assert [(each["namespace"], each["name"]) for each in begun["publish"]["outputs"]] == [TABLE]
 
 
-def test_no_value_of_a_row_is_told(events):
+def test_no_value_of_a_row_is_in_an_event(events):
     assert not has_canary(json.dumps(events))

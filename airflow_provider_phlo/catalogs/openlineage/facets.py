@@ -27,7 +27,7 @@ _SOURCE = "PHLO"
 
 @dataclass(frozen=True)
 class Facets:
-    """What OpenLineage is told of a task."""
+    """What OpenLineage learns of a task."""
 
     inputs: list[InputDataset]
     outputs: list[OutputDataset]

@@ -1,4 +1,4 @@
-"""What operators tell Airflow's OpenLineage provider, in events that OpenLineage's own schemas accept."""
+"""What operators report to Airflow's OpenLineage provider, in events that OpenLineage's own schemas accept."""
 
 from __future__ import annotations
 
@@ -51,16 +51,16 @@ class Person(PhloSchema):
 ROWS = [{"id": "a", "age": 30, "note": CANARY}, {"id": CANARY, "age": 40, "note": None}]
 
 
-def event_of(told, state=RunState.COMPLETE):
+def event_of(report, state=RunState.COMPLETE):
     """Return the event as Airflow's provider would emit it; all of it is checked."""
     event = RunEvent(
         eventTime=datetime.now(UTC).isoformat(),
         producer="test",
         eventType=state,
-        run=Run(str(uuid.uuid4()), told.run_facets),
+        run=Run(str(uuid.uuid4()), report.run_facets),
         job=Job("test", "task"),
-        inputs=told.inputs,
-        outputs=told.outputs,
+        inputs=report.inputs,
+        outputs=report.outputs,
     )
     found = json.loads(Serde.to_json(event))
     assert not has_canary(json.dumps(found))
@@ -163,7 +163,7 @@ def test_checks_are_assertions(loaded, run):
     assert not event["outputs"]
 
 
-def test_a_failed_check_is_told_too(loaded, make_context):
+def test_a_failed_check_is_reported_too(loaded, make_context):
     task = QualityCheckOperator(task_id="checks", table="people", checks=[RangeCheck("age", max_value=35)])
     context = make_context(task, conf={"partition_date": "2024-01-15"})
     with pytest.raises(Exception, match="RangeCheck"):
@@ -196,7 +196,7 @@ def test_a_duckdb_file_is_a_copy(loaded, run, tmp_path):
 def test_marts_are_called_as_their_assets(loaded):
     task = PublishOperator(task_id="publish", tables={"daily": "raw.people"})
     task.result = {"tables": {"daily": {"inserted": 2, "rows": 2}}}
-    mart = only(event_of(task._told(day=None, is_done=True))[0], "outputs")
+    mart = only(event_of(task._lineage_event(day=None, is_done=True))[0], "outputs")
     assert (mart["namespace"], mart["name"]) == ("postgres://postgres_default:5432", "phlo.marts.daily")
     assert postgres_asset("daily").uri == "postgres://postgres_default:5432/phlo/marts/daily"
     assert mart["facets"]["columnLineage"]["fields"]["note"]["inputFields"] == identity(LAKE, "raw.people", "note")
@@ -209,7 +209,7 @@ def test_a_folder_of_files_is_named_without_its_connection():
     assert names(event, "outputs") == {("file", "/data/events.duckdb")}
 
 
-def test_other_tasks_tell_their_inlets_and_outlets():
+def test_other_tasks_report_their_inlets_and_outlets():
     task = MaintenanceOperator(
         task_id="m", tables="raw.*", inlets=[iceberg_asset("a.b")], outlets=[postgres_asset("t")]
     )
@@ -294,7 +294,7 @@ def test_an_error_costs_the_facets_and_leaves_one_warning(loaded, make_context, 
     assert "Connection 'nowhere' is not set" in record.message
 
 
-def test_a_value_in_an_error_is_not_told(make_context, caplog):
+def test_a_value_in_an_error_stays_out_of_the_log(make_context, caplog):
     class Broken(PhloOperator):
         def run(self, context):
             raise ConfigurationError("refused")
