@@ -21,12 +21,13 @@ CORE = BASE | {
     *("s3", "catalog", "catalog-migrate", "catalog-setup", "trino"),
     *("airflow-init", "api-server", "scheduler", "dag-processor", "triggerer"),
 }
+SERVING = {"api", "hasura", "pgweb", "postgrest"}
 PROFILES = {
     ("core",): CORE,
     ("scale",): CORE - {"scheduler"} | {"scheduler-celery", "worker", "redis"},
-    ("serving",): BASE | {"pgweb"},
+    ("serving",): BASE | SERVING,
     ("bi",): BASE,
-    ("core", "serving", "bi"): CORE | {"pgweb"},
+    ("core", "serving", "bi"): CORE | SERVING,
 }
 
 

@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 from airflow_provider_phlo.services.machine.env_file import read_env_file
+from airflow_provider_phlo.serving.hasura.metadata import DATABASE_URL
+from airflow_provider_phlo.serving.marts import ANONYMOUS, AUTHENTICATOR
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yaml").read_text()
@@ -98,6 +100,19 @@ def test_no_secret_is_written_down(name: str) -> None:
             if key.endswith(("BASE_URL", "SERVER_URL")):
                 continue  # of Airflow's own server
             assert "${PHLO_" in value, key
+
+
+def test_both_apis_take_the_same_tokens_and_read_without_writing() -> None:
+    postgrest, hasura = (SERVICES[name]["environment"] for name in ("postgrest", "hasura"))
+    jwt = json.loads(hasura["HASURA_GRAPHQL_JWT_SECRET"].replace("$$", "$"))
+    assert jwt["key"] == postgrest["PGRST_JWT_SECRET"]
+    assert jwt["claims_map"]["x-hasura-default-role"] == {"path": "$.role"}
+    assert postgrest["PGRST_DB_ANON_ROLE"] == hasura["HASURA_GRAPHQL_UNAUTHORIZED_ROLE"] == ANONYMOUS
+    assert postgrest["PGRST_DB_URI"].startswith(f"postgres://{AUTHENTICATOR}:")
+    assert hasura[DATABASE_URL].startswith("postgres://hasura:")
+    databases = COMPOSE["configs"]["databases"]["content"]
+    assert f"CREATE ROLE {AUTHENTICATOR} LOGIN NOINHERIT PASSWORD" in databases
+    assert f"GRANT CONNECT ON DATABASE marts TO {AUTHENTICATOR}, hasura, marts_reader" in databases
 
 
 def test_connection_and_warehouse_are_json() -> None:

@@ -23,20 +23,25 @@ SELECT p.polname FROM pg_policy p WHERE p.polrelid = %s AND p.polpermissive AND 
     ))
 ORDER BY p.polname
 """
-# roles that read the table, and would see no row of it once row security is enabled
+# roles that read the table, and would see no row of it once row security is enabled: by a grant of its own, or as who
+# reads every table (pg_read_all_data)
 _BLINDED = """
-SELECT DISTINCT coalesce(r.rolname, 'PUBLIC') FROM (
-    SELECT g.grantee, g.privilege_type FROM pg_class c, aclexplode(c.relacl) g WHERE c.oid = %(table)s
-    UNION ALL
-    SELECT g.grantee, g.privilege_type FROM pg_attribute a, aclexplode(a.attacl) g
-    WHERE a.attrelid = %(table)s AND NOT a.attisdropped
-) granted LEFT JOIN pg_roles r ON r.oid = granted.grantee
-WHERE granted.privilege_type = 'SELECT' AND NOT coalesce(r.rolname = ANY(%(roles)s), false)
-    AND NOT coalesce(r.rolsuper OR r.rolbypassrls, false)
-    AND granted.grantee <> (SELECT relowner FROM pg_class WHERE oid = %(table)s)
+WITH readers AS (
+    SELECT g.grantee FROM pg_class c, aclexplode(c.relacl) g
+    WHERE c.oid = %(table)s AND g.privilege_type = 'SELECT'
+    UNION
+    SELECT g.grantee FROM pg_attribute a, aclexplode(a.attacl) g
+    WHERE a.attrelid = %(table)s AND NOT a.attisdropped AND g.privilege_type = 'SELECT'
+    UNION
+    SELECT r.oid FROM pg_roles r WHERE r.rolcanlogin AND pg_has_role(r.oid, 'pg_read_all_data', 'USAGE')
+)
+SELECT DISTINCT coalesce(r.rolname, 'PUBLIC') FROM readers LEFT JOIN pg_roles r ON r.oid = readers.grantee
+WHERE NOT coalesce(r.rolname = ANY(%(roles)s) OR r.rolsuper OR r.rolbypassrls, false)
+    AND NOT coalesce(pg_has_role(r.oid, (SELECT relowner FROM pg_class WHERE oid = %(table)s), 'USAGE'), false)
     AND NOT EXISTS (
-        SELECT FROM pg_policy p WHERE p.polrelid = %(table)s AND p.polcmd IN ('r', '*') AND p.polpermissive
-            AND (0 = ANY(p.polroles) OR granted.grantee = ANY(p.polroles))
+        SELECT FROM pg_policy p, unnest(p.polroles) each
+        WHERE p.polrelid = %(table)s AND p.polcmd IN ('r', '*') AND p.polpermissive
+            AND (each = 0 OR coalesce(pg_has_role(r.oid, each, 'USAGE'), false))
     )
 ORDER BY 1
 """

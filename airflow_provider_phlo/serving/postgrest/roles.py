@@ -10,6 +10,7 @@ import psycopg
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.serving.marts import AUTHENTICATOR
 from airflow_provider_phlo.serving.postgrest.statements import create_role, grant_role
+from airflow_provider_phlo.sql import quote_identifier
 
 _RIGHTS = {
     "rolsuper": "SUPERUSER",
@@ -23,6 +24,11 @@ SELECT r.rolname, {", ".join(f"r.{right}" for right in _RIGHTS)}, r.rolcanlogin,
     SELECT array_agg(g.rolname ORDER BY g.rolname) FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid
     WHERE m.member = r.oid
 ), '{{}}') FROM pg_roles r WHERE r.rolname = ANY(%s)
+"""
+# what a role that is still to be made may do, everybody may
+_CONNECTS = """
+SELECT has_database_privilege(coalesce((SELECT rolname FROM pg_roles WHERE rolname = %s), 'public'),
+    current_database(), 'CONNECT')
 """
 _MAY_CREATE = "SELECT rolcreaterole OR rolsuper FROM pg_roles WHERE rolname = current_user"
 # what a role may become that PostgREST logs in as: none that can do more than read what it was granted
@@ -76,6 +82,9 @@ def role_statements(connection: psycopg.Connection, names: Sequence[str]) -> lis
             f"Nothing was changed. The role {connection.info.user} may not make roles (CREATEROLE): have an "
             f"administrator of the server run: {script};"
         )
+    if connection.execute(_CONNECTS, [AUTHENTICATOR]).fetchone() != (True,):
+        database = quote_identifier(connection.info.dbname)
+        statements.append(f"GRANT CONNECT ON DATABASE {database} TO {quote_identifier(AUTHENTICATOR)}")
     return statements
 
 

@@ -299,6 +299,16 @@ def test_nobody_reads_by_a_grant_of_somebody_else(published: psycopg.Connection,
     assert not apply(mart).changed
 
 
+def test_postgrest_may_connect_where_not_everybody_may(published: psycopg.Connection, apply: Apply, api: Api) -> None:
+    published.execute("REVOKE CONNECT ON DATABASE phlo FROM PUBLIC")
+    try:
+        apply(model("mrt_orders", ORDERS))
+        assert len(api.get("/orders")) == 3
+        assert not apply(model("mrt_orders", ORDERS)).changed
+    finally:
+        published.execute("GRANT CONNECT, TEMPORARY ON DATABASE phlo TO PUBLIC")
+
+
 def test_readers_with_a_policy_of_their_own_keep_their_rows(published: psycopg.Connection, apply: Apply) -> None:
     published.execute("CREATE ROLE analyst; GRANT USAGE ON SCHEMA marts TO analyst")
     published.execute("GRANT SELECT ON marts.mrt_orders TO analyst; GRANT analyst TO CURRENT_USER")
