@@ -66,6 +66,25 @@ def test_a_dag_of_its_parts_publishes(home, server, run_ingestion, make_context)
     assert [mart.source for mart in publish.lineage().marts] == ["raw.posts"]
 
 
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"tables": {}}, "publish publishes nothing: name its tables"),
+        ({"tables": {"a": "raw.nothing"}}, r"raw\.nothing does not exist"),
+        ({"options": {"folder": "/x", "fodler": 1}}, "does not take these options: .*fodler"),
+        ({"options": {}}, "does not take these options: missing a required argument: 'folder'"),
+        ({"options": {"folder": "here"}}, "here is relative"),
+    ],
+)
+def test_what_cannot_be_published_is_refused_before_anything_is_written(home, make_context, changed, message):
+    open_lake(home)
+    given = {"tables": {"posts": "raw.posts"}, "options": {"folder": str(home / "out")}, **changed}
+    publish = PublishPluginOperator(task_id="publish", publisher="csv_files", **given)
+    with pytest.raises(AirflowFailException, match=message):
+        publish.execute(make_context(publish))
+    assert not (home / "out").exists()
+
+
 def test_its_check_blocks(home, server, run_ingestion):
     with pytest.raises(AirflowFailException, match="3 of 3 values are above 0"):
         run_ingestion(posts(server, max_value=0), **DAY)
