@@ -70,6 +70,6 @@ def test_generated_secrets_reach_what_asks_for_them(env_file: Path) -> None:
     services = everything["services"]
     # one that holds a secret of another could act as it
     reader = secrets["PHLO_MARTS_READER_PASSWORD"]
-    assert {name for name, each in services.items() if reader in json.dumps(each)} == {"pgweb"}
+    assert {name for name, each in services.items() if reader in json.dumps(each)} == {"pgweb", "postgres"}
     superuser = secrets["PHLO_POSTGRES_PASSWORD"]
     assert {name for name, each in services.items() if superuser in json.dumps(each)} == {"postgres"}

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import yaml
 
 from airflow_provider_phlo.services.machine.env_file import read_env_file
+from airflow_provider_phlo.services.postgres.programs import programs_folder
 from airflow_provider_phlo.serving.hasura.metadata import DATABASE_URL
 from airflow_provider_phlo.serving.marts import ANONYMOUS, AUTHENTICATOR
+from tests.postgres_versions import running
 
 ROOT = Path(__file__).parents[2]
+DATABASES = ROOT / "deploy" / "databases.sh"
 TEXT = (ROOT / "docker-compose.yaml").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
@@ -110,7 +116,7 @@ def test_both_apis_take_the_same_tokens_and_read_without_writing() -> None:
     assert postgrest["PGRST_DB_ANON_ROLE"] == hasura["HASURA_GRAPHQL_UNAUTHORIZED_ROLE"] == ANONYMOUS
     assert postgrest["PGRST_DB_URI"].startswith(f"postgres://{AUTHENTICATOR}:")
     assert hasura[DATABASE_URL].startswith("postgres://hasura:")
-    databases = COMPOSE["configs"]["databases"]["content"]
+    databases = DATABASES.read_text()
     assert f"CREATE ROLE {AUTHENTICATOR} LOGIN NOINHERIT PASSWORD" in databases
     assert f"GRANT CONNECT ON DATABASE marts TO {AUTHENTICATOR}, hasura, marts_reader" in databases
 
@@ -152,11 +158,49 @@ def test_core_and_scale_differ_in_who_runs_tasks_only() -> None:
 
 
 def test_each_part_has_a_database_role_of_its_own() -> None:
-    text = COMPOSE["configs"]["databases"]["content"]
-    roles = dict(re.findall(r"CREATE ROLE (\w+) LOGIN.* PASSWORD '\$\{(\w+)", text))
-    assert len(set(roles.values())) == len(roles)
-    used = re.findall(r"://(\w+):\$\{(\w+):\?set it in \.env\}@postgres", TEXT)
-    assert {role: variable for role, variable in used} == roles
+    roles = re.findall(r"\\getenv (\w+) (\w+)", DATABASES.read_text())
+    given = SERVICES["postgres"]["environment"]
+    passwords = {role: given[variable] for role, variable in roles}
+    assert len(set(passwords.values())) == len(passwords)
+    used = re.findall(r"://(\w+):(\$\{\w+:\?set it in \.env\})@postgres", TEXT)
+    assert dict(used) == passwords
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_read_only_container_gets_files_only(name: str) -> None:
+    """Compose copies configurations with a content of their own into the container, which has to be writable."""
+    if SERVICES[name].get("read_only"):
+        for config in SERVICES[name].get("configs", []):
+            assert "file" in COMPOSE["configs"][config["source"]]
+
+
+def test_the_databases_are_made_and_closed_to_the_others() -> None:
+    binaries = programs_folder()
+    passwords = {name: f"it's {name}" for _, name in re.findall(r"\\getenv (\w+) (\w+)", DATABASES.read_text())}
+    with running(binaries) as uri:
+        server = uri.removeprefix("postgresql://phlo:phlo@").removesuffix("/phlo")
+        host, port = server.split(":")
+        place = {"PGHOST": host, "PGPORT": port, "POSTGRES_USER": "super", "PATH": f"{binaries}:{os.defpath}"}
+        subprocess.run(["sh", DATABASES], env={**place, **passwords}, check=True, timeout=60)
+
+        def connect(role: str, database: str) -> psycopg.Connection:
+            return psycopg.connect(f"postgresql://{role}@{server}/{database}", autocommit=True)
+
+        for role in ("airflow", "catalog", "marts"):
+            with connect(role, role) as own:
+                own.execute("CREATE TABLE mine AS SELECT 1 AS n")
+        with connect("marts_reader", "marts") as reader:
+            assert reader.execute("SELECT n FROM mine").fetchall() == [(1,)]
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                reader.execute("DELETE FROM mine")
+        for role, other in (
+            ("marts_reader", "airflow"),
+            ("marts", "airflow"),
+            ("catalog", "marts"),
+            ("airflow", "marts"),
+        ):
+            with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
+                connect(role, other)
 
 
 def test_volumes_and_configs_are_declared() -> None:

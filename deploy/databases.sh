@@ -1,0 +1,26 @@
+#!/bin/sh
+# Makes a database for each part of the stack, owned by a role of its own, roles that read
+# the marts only, and the one that serves them.
+# The image of PostgreSQL runs it once, when its volume is empty, with the passwords in its environment.
+set -eu
+psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --username "${POSTGRES_USER:-postgres}" --dbname postgres <<'SQL'
+\getenv airflow AIRFLOW_DATABASE_PASSWORD
+\getenv catalog CATALOG_DATABASE_PASSWORD
+\getenv marts MARTS_PASSWORD
+\getenv marts_reader MARTS_READER_PASSWORD
+\getenv authenticator AUTHENTICATOR_PASSWORD
+\getenv hasura HASURA_DATABASE_PASSWORD
+CREATE ROLE airflow LOGIN PASSWORD :'airflow';
+CREATE ROLE catalog LOGIN PASSWORD :'catalog';
+CREATE ROLE marts LOGIN CREATEROLE PASSWORD :'marts';
+CREATE ROLE marts_reader LOGIN PASSWORD :'marts_reader';
+CREATE ROLE authenticator LOGIN NOINHERIT PASSWORD :'authenticator';
+CREATE ROLE hasura LOGIN PASSWORD :'hasura';
+CREATE DATABASE airflow OWNER airflow;
+CREATE DATABASE catalog OWNER catalog;
+CREATE DATABASE hasura OWNER hasura;
+CREATE DATABASE marts OWNER marts;
+REVOKE CONNECT, TEMPORARY ON DATABASE airflow, catalog, hasura, marts, postgres FROM PUBLIC;
+GRANT CONNECT ON DATABASE marts TO authenticator, hasura, marts_reader;
+GRANT pg_read_all_data TO hasura, marts_reader;
+SQL
