@@ -20,6 +20,7 @@ from airflow_provider_phlo.schemas.base import PhloSchema, make_model
 from airflow_provider_phlo.schemas.columns import DECIMAL
 from airflow_provider_phlo.schemas.constraints import constraints
 from airflow_provider_phlo.schemas.dbt_tests import KNOWN_TESTS, UNCERTAIN, Test, sql_literal, tests_of
+from airflow_provider_phlo.schemas.personal import is_pii
 
 log = logging.getLogger(__name__)
 _SKIPPED = "__skipped_tests__"
@@ -218,15 +219,6 @@ def _annotation(
 
 def _text(item: Mapping[str, Any]) -> str | None:
     return str(item.get("description") or "").strip() or None
-
-
-def is_pii(column: Mapping[str, Any]) -> bool:
-    """Return whether a column is tagged ``pii``; dbt accepts tags and meta at the top or below ``config``."""
-    levels = [column, column.get("config") or {}]
-    tags = [level.get("tags") or () for level in levels]
-    return any((level.get("meta") or {}).get("pii") for level in levels) or any(
-        "pii" in ([each] if isinstance(each, str) else each) for each in tags
-    )
 
 
 def _kind(

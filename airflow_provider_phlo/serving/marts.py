@@ -16,7 +16,7 @@ from itertools import pairwise
 from typing import Any
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.schemas.dbt_yaml import is_pii
+from airflow_provider_phlo.schemas.personal import is_pii
 from airflow_provider_phlo.serving.expressions import require_expression
 from airflow_provider_phlo.serving.names import require_name, require_role
 
