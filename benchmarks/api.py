@@ -100,8 +100,7 @@ def measure(folder: Path, repeat: int) -> dict[str, tuple[float, float]]:
         "a process that reads manifest and SQL, and writes": median(*limit),
     }
     known = read_manifest(manifest)
-    names = {unique_id: tuple(f"c{column}" for column in range(COLUMNS)) for unique_id in known["nodes"]}
-    served = read_served([known], ["mrt_*"], names)
+    served = read_served([known], ["mrt_*"])
     try:
         with psycopg.connect(allow_roles(home).uri, autocommit=True) as connection:
             return found | _applied(connection, served, names_of([known]))

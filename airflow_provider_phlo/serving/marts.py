@@ -17,6 +17,7 @@ from typing import Any
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.schemas.personal import is_pii
+from airflow_provider_phlo.serving.columns import KnownColumns
 from airflow_provider_phlo.serving.expressions import require_expression
 from airflow_provider_phlo.serving.names import require_name, require_role
 
@@ -51,6 +52,7 @@ class ServedMart:
     :param model: dbt's id of the model.
     :param columns: the columns of the view; none if the model documents none: then it has all that the table has.
     :param left_out: columns that nobody may read: they are ``pii``.
+    :param copies: those of them that do not say so themselves, but are copies of a column that does → that column.
     :param roles: who reads the view.
     :param policies: role → the condition for a row to be seen; none if all rows are.
     """
@@ -61,6 +63,7 @@ class ServedMart:
     comment: str = ""
     columns: tuple[Column, ...] = ()
     left_out: tuple[str, ...] = ()
+    copies: Mapping[str, str] = field(default_factory=dict)
     roles: tuple[str, ...] = (USER,)
     policies: Mapping[str, str] = field(default_factory=dict)
 
@@ -100,14 +103,14 @@ class Served:
 def read_served(
     manifests: Iterable[Mapping[str, Any]],
     patterns: Sequence[str],
-    columns: Mapping[str, Sequence[str]] | None = None,
+    columns: Mapping[str, KnownColumns] | None = None,
 ) -> Served:
     """
     Return what is served of the models whose names match a pattern.
 
     :param manifests: dbt's.
     :param patterns: names, with ``*`` and ``?``.
-    :param columns: dbt's id of a model → all of its columns, where they are known; of others, those that the model
+    :param columns: dbt's id of a model → what its SQL says of its columns; where that is nothing, those that the model
         documents are served.
     :raises ConfigurationError: nothing matches, or a model declares something that cannot be.
     """
@@ -119,7 +122,7 @@ def read_served(
             matching = _matching(node, patterns)
             unmatched -= matching
             if matching:
-                found[node["unique_id"]] = _mart(node, (columns or {}).get(node["unique_id"]))
+                found[node["unique_id"]] = _mart(node, (columns or {}).get(node["unique_id"], KnownColumns()))
         relationships += _relationships(manifest)
     if unmatched:
         raise ConfigurationError(
@@ -160,14 +163,14 @@ def meta_of(item: Mapping[str, Any]) -> dict[str, Any]:
     return {**(item.get("meta") or {}), **((item.get("config") or {}).get("meta") or {})}
 
 
-def _mart(node: Mapping[str, Any], known: Sequence[str] | None) -> ServedMart:
+def _mart(node: Mapping[str, Any], known: KnownColumns) -> ServedMart:
     where = f"{node['original_file_path']}: {node['name']}"
     meta = meta_of(node)
     _require_known(where, meta)
     if (node.get("config") or {}).get("materialized") == "ephemeral":
         raise ConfigurationError(f"{where} is ephemeral: there is no table that could be served.")
     roles = _roles(f"{where}: meta.api_roles", meta.get("api_roles", USER))
-    columns, left_out = _columns(_documented(node, where, known), where, roles)
+    columns, left_out = _columns(_documented(node, where, known.names), where, roles, known.copies)
     return ServedMart(
         name=require_name(f"{where}: its name in the API", _name(node, meta, where)),
         table=require_name(f"{where}: its table", node["alias"]),
@@ -175,6 +178,7 @@ def _mart(node: Mapping[str, Any], known: Sequence[str] | None) -> ServedMart:
         comment=_comment(where, node),
         columns=columns,
         left_out=left_out,
+        copies={name: known.copies[name] for name in left_out if name in known.copies},
         roles=roles,
         policies=_policies(f"{where}: meta.api_policy", meta.get("api_policy"), roles),
     )
@@ -222,14 +226,15 @@ def _documented(node: Mapping[str, Any], where: str, known: Sequence[str] | None
 
 
 def _columns(
-    documented: Mapping[str, Mapping[str, Any]], where: str, roles: tuple[str, ...]
+    documented: Mapping[str, Mapping[str, Any]], where: str, roles: tuple[str, ...], copies: Mapping[str, str]
 ) -> tuple[tuple[Column, ...], tuple[str, ...]]:
     columns, left_out = [], []
     for name, column in documented.items():
         meta = meta_of(column)
         place = f"{where}.{name}"
         readers = roles
-        chosen = is_pii(column) or "api_roles" in meta
+        personal = is_pii(column) or (name in copies and meta.get("pii") is not False)
+        chosen = personal or "api_roles" in meta
         if chosen:
             readers = _roles(f"{place}: meta.api_roles", meta.get("api_roles", []))
         strangers = sorted(set(readers) - set(roles))

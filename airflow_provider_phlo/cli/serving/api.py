@@ -82,10 +82,10 @@ def _withdraw(args: argparse.Namespace, served: Served, target: Target) -> None:
 def served_models(args: argparse.Namespace) -> tuple[Served, dict[str, str]]:
     """Return what is served of the models that are chosen, and the names that all models would have."""
     from airflow_provider_phlo import settings
-    from airflow_provider_phlo.serving.columns import columns_by_model
+    from airflow_provider_phlo.serving.columns import known_columns
 
     projects = read_projects(args.project)
-    columns = columns_by_model(projects, settings.home() / "lineage")
+    columns = known_columns(projects, settings.home() / "lineage")
     manifests = [project.manifest for project in projects]
     return read_served(manifests, args.models or MODELS, columns), names_of(manifests)
 

@@ -80,7 +80,8 @@ def _view(mart: ServedMart, served: Served, target: Target) -> str:
     if not mart.columns:
         notes.append("-- The model documents no column: the view has all columns that the table has when it is made.")
     if mart.left_out:
-        notes.append(f"-- Not served, since they are pii: {', '.join(map(one_line, mart.left_out))}")
+        names = [f"{name} (a copy of {mart.copies[name]})" if name in mart.copies else name for name in mart.left_out]
+        notes.append(f"-- Not served, since they are pii: {', '.join(map(one_line, names))}")
     return "".join(f"{note}\n" for note in notes) + _joined([*ViewStatements(target, mart, served.roles).all()])
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from airflow_provider_phlo.dbt.compilation import CompiledSql
 from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.lineage.dbt_project import DbtProject
+from airflow_provider_phlo.serving.columns import KnownColumns, known_columns
 from airflow_provider_phlo.serving.marts import Served, names_of, read_served
+from airflow_provider_phlo.serving.postgrest.script import views_sql
+from airflow_provider_phlo.serving.postgrest.statements import Target
 from tests.unit.serving.models import manifest, model, relationship
 
 
@@ -84,11 +90,21 @@ def test_a_pattern_that_nothing_matches() -> None:
 
 def test_all_columns_of_the_sql_but_personal_ones() -> None:
     mart = model("mrt_a", {"b": {"description": " What\nit is. "}, "email": {"config": {"tags": ["pii"]}}})
-    (served,) = read(mart, columns={mart["unique_id"]: ["a", "b", "email"]}).marts
+    (served,) = read(mart, columns={mart["unique_id"]: KnownColumns(("a", "b", "email"))}).marts
     assert [(column.name, column.comment) for column in served.columns] == [("a", ""), ("b", "What\nit is.")]
     assert served.left_out == ("email",)
     with pytest.raises(ConfigurationError, match=r"columns that its SQL does not have: email. Its SQL has a, b"):
-        read(mart, columns={mart["unique_id"]: ["a", "b"]})
+        read(mart, columns={mart["unique_id"]: KnownColumns(("a", "b"))})
+
+
+def test_copies_of_personal_columns_are_personal_unless_the_model_says_otherwise() -> None:
+    mart = model("mrt_a", {"id": {}, "contact": {}, "phone": {"config": {"meta": {"pii": False}}}})
+    copies = {"contact": "raw.users.email", "phone": "raw.users.phone"}
+    (served,) = read(mart, columns={mart["unique_id"]: KnownColumns(("id", "contact", "phone"), copies)}).marts
+    assert [column.name for column in served.columns] == ["id", "phone"]
+    assert (served.left_out, served.copies) == (("contact",), {"contact": "raw.users.email"})
+    text = views_sql(Served((served,), ()), Target(), "phlo")
+    assert "-- Not served, since they are pii: contact (a copy of raw.users.email)\n" in text
 
 
 def test_relationships_between_what_is_served() -> None:
@@ -102,3 +118,22 @@ def test_relationships_between_what_is_served() -> None:
     served = read(many, one, other, *tests, models=["mrt_*"])
     found = [(each.many.name, each.many_column, each.one.name, each.one_column) for each in served.relationships]
     assert found == [("a", "id", "b", "id")]
+
+
+def test_columns_and_copies_by_the_sql(tmp_path: Path) -> None:
+    users = model("stg_users", {"email": {"tags": ["pii"]}}, schema="silver")
+    mart = model("mrt_a", {}, schema="marts")
+    rest = model("mrt_rest", {}, schema="marts")
+    manifests = manifest(users, mart, rest)
+    sql = {
+        users["unique_id"]: "select 1 as id, 'x' as email, 'y' as name",
+        mart[
+            "unique_id"
+        ]: "with u as (select * from silver.stg_users) select id, email as contact, md5(email) as hash from u",
+        rest["unique_id"]: "select * from raw.unknown",
+    }
+    project = DbtProject(tmp_path, manifests, {name: CompiledSql(text) for name, text in sql.items()})
+    found = known_columns([project], tmp_path)
+    assert found[mart["unique_id"]] == KnownColumns(("id", "contact", "hash"), {"contact": "silver.stg_users.email"})
+    assert found[users["unique_id"]].names == ("id", "email", "name")
+    assert found[rest["unique_id"]].names is None
