@@ -126,7 +126,12 @@ def _in_folder(folder: str, seen: set[str]) -> Iterator[Plugin]:
     """
     try:
         with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if entry.name.endswith((".dist-info", ".egg-info")))
+            # what an interrupted pip leaves begins with ~; pip passes it over too
+            names = sorted(
+                entry.name
+                for entry in entries
+                if entry.name.endswith((".dist-info", ".egg-info")) and not entry.name.startswith("~")
+            )
     except OSError:
         return
     for name in names:
@@ -150,7 +155,7 @@ def _of_package(metadata: str) -> Iterator[Plugin]:
                 _KINDS[group],
                 printable(name),
                 printable(reference),
-                about.get("name", "an unnamed package"),
+                about.get("name", printable(os.path.basename(metadata))),  # damaged: its folder is what is known
                 about.get("version", "without a version"),
                 api,
                 about.get("summary", ""),

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 import logging
+import os
 import signal
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -20,7 +24,6 @@ from typing import Any
 
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError, TransientError
 from airflow_provider_phlo.installed_plugins import Kind, Plugin, called, installed_plugins
-from airflow_provider_phlo.library_errors import describe
 from airflow_provider_phlo.printable_text import printable
 from airflow_provider_phlo.suggestions import did_you_mean
 
@@ -31,6 +34,7 @@ SLOW_SECONDS = 1.0
 #: Seconds after which it is given up; Airflow gives a whole DAG file 30.
 LIMIT_SECONDS = 20.0
 _WHERE = "phlo plugin list shows it."
+_LONGEST_TEXT = 200
 
 
 class ImportTimeout(BaseException):
@@ -131,7 +135,9 @@ def load(plugin: Plugin) -> Any:
         try:
             with _noticed(plugin):
                 return resolve(plugin)
-        except (Exception, SystemExit, ImportTimeout) as error:  # noqa: BLE001 - somebody's own code
+        except BaseException as error:
+            if is_for_others(error):
+                raise
             late = isinstance(error, ImportTimeout)
             failed = _failed[plugin] = (TransientError if late else ConfigurationError, why(error))
     kind, problem = failed
@@ -147,13 +153,46 @@ def resolve(plugin: Plugin) -> Any:
     if not plugin.module:
         raise ConfigurationError(f"its entry point {plugin.reference!r} is not written as module:attribute")
     found = functools.reduce(getattr, plugin.attribute.split("."), importlib.import_module(plugin.module))
-    if plugin.kind is not Kind.COMMANDS and not callable(found):
-        raise ConfigurationError(f"{plugin.reference} is a {type(found).__name__}, and a {plugin.kind} is called")
+    problem = _misfit(plugin, found)
+    if problem:
+        raise ConfigurationError(problem)
     return found
 
 
-def why(error: BaseException) -> str:
-    """Return why an import failed, in words."""
+def _misfit(plugin: Plugin, found: Any) -> str:
+    """Return why an object is not what its kind is; empty if it is."""
+    if plugin.kind is Kind.COMMANDS:
+        is_group = all(hasattr(found, name) for name in ("name", "help")) and isinstance(
+            getattr(found, "commands", None), tuple | list
+        )
+        return "" if is_group else f"{plugin.reference} is not a Group of Commands of airflow_provider_phlo.cli"
+    if not callable(found):
+        return f"{plugin.reference} is not a function or a class, and a {plugin.kind} is called"
+    if plugin.kind is Kind.CHECK:
+        # whoever makes a class of it has imported it
+        base = getattr(sys.modules.get("airflow_provider_phlo.quality.base"), "QualityCheck", None)
+        if base is None or not (isinstance(found, type) and issubclass(found, base)):
+            return f"{plugin.reference} is not a class made of airflow_provider_phlo.quality.QualityCheck"
+        if inspect.isabstract(found):
+            return f"{plugin.reference} lacks {', '.join(sorted(found.__abstractmethods__))}"
+    if plugin.kind is Kind.PUBLISHER and isinstance(found, type) and not callable(getattr(found, "publish", None)):
+        return f"{plugin.reference} has no method publish(marts)"
+    return ""
+
+
+def is_for_others(error: BaseException) -> bool:
+    """Return whether what an import has raised came from outside of it: Ctrl-C, or Airflow's own time limit."""
+    return isinstance(error, KeyboardInterrupt) or (
+        not isinstance(error, Exception) and type(error).__module__.partition(".")[0] == "airflow"
+    )
+
+
+def why(error: BaseException, *, text: bool = False) -> str:
+    """
+    Return why an import failed, in words, with the place in the code that was imported.
+
+    :param text: whether to repeat what the error says, for those who ask about the plugin itself.
+    """
     if isinstance(error, ImportTimeout):
         return f"its import had not ended after {LIMIT_SECONDS:.0f} s"
     if isinstance(error, SystemExit):
@@ -162,7 +201,22 @@ def why(error: BaseException) -> str:
         return printable(f"{type(error).__name__} in {error.filename}, line {error.lineno}")
     if isinstance(error, AttributeError) and isinstance(error.obj, type(importlib)):
         return printable(f"the module {error.obj.__name__} has no {error.name!r}")
-    return printable(describe(error)).rstrip(".")
+    if isinstance(error, ConfigurationError):
+        return printable(str(error)).rstrip(".")
+    said = f"{type(error).__name__}{_place(error)}"
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        said += f": {error.name} is not installed"
+    elif text and str(error):
+        said += f": {str(error).splitlines()[0][:_LONGEST_TEXT]}"
+    return printable(said).rstrip(".")
+
+
+def _place(error: BaseException) -> str:
+    """Return the last line of code that the import reached, but for Python's own and this module's."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if not frame.filename.startswith("<frozen importlib") and frame.filename not in (__file__, importlib.__file__):
+            return f" in {os.path.basename(frame.filename)}, line {frame.lineno}"
+    return ""
 
 
 _failed: dict[Plugin, tuple[type[PhloError], str]] = {}

@@ -116,30 +116,14 @@ def import_here(plugin: Plugin, *, libraries: Sequence[str]) -> dict[str, Any]:
     started = time.perf_counter()
     try:
         found, problem = resolve(plugin), ""
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - somebody's own code
-        found, problem = None, why(error)
+    except BaseException as error:  # noqa: BLE001 - somebody's own code
+        found, problem = None, why(error, text=True)
     seconds = time.perf_counter() - started
     return {
         "seconds": round(seconds, 3),
-        "problem": problem or misfit(plugin, found),
+        "problem": problem,
         "facts": {} if problem else _facts(found),
     }
-
-
-def misfit(plugin: Plugin, found: Any) -> str:
-    """Return why an object is not what its kind is; empty if it is."""
-    if plugin.kind is Kind.CHECK:
-        from airflow_provider_phlo.quality import QualityCheck
-
-        if not (isinstance(found, type) and issubclass(found, QualityCheck)):
-            return f"{plugin.reference} is not a class made of airflow_provider_phlo.quality.QualityCheck"
-        if inspect.isabstract(found):
-            return f"{plugin.reference} lacks {', '.join(sorted(found.__abstractmethods__))}"
-    if plugin.kind is Kind.PUBLISHER and isinstance(found, type) and not callable(getattr(found, "publish", None)):
-        return f"{plugin.reference} has no method publish(marts)"
-    if plugin.kind is Kind.COMMANDS and not all(hasattr(found, name) for name in ("name", "help", "commands")):
-        return f"{plugin.reference} is a {type(found).__name__}, not a airflow_provider_phlo.cli.Group"
-    return ""
 
 
 def _facts(found: Any) -> dict[str, str]:

@@ -30,7 +30,7 @@ def try_out(judged: Judgement, arguments: Mapping[str, Any] | None = None) -> li
     :param judged: what is known of it.
     :param arguments: for the call of a source, check or publisher, instead of those of its examples.
     """
-    if judged.state is not State.OK:
+    if judged.state not in (State.OK, State.SLOW):  # one that is slow is used, with a warning
         return [promised("it can be used", judged.why)]
     usable = expected("it can be used", judged.why)
     ended = run_apart(f"{__name__}:try_here", judged.plugin, _SECONDS, arguments=arguments)

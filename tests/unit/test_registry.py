@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import shutil
 import signal
 import sys
 import threading
@@ -13,7 +14,7 @@ import pytest
 
 from airflow_provider_phlo import registry
 from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
-from airflow_provider_phlo.installed_plugins import API_VERSIONS, Kind, installed_plugins
+from airflow_provider_phlo.installed_plugins import API_VERSIONS, Kind, called, installed_plugins
 from tests import plugins
 
 GOOD = "def upper(rows):\n    return rows\n"
@@ -82,11 +83,11 @@ def test_a_name_that_does_not_exist_is_answered_with_those_that_do(site):
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ("import nothing_here", "ModuleNotFoundError: nothing_here cannot be imported in <module>, acme.py line 1"),
+        ("import nothing_here", "ModuleNotFoundError in acme.py, line 1: nothing_here is not installed"),
         ("def", "SyntaxError in "),
         ("x = 1", "the module acme has no 'upper'"),
-        ("upper = 1", "acme:upper is a int, and a transform is called"),
-        ("raise ValueError('a secret')", "ValueError in <module>, acme.py line 1; its text is left out"),
+        ("upper = 1", "acme:upper is not a function or a class, and a transform is called"),
+        ("raise ValueError('a secret')", "ValueError in acme.py, line 1. phlo plugin list"),
         ("raise SystemExit(0)", "its import ends the program"),
         ("import sys\nsys.exit('x')", "its import ends the program"),
     ],
@@ -115,9 +116,51 @@ def test_one_of_another_interface_is_refused_and_skipped_for_one_that_fits(site,
     (warning,) = caplog.messages
     assert warning.startswith("The transform 'upper' of acme 1.0 is skipped")
     plugins.install(
-        site, "both", {"phlo.checks": {"c": "acme:upper"}, "phlo.api": {"7": "acme", API_VERSIONS[0]: "acme"}}
+        site, "both", {"phlo.sources": {"c": "acme:upper"}, "phlo.api": {"7": "acme", API_VERSIONS[0]: "acme"}}
     )
-    assert callable(registry.check("c"))
+    assert callable(registry.source("c"))
+
+
+class OutOfBand(BaseException):
+    """As pytest's Skipped is, and Airflow's time limit."""
+
+
+def test_what_is_no_exception_is_a_reason_too_unless_it_is_airflows_or_a_persons(site, monkeypatch):
+    code = "class Stop(BaseException): pass\nraise Stop('now')"
+    plugins.install(site, "acme", {"phlo.transforms": {"upper": "acme:upper"}}, code)
+    assert "cannot be used: Stop in acme.py, line 2. " in refused(Kind.TRANSFORM, "upper")
+    monkeypatch.setattr(OutOfBand, "__module__", "airflow.sdk.exceptions")
+    for number, raised in enumerate((KeyboardInterrupt, OutOfBand)):
+        monkeypatch.setattr(registry, "resolve", lambda plugin, raised=raised: (_ for _ in ()).throw(raised()))
+        plugins.install(site, f"other{number}", {"phlo.transforms": {f"x{number}": f"other{number}:x"}}, GOOD)
+        with pytest.raises(raised):
+            registry.transform(f"x{number}")
+
+
+def test_what_is_not_what_its_kind_is_is_refused_where_it_is_used(site):
+    code = "def f(): pass\nclass P: pass\nclass G: name = help = 'g'; commands = None"
+    group = {"phlo.checks": {"c": "acme:f"}, "phlo.publishers": {"p": "acme:P"}, "phlo.commands": {"g": "acme:G"}}
+    plugins.install(site, "acme", group, code)
+    assert "acme:f is not a class made of" in refused(Kind.CHECK, "c")
+    assert "acme:P has no method publish" in refused(Kind.PUBLISHER, "p")
+    (commands,) = called("g", installed_plugins())
+    with pytest.raises(ConfigurationError, match="acme:G is not a Group of Commands"):
+        registry.load(commands)
+
+
+def test_what_an_interrupted_pip_leaves_does_not_count(site):
+    plugins.install(site, "acme", {"phlo.transforms": {"upper": "acme:upper"}}, GOOD)
+    (left,) = site.glob("acme-*.dist-info")
+    shutil.copytree(left, site / f"~{left.name[1:]}")
+    assert registry.transform("upper").__module__ == "acme"
+
+
+def test_a_package_with_damaged_metadata_is_named_by_its_folder(site):
+    plugins.install(site, "acme", {"phlo.transforms": {"upper": "acme:upper"}}, GOOD)
+    (folder,) = site.glob("acme-*.dist-info")
+    (folder / "METADATA").write_text("")
+    (plugin,) = called("upper", installed_plugins())
+    assert plugin.package == folder.name
 
 
 def test_two_of_one_name_are_told_apart_by_package(site):
