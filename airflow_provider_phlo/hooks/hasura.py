@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from airflow.sdk import BaseHook
 
 from airflow_provider_phlo.connections import require_unset
 from airflow_provider_phlo.exceptions import ConfigurationError
 
-if TYPE_CHECKING:
-    from airflow_provider_phlo.serving.hasura.server import HasuraServer
 
-
-def hasura_server(conn_id: str = "hasura_default") -> HasuraServer:
+def hasura_address(conn_id: str = "hasura_default") -> tuple[str, str]:
     """
-    Return the server of a connection: ``host`` a URL, or a host name beside ``schema`` and ``port``.
+    Return the address and the admin secret of a connection: ``host`` a URL, or a host name beside ``schema`` and
+    ``port``.
 
     :raises ConfigurationError: there is no such connection, or its host is not that of a server.
     """
     from airflow.sdk.exceptions import AirflowNotFoundException
 
-    from airflow_provider_phlo.serving.hasura.server import HasuraServer
     from airflow_provider_phlo.sources.address import base_url
 
     try:
@@ -32,4 +27,4 @@ def hasura_server(conn_id: str = "hasura_default") -> HasuraServer:
             f"Where Hasura answers is not known: set HASURA_GRAPHQL_ENDPOINT and HASURA_GRAPHQL_ADMIN_SECRET, or the "
             f"connection {conn_id} (host a URL, password the admin secret)."
         ) from None
-    return HasuraServer(base_url(connection), connection.password or "", f"the connection {conn_id}")
+    return base_url(connection), connection.password or ""

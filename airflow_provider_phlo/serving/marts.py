@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import Any
 
 from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.publishing.dbt_models import declared_by
 from airflow_provider_phlo.schemas.personal import is_pii
 from airflow_provider_phlo.serving.columns import KnownColumns
 from airflow_provider_phlo.serving.expressions import require_expression
@@ -77,14 +78,16 @@ class Relationship:
     """
     Rows of two views that belong together, as dbt's test ``relationships`` says.
 
-    :param one: the view with one row for a value.
     :param many: the view whose column has values of the other's.
+    :param one: that other view.
+    :param unique: whether it has at most one row for a value.
     """
 
     many: ServedMart
     many_column: str
     one: ServedMart
     one_column: str
+    unique: bool
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ def read_served(
     :raises ConfigurationError: nothing matches, or a model declares something that cannot be.
     """
     found: dict[str, ServedMart] = {}
-    relationships: list[tuple[str, str, str, str]] = []
+    relationships: list[tuple[str, str, str, str, bool]] = []
     unmatched = set(patterns)
     for manifest in manifests:
         for node in manifest["nodes"].values():
@@ -131,8 +134,8 @@ def read_served(
     marts = tuple(sorted(found.values(), key=lambda mart: mart.name))
     _require_different(marts)
     related = {
-        Relationship(found[many], many_column, found[one], one_column)
-        for many, many_column, one, one_column in relationships
+        Relationship(found[many], many_column, found[one], one_column, unique)
+        for many, many_column, one, one_column, unique in relationships
         if many in found and one in found
     }
     return Served(marts, tuple(sorted(_usable(related), key=_order)))
@@ -289,8 +292,8 @@ def _require_different(marts: Sequence[ServedMart]) -> None:
             )
 
 
-def _relationships(manifest: Mapping[str, Any]) -> Iterable[tuple[str, str, str, str]]:
-    """Yield (model, column, model, column) of tests that fail for any row without a partner."""
+def _relationships(manifest: Mapping[str, Any]) -> Iterable[tuple[str, str, str, str, bool]]:
+    """Yield (model, column, model, column, whether the last tells rows apart) of each test that connects models."""
     for test in manifest["nodes"].values():
         kind = test.get("test_metadata") or {}
         if test["resource_type"] != "test" or kind.get("name") != "relationships":
@@ -300,7 +303,16 @@ def _relationships(manifest: Mapping[str, Any]) -> Iterable[tuple[str, str, str,
         one = others[0] if others else many
         field_name = (kind.get("kwargs") or {}).get("field")
         if many and one and field_name and test.get("column_name"):
-            yield many, test["column_name"], one, str(field_name)
+            yield many, test["column_name"], one, str(field_name), _tells_apart(manifest, one, str(field_name))
+
+
+def _tells_apart(manifest: Mapping[str, Any], unique_id: str, column: str) -> bool:
+    """Return whether a model has at most one row for a value of a column, by its tests or its primary key."""
+    node = manifest["nodes"].get(unique_id)
+    if node is None:
+        return False
+    declared = declared_by(manifest, node)
+    return (column,) in (declared.key, declared.primary_key)
 
 
 def _usable(related: Iterable[Relationship]) -> Iterable[Relationship]:

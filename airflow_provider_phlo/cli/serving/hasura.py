@@ -73,9 +73,9 @@ def _server(args: argparse.Namespace) -> HasuraServer:
     """Return the server of the environment, as Hasura's own command line names it, else that of the connection."""
     if endpoint := os.environ.get(_ENDPOINT):
         return HasuraServer(endpoint, os.environ.get(_SECRET, ""), f"{_ENDPOINT} and {_SECRET}")
-    from airflow_provider_phlo.hooks.hasura import hasura_server
+    from airflow_provider_phlo.hooks.hasura import hasura_address
 
-    return hasura_server(args.conn_id)
+    return HasuraServer(*hasura_address(args.conn_id), f"the connection {args.conn_id}")
 
 
 def _print(merged: Merged, output: str) -> None:

@@ -128,17 +128,25 @@ def _configuration(mart: ServedMart, called: str, columns: Mapping[str, str]) ->
 def _relationships(
     mart: ServedMart, schema: str, relationships: Sequence[Relationship], *, single: bool
 ) -> Iterator[dict[str, Any]]:
-    """Yield the relationships of a view to those with one row for a value of its, or with many."""
-    found = [
-        (each.many_column, each.one, each.one_column) if single else (each.one_column, each.many, each.many_column)
+    """Yield the relationships of a view to those with at most one row for a value of its column, or with many."""
+    ways = [
+        way
         for each in relationships
-        if (each.many if single else each.one) is mart
+        for way in (
+            (each.many, each.many_column, each.one, each.one_column, each.unique, each.many_column),
+            (each.one, each.one_column, each.many, each.many_column, False, each.many_column),
+        )
     ]
-    ways = Counter(other.name for _, other, _ in found)
-    for column, other, other_column in found:
+    found = [
+        (column, other, other_column, by)
+        for source, column, other, other_column, unique, by in ways
+        if source is mart and unique is single
+    ]
+    counts = Counter(other.name for source, _, other, *_ in ways if source is mart)
+    for column, other, other_column, by in found:
         name = graphql_name(other.name)
-        if ways[other.name] > 1 or any(each.name == name for each in mart.columns):
-            name = f"{name}_by_{graphql_name(column if single else other_column)}"
+        if counts[other.name] > 1 or any(each.name == name for each in mart.columns):
+            name = f"{name}_by_{graphql_name(by)}"
         yield {
             "name": name,
             "using": {

@@ -101,7 +101,7 @@ def plan(
         if f"DROP FUNCTION IF EXISTS {name}" not in drops and state is not None:
             if known is not None and known.statements == _declared(each, target) and known.state == state:
                 continue
-            if known is None and lines[0].partition(" AS ")[2].strip("$phlo_ ") not in state["definition"]:
+            if known is None and each.query(target) not in state["definition"]:
                 raise ConfigurationError(
                     f"The function {name} is there already, and was not made by this command: drop it, or give one of "
                     "the two models another meta.api_name. Nothing was changed."

@@ -29,7 +29,8 @@ def give_login(connection: psycopg.Connection, path: Path) -> str:
     # the server gets what it keeps, so that neither its log nor its list of statements has the password
     kept = connection.pgconn.encrypt_password(password.encode(), AUTHENTICATOR.encode(), b"scram-sha-256").decode()
     info = connection.info
-    uri = f"postgres://{AUTHENTICATOR}:{quote(password)}@{quote(info.host)}:{info.port}/{quote(info.dbname, safe='')}"
+    host = f"[{info.host}]" if ":" in info.host else quote(info.host, safe="")
+    uri = f"postgres://{AUTHENTICATOR}:{quote(password)}@{host}:{info.port}/{quote(info.dbname, safe='')}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with connection.transaction():

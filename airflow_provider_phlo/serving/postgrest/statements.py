@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 
+from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.serving.marts import AUTHENTICATOR, Relationship, Served, ServedMart
 from airflow_provider_phlo.sql import literal, quote_identifier
 
@@ -173,6 +175,7 @@ class Embedding:
     :param source: the view that is asked.
     :param found: the view whose rows are embedded.
     :param single: whether there is at most one.
+    :param by: the column that has the other's values, by which two ways between the same views differ.
     """
 
     name: str
@@ -181,6 +184,7 @@ class Embedding:
     found: ServedMart
     found_column: str
     single: bool
+    by: str
 
     def signature(self, target: Target) -> str:
         """Return the function's name and argument as SQL."""
@@ -191,7 +195,7 @@ class Embedding:
         signature, found = self.signature(target), target.view(self.found)
         yield (
             f"CREATE OR REPLACE FUNCTION {signature}\n    RETURNS SETOF {found} {'ROWS 1 ' if self.single else ''}"
-            f"LANGUAGE sql STABLE AS {body(self._query(found))}"
+            f"LANGUAGE sql STABLE AS {body(self.query(target))}"
         )
         yield f"REVOKE ALL ON FUNCTION {signature} FROM {', '.join(['PUBLIC', *map(quote_identifier, roles)])}"
         readers = [role for role in self.source.roles if self._serves(role)]
@@ -203,9 +207,10 @@ class Embedding:
         readable = self.found.readable_by(role)
         return len(readable) == len(self.found.columns) and self.source_column in self.source.readable_by(role)
 
-    def _query(self, found: str) -> str:
+    def query(self, target: Target) -> str:
+        """Return what the function asks."""
         same = f"{quote_identifier(self.found_column)} = $1.{quote_identifier(self.source_column)}"
-        return f"SELECT * FROM {found} WHERE {same}"
+        return f"SELECT * FROM {target.view(self.found)} WHERE {same}"
 
 
 def body(query: str) -> str:
@@ -221,16 +226,26 @@ def embeddings(relationships: Sequence[Relationship]) -> list[Embedding]:
     Return the functions for relationships, both ways.
 
     They are called as the view that they lead to; where two of a view lead to the same one, the column is added.
+
+    :raises ConfigurationError: two would be called the same.
     """
     both = []
     for each in relationships:
-        both.append(Embedding(each.one.name, each.many, each.many_column, each.one, each.one_column, single=True))
-        both.append(Embedding(each.many.name, each.one, each.one_column, each.many, each.many_column, single=False))
+        by = each.many_column
+        both.append(
+            Embedding(each.one.name, each.many, each.many_column, each.one, each.one_column, each.unique, by=by)
+        )
+        both.append(Embedding(each.many.name, each.one, each.one_column, each.many, each.many_column, False, by=by))
     ways = [(each.source.name, each.name) for each in both]
     found = [
         each if ways.count(way) == 1 and not _is_column(each) else _with_column(each)
         for each, way in zip(both, ways, strict=True)
     ]
+    for one, other in pairwise(sorted((each.source.name, each.name) for each in found)):
+        if one == other:
+            raise ConfigurationError(
+                f"Two relationships of {one[0]} would both be called {one[1]}: give a model another meta.api_name."
+            )
     return sorted(found, key=lambda each: (each.source.name, each.name))
 
 
@@ -240,6 +255,4 @@ def _is_column(each: Embedding) -> bool:
 
 
 def _with_column(each: Embedding) -> Embedding:
-    column = each.source_column if each.single else each.found_column
-    name = f"{each.name}_by_{column}".encode()[:63].decode(errors="ignore")
-    return Embedding(name, each.source, each.source_column, each.found, each.found_column, each.single)
+    return replace(each, name=f"{each.name}_by_{each.by}".encode()[:63].decode(errors="ignore"))

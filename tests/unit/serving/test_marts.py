@@ -118,6 +118,9 @@ def test_relationships_between_what_is_served() -> None:
     served = read(many, one, other, *tests, models=["mrt_*"])
     found = [(each.many.name, each.many_column, each.one.name, each.one_column) for each in served.relationships]
     assert found == [("a", "id", "b", "id")]
+    assert not served.relationships[0].unique  # nothing says that b has one row for an id
+    keyed = {**one, "config": {**one["config"], "meta": {"primary_key": ["id"]}}}
+    assert read(many, keyed, *tests, models=["mrt_*"]).relationships[0].unique
 
 
 def test_columns_and_copies_by_the_sql(tmp_path: Path) -> None:

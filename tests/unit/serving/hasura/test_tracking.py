@@ -36,7 +36,7 @@ def metadata(*nodes: Any) -> Metadata:
 
 def shop(columns: Any = ORDERS, **orders: Any) -> Metadata:
     many = model("mrt_orders", columns, **{"meta": META, "description": "One row per order.", **orders})
-    one = model("mrt_customers", {"name": {}, "city": {}})
+    one = model("mrt_customers", {"name": {}, "city": {}}, meta={"key": ["name"]})
     return metadata(many, one, relationship(many, "owner", one, "name"))
 
 
@@ -298,6 +298,14 @@ def test_a_policy_without_a_form_in_hasura() -> None:
     (note,) = made.notes
     assert note.startswith("api_user may select nothing of orders over GraphQL: its row policy has no form in Hasura")
     assert f"# Not said here: {note}" in metadata_yaml(made, "phlo api hasura export")
+
+
+def test_two_ways_between_the_same_views() -> None:
+    deals, people = model("mrt_deals", {"buyer": {}, "seller": {}}), model("mrt_people", {"id": {}})
+    tests = [relationship(deals, column, people, "id") for column in ("buyer", "seller")]
+    tables = metadata(deals, people, *tests).tables
+    names = [[each["name"] for each in table["array_relationships"]] for table in tables]
+    assert names == [["people_by_buyer", "people_by_seller"], ["deals_by_buyer", "deals_by_seller"]]
 
 
 def test_names_that_graphql_does_not_have() -> None:

@@ -443,6 +443,19 @@ def test_related_rows_are_embedded(published: psycopg.Connection, apply: Apply, 
     assert published.execute("SELECT count(*) FROM pg_proc WHERE pronamespace = 'api'::regnamespace").fetchone() == (0,)
 
 
+def test_two_ways_between_the_same_views(published: psycopg.Connection, apply: Apply, api: Api) -> None:
+    publish(pa.table({"buyer": ["ann"], "seller": ["bob"]}), published, "mrt_deals")
+    deals, people = model("mrt_deals", {"buyer": {}, "seller": {}}), model("mrt_people", {"id": {}, "owner": {}})
+    publish(orders(), published, "mrt_people")
+    tests = [relationship(deals, column, people, "owner") for column in ("buyer", "seller")]
+    apply(deals, people, *tests)
+    (row,) = api.get("/deals?select=people_by_buyer(id),people_by_seller(id)")
+    assert row == {"people_by_buyer": [{"id": 0}], "people_by_seller": [{"id": 1}]}
+    assert api.get("/people?id=eq.1&select=deals_by_seller(buyer),deals_by_buyer(buyer)") == [
+        {"deals_by_seller": [{"buyer": "ann"}], "deals_by_buyer": None}
+    ]
+
+
 def test_the_file_says_what_is_applied(published: psycopg.Connection, apply: Apply) -> None:
     publish(orders(), published, "mrt_customers")
     many, one = model("mrt_orders", ORDERS, meta={"api_policy": CLAIM}), model("mrt_customers", ORDERS)
