@@ -26,6 +26,7 @@ PREFIX = "mrt_"
 USER, ANONYMOUS, AUTHENTICATOR = "api_user", "api_anon", "authenticator"
 _KINDS = ("model", "seed", "snapshot")
 _META = frozenset({"api_name", "api_policy", "api_roles"})
+_COLUMN_META = frozenset({"api_roles"})
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ def meta_of(item: Mapping[str, Any]) -> dict[str, Any]:
 def _mart(node: Mapping[str, Any], known: KnownColumns) -> ServedMart:
     where = f"{node['original_file_path']}: {node['name']}"
     meta = meta_of(node)
-    _require_known(where, meta)
+    _require_known(where, meta, _META)
     if (node.get("config") or {}).get("materialized") == "ephemeral":
         raise ConfigurationError(f"{where} is ephemeral: there is no table that could be served.")
     roles = _roles(f"{where}: meta.api_roles", meta.get("api_roles", USER))
@@ -187,10 +188,15 @@ def _mart(node: Mapping[str, Any], known: KnownColumns) -> ServedMart:
     )
 
 
-def _require_known(where: str, meta: Mapping[str, Any]) -> None:
-    unknown = sorted(name for name in meta if name.startswith("api_") and name not in _META)
+def _require_known(where: str, meta: Mapping[str, Any], known: frozenset[str]) -> None:
+    """Check that nothing is meant for the API under a name that it does not have: what it was to restrict would be served to all."""
+    unknown = sorted(name for name in map(str, meta) if _is_ours(name) and name not in known)
     if unknown:
-        raise ConfigurationError(f"{where}: meta has no {', '.join(unknown)}; there are {', '.join(sorted(_META))}.")
+        raise ConfigurationError(f"{where}: meta has no {', '.join(unknown)}; there is {', '.join(sorted(known))}.")
+
+
+def _is_ours(name: str) -> bool:
+    return name.strip().lower().replace("-", "_").startswith("api_")
 
 
 def _name(node: Mapping[str, Any], meta: Mapping[str, Any], where: str) -> str:
@@ -235,6 +241,7 @@ def _columns(
     for name, column in documented.items():
         meta = meta_of(column)
         place = f"{where}.{name}"
+        _require_known(place, meta, _COLUMN_META)
         readers = roles
         personal = is_pii(column) or (name in copies and meta.get("pii") is not False)
         chosen = personal or "api_roles" in meta

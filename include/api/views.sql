@@ -18,9 +18,11 @@ DO $phlo$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'authenticat
 GRANT "api_anon" TO "authenticator";
 GRANT "api_user" TO "authenticator";
 
--- Schemas.
+-- Schemas. Roles cannot name a mart, only its view.
 CREATE SCHEMA IF NOT EXISTS "api";
-GRANT USAGE ON SCHEMA "api", "marts" TO "api_user";
+GRANT USAGE ON SCHEMA "api" TO "api_user";
+REVOKE USAGE ON SCHEMA "marts" FROM "api_anon";
+REVOKE USAGE ON SCHEMA "marts" FROM "api_user";
 
 -- github_activity: mrt_github_activity, model model.phlo.mrt_github_activity; read by api_user
 CREATE OR REPLACE VIEW "api"."github_activity" WITH (security_invoker = true) AS

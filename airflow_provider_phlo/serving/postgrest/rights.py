@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 import psycopg
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.serving.marts import Served
+from airflow_provider_phlo.serving.marts import Served, ServedMart
 from airflow_provider_phlo.serving.postgrest.database import Table, find_tables
 from airflow_provider_phlo.serving.postgrest.statements import Target, grant_usage, revoke_usage
 
@@ -19,27 +19,29 @@ CROSS JOIN pg_roles r
 WHERE c.oid = ANY(%s) AND r.rolname = ANY(%s) AND has_column_privilege(r.oid, c.oid, a.attnum, 'SELECT')
 GROUP BY c.oid, r.rolname
 """
+# by a grant that its owner can take back
 _USAGE = """
 SELECT r.rolname, n.nspname FROM pg_namespace n, aclexplode(n.nspacl) g JOIN pg_roles r ON r.oid = g.grantee
-WHERE n.nspname = ANY(%s) AND r.rolname = ANY(%s) AND g.privilege_type = 'USAGE'
+WHERE n.nspname = ANY(%s) AND r.rolname = ANY(%s) AND g.privilege_type = 'USAGE' AND g.grantor = n.nspowner
 """
+_NAMES_MARTS = "SELECT rolname FROM pg_roles WHERE rolname = ANY(%s) AND has_schema_privilege(oid, %s, 'USAGE')"
 
 
 def usage_statements(
     connection: psycopg.Connection, target: Target, roles: Sequence[str], readers: Collection[str]
 ) -> list[str]:
     """
-    Return what gives the schemas to roles that read something, and takes them from those that do not any more.
+    Return what gives the schema of views to roles that read something, and to no other; and that of marts to nobody.
 
     :param roles: all roles of the API, former ones too.
     """
-    schemas = {target.schema, target.marts}
-    granted: dict[str, set[str]] = {}
-    for role, schema in connection.execute(_USAGE, [list(schemas), list(roles)]):
-        granted.setdefault(role, set()).add(schema)
+    granted: dict[str, set[str]] = {target.schema: set(), target.marts: set()}
+    for role, schema in connection.execute(_USAGE, [list(granted), list(roles)]):
+        granted[schema].add(role)
     return [
-        *(grant_usage(target, role) for role in sorted(readers) if granted.get(role) != schemas),
-        *(revoke_usage(target, role) for role in sorted(granted.keys() - set(readers))),
+        *(grant_usage(target.schema, role) for role in sorted(set(readers) - granted[target.schema])),
+        *(revoke_usage(target.schema, role) for role in sorted(granted[target.schema] - set(readers))),
+        *(revoke_usage(target.marts, role) for role in sorted(granted[target.marts])),
     ]
 
 
@@ -57,16 +59,15 @@ def require_no_more(
     readable: dict[int, dict[str, list[str]]] = {}
     for oid, role, columns in connection.execute(_READABLE, [oids, list(roles)]):
         readable.setdefault(oid, {})[role] = columns
+    named_by = {role for (role,) in connection.execute(_NAMES_MARTS, [list(roles), target.marts])}
     for mart, table in there.items():
         all_columns = tuple(column.name for column in mart.columns) or table.columns
         for role in roles:
             of_view = mart.readable_by(role) if mart.columns else all_columns
-            _require(
-                readable.get(table.oid, {}).get(role, ()),
-                all_columns if role in mart.roles else (),
-                role,
-                f"{target.marts}.{mart.table}",
-            )
+            of_mart = readable.get(table.oid, {}).get(role, ())
+            _require(of_mart, all_columns if role in mart.roles else (), role, f"{target.marts}.{mart.table}")
+            if role in named_by:
+                _require_unnamed(of_mart, of_view, role, target, mart)
             _require(
                 readable.get(views[mart.name].oid, {}).get(role, ()),
                 of_view if role in mart.roles else (),
@@ -82,4 +83,18 @@ def _require(columns: Sequence[str], granted: Sequence[str], role: str, name: st
             f"{role} can read {', '.join(more)} of {name} by a grant that is not of this command: to PUBLIC, or to a "
             f"role that {role} belongs to. The models do not grant it: revoke that (psql: \\dp {name}). Nothing was "
             "changed."
+        )
+
+
+def _require_unnamed(
+    columns: Sequence[str], granted: Sequence[str], role: str, target: Target, mart: ServedMart
+) -> None:
+    """Check that a role that can name a mart reads no column there that the view does not let it read."""
+    more = [column for column in columns if column not in granted]
+    if more:
+        raise ConfigurationError(
+            f"{role} can read {', '.join(more)} in {target.marts}.{mart.table} itself, which {mart.model} grants to "
+            f"other roles: its view reads the mart as whoever asks, so {role} must not be able to name it. It may use "
+            f"the schema {target.marts} by a grant that is not of this command: to PUBLIC, or by somebody else. Revoke "
+            f"that (psql: \\dn+ {target.marts}). Nothing was changed."
         )

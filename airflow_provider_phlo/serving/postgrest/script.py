@@ -14,6 +14,7 @@ from airflow_provider_phlo.serving.postgrest.statements import (
     grant_role,
     grant_usage,
     readers_of_schemas,
+    revoke_usage,
 )
 from airflow_provider_phlo.sql import literal, quote_identifier
 
@@ -69,7 +70,10 @@ def _unless_there(role: str) -> str:
 
 def _schemas(served: Served, target: Target) -> Iterator[str]:
     create = f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(target.schema)}"
-    yield "-- Schemas.\n" + _joined([create, *(grant_usage(target, role) for role in readers_of_schemas(served))])
+    usage = [grant_usage(target.schema, role) for role in readers_of_schemas(served)]
+    yield "-- Schemas. Roles cannot name a mart, only its view.\n" + _joined(
+        [create, *usage, *(revoke_usage(target.marts, role) for role in served.roles)]
+    )
 
 
 def _view(mart: ServedMart, served: Served, target: Target) -> str:

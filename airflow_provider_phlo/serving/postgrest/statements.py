@@ -105,8 +105,8 @@ class ViewStatements:
         """
         Yield what lets roles read: their columns of the view, and all of its columns of the mart.
 
-        The view reads the mart as whoever asks, and all of its columns, whichever are asked for. Who can reach the mart
-        is who can log in as ``authenticator``, and so become any of the roles.
+        The view reads the mart as whoever asks, and all of its columns, whichever are asked for. That a role cannot
+        read the others in the mart itself is since it may not use the schema of the marts: it cannot name one.
         """
         for role in self.mart.roles:
             columns = self.mart.readable_by(role) if self.mart.columns else self.served
@@ -148,22 +148,18 @@ def policy_name(role: str) -> str:
 
 
 def readers_of_schemas(served: Served) -> list[str]:
-    """Return the roles that use the schemas: those that read something."""
+    """Return the roles that use the schema of views: those that read something."""
     return sorted({role for mart in served.marts for role in mart.roles})
 
 
-def grant_usage(target: Target, role: str) -> str:
-    """Return what lets a role use the schemas that it reads of."""
-    return f"GRANT USAGE ON SCHEMA {_schemas(target)} TO {quote_identifier(role)}"
+def grant_usage(schema: str, role: str) -> str:
+    """Return what lets a role name what is in a schema."""
+    return f"GRANT USAGE ON SCHEMA {quote_identifier(schema)} TO {quote_identifier(role)}"
 
 
-def revoke_usage(target: Target, role: str) -> str:
-    """Return what takes the schemas from a role that reads nothing any more."""
-    return f"REVOKE USAGE ON SCHEMA {_schemas(target)} FROM {quote_identifier(role)}"
-
-
-def _schemas(target: Target) -> str:
-    return f"{quote_identifier(target.schema)}, {quote_identifier(target.marts)}"
+def revoke_usage(schema: str, role: str) -> str:
+    """Return what takes a schema from a role; views that read of it go on to."""
+    return f"REVOKE USAGE ON SCHEMA {quote_identifier(schema)} FROM {quote_identifier(role)}"
 
 
 @dataclass(frozen=True)
