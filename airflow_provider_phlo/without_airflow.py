@@ -8,12 +8,15 @@ is None, and Airflow itself is asked.
 from __future__ import annotations
 
 import configparser
+import json
 import os
 import sqlite3
 import sys
 from contextlib import closing
+from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 
@@ -37,10 +40,45 @@ def _as_written(value: str) -> str | None:
     return None if set("%$~").intersection(value) else value
 
 
+@dataclass
+class PlainConnection:
+    """A connection that the environment defines as JSON, for commands that need nothing else of Airflow."""
+
+    conn_id: str
+    host: str | None = None
+    schema: str | None = None
+    port: int | None = None
+    login: str | None = None
+    password: str | None = field(default=None, repr=False)
+    extra: Any = field(default=None, repr=False)
+
+    @property
+    def extra_dejson(self) -> dict[str, Any]:
+        """Return its extra."""
+        return dict(json.loads(self.extra) if isinstance(self.extra, str) else self.extra or {})
+
+
+def connection_of_environment(conn_id: str) -> PlainConnection | None:
+    """Return a connection that is certainly the environment's; None if there is none, or if only Airflow can say."""
+    text = os.environ.get(f"AIRFLOW_CONN_{conn_id.upper()}", "").strip()
+    if not text.startswith("{") or _may_be_elsewhere():
+        return None
+    try:
+        said = json.loads(text)
+        return PlainConnection(conn_id, **{item.name: said.get(item.name) for item in fields(PlainConnection)[1:]})
+    except ValueError:  # Airflow says what is wrong with it
+        return None
+
+
+def _may_be_elsewhere() -> bool:
+    """Return whether a secrets backend may be asked before the environment."""
+    backends = (("secrets", "backend"), ("workers", "secrets_backend"), ("secrets", "backends_order"))
+    return any(option(*each, "") != "" for each in backends)
+
+
 def is_connection_unset(conn_id: str) -> bool:
     """Return whether there is certainly no such connection; False if there is one, or if only Airflow can say."""
-    backends = (("secrets", "backend"), ("workers", "secrets_backend"), ("secrets", "backends_order"))
-    if f"AIRFLOW_CONN_{conn_id.upper()}" in os.environ or any(option(*each, "") != "" for each in backends):
+    if f"AIRFLOW_CONN_{conn_id.upper()}" in os.environ or _may_be_elsewhere():
         return False
     if metadata_url := _bundled_postgres_url():
         return _has_none_in_postgres(metadata_url, conn_id)

@@ -116,6 +116,7 @@ class FakeOpenMetadata:
         self.url = ""
         self.before_patch: Any = None
         self.most_per_page = 100
+        self.deleted: set[str] = set()
         self.lock = threading.Lock()
 
     def table(self, fqn: str) -> dict[str, Any]:
@@ -192,7 +193,7 @@ class FakeOpenMetadata:
     def _create(self, collection, body):
         self._valid(body, CREATED_BY[collection])
         fqn = self._fqn(collection, body)
-        if fqn in self.entities[collection]:
+        if fqn in self.entities[collection] or fqn in self.deleted:
             raise Refusal(409, "Entity already exists")
         if collection == "dataContracts" and any(
             each["entity"]["id"] == body["entity"]["id"] for each in self.entities[collection].values()

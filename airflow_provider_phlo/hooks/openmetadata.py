@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Connection
 
     from airflow_provider_phlo.catalogs.openmetadata.server import OpenMetadata
+    from airflow_provider_phlo.without_airflow import PlainConnection
 
 DEFAULT_CONN_ID = "openmetadata_default"
 
@@ -43,11 +44,15 @@ def openmetadata_server(conn_id: str = DEFAULT_CONN_ID) -> OpenMetadata:
     return OpenMetadata(address, token, version, setting=f"OPENMETADATA_HOST, and the connection {conn_id}")
 
 
-def _connection(conn_id: str) -> Connection | None:
-    from airflow_provider_phlo.without_airflow import is_connection_unset
+def _connection(conn_id: str) -> Connection | PlainConnection | None:
+    """Return the connection, if there is one; Airflow is asked only if it has to be, which takes it seconds."""
+    from airflow_provider_phlo.without_airflow import connection_of_environment, is_connection_unset
 
     if is_connection_unset(conn_id):
         return None
+    plain = connection_of_environment(conn_id)
+    if plain is not None:
+        return plain
     from airflow.sdk import BaseHook
     from airflow.sdk.exceptions import AirflowNotFoundException
 

@@ -93,7 +93,7 @@ class CatalogSyncOperator(PhloOperator):
             self.log.info("kept as it is in OpenMetadata: %s", each)
         for each in result.unknown_owners:
             self.log.warning("OpenMetadata has no user or team for the owner %s: their tables are sent without.", each)
-        for each in result.problems:
+        for each in [*result.warnings, *result.problems]:
             self.log.warning("%s", each)
         done = result.to_json()
         self.log.info("%s", {name: done[name] for name in ("tables", "unchanged", "created", "updated", "requests")})

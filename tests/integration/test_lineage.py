@@ -8,12 +8,14 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 
 from airflow_provider_phlo.cli.lake import lineage_graph
 from airflow_provider_phlo.cli.terminal.errors import REFUSED
-from tests.lake import open_lake
+from tests.lake import create_table, open_lake
+from tests.openmetadata_server import TOKEN, running_openmetadata
 from tests.unit import raw_tables
 from tests.unit.dbt.own_project import make_project
 
@@ -171,6 +173,21 @@ class TestLineage:
         code, _, err = lineage("export", "--format", "dot", "--output", str(tmp_path / "none" / "x.dot"))
         assert code == REFUSED
         assert "cannot be written: No such file or directory" in err
+
+    def test_openmetadata_gets_it(self, lineage, run_phlo, place, monkeypatch):
+        create_table(open_lake(place / "home"), "bronze.stg_glucose_entries", pa.table({"glucose_mg_dl": [100.0]}))
+        with running_openmetadata() as server:
+            monkeypatch.setenv("OPENMETADATA_HOST", server.url)
+            connection = json.dumps({"conn_type": "http", "password": TOKEN})
+            monkeypatch.setenv("AIRFLOW_CONN_OPENMETADATA_DEFAULT", connection)
+            code, _, err = run_phlo("catalog", "sync", "--lineage", "--tables", "raw.glucose_entries", "bronze.*")
+            assert code == 1
+            assert "broken.py cannot be imported" in err  # what is not known of lineage is named
+            (edge,) = server.lineage.values()
+            assert {
+                "fromColumns": ["phlo.default.raw.glucose_entries.sgv"],
+                "toColumn": "phlo.default.bronze.stg_glucose_entries.glucose_mg_dl",
+            } in edge["lineageDetails"]["columnsLineage"]
 
 
 def test_what_is_kept_is_old_when_a_file_or_setting_has_changed(tmp_path, monkeypatch):

@@ -135,3 +135,34 @@ def test_settings_read_it(airflow_home: Path) -> None:
     (airflow_home / "airflow.cfg").write_text(FILE)
     assert settings.catalog_name() == "lake"
     assert "airflow" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"conn_type": "http", "password": "se%cret"},
+        {"conn_type": "http", "host": "h", "schema": "https", "port": 8585, "login": "me", "extra": {"a": 1}},
+        {"conn_type": "http", "host": "h", "extra": '{"a": 1}'},
+    ],
+)
+def test_a_connection_of_the_environment_is_as_airflow_reads_it(monkeypatch, said):
+    from airflow.sdk import Connection
+
+    monkeypatch.setattr(without_airflow, "_may_be_elsewhere", lambda: False)  # Airflow is in memory here
+    monkeypatch.setenv("AIRFLOW_CONN_ELSEWHERE", json.dumps(said))
+    found = without_airflow.connection_of_environment("elsewhere")
+    wanted = Connection.from_json(json.dumps(said), "elsewhere")
+    assert found is not None
+    for name in ("conn_id", "host", "schema", "port", "login", "password", "extra_dejson"):
+        assert getattr(found, name) == getattr(wanted, name)
+    assert "se%cret" not in repr(found)
+
+
+@pytest.mark.parametrize("text", ["", "http://user:word@host", "{not json"])
+def test_what_only_airflow_can_read_is_left_to_it(monkeypatch, text):
+    monkeypatch.setattr(without_airflow, "_may_be_elsewhere", lambda: False)
+    monkeypatch.setenv("AIRFLOW_CONN_ELSEWHERE", text)
+    assert without_airflow.connection_of_environment("elsewhere") is None
+    monkeypatch.setattr(without_airflow, "_may_be_elsewhere", lambda: True)
+    monkeypatch.setenv("AIRFLOW_CONN_ELSEWHERE", '{"conn_type": "http"}')
+    assert without_airflow.connection_of_environment("elsewhere") is None

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from airflow_provider_phlo.catalogs.openmetadata import bodies
 from airflow_provider_phlo.catalogs.openmetadata.bodies import Body
-from airflow_provider_phlo.catalogs.openmetadata.described import CatalogFacts, TableFacts
+from airflow_provider_phlo.catalogs.openmetadata.described import CatalogFacts, Check, TableFacts
 from airflow_provider_phlo.catalogs.openmetadata.marks import Mark
-from airflow_provider_phlo.catalogs.openmetadata.merging import merge_table, short_hash
+from airflow_provider_phlo.catalogs.openmetadata.merging import docs_hash, merge_table, short_hash
 from airflow_provider_phlo.catalogs.openmetadata.names import below, fully_qualified, in_path
-from airflow_provider_phlo.catalogs.openmetadata.server import WITH_CONTRACTS, OpenMetadata, RefusedError
+from airflow_provider_phlo.catalogs.openmetadata.server import NEWEST_MAJOR, WITH_CONTRACTS, OpenMetadata, RefusedError
 from airflow_provider_phlo.exceptions import ConfigurationError
 
 _FIELDS = "columns,owners,tags"
@@ -49,6 +50,7 @@ class SyncResult:
     :param updated: for each table that was changed, what of it.
     :param kept: what people have written there, and stays.
     :param unknown_owners: owners that it has no user or team for; their tables are sent without.
+    :param warnings: what is unusual about the server.
     :param gone: tables there that are not here any more; nothing is removed.
     :param problems: what could not be done, and why.
     :param requests: how many were made.
@@ -59,6 +61,7 @@ class SyncResult:
     updated: dict[str, list[str]] = field(default_factory=dict)
     kept: list[str] = field(default_factory=list)
     unknown_owners: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     requests: int = 0
@@ -75,7 +78,10 @@ class SyncResult:
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as a JSON object."""
-        lists = {name: list(getattr(self, name)) for name in ("created", "kept", "unknown_owners", "gone", "problems")}
+        lists = {
+            name: list(getattr(self, name))
+            for name in ("created", "kept", "unknown_owners", "warnings", "gone", "problems")
+        }
         counts = {"tables": self.tables, "unchanged": self.unchanged, "requests": self.requests}
         return {**counts, **lists, "updated": dict(self.updated)}
 
@@ -140,6 +146,12 @@ class _Sync:
                 f"Contracts need OpenMetadata {'.'.join(map(str, WITH_CONTRACTS))}, and {self._server.url} is "
                 f"{'.'.join(map(str, version))}: synchronise without them."
             )
+        if version[0] > NEWEST_MAJOR:
+            found = ".".join(map(str, version))
+            self._result.warnings.append(
+                f"{self._server.url} is OpenMetadata {found}; what is sent was checked for versions up to "
+                f"{NEWEST_MAJOR}."
+            )
         self._find_tables()
         for done, table in enumerate(self._tables.values(), 1):
             self._guarded(table, "the table", self._sync_table)
@@ -200,12 +212,12 @@ class _Sync:
         owner = self._owner(table.facts.owner)
         if owner is not None:
             body["owners"] = [owner]
-        created = self._create_once("/tables", body)
+        mark = Mark(docs=docs_hash(body))
+        created = self._create_once("/tables", {**body, "sourceHash": str(mark)})
         if created is None:  # somebody was faster: theirs is not replaced
             self._update(table)
             return
-        table.entity = {**created, "columns": created.get("columns") or body["columns"]}
-        self._set_mark(table, replace(table.sent, docs=merge_table(table.entity, body, "").docs))
+        table.entity, table.sent = created, mark
 
     def _body(self, table: _Table) -> Body:
         return bodies.table(below(self._database_fqn, table.facts.namespace), table.facts)
@@ -215,8 +227,9 @@ class _Sync:
         for _ in range(_ROUNDS):
             entity, etag = self._server.get_with_etag(f"/tables/name/{in_path(table.fqn)}", fields=_FIELDS)
             if entity is None:
-                self._create(table)
-                return
+                raise RefusedError(
+                    "it was deleted there meanwhile, or is among what was deleted: restore it there.", 404
+                )
             merged = merge_table(entity, self._body(table), table.sent.docs)
             operations = [*merged.operations, *self._missing_owners(entity, table.facts)]
             mark = replace(table.sent, docs=merged.docs)
@@ -320,14 +333,17 @@ class _Sync:
         checks = self._facts.checks[table.facts.id]
         self._create_once("/dataQuality/testSuites/basic", bodies.test_suite(table.fqn))
         for check in checks:
-            definition = bodies.definition_name(check)
-            if definition not in self._made:
-                self._create_once("/dataQuality/testDefinitions", bodies.test_definition(check))
-                self._made.add(definition)
-            self._create_once("/dataQuality/testCases", bodies.test_case(table.fqn, check))
-            if check.result is not None:
-                path = f"/dataQuality/testCases/testCaseResults/{in_path(bodies.case_fqn(table.fqn, check))}"
-                self._create_once(path, bodies.test_result(check.result))
+            self._guarded(table, f"the check {check.name}", partial(self._send_check, check))
+
+    def _send_check(self, check: Check, table: _Table) -> None:
+        definition = bodies.definition_name(check)
+        if definition not in self._made:
+            self._create_once("/dataQuality/testDefinitions", bodies.test_definition(check))
+            self._made.add(definition)
+        self._create_once("/dataQuality/testCases", bodies.test_case(table.fqn, check))
+        if check.result is not None:
+            path = f"/dataQuality/testCases/testCaseResults/{in_path(bodies.case_fqn(table.fqn, check))}"
+            self._create_once(path, bodies.test_result(check.result))
 
     def _create_once(self, path: str, body: Body) -> dict[str, Any] | None:
         """Create what a body describes; None if it is there already, which stays as it is."""

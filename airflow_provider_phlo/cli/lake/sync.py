@@ -52,6 +52,8 @@ def sync(args: argparse.Namespace) -> None:
         write_lines([json.dumps(result.to_json(), ensure_ascii=False)])
     else:
         write_lines(printable(line) for line in _lines(result, args.dry_run))
+    for warning in result.warnings:
+        print(f"phlo catalog sync: {printable(warning)}", file=sys.stderr)
     for problem in result.problems:
         print(f"phlo catalog sync: {printable(problem)}", file=sys.stderr)
     if result.problems:

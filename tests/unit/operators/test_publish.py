@@ -54,10 +54,15 @@ def connection(home):
 
 def test_publishes_to_the_bundled_server(connection):
     tables = {"daily": "marts.mrt_daily", "raw_daily": "mrt_daily"}
-    found = PublishOperator(task_id="publish", tables=tables).execute({"run_id": "manual"})
+    task = PublishOperator(task_id="publish", tables=tables)
+    found = task.execute({"run_id": "manual"})
     assert json.loads(json.dumps(found)) == found
     assert {name: stats["rows"] for name, stats in found["tables"].items()} == {"daily": 2, "raw_daily": 2}
     assert connection.execute("SELECT * FROM marts.daily").fetchall() == [("2024-01-15", 288), ("2024-01-16", None)]
+    task.result["partition_date"] = "2024-01-15"  # as in a run of Airflow's
+    outputs = task.get_openlineage_facets_on_complete(None).outputs
+    assert [each.name for each in outputs] == ["phlo.marts.daily", "phlo.marts.raw_daily"]
+    assert [each.outputFacets["outputStatistics"].rowCount for each in outputs] == [2, 2]
 
 
 def test_a_missing_source_fails_before_anything_is_written(connection):

@@ -306,6 +306,30 @@ def test_contracts_need_a_newer_server(fake, server, facts):
     assert sync_catalog(server, "phlo", facts, replace(EVERYTHING, contracts=False)).created
 
 
+def test_a_newer_version_is_named(fake, server, facts):
+    fake.version = "3.1.0"
+    done = sync_catalog(server, "phlo", facts)
+    assert len(done.created) == 2
+    assert done.warnings == [f"{fake.url} is OpenMetadata 3.1.0; what is sent was checked for versions up to 2."]
+
+
+def test_a_table_that_was_deleted_there_is_not_made_anew(fake, server, facts):
+    sync_catalog(server, "phlo", facts)
+    gone = fake.entities["tables"].pop(READINGS)
+    fake.deleted.add(gone["fullyQualifiedName"])
+    done = sync_catalog(server, "phlo", facts)
+    assert len(done.problems) == 1
+    assert "it was deleted there meanwhile" in done.problems[0]
+
+
+def test_a_check_that_it_cannot_have_keeps_no_other_back(fake, server, facts):
+    odd = table(columns=(column("a|b"), column("id")))
+    checks = {odd.id: (Check("first", "not_null", "a|b"), Check("second", "not_null", "id", CheckResult(True, 1)))}
+    done = sync_catalog(server, "phlo", CatalogFacts((odd,), checks=checks), Wanted(quality=True))
+    assert [each.partition(": O")[0] for each in done.problems] == ["raw.readings: the check first was refused"]
+    assert list(fake.results) == [f"{READINGS}.id.second"]
+
+
 def test_one_refused_table_keeps_no_other_back(fake, server, facts):
     bad = table("bad", columns=(ColumnFacts("x", "NO SUCH TYPE", "x"),))
     done = sync_catalog(server, "phlo", replace(facts, tables=(bad, *facts.tables)))
