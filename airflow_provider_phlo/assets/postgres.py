@@ -55,4 +55,5 @@ def _address(postgres_conn_id: str) -> _Address:
 def _known(postgres_conn_id: str, host: str | None, port: int | str | None, database: str | None) -> _Address:
     # a host may be a socket's folder
     plain = host if host and "/" not in host else postgres_conn_id
-    return _Address(plain, int(port or _PORT), database or _DATABASE)
+    address = f"[{plain}]" if ":" in plain and not plain.startswith("[") else plain  # IPv6
+    return _Address(address, int(port or _PORT), database or _DATABASE)

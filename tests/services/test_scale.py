@@ -21,6 +21,7 @@ from airflow_provider_phlo.iceberg.duckdb.views import all_tables, connect
 from airflow_provider_phlo.services.demo.run import Demo
 from airflow_provider_phlo.services.environment import embedded, live
 from airflow_provider_phlo.sql import quote, quote_identifier
+from airflow_provider_phlo.terms import QUARANTINE_SUFFIX
 from tests.lake import open_lake
 from tests.services.nessie import NessieServer
 from tests.services.redis import running_redis
@@ -33,8 +34,8 @@ pytestmark = pytest.mark.xdist_group("scale")
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 700
-# when a row was fetched, loaded, computed
-OF_THE_RUN = {"ingested_at", "loaded_at"}
+# which run it was, and when
+OF_THE_RUN = {"ingested_at", "loaded_at", "read_at", "complete_until", "run_id", "quarantined_at"}
 
 
 def confs(demo: Demo) -> dict[str, dict[str, Any]]:
@@ -59,7 +60,8 @@ def rows_of(catalog: Catalog) -> dict[str, Counter[str]]:
             continue
         with connect(catalog, tables=[name]) as connection:
             relation = connection.sql(f"SELECT * FROM {quote(name)}")
-            kept = [each for each in relation.columns if not each.startswith("_") and each not in OF_THE_RUN]
+            of_the_run = OF_THE_RUN | ({"updated_at"} if name.endswith(QUARANTINE_SUFFIX) else set())
+            kept = [each for each in relation.columns if not each.startswith("_") and each not in of_the_run]
             columns = ", ".join(map(quote_identifier, kept))
             found[name] = Counter(map(repr, relation.select(columns).fetchall()))
     return found

@@ -41,7 +41,8 @@ def test_what_cannot_be_used_is_named_once(plugin_site, warnings):
     plugins.install(plugin_site, "other", {"phlo.sources": {"new": "other:x"}, "phlo.api": {"2": "other"}})
     found = warnings("dag-processor --verbose")
     assert len(found) == 2
-    assert found[0].startswith("phlo: the source 'broken' of acme 2.0 is broken: ModuleNotFoundError in acme.py, line 1: nothing_here")
+    why = "ModuleNotFoundError in acme.py, line 1: nothing_here"
+    assert found[0].startswith(f"phlo: the source 'broken' of acme 2.0 is broken: {why}")
     assert "the source 'new' of other 1.0 is incompatible" in found[1]
     assert all(message.endswith("It is skipped unless a DAG names it.") for message in found)
     assert warnings("scheduler") == warnings("dag-processor", object()) == []
