@@ -174,7 +174,8 @@ def _misfit(plugin: Plugin, found: Any) -> str:
         if base is None or not (isinstance(found, type) and issubclass(found, base)):
             return f"{plugin.reference} is not a class made of airflow_provider_phlo.quality.QualityCheck"
         if inspect.isabstract(found):
-            return f"{plugin.reference} lacks {', '.join(sorted(found.__abstractmethods__))}"
+            missing: frozenset[str] = getattr(found, "__abstractmethods__", frozenset())
+            return f"{plugin.reference} lacks {', '.join(sorted(missing))}"
     if plugin.kind is Kind.PUBLISHER and isinstance(found, type) and not callable(getattr(found, "publish", None)):
         return f"{plugin.reference} has no method publish(marts)"
     return ""
