@@ -24,7 +24,7 @@ def test_any_host_makes_an_address(monkeypatch, form, host, shown):
 
 
 @pytest.mark.parametrize("host", ["::1", "/var/run/postgresql", "", None])
-def test_what_is_no_host_of_a_url_does_not_stop_a_dag_file(monkeypatch, host):
+def test_a_host_that_a_url_cannot_hold_does_not_stop_a_dag_file(monkeypatch, host):
     monkeypatch.setenv("AIRFLOW_CONN_POSTGRES_DEFAULT", json.dumps({"conn_type": "postgres", "host": host}))
     expected = "[::1]" if host == "::1" else "postgres_default"
     assert postgres_asset("daily").uri == f"postgres://{expected}:5432/phlo/marts/daily"
