@@ -20,7 +20,7 @@ MAKEFLAGS += --no-print-directory
 # imports are most of the time of every start: let Python keep what it compiled
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-system test-faults soak integration benchmark lint typecheck env psql stop clean
+.PHONY: help setup demo test test-system test-faults test-bi soak integration benchmark lint typecheck env psql stop clean
 
 help:  ## Show what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -47,6 +47,9 @@ test-system: $(STAMP)  ## Run the system tests: real schedulers, the demo in a c
 
 test-faults: $(STAMP)  ## Run the fault tests: kill -9 at every step, full disks, broken servers (minutes)
 	@$(PY) -m pytest tests/faults --timeout=900 $(PARALLEL) $(ONLY)
+
+test-bi: $(STAMP)  ## Open the dashboards in a real Superset and a browser (installs Superset once, outside of .venv; minutes)
+	@$(PY) -m pytest tests/bi --timeout=600 $(ONLY)
 
 soak: $(STAMP)  ## Run fault and unit tests in their long sizes: 20,000 random sequences, 500 kills per step (hours)
 	@PHLO_SOAK=1 $(PY) -m pytest tests/faults tests/unit --timeout=0 $(PARALLEL) $(ONLY)

@@ -10,17 +10,20 @@ psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --username "${POSTGRES_USER:-post
 \getenv marts_reader MARTS_READER_PASSWORD
 \getenv authenticator AUTHENTICATOR_PASSWORD
 \getenv hasura HASURA_DATABASE_PASSWORD
+\getenv superset SUPERSET_DATABASE_PASSWORD
 CREATE ROLE airflow LOGIN PASSWORD :'airflow';
 CREATE ROLE catalog LOGIN PASSWORD :'catalog';
 CREATE ROLE marts LOGIN CREATEROLE PASSWORD :'marts';
 CREATE ROLE marts_reader LOGIN PASSWORD :'marts_reader';
 CREATE ROLE authenticator LOGIN NOINHERIT PASSWORD :'authenticator';
 CREATE ROLE hasura LOGIN PASSWORD :'hasura';
+CREATE ROLE superset LOGIN PASSWORD :'superset';
 CREATE DATABASE airflow OWNER airflow;
 CREATE DATABASE catalog OWNER catalog;
 CREATE DATABASE hasura OWNER hasura;
 CREATE DATABASE marts OWNER marts;
-REVOKE CONNECT, TEMPORARY ON DATABASE airflow, catalog, hasura, marts, postgres FROM PUBLIC;
+CREATE DATABASE superset OWNER superset;
+REVOKE CONNECT, TEMPORARY ON DATABASE airflow, catalog, hasura, marts, postgres, superset FROM PUBLIC;
 GRANT CONNECT ON DATABASE marts TO authenticator, hasura, marts_reader;
 GRANT pg_read_all_data TO hasura, marts_reader;
 SQL

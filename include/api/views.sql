@@ -127,6 +127,8 @@ SELECT
     "estimated_a1c_pct",
     "estimated_a1c_7d_avg",
     "gmi_pct",
+    "time_very_low_pct",
+    "time_very_high_pct",
     "_transformed_at"
 FROM "marts"."mrt_glucose_overview";
 COMMENT ON VIEW "api"."glucose_overview" IS 'One row per day for dashboards, also of a day on which the sensor reported nothing but its state.';
@@ -144,11 +146,13 @@ COMMENT ON COLUMN "api"."glucose_overview"."time_above_range_pct" IS 'Share of r
 COMMENT ON COLUMN "api"."glucose_overview"."estimated_a1c_pct" IS 'Estimated A1C in percent, (mean + 46.7) / 28.7 (ADAG, Nathan et al. 2008).';
 COMMENT ON COLUMN "api"."glucose_overview"."estimated_a1c_7d_avg" IS 'Mean of the daily estimated A1C over the trailing seven calendar days, this one included.';
 COMMENT ON COLUMN "api"."glucose_overview"."gmi_pct" IS 'Glucose management indicator in percent, 3.31 + 0.02392 * mean (Bergenstal et al. 2018).';
+COMMENT ON COLUMN "api"."glucose_overview"."time_very_low_pct" IS 'Share of readings below 54 mg/dL, in percent; counted in time_below_range_pct too.';
+COMMENT ON COLUMN "api"."glucose_overview"."time_very_high_pct" IS 'Share of readings above 250 mg/dL, in percent; counted in time_above_range_pct too.';
 COMMENT ON COLUMN "api"."glucose_overview"."_transformed_at" IS 'When the model was last written. Does not count as a change.';
 REVOKE ALL ON "api"."glucose_overview" FROM PUBLIC, "api_anon", "api_user";
 REVOKE ALL ON "marts"."mrt_glucose_overview" FROM "api_anon", "api_user";
 GRANT SELECT ON "api"."glucose_overview" TO "api_user";
-GRANT SELECT ("reading_date", "reading_count", "sensor_state_count", "avg_glucose_mg_dl", "stddev_glucose_mg_dl", "min_glucose_mg_dl", "max_glucose_mg_dl", "cv_pct", "time_in_range_pct", "time_below_range_pct", "time_above_range_pct", "estimated_a1c_pct", "estimated_a1c_7d_avg", "gmi_pct", "_transformed_at") ON "marts"."mrt_glucose_overview" TO "api_user";
+GRANT SELECT ("reading_date", "reading_count", "sensor_state_count", "avg_glucose_mg_dl", "stddev_glucose_mg_dl", "min_glucose_mg_dl", "max_glucose_mg_dl", "cv_pct", "time_in_range_pct", "time_below_range_pct", "time_above_range_pct", "estimated_a1c_pct", "estimated_a1c_7d_avg", "gmi_pct", "time_very_low_pct", "time_very_high_pct", "_transformed_at") ON "marts"."mrt_glucose_overview" TO "api_user";
 
 -- hourly_patterns: mrt_glucose_hourly_patterns, model model.phlo.mrt_glucose_hourly_patterns; read by api_user
 CREATE OR REPLACE VIEW "api"."hourly_patterns" WITH (security_invoker = true) AS
@@ -163,6 +167,11 @@ SELECT
     "time_in_range_pct",
     "time_below_range_pct",
     "time_above_range_pct",
+    "p05_glucose_mg_dl",
+    "p25_glucose_mg_dl",
+    "median_glucose_mg_dl",
+    "p75_glucose_mg_dl",
+    "p95_glucose_mg_dl",
     "_transformed_at"
 FROM "marts"."mrt_glucose_hourly_patterns";
 COMMENT ON VIEW "api"."hourly_patterns" IS 'One row an hour of the day, over all days.';
@@ -176,11 +185,16 @@ COMMENT ON COLUMN "api"."hourly_patterns"."max_glucose_mg_dl" IS 'Highest readin
 COMMENT ON COLUMN "api"."hourly_patterns"."time_in_range_pct" IS 'Share of readings from 70 to 180 mg/dL, in percent.';
 COMMENT ON COLUMN "api"."hourly_patterns"."time_below_range_pct" IS 'Share of readings below 70 mg/dL, in percent.';
 COMMENT ON COLUMN "api"."hourly_patterns"."time_above_range_pct" IS 'Share of readings above 180 mg/dL, in percent.';
+COMMENT ON COLUMN "api"."hourly_patterns"."p05_glucose_mg_dl" IS '5th percentile of the readings (nearest rank), in mg/dL.';
+COMMENT ON COLUMN "api"."hourly_patterns"."p25_glucose_mg_dl" IS '25th percentile of the readings (nearest rank), in mg/dL.';
+COMMENT ON COLUMN "api"."hourly_patterns"."median_glucose_mg_dl" IS 'Median of the readings, in mg/dL; of an even number the mean of the middle two.';
+COMMENT ON COLUMN "api"."hourly_patterns"."p75_glucose_mg_dl" IS '75th percentile of the readings (nearest rank), in mg/dL.';
+COMMENT ON COLUMN "api"."hourly_patterns"."p95_glucose_mg_dl" IS '95th percentile of the readings (nearest rank), in mg/dL.';
 COMMENT ON COLUMN "api"."hourly_patterns"."_transformed_at" IS 'When the model was last written. Does not count as a change.';
 REVOKE ALL ON "api"."hourly_patterns" FROM PUBLIC, "api_anon", "api_user";
 REVOKE ALL ON "marts"."mrt_glucose_hourly_patterns" FROM "api_anon", "api_user";
 GRANT SELECT ON "api"."hourly_patterns" TO "api_user";
-GRANT SELECT ("hour_of_day", "reading_count", "day_count", "avg_glucose_mg_dl", "stddev_glucose_mg_dl", "min_glucose_mg_dl", "max_glucose_mg_dl", "time_in_range_pct", "time_below_range_pct", "time_above_range_pct", "_transformed_at") ON "marts"."mrt_glucose_hourly_patterns" TO "api_user";
+GRANT SELECT ("hour_of_day", "reading_count", "day_count", "avg_glucose_mg_dl", "stddev_glucose_mg_dl", "min_glucose_mg_dl", "max_glucose_mg_dl", "time_in_range_pct", "time_below_range_pct", "time_above_range_pct", "p05_glucose_mg_dl", "p25_glucose_mg_dl", "median_glucose_mg_dl", "p75_glucose_mg_dl", "p95_glucose_mg_dl", "_transformed_at") ON "marts"."mrt_glucose_hourly_patterns" TO "api_user";
 
 -- public_active_users: mrt_public_active_users, model model.phlo.mrt_public_active_users; read by api_user
 CREATE OR REPLACE VIEW "api"."public_active_users" WITH (security_invoker = true) AS

@@ -22,12 +22,13 @@ CORE = BASE | {
     *("airflow-init", "api-server", "scheduler", "dag-processor", "triggerer"),
 }
 SERVING = {"api", "hasura", "pgweb", "postgrest"}
+SUPERSET = {"superset", "superset-init", "superset-import"}
 PROFILES = {
     ("core",): CORE,
     ("scale",): CORE - {"scheduler"} | {"scheduler-celery", "worker", "redis"},
     ("serving",): BASE | SERVING,
-    ("bi",): BASE,
-    ("core", "serving", "bi"): CORE | SERVING,
+    ("bi",): BASE | SUPERSET,
+    ("core", "serving", "bi"): CORE | SERVING | SUPERSET,
 }
 
 
@@ -70,6 +71,7 @@ def test_generated_secrets_reach_what_asks_for_them(env_file: Path) -> None:
     services = everything["services"]
     # one that holds a secret of another could act as it
     reader = secrets["PHLO_MARTS_READER_PASSWORD"]
-    assert {name for name, each in services.items() if reader in json.dumps(each)} == {"pgweb", "postgres"}
+    holders = {name for name, each in services.items() if reader in json.dumps(each)}
+    assert holders == {"pgweb", "postgres", "superset-import"}
     superuser = secrets["PHLO_POSTGRES_PASSWORD"]
     assert {name for name, each in services.items() if superuser in json.dumps(each)} == {"postgres"}

@@ -46,6 +46,30 @@ _FOLDER = Argument(
     ("--folder",), {"help": "Where the files are written (include/api)", "default": "include/api", "metavar": "FOLDER"}
 )
 
+_SUPERSET = "airflow_provider_phlo.cli.serving.superset"
+_SUPERSET_SERVER = (
+    Argument(
+        ("--url",),
+        {
+            "help": "Where Superset answers (http://127.0.0.1:8088)",
+            "default": "http://127.0.0.1:8088",
+            "metavar": "URL",
+        },
+    ),
+    Argument(("--user",), {"help": "An administrator of Superset (admin)", "default": "admin"}),
+    Argument(
+        ("--folder",),
+        {"help": "Where the files are (include/superset)", "default": "include/superset", "metavar": "FOLDER"},
+    ),
+)
+_DATABASE_URI = Argument(
+    ("--database-uri",),
+    {
+        "help": "The address of the marts' database as Superset reaches it, without a password (that of the file)",
+        "metavar": "URI",
+    },
+)
+
 SERVING_COMMANDS: tuple[Command | Group, ...] = (
     Group(
         name="api",
@@ -155,6 +179,75 @@ SERVING_COMMANDS: tuple[Command | Group, ...] = (
                         arguments=(*_SERVED, _SOURCE, _SERVER, _LISTED),
                     ),
                 ),
+            ),
+        ),
+    ),
+    Group(
+        name="superset",
+        help="Dashboards as code: Superset's databases, datasets, charts and dashboards as files",
+        commands=(
+            Command(
+                name="import",
+                help="Bring the dashboards of include/superset into Superset",
+                description="Create what Superset does not have yet. What it has, and differs from the file, was "
+                "edited there, or the file is newer: then nothing is imported, unless --keep or --overwrite says which "
+                "of the two counts. The password of Superset's user is read from PHLO_SUPERSET_PASSWORD, that of the "
+                "marts' database from PHLO_MARTS_READER_PASSWORD.",
+                path=f"{_SUPERSET}.import_assets",
+                examples=("phlo superset import", "phlo superset import --overwrite"),
+                exit_codes={
+                    0: "Superset has what the files say; with --keep, what was edited there is named",
+                    1: "it failed",
+                    2: "it was refused, and nothing was changed",
+                },
+                arguments=(
+                    *_SUPERSET_SERVER,
+                    _DATABASE_URI,
+                    Argument(
+                        ("--overwrite",),
+                        {
+                            "help": "The files count: replace what differs (a copy of what was there is kept), and set "
+                            "the database's password again",
+                            "action": "store_true",
+                        },
+                    ),
+                    Argument(
+                        ("--keep",),
+                        {"help": "Superset counts: leave what differs as it is", "action": "store_true"},
+                    ),
+                    _LISTED,
+                ),
+            ),
+            Command(
+                name="export",
+                help="Write dashboards that were made or edited in Superset to include/superset",
+                description="Write dashboards, and their charts, datasets and databases, as files that can be reviewed "
+                "and committed: without passwords, and without numbers of one server.",
+                path=f"{_SUPERSET}.export",
+                examples=("phlo superset export", "phlo superset export --dashboard sales"),
+                exit_codes={0: "the files say what Superset has", 1: "it failed", 2: "it was refused"},
+                arguments=(
+                    *_SUPERSET_SERVER,
+                    Argument(
+                        ("--dashboard",),
+                        {
+                            "help": "Its title or slug; may be given several times (the dashboards of the folder)",
+                            "action": "append",
+                            "metavar": "NAME",
+                        },
+                    ),
+                    _LISTED,
+                ),
+            ),
+            Command(
+                name="diff",
+                help="Say where include/superset and Superset differ",
+                description="Compare each file with what Superset has; empty values and numbers of one server do not "
+                "count.",
+                path=f"{_SUPERSET}.diff",
+                examples=("phlo superset diff", "phlo superset diff --output json"),
+                exit_codes={0: "they say the same", 1: "they differ, or it failed", 2: "it was refused"},
+                arguments=(*_SUPERSET_SERVER, _DATABASE_URI, _LISTED),
             ),
         ),
     ),

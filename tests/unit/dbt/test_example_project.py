@@ -152,6 +152,8 @@ def test_the_overview_of_each_day(catalog: Catalog) -> None:
             "time_in_range_pct": 100 * sum(70 <= value <= 180 for value in values) / len(values),
             "time_below_range_pct": 100 * sum(value < 70 for value in values) / len(values),
             "time_above_range_pct": 100 * sum(value > 180 for value in values) / len(values),
+            "time_very_low_pct": 100 * sum(value < 54 for value in values) / len(values),
+            "time_very_high_pct": 100 * sum(value > 250 for value in values) / len(values),
             "estimated_a1c_pct": a1c[day],
             "estimated_a1c_7d_avg": statistics.fmean(week),
             "gmi_pct": 3.31 + 0.02392 * mean,
@@ -190,6 +192,11 @@ def test_the_week_is_one_of_calendar_days(catalog: Catalog) -> None:
     assert overview[dt.date(2024, 3, 9)]["estimated_a1c_7d_avg"] == pytest.approx(statistics.fmean(within))
 
 
+def nearest_rank(values: list[int], percent: int) -> int:
+    """Return the smallest value that ``percent`` of the values do not exceed."""
+    return sorted(values)[-(-percent * len(values) // 100) - 1]
+
+
 def test_hourly_patterns(catalog: Catalog) -> None:
     patterns = table(catalog, "marts.mrt_glucose_hourly_patterns", "hour_of_day")
     hours = defaultdict(list)
@@ -203,6 +210,9 @@ def test_hourly_patterns(catalog: Catalog) -> None:
         expect(row, reading_count=len(values), day_count=len({day for day, _ in found}))
         assert row["avg_glucose_mg_dl"] == pytest.approx(statistics.fmean(values), rel=1e-12)
         assert row["stddev_glucose_mg_dl"] == pytest.approx(statistics.stdev(values), rel=1e-12)
+        assert row["median_glucose_mg_dl"] == statistics.median(values)
+        for percent in (5, 25, 75, 95):
+            assert row[f"p{percent:02}_glucose_mg_dl"] == nearest_rank(values, percent)
 
 
 def test_numbers_are_doubles_and_counts_are_longs(catalog: Catalog) -> None:
@@ -334,7 +344,7 @@ def hours(seconds: list[int]) -> tuple[float | None, float | None]:
     if not seconds:
         return None, None
     ranked = sorted(seconds)
-    return statistics.median(ranked) / 3600, ranked[-(-len(ranked) * 9 // 10) - 1] / 3600
+    return statistics.median(ranked) / 3600, nearest_rank(ranked, 90) / 3600
 
 
 def test_review_turnaround_by_repository_and_week(catalog: Catalog) -> None:

@@ -436,6 +436,7 @@ DAY = {
     "reading_date": date(2024, 1, 15), "reading_count": 1, "avg_glucose_mg_dl": 112.0, "stddev_glucose_mg_dl": None,
     "min_glucose_mg_dl": 112, "max_glucose_mg_dl": 112, "time_in_range_pct": 100.0, "time_below_range_pct": 0.0,
     "time_above_range_pct": 0.0, "cv_pct": None, "estimated_a1c_pct": 5.53, "gmi_pct": 5.99,
+    "time_very_low_pct": 0.0, "time_very_high_pct": 0.0,
     "_transformed_at": datetime(2024, 1, 16, 6, tzinfo=UTC),
 }  # fmt: skip
 

@@ -9,7 +9,9 @@ with daily as (
     max(glucose_mg_dl) as max_glucose_mg_dl,
     {{ percent_of_rows('is_in_range = 1') }} as time_in_range_pct,
     {{ percent_of_rows('glucose_mg_dl < 70') }} as time_below_range_pct,
-    {{ percent_of_rows('glucose_mg_dl > 180') }} as time_above_range_pct
+    {{ percent_of_rows('glucose_mg_dl > 180') }} as time_above_range_pct,
+    {{ percent_of_rows('glucose_mg_dl < 54') }} as time_very_low_pct,
+    {{ percent_of_rows('glucose_mg_dl > 250') }} as time_very_high_pct
   from {{ ref('fct_glucose_readings') }}
   group by reading_date
 )

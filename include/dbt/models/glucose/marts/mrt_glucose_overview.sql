@@ -27,6 +27,8 @@ select
     range between interval '6' day preceding and current row
   ) as estimated_a1c_7d_avg,
   daily.gmi_pct,
+  daily.time_very_low_pct,
+  daily.time_very_high_pct,
   current_timestamp as _transformed_at
 from {{ ref('fct_daily_glucose_metrics') }} as daily
 full join sensor_states on sensor_states.reading_date = daily.reading_date

@@ -1,0 +1,124 @@
+"""Superset itself, in an environment of its own, set up and run as docker-compose.yaml does it."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from tests.services.downloads import missing, python_program
+from tests.services.running import HOST, free_port, running
+
+ROOT = Path(__file__).parents[2]
+FILES = ROOT / "deploy" / "superset"
+# its wheel names neither cachetools nor rich, which it imports, and does not work with a newer flask-caching
+PACKAGES = ("apache-superset==6.1.0", "psycopg2-binary==2.9.13", "cachetools<7", "flask-caching==2.3.1", "rich<15")
+BROWSER = ("playwright==1.65.2",)
+
+
+@dataclass(frozen=True)
+class RunningSuperset:
+    """
+    A Superset that answers.
+
+    :param password: of its user ``admin``.
+    """
+
+    url: str
+    password: str
+    folder: Path
+
+    def session(self) -> requests.Session:
+        """Return a session that is logged in, as one of a person who edits a dashboard."""
+        session = requests.Session()
+        login = {"username": "admin", "password": self.password, "provider": "db", "refresh": False}
+        answer = session.post(f"{self.url}/api/v1/security/login", json=login, timeout=60)
+        session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+        token = session.get(f"{self.url}/api/v1/security/csrf_token/", timeout=60).json()["result"]
+        session.headers.update({"X-CSRFToken": token, "Referer": self.url})
+        return session
+
+    def numbers(self, kind: str, name: str) -> dict[str, int]:
+        """Return the server's number of each ``chart`` or ``dashboard`` by its name."""
+        answer = self.session().get(f"{self.url}/api/v1/{kind}/?q=(page_size:100)", timeout=60)
+        return {each[name]: each["id"] for each in answer.json()["result"]}
+
+    def edit(self, kind: str, number: int, **values: Any) -> None:
+        """Change a chart or dashboard as its page does."""
+        answer = self.session().put(f"{self.url}/api/v1/{kind}/{number}", json=values, timeout=60)
+        assert answer.status_code == 200, answer.text
+
+    def look(self, dashboards: Sequence[str], folder: Path) -> dict[str, Any]:
+        """
+        Open dashboards in a browser.
+
+        :param folder: gets a picture of each.
+        :return: by dashboard: what its charts got, by the number of the chart, and the text that is seen.
+        """
+        chromium = shutil.which("chromium")
+        if chromium is None:
+            missing("Chromium is not installed", "install it (Debian: apt-get install chromium).")
+        python = python_program("python", *BROWSER)
+        request = {
+            "url": self.url,
+            "password": self.password,
+            "dashboards": list(dashboards),
+            "folder": str(folder),
+            "chromium": chromium,
+        }
+        done = subprocess.run(
+            [python, Path(__file__).with_name("browser.py")],
+            input=json.dumps(request),
+            capture_output=True,
+            text=True,
+            timeout=300,
+            env={"PATH": os.environ["PATH"], "HOME": str(self.folder)},
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        seen: dict[str, Any] = json.loads(done.stdout)
+        return seen
+
+
+@contextmanager
+def running_superset(folder: Path) -> Iterator[RunningSuperset]:
+    """Run Superset for the time of the block."""
+    program = python_program("gunicorn", *PACKAGES)
+    port, password = free_port(), secrets.token_hex(16)
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "SUPERSET_CONFIG_PATH": str(FILES / "superset_config.py"),
+        "SUPERSET_SECRET_KEY": secrets.token_hex(32),
+        "SUPERSET_DATABASE_URL": f"sqlite:///{folder / 'superset.db'}",
+        "SCARF_ANALYTICS": "false",
+        "PHLO_SUPERSET_PASSWORD": password,
+    }
+    command = [program.with_name("python"), FILES / "set_up.py"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, cwd=folder)
+    assert done.returncode == 0, done.stderr[-3000:]
+    url = f"http://{HOST}:{port}"
+    options = [f"--bind={HOST}:{port}", "--workers=1", "--worker-class=gthread", "--threads=8"]
+    options += ["--timeout=120", "--graceful-timeout=2"]
+    with running(
+        [str(program), *options, "superset.app:create_app()"],
+        ready=lambda: _answers(url),
+        log=folder / "superset.log",
+        environment=environment,
+    ):
+        yield RunningSuperset(url, password, folder)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return requests.get(f"{url}/health", timeout=10).status_code == 200
+    except requests.RequestException:
+        return False
