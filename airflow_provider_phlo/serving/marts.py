@@ -189,7 +189,7 @@ def _mart(node: Mapping[str, Any], known: KnownColumns) -> ServedMart:
 
 
 def _require_known(where: str, meta: Mapping[str, Any], known: frozenset[str]) -> None:
-    """Check that nothing is meant for the API under a name that it does not have: what it was to restrict would be served to all."""
+    """Check that nothing is meant for the API by a name that it does not have: what it restricts would be served."""
     unknown = sorted(name for name in map(str, meta) if _is_ours(name) and name not in known)
     if unknown:
         raise ConfigurationError(f"{where}: meta has no {', '.join(unknown)}; there is {', '.join(sorted(known))}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 
-_BYTES = 63
+BYTES = 63
 # what GRANT takes for somebody else
 _NO_ROLES = frozenset({"current_role", "current_user", "none", "public", "session_user"})
 
@@ -18,9 +18,9 @@ def require_name(where: str, name: str) -> str:
     if not name or "\0" in name:
         raise ConfigurationError(f"{where} is not possible: PostgreSQL has no names that are empty or have U+0000.")
     size = len(name.encode())
-    if size > _BYTES:
+    if size > BYTES:
         raise ConfigurationError(
-            f"{where} is {name}, of {size} bytes: PostgreSQL truncates names after {_BYTES}. Set meta.api_name, or an "
+            f"{where} is {name}, of {size} bytes: PostgreSQL truncates names after {BYTES}. Set meta.api_name, or an "
             "alias."
         )
     return name

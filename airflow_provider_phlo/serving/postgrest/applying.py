@@ -22,7 +22,8 @@ from airflow_provider_phlo.serving.postgrest import functions, pruning, rights
 from airflow_provider_phlo.serving.postgrest.database import Table, find_tables
 from airflow_provider_phlo.serving.postgrest.records import FUNCTION, VIEW, Record, Records
 from airflow_provider_phlo.serving.postgrest.roles import role_statements
-from airflow_provider_phlo.serving.postgrest.statements import Target
+from airflow_provider_phlo.serving.postgrest.statements import Target, policy_role
+from airflow_provider_phlo.serving.postgrest.trying import require_answers
 from airflow_provider_phlo.serving.postgrest.views import Change, Views
 from airflow_provider_phlo.sql import quote_identifier
 
@@ -131,6 +132,7 @@ def _apply(
 ) -> Applied:
     tables = _published(connection, served, target)
     records = Records(connection, target)
+    _require_undivided(records.over(list(tables)), served, target)
     recorded = records.read()
     stale = pruning.stale(recorded, names)
     # those that read something before are held to reading no more of it
@@ -147,8 +149,9 @@ def _apply(
     for record in dropped:
         _run(connection, pruning.statements(connection, target, record))
     for change in pending:
-        _run(connection, change.statements)
+        _run_declared(connection, change)
     _run(connection, calls.statements)
+    untried = list(require_answers(connection, target, [change.mart for change in changes]))
     if before or pending or dropped or calls.changed:
         records.create()
         records.forget([*dropped, *calls.gone])
@@ -158,7 +161,7 @@ def _apply(
     return Applied(
         views=tuple(_results(served, target, changes, tables, dropped)),
         changed=bool(before or pending or dropped or calls.changed),
-        notes=tuple([*_notes(served, changes), *pruning.notes([] if prune else stale, target)]),
+        notes=tuple([*_notes(served, changes), *untried, *pruning.notes([] if prune else stale, target)]),
     )
 
 
@@ -184,6 +187,28 @@ def _published(connection: psycopg.Connection, served: Served, target: Target) -
             "they are (--marts-schema)."
         )
     return tables
+
+
+def _require_undivided(others: Sequence[tuple[str, str, str, str]], served: Served, target: Target) -> None:
+    """
+    Check that marts are served by one project in one schema: grants and policies are the mart's, for all its views.
+
+    :param others: schema, name, model and mart of the views that are there.
+    """
+    models = {mart.table: mart.model for mart in served.marts}
+    for schema, name, model, table in others:
+        if schema != target.schema:
+            raise ConfigurationError(
+                f"{target.marts}.{table} is served as {schema}.{name} already. Who may read it and which rows are said "
+                f"of the mart, so that {schema} and {target.schema} would undo each other. Serve it in one schema: "
+                f"--withdraw --schema {schema} takes it away there. Nothing was changed."
+            )
+        if pruning.package_of(model) != pruning.package_of(models[table]):
+            raise ConfigurationError(
+                f"{target.marts}.{table} is served as {schema}.{name} already, for {model}, of another dbt project. "
+                f"Give {models[table]} another alias; or drop that view, if that project is gone or has another name "
+                "now. Nothing was changed."
+            )
 
 
 def _readers(
@@ -219,6 +244,22 @@ def _statements_before(
 def _run(connection: psycopg.Connection, statements: Sequence[str]) -> None:
     for statement in statements:
         connection.execute(statement)
+
+
+def _run_declared(connection: psycopg.Connection, change: Change) -> None:
+    """Run what a model declares; an error says which model, and which role's policy."""
+    for statement in change.statements:
+        try:
+            connection.execute(statement)
+        except (errors.InsufficientPrivilege, errors.OperationalError):
+            raise
+        except psycopg.Error as error:
+            role = policy_role(statement, change.mart)
+            where = f"{change.mart.model}: meta.api_policy ({role})" if role else change.mart.model
+            raise ConfigurationError(
+                f"{where}: PostgreSQL refuses what the model declares: {error.diag.message_primary}. Nothing was "
+                "changed."
+            ) from None
 
 
 def _results(
@@ -261,12 +302,13 @@ def _translated_errors() -> Iterator[None]:
             f"Somebody held a view or a mart for {_LOCK_SECONDS} s: a publication, or a session that is idle in a "
             "transaction. Nothing was changed; try again later."
         ) from None
+    except errors.UniqueViolation:
+        raise CommitConflictError(
+            "Somebody made the same role or schema at the same time. Nothing was changed; try again."
+        ) from None
     except errors.InsufficientPrivilege as error:
         raise ConfigurationError(f"Nothing was changed: {error.diag.message_primary}.") from None
-    except (errors.SyntaxError, errors.DataError, errors.ProgrammingError) as error:
-        # of statements that were made here, only conditions of models are somebody's own
-        raise ConfigurationError(
-            f"PostgreSQL refuses what models declare: {error.diag.message_primary}. Nothing was changed."
-        ) from None
     except (psycopg.OperationalError, psycopg.InternalError) as error:
         raise TransientError(f"{describe(error)}. Nothing was changed; try again when the server answers.") from None
+    except psycopg.Error as error:
+        raise ConfigurationError(f"PostgreSQL refuses: {describe(error)}. Nothing was changed.") from None

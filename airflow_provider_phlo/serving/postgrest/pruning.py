@@ -18,9 +18,19 @@ def stale(recorded: Mapping[tuple[str, str], Record], models: Mapping[str, str])
     """
     Return the views that no model has any more.
 
-    :param models: dbt's id of each model that there is → its name in the API.
+    :param models: dbt's id of each model that there is → its name in the API. Of another project nothing is known.
     """
-    return [each for each in recorded.values() if each.kind == VIEW and models.get(each.model) != each.name]
+    packages = set(map(package_of, models))
+    return [
+        each
+        for each in recorded.values()
+        if each.kind == VIEW and models.get(each.model) != each.name and package_of(each.model) in packages
+    ]
+
+
+def package_of(model: str) -> str:
+    """Return the dbt project that a model is of, by dbt's id of it."""
+    return model.split(".")[1]
 
 
 def statements(connection: psycopg.Connection, target: Target, record: Record) -> list[str]:
@@ -41,8 +51,8 @@ def statements(connection: psycopg.Connection, target: Target, record: Record) -
         readers = readers_of(connection, existing.oid, ours)
         if readers:
             raise ConfigurationError(
-                f"{name} has no model any more, but {', '.join(readers)} would go with it. Drop that first, or leave "
-                "--prune out. Nothing was changed."
+                f"{name} is to be dropped, but {', '.join(readers)} would go with it. Drop that first. Nothing was "
+                "changed."
             )
         found.append(f"DROP VIEW {quote_identifier(target.schema)}.{quote_identifier(record.name)}")
     table = find_tables(connection, target.marts, [record.relation]).get(record.relation)

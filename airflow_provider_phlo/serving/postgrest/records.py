@@ -70,6 +70,16 @@ class Records:
         ]
         return {(each.kind, each.name): each for each in records}
 
+    def over(self, relations: Sequence[str]) -> list[tuple[str, str, str, str]]:
+        """Return schema, name, model and mart of the views that are there over marts, in whichever schema."""
+        if self._connection.execute("SELECT to_regclass(%s)", [self._table]).fetchone() == (None,):
+            return []
+        return self._connection.execute(
+            f"SELECT schema, name, model, relation FROM {self._table} WHERE kind = %s AND relation = ANY(%s) "
+            "AND to_regclass(quote_ident(schema) || '.' || quote_ident(name)) IS NOT NULL ORDER BY 1, 2",
+            [VIEW, list(relations)],
+        ).fetchall()
+
     def create(self) -> None:
         """Make the table if it is not there."""
         self._connection.execute(

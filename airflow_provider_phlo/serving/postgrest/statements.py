@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -9,6 +10,7 @@ from itertools import pairwise
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.serving.marts import AUTHENTICATOR, Relationship, Served, ServedMart
+from airflow_provider_phlo.serving.names import BYTES
 from airflow_provider_phlo.sql import literal, quote_identifier
 
 SCHEMA = "api"
@@ -123,7 +125,7 @@ class ViewStatements:
             name = quote_identifier(policy_name(role))
             yield f"DROP POLICY IF EXISTS {name} ON {self.table}"
             yield (
-                f"CREATE POLICY {name} ON {self.table}\n    FOR SELECT TO {quote_identifier(role)} USING (\n"
+                f"{_create_policy(role)}{self.table}\n    FOR SELECT TO {quote_identifier(role)} USING (\n"
                 f"        {condition}\n    )"
             )
         if self.mart.policies:
@@ -143,8 +145,26 @@ class ViewStatements:
 
 
 def policy_name(role: str) -> str:
-    """Return the name of the policy for a role; as PostgreSQL keeps it, if the role's name is a long one."""
-    return (POLICY + role).encode()[:63].decode(errors="ignore")
+    """Return the name of the policy for a role: one of its own, however long the role's name is."""
+    return short_name(POLICY + role)
+
+
+def short_name(name: str) -> str:
+    """Return a name that PostgreSQL keeps; where one has to be cut, what it was is still told by a hash."""
+    if len(name.encode()) <= BYTES:
+        return name
+    mark = "_" + hashlib.sha256(name.encode()).hexdigest()[:8]
+    return name.encode()[: BYTES - len(mark)].decode(errors="ignore") + mark
+
+
+def policy_role(statement: str, mart: ServedMart) -> str | None:
+    """Return whose policy a statement makes, if it makes one."""
+    makes = (role for role in mart.policies if statement.startswith(_create_policy(role)))
+    return next(makes, None)
+
+
+def _create_policy(role: str) -> str:
+    return f"CREATE POLICY {quote_identifier(policy_name(role))} ON "
 
 
 def readers_of_schemas(served: Served) -> list[str]:
@@ -251,4 +271,4 @@ def _is_column(each: Embedding) -> bool:
 
 
 def _with_column(each: Embedding) -> Embedding:
-    return replace(each, name=f"{each.name}_by_{each.by}".encode()[:63].decode(errors="ignore"))
+    return replace(each, name=short_name(f"{each.name}_by_{each.by}"))

@@ -13,6 +13,7 @@ from airflow_provider_phlo.serving.marts import Served, ServedMart
 from airflow_provider_phlo.serving.postgrest.database import Table, find_states, find_tables, readers_of
 from airflow_provider_phlo.serving.postgrest.functions import function_oids
 from airflow_provider_phlo.serving.postgrest.policies import lifted, require_alone
+from airflow_provider_phlo.serving.postgrest.pruning import package_of
 from airflow_provider_phlo.serving.postgrest.records import VIEW, Record
 from airflow_provider_phlo.serving.postgrest.statements import Target, ViewStatements
 from airflow_provider_phlo.sql import quote_identifier
@@ -82,6 +83,7 @@ class Views:
         record = self._recorded.get((VIEW, mart.name))
         wanted = self._wanted(mart, table)
         statements = tuple(wanted.all())
+        require_alone(self._connection, self._target, mart, table, self._roles)
         if existing is None:
             reason = "" if record is None else "somebody has dropped it"
             return self._change(mart, table, statements, reason, notes, record)
@@ -119,7 +121,6 @@ class Views:
         existed: bool = False,
         replaced: bool = False,
     ) -> Change:
-        require_alone(self._connection, self._target, mart, table, self._roles)
         ours = record is not None and record.guarded
         dropped = lifted(self._target, mart, table, self._states[table.oid], guarded=ours)
         guarded = bool(mart.policies) and (ours or not table.guarded)
@@ -177,6 +178,12 @@ class Views:
                     f"The view {name} is there already, and was not made by this command. Give the model another "
                     "meta.api_name, or drop the view. Nothing was changed."
                 )
+        elif package_of(record.model) != package_of(mart.model):
+            raise ConfigurationError(
+                f"The view {name} is that of {record.model}, of another dbt project. Give {mart.model} another "
+                f"meta.api_name, or another --schema; or drop the view (DROP VIEW {wanted.view}), if that project is "
+                "gone or has another name now. Nothing was changed."
+            )
         elif record.version == self._version and state["definition"] != record.state["view"]["definition"]:
             raise ConfigurationError(
                 f"Somebody has changed by hand what the view {name} selects. Put that into the model and drop the "

@@ -11,11 +11,13 @@ def model(name: str, columns: Mapping[str, Mapping[str, Any]] | None = None, **f
     Return a model.
 
     :param columns: what its YAML says of each column.
-    :param fields: other parts of the node; ``meta`` is that of its config, as dbt 1.10 and later have it.
+    :param fields: other parts of the node; ``project`` is the one that has it, ``meta`` is that of its config, as
+        dbt 1.10 and later have it.
     """
     meta = fields.pop("meta", {})
+    project = fields.pop("project", "shop")
     version = fields.get("version")
-    unique_id = f"model.shop.{name}" + (f".v{version}" if version is not None else "")
+    unique_id = f"model.{project}.{name}" + (f".v{version}" if version is not None else "")
     return {
         "unique_id": unique_id,
         "name": name,

@@ -347,14 +347,108 @@ def test_readers_with_a_policy_of_their_own_keep_their_rows(published: psycopg.C
 
 @pytest.mark.parametrize(
     ("policy", "reason"),
-    [("nothing > 1", 'column "nothing" does not exist'), ("sum(id) > 1", "aggregate functions are not allowed")],
+    [
+        ("nothing > 1", 'column "nothing" does not exist'),
+        ("sum(id) > 1", "aggregate functions are not allowed"),
+        ("generate_series(1, 3) = 1", "set-returning functions are not allowed"),
+        ("owner", "argument of POLICY must be type boolean"),
+    ],
 )
 def test_a_policy_that_the_table_does_not_bear(
     published: psycopg.Connection, apply: Apply, policy: str, reason: str
 ) -> None:
-    with pytest.raises(ConfigurationError, match=f"PostgreSQL refuses what models declare: {reason}"):
-        apply(model("mrt_orders", ORDERS, meta={"api_policy": policy}))
+    where = r"model\.shop\.mrt_orders: meta\.api_policy \(auditor\): PostgreSQL refuses what the model declares: "
+    policies = {"api_user": True, "auditor": policy}
+    with pytest.raises(ConfigurationError, match=where + reason):
+        apply(model("mrt_orders", ORDERS, meta={"api_roles": list(policies), "api_policy": policies}))
     assert published.execute("SELECT to_regnamespace('api')").fetchone() == (None,)
+
+
+@pytest.mark.parametrize(
+    ("policy", "reason"),
+    [
+        ("exists(select 1 from marts.secret s where s.id = mrt_orders.id)", "permission denied for table secret"),
+        ("exists(select 1 from marts.mrt_orders o where o.id > 1)", "infinite recursion detected in policy"),
+        ("lo_import('/etc/passwd') is not null", "permission denied for function lo_import"),
+        ("owner = current_setting('app.owner')", 'unrecognized configuration parameter "app.owner"'),
+        ("id = 1 / 0", "division by zero"),
+    ],
+)
+def test_a_policy_with_which_every_request_would_fail(
+    published: psycopg.Connection, apply: Apply, policy: str, reason: str
+) -> None:
+    published.execute("CREATE TABLE marts.secret (id int)")
+    policies = {"api_user": True, "auditor": policy}
+    with pytest.raises(
+        ConfigurationError, match=rf"model\.shop\.mrt_orders: .* request of auditor would fail: {reason}"
+    ):
+        apply(model("mrt_orders", ORDERS, meta={"api_roles": list(policies), "api_policy": policies}))
+    assert published.execute("SELECT to_regnamespace('api')").fetchone() == (None,)
+
+
+def test_a_policy_that_works_no_more_is_found_by_the_next_application(
+    published: psycopg.Connection, apply: Apply
+) -> None:
+    published.execute("CREATE TABLE marts.listed (id int); CREATE ROLE api_user")
+    published.execute("GRANT SELECT ON marts.listed TO api_user")
+    mart = model("mrt_orders", ORDERS, meta={"api_policy": "id in (select l.id from marts.listed l)"})
+    apply(mart)
+    published.execute("REVOKE SELECT ON marts.listed FROM api_user")
+    with pytest.raises(ConfigurationError, match="request of api_user would fail: permission denied for table listed"):
+        apply(mart)
+
+
+def test_a_policy_of_somebody_else_that_comes_later(published: psycopg.Connection, apply: Apply) -> None:
+    mart = model("mrt_orders", ORDERS, meta={"api_policy": "id > 0"})
+    apply(mart)
+    published.execute("CREATE POLICY theirs ON marts.mrt_orders FOR SELECT TO PUBLIC USING (true)")
+    with pytest.raises(ConfigurationError, match="row policies of somebody else that apply to api_user too: theirs"):
+        apply(mart)
+
+
+def test_roles_whose_names_begin_alike(published: psycopg.Connection, apply: Apply, api: Api) -> None:
+    ann, bob = ("r" * 57 + end for end in ("_ann", "_bob"))
+    policies = {ann: "owner = 'ann'", bob: "owner = 'bob'"}
+    apply(model("mrt_orders", ORDERS, meta={"api_roles": list(policies), "api_policy": policies}))
+    assert [api.get("/orders?select=owner", role=role) for role in (ann, bob)] == [
+        [{"owner": "ann"}],
+        [{"owner": "bob"}],
+    ]
+
+
+# --- more than one project, more than one schema
+
+
+def test_a_view_of_another_project_is_neither_taken_nor_dropped(
+    published: psycopg.Connection, apply: Apply, api: Api
+) -> None:
+    publish(orders(), published, "mrt_sales")
+    ours = model("mrt_orders", ORDERS, meta={"api_policy": "owner = 'ann'"})
+    apply(ours)
+    theirs = model("mrt_sales", ORDERS, meta={"api_name": "orders"}, project="other")
+    with pytest.raises(ConfigurationError, match=r"api\.orders is that of model\.shop\.mrt_orders, of another"):
+        apply(theirs)
+    same = model("mrt_orders", ORDERS, meta={"api_name": "all_orders"}, project="other")
+    with pytest.raises(ConfigurationError, match=r"mrt_orders is served as api\.orders already, for model\.shop"):
+        apply(same)
+    applied = apply(model("mrt_sales", ORDERS, project="other"), prune=True)
+    assert (actions(applied), applied.notes) == ([("api.sales", "created")], ())
+    assert [row["owner"] for row in api.get("/orders")] == ["ann"]
+    assert not apply(ours, prune=True).changed
+    # a project that has another name now takes its views over, once they are dropped
+    published.execute("DROP VIEW api.orders")
+    assert actions(apply(model("mrt_orders", ORDERS, project="other"))) == [("api.orders", "created")]
+
+
+def test_a_mart_is_served_in_one_schema(published: psycopg.Connection, apply: Apply, api: Api) -> None:
+    mart = model("mrt_orders", ORDERS, meta={"api_policy": "owner = 'ann'"})
+    apply(mart)
+    with pytest.raises(ConfigurationError, match=r"mrt_orders is served as api\.orders already\..*--schema api "):
+        apply(model("mrt_orders", ORDERS), target=Target(schema="v2"))
+    assert len(api.get("/orders")) == 1
+    withdraw(published, {mart["unique_id"]}, Target())
+    assert apply(mart, target=Target(schema="v2")).changed
+    assert len(api.get("/orders", schema="v2")) == 1
 
 
 def test_a_view_that_was_changed_by_hand_is_left_alone(published: psycopg.Connection, apply: Apply) -> None:
@@ -372,7 +466,7 @@ def test_a_view_that_somebody_reads_loses_no_column(published: psycopg.Connectio
             ConfigurationError, match=r"has to lose columns, but view (public\.)?theirs would go with it"
         ):
             apply(model("mrt_orders", {"id": {}}))
-        with pytest.raises(ConfigurationError, match=r"no model any more, but view (public\.)?theirs would go"):
+        with pytest.raises(ConfigurationError, match=r"is to be dropped, but view (public\.)?theirs would go"):
             apply(model("mrt_orders", ORDERS, meta={"api_name": "sales"}), prune=True)
         # what is added is added
         publish(orders().append_column("note", [["a", "b", "c"]]), published, "mrt_orders")
