@@ -7,7 +7,7 @@ The provider asks when a task begins and ends, in a process that the task's own 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo.exceptions import PhloError
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from airflow_provider_phlo.catalogs.openlineage.tables import TableDescription
     from airflow_provider_phlo.catalogs.openlineage.work import Work
     from airflow_provider_phlo.lineage.datasets import DatasetName
+    from airflow_provider_phlo.task_facts import MartFacts
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +105,30 @@ def dataset_of_table(table: str) -> DatasetName:
     from airflow_provider_phlo.naming import asset_uri
 
     return dataset_of(asset_uri(table))
+
+
+def copies(marts: Iterable[MartFacts], rows: Mapping[str, int | None]) -> Work:
+    """
+    Return the work of a task that copies tables of the catalog to marts.
+
+    :param rows: how many rows were written, by the name of the mart; nothing of those that it lacks is known.
+    """
+    from airflow_provider_phlo.catalogs.openlineage.work import Copied, Counts, Read, Work, Written
+    from airflow_provider_phlo.lineage.datasets import mart_dataset
+
+    marts = list(marts)
+    sources = {mart.source: dataset_of_table(mart.source) for mart in marts}
+    return Work(
+        tuple(Read(dataset, table) for table, dataset in sources.items()),
+        tuple(
+            Written(
+                mart_dataset(mart.connection, mart.table, mart.uri),
+                counts=Counts(rows.get(mart.table.rpartition(".")[2])),
+                made_of=Copied(sources[mart.source], mart.source),
+            )
+            for mart in marts
+        ),
+    )
 
 
 class _Tables:

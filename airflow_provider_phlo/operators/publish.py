@@ -11,7 +11,7 @@ from airflow_provider_phlo.assets.postgres import postgres_asset
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.operators.base import NOTHING_TO_DO, PhloOperator
 from airflow_provider_phlo.operators.links import TableLink
-from airflow_provider_phlo.operators.openlineage import dataset_of_table
+from airflow_provider_phlo.operators.openlineage import copies
 
 if TYPE_CHECKING:
     from airflow.sdk import Asset, Context
@@ -89,22 +89,8 @@ class PublishOperator(PhloOperator):
 
     def work(self) -> Work:
         """Return the tables, each a copy of its source, and how many rows were written."""
-        from airflow_provider_phlo.catalogs.openlineage.work import Copied, Counts, Read, Work, Written
-        from airflow_provider_phlo.lineage.datasets import mart_dataset
-
-        done, marts = (self.result or {}).get("tables", {}), self.lineage().marts
-        sources = {mart.source: dataset_of_table(mart.source) for mart in marts}
-        return Work(
-            tuple(Read(dataset, table) for table, dataset in sources.items()),
-            tuple(
-                Written(
-                    mart_dataset(mart.connection, mart.table, mart.uri),
-                    counts=Counts(done.get(mart.table.rpartition(".")[2], {}).get("inserted")),
-                    made_of=Copied(sources[mart.source], mart.source),
-                )
-                for mart in marts
-            ),
-        )
+        tables = (self.result or {}).get("tables", {})
+        return copies(self.lineage().marts, {name: each.get("inserted") for name, each in tables.items()})
 
     @classmethod
     def default_outlets(cls, arguments: Mapping[str, Any]) -> list[Asset]:
