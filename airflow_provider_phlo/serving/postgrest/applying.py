@@ -18,7 +18,7 @@ from psycopg import errors
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError, TransientError
 from airflow_provider_phlo.library_errors import describe
 from airflow_provider_phlo.serving.marts import Served
-from airflow_provider_phlo.serving.postgrest import functions, pruning, rights
+from airflow_provider_phlo.serving.postgrest import functions, others, pruning, rights
 from airflow_provider_phlo.serving.postgrest.database import Table, find_tables
 from airflow_provider_phlo.serving.postgrest.records import FUNCTION, VIEW, Record, Records
 from airflow_provider_phlo.serving.postgrest.roles import role_statements
@@ -158,10 +158,13 @@ def _apply(
         records.write([*views.records(pending), *functions.records(connection, calls, roles)])
         connection.execute(_RELOAD)
     rights.require_no_more(connection, served, target, tables, roles)
+    others.require_none_past(connection, served, target, tables, roles)
+    ours = {*(change.mart.name for change in changes), *(name for kind, name in recorded if kind == VIEW)}
+    beside = list(others.notes(connection, target, sorted(ours), roles))
     return Applied(
         views=tuple(_results(served, target, changes, tables, dropped)),
         changed=bool(before or pending or dropped or calls.changed),
-        notes=tuple([*_notes(served, changes), *untried, *pruning.notes([] if prune else stale, target)]),
+        notes=tuple([*_notes(served, changes), *untried, *beside, *pruning.notes([] if prune else stale, target)]),
     )
 
 
@@ -189,14 +192,14 @@ def _published(connection: psycopg.Connection, served: Served, target: Target) -
     return tables
 
 
-def _require_undivided(others: Sequence[tuple[str, str, str, str]], served: Served, target: Target) -> None:
+def _require_undivided(over: Sequence[tuple[str, str, str, str]], served: Served, target: Target) -> None:
     """
     Check that marts are served by one project in one schema: grants and policies are the mart's, for all its views.
 
-    :param others: schema, name, model and mart of the views that are there.
+    :param over: schema, name, model and mart of the views that are there.
     """
     models = {mart.table: mart.model for mart in served.marts}
-    for schema, name, model, table in others:
+    for schema, name, model, table in over:
         if schema != target.schema:
             raise ConfigurationError(
                 f"{target.marts}.{table} is served as {schema}.{name} already. Who may read it and which rows are said "

@@ -150,7 +150,7 @@ def policy_name(role: str) -> str:
 
 
 def short_name(name: str) -> str:
-    """Return a name that PostgreSQL keeps; where one has to be cut, what it was is still told by a hash."""
+    """Return a name that PostgreSQL keeps; one that has to be cut ends in a hash of all of it."""
     if len(name.encode()) <= BYTES:
         return name
     mark = "_" + hashlib.sha256(name.encode()).hexdigest()[:8]

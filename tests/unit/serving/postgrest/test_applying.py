@@ -416,6 +416,70 @@ def test_roles_whose_names_begin_alike(published: psycopg.Connection, apply: App
     ]
 
 
+# --- what others let roles read
+
+
+PAST = {
+    "a view": "CREATE VIEW api.every AS SELECT id, owner FROM marts.mrt_orders; GRANT SELECT ON api.every TO api_user",
+    "a view over ours": "CREATE VIEW api.every AS SELECT id FROM api.orders; GRANT SELECT (id) ON api.every TO PUBLIC",
+    "a materialized view": "CREATE MATERIALIZED VIEW api.every AS TABLE marts.mrt_orders; "
+    "GRANT ALL ON api.every TO api_user",
+    "a view over such a view": "CREATE VIEW marts.some AS TABLE marts.mrt_orders; "
+    "CREATE VIEW api.every AS TABLE marts.some; "
+    "GRANT SELECT ON api.every TO api_user",
+    "in another schema": "CREATE SCHEMA b; GRANT USAGE ON SCHEMA b TO api_user; CREATE VIEW b.every AS TABLE "
+    "marts.mrt_orders; GRANT SELECT ON b.every TO api_user",
+}
+
+
+@pytest.mark.parametrize("kind", PAST)
+def test_a_view_of_somebody_else_that_shows_more(published: psycopg.Connection, apply: Apply, kind: str) -> None:
+    mart = model("mrt_orders", ORDERS, meta={"api_policy": "id > 0"})
+    apply(mart)
+    published.execute(PAST[kind])
+    with pytest.raises(
+        ConfigurationError, match=r"api_user can read marts\.mrt_orders by \w+\.every, .*security_invoker"
+    ):
+        apply(mart)
+    if "MATERIALIZED" not in PAST[kind]:
+        published.execute(
+            "DO $$ DECLARE v regclass = coalesce(to_regclass('b.every'), to_regclass('api.every')); BEGIN "
+            "EXECUTE format('ALTER VIEW %s SET (security_invoker = true)', v); END $$"
+        )
+        assert not apply(mart).changed
+
+
+def test_a_view_of_somebody_else_that_shows_what_the_model_grants(published: psycopg.Connection, apply: Apply) -> None:
+    mart = model("mrt_orders", {**ORDERS, "owner": {"tags": ["pii"]}})
+    apply(mart)
+    published.execute(
+        "CREATE VIEW api.theirs AS SELECT id FROM marts.mrt_orders; GRANT SELECT ON api.theirs TO api_user"
+    )
+    assert apply(mart).notes == ("api_user can read api.theirs too, which no model grants.",)
+    published.execute(
+        "CREATE VIEW api.more AS SELECT owner FROM marts.mrt_orders; GRANT SELECT ON api.more TO api_user"
+    )
+    with pytest.raises(ConfigurationError, match=r"api_user can read marts\.mrt_orders by api\.more"):
+        apply(mart)
+
+
+def test_what_else_roles_can_read_is_named(published: psycopg.Connection, apply: Apply) -> None:
+    apply(model("mrt_orders", ORDERS))
+    published.execute("CREATE SCHEMA secret; GRANT USAGE ON SCHEMA secret TO api_user; CREATE TABLE secret.p (id int)")
+    published.execute(
+        "GRANT SELECT ON secret.p TO api_user; CREATE TABLE api.open (id int); GRANT SELECT ON api.open TO PUBLIC"
+    )
+    published.execute("CREATE FUNCTION api.steal() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'")
+    published.execute("CREATE FUNCTION api.honest() RETURNS int LANGUAGE sql AS 'SELECT 1'")
+    applied = apply(model("mrt_orders", ORDERS))
+    assert not applied.changed
+    assert applied.notes == (
+        "api_user can read api.open too, which no model grants.",
+        "api_user can call api.steal(), which runs with its owner's rights: what it returns is not checked here.",
+        "api_user can read secret.p too, which no model grants.",
+    )
+
+
 # --- more than one project, more than one schema
 
 
