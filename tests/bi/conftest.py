@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from airflow_provider_phlo.services.postgres.server import postgres_pid, stop_postgres
+from airflow_provider_phlo.services.postgres.server import ensure_postgres, postgres_pid, stop_postgres
 from tests.bi.marts import READER, Marts, publish
 from tests.bi.superset import RunningSuperset, running_superset
 
@@ -45,6 +45,8 @@ def marts(home: Path) -> Marts:
 
 
 @pytest.fixture(scope="session")
-def superset(marts: Marts, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSuperset]:
-    with running_superset(tmp_path_factory.mktemp("superset")) as server:
+def superset(home: Path, marts: Marts, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSuperset]:
+    # in PostgreSQL, as in the containers; the bundled server has one database for it, that of the marts
+    own = ensure_postgres(home).airflow_url
+    with running_superset(tmp_path_factory.mktemp("superset"), own) as server:
         yield server

@@ -89,8 +89,8 @@ class RunningSuperset:
 
 
 @contextmanager
-def running_superset(folder: Path) -> Iterator[RunningSuperset]:
-    """Run Superset for the time of the block."""
+def running_superset(folder: Path, database_url: str) -> Iterator[RunningSuperset]:
+    """Run Superset for the time of the block, with its own tables in this database."""
     program = python_program("gunicorn", *PACKAGES)
     port, password = free_port(), secrets.token_hex(16)
     environment = {
@@ -98,7 +98,7 @@ def running_superset(folder: Path) -> Iterator[RunningSuperset]:
         "HOME": str(folder),
         "SUPERSET_CONFIG_PATH": str(FILES / "superset_config.py"),
         "SUPERSET_SECRET_KEY": secrets.token_hex(32),
-        "SUPERSET_DATABASE_URL": f"sqlite:///{folder / 'superset.db'}",
+        "SUPERSET_DATABASE_URL": database_url,
         "SCARF_ANALYTICS": "false",
         "PHLO_SUPERSET_PASSWORD": password,
     }

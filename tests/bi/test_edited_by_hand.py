@@ -67,9 +67,7 @@ def test_an_edit_comes_into_the_files(edited: RunningSuperset, marts: Marts, tmp
     assert phlo(edited, marts, "import", folder=folder).code == 0
 
 
-def test_files_replace_an_edit_on_request_and_a_copy_is_kept(
-    edited: RunningSuperset, marts: Marts, home: Path
-) -> None:
+def test_files_replace_an_edit_on_request_and_a_copy_is_kept(edited: RunningSuperset, marts: Marts, home: Path) -> None:
     known = set((home / "superset").glob("*.zip"))
     done = phlo(edited, marts, "import", "--overwrite")
     assert done.code == 0, done.err

@@ -101,16 +101,12 @@ def _kept(archive: bytes) -> Path:
 
 
 def _require_arrival(server: Superset, sent: Iterable[Asset]) -> None:
-    """
-    Check that Superset now has what it was sent.
-
-    :raises ConfigurationError: it does not.
-    """
+    """Check that Superset now has what it was sent; end with exit code 1 if not, as it was changed."""
     after = compare({each.uuid: each for each in sent}, read_archive(server.export()))
     lost = [each for each in after if each.state is not State.SAME]
     if lost:
         named = "; ".join(f"{each.asset.path}: {', '.join(each.places[:5]) or each.state}" for each in lost[:10])
-        raise ConfigurationError(f"Superset took the files, but does not have all that they say: {named}.")
+        exit_with("superset import", f"Superset took the files, but does not have all that they say: {named}.", FAILED)
 
 
 def _print(compared: Iterable[Compared], sent: set[str], output: str) -> None:
