@@ -15,8 +15,8 @@ SET LOCAL client_encoding = 'UTF8';
 DO $phlo$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'api_anon') THEN CREATE ROLE "api_anon" NOLOGIN NOINHERIT; END IF; END $phlo$;
 DO $phlo$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'api_user') THEN CREATE ROLE "api_user" NOLOGIN NOINHERIT; END IF; END $phlo$;
 DO $phlo$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'authenticator') THEN CREATE ROLE "authenticator" NOLOGIN NOINHERIT; END IF; END $phlo$;
-GRANT "api_anon" TO "authenticator";
-GRANT "api_user" TO "authenticator";
+DO $phlo$ BEGIN EXECUTE CASE WHEN current_setting('server_version_num')::int < 160000 THEN 'GRANT "api_anon" TO "authenticator"' ELSE 'GRANT "api_anon" TO "authenticator" WITH INHERIT FALSE, SET TRUE' END; END $phlo$;
+DO $phlo$ BEGIN EXECUTE CASE WHEN current_setting('server_version_num')::int < 160000 THEN 'GRANT "api_user" TO "authenticator"' ELSE 'GRANT "api_user" TO "authenticator" WITH INHERIT FALSE, SET TRUE' END; END $phlo$;
 
 -- Schemas. Roles cannot name a mart, only its view.
 CREATE SCHEMA IF NOT EXISTS "api";

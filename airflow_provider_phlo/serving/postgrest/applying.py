@@ -21,7 +21,7 @@ from airflow_provider_phlo.serving.marts import Served
 from airflow_provider_phlo.serving.postgrest import functions, others, pruning, rights
 from airflow_provider_phlo.serving.postgrest.database import Table, find_tables
 from airflow_provider_phlo.serving.postgrest.records import FUNCTION, VIEW, Record, Records
-from airflow_provider_phlo.serving.postgrest.roles import role_statements
+from airflow_provider_phlo.serving.postgrest.roles import require_only_becomes, role_statements
 from airflow_provider_phlo.serving.postgrest.statements import Target, policy_role
 from airflow_provider_phlo.serving.postgrest.trying import require_answers
 from airflow_provider_phlo.serving.postgrest.views import Change, Views
@@ -140,6 +140,7 @@ def _apply(
     dropped = stale if prune else []
     before = _statements_before(connection, served, target, roles, _readers(served, tables, recorded, dropped))
     _run(connection, before)
+    require_only_becomes(connection, served.roles)
     views = Views(connection, target, served, recorded, roles)
     changes = [views.plan(mart, tables[mart.table]) for mart in served.marts if mart.table in tables]
     pending = [change for change in changes if change.statements]

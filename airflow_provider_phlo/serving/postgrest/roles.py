@@ -9,7 +9,7 @@ import psycopg
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.serving.marts import AUTHENTICATOR
-from airflow_provider_phlo.serving.postgrest.statements import create_role, grant_role
+from airflow_provider_phlo.serving.postgrest.statements import create_role, grant_role, grant_role_only
 from airflow_provider_phlo.sql import quote_identifier
 
 _RIGHTS = {
@@ -37,6 +37,15 @@ SELECT r.rolname FROM pg_roles r WHERE r.rolname = ANY(%s) AND (
     {" OR ".join(f"r.{right}" for right in _RIGHTS)} OR r.rolname ^@ 'pg_'
     OR EXISTS (SELECT FROM pg_class c WHERE c.relowner = r.oid)
 ) ORDER BY r.rolname
+"""
+# roles that the one of PostgREST has otherwise than to become them: before PostgreSQL 16 its INHERIT decides for all
+_OTHERWISE = """
+SELECT g.rolname, bool_or((to_jsonb(m) ->> 'inherit_option')::boolean) AS inherits
+FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid JOIN pg_roles r ON r.oid = m.member
+WHERE r.rolname = %s AND g.rolname = ANY(%s) AND to_jsonb(m) ? 'inherit_option'
+GROUP BY g.rolname
+HAVING bool_or((to_jsonb(m) ->> 'inherit_option')::boolean) OR NOT bool_or((to_jsonb(m) ->> 'set_option')::boolean)
+ORDER BY 1
 """
 
 
@@ -72,9 +81,11 @@ def role_statements(connection: psycopg.Connection, names: Sequence[str]) -> lis
         raise ConfigurationError("Nothing was changed. " + " ".join(problems))
     missing = [name for name in (*names, AUTHENTICATOR) if name not in roles]
     member_of = roles[AUTHENTICATOR].member_of if AUTHENTICATOR in roles else ()
+    otherwise = _find_otherwise(connection, names)
+    grant = grant_role_only if connection.info.server_version >= 160_000 else grant_role
     statements = [
         *(create_role(name) for name in missing),
-        *(grant_role(name) for name in names if name not in member_of),
+        *(grant(name) for name in names if name not in member_of or name in otherwise),
     ]
     if statements and connection.execute(_MAY_CREATE).fetchone() != (True,):
         script = "; ".join(statements)
@@ -86,6 +97,26 @@ def role_statements(connection: psycopg.Connection, names: Sequence[str]) -> lis
         database = quote_identifier(connection.info.dbname)
         statements.append(f"GRANT CONNECT ON DATABASE {database} TO {quote_identifier(AUTHENTICATOR)}")
     return statements
+
+
+def _find_otherwise(connection: psycopg.Connection, names: Sequence[str]) -> dict[str, bool]:
+    """Return the roles that authenticator inherits from, or may not become → whether it inherits."""
+    return dict(connection.execute(_OTHERWISE, [AUTHENTICATOR, list(names)]).fetchall())
+
+
+def require_only_becomes(connection: psycopg.Connection, names: Sequence[str]) -> None:
+    """
+    Check that the role of PostgREST reads nothing of the others before it becomes one.
+
+    :raises ConfigurationError: somebody else granted it one with INHERIT.
+    """
+    inherited = [name for name, inherits in _find_otherwise(connection, names).items() if inherits]
+    if inherited:
+        raise ConfigurationError(
+            f"{AUTHENTICATOR} itself reads what {', '.join(inherited)} may read: somebody else granted that with "
+            f"INHERIT. Whoever did takes it back: REVOKE INHERIT OPTION FOR {quote_identifier(inherited[0])} FROM "
+            f"{quote_identifier(AUTHENTICATOR)}. Nothing was changed."
+        )
 
 
 def _problems(connection: psycopg.Connection, role: Role) -> Iterator[str]:

@@ -12,6 +12,7 @@ from airflow_provider_phlo.serving.postgrest.statements import (
     create_role,
     embeddings,
     grant_role,
+    grant_role_only,
     grant_usage,
     readers_of_schemas,
     revoke_usage,
@@ -58,7 +59,7 @@ def _roles(served: Served) -> Iterator[str]:
         f"-- Roles. {AUTHENTICATOR} is who PostgREST logs in as, once it has a password (--login); it reads nothing\n"
         "-- itself, and becomes the role that a request comes as. No other one may log in.\n"
         + "".join(_unless_there(role) for role in (*served.roles, AUTHENTICATOR))
-        + _joined([grant_role(role) for role in served.roles])
+        + "".join(map(_granted, served.roles))
     )
 
 
@@ -66,6 +67,12 @@ def _unless_there(role: str) -> str:
     missing = f"NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {literal(role)})"
     text = f"BEGIN IF {missing} THEN {create_role(role)}; END IF; END"
     return f"DO {body(text)};\n"
+
+
+def _granted(role: str) -> str:
+    later, earlier = (literal(statement) for statement in (grant_role_only(role), grant_role(role)))
+    chosen = f"CASE WHEN current_setting('server_version_num')::int < 160000 THEN {earlier} ELSE {later} END"
+    return f"DO {body(f'BEGIN EXECUTE {chosen}; END')};\n"
 
 
 def _schemas(served: Served, target: Target) -> Iterator[str]:

@@ -50,8 +50,13 @@ def create_role(role: str) -> str:
 
 
 def grant_role(role: str) -> str:
-    """Return what lets the role that PostgREST logs in as become another one."""
+    """Return what lets the role that PostgREST logs in as become another one, on any server."""
     return f"GRANT {quote_identifier(role)} TO {quote_identifier(AUTHENTICATOR)}"
+
+
+def grant_role_only(role: str) -> str:
+    """Return the same for PostgreSQL 16 and later, where each membership says whether its rights are inherited."""
+    return f"{grant_role(role)} WITH INHERIT FALSE, SET TRUE"
 
 
 @dataclass(frozen=True)

@@ -416,6 +416,25 @@ def test_roles_whose_names_begin_alike(published: psycopg.Connection, apply: App
     ]
 
 
+@pytest.mark.parametrize("options", ["INHERIT TRUE, SET TRUE", "INHERIT FALSE, SET FALSE"])
+def test_postgrest_becomes_roles_and_inherits_from_none(
+    published: psycopg.Connection, apply: Apply, api: Api, options: str
+) -> None:
+    if published.info.server_version < 160_000:
+        pytest.skip("a membership has no options")
+    published.execute("CREATE ROLE authenticator INHERIT; CREATE ROLE api_user; GRANT api_user TO authenticator")
+    published.execute(f"ALTER ROLE authenticator NOINHERIT; GRANT api_user TO authenticator WITH {options}")
+    mart = model("mrt_orders", ORDERS)
+    apply(mart)
+    assert len(api.get("/orders")) == 3
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        api.session.execute("SELECT id FROM api.orders")
+    assert not apply(mart).changed
+    published.execute(f"GRANT api_user TO authenticator WITH {options}")
+    assert apply(mart).changed
+    assert len(api.get("/orders")) == 3
+
+
 # --- what others let roles read
 
 
