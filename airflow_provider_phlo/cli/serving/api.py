@@ -17,6 +17,7 @@ from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.printable_text import printable
 from airflow_provider_phlo.serving.marts import Served, names_of, read_served
 from airflow_provider_phlo.serving.names import require_name
+from airflow_provider_phlo.serving.postgrest.login import require_new
 from airflow_provider_phlo.serving.postgrest.readme import readme
 from airflow_provider_phlo.serving.postgrest.script import views_sql
 from airflow_provider_phlo.serving.postgrest.statements import Target
@@ -66,6 +67,13 @@ def _require_sense(args: argparse.Namespace) -> None:
         raise ConfigurationError("--withdraw drops views, and does nothing else: leave out --apply and --check.")
     if args.withdraw and not args.models:
         raise ConfigurationError("--withdraw drops views: name the models (--models).")
+    if args.schema == args.marts_schema:
+        raise ConfigurationError(
+            f"--schema and --marts-schema are both {args.schema}: PostgREST would serve the marts themselves. Give the "
+            "views a schema of their own."
+        )
+    if args.login:
+        require_new(Path(args.login))
 
 
 def _withdraw(args: argparse.Namespace, served: Served, target: Target) -> None:
@@ -148,8 +156,9 @@ def differing(files: Mapping[Path, str]) -> Iterator[str]:
             yield f"{path} cannot be read ({type(error).__name__})."
             continue
         if there != text:
-            lines = difflib.unified_diff(there.splitlines(), text.splitlines(), "file", "models", lineterm="", n=0)
-            shown = [printable(line) for line in lines if not line.startswith(("---", "+++", "@@"))][:10]
+            lines = list(difflib.unified_diff(there.splitlines(), text.splitlines(), n=0, lineterm=""))
+            # after the names of the two; a comment of SQL that is gone begins with --- too
+            shown = [printable(line) for line in lines[2:] if not line.startswith("@@")][:10]
             yield "\n  ".join([f"{path} is not what the models say: generate it again, and commit it.", *shown])
 
 

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
-
-import psycopg
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.private_files import write_private
 from airflow_provider_phlo.serving.marts import AUTHENTICATOR
 from airflow_provider_phlo.sql import literal, quote_identifier
+
+if TYPE_CHECKING:
+    import psycopg
+
+
+def require_new(path: Path) -> None:
+    """
+    Check that a file is not there yet.
+
+    :raises ConfigurationError: it is.
+    """
+    if path.exists():
+        raise ConfigurationError(
+            f"{path} is there already, and is not replaced. Remove it to give {AUTHENTICATOR} a new password."
+        )
 
 
 def give_login(connection: psycopg.Connection, path: Path) -> str:
@@ -21,10 +35,9 @@ def give_login(connection: psycopg.Connection, path: Path) -> str:
     :param path: a file that is not there yet; it gets what PostgREST reads from its environment.
     :raises ConfigurationError: the file is there already, or this connection may not set the password.
     """
-    if path.exists():
-        raise ConfigurationError(
-            f"{path} is there already, and is not replaced. Remove it to give {AUTHENTICATOR} a new password."
-        )
+    require_new(path)
+    from psycopg import errors
+
     password = secrets.token_urlsafe(24)
     # the server gets what it keeps, so that neither its log nor its list of statements has the password
     kept = connection.pgconn.encrypt_password(password.encode(), AUTHENTICATOR.encode(), b"scram-sha-256").decode()
@@ -36,7 +49,7 @@ def give_login(connection: psycopg.Connection, path: Path) -> str:
         with connection.transaction():
             connection.execute(f"ALTER ROLE {quote_identifier(AUTHENTICATOR)} LOGIN PASSWORD {literal(kept)}")
             write_private(path, f"PGRST_DB_URI={uri}\n")
-    except psycopg.errors.InsufficientPrivilege:
+    except errors.InsufficientPrivilege:
         raise ConfigurationError(
             f"The role {info.user} may not set the password of {AUTHENTICATOR}: have whoever made that role do it "
             f"(psql: \\password {AUTHENTICATOR})."

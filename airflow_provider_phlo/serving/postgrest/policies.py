@@ -71,8 +71,8 @@ def require_alone(
     blinded = [each for (each,) in connection.execute(_BLINDED, {"table": table.oid, "roles": list(roles)})]
     if blinded:
         named = [each for each in blinded if each != "PUBLIC"]
-        reader = quote_identifier(named[0]) if named else ""
-        policy = f"CREATE POLICY readers ON {target.table(mart)} FOR SELECT TO {reader} USING (true)"
+        readers = ", ".join(map(quote_identifier, named))
+        policy = f"CREATE POLICY readers ON {target.table(mart)} FOR SELECT TO {readers} USING (true)"
         advice = f"Say which rows they see ({policy}), or revoke their SELECT" if named else "Revoke their SELECT"
         raise ConfigurationError(
             f"meta.api_policy of {mart.model} needs row security of {name}, which would hide all rows from others who "

@@ -21,7 +21,7 @@ _RIGHTS = {
 }
 _ROLES = f"""
 SELECT r.rolname, {", ".join(f"r.{right}" for right in _RIGHTS)}, r.rolcanlogin, r.rolinherit, coalesce((
-    SELECT array_agg(g.rolname ORDER BY g.rolname) FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid
+    SELECT array_agg(DISTINCT g.rolname ORDER BY g.rolname) FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid
     WHERE m.member = r.oid
 ), '{{}}') FROM pg_roles r WHERE r.rolname = ANY(%s)
 """

@@ -114,8 +114,10 @@ def test_the_password_is_in_one_private_file(published: psycopg.Connection, phlo
     assert password not in out + err + (FILES / "views.sql").read_text()
     with psycopg.connect(uri) as session:
         assert session.execute("SELECT current_user").fetchone() == ("authenticator",)
+    published.execute("DROP SCHEMA api CASCADE")
     code, _, err = phlo("--apply", "--login", str(path))
     assert (code, "is there already, and is not replaced" in err) == (2, True)
+    assert published.execute("SELECT to_regnamespace('api')").fetchone() == (None,)  # looked at first
 
 
 @pytest.mark.parametrize(
@@ -123,6 +125,7 @@ def test_the_password_is_in_one_private_file(published: psycopg.Connection, phlo
     [
         (["--check", "--apply"], "--check changes nothing"),
         (["--prune"], "add --apply"),
+        (["--schema", "marts"], "PostgREST would serve the marts themselves"),
         (["--withdraw"], "name the models"),
         (["--withdraw", "--apply", "--models", "x"], "leave out --apply and --check"),
         (["--models", "nothing*"], "No model is called nothing*"),

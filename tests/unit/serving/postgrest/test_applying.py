@@ -299,6 +299,10 @@ def test_a_server_whose_views_read_with_their_owners_rights(published: psycopg.C
             "CREATE ROLE analyst; GRANT SELECT ON marts.mrt_orders TO analyst",
             r'hide all rows from others who read it: analyst.*FOR SELECT TO "analyst" USING \(true\)',
         ),
+        (
+            "CREATE ROLE a; CREATE ROLE b; GRANT SELECT ON marts.mrt_orders TO a, b",
+            r'from others who read it: a, b\..*FOR SELECT TO "a", "b" USING \(true\)',
+        ),
     ],
 )
 def test_what_is_in_the_way_is_named(published: psycopg.Connection, apply: Apply, before: str, reason: str) -> None:
