@@ -71,27 +71,43 @@ def readme(served: Served, target: Target, command: str) -> str:
 
 def calls_of(mart: ServedMart, functions: Sequence[Embedding]) -> list[Call]:
     """
-    Return requests for one view.
+    Return requests for one view, of columns that all of its readers have, if there are some.
 
     :param functions: those by which other views can be embedded in it.
     """
     if not mart.columns:
         return [Call("ten rows", f"/{quote(mart.name, safe='')}?limit=10")]
-    first, last = mart.columns[0], mart.columns[-1]
-    key = next((column for column in mart.columns if _TIME.fullmatch(column.kind)), first)
+    columns = _shared(mart)
+    first, last = columns[0], columns[-1]
+    key = next((column for column in columns if _TIME.fullmatch(column.kind)), first)
+    everything = "*" if len(columns) == len(mart.columns) else _list([column.name for column in columns])
+    chosen = [] if everything == "*" else [("select", everything)]
     selected = list(dict.fromkeys([first.name, key.name, last.name]))
     found = [
-        Call("ten rows", _path(mart, ("limit", "10"))),
+        Call("ten rows", _path(mart, *chosen, ("limit", "10"))),
         Call(
             "some columns, in an order", _path(mart, ("select", _list(selected)), ("order", f"{_item(key.name)}.desc"))
         ),
-        Call("rows that meet conditions", _path(mart, *(_filter(column) for column in dict.fromkeys([key, first])))),
-        Call("the second page of ten", _path(mart, ("order", _item(key.name)), ("limit", "10"), ("offset", "10"))),
+        Call("rows that meet conditions", _path(mart, *chosen, *map(_filter, dict.fromkeys([key, first])))),
+        Call(
+            "the second page of ten",
+            _path(mart, *chosen, ("order", _item(key.name)), ("limit", "10"), ("offset", "10")),
+        ),
     ]
     for each in functions:
         embedded = f"{_item(each.name)}({_item(each.found_column)})"
-        found.append(Call(f"with rows of {each.found.name}", _path(mart, ("select", f"*,{embedded}"), ("limit", "10"))))
+        found.append(
+            Call(
+                f"with rows of {each.found.name}", _path(mart, ("select", f"{everything},{embedded}"), ("limit", "10"))
+            )
+        )
     return found
+
+
+def _shared(mart: ServedMart) -> Sequence[Column]:
+    """Return the columns that all readers have; those of the first where there are none."""
+    shared = [column for column in mart.columns if set(mart.roles) <= set(column.roles)]
+    return shared or [column for column in mart.columns if set(mart.roles[:1]) <= set(column.roles)] or mart.columns
 
 
 def _about(mart: ServedMart, target: Target, functions: Sequence[Embedding]) -> Iterator[str]:

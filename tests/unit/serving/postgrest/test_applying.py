@@ -14,6 +14,7 @@ from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
 from airflow_provider_phlo.publishing.postgres import publish
 from airflow_provider_phlo.serving.marts import names_of, read_served
 from airflow_provider_phlo.serving.postgrest.applying import Applied, apply_served, withdraw
+from airflow_provider_phlo.serving.postgrest.readme import calls_of
 from airflow_provider_phlo.serving.postgrest.script import views_sql
 from airflow_provider_phlo.serving.postgrest.statements import Target
 from tests.unit.serving.models import manifest, model, relationship
@@ -437,6 +438,17 @@ def test_postgrest_becomes_roles_and_inherits_from_none(
     published.execute(f"GRANT api_user TO authenticator WITH {options}")
     assert apply(mart).changed
     assert len(api.get("/orders")) == 3
+
+
+def test_the_requests_of_the_readme_are_for_all_readers(published: psycopg.Connection, apply: Apply, api: Api) -> None:
+    columns = {**ORDERS, "id": {"meta": {"pii": True, "api_roles": ["support"]}}}
+    mart = model("mrt_orders", columns, meta={"api_roles": ["api_user", "support"]})
+    apply(mart)
+    (served,) = read_served([manifest(mart)], ["*"]).marts
+    calls = calls_of(served, ())
+    assert calls[0].path == "/orders?select=owner,total&limit=10"
+    for role in ("api_user", "support"):
+        assert [len(api.get(call.path, role=role)) for call in calls] == [3, 3, 3, 0]
 
 
 # --- what others let roles read
