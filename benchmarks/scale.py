@@ -27,7 +27,7 @@ from benchmarks.report import versions, write_section
 from tests.services.redis import running_redis
 from tests.services.scaled import Scaled
 
-DAG = "chain"
+DAG = "steps"
 LEFT_OUT = 2
 SOURCE = """
 from airflow.sdk import chain, dag, task
@@ -37,7 +37,7 @@ def {dag}():
     @task
     def work():
         import dlt, duckdb, pandas, pandera.pandas, pyarrow, pyiceberg.catalog.sql
-        return duckdb.sql("SELECT count(*) FROM range(100000)").fetchone()[0]
+        return duckdb.sql("SELECT count(*) FROM range(100000)").fetchall()[0][0]
 
     chain(*[work.override(task_id=f"t{{number:02}}")() for number in range({tasks})])
 
