@@ -13,6 +13,7 @@ is NULL), so ``NOT`` is moved to the comparisons, and those are joined with ``_i
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -132,8 +133,10 @@ def _column(tree: exp.Expr) -> str:
 def _value(tree: exp.Expr) -> Any:
     from sqlglot import exp
 
-    if isinstance(tree, exp.Paren | exp.Cast):
+    if isinstance(tree, exp.Paren):
         return _value(tree.this)
+    if isinstance(tree, exp.Cast):
+        return _cast(tree)
     if isinstance(tree, exp.Literal):
         # Hasura takes a text of that form for a session variable
         if tree.is_string and tree.this.lower().startswith(_PREFIX):
@@ -146,8 +149,25 @@ def _value(tree: exp.Expr) -> Any:
     return session_variable(_claim(tree))
 
 
+def _cast(tree: exp.Cast) -> Any:
+    """Return what is cast, where Hasura, which reads every value as its column's type, compares the same."""
+    from sqlglot import exp
+
+    kept = _value(tree.this)
+    kinds = exp.DataType.Type
+    changes_nothing = isinstance(kept, str) and not tree.to.expressions  # varchar(2) cuts
+    is_claim = changes_nothing and kept.lower().startswith(_PREFIX)
+    allowed = {kinds.TEXT, kinds.VARCHAR} | ({kinds.UUID, kinds.INT, kinds.BIGINT} if is_claim else set())
+    if not changes_nothing or tree.to.this not in allowed:
+        raise NotTransferableError(_words(tree))
+    return kept
+
+
 def _number(text: str) -> int | float:
-    return int(text) if text.isdecimal() else float(text)
+    number = int(text) if text.isdecimal() else float(text)
+    if not math.isfinite(number):  # JSON has no such number
+        raise NotTransferableError(text)
+    return number
 
 
 def _claim(tree: exp.Expr) -> str:

@@ -50,7 +50,9 @@ def test_what_can_be_said(condition: str, expected: Any) -> None:
     "condition",
     [
         "lower(t) = 'x'", "t LIKE 'x%'", "n BETWEEN 1 AND 2", "n = ANY (ARRAY[1])", "EXISTS (SELECT 1)", "n",
-        "t.n = 1", "n::text = 'x'", "n = NULL", "t IS DISTINCT FROM 'x'", "t = current_user", "t = 'X-Hasura-Role'",
+        "t.n = 1", "n::text = 'x'", "n = 1.6::int", "t = 'ab'::varchar(1)", "n = 1e400", "t > '2024-01-15 13:00'::date",
+        "t = (current_setting('request.jwt.claims', true)::json ->> 'sub')::varchar(2)", "n = NULL",
+        "t IS DISTINCT FROM 'x'", "t = current_user", "t = 'X-Hasura-Role'",
         "t IN ('a', 'x-hasura-sub')", "n + 1 = 2", "n IS TRUE", "n IN (SELECT 1)", "t = current_setting('x')",
         "current_setting('request.jwt.claims', true)::json -> 'app' ->> 'org' = t", "CASE WHEN n = 1 THEN true END",
         f"t = ({_SUB}) COLLATE \"C\"",
