@@ -56,7 +56,7 @@ EXAMPLES = {
                 "include/alerting/config.yaml",
                 *(*_DBT, _EXPECTATIONS, *_REPLAY),
             ),
-            macros=("generate_schema_name", "arrivals", "glucose", "statistics", "time"),
+            macros=("generate_schema_name", "arrivals", "glucose", "ranks", "statistics", "time"),
             models="glucose",
             settings=("Nightscout", "Alerts"),
             connections=("nightscout_default",),
