@@ -92,7 +92,7 @@ def test_nothing_is_done_where_nothing_is_new(build: Build, home: Path, monkeypa
     with monkeypatch.context() as patched:
         patched.delattr(runner, "_invoke")
         again = build("plain", {"NOTES_KIND": "x", "PHLO_PARTITION_DATE": "2031-01-01"})
-    assert again == ModelRun("silver.plain", 2, False, first.snapshot_id, nothing_new=True)
+    assert again == ModelRun("silver.plain", 2, False, first.snapshot_id, nothing_new=True, reads={RAW: RAW})
     assert open_lake(home).load_table("silver.plain").metadata_location == before
 
     assert build("plain", {"NOTES_KIND": "y"}).changed is True

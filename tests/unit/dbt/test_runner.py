@@ -64,7 +64,9 @@ def count(catalog: Catalog, branch: str | None = None) -> int:
 def test_a_model_is_published_when_its_tests_pass(catalog: Catalog, build: Build) -> None:
     done = build()
     table = catalog.load_table(TABLE)
-    assert done == ModelRun(TABLE, 100, True, table.current_snapshot().snapshot_id, tests=5)
+    expect(done, table=TABLE, rows=100, changed=True, snapshot_id=table.current_snapshot().snapshot_id, tests=5)
+    assert [outcome.passed for outcome in done.outcomes] == [True] * 5
+    assert done.reads == {"raw.glucose_entries": "raw.glucose_entries"}
     assert list(table.refs()) == ["main"]
     again = build(token="run2")
     expect(again, changed=False, snapshot_id=done.snapshot_id)
