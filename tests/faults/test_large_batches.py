@@ -84,7 +84,7 @@ def test_a_batch_larger_than_what_may_be_in_memory(tmp_path: Path, hashed: bool)
     answers, settings = PROCESSES.Queue(), CatalogSettings("phlo", embedded_properties(tmp_path))
     process = PROCESSES.Process(target=measured, args=(settings, tmp_path / "staging", hashed, answers))
     process.start()
-    found = [answers.get(timeout=size(120, 3600)) for _ in range(2)]
+    found = [answers.get(timeout=size(400, 3600)) for _ in range(2)]
     process.join(60)
     assert process.exitcode == 0
     for peak, seconds, result in found:
