@@ -36,5 +36,10 @@ def test_tasks_that_fail_are_announced_and_resolved(airflow):
         assert "4711" not in str(team.bodies)
         passed = airflow.trigger("failing_tasks")
         assert set(airflow.finished("failing_tasks", passed).values()) == {"success"}
-        assert alerts.process(airflow.catalog, configuration, [], datetime.now(UTC)).sent == 1
-        assert team.bodies[1]["action"] == "resolve"
+
+        def is_resolved():
+            # on a busy machine the scheduler may still be writing down the end of the task that died
+            alerts.process(airflow.catalog, configuration, [], datetime.now(UTC))
+            return team.bodies[-1]["action"] == "resolve"
+
+        airflow.wait(is_resolved)

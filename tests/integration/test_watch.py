@@ -30,14 +30,12 @@ def test_a_round_needs_no_worker(airflow):
     assert "freshness raw.grows_old" in found["wrong"]
     assert found["problems"] == []
     assert found["seconds"] < 60
-    rows = query(
-        airflow.catalog,
-        "SELECT run_id, task_id, severity, passed FROM phlo.check_results WHERE table_name = 'raw.grows_old'",
-    ).rows
-    assert rows == [(run, "phlo_watch", "error", False)]
+    recorded = "SELECT run_id, task_id, severity, passed FROM phlo.check_results WHERE table_name = 'raw.grows_old'"
+    assert query(airflow.catalog, recorded).rows == [(run, "phlo_watch", "error", False)]
     again = airflow.trigger("watched")
     assert airflow.finished("watched", again) == {"watch": "success"}
-    assert airflow.xcom("watched", again, "watch")["recorded"] == 0
+    # nothing new about this table; of others there may be, while their Dags are still being parsed
+    assert query(airflow.catalog, recorded).rows == [(run, "phlo_watch", "error", False)]
     assert "raw.grows_old: published" in airflow.log("watched", again, "watch")
 
 
