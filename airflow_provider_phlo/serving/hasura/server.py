@@ -69,7 +69,7 @@ class HasuraServer:
             )
         if not (self.secret.isascii() and self.secret.isprintable()):
             raise ConfigurationError(f"{self.setting}: the admin secret has a character that no header can carry.")
-        self._transport = Transport(self.url, self.patience)
+        self._transport = Transport(self.url, self.patience, of="Hasura")
 
     def export(self) -> tuple[Mapping[str, Any], int]:
         """
@@ -108,7 +108,7 @@ class HasuraServer:
             try:
                 answer = self._transport.send("POST", _PATH, body, headers)
             except AirflowUnavailableError as error:
-                problem, asked = str(error).replace("Airflow", "Hasura").rstrip("."), 0.0
+                problem, asked = str(error).rstrip("."), 0.0
             else:
                 if answer.status == 200 and answer.is_json:
                     return answer
