@@ -16,8 +16,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from airflow_provider_phlo.alerts.conditions import Condition
-from airflow_provider_phlo.alerts.configuration import Configuration as AlertConfiguration
+from airflow_provider_phlo.alerts.rules.conditions import Condition
+from airflow_provider_phlo.alerts.rules.configuration import Configuration as AlertConfiguration
 from airflow_provider_phlo.services.environment.configuration import Configuration
 
 DOCS = Path(__file__).parents[1] / "docs"

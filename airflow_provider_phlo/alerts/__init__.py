@@ -1,9 +1,9 @@
 """
 What went wrong, and who is notified.
 
-Verdicts (:mod:`.verdicts`) become incidents (:mod:`.transitions`), and incidents become messages (:mod:`.notifying`)
-that are written down with them (:mod:`.store`) and then sent (:mod:`.delivery`): :func:`.processing.process` does all
-of it.
+Rules see that something is wrong (:mod:`.rules`); that becomes an incident (:mod:`.incidents`), and what changes about
+it becomes messages (:mod:`.delivery`), which are written down with it and then sent: :func:`.processing.process` does
+all of it.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_phlo.alerts.verdicts import RuleKind, RunRef, Severity, Verdict
+from airflow_provider_phlo.alerts.rules.verdicts import RuleKind, RunRef, Severity, Verdict
 
 if TYPE_CHECKING:
-    from airflow_provider_phlo.alerts.configuration import Configuration
     from airflow_provider_phlo.alerts.processing import AlertRound, preview, process
-    from airflow_provider_phlo.alerts.reading import read_configuration
+    from airflow_provider_phlo.alerts.rules.configuration import Configuration
+    from airflow_provider_phlo.alerts.rules.reading import read_configuration
 
 __all__ = [
     "AlertRound",
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 
-_PLACES = {"Configuration": "configuration", "read_configuration": "reading"}
+_PLACES = {"Configuration": "rules.configuration", "read_configuration": "rules.reading"}
 
 
 def __getattr__(name: str) -> Any:

@@ -15,12 +15,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from airflow_provider_phlo.alerts import delivery, store
-from airflow_provider_phlo.alerts.configuration import Configuration
-from airflow_provider_phlo.alerts.incidents import Message, State, Status
-from airflow_provider_phlo.alerts.notifying import notify
-from airflow_provider_phlo.alerts.transitions import prune, rule_for, see
-from airflow_provider_phlo.alerts.verdicts import Verdict
+from airflow_provider_phlo.alerts.delivery import sending
+from airflow_provider_phlo.alerts.delivery.notifying import notify
+from airflow_provider_phlo.alerts.incidents import store
+from airflow_provider_phlo.alerts.incidents.state import Message, State, Status
+from airflow_provider_phlo.alerts.incidents.transitions import prune, rule_for, see
+from airflow_provider_phlo.alerts.rules.configuration import Configuration
+from airflow_provider_phlo.alerts.rules.verdicts import Verdict
 from airflow_provider_phlo.exceptions import CommitConflictError, TransientError
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def process(
     unknown = sum(verdict.passed is None for verdict in matter)
     if not any(verdict.passed is False for verdict in matter) and store.is_quiet(catalog):
         return AlertRound(unknown=unknown)
-    claimant, counts = delivery.new_claimant() if deliver else None, AlertRound()
+    claimant, counts = sending.new_claimant() if deliver else None, AlertRound()
 
     def change(state: State) -> State:
         nonlocal counts
@@ -100,7 +101,7 @@ def decide(
         after, messages, held = notify(after, configuration, now)
         repeated = sum(message.status in (Status.REMINDER, Status.ESCALATED) for message in messages)
         counts = replace(counts, repeated=repeated, silenced=held)
-        after = delivery.claim(after, claimant, now, configuration.off)
+        after = sending.claim(after, claimant, now, configuration.off)
     return (state if after == state else prune(after, configuration.retention, now)), counts
 
 
@@ -114,28 +115,28 @@ def preview(
 
 def _send(
     catalog: Catalog, state: State, configuration: Configuration, claimant: str, now: datetime
-) -> list[delivery.Outcome]:
-    mine = delivery.claimed(state, claimant)
+) -> list[sending.Outcome]:
+    mine = sending.claimed(state, claimant)
     if not mine:
         return []
     began = time.monotonic()
-    outcomes: list[delivery.Outcome] = []
-    unmarked: list[delivery.Outcome] = []
+    outcomes: list[sending.Outcome] = []
+    unmarked: list[sending.Outcome] = []
 
     def mark() -> None:
         after = now + timedelta(seconds=time.monotonic() - began)
-        store.change(catalog, lambda state: delivery.settle(state, unmarked, claimant, after))
+        store.change(catalog, lambda state: sending.settle(state, unmarked, claimant, after))
         unmarked.clear()
 
     # each as soon as it is known: what has arrived and is not marked is sent again if this process dies
-    for found in delivery.deliver(mine, configuration):
+    for found in sending.deliver(mine, configuration):
         outcomes += found
         unmarked += found
         with suppress(CommitConflictError, TransientError):  # the others are to be served; then once more
             mark()
     if unmarked:
         mark()
-    for name, count in delivery.unsent(outcomes).items():
+    for name, count in sending.unsent(outcomes).items():
         reason = next(each.error for each in outcomes if each.error is not None and each.message.destination == name)
         log.warning("alerts: %d to %s not delivered, tried again later: %s", count, name, reason)
     return outcomes

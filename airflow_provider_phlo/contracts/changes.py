@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from airflow_provider_phlo.contracts.contract import Bounds, Column, Contract, Promise, Rule, ServiceLevel
-from airflow_provider_phlo.contracts.durations import comparable
-from airflow_provider_phlo.contracts.patterns import same_pattern
+from airflow_provider_phlo.contracts.model.contract import Bounds, Column, Contract, Promise, Rule, ServiceLevel
+from airflow_provider_phlo.contracts.model.durations import comparable
+from airflow_provider_phlo.contracts.model.patterns import same_pattern
 from airflow_provider_phlo.contracts.versions import Step, parse_version, step_between
 
 # a greater value is a weaker promise

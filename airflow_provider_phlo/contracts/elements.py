@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from airflow_provider_phlo.contracts.contract import Contract, Promise
+from airflow_provider_phlo.contracts.model.contract import Contract, Promise
 from airflow_provider_phlo.suggestions import did_you_mean
 
 if TYPE_CHECKING:

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_phlo.contracts.checks import checks_of
-from airflow_provider_phlo.contracts.columns_check import RULE
-from airflow_provider_phlo.contracts.contract import Contract, Promise
-from airflow_provider_phlo.contracts.rule_checks import PromiseCheck
+from airflow_provider_phlo.contracts.model.contract import Contract, Promise
+from airflow_provider_phlo.contracts.rules.checks import checks_of
+from airflow_provider_phlo.contracts.rules.columns_check import RULE
+from airflow_provider_phlo.contracts.rules.rule_checks import PromiseCheck
+from airflow_provider_phlo.contracts.rules.sql_rules import SQLRuleCheck, refusal
+from airflow_provider_phlo.contracts.rules.validation import Breach, ownership
 from airflow_provider_phlo.contracts.service_levels import LevelVerdict, judge_service_levels, not_judged
-from airflow_provider_phlo.contracts.sql_rules import SQLRuleCheck, refusal
 from airflow_provider_phlo.contracts.tables import table_name
-from airflow_provider_phlo.contracts.validation import Breach, ownership
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.quality.results import QualityCheckResult, Severity
 

@@ -13,11 +13,11 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_phlo.contracts.contract import Contract, Promise, ServiceLevel
-from airflow_provider_phlo.contracts.durations import OF_ELEMENTS, in_hours, kind_of
 from airflow_provider_phlo.contracts.elements import Element, column_extremes, elements_of
+from airflow_provider_phlo.contracts.model.contract import Contract, Promise, ServiceLevel
+from airflow_provider_phlo.contracts.model.durations import OF_ELEMENTS, in_hours, kind_of
+from airflow_provider_phlo.contracts.rules.thresholds import is_percent
 from airflow_provider_phlo.contracts.tables import table_name
-from airflow_provider_phlo.contracts.thresholds import is_percent
 from airflow_provider_phlo.quality.freshness import CLOCK_SKEW, FreshnessPolicy, State, in_words, table_policy
 
 if TYPE_CHECKING:

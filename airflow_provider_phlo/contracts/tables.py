@@ -9,7 +9,7 @@ from airflow_provider_phlo.exceptions import ConfigurationError
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
 
-    from airflow_provider_phlo.contracts.contract import Promise
+    from airflow_provider_phlo.contracts.model.contract import Promise
 
 
 def table_name(promise: Promise, catalog: Catalog, namespace: str = "raw") -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseHook, BaseNotifier
 from airflow.sdk.log import mask_secret
 
-from airflow_provider_phlo.alerts.destinations import DeliveryError
+from airflow_provider_phlo.alerts.delivery.destinations import DeliveryError
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.sources.headers import retry_after
 

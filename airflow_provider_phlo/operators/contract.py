@@ -53,8 +53,8 @@ class ContractCheck(QualityCheck):
             refused.
         """
         from airflow_provider_phlo.contracts import read_contract
-        from airflow_provider_phlo.contracts.checks import checks_of
         from airflow_provider_phlo.contracts.enforcement import require_readable_sql
+        from airflow_provider_phlo.contracts.rules.checks import checks_of
 
         contract = read_contract(self.file)
         require_readable_sql(contract)

@@ -116,8 +116,8 @@ def _is_about_checks(configuration: Configuration, verdict: Verdict, error: Any)
 
     if not isinstance(error, QualityCheckError) or verdict.run is None:
         return False
-    from airflow_provider_phlo.alerts.rules import verdicts_of
-    from airflow_provider_phlo.alerts.transitions import rule_for
+    from airflow_provider_phlo.alerts.incidents.transitions import rule_for
+    from airflow_provider_phlo.alerts.rules.evaluation import verdicts_of
 
     checks = verdicts_of(error.results, verdict.run, None, verdict.observed_at)
     return any(rule_for(configuration, check) is not None for check in checks if check.passed is False)
@@ -125,7 +125,7 @@ def _is_about_checks(configuration: Configuration, verdict: Verdict, error: Any)
 
 def _is_resolution(catalog: Catalog, verdict: Verdict) -> bool:
     """Return whether a task succeeds that has failed; in the same run, the same one of the mapped tasks."""
-    from airflow_provider_phlo.alerts import store
+    from airflow_provider_phlo.alerts.incidents import store
 
     if store.is_quiet(catalog):
         return False
@@ -170,7 +170,7 @@ def _start_writer(verdicts: Sequence[Verdict]) -> None:
 
 def _write_for_others(content: Sequence[Mapping[str, Any]]) -> None:
     """Write down what the scheduler has heard, without tasks that have an incident of that run already."""
-    from airflow_provider_phlo.alerts import store
+    from airflow_provider_phlo.alerts.incidents import store
 
     configuration = task_alerts.configuration_for(_KIND)
     if configuration is None:

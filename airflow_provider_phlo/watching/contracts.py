@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from airflow_provider_phlo.alerts.verdicts import RuleKind, Severity, Verdict
+from airflow_provider_phlo.alerts.rules.verdicts import RuleKind, Severity, Verdict
 from airflow_provider_phlo.contract_files import FOLDER, find_contracts
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
 from airflow_provider_phlo.library_errors import describe
@@ -17,7 +17,7 @@ from airflow_provider_phlo.quality.freshness import TablePolicy
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
 
-    from airflow_provider_phlo.contracts.contract import Contract, Promise
+    from airflow_provider_phlo.contracts.model.contract import Contract, Promise
     from airflow_provider_phlo.contracts.service_levels import LevelVerdict
 
 #: Of contracts in these states nobody may expect a table yet, or any more.
@@ -71,7 +71,7 @@ def _of_files(problems: Sequence[str], now: datetime) -> Verdict:
 
 
 def _read(path: Path) -> Contract:
-    from airflow_provider_phlo.contracts.reading import read_contract  # a second, which only contracts cost
+    from airflow_provider_phlo.contracts.forms.reading import read_contract  # a second, which only contracts cost
 
     found = path.stat()
     version = (found.st_mtime_ns, found.st_size)

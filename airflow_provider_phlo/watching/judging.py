@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from airflow_provider_phlo.alerts.verdicts import RuleKind, Severity, Verdict
+from airflow_provider_phlo.alerts.rules.verdicts import RuleKind, Severity, Verdict
 from airflow_provider_phlo.quality import RowCountAnomalyCheck
 from airflow_provider_phlo.quality.drift.statistics import ROWS
 from airflow_provider_phlo.quality.freshness import FreshnessPolicy, State, TablePolicy
@@ -16,7 +16,7 @@ from airflow_provider_phlo.watching.facts import TableFacts
 from airflow_provider_phlo.watching.reading import Unreadable
 
 if TYPE_CHECKING:
-    from airflow_provider_phlo.alerts.configuration import Configuration, Rule
+    from airflow_provider_phlo.alerts.rules.configuration import Configuration, Rule
 
 #: The subject of verdicts that rest on what stands with the table, not on the bound of a rule.
 POLICY = "policy"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_phlo.alerts.verdicts import Verdict
+from airflow_provider_phlo.alerts.rules.verdicts import Verdict
 from airflow_provider_phlo.formats import VERSION_FIELD, require_known_version
 from airflow_provider_phlo.quality.check_results import TABLE, WATCHER, Occasion, ensure_table, rows_of
 from airflow_provider_phlo.quality.results import QualityCheckResult

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo import alerts
-from airflow_provider_phlo.alerts.rules import evaluate
-from airflow_provider_phlo.alerts.verdicts import RuleKind, Verdict
+from airflow_provider_phlo.alerts.rules.evaluation import evaluate
+from airflow_provider_phlo.alerts.rules.verdicts import RuleKind, Verdict
 from airflow_provider_phlo.library_errors import describe
 from airflow_provider_phlo.quality.check_results import TABLE as CHECK_RESULTS
 from airflow_provider_phlo.quality.freshness import TablePolicy
@@ -24,8 +24,8 @@ from airflow_provider_phlo.watching.recording import Looked, record_changes
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
 
-    from airflow_provider_phlo.alerts.configuration import Configuration
     from airflow_provider_phlo.alerts.processing import AlertRound
+    from airflow_provider_phlo.alerts.rules.configuration import Configuration
     from airflow_provider_phlo.iceberg.trino.queries import Queries
 
 

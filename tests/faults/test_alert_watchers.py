@@ -8,9 +8,11 @@ from typing import Any
 
 from pyiceberg.catalog import Catalog
 
-from airflow_provider_phlo.alerts import delivery, processing, store
-from airflow_provider_phlo.alerts.configuration import Configuration
-from airflow_provider_phlo.alerts.verdicts import RuleKind, Severity, Verdict
+from airflow_provider_phlo.alerts import processing
+from airflow_provider_phlo.alerts.delivery import sending as delivery
+from airflow_provider_phlo.alerts.incidents import store
+from airflow_provider_phlo.alerts.rules.configuration import Configuration
+from airflow_provider_phlo.alerts.rules.verdicts import RuleKind, Severity, Verdict
 from tests.faults.killing import PROCESSES, CatalogSettings, dying_after, dying_before, exit_code
 from tests.receivers import receiver
 from tests.sizes import size

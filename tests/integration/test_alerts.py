@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_phlo import alerts
-from airflow_provider_phlo.alerts import store
+from airflow_provider_phlo.alerts.incidents import store
 from tests.receivers import receiver
 
 pytestmark = pytest.mark.xdist_group("airflow")

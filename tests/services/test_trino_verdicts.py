@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 
 from airflow_provider_phlo.alerts import RuleKind
-from airflow_provider_phlo.alerts.conditions import parse_condition
-from airflow_provider_phlo.alerts.configuration import Configuration, Rule
-from airflow_provider_phlo.alerts.rules import evaluate
+from airflow_provider_phlo.alerts.rules.conditions import parse_condition
+from airflow_provider_phlo.alerts.rules.configuration import Configuration, Rule
+from airflow_provider_phlo.alerts.rules.evaluation import evaluate
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg.trino.queries import Queries
 from airflow_provider_phlo.quality import (

@@ -142,7 +142,7 @@ def _promise(contract: Contract, description: str, columns: tuple[str, ...]) -> 
 
 
 def _freshness_hours(contract: Contract) -> float | None:
-    from airflow_provider_phlo.contracts.durations import in_hours
+    from airflow_provider_phlo.contracts.model.durations import in_hours
 
     for level in contract.service_levels:
         hours = in_hours(level)

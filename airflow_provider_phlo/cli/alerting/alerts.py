@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo import settings
-from airflow_provider_phlo.alerts import Configuration, handling, read_configuration, store
-from airflow_provider_phlo.alerts.configuration import Rule
-from airflow_provider_phlo.alerts.delivery import deliver_tests
-from airflow_provider_phlo.alerts.destinations import make_notifier
-from airflow_provider_phlo.alerts.incidents import Incident, IncidentState, State
-from airflow_provider_phlo.alerts.messages import content_of_test
-from airflow_provider_phlo.alerts.notifying import held_because, is_silenced
-from airflow_provider_phlo.alerts.reading import FILE
-from airflow_provider_phlo.alerts.selectors import Selectors
+from airflow_provider_phlo.alerts import Configuration, read_configuration
+from airflow_provider_phlo.alerts.delivery.destinations import make_notifier
+from airflow_provider_phlo.alerts.delivery.messages import content_of_test
+from airflow_provider_phlo.alerts.delivery.notifying import held_because, is_silenced
+from airflow_provider_phlo.alerts.delivery.sending import deliver_tests
+from airflow_provider_phlo.alerts.incidents import handling, store
+from airflow_provider_phlo.alerts.incidents.state import Incident, IncidentState, State
+from airflow_provider_phlo.alerts.rules.configuration import Rule
+from airflow_provider_phlo.alerts.rules.reading import FILE
+from airflow_provider_phlo.alerts.rules.selectors import Selectors
 from airflow_provider_phlo.cli.terminal import words
 from airflow_provider_phlo.cli.terminal.errors import FAILED
 from airflow_provider_phlo.cli.terminal.output import Result, open_catalog, show

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_phlo import settings
-from airflow_provider_phlo.alerts.verdicts import Verdict
+from airflow_provider_phlo.alerts.rules.verdicts import Verdict
 from airflow_provider_phlo.cli.terminal import words
 from airflow_provider_phlo.cli.terminal.errors import FAILED
 from airflow_provider_phlo.cli.terminal.output import open_catalog, plain, write_lines

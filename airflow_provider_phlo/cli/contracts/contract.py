@@ -14,12 +14,12 @@ from airflow_provider_phlo.cli.terminal.output import Result, open_catalog, show
 from airflow_provider_phlo.contract_files import FOLDER
 from airflow_provider_phlo.contracts import Breach, Contract, find_contracts, read_contract, validate
 from airflow_provider_phlo.contracts.changes import compare, problem_of_version
-from airflow_provider_phlo.contracts.contract import Column, Promise
 from airflow_provider_phlo.contracts.enforcement import refused_rules
-from airflow_provider_phlo.contracts.reading import contracts_at
+from airflow_provider_phlo.contracts.forms.reading import contracts_at
+from airflow_provider_phlo.contracts.model.contract import Column, Promise
+from airflow_provider_phlo.contracts.model.types import LISTS
+from airflow_provider_phlo.contracts.rules.validation import ownership
 from airflow_provider_phlo.contracts.tables import table_name
-from airflow_provider_phlo.contracts.types import LISTS
-from airflow_provider_phlo.contracts.validation import ownership
 from airflow_provider_phlo.contracts.versions import Step
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
 from airflow_provider_phlo.suggestions import did_you_mean

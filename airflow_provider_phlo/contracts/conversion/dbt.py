@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_phlo.contracts.contract import Bounds, Column, Contract, Promise
 from airflow_provider_phlo.contracts.conversion.identity import KEY, contract_of, identity_of, keys_required, together
 from airflow_provider_phlo.contracts.conversion.yaml_text import document_of, to_yaml, without_empty
-from airflow_provider_phlo.contracts.types import PromisedType, promised_type
+from airflow_provider_phlo.contracts.model.contract import Bounds, Column, Contract, Promise
+from airflow_provider_phlo.contracts.model.types import PromisedType, promised_type
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.schemas.dbt_tests import RANGE_TESTS, UNCERTAIN, Test, sql_literal, tests_of
 from airflow_provider_phlo.schemas.dbt_yaml import models_of

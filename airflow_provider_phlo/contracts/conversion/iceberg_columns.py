@@ -6,8 +6,8 @@ from collections.abc import Collection
 
 from pyiceberg.types import FixedType, IcebergType, ListType, MapType, NestedField, StructType
 
-from airflow_provider_phlo.contracts.contract import Column
-from airflow_provider_phlo.contracts.types import PromisedType, promised_type
+from airflow_provider_phlo.contracts.model.contract import Column
+from airflow_provider_phlo.contracts.model.types import PromisedType, promised_type
 
 
 def contract_columns(fields: Collection[NestedField], without: Collection[str] = ()) -> tuple[Column, ...]:

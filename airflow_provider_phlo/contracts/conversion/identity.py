@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_phlo.contracts.contract import Column, Consumer, Contract, Promise, ServiceLevel
 from airflow_provider_phlo.contracts.conversion.yaml_text import without_empty
+from airflow_provider_phlo.contracts.model.contract import Column, Consumer, Contract, Promise, ServiceLevel
 
 #: The key below which Pandera's metadata and dbt's meta have it.
 KEY = "contract"

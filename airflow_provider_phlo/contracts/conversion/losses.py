@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from airflow_provider_phlo.contracts.contract import Column, Contract, Promise
-from airflow_provider_phlo.contracts.durations import comparable
-from airflow_provider_phlo.contracts.patterns import same_pattern
+from airflow_provider_phlo.contracts.model.contract import Column, Contract, Promise
+from airflow_provider_phlo.contracts.model.durations import comparable
+from airflow_provider_phlo.contracts.model.patterns import same_pattern
 
 # said by the tag, by the classification, or by a word of its own
 _PII = "pii"

@@ -29,10 +29,10 @@ from pyiceberg.types import (
     TimeType,
 )
 
-from airflow_provider_phlo.contracts import odcs, standard_fields
-from airflow_provider_phlo.contracts.contract import Column, Contract, Promise, Rule
 from airflow_provider_phlo.contracts.conversion.yaml_text import document_of, to_yaml
-from airflow_provider_phlo.contracts.types import PromisedType
+from airflow_provider_phlo.contracts.forms import odcs, standard_fields
+from airflow_provider_phlo.contracts.model.contract import Column, Contract, Promise, Rule
+from airflow_provider_phlo.contracts.model.types import PromisedType
 from airflow_provider_phlo.yaml_lines import Document
 
 VERSION = "v3.1.0"

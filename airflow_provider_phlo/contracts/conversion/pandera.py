@@ -32,13 +32,13 @@ from pyiceberg.types import (
     UUIDType,
 )
 
-from airflow_provider_phlo.contracts.contract import Bounds, Column, Contract, Promise
 from airflow_provider_phlo.contracts.conversion.iceberg_columns import contract_columns
 from airflow_provider_phlo.contracts.conversion.identity import KEY, contract_of, identity_of, keys_required, together
 from airflow_provider_phlo.contracts.conversion.yaml_text import without_empty
-from airflow_provider_phlo.contracts.patterns import whole_part
-from airflow_provider_phlo.contracts.types import promised_type
-from airflow_provider_phlo.contracts.validation import validate
+from airflow_provider_phlo.contracts.model.contract import Bounds, Column, Contract, Promise
+from airflow_provider_phlo.contracts.model.patterns import whole_part
+from airflow_provider_phlo.contracts.model.types import promised_type
+from airflow_provider_phlo.contracts.rules.validation import validate
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.schemas.base import PhloSchema, is_attribute
 from airflow_provider_phlo.schemas.columns import Column as ModelColumn

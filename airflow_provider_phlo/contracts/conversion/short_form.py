@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from airflow_provider_phlo.contracts import short_form
-from airflow_provider_phlo.contracts.contract import Column, Contract, Promise
 from airflow_provider_phlo.contracts.conversion.yaml_text import document_of, to_yaml, without_empty
-from airflow_provider_phlo.contracts.durations import in_hours
-from airflow_provider_phlo.contracts.patterns import of_whole_text
+from airflow_provider_phlo.contracts.forms import short_form
+from airflow_provider_phlo.contracts.model.contract import Column, Contract, Promise
+from airflow_provider_phlo.contracts.model.durations import in_hours
+from airflow_provider_phlo.contracts.model.patterns import of_whole_text
 from airflow_provider_phlo.exceptions import ConfigurationError
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pyiceberg.table import Table
 
-from airflow_provider_phlo.contracts.contract import Contract, Promise
 from airflow_provider_phlo.contracts.conversion.iceberg_columns import contract_columns
 from airflow_provider_phlo.contracts.conversion.identity import contract_of
+from airflow_provider_phlo.contracts.model.contract import Contract, Promise
 from airflow_provider_phlo.terms import METADATA_COLUMNS
 
 

@@ -8,8 +8,8 @@ from enum import StrEnum
 from importlib import import_module
 from typing import Any
 
-from airflow_provider_phlo.contracts.contract import Contract, Form
 from airflow_provider_phlo.contracts.conversion.losses import left_out
+from airflow_provider_phlo.contracts.model.contract import Contract, Form
 
 
 class Target(StrEnum):

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from airflow_provider_phlo.alerts.reading import read_file
-from airflow_provider_phlo.alerts.verdicts import RuleKind, Severity, Verdict
+from airflow_provider_phlo.alerts.rules.reading import read_file
+from airflow_provider_phlo.alerts.rules.verdicts import RuleKind, Severity, Verdict
 
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from airflow_provider_phlo.alerts import processing, store
-from airflow_provider_phlo.alerts.incidents import IncidentState, MessageState
+from airflow_provider_phlo.alerts import processing
+from airflow_provider_phlo.alerts.incidents import store
+from airflow_provider_phlo.alerts.incidents.state import IncidentState, MessageState
 from tests.receivers import receiver
 from tests.unit.alerts.conftest import NOW, minutes, verdict
 

@@ -11,8 +11,9 @@ from airflow.sdk import DAG, BaseOperator
 from airflow.sdk.api.datamodels._generated import TaskInstanceState
 
 from airflow_provider_phlo import settings
-from airflow_provider_phlo.alerts import preview, read_configuration, store
-from airflow_provider_phlo.alerts.incidents import IncidentState
+from airflow_provider_phlo.alerts import preview, read_configuration
+from airflow_provider_phlo.alerts.incidents import store
+from airflow_provider_phlo.alerts.incidents.state import IncidentState
 from airflow_provider_phlo.exceptions import QualityCheckError
 from airflow_provider_phlo.operators.quality import QualityCheckOperator
 from airflow_provider_phlo.plugins import alerts as listener

@@ -10,7 +10,7 @@ import pytest
 from airflow_provider_phlo.contracts import read_contract
 from airflow_provider_phlo.contracts.changes import compare, problem_of_version
 from airflow_provider_phlo.contracts.versions import Step, parse_version, step_between
-from tests.unit.contracts.test_reading import ODCS, SHORT
+from tests.unit.contracts.forms.test_reading import ODCS, SHORT
 
 # its second column may have any value
 FREE = SHORT.replace("{min: 20, max: 600}", "{}")

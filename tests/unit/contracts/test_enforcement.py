@@ -12,7 +12,7 @@ import pytest
 
 from airflow_provider_phlo.contracts import Contract, read_contract
 from airflow_provider_phlo.contracts.enforcement import ContractReport, check_contract
-from airflow_provider_phlo.contracts.sql_aggregates import shared_aggregate
+from airflow_provider_phlo.contracts.rules.sql_aggregates import shared_aggregate
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.quality.engines.duckdb import DuckDBEngine
 from airflow_provider_phlo.sql import Query

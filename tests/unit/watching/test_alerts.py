@@ -10,7 +10,7 @@ from typing import Any
 
 from pyiceberg.catalog import Catalog
 
-from airflow_provider_phlo.alerts.store import read_state
+from airflow_provider_phlo.alerts.incidents.store import read_state
 from airflow_provider_phlo.quality.check_results import Occasion, record
 from airflow_provider_phlo.quality.results import QualityCheckResult
 from airflow_provider_phlo.watching.reading import FactsCache

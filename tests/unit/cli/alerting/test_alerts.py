@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from airflow_provider_phlo.alerts import processing
-from airflow_provider_phlo.alerts.reading import read_configuration
+from airflow_provider_phlo.alerts.rules.reading import read_configuration
 from airflow_provider_phlo.cli import main as cli
 from airflow_provider_phlo.watching.recording import Looked, record_changes
 from tests.receivers import receiver

@@ -11,8 +11,8 @@ from pandera.pandas import Field, check
 from pyiceberg.schema import Schema
 from pyiceberg.types import ListType, LongType, NestedField, StringType, StructType
 
-from airflow_provider_phlo.contracts.contract import Bounds
 from airflow_provider_phlo.contracts.conversion import dbt, pandera, table
+from airflow_provider_phlo.contracts.model.contract import Bounds
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.schemas import PhloSchema
 

@@ -10,9 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_phlo.contracts.contract import Bounds, Column, Consumer, Contract, Promise, Rule, ServiceLevel
 from airflow_provider_phlo.contracts.conversion import Target, write_contract
-from airflow_provider_phlo.contracts.types import promised_type
+from airflow_provider_phlo.contracts.model.contract import (
+    Bounds,
+    Column,
+    Consumer,
+    Contract,
+    Promise,
+    Rule,
+    ServiceLevel,
+)
+from airflow_provider_phlo.contracts.model.types import promised_type
 from airflow_provider_phlo.exceptions import ConfigurationError
 
 # words that YAML, Python and SQL each read as something else
