@@ -7,7 +7,8 @@ The whole error tree. A class says whether a retry can help.
     ├── TransientError             a later attempt may succeed: Airflow retries the task
     │   ├── SourceUnavailableError   no connection, 5xx, rate limit, truncated or non-JSON answer
     │   ├── CommitConflictError      other writers won in every attempt
-    │   └── AirflowUnavailableError  Airflow's api-server does not answer, or is in error
+    │   └── ServerUnavailableError   another program's server does not answer, or is in error
+    │       └── AirflowUnavailableError  Airflow's api-server
     └── TerminalError              the same input fails again: the task fails at once
         ├── ConfigurationError       a setting, connection, argument or partition date is wrong
         ├── SourceRejectedError      401, 404 and other answers that need a person
@@ -84,14 +85,13 @@ class CommitConflictError(TransientError):
     """
 
 
-class AirflowUnavailableError(TransientError):
+class ServerUnavailableError(TransientError):
     """
-    Airflow's api-server does not answer, or is in error.
+    The server of another program (Hasura, OpenMetadata) does not answer, or is in error.
 
-    Cause: it does not run, is not reached, or its database is busy or down.
+    Cause: it does not run, is not reached, or is busy.
 
-    Cure: ``phlo services status`` says how the services of a project are; of another Airflow, look at the log of its
-    api-server.
+    Cure: what the message names: the setting with its address; then its log.
 
     :param not_sent: whether it is certain that the server did not get the request.
     """
@@ -99,6 +99,17 @@ class AirflowUnavailableError(TransientError):
     def __init__(self, message: str, *, not_sent: bool = False) -> None:
         super().__init__(message)
         self.not_sent = not_sent
+
+
+class AirflowUnavailableError(ServerUnavailableError):
+    """
+    Airflow's api-server does not answer, or is in error.
+
+    Cause: it does not run, is not reached, or its database is busy or down.
+
+    Cure: ``phlo services status`` says how the services of a project are; of another Airflow, look at the log of its
+    api-server.
+    """
 
 
 class TerminalError(PhloError):

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-from airflow_provider_phlo.airflow_api.transport import Answer, Transport
 from airflow_provider_phlo.exceptions import AirflowRefusedError, AirflowUnavailableError, ConfigurationError
+from airflow_provider_phlo.servers.transport import Answer, Transport
 
 # SQLite lets one process write at a time; Airflow makes an error 500 of a database that is busy for too long
 _ATTEMPTS = 7
@@ -41,7 +41,7 @@ class AirflowApi:
     def __init__(
         self, url: str, user: str = "", password: str = "", *, token: str = "", patience: float = _PATIENCE
     ) -> None:
-        self._transport = Transport(url, patience)
+        self._transport = Transport(url, patience, "Airflow", AirflowUnavailableError)
         self.url = self._transport.url
         self._credentials = {"username": user, "password": password} if user else None
         self._token = token

@@ -39,7 +39,7 @@ FLOORS = (
         "1b the work",
         "",
         "ingestion. dbt. publishing. lineage. sources. events. files. warehouse. airflow_api. "
-        "materializing. services. scaffolding. diagnosis. metrics. run_logs. contracts. alerts. watching. "
+        "materializing. services. scaffolding. diagnosis. metrics. run_logs. contracts. alerts. watching. servers. "
         "catalogs. extensions. serving.",
     ),
     ("1a quality", "", "quality."),

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from airflow_provider_phlo.airflow_api.transport import Answer, Transport
-from airflow_provider_phlo.exceptions import AirflowUnavailableError, ConfigurationError, PhloError, TransientError
+from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
+from airflow_provider_phlo.servers.asking_again import ask
+from airflow_provider_phlo.servers.transport import Answer, Transport
 
 #: From this version on tables have several owners and test suites of their own, as they are written here.
 OLDEST = (1, 6)
@@ -18,13 +19,6 @@ WITH_CONTRACTS = (1, 8)
 #: The newest whose schemas requests were checked by.
 NEWEST_MAJOR = 2
 _PAGE = 100
-_ATTEMPTS = 5
-_PAUSE = 0.5
-_LONGEST_PAUSE = 20.0
-# in all, for one request; a server that asks for more is asked another day
-_LONGEST_WAIT = 120.0
-_TOO_MANY = 429
-_BUSY = (408, 425, _TOO_MANY, 502, 503, 504)
 _MOST_SAID = 300
 _PATCH = {"Content-Type": "application/json-patch+json"}
 
@@ -146,30 +140,16 @@ class OpenMetadata:
         body: Mapping[str, Any] | Sequence[Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        waited, bearer = 0.0, {"Authorization": f"Bearer {self.token}"} if self.token else {}
-        for attempt in range(1, _ATTEMPTS + 1):
+        given = {**({"Authorization": f"Bearer {self.token}"} if self.token else {}), **(headers or {})}
+
+        def send() -> Answer:
             self.requests += 1
-            try:
-                answer = self._transport.send(
-                    method, f"/api/{self.api_version}{path}", body, {**bearer, **(headers or {})}
-                )
-            except AirflowUnavailableError as error:
-                problem, asked = str(error), 0.0
-            else:
-                if answer.status < 300:
-                    return self._complete(answer, method, path)
-                problem, asked = self._problem(answer, method, path), answer.retry_after or 0.0
-                if answer.status not in _BUSY and answer.status < 500:
-                    raise self._refused(answer.status, problem)
-            pause = max(asked, min(_PAUSE * 2 ** (attempt - 1), _LONGEST_PAUSE))
-            if attempt == _ATTEMPTS or waited + pause > _LONGEST_WAIT:
-                break
-            waited += pause
-            self.sleep(pause)
-        again = f" It asks to wait {asked:.0f} s." if asked else ""
-        raise TransientError(
-            f"{problem.rstrip('.')}, after {attempt} attempts.{again} Is it up, and is {self.setting} right?"
-        )
+            return self._transport.send(method, f"/api/{self.api_version}{path}", body, given)
+
+        answer = ask(send, lambda answer: self._problem(answer, method, path), self.setting, self.sleep)
+        if answer.status < 300:
+            return self._complete(answer, method, path)
+        raise self._refused(answer.status, self._problem(answer, method, path))
 
     def _complete(self, answer: Answer, method: str, path: str) -> Answer:
         if answer.is_json or not answer.body:

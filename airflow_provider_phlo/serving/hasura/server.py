@@ -11,24 +11,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
-from airflow_provider_phlo.airflow_api.transport import Answer, Transport
-from airflow_provider_phlo.exceptions import (
-    AirflowUnavailableError,
-    CommitConflictError,
-    ConfigurationError,
-    SourceUnavailableError,
-)
+from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
+from airflow_provider_phlo.servers.asking_again import ask
+from airflow_provider_phlo.servers.transport import Answer, Transport
 from airflow_provider_phlo.sources.address import LOOPBACK, origin
 
 _PATH = "/v1/metadata"
-_ATTEMPTS = 5
-_PAUSE_SECONDS = 0.5
-_LONGEST_PAUSE = 20.0
-# in all, for one request
-_MOST_WAITING = 120.0
-_BUSY = (408, 425, 429)
 _MOST_SAID = 300
 
 
@@ -76,7 +66,7 @@ class HasuraServer:
         Return the server's metadata, and its version.
 
         :raises ConfigurationError: the secret is wrong, or this is not a Hasura of version 2.
-        :raises SourceUnavailableError: every attempt failed.
+        :raises ServerUnavailableError: every attempt failed.
         """
         body = self._send({"type": "export_metadata", "version": 2, "args": {}}).body
         if not (
@@ -96,54 +86,42 @@ class HasuraServer:
         :param version: of the metadata that the document was made of.
         :raises ConflictError: there is a newer one; nothing was changed.
         :raises ConfigurationError: the server does not take the document; nothing was changed.
-        :raises SourceUnavailableError: every attempt failed.
+        :raises ServerUnavailableError: every attempt failed.
         """
         arguments = {"allow_inconsistent_metadata": False, "metadata": document}
         self._send({"type": "replace_metadata", "version": 2, "resource_version": version, "args": arguments})
 
     def _send(self, body: Mapping[str, Any]) -> Answer:
         headers = {"X-Hasura-Admin-Secret": self.secret} if self.secret else {}
-        waited = 0.0
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                answer = self._transport.send("POST", _PATH, body, headers)
-            except AirflowUnavailableError as error:
-                problem, asked = str(error).rstrip("."), 0.0
-            else:
-                if answer.status == 200 and answer.is_json:
-                    return answer
-                if answer.status < 500 and answer.status not in _BUSY:
-                    self._refuse(answer, str(body["type"]))
-                problem, asked = f"Hasura at {self.url} answered {answer.status}", answer.retry_after or 0.0
-            pause = max(asked, min(_PAUSE_SECONDS * 2 ** (attempt - 1), _LONGEST_PAUSE))
-            if attempt == _ATTEMPTS or waited + pause > _MOST_WAITING:
-                break
-            waited += pause
-            self.sleep(pause)
-        again = f" It asks to wait {asked:.0f} s." if asked else ""
-        raise SourceUnavailableError(
-            f"{problem}, after {attempt} attempts.{again} Is it up, and is its address right ({self.setting})?"
+        answer = ask(
+            lambda: self._transport.send("POST", _PATH, body, headers),
+            lambda answer: f"Hasura at {self.url} answered {answer.status}",
+            self.setting,
+            self.sleep,
         )
+        if answer.status == 200 and answer.is_json:
+            return answer
+        raise self._refusal(answer, str(body["type"]))
 
-    def _refuse(self, answer: Answer, request: str) -> NoReturn:
+    def _refusal(self, answer: Answer, request: str) -> CommitConflictError | ConfigurationError:
         said = answer.body if isinstance(answer.body, dict) else {}
         text = self._text(said.get("error"))
         if answer.status == 409 or said.get("code") == "conflict":
-            raise ConflictError(
+            return ConflictError(
                 f"Hasura at {self.url}: somebody has changed the metadata meanwhile. Nothing was changed; try again."
             )
         if answer.status in (401, 403) or said.get("code") == "access-denied":
-            raise ConfigurationError(
+            return ConfigurationError(
                 f"Hasura at {self.url} does not accept the admin secret ({answer.status}{text}). Set it, with "
                 f"{self.setting}."
             )
         if not said:
-            raise ConfigurationError(
+            return ConfigurationError(
                 f"Hasura at {self.url} answered {answer.status} to {request}, and nothing that Hasura says: "
                 f"look at its address ({self.setting})."
             )
         reasons = "".join(f"\n  {reason}" for reason in self._inconsistent(said))
-        raise ConfigurationError(
+        return ConfigurationError(
             f"Hasura at {self.url} refuses {request} ({answer.status}{text}). Nothing was changed.{reasons}"
         )
 

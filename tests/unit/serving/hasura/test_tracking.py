@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError, SourceUnavailableError
+from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError, ServerUnavailableError
 from airflow_provider_phlo.serving.hasura.merging import Difference
 from airflow_provider_phlo.serving.hasura.metadata import OURS, Metadata, hasura_metadata, metadata_yaml
 from airflow_provider_phlo.serving.hasura.server import HasuraServer
@@ -216,10 +216,10 @@ def test_what_passes_is_tried_again(server: HasuraServer, hasura: Hasura, answer
 
 def test_a_server_that_stays_busy(server: HasuraServer, hasura: Hasura) -> None:
     hasura.next = [say(503, "") for _ in range(9)]
-    with pytest.raises(SourceUnavailableError, match="answered 503, after 5 attempts"):
+    with pytest.raises(ServerUnavailableError, match="answered 503, after 5 attempts"):
         track(server, shop(), "api")
     hasura.next = [say(429, "", Retry_After="3600")]
-    with pytest.raises(SourceUnavailableError, match=r"answered 429, after 1 attempts\. It asks to wait 3600 s"):
+    with pytest.raises(ServerUnavailableError, match=r"answered 429, after 1 attempts\. It asks to wait 3600 s"):
         track(server, shop(), "api")
 
 
@@ -232,7 +232,7 @@ def test_a_server_that_does_not_answer(hasura: Hasura) -> None:
         assert len(hasura.metadata["sources"][0]["tables"]) == 2
     finally:
         running.stop()
-    with pytest.raises(SourceUnavailableError, match="does not answer POST /v1/metadata"):
+    with pytest.raises(ServerUnavailableError, match="does not answer POST /v1/metadata"):
         track(server, shop(), "api")
 
 

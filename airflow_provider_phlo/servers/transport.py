@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import urllib3
 from urllib3.exceptions import HTTPError, LocationParseError
 
-from airflow_provider_phlo.exceptions import AirflowUnavailableError, ConfigurationError
+from airflow_provider_phlo.exceptions import ConfigurationError, ServerUnavailableError
 from airflow_provider_phlo.sources.address import LOOPBACK, origin
 
 # a page of task instances is below 1 MB, a log with all its lines may be some MB
@@ -54,12 +54,19 @@ class Transport:
     :param url: where it answers; a path before the API's own is kept.
     :param patience: seconds to wait for an answer.
     :param of: what messages call the server.
+    :param unavailable: what is raised where it does not answer.
     :raises ConfigurationError: the URL is not one of an http server, or holds a password.
     """
 
-    def __init__(self, url: str, patience: float, of: str = "Airflow") -> None:
+    def __init__(
+        self,
+        url: str,
+        patience: float,
+        of: str,
+        unavailable: type[ServerUnavailableError] = ServerUnavailableError,
+    ) -> None:
         self.url = url.rstrip("/")
-        self._of = of
+        self._of, self._unavailable = of, unavailable
         if "?" in url or "#" in url or origin(self.url) is None:
             raise ConfigurationError(
                 f"The address of {of} is not a URL such as https://{of.lower()}.example.com, without user name "
@@ -74,7 +81,7 @@ class Transport:
         """
         Return the answer to one request, whatever its status.
 
-        :raises AirflowUnavailableError: there is none, or it is too long; ``not_sent`` says whether the server may have
+        :raises ServerUnavailableError: there is none, or it is too long; ``not_sent`` says whether the server may have
             got the request.
         """
         data = None if body is None else json.dumps(body).encode()
@@ -98,7 +105,7 @@ class Transport:
         except HTTPError as error:
             not_sent = isinstance(error, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ConnectTimeoutError)
             reason = _reason(error)
-            raise AirflowUnavailableError(
+            raise self._unavailable(
                 f"{self._of} at {self.url} does not answer {method} {_without_query(path)} ({reason}).",
                 not_sent=not_sent,
             ) from None
