@@ -146,6 +146,7 @@ def airflow(homes: Path) -> Iterator[RunningAirflow]:
     }
     dags = {"phlo_models", "cosmos_local", "cosmos_watcher"}
     with running_airflow(home, Path(__file__).parent / "peers", dags, variables) as running:
+        assert running.start is not None
         running.start("triggerer", "--skip-serve-logs")  # where Cosmos' watching sensors wait
         yield running
 

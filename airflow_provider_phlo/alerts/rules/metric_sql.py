@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
@@ -14,6 +12,7 @@ from airflow_provider_phlo.alerts.rules.conditions import as_number
 from airflow_provider_phlo.alerts.rules.configuration import Rule
 from airflow_provider_phlo.exceptions import ConfigurationError, TerminalError
 from airflow_provider_phlo.library_errors import without_values
+from airflow_provider_phlo.quality.engines import TookTooLongError, time_limit
 from airflow_provider_phlo.sql import quote, quote_identifier
 
 if TYPE_CHECKING:
@@ -141,6 +140,8 @@ def read_values(rule: Rule, catalog: Catalog, tables: Sequence[str], trino: Quer
         columns, rows = _run_on_trino(trino, statement) if rule.engine == "trino" else _run(catalog, tables, statement)
     except CannotSay:
         raise
+    except TookTooLongError as error:
+        raise CannotSay(str(error)) from None
     except Exception as error:  # noqa: BLE001 - see above
         raise _reason(error, statement) from None
     if len(rows) > _MOST_ROWS:
@@ -160,7 +161,10 @@ def _reason(error: Exception, statement: str = "") -> CannotSay:
 def _run(catalog: Catalog, tables: Sequence[str], statement: str) -> tuple[list[str], list[Any]]:
     from airflow_provider_phlo.iceberg.duckdb.views import connect
 
-    with connect(catalog, tables=list(tables), locked=True) as connection, _in_time(connection.interrupt):
+    with (
+        connect(catalog, tables=list(tables), locked=True) as connection,
+        time_limit(LONGEST_SECONDS, connection.interrupt),
+    ):
         cursor = connection.execute(statement)
         return [str(column[0]) for column in cursor.description or ()], cursor.fetchmany(_MOST_ROWS + 1)
 
@@ -168,35 +172,9 @@ def _run(catalog: Catalog, tables: Sequence[str], statement: str) -> tuple[list[
 def _run_on_trino(trino: Queries | None, statement: str) -> tuple[list[str], list[Any]]:
     if trino is None:
         raise CannotSay("it runs on Trino, and nothing here connects to one")
-    with _in_time(trino.cancel):
+    with time_limit(LONGEST_SECONDS, trino.cancel):
         answer = trino.ask(statement)
     return [name for name, _ in answer.columns], answer.rows
-
-
-@contextmanager
-def _in_time(interrupt: Callable[[], None]) -> Iterator[None]:
-    """
-    End what runs inside when it takes too long.
-
-    :raises CannotSay: it did.
-    """
-    is_late = threading.Event()
-
-    def end() -> None:
-        is_late.set()
-        interrupt()
-
-    timer = threading.Timer(LONGEST_SECONDS, end)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    except Exception:
-        if is_late.is_set():
-            raise CannotSay(f"it took longer than {LONGEST_SECONDS:g} s") from None
-        raise
-    finally:
-        timer.cancel()
 
 
 def _values(rule: Rule, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Values:

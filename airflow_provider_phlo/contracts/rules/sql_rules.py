@@ -33,6 +33,8 @@ _QUALIFIED = re.compile(
 # table functions that make rows out of what they are given; all others read files, the network or the engine itself
 _HARMLESS_SOURCES = frozenset({"unnest", "range", "generate_series", "json_each", "json_tree"})
 _ANSWER = "answer of the scan"
+#: A query that takes longer is ended, and its rule is broken: the others are still judged.
+LONGEST_SECONDS = 300.0
 _REFUSED_FUNCTIONS = frozenset({"getenv", "current_setting", "getvariable", "nextval", "currval", "query_table"})
 
 
@@ -168,8 +170,9 @@ class SQLRuleCheck(PromiseCheck):
         if self.called and self.called.casefold() != name.casefold():
             tables += f", {quote_identifier(self.called)} AS (SELECT * FROM {bare})"  # noqa: S608 - quoted
         sql = f"WITH {tables} SELECT * FROM (\n{text}\n) AS answer LIMIT 2"  # noqa: S608 - the contract's own
-        answer = rows.fetch(Query(rows.engine.resolve(sql), rows.source.parameters))
-        return {"answer": answer}
+        query = Query(rows.engine.resolve(sql), rows.source.parameters)
+        with rows.engine.time_limit(LONGEST_SECONDS):
+            return {"answer": rows.fetch(query)}
 
     def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:
         """Compare the value that the query returned."""

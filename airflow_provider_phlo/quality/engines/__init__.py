@@ -11,6 +11,7 @@ from __future__ import annotations
 from airflow_provider_phlo.quality.engines.choice import open_duckdb, open_engine
 from airflow_provider_phlo.quality.engines.duckdb import FRAME, DuckDBCatalogEngine, DuckDBFrameEngine
 from airflow_provider_phlo.quality.engines.protocol import CatalogEngine, EvaluationError, SQLEngine
+from airflow_provider_phlo.quality.engines.time_limit import TookTooLongError, time_limit
 from airflow_provider_phlo.quality.engines.trino import TrinoCatalogEngine
 
 __all__ = [
@@ -20,7 +21,9 @@ __all__ = [
     "DuckDBFrameEngine",
     "EvaluationError",
     "SQLEngine",
+    "TookTooLongError",
     "TrinoCatalogEngine",
     "open_duckdb",
     "open_engine",
+    "time_limit",
 ]

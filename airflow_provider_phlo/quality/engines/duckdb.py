@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo.exceptions import ConfigurationError
@@ -11,6 +12,7 @@ from airflow_provider_phlo.quality.engines.catalog_tables import CatalogTables
 from airflow_provider_phlo.quality.engines.dialects import DUCKDB, Dialect
 from airflow_provider_phlo.quality.engines.frames import to_arrow
 from airflow_provider_phlo.quality.engines.protocol import EvaluationError
+from airflow_provider_phlo.quality.engines.time_limit import time_limit
 from airflow_provider_phlo.sql import Query, literal, quote, quote_identifier
 
 if TYPE_CHECKING:
@@ -59,6 +61,9 @@ class DuckDBEngine:
             return self._connection.sql(query.sql, params=list(query.parameters)).to_arrow_table()
         except duckdb.Error as error:
             raise EvaluationError(type(error).__name__) from error
+
+    def time_limit(self, seconds: float) -> AbstractContextManager[None]:
+        return time_limit(seconds, self._connection.interrupt)
 
     def columns(self, source: str) -> dict[str, str]:
         return {name: kind for name, kind, *_ in self.fetch(Query(f"DESCRIBE SELECT * FROM {source}"))}  # noqa: S608 - quoted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_phlo.quality.engines.dialects import Dialect
@@ -46,6 +47,13 @@ class SQLEngine(Protocol):
 
         :param name: ``namespace.table``, or a bare name in the namespace of the table under check.
         :raises ConfigurationError: there is no such table.
+        """
+
+    def time_limit(self, seconds: float) -> AbstractContextManager[None]:
+        """
+        Return what ends the queries inside it when they take longer.
+
+        :raises TookTooLongError: they did.
         """
 
     def resolve(self, query: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from airflow_provider_phlo.quality.engines import trino_sql
 from airflow_provider_phlo.quality.engines.catalog_tables import CatalogTables
 from airflow_provider_phlo.quality.engines.dialects import TRINO, Dialect
 from airflow_provider_phlo.quality.engines.protocol import EvaluationError
+from airflow_provider_phlo.quality.engines.time_limit import time_limit
 from airflow_provider_phlo.sql import Query, quote
 
 if TYPE_CHECKING:
@@ -47,6 +49,9 @@ class TrinoCatalogEngine(CatalogTables):
 
         answer = self._ask(query)
         return to_arrow_table(answer.rows, self._types(answer))
+
+    def time_limit(self, seconds: float) -> AbstractContextManager[None]:
+        return time_limit(seconds, self._trino.cancel)
 
     def columns(self, source: str) -> dict[str, str]:
         return dict(self._types(self._ask(Query(f"SELECT * FROM {source} LIMIT 0"))))  # noqa: S608 - quoted

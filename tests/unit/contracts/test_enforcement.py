@@ -12,6 +12,7 @@ import pytest
 
 from airflow_provider_phlo.contracts import Contract, read_contract
 from airflow_provider_phlo.contracts.enforcement import ContractReport, check_contract
+from airflow_provider_phlo.contracts.rules import sql_rules
 from airflow_provider_phlo.contracts.rules.sql_aggregates import shared_aggregate
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.quality.engines.duckdb import DuckDBEngine
@@ -182,6 +183,20 @@ def test_sql(tmp_path: Path, query: str, operator: str, passed: bool) -> None:
     rest = SQL.format(query=query, operator=operator)
     report = check(tmp_path, rest, pa.table({"id": ["1", "2"], "total": [-1.0, 2.0]}))
     assert (report.passed, [breach.rule for breach in report.breaches]) == (passed, [] if passed else ["rule"])
+
+
+def test_sql_that_takes_too_long_is_ended_and_the_other_rules_are_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sql_rules, "LONGEST_SECONDS", 0.05)
+    rest = SQL.format(query="SELECT sum(range) FROM range(100000000000)", operator="mustBe: 1")
+    report = check(
+        tmp_path, rest.replace("name: total", "name: total, required: true"), pa.table({"id": ["1"], "total": [None]})
+    )
+    assert {breach.rule for breach in report.breaches} >= {"rule"}
+    assert len(report.breaches) == 2
+    [late] = [breach for breach in report.breaches if breach.rule == "rule"]
+    assert late.message == "it took longer than 0.05 s, and was ended"
 
 
 @pytest.mark.parametrize(
