@@ -24,10 +24,6 @@ def failed_by_exception(error: Exception) -> QualityCheckResult:
 
 
 def failed_by_engine(rows: RowsUnderCheck, error: EvaluationError) -> QualityCheckResult:
-    """Return the result of a check whose SQL the engine cannot evaluate, or not in the time that it may take."""
-    from airflow_provider_phlo.quality.engines import TookTooLongError
-
-    if isinstance(error, TookTooLongError):
-        return failure(f"{error}, and was ended")
+    """Return the result of a check whose SQL the engine cannot evaluate."""
     types = ", ".join(f"{name} {kind}" for name, kind in rows.columns.items())
     return failure(f"it cannot be evaluated ({error}); compare it with the column types: {types}")

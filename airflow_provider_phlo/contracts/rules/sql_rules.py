@@ -14,6 +14,7 @@ from airflow_provider_phlo.contracts.rules.rule_checks import PromiseCheck
 from airflow_provider_phlo.contracts.rules.sql_aggregates import named_columns, shared_aggregate
 from airflow_provider_phlo.contracts.rules.thresholds import Threshold
 from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.quality.engines import TookTooLongError
 from airflow_provider_phlo.quality.results import QualityCheckResult
 from airflow_provider_phlo.sql import Query, quote, quote_identifier
 from airflow_provider_phlo.suggestions import did_you_mean
@@ -171,11 +172,18 @@ class SQLRuleCheck(PromiseCheck):
             tables += f", {quote_identifier(self.called)} AS (SELECT * FROM {bare})"  # noqa: S608 - quoted
         sql = f"WITH {tables} SELECT * FROM (\n{text}\n) AS answer LIMIT 2"  # noqa: S608 - the contract's own
         query = Query(rows.engine.resolve(sql), rows.source.parameters)
-        with rows.engine.time_limit(LONGEST_SECONDS):
-            return {"answer": rows.fetch(query)}
+        try:
+            with rows.engine.time_limit(LONGEST_SECONDS):
+                return {"answer": rows.fetch(query)}
+        except TookTooLongError as error:
+            return {"ended": str(error)}
 
     def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:
         """Compare the value that the query returned."""
+        if "ended" in values:
+            return QualityCheckResult(
+                False, message=f"the query was ended: {values['ended']}", metrics={"answered": True}
+            )
         answer = values["answer"]
         if len(answer) != 1 or len(answer[0]) != 1:
             shape = "no row" if not answer else "several rows" if len(answer) > 1 else f"{len(answer[0])} columns"

@@ -194,7 +194,7 @@ def test_sql_that_takes_too_long_is_ended_and_the_other_rules_are_judged(
     report = check(tmp_path, rest, pa.table({"id": ["1"], "total": pa.array([None], pa.float64())}))
     assert len(report.breaches) == 2
     [late] = [breach for breach in report.breaches if breach.rule == "rule"]
-    assert late.message == "it took longer than 0.05 s, and was ended"
+    assert late.message == "the query was ended: it took longer than 0.05 s"
 
 
 @pytest.mark.parametrize(
