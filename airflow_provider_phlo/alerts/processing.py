@@ -19,7 +19,7 @@ from airflow_provider_phlo.alerts.delivery import sending
 from airflow_provider_phlo.alerts.delivery.notifying import notify
 from airflow_provider_phlo.alerts.incidents import store
 from airflow_provider_phlo.alerts.incidents.state import Message, State, Status
-from airflow_provider_phlo.alerts.incidents.transitions import prune, rule_for, see
+from airflow_provider_phlo.alerts.incidents.transitions import GoneReason, nothing_is_gone, prune, rule_for, see
 from airflow_provider_phlo.alerts.rules.configuration import Configuration
 from airflow_provider_phlo.alerts.rules.verdicts import Verdict
 from airflow_provider_phlo.exceptions import CommitConflictError, TransientError
@@ -60,12 +60,14 @@ def process(
     now: datetime,
     *,
     deliver: bool = True,
+    gone: GoneReason = nothing_is_gone,
 ) -> AlertRound:
     """
     Write down what has changed and who has to hear of it, and send what is due.
 
     :param now: by this machine's clock; with a zone.
     :param deliver: whether to notify anybody; otherwise the next round that does so finds what is due.
+    :param gone: returns why an incident is over that nobody can see any more.
     :raises CommitConflictError: others wrote at the same time, every time.
     :raises TransientError: the disk is full, or the catalog does not answer: nothing has changed.
     """
@@ -78,7 +80,7 @@ def process(
 
     def change(state: State) -> State:
         nonlocal counts
-        after, counts = decide(state, configuration, verdicts, now, claimant)
+        after, counts = decide(state, configuration, verdicts, now, claimant, gone)
         return after
 
     state = store.change(catalog, change)
@@ -88,14 +90,19 @@ def process(
 
 
 def decide(
-    state: State, configuration: Configuration, verdicts: Iterable[Verdict], now: datetime, claimant: str | None
+    state: State,
+    configuration: Configuration,
+    verdicts: Iterable[Verdict],
+    now: datetime,
+    claimant: str | None,
+    gone: GoneReason = nothing_is_gone,
 ) -> tuple[State, AlertRound]:
     """
     Return what follows from a state and from what was seen, with the messages that are to be sent.
 
     :param claimant: who sends what is due; None: another round does, which puts what it finds into few messages.
     """
-    seen = see(state, configuration, verdicts, now)
+    seen = see(state, configuration, verdicts, now, gone)
     after, counts = seen.state, AlertRound(len(seen.opened), len(seen.resolved), unknown=seen.unknown)
     if claimant:
         after, messages, held = notify(after, configuration, now)
@@ -106,10 +113,14 @@ def decide(
 
 
 def preview(
-    catalog: Catalog, configuration: Configuration, verdicts: Iterable[Verdict], now: datetime
+    catalog: Catalog,
+    configuration: Configuration,
+    verdicts: Iterable[Verdict],
+    now: datetime,
+    gone: GoneReason = nothing_is_gone,
 ) -> tuple[Message, ...]:
     """Return the messages that :func:`process` would write down; nothing is changed or sent."""
-    seen = see(store.read_state(catalog), configuration, verdicts, now)
+    seen = see(store.read_state(catalog), configuration, verdicts, now, gone)
     return notify(seen.state, configuration, now)[1]
 
 

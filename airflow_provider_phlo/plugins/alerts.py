@@ -92,12 +92,18 @@ def task_verdict(task_instance: Any, *, passed: bool, error: Any = None) -> Verd
         passed=passed,
         severity=Severity.ERROR,
         message=f"Task {task_id} of {dag_id} {'succeeded' if passed else f'failed{attempts}{raised}'}.",
-        observed_at=datetime.now(UTC),
+        observed_at=_ended_at(task_instance),
         facts={"try_number": tries, "map_index": -1 if index is None else index},
         owner=None if owner == _NOBODY else owner,
         tags=tuple(sorted(getattr(getattr(task, "dag", None), "tags", ()))),
         run=RunRef(dag_id, task_instance.run_id, task_id),
     )
+
+
+def _ended_at(task_instance: Any) -> datetime:
+    """Return when a task ended: who hears of it later must not say that it failed after it has succeeded again."""
+    at = getattr(task_instance, "end_date", None)
+    return at.astimezone(UTC) if isinstance(at, datetime) and at.tzinfo else datetime.now(UTC)
 
 
 def _write(verdict: Verdict, error: Any = None) -> None:

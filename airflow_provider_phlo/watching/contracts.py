@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Of contracts in these states nobody may expect a table yet, or any more.
 NOT_BINDING = frozenset({"draft", "proposed", "retired"})
+# what is said in place of service levels that could not be judged
+_NOT_JUDGED = "service levels"
 # contracts of files that have not changed: time and size, and what they hold
 _READ: dict[Path, tuple[tuple[int, int], Contract]] = {}
 
@@ -39,9 +41,19 @@ class _Round:
     now: datetime
 
 
-def contract_verdicts(
-    catalog: Catalog, folder: Path, policies: Mapping[str, TablePolicy], now: datetime
-) -> list[Verdict]:
+@dataclass(frozen=True)
+class ContractsSeen:
+    """
+    What was seen of all contracts.
+
+    :param are_judged: whether every promise that can be watched has a verdict: no file and no catalog was in the way.
+    """
+
+    verdicts: tuple[Verdict, ...] = ()
+    are_judged: bool = True
+
+
+def see_contracts(catalog: Catalog, folder: Path, policies: Mapping[str, TablePolicy], now: datetime) -> ContractsSeen:
     """
     Return what is to be said of the tables and service levels that contracts promise, and of files that are not ones.
 
@@ -50,7 +62,7 @@ def contract_verdicts(
     """
     contracts = folder / FOLDER
     if not contracts.is_dir():
-        return []
+        return ContractsSeen()
     this = _Round(catalog, policies, now)
     verdicts: list[Verdict] = []
     problems = []
@@ -61,7 +73,8 @@ def contract_verdicts(
             problems.append(describe(error))
             continue
         verdicts += _of_contract(this, contract)
-    return [*verdicts, _of_files(problems, now)]
+    are_judged = not problems and not any(each.subject.endswith(f" {_NOT_JUDGED}") for each in verdicts)
+    return ContractsSeen((*verdicts, _of_files(problems, now)), are_judged)
 
 
 def _of_files(problems: Sequence[str], now: datetime) -> Verdict:
@@ -92,7 +105,7 @@ def _of_contract(this: _Round, contract: Contract) -> Iterator[Verdict]:
     try:
         levels = judge_service_levels(this.catalog, contract, this.now, rows=False)
     except Exception as error:  # noqa: BLE001 - a contract that cannot be judged is a verdict, and stops no round
-        levels = [LevelVerdict(tables[0].table, "service levels", None, describe(error))]
+        levels = [LevelVerdict(tables[0].table, _NOT_JUDGED, None, describe(error))]
     for level in levels:
         yield _verdict(this, contract, level)
 

@@ -15,8 +15,9 @@ from airflow_provider_phlo.alerts.rules.verdicts import RuleKind, Verdict
 from airflow_provider_phlo.library_errors import describe
 from airflow_provider_phlo.quality.check_results import TABLE as CHECK_RESULTS
 from airflow_provider_phlo.quality.freshness import TablePolicy
-from airflow_provider_phlo.watching.contracts import contract_verdicts
+from airflow_provider_phlo.watching.contracts import see_contracts
 from airflow_provider_phlo.watching.facts import TableFacts
+from airflow_provider_phlo.watching.gone import Gone
 from airflow_provider_phlo.watching.judging import verdicts_of
 from airflow_provider_phlo.watching.reading import KNOWN, FactsCache, read_facts
 from airflow_provider_phlo.watching.recording import Looked, record_changes
@@ -90,13 +91,16 @@ def watch(
     facts = read_facts(catalog, now, known)
     verdicts = [verdict for each in facts for verdict in verdicts_of(each, now, configuration)]
     policies = {each.table: (each.policy if isinstance(each, TableFacts) else None) or TablePolicy() for each in facts}
-    verdicts += contract_verdicts(catalog, folder, policies, now)
+    contracts = see_contracts(catalog, folder, policies, now)
+    verdicts += contracts.verdicts
     ruled: list[Verdict] = []
     if configuration is not None:
         ruled = evaluate(catalog, configuration, now, trino=_trino(configuration, connect_to_trino), policies=policies)
     every = _newest([*verdicts, *ruled])
     # whoever is to be woken first: what cannot be recorded is a problem, and keeps nobody asleep
-    done, messages = _hand_over(catalog, configuration, every, now, dry_run=dry_run)
+    readable = frozenset(each.table for each in facts if isinstance(each, TableFacts) and not each.problem)
+    gone = Gone(frozenset(policies), readable, every, contracts.are_judged)
+    done, messages = _hand_over(catalog, configuration, every, gone, now, dry_run=dry_run)
     recorded, problems = 0, []
     if not dry_run:
         snapshots = {each.table: each.snapshot_id if isinstance(each, TableFacts) else None for each in facts}
@@ -134,15 +138,21 @@ def _newest(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
 
 
 def _hand_over(
-    catalog: Catalog, configuration: Configuration | None, verdicts: Sequence[Verdict], now: datetime, *, dry_run: bool
+    catalog: Catalog,
+    configuration: Configuration | None,
+    verdicts: Sequence[Verdict],
+    gone: Gone,
+    now: datetime,
+    *,
+    dry_run: bool,
 ) -> tuple[AlertRound | None, tuple[str, ...]]:
     """Give what was seen to alerts; in a dry run return what would be sent."""
     if configuration is None:
         return None, ()
     if dry_run:
-        messages = alerts.preview(catalog, configuration, verdicts, now)
+        messages = alerts.preview(catalog, configuration, verdicts, now, gone.reason)
         return None, tuple(str(each.content["text"]) for each in messages)
-    return alerts.process(catalog, configuration, verdicts, now), ()
+    return alerts.process(catalog, configuration, verdicts, now, gone=gone.reason), ()
 
 
 def summary(result: RoundResult) -> dict[str, object]:

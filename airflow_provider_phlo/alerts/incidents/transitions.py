@@ -6,7 +6,7 @@ Whoever computes this twice from the same state gets the same ids, so that nothi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -31,6 +31,8 @@ FORGOTTEN = timedelta(days=45)
 _SEEN_AGAIN = timedelta(days=1)
 _MOST_PAST = 2_000
 _MOST_MESSAGES = 2_000
+# why an incident is over that nobody can see any more; None: it is not
+GoneReason = Callable[[Incident], str | None]
 # what a verdict is about: the kind of its rule, its table, its subject
 _Thing = tuple[RuleKind, str | None, str]
 
@@ -60,11 +62,23 @@ def rule_for(configuration: Configuration, verdict: Verdict) -> Rule | None:
     return next((rule for rule in rules if rule.select(verdict)), None)
 
 
-def see(state: State, configuration: Configuration, verdicts: Iterable[Verdict], now: datetime) -> Seen:
+def nothing_is_gone(incident: Incident) -> str | None:
+    """Say of no incident that nobody can see any more of it."""
+    return None
+
+
+def see(
+    state: State,
+    configuration: Configuration,
+    verdicts: Iterable[Verdict],
+    now: datetime,
+    gone: GoneReason = nothing_is_gone,
+) -> Seen:
     """
     Return what becomes of incidents by what was seen, and by the time that has passed.
 
     :param now: by the clock of whoever asks; with a zone.
+    :param gone: returns why an incident is over that nobody can see any more: its table was dropped.
     """
     book = _Book(state, now)
     unknown = unmatched = 0
@@ -77,6 +91,7 @@ def see(state: State, configuration: Configuration, verdicts: Iterable[Verdict],
         elif rule is not None and verdict.passed is False:
             book.failed(verdict, rule)
     incidents = {key: _aged(each, configuration.rule(each.rule), now) for key, each in book.incidents.items()}
+    incidents = {key: kept for key, each in incidents.items() if (kept := _ended(each, gone, now)) is not None}
     after = replace(state, incidents=incidents, past=tuple(book.past))
     return Seen(after, *_changes(state, after), unknown, unmatched)
 
@@ -239,6 +254,16 @@ def _aged(incident: Incident, rule: Rule | None, now: datetime) -> Incident:
     if incident.state == IncidentState.PENDING and now - incident.since >= rule.open_after:
         return replace(incident, state=IncidentState.OPEN, opened_at=now)
     return incident
+
+
+def _ended(incident: Incident, gone: GoneReason, now: datetime) -> Incident | None:
+    """Return what becomes of an incident that may be about nothing any more; None if nobody had heard of it."""
+    why = None if incident.state == IncidentState.RESOLVED else gone(incident)
+    if why is None:
+        return incident
+    if incident.state == IncidentState.PENDING and incident.opened_notified_at is None:
+        return None
+    return _resolved(incident, now, why)
 
 
 def _resolved(incident: Incident, now: datetime, why: str) -> Incident:
