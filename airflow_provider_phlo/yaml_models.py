@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
 from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.model_errors import words_for
 from airflow_provider_phlo.suggestions import did_you_mean
 from airflow_provider_phlo.yaml_lines import Document, KeyPath
 
@@ -33,7 +33,7 @@ def checked(document: Document, model: type[Model]) -> Model:
         for each in error.errors(include_url=False, include_input=False):
             key = tuple(map(str, each["loc"]))
             if each["type"] != "extra_forbidden":  # those are among the unknown ones
-                problems.append(f"{document.where(key)}: {_problem(key, each)}")
+                problems.append(f"{document.where(key)}: {'.'.join(key)}: {words_for(each)}.")
     if problems:
         raise ConfigurationError("\n".join(dict.fromkeys(problems)))
     return found
@@ -42,13 +42,6 @@ def checked(document: Document, model: type[Model]) -> Model:
 def _hint(word: str, known: Iterable[str]) -> str:
     known = list(known)
     return did_you_mean(word, known) or f" Known are {', '.join(known)}."
-
-
-def _problem(key: KeyPath, each: ErrorDetails) -> str:
-    """Return what is wrong with a value, which is left out."""
-    if each["type"] == "string_type":
-        return f"{'.'.join(key)}: this has to be text: write it in quotes."
-    return f"{'.'.join(key)}: {each['msg'].removeprefix('Value error, ')}."
 
 
 def _unknown(model: type[BaseModel], value: Any, above: KeyPath) -> Iterator[tuple[KeyPath, list[str]]]:

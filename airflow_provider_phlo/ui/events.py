@@ -19,6 +19,7 @@ from airflow_provider_phlo import __version__
 from airflow_provider_phlo.events.queries import TOP_REPOS, USER_SESSIONS, Answer
 from airflow_provider_phlo.events.terms import INGEST_DAG, LOAD_DAG, LOAD_TASK
 from airflow_provider_phlo.exceptions import PhloError, TransientError
+from airflow_provider_phlo.model_errors import words_for
 from airflow_provider_phlo.ui.asking import ClientGoneError, Questions
 from airflow_provider_phlo.ui.dag_runs import DagRuns, Outcome
 from airflow_provider_phlo.ui.messages import (
@@ -121,9 +122,10 @@ def _add_queries(app: FastAPI, site: Site) -> None:
 def _require_single(request: Request) -> None:
     """Refuse a parameter that is given twice: which one is meant?"""
     counts = Counter(name for name, _ in request.query_params.multi_items())
-    repeated = [{"loc": ("query", name), "msg": "Give it once"} for name, count in counts.items() if count > 1]
+    repeated = [name for name, count in counts.items() if count > 1]
     if repeated:
-        raise RequestValidationError(repeated)
+        error = {"type": "value_error", "msg": "give it once"}
+        raise RequestValidationError([{**error, "loc": ("query", name)} for name in repeated])
 
 
 def _objects(answer: Answer, response: Response) -> list[dict[str, Any]]:
@@ -216,7 +218,7 @@ def _add_documents(app: FastAPI, site: Site) -> None:
 def _answer_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        said = "; ".join(f"{'.'.join(map(str, each['loc'][1:]))}: {each['msg']}" for each in error.errors())
+        said = "; ".join(f"{'.'.join(map(str, each['loc'][1:]))}: {words_for(each)}" for each in error.errors())
         return _problem(status.HTTP_422_UNPROCESSABLE_CONTENT, said)
 
     @app.exception_handler(PhloError)

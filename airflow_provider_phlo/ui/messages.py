@@ -147,7 +147,7 @@ _DETAILS = {
     401: "Not authenticated",
     403: "Forbidden",
     409: f"DAG {INGEST_DAG} is paused, so that its runs wait: unpause it in Airflow.",
-    422: "days: Input should be greater than 0",
+    422: "days: has to be more than 0",
     500: "An error of the server: its log says which.",
     503: "No answer in 60 s: ask for fewer days.",
 }

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import ErrorDetails
 
 from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.model_errors import words_for
 from airflow_provider_phlo.services.postgres.metadata import MetadataDatabase
 from airflow_provider_phlo.suggestions import did_you_mean
 from airflow_provider_phlo.yaml_lines import Document, KeyPath, interpolate, merge
@@ -127,7 +128,7 @@ def _problem(key: KeyPath, found: ErrorDetails) -> str:
         return f"{'.'.join(key)} is not known.{hint}"
     if found["type"] == "string_pattern_mismatch":
         return f"{'.'.join(key)}: only a to z, 0 to 9, _ and -, and a letter or digit first."
-    return f"{'.'.join(key)}: {found['msg'].removeprefix('Value error, ')}."
+    return f"{'.'.join(key)}: {words_for(found)}."
 
 
 def _section(key: KeyPath) -> type[_Section]:

@@ -77,9 +77,9 @@ NOT_A_NUMBER = "Give a whole number above 0, in digits"
 @pytest.mark.parametrize(
     ("query", "said"),
     [
-        ("days=0", "days: Input should be greater than 0"),
-        ("days=99999999999", "days: Input should be less than or equal to 36500"),
-        ("limit=1000000000", "limit: Input should be less than or equal to 10000"),
+        ("days=0", "days: has to be more than 0"),
+        ("days=99999999999", "days: has to be at most 36500"),
+        ("limit=1000000000", "limit: has to be at most 10000"),
         ("limit=1e9", f"limit: {NOT_A_NUMBER}"),
         ("limit=-1", f"limit: {NOT_A_NUMBER}"),
         ("limit=7.0", f"limit: {NOT_A_NUMBER}"),
@@ -87,10 +87,10 @@ NOT_A_NUMBER = "Give a whole number above 0, in digits"
         ("limit=", f"limit: {NOT_A_NUMBER}"),
         ("days=%EF%BC%97", f"days: {NOT_A_NUMBER}"),
         ("days=%ED%A0%80%00", f"days: {NOT_A_NUMBER}"),
-        (f"days={'9' * 5000}", "days: Unable to parse input string as an integer, exceeded maximum size"),
-        ("day=7", "day: Extra inputs are not permitted"),
-        ("days=7&days=8", "days: Give it once"),
-        ("day=7&days=7&day=7&days=7", "day: Give it once; days: Give it once"),
+        (f"days={'9' * 5000}", "days: is a number with too many digits"),
+        ("day=7", "day: is not known"),
+        ("days=7&days=8", "days: give it once"),
+        ("day=7&days=7&day=7&days=7", "day: give it once; days: Give it once"),
         ("days=x&limit=y", f"days: {NOT_A_NUMBER}; limit: {NOT_A_NUMBER}"),
     ],
 )
@@ -101,7 +101,7 @@ def test_odd_parameters_are_refused(client, path, query, said):
 
 def test_how_long_to_wait_for_a_load_is_given_once(client):
     answer = client.post("/load?seconds=60&seconds=1")
-    assert (answer.status_code, answer.json()) == (422, {"detail": "seconds: Give it once"})
+    assert (answer.status_code, answer.json()) == (422, {"detail": "seconds: give it once"})
 
 
 def test_monitors_may_ask_for_the_head_only(client):

@@ -60,7 +60,7 @@ FRESH = "kind: freshness, to: [team]"
 @pytest.mark.parametrize(
     ("rule", "says"),
     [
-        ("kind: freshnes, to: [team]", r"line 4: rules\.0\.kind: Input should be 'quality_check_failed'"),
+        ("kind: freshnes, to: [team]", r"line 4: rules\.0\.kind: has to be 'quality_check_failed'"),
         ("kind: freshness, too: [team]", r"line 4: rules\.0\.too is not known\. Did you mean to\?"),
         ("kind: freshness, to: [taem]", r"rules\.0\.to: there is no destination taem\. Did you mean team\?"),
         ("kind: freshness, to: [slack]", r"no destination slack\..* Or set PHLO_ALERT_SLACK_WEBHOOK"),
@@ -92,7 +92,7 @@ def test_what_is_wrong_is_named_with_its_line(configure, rule, says):
         ('{from: "22:00", to: "25:00"}', "write hours and minutes in quotes"),
         ('{from: "22:00", to: "22:00"}', "from and to are the same"),
         ('{from: "22:00", to: "07:00", zone: Berlin}', "Berlin is not a time zone"),
-        ('{from: "22:00", to: "07:00", weekdays: [monday]}', "Input should be 'mon'"),
+        ('{from: "22:00", to: "07:00", weekdays: [monday]}', "has to be 'mon'"),
         ('{form: "22:00", to: "07:00"}', r"quiet_hours\.0\.form is not known\. Did you mean from\?"),
     ],
 )

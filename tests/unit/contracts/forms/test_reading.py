@@ -135,7 +135,7 @@ def test_the_examples_of_the_repository() -> None:
     [
         ("owner:", "ownr:", "line 4: ownr is not known. Did you mean owner?"),
         ("{min: 20,", "{minimum: 20,", "line 13: schema.required_columns.1.constraints.minimum is not known."),
-        ("version: 1.2.0", "version: 1.2", "line 3: version: this has to be text: write it in quotes."),
+        ("version: 1.2.0", "version: 1.2", "line 3: version: has to be text: write it in quotes."),
         ("version: 1.2.0", "version: one", "line 3: version: "),
         ("type: long", "type: lnog", "line 12: schema.required_columns.1.type: lnog is not a type Did you mean long?"),
         ("min: 20, max: 600", "min: 20, max: 6", "no value is at least min and at most max"),
@@ -158,7 +158,7 @@ def test_the_examples_of_the_repository() -> None:
         ("name: readings", "name: readings\nname: other", "name is there twice"),
         ("owner: data-platform", "owner: &a [*a]", "anchors"),
         ("sla: {", "sla: [", "this is not YAML"),
-        ("name: dashboard", "name: no", "line 18: consumers.0.name: this has to be text: write it in quotes."),
+        ("name: dashboard", "name: no", "line 18: consumers.0.name: has to be text: write it in quotes."),
     ],
 )
 def test_a_wrong_key_or_value_is_named_with_its_line(tmp_path: Path, old: str, new: str, said: str) -> None:
