@@ -90,7 +90,7 @@ NOT_A_NUMBER = "Give a whole number above 0, in digits"
         (f"days={'9' * 5000}", "days: is a number with too many digits"),
         ("day=7", "day: is not known"),
         ("days=7&days=8", "days: give it once"),
-        ("day=7&days=7&day=7&days=7", "day: give it once; days: Give it once"),
+        ("day=7&days=7&day=7&days=7", "day: give it once; days: give it once"),
         ("days=x&limit=y", f"days: {NOT_A_NUMBER}; limit: {NOT_A_NUMBER}"),
     ],
 )
