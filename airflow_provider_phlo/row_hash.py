@@ -16,6 +16,7 @@ The hash is BLAKE2b (RFC 7693) of that, 16 bytes, in hexadecimal.
 
 from __future__ import annotations
 
+import datetime
 import decimal
 import json
 import math
@@ -30,7 +31,10 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-_JSON_OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
+from airflow_provider_phlo.plain_values import object_text, plain_value
+
+_JSON_OPTIONS = orjson.OPT_SORT_KEYS
+_OF_ARRAYS = _JSON_OPTIONS | orjson.OPT_SERIALIZE_NUMPY
 _BINARY = (
     pa.types.is_binary,
     pa.types.is_large_binary,
@@ -165,25 +169,59 @@ def canonical_json(value: object) -> str:
     Half a surrogate pair becomes the six characters of its escape (``\\ud83d``), as in text columns: DuckDB refuses
     JSON that escapes it.
 
-    :raises ValueError: if it is nested more than 254 levels deep, or has an integer of more than 4300 digits.
+    :raises ValueError: if it is nested more than 254 levels deep, has an integer of more than 4300 digits, two keys
+        that JSON has as one, or an object that has no text.
     """
     try:
-        return orjson.dumps(value, default=_plain_object, option=_JSON_OPTIONS).decode()
-    except TypeError:  # integers beyond 64 bits, halves of surrogate pairs
+        return orjson.dumps(value, default=_for_orjson, option=_JSON_OPTIONS).decode()
+    except TypeError:  # names that are not text, integers beyond 64 bits, halves of surrogate pairs
         if is_deep(value):
             raise ValueError("nested too deeply") from None
-        plain = _without_infinities(value)
-        written = json.dumps(plain, default=_plain_object, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        plain = _plain_members(value)
+        written = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return _SURROGATE.sub(lambda half: f"\\\\u{ord(half[0]):04x}", written)
 
 
-def _without_infinities(value: Any) -> Any:
-    """Return ``value`` with None for NaN and the infinities, as orjson writes them."""
+def _for_orjson(value: Any) -> Any:
+    if isinstance(value, (np.generic, np.ndarray)) and value.dtype.kind in "biuf" and value.dtype.itemsize <= 8:
+        try:
+            return orjson.Fragment(orjson.dumps(value, option=_OF_ARRAYS))
+        except TypeError:  # not in order in memory, or in the other order of bytes
+            return value.tolist()
+    return _plain_object(value)
+
+
+def _plain_members(value: Any) -> Any:
+    """Return ``value`` as Python's own JSON takes it, with None for NaN and the infinities, as orjson writes them."""
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        return float(value) if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {name: _without_infinities(member) for name, member in value.items()}
-    return [_without_infinities(item) for item in value] if isinstance(value, (list, tuple)) else value
+        members = {_name(name): _plain_members(member) for name, member in value.items()}
+        if len(members) < len(value):
+            raise ValueError("two names that JSON has as one")
+        return members
+    if isinstance(value, list) or (isinstance(value, tuple) and not hasattr(value, "_asdict")):
+        return [_plain_members(item) for item in value]
+    plain = plain_value(value)
+    if plain is value:
+        plain = value.tolist() if isinstance(value, np.ndarray) else _plain_object(value)
+    return _plain_members(plain)
+
+
+def _name(name: Any) -> str:
+    """Return the name of a member as text, as orjson writes it: of 1 and of True too."""
+    if isinstance(name, str):
+        return str.__str__(name)
+    plain = plain_value(name)
+    plain = plain.item() if isinstance(plain, np.generic) else plain
+    if isinstance(plain, int) and not isinstance(plain, bool):
+        return str(plain)
+    [found] = orjson.loads(orjson.dumps({plain: 0}, option=orjson.OPT_NON_STR_KEYS))
+    return str(found)
 
 
 def is_deep(value: Any) -> bool:
@@ -192,7 +230,7 @@ def is_deep(value: Any) -> bool:
     for _ in range(MAX_DEPTH):
         level = [
             member
-            for item in level
+            for item in map(plain_value, level)
             if isinstance(item, (Mapping, list, tuple))
             for member in (item.values() if isinstance(item, Mapping) else item)
         ]
@@ -209,7 +247,12 @@ def _plain_object(value: Any) -> Any:
         return dict(value)
     if isinstance(value, memoryview):
         return str(bytes(value))
-    return value.tolist() if hasattr(value, "tolist") else str(value)
+    found = plain_value(value)
+    if found is not value:
+        return found
+    if isinstance(value, (datetime.date, datetime.time)):  # of a library
+        return value.isoformat()
+    return value.item() if isinstance(value, np.generic) and value.dtype.kind in "biufSU" else object_text(value)
 
 
 def decimal_text(value: decimal.Decimal) -> str:

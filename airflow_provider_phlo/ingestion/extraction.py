@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import logging
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -30,9 +31,8 @@ from airflow_provider_phlo.exceptions import (
 )
 from airflow_provider_phlo.ingestion import dlt_features, staged_batches
 from airflow_provider_phlo.ingestion.records import record_of
-from airflow_provider_phlo.row_hash import is_deep
 from airflow_provider_phlo.schemas.conversion.records import Malformed
-from airflow_provider_phlo.schemas.values import ARROW_ERRORS
+from airflow_provider_phlo.schemas.values import ARROW_ERRORS, is_missing
 
 log = logging.getLogger(__name__)
 
@@ -228,7 +228,7 @@ def _table(item: Any, table: str) -> pa.Table:
 
 def _require_values(frame: Any, table: str) -> None:
     """Refuse a Polars frame with types that Arrow lacks: of objects, Polars would hand on addresses in memory."""
-    odd = [name for name, kind in frame.schema.items() if str(kind).startswith(("Object", "Int128", "UInt128"))]
+    odd = [name for name, kind in frame.schema.items() if any(odd in str(kind) for odd in ("Object", "Int128"))]
     if odd:
         raise SchemaError(
             f"{table}: the source yielded a data frame whose column {odd[0]!r:.80} has the type "
@@ -240,7 +240,7 @@ def _parts_of_pandas(frame: Any, table: str) -> Iterable[Mapping[str, Any] | pa.
     if not frame.columns.is_unique:
         raise SchemaError(f"{table}: the source yielded a data frame with two columns of the same name: rename one.")
     frame = _with_named_index(frame, table)
-    if _has_deep_values(frame):
+    if not _is_of_plain_columns(frame):
         return _records_of(frame)
     try:
         return [pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)]
@@ -267,10 +267,17 @@ def _is_column(frame: Any, level: Any) -> bool:
     return level in frame.columns and bool(frame.index.get_level_values(level).equals(frame.set_index(level).index))
 
 
-def _has_deep_values(frame: Any) -> bool:
-    """Return whether values are nested so deeply that Arrow, which sets no limit, would overflow its stack."""
-    objects = (frame[name] for name, kind in frame.dtypes.items() if kind.kind == "O")
-    return any(type(value) in (dict, list, tuple) and is_deep(value) for column in objects for value in column)
+# of which Arrow makes what records make; of others, it may cut digits, unite types or fill in members
+_PLAIN_OBJECTS = frozenset({str, bool, int, bytes, datetime.date})
+
+
+def _is_of_plain_columns(frame: Any) -> bool:
+    """Return whether no column of objects holds nested values, values of several types, or times and decimals."""
+    for column in (frame[name] for name, kind in frame.dtypes.items() if kind.kind == "O"):
+        kinds = {type(value) for value in column if not is_missing(value)} - {type(None)}
+        if len(kinds) > 1 or not kinds <= _PLAIN_OBJECTS:
+            return False
+    return True
 
 
 def _records_of(frame: Any) -> list[Mapping[str, Any]]:

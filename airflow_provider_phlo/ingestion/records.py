@@ -2,9 +2,9 @@
 Records as their source had them: lines of JSON become records, bad records are kept as text that can be read back.
 
 The text is JSON. A value that JSON cannot express is an object with one name that begins with a dollar sign:
-``$bytes`` (base64), ``$datetime``, ``$date``, ``$time``, ``$decimal``, ``$float`` (``nan``, ``inf``, ``-inf``),
-``$int`` (hexadecimal, for very many digits), ``$object`` (pairs of name and value, where names are not text or could
-be mistaken for one of these).
+``$bytes`` (base64), ``$datetime``, ``$timestamp`` (with nanoseconds, as pandas has them), ``$date``, ``$time``,
+``$decimal``, ``$float`` (``nan``, ``inf``, ``-inf``), ``$int`` (hexadecimal, for very many digits), ``$object`` (pairs
+of name and value, where names are not text or could be mistaken for one of these).
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
+from airflow_provider_phlo.plain_values import plain_value
 from airflow_provider_phlo.schemas.conversion.records import Malformed
 
 # Python neither reads nor writes integers of more than 4300 digits in decimal
@@ -150,8 +154,9 @@ def _scalar(value: Any) -> str:
     return text
 
 
-# in this order: a datetime is a date too
+# in this order: a timestamp of pandas is a datetime, and a datetime is a date
 _TAGGED: tuple[tuple[type | tuple[type, ...], str, Callable[[Any], str]], ...] = (
+    (pd.Timestamp, "$timestamp", lambda value: value.isoformat()),
     (datetime.datetime, "$datetime", lambda value: value.isoformat()),
     (datetime.date, "$date", lambda value: value.isoformat()),
     (datetime.time, "$time", lambda value: value.isoformat()),
@@ -170,7 +175,7 @@ def _plain(value: Any) -> Any:
         return _plain_number(value)
     if isinstance(value, Mapping):
         return _plain_mapping(value)
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple)) and not hasattr(value, "_asdict"):
         return list(value)
     if isinstance(value, (set, frozenset)):
         return sorted(value, key=str)
@@ -178,11 +183,17 @@ def _plain(value: Any) -> Any:
 
 
 def _plain_object(value: Any) -> Any:
+    if isinstance(value, pd.Timestamp) and not value.nanosecond:
+        value = value.to_pydatetime()
     for kind, name, text in _TAGGED:
         if isinstance(value, kind):
             found = text(value)
             return None if found == "NaT" else {name: found}
-    return _plain(value.tolist()) if hasattr(value, "tolist") else str(value)
+    found = plain_value(value)
+    if found is not value:
+        return _plain(found)
+    is_array = hasattr(value, "tolist") and not isinstance(value, (np.datetime64, np.timedelta64))
+    return _plain(value.tolist()) if is_array else str(value)
 
 
 def _plain_number(value: int | float) -> Any:
@@ -211,6 +222,7 @@ def read_raw(text: str) -> Any:
 
 
 _READERS: dict[str, Callable[[Any], Any]] = {
+    "$timestamp": pd.Timestamp,
     "$datetime": datetime.datetime.fromisoformat,
     "$date": datetime.date.fromisoformat,
     "$time": datetime.time.fromisoformat,
@@ -218,8 +230,12 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "$bytes": base64.b64decode,
     "$float": float,
     "$int": lambda text: int(text, 16),
-    "$object": dict,
+    "$object": lambda pairs: {_name(name): member for name, member in pairs},
 }
+
+
+def _name(name: Any) -> Any:
+    return tuple(map(_name, name)) if isinstance(name, list) else name
 
 
 def _untagged(found: dict[str, Any]) -> Any:

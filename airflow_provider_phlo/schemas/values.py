@@ -16,10 +16,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
+import numpy as np
 import orjson
 import pandas as pd
 import pyarrow as pa
 
+from airflow_provider_phlo.plain_values import PLAIN_TYPES, object_text, plain_value
 from airflow_provider_phlo.row_hash import canonical_json, decimal_text
 
 CONVERSION_ERRORS = (ValueError, TypeError, OverflowError, ArithmeticError)
@@ -47,11 +49,12 @@ def text(value: Any) -> str:
 
     What UTF-8 cannot encode (half a surrogate pair, stray bytes) is kept, escaped with a backslash.
 
-    :raises ValueError: if a nested value has members that JSON cannot express; see :func:`nested_text`.
+    :raises ValueError: if a nested value has members that JSON cannot express, see :func:`nested_text`; or for an
+        object that has no text.
     """
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
-    if isinstance(value, NESTED) or hasattr(value, "__array__"):
+    if isinstance(value, (*NESTED, np.ndarray)):
         return nested_text(value)
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -59,7 +62,9 @@ def text(value: Any) -> str:
         return bytes(value).decode("utf-8", "backslashreplace")
     if isinstance(value, decimal.Decimal):
         return decimal_text(value)
-    return value.isoformat() if isinstance(value, (datetime.date, datetime.time)) else str(value)
+    if isinstance(value, (datetime.date, datetime.time)):
+        return value.isoformat()
+    return str(value) if type(value) in PLAIN_TYPES else object_text(value)
 
 
 def nested_text(value: Any) -> str:
@@ -76,6 +81,7 @@ def nested_text(value: Any) -> str:
 
 
 def _has_inexpressible(value: Any) -> bool:
+    value = plain_value(value)
     if isinstance(value, float):
         return not math.isfinite(value)
     if isinstance(value, (str, bytes, bytearray, memoryview)):
@@ -98,8 +104,11 @@ def json_text(value: str) -> str:
 
 def _is_json_container(text: str) -> bool:
     """Return whether a text is a JSON object or list; nothing of it is built, as most texts of such columns are."""
-    if text[:1] not in _OPENING and text.lstrip(" \t\n\r")[:1] not in _OPENING:
-        return False
+    return (text[:1] in _OPENING or text.lstrip(" \t\n\r")[:1] in _OPENING) and is_json(text)
+
+
+def is_json(text: str) -> bool:
+    """Return whether a text is JSON, without building anything of it."""
     try:
         _ANY_JSON.decode(text)
     except ValueError:

@@ -49,8 +49,8 @@ FLOORS = (
         "0 small things",
         "",
         "contract_files exceptions broken_files cron durable_files failure_logs formats installed_plugins "
-        "library_errors model_errors printable_text private_files process registry runs sql sql_errors row_hash "
-        "suggestions task_facts terms yaml_lines yaml_models",
+        "library_errors model_errors plain_values printable_text private_files process registry runs sql sql_errors "
+        "row_hash suggestions task_facts terms yaml_lines yaml_models",
     ),
 )
 AIRFLOW_FREE = [name for name, _, _ in FLOORS].index("1b the work")

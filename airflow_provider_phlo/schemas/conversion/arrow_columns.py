@@ -20,6 +20,11 @@ def plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
     stored as counts, as their text. ``date64`` may hold milliseconds of a day: they make it a timestamp.
     """
     kind = values.type
+    if pa.types.is_dictionary(kind) and not _stays_encoded(kind.value_type):
+        decoded = [chunk.dictionary.take(chunk.indices) for chunk in values.chunks]
+        return plain(pa.chunked_array(decoded, kind.value_type))
+    if pa.types.is_run_end_encoded(kind):
+        return plain(pa.chunked_array([pc.run_end_decode(chunk) for chunk in values.chunks], kind.value_type))
     if isinstance(kind, pa.Bool8Type):
         return values.cast(pa.bool_())
     if isinstance(kind, pa.BaseExtensionType) and not isinstance(kind, _JSON_OR_UUID):
@@ -29,6 +34,21 @@ def plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_date64(kind):
         return values if _are_days(values) else values.cast(pa.timestamp("ms"))
     return values
+
+
+def _stays_encoded(kind: pa.DataType) -> bool:
+    """Return whether values of a dictionary are converted as they are: those whose digits have to be judged are not."""
+    return not (pa.types.is_temporal(kind) or isinstance(kind, pa.BaseExtensionType) or pa.types.is_dictionary(kind))
+
+
+def repeated_member(kind: pa.DataType) -> str:
+    """Return the name that two members of a struct have, in whatever ``kind`` it is; empty if there is none."""
+    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
+        return repeated_member(kind.value_type)
+    inside = [kind.field(number) for number in range(kind.num_fields)]
+    names = [item.name for item in inside] if pa.types.is_struct(kind) else []
+    repeated = (name for name in names if names.count(name) > 1)
+    return next(repeated, "") or next(filter(None, (repeated_member(item.type) for item in inside)), "")
 
 
 def inexact(values: pa.ChunkedArray) -> list[int]:

@@ -17,9 +17,9 @@ import pyarrow.compute as pc
 
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.schemas.columns import Column, ModelColumns
-from airflow_provider_phlo.schemas.conversion.arrow_columns import plain
+from airflow_provider_phlo.schemas.conversion.arrow_columns import plain, repeated_member
 from airflow_provider_phlo.schemas.conversion.casts import convert_column
-from airflow_provider_phlo.schemas.conversion.json_texts import text_as_json
+from airflow_provider_phlo.schemas.conversion.json_texts import not_json, text_as_json
 from airflow_provider_phlo.schemas.conversion.limits import unstorable, without
 from airflow_provider_phlo.schemas.conversion.names import ColumnNames
 from airflow_provider_phlo.schemas.conversion.records import LONGEST_NAME, Records, columns_of_records, is_name
@@ -159,6 +159,9 @@ def _wanted(name: str, values: Values, wanted: pa.DataType, failures: list[Failu
 
 def _storable(name: str, values: Values, failures: list[Failure]) -> Values:
     """Return ``values`` with NULL for those that no table can hold."""
+    if isinstance(values, pa.ChunkedArray) and (bad := not_json(values)):
+        failures.append(Failure(name, "is_json", tuple(bad)))
+        values = without(values, bad)
     while True:
         check, outside = unstorable(values)
         if not outside:
@@ -236,6 +239,11 @@ def _table_columns(table: pa.Table, normalize: Callable[[str], str]) -> dict[str
         if name in originals:
             raise SchemaError(
                 f"Source columns {originals[name]!r} and {original!r} are both named {name!r} in the table: rename one."
+            )
+        if member := repeated_member(table.schema.field(original).type):
+            raise SchemaError(
+                f"The source has a column {original!r:.80} whose values have two members named {member!r:.80}: rename "
+                "one."
             )
         originals[name] = original
     return {

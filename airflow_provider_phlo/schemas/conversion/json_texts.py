@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_provider_phlo.schemas.conversion.storable import TEXT, Values, decode
-from airflow_provider_phlo.schemas.values import json_text
+from airflow_provider_phlo.schemas.values import is_json, json_text
 
 # about as many as fit into a processor's cache
 _AT_A_TIME = 1_000
@@ -31,6 +31,19 @@ def text_as_json(values: Values) -> Values:
     parts = [chunk.slice(start, _AT_A_TIME) for chunk in texts.chunks for start in range(0, len(chunk), _AT_A_TIME)]
     found = [part if _are_containers(part) else _one_by_one(part) for part in parts]
     return values if all(map(is_, found, parts)) else pa.chunked_array(found, pa.string())
+
+
+def not_json(values: pa.ChunkedArray) -> list[int]:
+    """Return the positions of the texts of Arrow's JSON type that are not JSON; nothing checks them before."""
+    if not isinstance(values.type, pa.JsonType):
+        return []
+    found: list[int] = []
+    texts = values.cast(values.type.storage_type).cast(pa.string())
+    for start in range(0, len(texts), _AT_A_TIME):
+        part = texts.slice(start, _AT_A_TIME)
+        if not _are_containers(part.combine_chunks()):
+            found += [start + at for at, each in enumerate(part.to_pylist()) if each is not None and not is_json(each)]
+    return found
 
 
 def _are_containers(texts: pa.StringArray) -> bool:

@@ -11,7 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from airflow_provider_phlo.plain_values import is_outside_years
 from airflow_provider_phlo.schemas.conversion.storable import Values, decode
+from airflow_provider_phlo.schemas.values import type_name
 
 _DAYS = (datetime.date.min - datetime.date(1970, 1, 1)).days, (datetime.date.max - datetime.date(1970, 1, 1)).days
 _SECONDS = _DAYS[0] * 86400, (_DAYS[1] + 1) * 86400 - 1
@@ -23,8 +25,8 @@ def unstorable(values: Values) -> tuple[str, list[int]]:
     Return the positions of the values that a table cannot hold, and the rule that they break.
 
     Dates and timestamps outside the years 1 to 9999 in UTC, which neither Python nor SQL engines read. Of records also
-    decimals that are infinite, and times of day with an offset, whose instant depends on the day. Values of one rule
-    are found at a time.
+    decimals that are infinite, durations of more than 292,000 years, and times of day with an offset, whose instant
+    depends on the day; of Arrow's, times that are not of a day. Values of one rule are found at a time.
     """
     if isinstance(values, pa.ChunkedArray):
         return _outside_years(values)
@@ -48,11 +50,16 @@ def _has_no_utc(value: datetime.datetime) -> bool:
     return False
 
 
+# Arrow's, in microseconds
+_LONGEST_DURATION = datetime.timedelta(microseconds=2**63 - 1)
+
 # of values in records: their type, the rule, and whether one breaks it
 _RULES: tuple[tuple[type, str, Callable[[Any], bool]], ...] = (
     (decimal.Decimal, "is_decimal", decimal.Decimal.is_infinite),
     (datetime.time, "is_time", lambda value: value.tzinfo is not None),
     (datetime.datetime, "is_timestamp", _has_no_utc),
+    (np.datetime64, "is_timestamp", is_outside_years),
+    (datetime.timedelta, "is_duration", lambda value: abs(value) > _LONGEST_DURATION),
 )
 
 
@@ -65,6 +72,9 @@ def _outside_years(values: pa.ChunkedArray) -> tuple[str, list[int]]:
     elif pa.types.is_timestamp(kind):
         units = _PER_SECOND[kind.unit]
         numbers, limits = values.cast(pa.int64()), (_SECONDS[0] * units, (_SECONDS[1] + 1) * units - 1)
+    elif pa.types.is_time(kind):
+        numbers = values.cast(pa.int32() if kind.bit_width == 32 else pa.int64())
+        limits = 0, 86_400 * _PER_SECOND[kind.unit] - 1
     else:
         return "", []
     found = pc.min_max(numbers).as_py()
@@ -72,7 +82,7 @@ def _outside_years(values: pa.ChunkedArray) -> tuple[str, list[int]]:
         return "", []
     inside = pc.and_(pc.greater_equal(numbers, limits[0]), pc.less_equal(numbers, limits[1]))
     bad = np.flatnonzero(~pc.fill_null(inside, True).to_numpy()).tolist()
-    return ("is_date" if pa.types.is_date(kind) else "is_timestamp"), bad
+    return f"is_{type_name(kind)}", bad
 
 
 def without(values: Values, positions: Sequence[int]) -> Values:
@@ -81,6 +91,8 @@ def without(values: Values, positions: Sequence[int]) -> Values:
         gone = np.zeros(len(values), bool)
         gone[[*positions]] = True
         values = decode(values) if pa.types.is_dictionary(values.type) else values
+        if isinstance(values.type, pa.BaseExtensionType) or pa.types.is_union(values.type):
+            return values.take(pa.array(np.arange(len(values)), mask=gone))
         return pc.if_else(pa.chunked_array([gone]), pa.scalar(None, values.type), values)
     found: list[Any] = [*values]
     for position in positions:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from airflow_provider_phlo.plain_values import PLAIN_TYPES, plain_value
 from airflow_provider_phlo.schemas.failures import Failure
 
 Records: TypeAlias = Sequence[Mapping[str, Any]]
@@ -78,5 +79,9 @@ def _readable(records: Records, layouts: Mapping[tuple[Any, ...], str], failures
 def _values(records: Records, names: list[str]) -> list[Any]:
     if len(names) == 1:
         [name] = names
-        return [record.get(name) for record in records]
-    return [next((record[name] for name in names if name in record), None) for record in records]
+        values = [record.get(name) for record in records]
+    else:
+        values = [next((record[name] for name in names if name in record), None) for record in records]
+    if set(map(type, values)) <= PLAIN_TYPES:
+        return values
+    return [value if type(value) in PLAIN_TYPES else plain_value(value) for value in values]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import enum
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from airflow_provider_phlo.exceptions import SchemaError
@@ -129,9 +132,89 @@ def test_case_15_frames_of_pandas_types() -> None:
     assert drawn(frame.drop(columns="sparse")) == [{k: v for k, v in row.items() if k != "sparse"} for row in expected]
 
 
+OBJECTS = {
+    "members": [{"a": 1}, {"b": 2}],
+    "lists": [[1], [0.5]],
+    "empty": [np.array([1]), np.array([])],
+    "nanoseconds": [pd.Timestamp("2024-01-15T10:00:00.000000001Z"), pd.Timestamp("2024-01-15T10:00Z")],
+    "nested nanoseconds": [{"t": pd.Timestamp("2024-01-15T10:00:00.000000001")}, None],
+    "zones": [dt.datetime(2024, 1, 15, tzinfo=dt.UTC), dt.datetime(2024, 1, 15)],
+    "bytes and text": [b"a", "a"],
+    "text and bytes": ["a", b"a"],
+    "digits": [Decimal("1.10"), Decimal("1E-20")],
+    "truth": [True, 1],
+    "numbers": [2**53 + 1, 0.5],
+    "enumerations": [enum.Enum("Colour", {"RED": 1}).RED, 1],  # type: ignore[attr-defined]
+    "sets": [{1, 2}, {"a"}],
+    "NumPy": [np.int8(1), np.float32(0.1)],
+    "gaps": [pd.NaT, pd.NA],
+    "plain": ["a", None],
+}
+
+
+@pytest.mark.parametrize("case", OBJECTS)
+def test_case_15_objects_in_a_pandas_frame_are_what_they_are_in_records(case: str) -> None:
+    """Arrow would unite their types, cut digits, or give a row the members of another."""
+    values = OBJECTS[case]
+    column = pd.Series(values, dtype=object)
+    records = [{"k": at + 1, "v": value} for at, value in enumerate(values)]
+    frame = pd.DataFrame({"k": [1, 2], "v": column})
+    assert drawn(frame) == drawn(records)
+    # whatever else is in the batch, a row is the same
+    assert [drawn(frame.iloc[at : at + 1]) for at in (0, 1)] == [drawn([record]) for record in records]
+
+
+def test_case_11_a_time_with_an_offset_in_a_pandas_frame_is_bad() -> None:
+    frame = pd.DataFrame({"k": [1, 2], "v": [dt.time(2, tzinfo=dt.UTC), None]})
+    [chunk] = chunks(frame, "raw.t", 10)
+    assert conformed(chunk)[1] == [("is_time", (0,))]
+
+
+def test_case_26_text_of_arrows_json_type_that_is_not_json_makes_its_row_bad() -> None:
+    texts = pa.array(['{"a":1}', "{", "1", None, "NaN", '"x', "[" * 100_000])
+    column = extension(pa.json_(), texts)
+    table, failures = conformed(pa.table({"v": column}))
+    assert failures == [("is_json", (1, 4, 5, 6))]
+    assert table["v"].to_pylist() == ['{"a":1}', None, "1", None, None, None, None]
+
+
+@pytest.mark.parametrize("kind", ["struct", "list", "map", "dictionary"])
+def test_case_3_members_that_have_one_name_are_refused(kind: str) -> None:
+    twice = pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], ["a", "a"])
+    column = {
+        "struct": twice,
+        "list": pa.ListArray.from_arrays([0, 1], twice),
+        "map": pa.MapArray.from_arrays([0, 1], pa.array(["k"]), twice),
+        "dictionary": pa.DictionaryArray.from_arrays(pa.array([0]), twice),
+    }[kind]
+    with pytest.raises(SchemaError, match="column 'v' whose values have two members named 'a': rename one"):
+        conformed(pa.table({"v": column}))
+
+
+@pytest.mark.parametrize("encode", [pc.dictionary_encode, pc.run_end_encode], ids=["dictionary", "run ends"])
+def test_case_15_how_a_column_is_encoded_changes_no_value(encode: Any) -> None:
+    columns = [
+        pa.array(["a", "a", None]),
+        pa.array([2**63 + 1, 0, None], pa.uint64()),
+        pa.array([Decimal("1.50"), None, Decimal("2")]),
+        pa.array([1, 2001, None], pa.timestamp("ns", "Europe/Rome")),
+        pa.array([86_400_001, 0, None], pa.date64()),
+        pa.array([1, 2000, None], pa.time64("ns")),
+        pa.array([0.5, float("nan"), None]),
+        pa.array([b"\xff", b"", None]),
+    ]
+    for column in columns:
+        expected = conformed(pa.table({"v": column}))
+        found = conformed(pa.table({"v": encode(column)}))
+        assert (found[0].to_pylist(), found[1]) == (expected[0].to_pylist(), expected[1])
+
+
 @pytest.mark.parametrize("kind", [pl.Object, pl.Int128])
 @pytest.mark.parametrize("rows", [0, 1])
 def test_case_15_a_polars_type_that_arrow_lacks_is_refused(kind: Any, rows: int) -> None:
     frame = pl.DataFrame({"k": [1], "v": pl.Series([7], dtype=kind)}).head(rows)
+    within = pl.DataFrame({"v": [{"a": [7]}]}, schema={"v": pl.Struct({"a": pl.List(pl.Int128)})}).head(rows)
+    with pytest.raises(SchemaError, match=r"raw\.t: .* whose column 'v' has the type Struct.*Int128"):
+        drawn(within)
     with pytest.raises(SchemaError, match=r"raw\.t: .* whose column 'v' has the type (Object|Int128).*pl\.String"):
         drawn(frame)

@@ -37,6 +37,24 @@ def test_case_10_timestamps_outside_the_years_1_to_9999_are_bad(unit: str, zone:
         assert [each is None for each in rows["at"]] == [False, False, True, True]
 
 
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_case_10_times_that_are_not_of_a_day_are_bad(unit: str) -> None:
+    """Arrow checks nothing of it; readers show another time."""
+    day = 86_400 * {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[unit]
+    plain = pa.int32() if unit in ("s", "ms") else pa.int64()
+    kind = pa.time32(unit) if unit in ("s", "ms") else pa.time64(unit)
+    values = pa.array([0, day - day // 86_400, -1, day, None], plain).cast(kind)
+    for column in (values, values.dictionary_encode()):
+        rows, failures = conformed(pa.table({"k": range(5), "at": column}))
+        assert failures == [("is_time", (2, 3))]
+        assert [each is None for each in rows["at"]] == [False, False, True, True, True]
+
+
+@pytest.mark.parametrize("value", [dt.timedelta.max, dt.timedelta.min])
+def test_case_10_a_duration_of_more_than_arrow_has_is_bad(value: dt.timedelta) -> None:
+    assert conformed([{"k": 1, "v": value}])[1] == [("is_duration", (0,))]
+
+
 @pytest.mark.parametrize("days", [2_932_897, -719_163, 2**31 - 1, -(2**31)])
 def test_case_10_dates_outside_the_years_1_to_9999_are_bad(days: int) -> None:
     values = pa.array([2_932_896, -719_162, days], pa.int32()).cast(pa.date32())
