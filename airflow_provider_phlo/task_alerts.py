@@ -10,11 +10,11 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airflow_provider_phlo import settings
 from airflow_provider_phlo.library_errors import describe
+from airflow_provider_phlo.terms import ALERT_RULES
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FILE = Path("include") / "alerting" / "config.yaml"
 #: A task waits no longer than this for what it writes down; the watcher finds most of it by itself.
 LONGEST_SECONDS = 15.0
 
@@ -31,7 +30,7 @@ LONGEST_SECONDS = 15.0
 def may_ask_for(*kinds: RuleKind) -> bool:
     """Return whether the project's file of rules names one of these kinds."""
     try:
-        text = (settings.project_folder() / FILE).read_text(encoding="utf-8", errors="replace")
+        text = (settings.project_folder() / ALERT_RULES).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return False
     return any(kind in text for kind in kinds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
+from pathlib import Path
 from typing import TypeAlias
 
 # names a run in branches, marks and folders; letters, digits, "_" and "-"
@@ -16,6 +17,8 @@ SnapshotId: TypeAlias = int
 MAIN_BRANCH = "main"
 # what the table that holds the rejected records of another is called after it
 QUARANTINE_SUFFIX = "__quarantine"
+# the rules of alerts, in the folder of a project
+ALERT_RULES = Path("include") / "alerting" / "config.yaml"
 
 
 class MetadataColumn(StrEnum):

@@ -59,8 +59,9 @@ def load_reference(reference: str, root: Path) -> type[DataFrameModel]:
 
 def add_to_import_path(root: Path) -> None:
     """Make the project's packages importable: a program in ``bin`` does not search the current folder."""
-    if str(root) not in sys.path:
-        sys.path.insert(0, str(root))
+    folder = str(root.absolute())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
 
 
 def _module_of_file(path: Path) -> ModuleType:

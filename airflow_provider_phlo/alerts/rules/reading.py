@@ -19,14 +19,13 @@ from airflow_provider_phlo.alerts.rules.secrets import literal_secrets
 from airflow_provider_phlo.alerts.rules.verdicts import RuleKind
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.suggestions import did_you_mean
+from airflow_provider_phlo.terms import ALERT_RULES
 from airflow_provider_phlo.yaml_lines import Document, interpolate
 from airflow_provider_phlo.yaml_models import checked
 
 # arguments that say where messages go: empty, nothing can be sent
 _ADDRESS = re.compile(r"(?:^|_)(?:ur[il]|webhook|to|conn_id|key|token)$")
 _OPTIONAL = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*):-\}")
-
-FILE = Path("include") / "alerting" / "config.yaml"
 
 
 def read_configuration(
@@ -41,7 +40,7 @@ def read_configuration(
     :param checks_sql: whether to parse the SQL of metrics: only those who run it need to.
     :raises ConfigurationError: the file is wrong: every problem with file, line and key.
     """
-    path = folder / FILE
+    path = folder / ALERT_RULES
     if not path.is_file():
         return None
     return read_file(path, os.environ if variables is None else variables, base_url=base_url, checks_sql=checks_sql)

@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo import settings
@@ -22,13 +21,14 @@ from airflow_provider_phlo.alerts.delivery.sending import deliver_tests
 from airflow_provider_phlo.alerts.incidents import handling, store
 from airflow_provider_phlo.alerts.incidents.state import Incident, IncidentState, State
 from airflow_provider_phlo.alerts.rules.configuration import Rule
-from airflow_provider_phlo.alerts.rules.reading import FILE
 from airflow_provider_phlo.alerts.rules.selectors import Selectors
 from airflow_provider_phlo.cli.terminal import words
+from airflow_provider_phlo.cli.terminal.environment import project_folder
 from airflow_provider_phlo.cli.terminal.errors import FAILED
 from airflow_provider_phlo.cli.terminal.output import Result, open_catalog, show
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.suggestions import did_you_mean
+from airflow_provider_phlo.terms import ALERT_RULES
 from airflow_provider_phlo.watching.recording import last_round
 
 if TYPE_CHECKING:
@@ -64,13 +64,13 @@ def incidents(args: argparse.Namespace) -> None:
     live = [each for each in state.incidents.values() if each.state != IncidentState.RESOLVED]
     live.sort(key=lambda each: (each.severity != "error", each.since))
     try:
-        configuration = read_configuration(_folder(), base_url=settings.airflow_url())
+        configuration = read_configuration(project_folder(), base_url=settings.airflow_url())
     except ConfigurationError:
         _show_incidents(live, state, None, args.output)
         raise
     _show_incidents(live, state, configuration, args.output)
     if configuration is None:
-        _note([f"there is no {_folder() / FILE}: nobody is notified."])
+        _note([f"there is no {project_folder() / ALERT_RULES}: nobody is notified."])
     else:
         _note([*_hindrances(configuration), *_not_watched(catalog, now)])
 
@@ -149,7 +149,7 @@ def tests(args: argparse.Namespace) -> None:
     if unknown or not configuration.destinations:
         known = ", ".join(configuration.destinations) or "none"
         hint = did_you_mean(unknown[0], configuration.destinations) if unknown else ""
-        what = f"There is no destination {unknown[0]}" if unknown else f"{FILE} has no destination"
+        what = f"There is no destination {unknown[0]}" if unknown else f"{ALERT_RULES} has no destination"
         raise ConfigurationError(f"{what}.{hint} There are: {known}.")
     chosen = args.destinations or list(configuration.destinations)
     contents = {name: content_of_test(name, configuration.base_url, now) for name in chosen}
@@ -225,15 +225,10 @@ def messages(args: argparse.Namespace) -> None:
 
 
 def _configuration() -> Configuration:
-    found = read_configuration(_folder(), base_url=settings.airflow_url())
+    found = read_configuration(project_folder(), base_url=settings.airflow_url())
     if found is None:
-        raise ConfigurationError(f"There is no {_folder() / FILE}: docs/alerts.md shows what it says.")
+        raise ConfigurationError(f"There is no {project_folder() / ALERT_RULES}: docs/alerts.md shows what it says.")
     return found
-
-
-def _folder() -> Path:
-    """Return the project's folder: this one if it has rules, else that of the DAG files."""
-    return Path.cwd() if (Path.cwd() / FILE).is_file() else settings.project_folder()
 
 
 def _require_rule(pattern: str) -> None:

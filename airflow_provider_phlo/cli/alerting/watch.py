@@ -6,25 +6,25 @@ import argparse
 import json
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from airflow_provider_phlo import settings
 from airflow_provider_phlo.alerts.rules.verdicts import Verdict
 from airflow_provider_phlo.cli.terminal import words
+from airflow_provider_phlo.cli.terminal.environment import project_folder
 from airflow_provider_phlo.cli.terminal.errors import FAILED
 from airflow_provider_phlo.cli.terminal.output import open_catalog, plain, write_lines
 from airflow_provider_phlo.hooks.trino import connect_to
-from airflow_provider_phlo.task_alerts import FILE as RULES
+from airflow_provider_phlo.terms import ALERT_RULES
 from airflow_provider_phlo.watching.round import RoundResult
 from airflow_provider_phlo.watching.round import watch as watch_tables
 
 
 def watch(args: argparse.Namespace) -> None:
     """Print what one round has seen; the exit code is 1 if something is wrong."""
-    folder = Path.cwd() if (Path.cwd() / "include").is_dir() else settings.project_folder()
+    folder = project_folder()
     # Airflow's configuration takes seconds to read, and only messages have links
-    base_url = settings.airflow_url() if (folder / RULES).is_file() else ""
+    base_url = settings.airflow_url() if (folder / ALERT_RULES).is_file() else ""
     result = watch_tables(
         open_catalog(),
         folder,

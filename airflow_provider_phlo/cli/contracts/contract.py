@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo.cli.contracts.junit import Case, document
 from airflow_provider_phlo.cli.terminal import words
+from airflow_provider_phlo.cli.terminal.environment import project_folder
 from airflow_provider_phlo.cli.terminal.errors import FAILED, exit_with
 from airflow_provider_phlo.cli.terminal.output import Result, open_catalog, show, write_lines
 from airflow_provider_phlo.contract_files import FOLDER
@@ -152,7 +153,7 @@ def _pairs(args: argparse.Namespace) -> list[tuple[Contract | None, Contract | N
     if args.files:
         raise ConfigurationError("--git compares all contracts: name no files with it.")
     found, problems = project_contracts()
-    with contracts_at(FOLDER, args.git) as before:
+    with contracts_at(project_folder(), args.git) as before:
         were = {each.name: each for each in map(read_contract, before)}
     if problems:
         raise ConfigurationError("\n".join(problems))
@@ -184,7 +185,7 @@ def _described(promise: Promise, catalog: Catalog) -> tuple[Schema, PartitionSpe
     table = find_table(catalog, name)
     if table is not None:
         return table.schema(), table.spec()
-    root = Path.cwd()
+    root = project_folder()
     model = declared_model(name, known_models(root)[0])
     return (pandera_to_iceberg(load_reference(model.reference, root)), None) if model else None
 
@@ -192,7 +193,7 @@ def _described(promise: Promise, catalog: Catalog) -> tuple[Schema, PartitionSpe
 def project_contracts() -> tuple[list[Contract], list[str]]:
     """Return the contracts of the project, and what is wrong with the files that cannot be read."""
     found, problems = [], []
-    for path in find_contracts(FOLDER):
+    for path in find_contracts(project_folder() / FOLDER):
         try:
             found.append(read_contract(path))
         except PhloError as error:

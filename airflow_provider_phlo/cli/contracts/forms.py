@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_phlo.cli.contracts.contract import chosen_contracts, project_contracts
 from airflow_provider_phlo.cli.lake.schema import declared_model, named_model
 from airflow_provider_phlo.cli.terminal import words
+from airflow_provider_phlo.cli.terminal.environment import project_folder
 from airflow_provider_phlo.cli.terminal.output import open_catalog, write_lines
 from airflow_provider_phlo.contract_files import FOLDER
 from airflow_provider_phlo.contracts import Contract
@@ -34,7 +35,7 @@ def new(args: argparse.Namespace) -> None:
     if taken:
         raise ConfigurationError(f"{taken[0].source} is a contract {contract.name} already: give another --name.")
     written = write_contract(contract, Target(args.format))
-    path = FOLDER / f"{_NAME.sub('_', contract.name)}.yaml"
+    path = project_folder() / FOLDER / f"{_NAME.sub('_', contract.name)}.yaml"
     _create(path, written.text)
     _say("init", args.format, (*left_out, *written.left_out))
     print(f"{path}: {words.plural(len(contract.promises[0].columns), 'column')} of {contract.promises[0].table}.")
@@ -66,12 +67,12 @@ def _of_table_or_model(name: str) -> tuple[Contract, Sequence[str]]:
     from airflow_provider_phlo.naming import qualified_table
     from airflow_provider_phlo.schemas.project import known_models, load_reference
 
-    root, table = Path.cwd(), qualified_table(name)
+    root, table = project_folder(), qualified_table(name)
     model = declared_model(table, known_models(root)[0])
     if model is None:
         return _of_table(name)
     if model.reference.partition(":")[0].endswith(_DBT):
-        contract, left_out = _of_dbt(model.reference)
+        contract, left_out = _of_dbt(f"{root / model.reference}")
         (promise,) = contract.promises
         return replace(contract, promises=(replace(promise, table=table),)), left_out
     return read_model(load_reference(model.reference, root), table)
@@ -91,7 +92,7 @@ def _of_model(name: str) -> tuple[Contract, Sequence[str]]:
     from airflow_provider_phlo.naming import qualified_table
     from airflow_provider_phlo.schemas.project import known_models, load_reference
 
-    root = Path.cwd()
+    root = project_folder()
     models = known_models(root)[0]
     known: KnownModel | None = None
     if ":" in name:
@@ -113,11 +114,12 @@ def _of_dbt(reference: str) -> tuple[Contract, Sequence[str]]:
     if not colon:
         from airflow_provider_phlo.schemas.project import known_models
 
-        models = [each for each in known_models(Path.cwd())[0] if each.reference.partition(":")[0].endswith(_DBT)]
+        models = [each for each in known_models(project_folder())[0] if each.reference.partition(":")[0].endswith(_DBT)]
         known = named_model(reference, models)
         if known is None:
             raise ConfigurationError(f"No dbt model is called {reference}: write path.yml:model.")
         path, _, model = known.reference.rpartition(":")
+        path = str(project_folder() / path)
     return read_model(Path(path), model)
 
 

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_phlo.cli.terminal.environment import project_folder
 from airflow_provider_phlo.cli.terminal.errors import FAILED, REFUSED, exit_on_error
 from airflow_provider_phlo.cli.terminal.output import Result, open_catalog, show
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
@@ -47,7 +48,7 @@ def tables(args: argparse.Namespace) -> None:
     from airflow_provider_phlo.schemas.project import known_models
 
     with _exit_on_error("schema list"):
-        catalog, root = open_catalog(), Path.cwd()
+        catalog, root = open_catalog(), project_folder()
         models, problems = known_models(root)
         names = [name for name in all_tables(catalog) if args.schema in (None, name.partition(".")[0])]
         rows: list[tuple[Any, ...]] = []
@@ -112,7 +113,7 @@ def _described(reference: str, *, with_model: bool = False) -> tuple[Table | Non
     from airflow_provider_phlo.naming import qualified_table
     from airflow_provider_phlo.schemas.project import known_models, load_reference
 
-    root = Path.cwd()
+    root = project_folder()
     if ":" in reference:
         return None, load_reference(reference, root)
     name, catalog = qualified_table(reference), open_catalog()

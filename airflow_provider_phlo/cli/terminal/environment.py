@@ -29,3 +29,20 @@ def enter_project_environment() -> None:
     variables = embedded.added_to(os.environ, embedded.shell_environment(home, root or Path.cwd(), os.environ))
     os.environ.clear()
     os.environ.update(variables)
+
+
+def project_folder() -> Path:
+    """
+    Return the folder of the project, where ``include`` is, as a path from the current folder.
+
+    It is the nearest with a ``phlo.yaml``, from the current one upwards; without one the current folder if it
+    has an ``include``, else that of Airflow's DAG files.
+    """
+    from airflow_provider_phlo import settings
+    from airflow_provider_phlo.services.machine.roots import find_root
+
+    here = Path.cwd()
+    root = find_root(here)
+    if root is None and not (here / "include").is_dir():
+        return settings.project_folder()
+    return Path(os.path.relpath(root or here, here))

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from airflow_provider_phlo.contract_files import SUFFIXES
+from airflow_provider_phlo.contract_files import FOLDER, SUFFIXES
 from airflow_provider_phlo.contracts.forms import odcs, short_form
 from airflow_provider_phlo.contracts.model.contract import Contract
 from airflow_provider_phlo.contracts.rules.keepable import unkeepable
@@ -18,27 +18,28 @@ from airflow_provider_phlo.yaml_lines import Document
 
 
 @contextmanager
-def contracts_at(folder: Path, revision: str) -> Iterator[list[Path]]:
+def contracts_at(project: Path, revision: str) -> Iterator[list[Path]]:
     """
-    Yield the files of a folder of contracts as they were at a revision of git, in a folder for the time being.
+    Yield the contracts of a project as they were at a revision of git, in a folder for the time being.
 
-    :param folder: in the working directory.
+    :param project: the project's folder.
     :raises ConfigurationError: git is not installed, this is not a repository, or it does not know the revision.
     """
-    listed = _git("ls-tree", "-r", "-z", "--name-only", "--end-of-options", revision, "--", str(folder))
+    options = ("ls-tree", "-r", "-z", "--name-only", "--end-of-options")
+    listed = _git(project, *options, revision, "--", str(FOLDER))
     names = [name for name in listed.decode().split("\0") if Path(name).suffix in SUFFIXES]
     with tempfile.TemporaryDirectory(prefix="phlo-contracts-") as place:
         for name in names:
             path = Path(place) / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(_git("show", "--end-of-options", f"{revision}:./{name}"))
+            path.write_bytes(_git(project, "show", "--end-of-options", f"{revision}:./{name}"))
         yield [Path(place) / name for name in sorted(names)]
 
 
-def _git(*arguments: str) -> bytes:
+def _git(folder: Path, *arguments: str) -> bytes:
     if shutil.which("git") is None:
         raise ConfigurationError("git is not installed.")
-    done = subprocess.run(["git", *arguments], capture_output=True, check=False)
+    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, check=False)
     if done.returncode:
         lines = done.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"]
         raise ConfigurationError(f"git {arguments[0]}: {lines[-1]}")
