@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyiceberg.catalog import Catalog
 
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
@@ -23,10 +24,13 @@ from airflow_provider_phlo.ingestion.definition import TableDefinition
 from airflow_provider_phlo.ingestion.preparation import prepare_table
 from airflow_provider_phlo.ingestion.results import LandedBatch
 from airflow_provider_phlo.ingestion.staged_batches import StagedBatch, StagedRows
-from airflow_provider_phlo.schemas.conversion.variants import variant_of
+from airflow_provider_phlo.schemas.conversion.variants import is_json, variant_of
 from airflow_provider_phlo.terms import MergeStrategy, MetadataColumn
 
 log = logging.getLogger(__name__)
+
+# what databases and files write for a row that stays
+_NO = frozenset({"0", "false", "f", "no", "n", "off", "", "{}", "[]"})
 
 
 def land(
@@ -86,7 +90,8 @@ def merge_on_branch(
 
     :raises CommitConflictError: if other writers won every round.
     :raises AccountingError: if the counts do not add up.
-    :raises SchemaError: if a column that decides what the merge does has values of several types.
+    :raises SchemaError: if a column that decides what the merge does has values of several types, or values that do
+        not decide it.
     """
     run = run_branch(catalog, branches.branch_name(batch.token))
     counts = {name: getattr(batch, name) for name in ("read", "added", "dropped", "quarantined")}
@@ -94,6 +99,8 @@ def merge_on_branch(
 
     plan = _plan_for(batch, rows.schema, definition.plan)
     _require_no_variants(batch.table, rows.schema, plan)
+    _require_an_order(batch.table, rows.schema, plan)
+    _require_clear_deletions(batch.table, rows, plan)
 
     def attempt() -> MergeResult:
         run.start(definition.table)
@@ -134,6 +141,38 @@ def _require_no_variants(table: str, columns: pa.Schema, plan: MergePlan) -> Non
             f"{table}: {', '.join(unseen)} holds values that the column's type in the table cannot hold, and the merge "
             "decides by that column: declare it in the schema, or convert its values in a transform."
         )
+
+
+def _require_an_order(table: str, columns: pa.Schema, plan: MergePlan) -> None:
+    """Refuse an ``order_by`` column of nested values: their JSON text has an order, in which 10 is less than 9."""
+    if plan.order_by in columns.names and is_json(columns.field(plan.order_by)):
+        raise SchemaError(
+            f"{table}: order_by={plan.order_by!r} holds nested values, of which none is newer: name a column of "
+            "numbers or times, or make one of them in a transform."
+        )
+
+
+def _require_clear_deletions(table: str, rows: StagedRows, plan: MergePlan) -> None:
+    """Refuse values of ``hard_delete`` that say no: as dlt has it, all but NULL remove a key."""
+    name = plan.hard_delete
+    if name is None or name not in rows.schema.names:
+        return
+    kind = rows.schema.field(name).type
+    if pa.types.is_boolean(kind) or pa.types.is_temporal(kind):
+        return
+    for part in rows:
+        if any(map(_says_no, pc.unique(part[name]).to_pylist())):
+            raise SchemaError(
+                f"{table}: hard_delete={name!r} is a column of {kind}, in which any value but NULL removes its key, "
+                "and some of its values say no (0, false, n, empty text): declare the column as bool, or make these "
+                "values NULL in a transform."
+            )
+
+
+def _says_no(value: Any) -> bool:
+    if isinstance(value, str):
+        return value.strip().lower() in _NO
+    return not value.strip(b"\0") if isinstance(value, bytes) else value is not None and not value
 
 
 def _plan_for(batch: StagedBatch, columns: pa.Schema, plan: MergePlan) -> MergePlan:

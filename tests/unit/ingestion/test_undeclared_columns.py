@@ -335,3 +335,30 @@ def test_case_15_a_column_that_decides_has_no_variants(house: House, plan: dict[
     with pytest.raises(SchemaError, match=r"raw\.t: at__v_text holds values"):
         house.run([{"k": 1, "at": "yes"}], definition)
     assert house.values() == ([{"k": 1, "at": True}] if "order_by" in plan else [])
+
+
+@pytest.mark.parametrize(
+    "value", [0, 0.0, -0.0, decimal.Decimal("0.0"), "0", "false", " False ", "F", "no", "N", "", b"", b"\0", {}, []]
+)
+def test_case_19_a_value_that_says_no_removes_no_row(house: House, value: Any) -> None:
+    """As dlt has it, any value but NULL and false removes a key: a flag of 0 and 1 would empty the table."""
+    definition = TableDefinition(TABLE, MergePlan(key=("k",), hard_delete="gone"))
+    house.run([{"k": 1, "gone": None}], TableDefinition(TABLE, MergePlan(key=("k",))))
+    with pytest.raises(SchemaError, match=r"raw\.t: hard_delete='gone' is a column of .*declare the column as bool"):
+        house.run([{"k": 1, "gone": value}, {"k": 2, "gone": None}], definition)
+    assert house.values() == [{"k": 1}]
+
+
+@pytest.mark.parametrize("value", [1, "true", "2024-01-15", dt.date(1970, 1, 1), dt.time(0), 0.5, {"by": 0}])
+def test_case_19_a_value_that_is_not_null_removes_its_row(house: House, value: Any) -> None:
+    definition = TableDefinition(TABLE, MergePlan(key=("k",), hard_delete="gone"))
+    house.run([{"k": 1}, {"k": 2}], TableDefinition(TABLE, MergePlan(key=("k",))))
+    house.run([{"k": 1, "gone": value}, {"k": 2, "gone": None}], definition)
+    assert [row["k"] for row in house.values()] == [2]
+
+
+@pytest.mark.parametrize("value", [{"n": 9}, [9]])
+def test_case_9_nested_values_say_not_which_row_is_newer(house: House, value: Any) -> None:
+    definition = TableDefinition(TABLE, MergePlan(key=("k",), order_by="o"))
+    with pytest.raises(SchemaError, match=r"raw\.t: order_by='o' holds nested values"):
+        house.run([{"k": 1, "o": value}], definition)
