@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import quote
 
 from airflow_provider_phlo import settings
 from airflow_provider_phlo.exceptions import ConfigurationError
 
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?")
-# characters of namespace and name: folders and files are named after both, with something added
+# no dot, which is between the two, and nothing that means something in a path, a URL or a pattern
+_PART = r"[\w$@-](?:[\w $@-]*[\w$@-])?"
+_NAME = re.compile(rf"{_PART}(?:\.{_PART})?")
+# bytes of namespace and name: folders and files are named after both, with something added
 _LONGEST = 200
 
 
@@ -17,15 +20,17 @@ def qualified_table(table: str) -> str:
     Return ``namespace.table``, with the default namespace for a bare name.
 
     :param table: ``table`` or ``namespace.table``.
-    :raises ConfigurationError: if it is neither, or longer than 200 characters.
+    :raises ConfigurationError: if it is neither, or longer than 200 bytes.
     """
-    if not _IDENTIFIER.fullmatch(table):
+    if not _NAME.fullmatch(table):
         raise ConfigurationError(
-            f"{table!r} is not a table name: write 'table' or 'namespace.table' with letters, digits and underscores."
+            f"{table!r} is not a table name: write 'table' or 'namespace.table' with letters, digits, _, -, $, @ and "
+            "spaces inside."
         )
-    if len(table) > _LONGEST:
+    length = len(table.encode())
+    if length > _LONGEST:
         raise ConfigurationError(
-            f"{table[:40]}… is too long for a table name: {len(table)} characters, at most {_LONGEST} are possible."
+            f"{table[:40]}… is too long for a table name: {length} bytes, at most {_LONGEST} are possible."
         )
     return table if "." in table else f"{settings.default_namespace()}.{table}"
 
@@ -33,4 +38,8 @@ def qualified_table(table: str) -> str:
 def asset_uri(table: str) -> str:
     """Return the URI under which Airflow knows ``table``."""
     namespace, _, name = qualified_table(table).partition(".")
-    return f"iceberg://{settings.catalog_name()}/{namespace}/{name}"
+    return f"iceberg://{settings.catalog_name()}/{_in_url(namespace)}/{_in_url(name)}"
+
+
+def _in_url(text: str) -> str:
+    return quote(text, safe="$@")

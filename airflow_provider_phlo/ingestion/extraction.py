@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import logging
+import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -54,7 +55,7 @@ def dlt_state(table: str, pipelines_dir: Path, state: str) -> Iterator[TPipeline
     folder = pipelines_dir / uuid.uuid4().hex  # two attempts of one run may meet here
     with staged_batches.disk_errors(folder):
         pipeline = dlt.pipeline(
-            pipeline_name=table.replace(".", "__"), pipelines_dir=str(folder), dataset_name="staged"
+            pipeline_name=re.sub(r"\W", "_", table.replace(".", "__")), pipelines_dir=str(folder), dataset_name="staged"
         )
         try:
             with pipeline.managed_state() as managed:

@@ -16,6 +16,7 @@ import sysconfig
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from airflow_provider_phlo.task_facts import Facts, TaskFacts, TaskLineage
 
@@ -119,7 +120,7 @@ def _names(assets: Iterable[Any]) -> Iterator[str]:
     for asset in assets:
         uri = getattr(asset, "uri", None)
         if uri:
-            yield ".".join(uri.removeprefix(_SCHEME).split("/")[1:]) if uri.startswith(_SCHEME) else uri
+            yield ".".join(map(unquote, uri.removeprefix(_SCHEME).split("/")[1:])) if uri.startswith(_SCHEME) else uri
 
 
 # --- the catalog

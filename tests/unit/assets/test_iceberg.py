@@ -19,9 +19,9 @@ def test_an_asset_has_the_tables_name_and_uri():
     asset = iceberg_asset("readings", group="demo")
     expect(asset, name="raw.readings", uri="iceberg://phlo/raw/readings", group="demo")
     with pytest.raises(ConfigurationError):
-        iceberg_asset("not a table")
+        iceberg_asset("not/a table")
     with pytest.raises(ConfigurationError):
-        iceberg_asset_ref("not a table")
+        iceberg_asset_ref("not/a table")
 
 
 def test_outlets_of_a_template_are_unknown():
