@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import sys
@@ -20,6 +21,8 @@ if "PYTEST_DEBUG_TEMPROOT" not in os.environ and os.environ.get("PHLO_SOAK") != 
     _space = os.statvfs(MEMORY)
     if _space.f_bavail * _space.f_frsize >= ENOUGH and not any("tests/system" in word for word in sys.argv):
         os.environ["PYTEST_DEBUG_TEMPROOT"] = MEMORY
+# examples of Hypothesis share a test's folder and take temporary ones instead; other programs' own stay on the disk
+tempfile.tempdir = os.environ.get("PYTEST_DEBUG_TEMPROOT")
 
 # a developer's own airflow.cfg must not decide what is tested; workers of pytest-xdist inherit the folder
 if "PHLO_TESTS_AIRFLOW_HOME" not in os.environ:
@@ -52,9 +55,9 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
-def pytest_unconfigure() -> None:
-    """Let the end of the process find what was left alone: DuckDB lists on stderr what nobody takes back."""
-    gc.unfreeze()
+# the end of the process finds what was left alone: DuckDB lists on stderr what nobody takes back; pytest looks through
+# all there is twice before
+atexit.register(gc.unfreeze)
 
 
 @pytest.fixture
