@@ -10,7 +10,8 @@ reader whose snapshot is older cannot be shown the old rows any more. It is show
 transaction waits until nobody uses any of the tables (whoever has read one of them goes on seeing the old content of
 all until it ends), empties them, changes them and loads the new rows *frozen*, visible to every snapshot, as REFRESH
 MATERIALIZED VIEW does. The rows wait in a file meanwhile, so that readers wait only for the COPY, not for the source.
-A table that is new is loaded in this way, too: it would be empty for older snapshots.
+The rows of a table that is new are frozen, too: it would be empty for older snapshots. They need no file, as nobody
+waits for them.
 """
 
 from __future__ import annotations
@@ -55,6 +56,14 @@ class _Spool(NamedTuple):
     rows: int
 
 
+class _RowsRead(NamedTuple):
+    """The rows of a table that is there, in files; ``seconds`` is how long that took."""
+
+    target: Target
+    parts: list[_Spool]
+    seconds: float
+
+
 def replace_rows(connection: psycopg.Connection, target: Target, mart: Mart) -> PublishResult:
     """Replace the rows of a table whose columns stay: each reader goes on seeing its own snapshot."""
     started = time.perf_counter()
@@ -73,59 +82,81 @@ def replace_tables(
 
     :raises psycopg.errors.LockNotAvailable: others use the tables for too long.
     """
+    new = {target.name for target in targets if find_existing(connection, target) is None}
+    # nobody waits for a table that is new: its rows go there at once, before anybody has to wait for another
+    results = {
+        target.name: _load_new(connection, target, mart)
+        for target, mart in zip(targets, marts, strict=True)
+        if target.name in new
+    }
     with ExitStack() as stack:
-        spools: list[list[_Spool]] = []
-        seconds = []
-        for target, mart in zip(targets, marts, strict=True):
-            started = time.perf_counter()
-            with translate_errors(target.name):
-                spools.append(_spool(connection, target, mart.read(), stack))
-            seconds.append(_since(started))
-        there = [target for target in targets if find_existing(connection, target)]
+        found = [
+            _read_for(connection, target, mart, stack)
+            for target, mart in zip(targets, marts, strict=True)
+            if target.name not in new
+        ]
+        there = [each.target for each in found]
         if there:
             lock_readers_out(connection, there)
             # together, since they may refer to each other
             connection.execute(f"TRUNCATE {', '.join(target.quoted for target in there)}")
-        altered = [_alter_or_create(connection, target) for target in targets]
-        results = []
-        for target, parts, reading, done in zip(targets, spools, seconds, altered, strict=True):
-            started = time.perf_counter()
-            count = sum(part.rows for part in parts)
-            with translate_errors(target.name):
-                for part in parts:
-                    _copy(connection, target, part.into, _read(part.content), frozen=True)
-                _require_all_rows(connection, target, count)
-            took, created = round(reading + _since(started), 3), target not in there
-            reason = "" if created else "its columns, or those of a table published with it, change"
-            results.append(
-                PublishResult(target.name, count, len(target.types), took, created, done, reason=reason, inserted=count)
-            )
-    return results
+        altered = [_alter(connection, target) for target in there]
+        for each, done in zip(found, altered, strict=True):
+            results[each.target.name] = _load_read(connection, each, done)
+    return [results[target.name] for target in targets]
 
 
-def copy_rows(connection: psycopg.Connection, target: Target, into: str, rows: Rows) -> int:
+def _load_new(connection: psycopg.Connection, target: Target, mart: Mart) -> PublishResult:
+    """Create a table, and load its rows so that every snapshot sees them, also one from before the table was made."""
+    started = time.perf_counter()
+    with translate_errors(target.name):
+        _create(connection, target)
+        rows = copy_rows(connection, target, target.quoted, mart.read(), frozen=True)
+        _require_all_rows(connection, target, rows)
+    return PublishResult(target.name, rows, len(target.types), _since(started), created=True, inserted=rows)
+
+
+def _read_for(connection: psycopg.Connection, target: Target, mart: Mart, stack: ExitStack) -> _RowsRead:
+    started = time.perf_counter()
+    with translate_errors(target.name):
+        parts = _spool(connection, target, mart.read(), stack)
+    return _RowsRead(target, parts, _since(started))
+
+
+def _load_read(connection: psycopg.Connection, read: _RowsRead, altered: tuple[str, ...]) -> PublishResult:
+    """Load rows that wait in files, so that every snapshot sees them."""
+    started, target = time.perf_counter(), read.target
+    rows = sum(part.rows for part in read.parts)
+    with translate_errors(target.name):
+        for part in read.parts:
+            _copy(connection, target, part.into, _read(part.content), frozen=True)
+        _require_all_rows(connection, target, rows)
+    took = round(read.seconds + _since(started), 3)
+    reason = "its columns, or those of a table published with it, change"
+    return PublishResult(target.name, rows, len(target.types), took, altered=altered, reason=reason, inserted=rows)
+
+
+def copy_rows(connection: psycopg.Connection, target: Target, into: str, rows: Rows, *, frozen: bool = False) -> int:
     """
     Load rows by binary COPY.
 
     :param into: the table, as SQL.
+    :param frozen: make them visible to every snapshot; only into a table that this transaction has created or emptied.
     :returns: how many rows there were.
     """
     content = _Encoded(rows, target.types)
-    _copy(connection, target, into, content)
+    _copy(connection, target, into, content, frozen=frozen)
     return content.rows
 
 
-def _alter_or_create(connection: psycopg.Connection, target: Target) -> tuple[str, ...]:
-    """Give the table its columns; return what ALTER TABLE did."""
+def _alter(connection: psycopg.Connection, target: Target) -> tuple[str, ...]:
+    """Give a table that is there its columns; return what ALTER TABLE did."""
     with translate_errors(target.name):
         existing = find_existing(connection, target)
-        if existing is None:
-            _create(connection, target)
-            return ()
-        altered = changes(existing, target.types)
+        altered = changes(existing, target.types) if existing else ()
         if altered:
             connection.execute(f"ALTER TABLE {target.quoted} {', '.join(altered)}")
-        return altered
+        return tuple(altered)
 
 
 def _create(connection: psycopg.Connection, target: Target) -> None:
