@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time
 from decimal import Context, Decimal
 from fractions import Fraction
 from numbers import Number
@@ -11,6 +11,8 @@ from typing import Any
 
 from airflow_provider_phlo.sql import Query, quote_identifier
 
+# what 64 bits hold
+_NANOSECONDS = datetime(1677, 9, 22, tzinfo=UTC), datetime(2262, 4, 11, tzinfo=UTC)
 _WIDTHS = {"TINY": 8, "SMALL": 16, "": 32, "BIG": 64, "HUGE": 128}
 
 
@@ -57,6 +59,8 @@ def value_within(value: str, kind: str, sign: str, bound: Any) -> Query:
         nearest = _next_double(bound, upper)
         sign = sign if nearest == bound else f"{sign[0]}="  # no value of the column lies between the two
         bound = nearest
+    if kind == "TIMESTAMPTZ_NS":
+        return _within_nanoseconds(value, sign, _typed(bound, kind))
     limits = _limits(kind)
     if limits is None or not isinstance(bound, int | float | Decimal | Fraction):
         return Query(f"{value} {sign} ?", (_typed(bound, kind),))
@@ -74,6 +78,15 @@ def value_within(value: str, kind: str, sign: str, bound: Any) -> Query:
         return Query(f"{value} {sign[0]}= ?", (whole,))
     exact = Decimal(whole).scaleb(-scale, Context(prec=100))
     return Query(f"{value} {sign[0]}= CAST('{exact:f}' AS {kind})")
+
+
+def _within_nanoseconds(value: str, sign: str, bound: Any) -> Query:
+    """Return the condition for times that DuckDB compares with no others, in the years that they can have."""
+    moment = bound if isinstance(bound, datetime) else datetime(bound.year, bound.month, bound.day)
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    if _NANOSECONDS[0] <= moment <= _NANOSECONDS[1]:
+        return Query(f"{value} {sign} CAST(CAST(? AS TIMESTAMPTZ) AS TIMESTAMPTZ_NS)", (moment,))
+    return Query("true") if sign.startswith("<") == (moment > _NANOSECONDS[1]) else Query(f"{value} IS NULL")
 
 
 def _limits(kind: str) -> tuple[int | Fraction, int | Fraction, int] | None:

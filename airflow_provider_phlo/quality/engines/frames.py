@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -101,17 +102,69 @@ def _require_distinct_names(columns: Iterable[pa.Field], where: str) -> None:
 
 
 def _to_arrow(frame: Any) -> pa.Table | None:
+    from airflow_provider_phlo.schemas.conversion.arrow_columns import plain
+
+    table = _as_table(frame)
+    if table is None:
+        return None
+    for place, name in enumerate(table.column_names):
+        column = plain(table.column(place))
+        if column is not table.column(place):
+            table = table.set_column(place, name, column)
+    return table
+
+
+def _as_table(frame: Any) -> pa.Table | None:
     import pyarrow as pa
 
     if isinstance(frame, list):
         # Arrow would take the columns of the first record for those of all
         names = dict.fromkeys(name for record in frame for name in record)
-        return pa.table({name: [record.get(name) for record in frame] for name in names})
+        return pa.table({name: _column([record.get(name) for record in frame]) for name in names})
     if hasattr(frame, "iloc") and hasattr(frame, "columns"):
-        return pa.Table.from_pandas(frame, preserve_index=False)
+        return _pandas_table(frame)
     if hasattr(frame, "collect") and hasattr(frame, "collect_schema"):  # a lazy frame of polars
         frame = frame.collect()
     return pa.table(frame) if hasattr(frame, "__arrow_c_stream__") or hasattr(frame, "__arrow_c_array__") else None
+
+
+def _pandas_table(frame: pd.DataFrame) -> pa.Table:
+    import pandas as pd
+    import pyarrow as pa
+
+    frame = frame.astype(
+        {name: kind.subtype for name, kind in frame.dtypes.items() if isinstance(kind, pd.SparseDtype)}
+    )
+    objects = [place for place, kind in enumerate(frame.dtypes) if getattr(kind, "hasobject", False)]
+    if not objects:
+        return pa.Table.from_pandas(frame, preserve_index=False)
+    places = range(len(frame.columns))
+    columns = [
+        _column(frame.iloc[:, place].tolist(), gaps=True) if place in objects else pa.array(frame.iloc[:, place])
+        for place in places
+    ]
+    return pa.table(columns, names=[str(name) for name in frame.columns])
+
+
+def _column(values: list[Any], *, gaps: bool = False) -> pa.Array:
+    """
+    Return objects as an Arrow column.
+
+    :param gaps: whether NaN is a gap, as in pandas.
+    :raises ValueError: for times with an offset, and for date-times of which some have a zone: Arrow drops it.
+    """
+    import pyarrow as pa
+
+    from airflow_provider_phlo.plain_values import PLAIN_TYPES, plain_value
+
+    values = [value if type(value) in PLAIN_TYPES else plain_value(value) for value in values]
+    times = [value for value in values if isinstance(value, (datetime.datetime, datetime.time))]
+    zoned = [value for value in times if value.tzinfo is not None]
+    if zoned and (len(zoned) < len(times) or isinstance(zoned[0], datetime.time)):
+        raise ValueError("zones that Arrow would drop")
+    if any(getattr(value, "nanosecond", 0) for value in times):  # Arrow would cut them
+        return pa.array(values, pa.timestamp("ns", "UTC" if zoned else None), from_pandas=True)
+    return pa.array(values, from_pandas=True) if gaps else pa.array(values)
 
 
 def to_pandas(table: pa.Table) -> pd.DataFrame:
