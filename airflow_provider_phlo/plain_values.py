@@ -97,10 +97,12 @@ def _plain_scalar(value: Any) -> Any:
 
 
 def _plain_time(value: Any) -> Any:
-    """Return a date, a date-time or a duration; one that Python does not have exactly stays as it is."""
+    """Return a date, a date-time or a duration; one that neither Python nor pandas has exactly stays as it is."""
     if np.isnat(value):
         return None
     unit, _ = np.datetime_data(value.dtype)
+    if value.dtype == "M8[ns]":
+        return _plain_nanoseconds(value)
     if isinstance(value, np.timedelta64):
         wanted = "m8[us]" if unit not in _CALENDAR else ""  # nobody knows how many days a month has
     else:
@@ -111,6 +113,13 @@ def _plain_time(value: Any) -> Any:
     except OverflowError:  # attoseconds
         return value
     return found.item() if is_exact and not isinstance(found.item(), int) else value
+
+
+def _plain_nanoseconds(value: np.datetime64) -> datetime.datetime:
+    import pandas as pd
+
+    moment = pd.Timestamp(value)
+    return moment if moment.nanosecond else moment.to_pydatetime()
 
 
 def object_text(value: Any) -> str:

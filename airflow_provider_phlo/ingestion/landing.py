@@ -147,7 +147,7 @@ def _require_an_order(table: str, columns: pa.Schema, plan: MergePlan) -> None:
     """Refuse an ``order_by`` column of nested values: their JSON text has an order, in which 10 is less than 9."""
     if plan.order_by in columns.names and is_json(columns.field(plan.order_by)):
         raise SchemaError(
-            f"{table}: order_by={plan.order_by!r} holds nested values, of which none is newer: name a column of "
+            f"{table}: order_by={plan.order_by!r} holds nested values, which have no order: name a column of "
             "numbers or times, or make one of them in a transform."
         )
 

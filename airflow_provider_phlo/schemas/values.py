@@ -197,6 +197,8 @@ _MOST_DECIMALS = 76
 
 
 def _decimal(value: Any) -> decimal.Decimal:
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(value, bool):
         raise TypeError
     # the shortest text that means the same float: 0.1, not 0.1000000000000000055…
@@ -218,37 +220,50 @@ def _uuid(value: Any) -> bytes:
     return (uuid.UUID(value.strip()) if isinstance(value, str) else uuid.UUID(bytes=_bytes(value))).bytes
 
 
-def _list_of(kind: pa.DataType) -> Converter:
+def _member(kind: pa.DataType) -> Converter:
+    """Return a function that converts a member of a nested value, which may be an object or None."""
     convert = converter(kind)
+
+    def read(value: Any) -> Any:
+        plain = plain_value(value)
+        return None if plain is None else convert(plain)
+
+    return read
+
+
+def _list_of(kind: pa.DataType) -> Converter:
+    convert = _member(kind)
 
     def read(value: Any) -> list[Any]:
         items = orjson.loads(value) if isinstance(value, str) else value
-        if isinstance(items, Mapping) or not hasattr(items, "__iter__"):
+        if isinstance(items, set | frozenset):
+            items = sorted(items, key=str)  # in an order of its own, a row would differ from run to run
+        if not isinstance(items, list | tuple | np.ndarray):
             raise TypeError
-        return [None if item is None else convert(item) for item in items]
+        return [*map(convert, items)]
 
     return read
 
 
 def _struct_of(fields: list[pa.Field]) -> Converter:
-    converters = [(item.name, converter(item.type)) for item in fields]
+    converters = [(item.name, _member(item.type)) for item in fields]
 
     def read(value: Any) -> dict[str, Any]:
         found = orjson.loads(value) if isinstance(value, str) else value
         if not isinstance(found, Mapping):
             raise TypeError
-        return {name: None if found.get(name) is None else convert(found[name]) for name, convert in converters}
+        return {name: convert(found.get(name)) for name, convert in converters}
 
     return read
 
 
 def _map_of(kind: pa.MapType) -> Converter:
-    convert_key, convert = converter(kind.key_type), converter(kind.item_type)
+    convert_key, convert = converter(kind.key_type), _member(kind.item_type)
 
     def read(value: Any) -> list[tuple[Any, Any]]:
         found = orjson.loads(value) if isinstance(value, str) else value
         pairs = found.items() if isinstance(found, Mapping) else found
-        return [(convert_key(key), None if item is None else convert(item)) for key, item in pairs]
+        return [(convert_key(plain_value(key)), convert(item)) for key, item in pairs]
 
     return read
 

@@ -20,9 +20,12 @@ import pyarrow as pa
 import pydantic
 import pydantic.dataclasses
 import pytest
+from typing_extensions import TypedDict
 
 from airflow_provider_phlo.ingestion.records import raw_text, read_raw
 from airflow_provider_phlo.row_hash import canonical_json
+from airflow_provider_phlo.schemas import PhloSchema
+from airflow_provider_phlo.schemas.columns import model_columns
 from airflow_provider_phlo.schemas.conversion.conform import conform
 
 NOON = dt.datetime(2024, 1, 15, 12)
@@ -142,6 +145,54 @@ def test_case_15_what_is_set_aside_comes_back_as_the_value_that_it_stands_for(ca
     record = {"k": 1, "v": value, "n": {"m": [value]}}
     first, again = (conform([each], None, str)[0] for each in (record, read_raw(raw_text(record))))
     assert again.to_pylist() == first.to_pylist()
+
+
+class Member(TypedDict):
+    a: int
+    at: dt.datetime | None
+
+
+DAY = dt.datetime(2024, 1, 15, tzinfo=dt.UTC)
+DECLARED: dict[str, tuple[Any, Any, Any]] = {
+    "enumeration": (int, Colour.RED, 1),
+    "day": (dt.datetime, np.datetime64("2024-01-15"), DAY),
+    "nanoseconds": (dt.datetime, np.datetime64("2024-01-15T00:00:00.000000001"), DAY),
+    "moment": (dt.date, np.datetime64("2024-01-15T23:00"), dt.date(2024, 1, 15)),
+    "integer of NumPy": (Decimal, np.int64(5), Decimal(5)),
+    "float of NumPy": (Decimal, np.float64(0.1), Decimal("0.1")),
+    "gap": (int, pd.NA, None),
+    "json": (dict, Point(1, [Pair(2)]), '{"a":1,"b":[{"a":2,"b":null}]}'),
+    "list": (list[int], collections.deque([1, np.int8(2), None, pd.NA]), [1, 2, None, None]),
+    "lists": (list[list[int]], (range(2), np.array([2])), [[0, 1], [2]]),
+    "set": (list[str], {"c", "a", "b"}, ["a", "b", "c"]),
+    "member": (Member, collections.UserDict(a=Colour.RED, at=np.datetime64("2024-01-15")), {"a": 1, "at": DAY}),
+    "members": (list[Member], [Pair(1), Point(2)], [{"a": 1, "at": None}, {"a": 2, "at": None}]),
+    "values": (dict[str, int], {Size.SMALL: Colour.RED}, '{"s":1}'),
+    # bytes are not a list of integers, and who reads an iterator twice finds nothing
+    "bytes": (list[int], b"ab", "is_nested_value"),
+    "iterator": (list[int], iter([1]), "is_nested_value"),
+    "object": (str, object(), "is_text"),
+}
+
+
+@pytest.mark.parametrize("case", DECLARED)
+def test_case_15_an_object_in_a_declared_column(case: str) -> None:
+    kind, value, expected = DECLARED[case]
+    model = type("Model", (PhloSchema,), {"__annotations__": {"v": kind | None}, "__module__": __name__})
+    table, failures = conform([{"v": value}], model_columns(model), str)
+    bad = [each.check for each in failures]
+    assert bad == [expected] if isinstance(expected, str) and expected.startswith("is_") else not bad
+    assert table["v"].to_pylist() == [None if bad else expected]
+
+
+def test_case_10_text_of_arrows_times_keeps_their_nanoseconds() -> None:
+    model = type("Model", (PhloSchema,), {"__annotations__": {"v": str | None}, "__module__": __name__})
+    times = pa.array([1, 1000, 86_399_999_999_999, None], pa.time64("ns"))
+    table, failures = conform(pa.table({"v": times}), model_columns(model), str)
+    assert (table["v"].to_pylist(), failures) == (
+        ["00:00:00.000000001", "00:00:00.000001", "23:59:59.999999999", None],
+        [],
+    )
 
 
 def _count() -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from airflow_provider_phlo.schemas.conversion.storable import TEXT, Array, Values, decode, nested_as_json
+from airflow_provider_phlo.schemas.conversion.storable import TEXT, Array, Values, as_text, decode, nested_as_json
 from airflow_provider_phlo.schemas.values import ARROW_ERRORS, CONVERSION_ERRORS, converter, is_missing
 
 _SAME_KIND: tuple[Callable[[pa.DataType], bool], ...] = (
@@ -70,6 +70,8 @@ def _convert_array(values: pa.ChunkedArray, kind: pa.DataType) -> tuple[Array, l
         return values, []
     if pa.types.is_nested(values.type) and pa.types.is_string(kind):
         return nested_as_json(values), []
+    if pa.types.is_string(kind) and values.type == pa.time64("ns"):
+        return _texts_of_times(values), []
     if _casts_alike(values.type, kind):
         try:
             return _cast(values, kind), []
@@ -80,6 +82,13 @@ def _convert_array(values: pa.ChunkedArray, kind: pa.DataType) -> tuple[Array, l
         if times is not None:
             return times, []
     return _convert_one_by_one(values.to_pylist(), kind)
+
+
+def _texts_of_times(times: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return times of day as Python writes them; one with nanoseconds, which Python does not have, as Arrow does."""
+    shorter = pc.cast(times, pa.time64("us"), safe=False)
+    exact = pc.equal(shorter.cast(times.type), times)
+    return pc.if_else(exact, as_text(shorter.to_pylist()), times.cast(pa.string()))
 
 
 def _utc_times(texts: pa.ChunkedArray) -> pa.ChunkedArray | None:
