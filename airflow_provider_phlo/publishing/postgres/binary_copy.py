@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pgpq
@@ -135,13 +135,34 @@ def _require_none(has_nul: pa.Array) -> None:
 
 def _json(array: pa.Array) -> pa.Array:
     """Return nested values as ``jsonb``: a version byte, then JSON text."""
-    texts = [
-        None if value is None else "\x01" + json.dumps(value, allow_nan=False, ensure_ascii=False, default=str)
-        for value in array.to_pylist(maps_as_pydicts="strict")
-    ]
+    texts = [None if value is None else "\x01" + _json_text(value) for value in _without_maps(array)]
     found = pa.array(texts, pa.large_string())
     _require_none(pc.match_substring_regex(found, _ESCAPED_NUL))
     return found
+
+
+def _without_maps(array: pa.Array) -> list[Any]:
+    """Return nested values with objects in the place of maps."""
+    try:
+        found: list[Any] = array.to_pylist(maps_as_pydicts="strict")
+    except KeyError:  # whose text is the key
+        raise OverflowError("an object has each name once, and a map has one of its keys twice") from None
+    except TypeError:
+        raise OverflowError("an object's names are text, and the keys of a map are nested values") from None
+    return found
+
+
+def _json_text(value: Any) -> str:
+    try:
+        return json.dumps(value, allow_nan=False, ensure_ascii=False, default=_member)
+    except TypeError:
+        raise OverflowError("an object's names are text, and a map has keys of another type; cast them") from None
+
+
+def _member(value: Any) -> str:
+    if isinstance(value, bytes):
+        raise OverflowError("JSON has no bytes: encode them as text (to_base64, hex) in the source")
+    return str(value)
 
 
 def _decimal(kind: pa.DataType) -> ColumnType:
