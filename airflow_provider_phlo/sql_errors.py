@@ -27,6 +27,10 @@ _MEANINGS = {
     "Out of Memory Error": "memory is short",
     "Mismatch Type Error": "types do not match",
 }
+# texts about data that quote none of it
+_TEXTS = {
+    "Map keys must be unique": "a map has one of its keys twice, which DuckDB does not read: leave its column out",
+}
 # Kinds that the text of the statement decides, whatever the data is; where that is not known, this is all that is said.
 OF_THE_STATEMENT = {
     "Parser Error": "the statement cannot be parsed",
@@ -92,7 +96,8 @@ def describe_duckdb(text: str, statement: str = "") -> str | None:
     if kind in OF_THE_STATEMENT:
         what = _names_kept(said, statement) if statement else OF_THE_STATEMENT[kind]
     else:
-        what = _MEANINGS[kind] + _about_columns(said, statement)
+        told = next((meaning for known, meaning in _TEXTS.items() if said.startswith(known)), _MEANINGS[kind])
+        what = told + _about_columns(said, statement)
     pointed = _pointed_at(said, statement)
     return f"{kind}: {what}" + (f", at {pointed}" if pointed else "")
 

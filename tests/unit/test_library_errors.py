@@ -31,7 +31,7 @@ from trino.exceptions import TrinoUserError
 
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError, SchemaError, TransientError
 from airflow_provider_phlo.library_errors import describe, keep_values_in, without_values
-from airflow_provider_phlo.sql_errors import describe_trino
+from airflow_provider_phlo.sql_errors import describe_duckdb, describe_trino
 from tests.canary import CANARY, has_canary, told
 
 NOTES = pa.array([CANARY])
@@ -213,6 +213,14 @@ def test_only_sql_that_is_wrong_itself_is_not_tried_again() -> None:
     wrong = without_values(raised_by(in_duckdb("SELECT nothing FROM notes")))
     assert isinstance(wrong, ConfigurationError)
     assert isinstance(without_values(raised_by(in_duckdb("SELECT CAST(note AS INT) FROM notes"))), TransientError)
+
+
+def test_a_map_that_duckdb_cannot_read_is_named() -> None:
+    with pytest.raises(duckdb.Error) as found:
+        duckdb.execute("SELECT map(['secret', 'secret'], [1, 2])")
+    assert describe_duckdb(str(found.value)) == (
+        "Invalid Input Error: a map has one of its keys twice, which DuckDB does not read: leave its column out"
+    )
 
 
 def test_names_of_the_statement_are_passed_on() -> None:
