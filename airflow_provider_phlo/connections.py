@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -55,6 +58,9 @@ ALLOWED_EXTRAS = frozenset(
         "gcs.default-bucket-location",
     }
 )
+# when connections were found not to be set, by this process's clock; long-lived processes ask again soon
+_UNSET: dict[str, float] = {}
+_KNOWN_SECONDS = 10.0
 _SECRETS = ("credential", "token", "secret-access-key", "session-token", "oauth2.token")
 
 
@@ -89,9 +95,11 @@ def require_unset(conn_id: str) -> None:
 
     for backend in ensure_secrets_backend_loaded():
         name = type(backend).__name__
+        reason = ""
         try:
-            reason = _server_error(conn_id) if name == "ExecutionAPISecretsBackend" else ""
-            if not reason:
+            if name == "ExecutionAPISecretsBackend":
+                reason = _server_error(conn_id)
+            else:
                 backend.get_connection(conn_id=conn_id)
         except Exception as error:  # noqa: BLE001 - of any secrets backend
             if name == "EnvironmentVariablesBackend":
@@ -104,6 +112,19 @@ def require_unset(conn_id: str) -> None:
             raise TransientError(
                 f"Whether connection '{conn_id}' is set, cannot be seen: {name} failed ({reason}). A retry may help."
             )
+    _UNSET[conn_id] = time.monotonic()
+
+
+def is_known_to_be_unset(conn_id: str) -> bool:
+    """
+    Return whether this task has just found out, by :func:`require_unset`, that a connection is not set.
+
+    A task opens the catalog several times, and each question is two requests to Airflow's server.
+    """
+    at = _UNSET.get(conn_id)
+    if at is None or time.monotonic() - at > _KNOWN_SECONDS or f"AIRFLOW_CONN_{conn_id.upper()}" in os.environ:
+        return False
+    return hasattr(sys.modules.get("airflow.sdk.execution_time.task_runner"), "SUPERVISOR_COMMS")
 
 
 def _server_error(conn_id: str) -> str:

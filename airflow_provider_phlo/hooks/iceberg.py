@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from airflow.providers.apache.iceberg.hooks.iceberg import IcebergHook
 
 from airflow_provider_phlo import settings
-from airflow_provider_phlo.connections import catalog_properties, require_unset
+from airflow_provider_phlo.connections import catalog_properties, is_known_to_be_unset, require_unset
 from airflow_provider_phlo.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -41,19 +41,19 @@ class PhloIcebergHook(IcebergHook):
     def _connected(self) -> dict[str, str]:
         from airflow.sdk.exceptions import AirflowNotFoundException
 
-        try:
-            connection = self.get_connection(self.conn_id)
-        except AirflowNotFoundException:
-            require_unset(self.conn_id)
-            if self.conn_id != self.default_conn_name:
-                raise ConfigurationError(
-                    f"Connection '{self.conn_id}' is not set: define it, e.g. AIRFLOW_CONN_{self.conn_id.upper()}="
-                    '\'{"conn_type": "iceberg", "host": "https://catalog.example.com", "extra": {"warehouse": "…"}}\'.'
-                ) from None
-            from airflow_provider_phlo.iceberg.catalogs.opening import embedded_properties
+        if not is_known_to_be_unset(self.conn_id):
+            try:
+                return catalog_properties(self.get_connection(self.conn_id))
+            except AirflowNotFoundException:
+                require_unset(self.conn_id)
+        if self.conn_id != self.default_conn_name:
+            raise ConfigurationError(
+                f"Connection '{self.conn_id}' is not set: define it, e.g. AIRFLOW_CONN_{self.conn_id.upper()}="
+                '\'{"conn_type": "iceberg", "host": "https://catalog.example.com", "extra": {"warehouse": "…"}}\'.'
+            )
+        from airflow_provider_phlo.iceberg.catalogs.opening import embedded_properties
 
-            return embedded_properties(settings.home())
-        return catalog_properties(connection)
+        return embedded_properties(settings.home())
 
     @cached_property
     def catalog(self) -> Catalog:

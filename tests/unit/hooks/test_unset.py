@@ -14,6 +14,7 @@ from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import ErrorResponse, GetConnection
 from airflow.secrets import BaseSecretsBackend
 
+from airflow_provider_phlo import connections
 from airflow_provider_phlo.connections import require_unset
 from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
 from airflow_provider_phlo.hooks.iceberg import PhloIcebergHook
@@ -42,6 +43,7 @@ class Unreachable(BaseSecretsBackend):
 @pytest.fixture(autouse=True)
 def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PHLO_HOME", str(tmp_path))
+    monkeypatch.setattr(connections, "_UNSET", {})
 
 
 @pytest.mark.parametrize("conn_id", HOOKS)
@@ -87,3 +89,29 @@ def test_case_42_a_server_that_fails_does_not_unset_a_connection(
         return
     with pytest.raises(TransientError, match=f"ExecutionAPISecretsBackend failed .{error.value}"):
         require_unset("iceberg_default")
+
+
+def test_a_task_asks_once_and_soon_again_what_has_been_set_since(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    class Supervisor:
+        def send(self, message: Any) -> ErrorResponse:
+            asked.append(message)
+            return ErrorResponse(error=ErrorType.CONNECTION_NOT_FOUND)
+
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", Supervisor(), raising=False)
+
+    def properties() -> dict[str, str]:
+        return PhloIcebergHook("iceberg_default").properties
+
+    embedded = properties()
+    once = len(asked)
+    assert once == 2
+    assert [properties() for _ in range(3)] == [embedded] * 3
+    assert len(asked) == once
+    with monkeypatch.context() as changed:
+        changed.setenv("AIRFLOW_CONN_ICEBERG_DEFAULT", '{"conn_type": "iceberg", "host": "https://lake.example.com"}')
+        assert properties()["uri"] == "https://lake.example.com"
+    monkeypatch.setattr(connections, "_KNOWN_SECONDS", -1.0)
+    assert properties() == embedded
+    assert len(asked) == 2 * once
