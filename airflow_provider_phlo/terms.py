@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 # names a run in branches, marks and folders; letters, digits, "_" and "-"
 Token: TypeAlias = str
@@ -61,3 +61,12 @@ class Engine(StrEnum):
 def names_of(names: str | Iterable[str] | None) -> tuple[str, ...]:
     """Return what may be given as one name, as several, or not at all."""
     return (names,) if isinstance(names, str) else tuple(names or ())
+
+
+def table_of_source(schema: str, identifier: str, meta: Mapping[str, Any]) -> str:
+    """
+    Return the ingested table that a dbt source stands for: ``meta.phlo_asset``, else its name without ``dlt_``.
+
+    :param identifier: the source's name in SQL.
+    """
+    return str(meta.get("phlo_asset") or f"{schema}.{identifier.removeprefix('dlt_')}")

@@ -50,8 +50,11 @@ VARYING = frozenset(
 _TABLE_FUNCTIONS = frozenset({"generate_series", "range", "unnest"})
 _WHOLE = frozenset({"table", "view"})
 _DBTS_OWN = frozenset({"dbt", "dbt_duckdb", "dbt_phlo"})
-# what Jinja sees of the moment
-_MOMENTS = re.compile(r"\b(?:run_started_at|invocation_id|modules|thread_id|dbt_metadata_envs|local_md5|print)\b")
+# what Jinja sees of the moment, and of tables that are there or not
+_MOMENTS = re.compile(
+    r"\b(?:run_started_at|invocation_id|modules|thread_id|dbt_metadata_envs|local_md5|print"
+    r"|get_relation|list_relations\w*|load_relation|load_cached_relation|check_schema_exists|information_schema)\b"
+)
 _OUR_OWN = frozenset({"PHLO_CATALOG_NAME", "PHLO_CATALOG_PROPERTIES", "PHLO_RUN_ID", "PHLO_RUN_TOKEN"})
 _VERSIONS = ("airflow-provider-phlo", "dbt-core", "dbt-duckdb", "duckdb")
 

@@ -24,26 +24,24 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+from airflow_provider_phlo.dbt.files import files_of, variables_named
 from airflow_provider_phlo.dbt.packages import require_packages
 from airflow_provider_phlo.dbt.profiles import DEFAULT_TARGET
 from airflow_provider_phlo.dbt.project import QUIET, Project, environment
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
 from airflow_provider_phlo.private_files import protect
+from airflow_provider_phlo.terms import table_of_source
 
 MANIFEST = "manifest.json"
 PARSED = "partial_parse.msgpack"
 RENDERED = "render.json"
 _STAMP = "fingerprint"
 # the version of what is rendered: files of an earlier one are made again
-_RENDERED_VERSION = "4"
+_RENDERED_VERSION = "5"
 # how many folders of a project that was parsed with other variables stay
 _VARIANTS_KEPT = 20
 _NOT_RENDERED = frozenset({"checksum", "columns", "compiled_code", "raw_code", "unrendered_config"})
-_VARIABLE = re.compile(r"""env_var\s*\(\s*(?:'([^']*)'|"([^"]*)")?""")
-_SOURCES = frozenset({".sql", ".yml", ".yaml", ".md", ".csv", ".py"})
 _MATERIALIZATION = re.compile(r"materialization_(?P<name>.+)_(default|duckdb|phlo|trino)")
-# what dbt writes into the project's own folder if somebody runs it there by hand
-_IGNORED = frozenset({"target", "logs"})
 
 
 def parsed_projects(home: Path) -> list[Path]:
@@ -96,12 +94,12 @@ def table_of(node: Mapping[str, Any]) -> str:
     """
     Return the table that a model, seed, snapshot or source is.
 
-    A source is the ingested table that it stands for: ``meta.phlo_asset``, else the one with its name without ``dlt_``.
+    A source is the ingested table that it stands for, see :func:`.terms.table_of_source`.
     """
     if node["resource_type"] != "source":
         return f"{node['schema']}.{node['alias']}"
     meta = {**node["meta"], **node["config"].get("meta", {})}
-    return str(meta.get("phlo_asset") or f"{node['schema']}.{node['identifier'].removeprefix('dlt_')}")
+    return table_of_source(node["schema"], node["identifier"], meta)
 
 
 def tables_read(nodes: Mapping[str, Mapping[str, Any]], unique_id: str) -> Iterator[str]:
@@ -136,7 +134,7 @@ def fingerprint(project: Project) -> str:
     digest = blake2b(f"{versions}\n{project.profile.text()}".encode(), digest_size=16)
     directory = project.directory
     digest.update(str(directory.resolve()).encode())
-    for path in sorted(_files(directory)):
+    for path in sorted(files_of(directory)):
         content = path.read_bytes()
         digest.update(f"\n{path.relative_to(directory)}\n{len(content)}\n".encode())
         digest.update(content)
@@ -146,27 +144,6 @@ def fingerprint(project: Project) -> str:
 @lru_cache(maxsize=4)
 def _read(path: Path, _modified: int) -> Mapping[str, Any]:
     return json.loads(path.read_bytes())
-
-
-def _files(project_dir: Path) -> Iterator[Path]:
-    seen: set[str] = set()
-    # packages that are local are links
-    for folder, subfolders, names in os.walk(project_dir, followlinks=True):
-        ignored = _IGNORED if Path(folder) == project_dir else ()
-        subfolders[:] = [
-            name
-            for name in subfolders
-            if name not in ignored and not name.startswith(".") and not _is_seen(os.path.join(folder, name), seen)
-        ]
-        yield from (Path(folder, name) for name in names if os.path.splitext(name)[1] in _SOURCES)
-
-
-def _is_seen(folder: str, seen: set[str]) -> bool:
-    """Return whether a folder was walked before: links may lead in a circle."""
-    place = os.path.realpath(folder)
-    known = place in seen
-    seen.add(place)
-    return known
 
 
 def stamp_of(folder: Path) -> str | None:
@@ -194,7 +171,7 @@ def _parse(project: Project) -> None:
         if not _parse_here(project, fresh):
             _parse_elsewhere(project, fresh)
         rendered = _slim(json.loads((fresh / MANIFEST).read_bytes()))
-        rendered["variables"] = _variables(project.directory)
+        rendered["variables"] = variables_named(project.directory)
         (fresh / RENDERED).write_text(json.dumps(rendered))
         for name in (PARSED, RENDERED, MANIFEST):
             (fresh / name).replace(folder / name)
@@ -237,13 +214,6 @@ def _variables_of_parsing(project: Project) -> dict[str, str]:
     # a run's own date takes the place of this one when its SQL is compiled
     date = os.environ.get("PHLO_PARTITION_DATE", "1970-01-01")
     return {"PHLO_PARTITION_DATE": date, **QUIET, **project.env}
-
-
-def _variables(project_dir: Path) -> list[str] | None:
-    """Return the names of the environment variables that a project reads; None if it makes up names."""
-    texts = [path.read_text(errors="replace") for path in _files(project_dir) if path.suffix != ".csv"]
-    names = {single or double for text in texts for single, double in _VARIABLE.findall(text)}
-    return None if "" in names else sorted(names)
 
 
 def _slim(manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_phlo.dbt.files import parse_settings
 from airflow_provider_phlo.dbt.profiles import DEFAULT_TARGET, Profile, profile_of
 from airflow_provider_phlo.exceptions import ConfigurationError
 
@@ -39,20 +40,25 @@ class Project:
 
     @cached_property
     def folder(self) -> Path:
-        """Return the folder that dbt writes to instead of the project: each has its own, whatever its name."""
+        """
+        Return the folder that dbt writes to instead of the project: each has its own, whatever its name.
+
+        So has each setting of the variables and the environment that a project is parsed with.
+        """
         directory = self.directory.resolve()
         place = blake2b(str(directory).encode(), digest_size=4).hexdigest()
         return self.home / "dbt" / f"{directory.name}-{place}" / (self.target + self._variant)
 
     @property
     def _variant(self) -> str:
-        if not (self.vars or self.env):
+        settings = parse_settings(self.directory, self.profile.text(), self.env)
+        if not (self.vars or self.env or settings):
             return ""
-        return "-" + blake2b(self._parameters().encode(), digest_size=6).hexdigest()
+        return "-" + blake2b(self._parameters(settings).encode(), digest_size=6).hexdigest()
 
-    def _parameters(self) -> str:
+    def _parameters(self, settings: Mapping[str, str]) -> str:
         try:
-            return json.dumps([dict(self.vars), dict(self.env)], sort_keys=True)
+            return json.dumps([dict(self.vars), dict(self.env), *([settings] if settings else [])], sort_keys=True)
         except TypeError as error:
             raise ConfigurationError(f"vars of {self.directory} are not JSON: {error}.") from None
 

@@ -101,7 +101,7 @@ def build_model(
     :param unique_id: the model's id in the manifest, ``model.<project>.<name>``.
     :param home: ``PHLO_HOME``, where dbt's own files go.
     :param environment: variables that are set while the model runs, see
-        :mod:`airflow_provider_phlo.dbt.adapter.lakehouse`.
+        :mod:`airflow_provider_phlo.dbt.adapter.opening`.
     :param full_refresh: build an incremental model from scratch.
     :param vars: dbt's ``--vars``.
     :param env: variables that the project is parsed with, too.
@@ -142,9 +142,9 @@ class _Build:
 
     @cached_property
     def catalog(self) -> Catalog:
-        from airflow_provider_phlo.dbt.adapter import lakehouse
+        from airflow_provider_phlo.dbt.adapter.opening import catalog_from_environment
 
-        return lakehouse.catalog_from_environment()
+        return catalog_from_environment()
 
     @cached_property
     def nodes(self) -> list[str]:
@@ -232,7 +232,7 @@ def run_tests(
     :param project_dir: the dbt project.
     :param unique_ids: their ids in the manifest.
     :param home: ``PHLO_HOME``, where dbt's own files go.
-    :param environment: variables that are set meanwhile, see :mod:`airflow_provider_phlo.dbt.adapter.lakehouse`.
+    :param environment: variables that are set meanwhile, see :mod:`airflow_provider_phlo.dbt.adapter.opening`.
     :param vars: dbt's ``--vars``.
     :param env: variables that the project is parsed with, too.
     :raises QualityCheckError: one failed.
@@ -367,7 +367,10 @@ def _kept(
         return {}
     if any(str(result.status) not in PASSED for result in results):
         return {}
-    return inputs.properties(written.snapshot_id) if depend_on_nothing_else(manifest, results, inputs.read) else {}
+    from airflow_provider_phlo.dbt.adapter.opening import beyond
+
+    known = not beyond and depend_on_nothing_else(manifest, results, inputs.read)
+    return inputs.properties(written.snapshot_id) if known else {}
 
 
 def _tests_with(project: Project, unique_id: str) -> list[str]:

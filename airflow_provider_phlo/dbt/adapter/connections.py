@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +25,7 @@ class PhloCredentials(DuckDBCredentials):
     """
     Those of dbt-duckdb (``schema``, ``threads``, ``settings``, ``extensions``, …) without a database file.
 
-    The catalog comes from the environment, see :func:`.lakehouse.catalog_from_environment`.
+    The catalog comes from the environment, see :func:`.opening.catalog_from_environment`.
     """
 
     def __post_init__(self) -> None:
@@ -70,6 +71,8 @@ class PhloConnectionManager(DuckDBConnectionManager):
 
     TYPE = TYPE
     _ENV: CatalogEnvironment | None = None
+    #: tables of the catalog by the names that sources have in SQL, where these differ
+    sources: Mapping[str, str] = {}
 
     @classmethod
     def open(cls, connection: Connection) -> Connection:
@@ -77,17 +80,21 @@ class PhloConnectionManager(DuckDBConnectionManager):
         with cls._LOCK:
             if cls._ENV is None or cls._ENV.creds != connection.credentials:
                 cls._ENV = CatalogEnvironment(connection.credentials)
+            cls._ENV.lakehouse.sources = cls.sources
         return super().open(connection)
 
     def add_query(self, sql: str, auto_begin: bool = True, *args: Any, **kwargs: Any) -> Any:
         """Run SQL; a table of the catalog's that it changes is one of DuckDB's from here until this is committed."""
+        with self.exception_handler(sql):
+            cursor = self.get_thread_connection().handle.cursor()
+            self.lakehouse().open_named(cursor, sql)
         changed = changed_tables(sql)
         if not changed:
             return super().add_query(sql, auto_begin, *args, **kwargs)
         connection = self.get_thread_connection()
         if auto_begin and not connection.transaction_open:
             self.begin()
-        cursor, lakehouse = connection.handle.cursor(), self.lakehouse()
+        lakehouse = self.lakehouse()
         # outside of a transaction, others see the loaded table before the SQL has changed it
         with nullcontext() if connection.transaction_open else lakehouse.exclusive():
             lakehouse.load_changed(cursor, changed)

@@ -24,7 +24,7 @@ from airflow_provider_phlo.dbt.adapter.node import Node
 from airflow_provider_phlo.dbt.adapter.relations import kind_of
 from airflow_provider_phlo.dbt.adapter.statements import changed_tables
 from airflow_provider_phlo.exceptions import PhloError
-from airflow_provider_phlo.terms import names_of
+from airflow_provider_phlo.terms import names_of, table_of_source
 
 # what a merge of DuckDB's can do beyond replacing rows
 _OPTIONS_OF_DUCKDB_MERGES = (
@@ -65,6 +65,17 @@ class PhloAdapter(DuckDBAdapter):
         super().__init__(config, mp_context)
         self._building = threading.local()
 
+    def set_macro_resolver(self, macro_resolver: Any) -> None:
+        """Take dbt's manifest, and remember which tables its sources are."""
+        super().set_macro_resolver(macro_resolver)
+        names = {
+            f"{each.schema}.{each.identifier}": table_of_source(
+                each.schema, each.identifier, {**each.meta, **(each.config.get("meta") or {})}
+            )
+            for each in macro_resolver.sources.values()
+        }
+        PhloConnectionManager.sources = {name.lower(): table for name, table in names.items() if name != table}
+
     @property
     def _lakehouse(self) -> Lakehouse:
         self._cursor()  # opens it
@@ -97,6 +108,7 @@ class PhloAdapter(DuckDBAdapter):
                 self._require_upstream(upstream)
                 continue
             relation = self.Relation.create_from(self.config, upstream)
+            self._lakehouse.open_named(self._cursor(), relation.render())
             if not relation.external and self.kind_of(relation) is None:
                 first = "Run the ingestion that writes it first."
                 if str(upstream.resource_type) != "source":
@@ -153,6 +165,17 @@ class PhloAdapter(DuckDBAdapter):
     def _store(self, *, is_built: bool = True) -> None:
         with self._lakehouse.exclusive(), _dbt_errors():
             self._lakehouse.store_tables(self._cursor(), self._node, is_built=is_built)
+
+    def list_relations_without_caching(self, schema_relation: Any) -> list[Any]:
+        """Return the tables of a schema, also those that are opened when SQL names them."""
+        found: list[Any] = super().list_relations_without_caching(schema_relation)
+        opened = {str(relation.identifier).lower() for relation in found}
+        for identifier in self._lakehouse.unread_tables_of(str(schema_relation.schema)):
+            schema, _, name = identifier.rpartition(".")
+            if name.lower() not in opened:
+                path = {"database": schema_relation.database, "schema": schema, "identifier": name}
+                found.append(self.Relation.create(**path, type="table", quote_policy=dict.fromkeys(path, True)))
+        return found
 
     def drop_schema(self, relation: Any) -> None:
         """Drop a schema with its tables, also in the catalog."""
@@ -276,6 +299,7 @@ class PhloAdapter(DuckDBAdapter):
     def submit_python_job(self, parsed_model: Any, compiled_code: str) -> Any:
         """Run a Python model in this process."""
         connection = self.connections.get_thread_connection()
+        self._lakehouse.open_named(self._cursor(), compiled_code)
         return PhloConnectionManager.env().submit_python_job(connection.handle, parsed_model, compiled_code)
 
     @available

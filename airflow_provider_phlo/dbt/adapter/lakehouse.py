@@ -1,30 +1,12 @@
-"""
-The catalog as dbt sees it: a view of each table in dbt's DuckDB, and snapshots of what dbt leaves there.
-
-Its settings come from environment variables, because dbt passes nothing else on from one run to the next:
-
-``PHLO_HOME``
-    the folder of the embedded catalog, which is used unless the next one is set.
-``PHLO_CATALOG_PROPERTIES``
-    the properties of another catalog, as JSON.
-``PHLO_CATALOG_NAME``
-    the catalog's name, ``phlo`` by default.
-``PHLO_RUN_TOKEN``
-    the run whose branch tables are written to instead of ``main``, and read from where it exists.
-``PHLO_DBT_TABLES``
-    the tables that this run reads, separated by commas, so that no others are opened; all if unset.
-"""
+"""The catalog as dbt sees it: a view of each table in dbt's DuckDB, and snapshots of what dbt leaves there."""
 
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pyiceberg.exceptions import NamespaceNotEmptyError, NoSuchNamespaceError, NoSuchTableError
@@ -32,14 +14,14 @@ from pyiceberg.exceptions import NamespaceNotEmptyError, NoSuchNamespaceError, N
 from airflow_provider_phlo.dbt.adapter.comments import Comments, store_comments
 from airflow_provider_phlo.dbt.adapter.increments import Increment, change_of
 from airflow_provider_phlo.dbt.adapter.node import VOLATILE_COLUMNS, Node
+from airflow_provider_phlo.dbt.adapter.opening import PASSING, OpenTables, beyond
 from airflow_provider_phlo.dbt.adapter.relations import kind_of, stored_schema
 from airflow_provider_phlo.dbt.adapter.rows import exact_batches
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
 from airflow_provider_phlo.iceberg.branches.publication import run_branch
-from airflow_provider_phlo.iceberg.branches.run_branches import Head, branch_name
-from airflow_provider_phlo.iceberg.catalogs.opening import embedded_properties, open_catalog
+from airflow_provider_phlo.iceberg.branches.run_branches import Head
 from airflow_provider_phlo.iceberg.content import RowsOfQuery
-from airflow_provider_phlo.iceberg.duckdb.views import CreateStagedView, all_tables, connect, create_view, view_name
+from airflow_provider_phlo.iceberg.duckdb.views import create_view, view_name
 from airflow_provider_phlo.iceberg.merge.replacement import Replacement, replace_rows
 from airflow_provider_phlo.iceberg.overwrite import OverwriteResult, drop_columns, fits, overwrite_if_changed
 from airflow_provider_phlo.iceberg.tables.evolution import evolve
@@ -50,11 +32,7 @@ from airflow_provider_phlo.sql import quote_identifier
 from airflow_provider_phlo.terms import MAIN_BRANCH, SnapshotId
 
 if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
     from pyiceberg.catalog import Catalog
-
-# what dbt-duckdb calls a table while it builds it, and the one that it is about to drop
-_PASSING = ("__dbt_tmp", "__dbt_backup")
 
 #: What this process wrote, and the errors of what it could not write, by ``namespace.table``: dbt passes on only text.
 results: dict[str, OverwriteResult] = {}
@@ -62,31 +40,18 @@ failures: dict[str, PhloError] = {}
 
 
 def forget() -> None:
-    """Empty :data:`results` and :data:`failures`; call this before running dbt in this process."""
+    """Empty :data:`results`, :data:`failures` and :data:`beyond`; call this before running dbt in this process."""
     results.clear()
     failures.clear()
+    beyond.clear()
 
 
-def catalog_from_environment(environment: Mapping[str, str] = os.environ) -> Catalog:
-    """Open the catalog that the environment variables name (see the module's docstring)."""
-    properties = environment.get("PHLO_CATALOG_PROPERTIES")
-    return open_catalog(
-        environment.get("PHLO_CATALOG_NAME") or "phlo",
-        json.loads(properties) if properties else embedded_properties(Path(environment.get("PHLO_HOME") or ".phlo")),
-    )
-
-
-class Lakehouse:
+class Lakehouse(OpenTables):
     """One catalog, as the tables of a DuckDB in memory."""
 
     def __init__(self) -> None:
         """Open nothing yet: dbt makes the adapter even if it only parses."""
-        token = os.environ.get("PHLO_RUN_TOKEN")
-        self.branch = branch_name(token) if token else None
-        wanted = os.environ.get("PHLO_DBT_TABLES")
-        self._wanted = frozenset(wanted.split(",")) if wanted else None
-        # main's snapshots as they were before they were read: what is written must not undo what others publish
-        self._heads: dict[str, SnapshotId | None] = {}
+        super().__init__()
         # columns that go when the run is published, by table
         self._stale: dict[str, list[str]] = {}
         # what has been begun on the run's branch: it goes on from there
@@ -98,21 +63,6 @@ class Lakehouse:
         self._lock = threading.RLock()
         #: descriptions of tables (None) and of their columns that are to be stored, by table
         self.comments: dict[str, Comments] = {}
-
-    @cached_property
-    def catalog(self) -> Catalog:
-        """Return the catalog."""
-        return catalog_from_environment()
-
-    def show_tables(self, connection: DuckDBPyConnection) -> None:
-        """Create a view of each table."""
-        tables = [table for table in all_tables(self.catalog) if self._opens(table)]
-        self._heads = {table: branch_head(self.catalog.load_table(table)) for table in tables}
-        connect(self.catalog, tables=tables, branch=self.branch, staged=self._staged_views(), connection=connection)
-
-    def is_table(self, identifier: str) -> bool:
-        """Return whether the catalog has a table of this name that this run opens."""
-        return identifier in self._heads
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -161,7 +111,7 @@ class Lakehouse:
             "SELECT schema_name || '.' || table_name FROM duckdb_tables() "
             "WHERE database_name = current_database() AND NOT temporary AND NOT internal ORDER BY ALL"
         ).fetchall()
-        found = [(name, "TABLE") for (name,) in tables if not any(part in name for part in _PASSING)]
+        found = [(name, "TABLE") for (name,) in tables if not any(part in name for part in PASSING)]
         if node is None or (node.identifier, "TABLE") in found:
             return found
         made = node.identifier.lower() in self._views  # `dbt clone` makes one of any model
@@ -232,7 +182,7 @@ class Lakehouse:
         :param changed: see :func:`.statements.changed_tables`.
         """
         self._views |= {name for name, as_table in changed.items() if not as_table}
-        self._open_unread(cursor, changed.keys() - {identifier.lower() for identifier in self._heads})
+        self.open_changed(cursor, changed.keys() - {identifier.lower() for identifier in self._heads})
         for identifier in list(self._heads):
             name = identifier.lower()
             if f"{name.rpartition('.')[0]}.*" in changed:
@@ -241,21 +191,6 @@ class Lakehouse:
                 self._loaded.add(identifier)
                 if changed[name]:
                     self.load(cursor, identifier)
-
-    def _open_unread(self, cursor: Any, names: Collection[str]) -> None:
-        """
-        Show tables that this run does not read: SQL that makes one of their names anew would replace their rows.
-
-        :param names: in lower case; ``schema.*`` is all of a schema's.
-        """
-        names = {name for name in names if not any(part in name for part in _PASSING)}
-        if self._wanted is None or not names:
-            return
-        for identifier in all_tables(self.catalog):
-            name = identifier.lower()
-            if identifier not in self._heads and not {name, f"{name.rpartition('.')[0]}.*"}.isdisjoint(names):
-                self._heads[identifier] = branch_head(self.catalog.load_table(identifier))
-                create_view(cursor, self.catalog, identifier)
 
     def apply(self, increment: Increment, strategy: str, node: Node | None) -> int:
         """
@@ -362,14 +297,6 @@ class Lakehouse:
         wanted = iceberg_type(stored_schema(cursor, identifier, {name: kind}).field(0).type, itertools.count(1))
         return fits(wanted, column.field_type)
 
-    def tables(self) -> Sequence[str]:
-        """Return the tables that this run opens."""
-        return list(self._heads)
-
-    def tables_of(self, namespace: str) -> Sequence[str]:
-        """Return the tables of a namespace that this run opens."""
-        return [identifier for identifier in self._heads if identifier.rpartition(".")[0] == namespace]
-
     def _expected_head(self, identifier: str, ref: str | None = None) -> SnapshotId | Literal[Head.ANY] | None:
         """
         Return the snapshot of main that a table was read at.
@@ -380,18 +307,6 @@ class Lakehouse:
         if self.branch is not None and ref == MAIN_BRANCH and identifier in results:
             return results[identifier].snapshot_id
         return self._heads.get(identifier, None if self._opens(identifier) else Head.ANY)
-
-    def _opens(self, table: str) -> bool:
-        """Return whether a table is to be opened, if there is one."""
-        return self._wanted is None or table in self._wanted
-
-    def _staged_views(self) -> CreateStagedView | None:
-        """Return the function that shows models what Trino has yet to merge; imported for a run's branch only."""
-        if self.branch is None:
-            return None
-        from airflow_provider_phlo.iceberg.trino.preview import create_staged_view
-
-        return create_staged_view
 
 
 def _summary() -> dict[str, str]:

@@ -1,8 +1,9 @@
-"""Which tables a statement changes: the SQL of hooks and operations, which dbt passes on as it is."""
+"""Which tables SQL changes, and which it names: dbt passes on what models, hooks and macros say, as it is."""
 
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 _NAME = r'(?:"(?:[^"]|"")+"|\w+)'
 _VERBS = "|".join(
@@ -23,6 +24,13 @@ _CHANGE = re.compile(
 )
 _SCHEMA_DROP = re.compile(rf"\bdrop\s+schema\s+(?:if\s+exists\s+)?(?P<name>{_NAME}(?:\s*\.\s*{_NAME})*)", re.IGNORECASE)
 _PART = re.compile(_NAME)
+_QUALIFIED = re.compile(rf"{_NAME}(?:\s*\.\s*{_NAME})+")
+# what dbt's own macros ask is in ``system.information_schema``
+_LISTS = re.compile(
+    r"(?<!system\.)\binformation_schema\b|\bduckdb_(?:tables|views|columns)\b|\bpg_(?:catalog|tables|views|class)\b"
+    r"|\bsqlite_master\b|\bshow\s+(?:all\s+)?tables\b",
+    re.IGNORECASE,
+)
 
 
 def changed_tables(sql: str) -> dict[str, bool]:
@@ -39,6 +47,20 @@ def changed_tables(sql: str) -> dict[str, bool]:
             name = ".".join(parts[-2:])
             found[name] = found.get(name, False) or match["view"] is None
     return found | {f"{_parts(match['name'])[-1]}.*": False for match in _SCHEMA_DROP.finditer(sql)}
+
+
+def named_tables(sql: str) -> set[str]:
+    """Return what may be names of tables in SQL or Python, as ``schema.name`` in lower case: columns, too."""
+    found: set[str] = set()
+    for match in _QUALIFIED.finditer(sql):
+        parts = _parts(match[0])
+        found.update(f"{schema}.{name}" for schema, name in pairwise(parts))
+    return found
+
+
+def lists_tables(sql: str) -> bool:
+    """Return whether SQL asks which tables there are."""
+    return _LISTS.search(sql) is not None
 
 
 def _parts(name: str) -> list[str]:

@@ -121,9 +121,9 @@ def _ask_here(project: Project, selection: Selection) -> set[str]:
     with project.environment():
         found = _list(project, selection)
         sources = sorted(_sources_read(project, found))
-        if sources and selection.select:
-            # tests on sources belong to the models that read them
-            wider = replace(selection, select=(*selection.select, *sources))
+        if sources:
+            # tests on sources belong to the models that read them, whatever has selected these
+            wider = replace(selection, select=(*selection.select, *sources), selector=None)
             found |= {name for name in _list(project, wider) if name.startswith("test.")}
     return found
 
@@ -147,11 +147,13 @@ def _list(project: Project, selection: Selection) -> set[str]:
 
 
 def _sources_read(project: Project, selected: Collection[str]) -> set[str]:
-    """Return selectors of the sources that selected nodes read, through ephemeral models."""
+    """Return selectors of the sources that selected nodes read, through ephemeral models, and that lack tests."""
     manifest = read_manifest(rendered_path(project.folder / MANIFEST))
     nodes = {**manifest["sources"], **manifest["nodes"]}
     read = {parent for name in selected if name in manifest["nodes"] for parent in tables_read(nodes, name)}
-    sources = (nodes[name] for name in read & manifest["sources"].keys())
+    missing = {name: test for name, test in manifest["tests"].items() if name not in selected}
+    tested = {each for test in missing.values() for each in test["depends_on"]["nodes"]}
+    sources = (nodes[name] for name in read & manifest["sources"].keys() & tested)
     return {f"source:{each['package_name']}.{each['source_name']}.{each['name']}" for each in sources}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from airflow_provider_phlo.dbt.profiles import DEFAULT_TARGET, PROFILES
 from airflow_provider_phlo.dbt.project import QUIET, Project
 from airflow_provider_phlo.dbt.rendering.operators import DbtModelOperator, DbtTestOperator, parse_environment
 from airflow_provider_phlo.dbt.rendering.selection import Selected, Selection, ask
-from airflow_provider_phlo.dbt.rendering.unsupported import require_supported
+from airflow_provider_phlo.dbt.rendering.unsupported import require_supported, require_supported_source
 from airflow_provider_phlo.dbt.standalone_tests import StandaloneTests, assign_tests
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.process import cosmos_imported_quietly
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["DbtModelOperator", "phlo_dbt_task_group"]
 
 _TESTS = "tests"
+# two of them, and the group's id, are within Airflow's 250 characters
+_LONGEST_WORD = 100
 # of models that are in no folder
 ASSET_GROUP = "phlo"
 
@@ -79,8 +82,8 @@ def phlo_dbt_task_group(
     :param partition_date: overrides the run's; a template.
     :param env: further environment variables, for parsing too unless they are templates.
     :param task_arguments: passed to every task (``retries``, ``pool``, …).
-    :raises ConfigurationError: there is no such project, dbt cannot parse it, nothing is selected, or a selected node
-        asks for what would have no effect.
+    :raises ConfigurationError: there is no such project, dbt cannot parse it, nothing is selected, a selected node
+        asks for what would have no effect, or ``selector`` comes with ``select`` or ``exclude``.
 
     ::
 
@@ -89,6 +92,11 @@ def phlo_dbt_task_group(
     selection = Selection(
         tuple(_as_list(select)), tuple(_as_list(exclude)), selector, Path(state).resolve() if state else None
     )
+    if selector and (selection.select or selection.exclude):
+        raise ConfigurationError(
+            f"`selector` {selector!r} stands alone: dbt takes no notice of `select` and `exclude` beside it. Say it in "
+            "selectors.yml, or select without one."
+        )
     directory = _project(project_dir, sys._getframe(1).f_code.co_filename)
     project = Project(directory, settings.home(), target, dict(vars or {}), parse_environment(env or {}))
     selected = ask(project, selection)
@@ -193,6 +201,7 @@ class _Renderer:
         """Return a node's task, inside the group of its layer; None for an ephemeral one, which has no table."""
         model = self._nodes[node.unique_id]
         require_supported(model, self._manifest["materializations"], self._engine)
+        self._require_supported_sources(tables_read(self._nodes, node.unique_id))
         if is_ephemeral(model):
             return None
         group = self._layer(dag, task_group, model)
@@ -220,12 +229,18 @@ class _Renderer:
         if self._standalone:
             self._add_tests(group, self._standalone)
 
+    def _require_supported_sources(self, read: Iterable[str]) -> None:
+        for unique_id in read:
+            if unique_id in self._manifest["sources"]:
+                require_supported_source(self._nodes[unique_id], self._engine)
+
     def _add_tests(self, group: DbtTaskGroup, found: Sequence[StandaloneTests]) -> None:
         from airflow.sdk import TaskGroup
 
         within = _TESTS not in self._ungrouped
-        tests = TaskGroup(group_id=_TESTS, dag=group.dag, parent_group=group) if within else group
+        tests = TaskGroup(group_id=_free_id(_TESTS, group), dag=group.dag, parent_group=group) if within else group
         for number, alone in enumerate(found):
+            self._require_supported_sources(alone.reads)
             name = alone.name if within else f"{alone.name}_tests"
             name = name if f"{tests.group_id}.{name}" not in tests.children else f"{name}_{number}"
             task = DbtTestOperator(task_id=name, dag=group.dag, task_group=tests, tests=alone.tests, **self._arguments)
@@ -243,7 +258,7 @@ class _Renderer:
             return parent
         key = (parent.group_id, layer)
         if key not in self._layers:
-            self._layers[key] = TaskGroup(group_id=layer, dag=dag, parent_group=parent)
+            self._layers[key] = TaskGroup(group_id=_free_id(layer, parent), dag=dag, parent_group=parent)
         return self._layers[key]
 
     def _inlets(self, model: Mapping[str, Any]) -> Iterable[Asset]:
@@ -253,7 +268,12 @@ class _Renderer:
 
 def _layer_of(model: Mapping[str, Any]) -> str:
     """Return the folder that a model's file is in, its schema if it is in none."""
-    return str((_path(model) or [model["schema"]])[-1])
+    return _word((_path(model) or [model["schema"]])[-1]).replace(".", "_")
+
+
+def _free_id(name: str, parent: TaskGroup) -> str:
+    """Return a group's name; a longer one if a task or group of the parent is called that."""
+    return name if f"{parent.group_id}.{name}" not in parent.children else _free_id(f"{name}_", parent)
 
 
 def groups_in_a_circle(steps: Iterable[tuple[str, str]]) -> frozenset[str]:
@@ -282,8 +302,9 @@ def groups_in_a_circle(steps: Iterable[tuple[str, str]]) -> frozenset[str]:
 
 def _path(model: Mapping[str, Any]) -> list[str]:
     """Return the folders that a model is in below ``models/``."""
-    # a version of a model is the last part of its name
-    return list(model["fqn"][1 : -2 if model.get("version") is not None else -1])
+    # a version of a model is the last part of its name; the file of a snapshot's block the one before
+    in_block = model["resource_type"] == "snapshot" and model["original_file_path"].endswith(".sql")
+    return list(model["fqn"][1 : -2 if in_block or model.get("version") is not None else -1])
 
 
 def _folder(model: Mapping[str, Any]) -> str:
@@ -299,7 +320,11 @@ def _task_id(model: Mapping[str, Any], group: TaskGroup) -> str:
 
 
 def _word(name: str) -> str:
-    return "".join(each if each.isalnum() or each in "_-." else "_" for each in name)
+    """Return what Airflow takes as a part of an id."""
+    word = "".join(each if each.isalnum() or each in "_-." else "_" for each in name)
+    if len(word) <= _LONGEST_WORD:
+        return word
+    return f"{word[: _LONGEST_WORD - 9]}_{blake2b(name.encode(), digest_size=4).hexdigest()}"
 
 
 def _group_id(selection: Selection) -> str:

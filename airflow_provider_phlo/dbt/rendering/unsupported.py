@@ -43,13 +43,30 @@ def require_supported(node: Mapping[str, Any], materializations: Collection[str]
         )
 
 
+def require_supported_source(node: Mapping[str, Any], engine: str) -> None:
+    """
+    Refuse a source in another database.
+
+    :raises ConfigurationError: names the source and its file.
+    """
+    if engine == EMBEDDED and (found := [*_of_the_database(node)]):
+        raise ConfigurationError(
+            f"dbt source {node['source_name']}.{node['name']} ({node['original_file_path']}) is nowhere on DuckDB: "
+            f"{found[0]}. Change it, or leave out what reads it with `exclude`."
+        )
+
+
+def _of_the_database(node: Mapping[str, Any]) -> Iterable[str]:
+    if (node.get("config") or {}).get("database") not in _DATABASES or node.get("database") not in _DATABASES:
+        yield f"database={node.get('database')!r} (the catalog is the only one: leave it out, and name the schema)"
+
+
 def _of_the_node(node: Mapping[str, Any], materializations: Collection[str]) -> Iterable[str]:
     config = node["config"]
     materialized = config["materialized"]
     if materialized in _ELSEWHERE or materialized not in {*materializations, "ephemeral"}:
         yield f"materialized={materialized!r} (choose table, incremental, view or ephemeral)"
-    if config.get("database") not in _DATABASES or node.get("database") not in _DATABASES:
-        yield f"database={node.get('database')!r} (the catalog is the only one: leave it out, and name the schema)"
+    yield from _of_the_database(node)
     yield from (f"{name} ({reason})" for name, reason in _OPTIONS.items() if config.get(name))
 
 

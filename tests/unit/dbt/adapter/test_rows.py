@@ -10,7 +10,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from airflow_provider_phlo.dbt.adapter.lakehouse import Lakehouse, catalog_from_environment
+from airflow_provider_phlo.dbt.adapter.lakehouse import Lakehouse
+from airflow_provider_phlo.dbt.adapter.opening import catalog_from_environment
 from airflow_provider_phlo.exceptions import SchemaError
 
 _NO_COUNTERPART = {
