@@ -24,6 +24,7 @@ import dlt
 import numpy as np
 import pyarrow as pa
 
+from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.ingestion import dlt_features, staged_batches, transforms
 from airflow_provider_phlo.ingestion.checked_rows import (
     StagingPlan,
@@ -220,9 +221,12 @@ class _Stager:
         wanted = {column.name: column.type for column in self.plan.declared.columns} if self.plan.declared else {}
         # declared types where all values of a column have them; what the transforms return is converted once more
         plan = self.plan
-        table, failures = conversion.conform_loosely(
-            chunk, wanted, self.names, plan.known_types, plan.hinted_types, plan.key
-        )
+        try:
+            table, failures = conversion.conform_loosely(
+                chunk, wanted, self.names, plan.known_types, plan.hinted_types, plan.key
+            )
+        except SchemaError as error:
+            raise SchemaError(f"{plan.table}: {error}") from None
         positions = np.arange(len(table))
         bad = bad_rows(failures)
         if bad:

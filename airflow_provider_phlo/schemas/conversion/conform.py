@@ -246,9 +246,11 @@ def _table_columns(table: pa.Table, normalize: Callable[[str], str]) -> dict[str
                 "one."
             )
         originals[name] = original
-    return {
-        name: table[original].cast(pa.string()).cast(JSON)
-        if is_json(table.schema.field(original))
-        else plain(table[original])
-        for name, original in originals.items()
-    }
+    return {name: _source_values(table, original) for name, original in originals.items()}
+
+
+def _source_values(table: pa.Table, name: str) -> Values:
+    values = table[name]
+    if is_json(table.schema.field(name)):
+        return values.cast(pa.string()).cast(JSON)
+    return values.to_pylist() if pa.types.is_union(values.type) else plain(values)

@@ -18,8 +18,34 @@ from airflow_provider_phlo.ingestion.staging import StagingPlan, stage
 from airflow_provider_phlo.schemas.columns import model_columns
 from include.schemas.github import UserEvents
 from include.schemas.glucose import LATEST_DATE, RawGlucoseEntries
+from tests.unit.objects import OBJECTS
 
 MOMENT = 1_705_276_800_081
+
+
+@pytest.mark.parametrize(
+    "options", [{"transforms": (lambda rows: rows,)}, {"batch_rows": 1}], ids=["transform", "chunks"]
+)
+def test_case_15_objects_are_the_same_whichever_way_they_go(tmp_path: Path, options: dict[str, Any]) -> None:
+    """Through a transform, which sees their columns, and a row at a time."""
+    record = {f"c{number}": value for number, (value, _, _) in enumerate(OBJECTS.values())}
+    records = [{"k": 1, **record}, {"k": 2, "n": record}, {"k": 3}]
+
+    def rows(folder: Path, **plan: Any) -> list[dict[str, Any]]:
+        batch = stage(
+            lambda: iter(records),
+            StagingPlan("raw.x", key=("k",), identity=("k",), metadata_columns=False, **plan),
+            root=folder / "staging",
+            token="t",
+            partition_date="2024-01-15",
+            run_id="manual__1",
+            pipelines_dir=folder / "dlt",
+        )
+        assert batch is not None
+        found = staged_batches.read_rows(folder / "staging", batch).to_pylist()
+        return [{name: value for name, value in row.items() if value is not None} for row in found]
+
+    assert rows(tmp_path / "other", **options) == rows(tmp_path / "one")
 
 
 def staged(folder: Path, model: Any, key: str, records: list[Any]) -> tuple[list[dict[str, Any]], int]:

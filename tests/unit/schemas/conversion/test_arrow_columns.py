@@ -178,6 +178,20 @@ def test_case_26_text_of_arrows_json_type_that_is_not_json_makes_its_row_bad() -
     assert table["v"].to_pylist() == ['{"a":1}', None, "1", None, None, None, None]
 
 
+@pytest.mark.parametrize("shape", ["dense", "sparse"])
+def test_case_15_a_union_of_arrow_has_the_values_of_its_types(shape: str) -> None:
+    """Each as a record would have it, and not as JSON text that is not JSON."""
+    kinds = pa.array([0, 1, 0, 1], pa.int8())
+    if shape == "dense":
+        places = pa.array([0, 0, 1, 1], pa.int32())
+        column = pa.UnionArray.from_dense(kinds, places, [pa.array([1, None]), pa.array(["a", "b"])])
+    else:
+        column = pa.UnionArray.from_sparse(kinds, [pa.array([1, 0, None, 0]), pa.array(["", "a", "", "b"])])
+    expected = conformed([{"v": 1}, {"v": "a"}, {"v": None}, {"v": "b"}])
+    assert conformed(pa.table({"v": column})) == expected
+    assert expected[0].to_pydict() == {"v": [1, None, None, None], "v__v_text": [None, "a", None, "b"]}
+
+
 @pytest.mark.parametrize("kind", ["struct", "list", "map", "dictionary"])
 def test_case_3_members_that_have_one_name_are_refused(kind: str) -> None:
     twice = pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], ["a", "a"])
