@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -43,15 +44,15 @@ def generate_views(args: argparse.Namespace) -> None:
     if args.withdraw:
         _withdraw(args, served, target)
         return
-    for path, text in files.items():
-        write_file(path, text)
     if not args.apply:
+        _write(files)
         _print_views(served, target, args.output)
         return
     from airflow_provider_phlo.serving.postgrest.applying import apply_served
 
     with connect_to_marts(args.conn_id) as connection:
         applied = apply_served(connection, served, target, names, prune=args.prune)
+        _write(files)  # what the database refuses is not what is committed and reviewed
         _print_applied(applied, args.output)
         if args.login:
             _give_login(connection, Path(args.login))
@@ -107,16 +108,22 @@ def _files(args: argparse.Namespace, served: Served, target: Target) -> dict[Pat
     }
 
 
+def _write(files: Mapping[Path, str]) -> None:
+    for path, text in files.items():
+        write_file(path, text)
+
+
 def generating_command(command: str, args: argparse.Namespace, *more: tuple[str, str, str]) -> str:
     """
-    Return the command that makes a file; what is as by default is left out.
+    Return the command that makes a file: the same however its folders are spelled, and without what is as by default.
 
     :param more: other options, with value and default.
     """
     from shlex import quote
 
     parts = ["phlo", *command.split()]
-    for flag, value in (("--models", args.models or MODELS), ("--project", args.project or ())):
+    projects = [os.path.relpath(each) for each in args.project or ()]
+    for flag, value in (("--models", args.models or MODELS), ("--project", projects)):
         parts += [part for each in value for part in (flag, quote(each))]
     schemas = (("--schema", args.schema, "api"), ("--marts-schema", args.marts_schema, "marts"))
     for flag, value, default in (*schemas, *more):

@@ -84,6 +84,9 @@ def test_files_that_differ_fail_in_ci(phlo: Any, tmp_path: Path) -> None:
     assert "views.sql is not what the models say" in err
     assert '-COMMENT ON VIEW "api"."github_activity" IS \'edited\';' in err
     assert phlo("--check", *folder, "--models", "mrt_glucose*")[0] == 1  # other models, another file
+    phlo(*folder, "--project", "include/dbt")
+    for spelling in ("./include/dbt/", str(ROOT / "include" / "dbt")):
+        assert phlo("--check", *folder, "--project", spelling)[0] == 0
 
 
 def test_every_request_of_the_readme_is_answered(published: psycopg.Connection, phlo: Any, api: Api) -> None:
@@ -146,6 +149,7 @@ def test_a_server_that_does_not_answer(phlo: Any, monkeypatch: pytest.MonkeyPatc
     code, _, err = phlo("--apply", "--folder", str(tmp_path))
     assert (code, "The database of postgres_default cannot be reached: " in err) == (2, True)
     assert "geheim" not in err
+    assert not any(tmp_path.iterdir()), "what was not applied is not written either"
 
 
 def test_a_view_is_withdrawn(published: psycopg.Connection, phlo: Any) -> None:
