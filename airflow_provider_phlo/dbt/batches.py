@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from dbt.materializations.incremental.microbatch import MicrobatchBuilder
 from dbt.task.run import MicrobatchBatchRunner, MicrobatchModelRunner
 
-from airflow_provider_phlo.dbt.results import PASSED, may_pass_again
+from airflow_provider_phlo.dbt.results import may_pass_again
 
 if TYPE_CHECKING:
     from dbt.artifacts.schemas.run import RunResult
@@ -86,7 +86,8 @@ def is_worth_another_try(results: Sequence[RunResult], tries: int) -> bool:
     :param tries: how often that one was tried.
     """
     last = results[-1]
-    if tries >= TRIES or str(last.status) in PASSED or not may_pass_again(str(last.message)):
+    # what dbt skips, once the first batch has failed, has not been tried at all
+    if tries >= TRIES or str(last.status) != "error" or not may_pass_again(str(last.message)):
         return False
     time.sleep(WAIT * tries)
     return True

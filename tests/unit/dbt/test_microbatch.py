@@ -98,10 +98,15 @@ def test_a_run_builds_the_batches_of_its_day(project: Path, home: Path, catalog:
     assert values(catalog) == dict.fromkeys(range(1, DAYS), 3)
 
 
-def test_a_wrong_statement_is_named_and_not_tried_again(project: Path, home: Path, catalog: Catalog) -> None:
+def test_a_wrong_statement_is_named_and_not_tried_again(
+    project: Path, home: Path, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_events(catalog, 1)
+    waited: list[float] = []
+    monkeypatch.setattr(batches.time, "sleep", waited.append)
     with pytest.raises(ConfigurationError, match=r"wrong \(\d of \d batches failed.*Binder Error.*no_such_column"):
         build(project, home, "wrong", "wrong")
+    assert waited == []  # nor are those that dbt skips for it
     assert not catalog.table_exists("shop_marts.wrong")
 
 
