@@ -11,6 +11,7 @@ import configparser
 import json
 import os
 import sqlite3
+import stat
 import sys
 from contextlib import closing
 from dataclasses import dataclass, field, fields
@@ -135,8 +136,12 @@ def _has_none_in_postgres(url: str, conn_id: str) -> bool:
 
 
 def _has_none_in_sqlite(database: Path, conn_id: str) -> bool:
-    if not database.is_file():
-        return False
+    try:
+        if not stat.S_ISREG(database.stat().st_mode):
+            return False
+    except OSError as error:
+        # nobody has run Airflow here yet; what cannot be looked at may have one
+        return isinstance(error, FileNotFoundError)
     try:
         with closing(sqlite3.connect(f"file:{quote(str(database))}?mode=ro", uri=True, timeout=1)) as connection:
             (found,) = connection.execute("SELECT count(*) FROM connection WHERE conn_id = ?", (conn_id,)).fetchone()

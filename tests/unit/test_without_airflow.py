@@ -115,7 +115,6 @@ def test_a_connection_in_the_metadata_database_is_set(airflow_home: Path) -> Non
         ("AIRFLOW__SECRETS__BACKENDS_ORDER", "custom,metastore"),
         ("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "postgresql://localhost/airflow"),
         ("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD", "echo x"),
-        ("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "sqlite:////nowhere/airflow.db"),
         ("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "sqlite://"),
     ],
 )
@@ -129,6 +128,18 @@ def test_where_only_airflow_can_say_it_is_not_certain(
 def test_a_database_that_is_not_airflows_is_not_certain(airflow_home: Path) -> None:
     (airflow_home / "airflow.db").write_bytes(b"not a database" * 100)
     assert not without_airflow.is_connection_unset("iceberg_default")
+
+
+def test_a_database_that_nobody_has_made_yet_has_none(airflow_home: Path) -> None:
+    (airflow_home / "airflow.db").unlink()
+    assert without_airflow.is_connection_unset("iceberg_default")
+
+
+def test_a_database_that_cannot_be_looked_at_may_have_it(airflow_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (airflow_home / "a file").touch()
+    for path in (airflow_home, airflow_home / "a file" / "airflow.db", airflow_home / ("x" * 300)):
+        monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", sqlite_url(path))
+        assert not without_airflow.is_connection_unset("iceberg_default"), path
 
 
 def test_settings_read_it(airflow_home: Path) -> None:
