@@ -19,7 +19,7 @@ from dbt_common.exceptions import CompilationError, DbtRuntimeError
 from airflow_provider_phlo.dbt.adapter.comments import show_comments
 from airflow_provider_phlo.dbt.adapter.connections import PhloConnectionManager
 from airflow_provider_phlo.dbt.adapter.increments import Increment
-from airflow_provider_phlo.dbt.adapter.lakehouse import Lakehouse
+from airflow_provider_phlo.dbt.adapter.lakehouse import Lakehouse, failures
 from airflow_provider_phlo.dbt.adapter.node import Node
 from airflow_provider_phlo.dbt.adapter.relations import kind_of
 from airflow_provider_phlo.dbt.adapter.statements import changed_tables
@@ -163,7 +163,7 @@ class PhloAdapter(DuckDBAdapter):
         return done
 
     def _store(self, *, is_built: bool = True) -> None:
-        with self._lakehouse.exclusive(), _dbt_errors():
+        with self._lakehouse.exclusive(), _dbt_errors(self._node.identifier if self._node else ""):
             self._lakehouse.store_tables(self._cursor(), self._node, is_built=is_built)
 
     def list_relations_without_caching(self, schema_relation: Any) -> list[Any]:
@@ -230,7 +230,7 @@ class PhloAdapter(DuckDBAdapter):
             needs_all_columns=strategy != "merge" and (config.get("on_schema_change") or "ignore") == "ignore",
             period=(batch["event_time_start"], batch["event_time_end"]) if batch else None,
         )
-        with _dbt_errors():
+        with _dbt_errors(increment.identifier):
             gaps = self._lakehouse.apply(increment, strategy, self._node)
         if gaps:
             self.warn_once(
@@ -254,7 +254,7 @@ class PhloAdapter(DuckDBAdapter):
     def change_columns(self, relation: Any, added: Any, removed: Any) -> None:
         """Add columns to a table of the catalog's, and remove others when the run is published."""
         cursor, identifier = self._cursor(), _identifier(relation)
-        with _dbt_errors():
+        with _dbt_errors(identifier):
             self._lakehouse.add_columns(cursor, identifier, {each.name: each.dtype for each in added})
             self._lakehouse.remove_columns(cursor, identifier, [each.name for each in removed])
 
@@ -265,8 +265,13 @@ class PhloAdapter(DuckDBAdapter):
 
         :raises SchemaError: Iceberg cannot make the one type of the other.
         """
-        with _dbt_errors():
+        with _dbt_errors(_identifier(relation)):
             self._lakehouse.widen_column(self._cursor(), _identifier(relation), name, kind)
+
+    @available.parse(lambda *_, **__: False)
+    def has_members(self, relation: Any, name: str) -> bool:
+        """Return whether a column of a table of the catalog's is a struct, list or map."""
+        return self._lakehouse.has_members(_identifier(relation), name)
 
     @available.parse_none
     def kind_of(self, relation: Any) -> str | None:
@@ -318,11 +323,12 @@ class PhloAdapter(DuckDBAdapter):
 
 
 @contextmanager
-def _dbt_errors() -> Iterator[None]:
-    """Raise our errors as dbt's, which it reports without a traceback."""
+def _dbt_errors(identifier: str) -> Iterator[None]:
+    """Raise our errors of a table as dbt's, which it reports without a traceback; a task gets ours."""
     try:
         yield
     except PhloError as error:
+        failures.setdefault(identifier, error)
         raise DbtRuntimeError(str(error)) from error
 
 

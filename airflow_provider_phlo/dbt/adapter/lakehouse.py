@@ -33,6 +33,7 @@ from airflow_provider_phlo.terms import MAIN_BRANCH, SnapshotId
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
+    from pyiceberg.types import NestedField
 
 #: What this process wrote, and the errors of what it could not write, by ``namespace.table``: dbt passes on only text.
 results: dict[str, OverwriteResult] = {}
@@ -290,12 +291,20 @@ class Lakehouse(OpenTables):
 
     def holds(self, cursor: Any, identifier: str, name: str, kind: str) -> bool:
         """Return whether a column takes values of DuckDB's type ``kind`` as they are."""
-        schema = self._start(identifier)[0].load_table(identifier).schema()
-        column = next((item for item in schema.fields if item.name.lower() == name.lower()), None)
+        column = self._column(identifier, name)
         if column is None:
             return False
         wanted = iceberg_type(stored_schema(cursor, identifier, {name: kind}).field(0).type, itertools.count(1))
         return fits(wanted, column.field_type)
+
+    def has_members(self, identifier: str, name: str) -> bool:
+        """Return whether a column is a struct, list or map."""
+        column = self._column(identifier, name)
+        return column is not None and not column.field_type.is_primitive
+
+    def _column(self, identifier: str, name: str) -> NestedField | None:
+        schema = self._start(identifier)[0].load_table(identifier).schema()
+        return next((item for item in schema.fields if item.name.lower() == name.lower()), None)
 
     def _expected_head(self, identifier: str, ref: str | None = None) -> SnapshotId | Literal[Head.ANY] | None:
         """

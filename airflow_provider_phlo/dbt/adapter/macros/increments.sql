@@ -81,3 +81,13 @@
   {%- do changes.update({'schema_changed': (changes['source_not_in_target'] + changes['target_not_in_source'] + changes['new_target_types']) | length > 0}) -%}
   {{ return(changes) }}
 {% endmacro %}
+
+{#- Types come first: if one cannot be changed, nothing has been. New members of structs are new columns, too. -#}
+{% macro phlo__sync_column_schemas(on_schema_change, target_relation, schema_changes_dict) %}
+  {%- for change in schema_changes_dict['new_target_types'] -%}
+    {%- if on_schema_change == 'sync_all_columns' or adapter.has_members(target_relation, change['column_name']) -%}
+      {%- do alter_column_type(target_relation, change['column_name'], change['new_type']) -%}
+    {%- endif -%}
+  {%- endfor -%}
+  {%- do default__sync_column_schemas(on_schema_change, target_relation, schema_changes_dict) -%}
+{% endmacro %}

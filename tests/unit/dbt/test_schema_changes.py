@@ -1,0 +1,97 @@
+"""``on_schema_change`` of incremental models: columns and members that come, types that change, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_phlo.dbt.runner import ModelRun, build_model
+from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
+from airflow_provider_phlo.iceberg.duckdb.views import connect
+from tests.lake import open_lake
+from tests.unit.dbt.own_project import write_project
+
+# one worker parses the project
+pytestmark = pytest.mark.xdist_group("schema changes")
+
+# what the model selects first, and then
+CHANGES = {
+    "member": ("struct_pack(a := 1) as s", "struct_pack(a := 1, b := 'x') as s"),
+    "list": ("[struct_pack(a := 1)] as s", "[struct_pack(a := 1, b := 'x')] as s"),
+    "type": ("2 as v", "2.5::double as v, 'k' as kind"),
+    "wider": ("2 as v", "3::bigint as v"),
+    "quoted": ("2 as v", """2 as v, 1 as "a b", 2 as "select", 3 as "Größe.x", 4 as "q""q" """),
+}
+MODES = ("append_new_columns", "sync_all_columns", "fail", "ignore")
+SQL = (
+    "{{ config(materialized='incremental', unique_key='id', on_schema_change='MODE') }}\n"
+    "select 1 as id, {% if is_incremental() %}AFTER{% else %}BEFORE{% endif %}"
+)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    models = {
+        f"models/{name}_{mode}.sql": SQL.replace("MODE", mode).replace("AFTER", after).replace("BEFORE", before)
+        for name, (before, after) in CHANGES.items()
+        for mode in MODES
+    }
+    return write_project(
+        tmp_path_factory.mktemp("dbt") / "shop", {"dbt_project.yml": "name: s\nprofile: s\n", **models}
+    )
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+def build(project: Path, home: Path, model: str, token: str) -> ModelRun:
+    return build_model(project, f"model.s.{model}", home=home, environment={"PHLO_RUN_TOKEN": token})
+
+
+def row(home: Path, model: str) -> dict[str, object]:
+    [found] = (
+        connect(open_lake(home), tables=[f"s.{model}"]).sql(f"SELECT * FROM s.{model}").to_arrow_table().to_pylist()
+    )
+    return dict(found)
+
+
+def build_twice(project: Path, home: Path, model: str) -> dict[str, object]:
+    build(project, home, model, "one")
+    build(project, home, model, "two")
+    return row(home, model)
+
+
+@pytest.mark.parametrize("mode", ["append_new_columns", "sync_all_columns"])
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("member", {"id": 1, "s": {"a": 1, "b": "x"}}),
+        ("list", {"id": 1, "s": [{"a": 1, "b": "x"}]}),
+        ("quoted", {"id": 1, "v": 2, "a b": 1, "select": 2, "Größe.x": 3, 'q"q': 4}),
+    ],
+)
+def test_what_is_new_is_added(project: Path, home: Path, name: str, mode: str, expected: dict[str, object]) -> None:
+    assert build_twice(project, home, f"{name}_{mode}") == expected
+
+
+def test_a_type_is_widened(project: Path, home: Path) -> None:
+    assert build_twice(project, home, "wider_sync_all_columns") == {"id": 1, "v": 3}
+
+
+def test_a_type_that_iceberg_cannot_change_is_an_error_before_anything_has_changed(project: Path, home: Path) -> None:
+    with pytest.raises(SchemaError, match=r"s\.type_sync_all_columns: column 'v' is int .* and double"):
+        build_twice(project, home, "type_sync_all_columns")
+    assert row(home, "type_sync_all_columns") == {"id": 1, "v": 2}
+
+
+@pytest.mark.parametrize("name", ["member", "type"])
+def test_fail_says_what_has_changed(project: Path, home: Path, name: str) -> None:
+    with pytest.raises(ConfigurationError, match="out of sync"):
+        build_twice(project, home, f"{name}_fail")
+
+
+def test_ignore_leaves_out_what_is_new(project: Path, home: Path) -> None:
+    assert build_twice(project, home, "member_ignore") == {"id": 1, "s": {"a": 1}}
