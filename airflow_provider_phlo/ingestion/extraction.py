@@ -275,7 +275,9 @@ _PLAIN_OBJECTS = frozenset({str, bool, int, bytes, datetime.date})
 def _is_of_plain_columns(frame: Any) -> bool:
     """Return whether no column of objects holds nested values, values of several types, or times and decimals."""
     for column in (frame[name] for name, kind in frame.dtypes.items() if kind.kind == "O"):
-        kinds = {type(value) for value in column if not is_missing(value)} - {type(None)}
+        kinds = set(map(type, column)) - {type(None)}
+        if not kinds <= _PLAIN_OBJECTS:  # gaps, perhaps
+            kinds = {type(value) for value in column if not is_missing(value)} - {type(None)}
         if len(kinds) > 1 or not kinds <= _PLAIN_OBJECTS:
             return False
     return True

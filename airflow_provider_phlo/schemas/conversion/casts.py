@@ -118,7 +118,7 @@ def _cast(values: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
 
 def _holds_only(values: Sequence[Any], kind: pa.DataType) -> bool:
     """Return whether every value already has the Python type of ``kind``."""
-    kinds = {type(value) for value in values}
+    kinds = set(map(type, values))
     kinds.discard(type(None))
     return any(matches(kind) and kinds <= allowed for matches, allowed in _EXACT_TYPES)
 

@@ -30,7 +30,7 @@ def unstorable(values: Values) -> tuple[str, list[int]]:
     """
     if isinstance(values, pa.ChunkedArray):
         return _outside_years(values)
-    kinds = {type(value) for value in values}
+    kinds = set(map(type, values))
     for family, check, is_bad in _RULES:
         if any(issubclass(kind, family) for kind in kinds):
             bad = [at for at, each in enumerate(values) if isinstance(each, family) and is_bad(each)]

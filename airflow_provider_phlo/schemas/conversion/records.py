@@ -82,6 +82,6 @@ def _values(records: Records, names: list[str]) -> list[Any]:
         values = [record.get(name) for record in records]
     else:
         values = [next((record[name] for name in names if name in record), None) for record in records]
-    if set(map(type, values)) <= PLAIN_TYPES:
+    if PLAIN_TYPES.issuperset(map(type, values)):
         return values
     return [value if type(value) in PLAIN_TYPES else plain_value(value) for value in values]

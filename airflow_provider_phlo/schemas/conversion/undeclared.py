@@ -137,7 +137,7 @@ def pieces_of(values: Values) -> list[Piece]:
     """Return ``values`` by type: nested ones as JSON text, what Iceberg has no type for as text."""
     if isinstance(values, pa.ChunkedArray):
         return _pieces_of_array(values)
-    kinds = {type(value) for value in values}
+    kinds = set(map(type, values))
     families = {_family(kind) for kind in kinds if kind is not type(None)}
     if len(families) > 1:
         # pandas writes NaN, NaT or NA for a gap among other values
