@@ -255,7 +255,7 @@ def _test_words(test: Mapping[str, Any]) -> str:
     said = test.get("test_metadata") or {}
     words = f"{said['name']}({test.get('column_name') or ''})" if said.get("name") else ""
     severity = str((test.get("config") or {}).get("severity") or "error").lower()
-    return ", ".join(each for each in (words, severity if severity != "error" else "") if each)
+    return words if severity == "error" else f"{words or test['name']}, {severity}"
 
 
 def _parents_first(nodes: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:

@@ -85,9 +85,8 @@ def _of_dags() -> Facts:
         problems += [f"{name} cannot be imported: {_last_line(text)}" for name, text in bag.import_errors.items()]
         for dag in bag.dags.values():
             tasks += [_task(dag.dag_id, task) for task in dag.tasks]
-            started_by = tuple(_names(asset for _, asset in _schedule(dag)))
-            if started_by:
-                schedules[dag.dag_id] = started_by
+            if names := assets_that_start(dag):
+                schedules[dag.dag_id] = names
     return Facts(tuple(tasks), schedules, {}, tuple(problems))
 
 
@@ -100,9 +99,19 @@ def _folders() -> Iterator[Path]:
             yield bundle.path
 
 
-def _schedule(dag: Any) -> Iterable[Any]:
-    condition = getattr(dag.timetable, "asset_condition", None)
-    return condition.iter_assets() if condition is not None else ()
+def assets_that_start(dag: Any) -> tuple[str, ...]:
+    """Return the assets that a DAG is scheduled on, as tables or URIs."""
+    return tuple(_names(_assets(getattr(dag.timetable, "asset_condition", None))))
+
+
+def _assets(condition: Any) -> Iterator[Any]:
+    """Yield the assets of a schedule: of one, of a list, of those joined by ``&`` and ``|``, references among them."""
+    members = getattr(condition, "objects", None)
+    if members is None:
+        yield condition
+    else:
+        for member in members:
+            yield from _assets(member)
 
 
 def _last_line(text: str) -> str:
@@ -116,9 +125,11 @@ def _task(dag_id: str, task: Any) -> TaskFacts:
 
 
 def _names(assets: Iterable[Any]) -> Iterator[str]:
-    """Yield tables as ``namespace.table``, other assets as their URIs."""
+    """Yield tables as ``namespace.table``, other assets as their URIs; references to names as these."""
+    from airflow.sdk.definitions.asset import AssetNameRef
+
     for asset in assets:
-        uri = getattr(asset, "uri", None)
+        uri = asset.name if isinstance(asset, AssetNameRef) else getattr(asset, "uri", None)
         if uri:
             yield ".".join(map(unquote, uri.removeprefix(_SCHEME).split("/")[1:])) if uri.startswith(_SCHEME) else uri
 

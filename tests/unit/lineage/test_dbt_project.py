@@ -14,6 +14,7 @@ from airflow_provider_phlo.lineage.dbt_project import DbtProject
 from airflow_provider_phlo.lineage.finding import find
 from airflow_provider_phlo.lineage.graph import Kind
 from airflow_provider_phlo.lineage.impact import impact
+from airflow_provider_phlo.lineage.tree import name_of
 from airflow_provider_phlo.lineage.walking import Direction, walk
 from airflow_provider_phlo.task_facts import Facts, IngestionFacts, ProjectFacts, TaskFacts, TaskLineage
 from tests.unit.dbt.own_project import make_project
@@ -70,7 +71,7 @@ sources:
         "{% snapshot snap %}{{ config(schema='silver', unique_key='id', strategy='timestamp', updated_at='at') }}"
         "select id, value, at from {{ ref('staged') }}{% endsnapshot %}"
     ),
-    "tests/none_below.sql": "select id from {{ ref('named') }} where twice < 0",
+    "tests/none_below.sql": "{{ config(severity='warn') }} select id from {{ ref('named') }} where twice < 0",
     "models/models.yml": """
 models:
   - name: named
@@ -230,6 +231,11 @@ def test_tests_look_at_columns(graph):
     assert of_id >= {"not_null_named_id", "none_below"}
     of_staged = [step.node.detail for step in walk(graph, *find(graph, "staged.id"), Direction.DOWNSTREAM, 1)]
     assert "relationships(id)" in of_staged
+
+
+def test_a_test_that_warns_is_called_by_its_name(graph):
+    found = [name_of(node) for node in graph.nodes.values() if "none_below" in node.names]
+    assert found == ["none_below, warn"]
 
 
 def test_cycles_end(graph):
