@@ -25,6 +25,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from tests.lake import open_lake
+from tests.openmetadata_server import TOKEN, running_openmetadata
 from tests.samples import sample
 from tests.system.forks import Forks, running_forks
 
@@ -323,6 +324,23 @@ def test_github_from_any_server(home: Path, site: Site, run: Run) -> None:
 
 
 PULLS = ("pull_requests", "pull_request_reviews", "pull_request_files", "pull_request_repositories")
+
+
+def test_openmetadata_is_brought_up_to_date(run: Run) -> None:
+    """What the pipelines have made so far: tables with columns, lineage through the models, checks, the contract."""
+    with running_openmetadata() as fake:
+        connection = {"host": fake.url, "password": TOKEN}
+        output = dags_test(run, "phlo_catalog_sync", DAY, openmetadata=connection)
+        assert TOKEN not in output
+        names = {name.partition(".default.")[2] for name in fake.entities["tables"]}
+        assert {"raw.glucose_entries", "silver.fct_glucose_readings", "marts.mrt_glucose_overview"} <= names
+        assert fake.lineage
+        assert fake.entities["dataQuality/testCases"]
+        contracts = {each["name"] for each in fake.entities["dataContracts"].values()}
+        assert contracts == {"glucose_overview", "glucose_readings"}
+        asked = len(fake.calls)
+        dags_test(run, "phlo_catalog_sync", DAY, openmetadata=connection)
+        assert len(fake.calls) - asked <= 20, "what has not changed is not sent again"
 
 
 def test_pull_requests_from_any_server(home: Path, site: Site, run: Run) -> None:
