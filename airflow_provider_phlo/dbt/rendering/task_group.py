@@ -112,9 +112,11 @@ def phlo_dbt_task_group(
         {"full_refresh": full_refresh},
     )
     group = _render(group_id or _group_id(selection), project, selected, renderer)
-    if not group.children:
-        raise ConfigurationError(f"Nothing of {directory} that can be built matches {selection}: correct `select`.")
     renderer.complete(group)
+    if not group.children:
+        raise ConfigurationError(
+            f"Nothing of {directory} that can be built or tested matches {selection}: correct `select`."
+        )
     return group
 
 
@@ -182,6 +184,7 @@ class _Renderer:
         self._tasks: dict[str, DbtModelOperator] = {}
         built = [name for name in self._manifest["nodes"] if name in selected]
         self._tests, self._standalone = assign_tests(self._manifest, built, selected)
+        self._require_models(self._tests.keys() - {name for name in built if not is_ephemeral(self._nodes[name])})
         self._ungrouped = groups_in_a_circle(self._steps(built))
 
     def _steps(self, built: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -228,6 +231,16 @@ class _Renderer:
                     self._tasks[parent] >> task
         if self._standalone:
             self._add_tests(group, self._standalone)
+
+    def _require_models(self, missing: Collection[str]) -> None:
+        """Refuse unit tests whose models have no task: dbt could run them, but nothing here would."""
+        if missing:
+            tests = sorted(test.split(".")[-1] for model in missing for test in self._tests[model])
+            models = ", ".join(sorted(model.partition(".")[2].partition(".")[2] for model in missing))
+            raise ConfigurationError(
+                f"Unit tests run with the task of their model, and {models} has none here: leave out "
+                f"{', '.join(tests)} with `exclude`, or select a model that is not ephemeral, too."
+            )
 
     def _require_supported_sources(self, read: Iterable[str]) -> None:
         for unique_id in read:

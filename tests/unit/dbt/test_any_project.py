@@ -217,6 +217,9 @@ def test_what_dbt_selects_is_what_is_rendered(project: Path) -> None:
     }
     for select, count in expected.items():
         assert len([task for task in render(project, select).tasks if hasattr(task, "model")]) == count, select
+    assert [len(task.tests) for task in render(project, "test_type:singular").tasks] == [1]
+    with pytest.raises(ConfigurationError, match="customers has none here: leave out amounts_are_added"):
+        render(project, "greeting", "unit_test:amounts_are_added")
     with pytest.raises(ConfigurationError, match="matches --select tag:none"):
         render(project, "tag:none")
     with pytest.raises(ConfigurationError, match="cannot select"):
