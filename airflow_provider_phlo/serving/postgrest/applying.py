@@ -161,7 +161,7 @@ def _apply(
     rights.require_no_more(connection, served, target, tables, roles)
     others.require_none_past(connection, served, target, tables, roles)
     ours = {*(change.mart.name for change in changes), *(name for kind, name in recorded if kind == VIEW)}
-    beside = list(others.notes(connection, target, sorted(ours), roles))
+    beside = list(others.notes(connection, target, sorted(ours), tables, roles))
     return Applied(
         views=tuple(_results(served, target, changes, tables, dropped)),
         changed=bool(before or pending or dropped or calls.changed),

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.serving.marts import Served, ServedMart
+from airflow_provider_phlo.serving.marts import AUTHENTICATOR, Served, ServedMart
 from airflow_provider_phlo.serving.postgrest.database import Table
 from airflow_provider_phlo.serving.postgrest.statements import Target
 
@@ -50,6 +50,35 @@ WHERE o.rolname = ANY(%(roles)s) AND n.nspname = %(schema)s AND p.prosecdef
     AND has_schema_privilege(o.oid, n.oid, 'USAGE') AND has_function_privilege(o.oid, p.oid, 'EXECUTE')
 GROUP BY 1 ORDER BY 1
 """
+# what a role may change where views and marts are; PostgREST sends such requests
+_WRITES = """
+SELECT format('%%I.%%I', n.nspname, c.relname), array_agg(DISTINCT o.rolname::text ORDER BY o.rolname::text)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN pg_roles o
+WHERE o.rolname = ANY(%(roles)s) AND c.relkind IN ('r', 'v', 'f', 'p') AND n.nspname IN (%(schema)s, %(marts)s)
+    AND (has_table_privilege(o.oid, c.oid, 'DELETE, TRUNCATE')
+        OR has_any_column_privilege(o.oid, c.oid, 'INSERT, UPDATE'))
+GROUP BY 1
+UNION ALL
+SELECT format('the schema %%I', n.nspname), array_agg(DISTINCT o.rolname::text ORDER BY o.rolname::text)
+FROM pg_namespace n CROSS JOIN pg_roles o
+WHERE o.rolname = ANY(%(roles)s) AND n.nspname IN (%(schema)s, %(marts)s)
+    AND has_schema_privilege(o.oid, n.oid, 'CREATE')
+GROUP BY 1 ORDER BY 1
+"""
+# policies of others that hide rows which ours would show
+_RESTRICTIVE = """
+SELECT format('%%I.%%I', n.nspname, c.relname), p.polname
+FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE NOT p.polpermissive AND p.polcmd IN ('r', '*') AND c.oid = ANY(%(marts)s::oid[]) AND c.relrowsecurity
+    AND (0 = ANY(p.polroles) OR EXISTS (SELECT FROM pg_roles o, unnest(p.polroles) each
+        WHERE o.rolname = ANY(%(roles)s) AND each <> 0 AND pg_has_role(o.oid, each, 'MEMBER')))
+ORDER BY 1, 2
+"""
+# what the one that PostgREST logs in as may become beside the roles of the API: a request's claim decides
+_BECOMES = """
+SELECT g.rolname FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid JOIN pg_roles r ON r.oid = m.member
+WHERE r.rolname = %(login)s AND g.rolname <> ALL(%(roles)s) ORDER BY 1
+"""
 
 
 def require_none_past(
@@ -79,13 +108,27 @@ def _granted(mart: ServedMart, table: Table, role: str) -> set[str]:
     return set(mart.readable_by(role) if mart.columns else table.columns)
 
 
-def notes(connection: psycopg.Connection, target: Target, views: Sequence[str], roles: Sequence[str]) -> Iterator[str]:
+def notes(
+    connection: psycopg.Connection,
+    target: Target,
+    views: Sequence[str],
+    tables: Mapping[str, Table],
+    roles: Sequence[str],
+) -> Iterator[str]:
     """
-    Yield what roles of the API can read that no model grants.
+    Yield what roles of the API can do that no model grants, and what hides rows that a model would show.
 
     :param views: the names of ours.
+    :param tables: the marts that are served, by name.
     """
     parameters = {"roles": list(roles), "schema": target.schema, "marts": target.marts, "views": list(views)}
+    for name, who in connection.execute(_WRITES, parameters):
+        yield f"{' and '.join(who)} can change {name}, which no model grants: revoke it, unless requests are to write."
+    for (name,) in connection.execute(_BECOMES, {"login": AUTHENTICATOR, "roles": list(roles)}):
+        yield f"{AUTHENTICATOR} may become {name} too, which no model names: a request that claims it does what it may."
+    oids = {"marts": [table.oid for table in tables.values()], "roles": list(roles)}
+    for name, policy in connection.execute(_RESTRICTIVE, oids):
+        yield f"{name} has the restrictive row policy {policy} of somebody else: rows that it hides are not served."
     for name, readers, is_function in connection.execute(_BESIDE, parameters):
         who = " and ".join(readers)
         if is_function:

@@ -498,6 +498,25 @@ def test_a_view_of_somebody_else_that_shows_what_the_model_grants(published: psy
         apply(mart)
 
 
+def test_what_else_roles_can_do_is_named(published: psycopg.Connection, apply: Apply) -> None:
+    mart = model("mrt_orders", ORDERS, meta={"api_policy": "id > 0"})
+    assert apply(mart).notes == ()
+    published.execute("CREATE ROLE weak; GRANT weak TO authenticator WITH INHERIT FALSE")
+    published.execute("CREATE TABLE api.inbox (id int); GRANT INSERT (id) ON api.inbox TO api_user")
+    published.execute("GRANT CREATE ON SCHEMA api TO api_user")
+    published.execute("CREATE POLICY theirs ON marts.mrt_orders AS RESTRICTIVE FOR SELECT USING (id < 100)")
+    published.execute("CREATE POLICY elsewhere ON marts.mrt_orders AS RESTRICTIVE FOR SELECT TO weak USING (false)")
+    write = "which no model grants: revoke it, unless requests are to write."
+    assert apply(mart).notes == (
+        f"api_user can change api.inbox, {write}",
+        f"api_user can change the schema api, {write}",
+        "authenticator may become weak too, which no model names: a request that claims it does what it may.",
+        "marts.mrt_orders has the restrictive row policy theirs of somebody else: rows that it hides are not served.",
+    )
+    published.execute("DROP POLICY theirs ON marts.mrt_orders; DROP POLICY elsewhere ON marts.mrt_orders")
+    published.execute("REVOKE weak FROM authenticator; DROP ROLE weak")
+
+
 def test_what_else_roles_can_read_is_named(published: psycopg.Connection, apply: Apply) -> None:
     apply(model("mrt_orders", ORDERS))
     published.execute("CREATE SCHEMA secret; GRANT USAGE ON SCHEMA secret TO api_user; CREATE TABLE secret.p (id int)")
