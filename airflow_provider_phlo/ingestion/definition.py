@@ -13,6 +13,12 @@ from airflow_provider_phlo.terms import METADATA_COLUMNS, DeduplicationMethod, M
 if TYPE_CHECKING:
     from airflow_provider_phlo.schemas.columns import ModelColumns
 
+_NEW_IN_EACH_RUN = (
+    MetadataColumn.DLT_ID,
+    MetadataColumn.DLT_LOAD_ID,
+    MetadataColumn.RUN_ID,
+    MetadataColumn.INGESTED_AT,
+)
 MERGE_OPTIONS = ("deduplication", "deduplication_method", "order_by", "hard_delete")
 
 
@@ -28,7 +34,8 @@ class TableDefinition:
     :param partition_by: None means by day of ``_phlo_partition_date``, if the table has metadata columns.
     :param sort_by: columns, each with an optional `` desc``.
     :param properties: Iceberg properties of a table that is created.
-    :raises ConfigurationError: if the plan replaces partitions, and the table has no column that names them.
+    :raises ConfigurationError: if the plan replaces partitions, and the table has no column that names them; if its key
+        or its deletions are by metadata columns.
     """
 
     table: str
@@ -40,7 +47,19 @@ class TableDefinition:
     properties: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.metadata_columns:
+            self._require_columns_of_the_source()
         self.plan.require_partition_column(METADATA_COLUMNS if self.metadata_columns else ())
+
+    def _require_columns_of_the_source(self) -> None:
+        """Refuse a key that no row keeps from run to run, and deletions by a column that every row has."""
+        named = [*((name, "unique_key") for name in self.plan.key), (self.plan.hard_delete, "hard_delete")]
+        for name, said in named:
+            if name in _NEW_IN_EACH_RUN or (said == "hard_delete" and name in METADATA_COLUMNS):
+                raise ConfigurationError(
+                    f"{self.table}: {said}={name!r} is a column that each run writes anew, over the source's: name "
+                    "another, rename the source's in a transform, or set add_metadata_columns=False."
+                )
 
     @property
     def partitioning(self) -> tuple[str, ...]:

@@ -178,6 +178,8 @@ class _Stager:
         self.rejects = Rejects(run_id, partition_date, datetime.datetime.now(datetime.UTC))
         # for each staged file, the positions of its rows in the source
         self.positions: list[np.ndarray] = []
+        # metadata columns that the source has, too
+        self.replaced: list[str] = []
         # for a replay, by position, where in the quarantine the records come from
         self.origins: list[Origin | None] = []
 
@@ -341,4 +343,8 @@ class _Stager:
     def _with_metadata(self, rows: pa.Table, positions: np.ndarray) -> pa.Table:
         if not self.plan.metadata_columns:
             return rows
+        replaced = [name for name in rows.column_names if name in METADATA_COLUMNS and name not in self.replaced]
+        if replaced:
+            self.replaced += replaced
+            log.warning("%s: %s of the source is replaced by that of the run", self.plan.table, ", ".join(replaced))
         return with_metadata(rows, self.load_id, self.run_id, self.partition_date, self._arrived(positions))

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pandera.pandas import Field
 
-from airflow_provider_phlo.exceptions import SchemaError
+from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
 from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.iceberg.tables.creation import ensure_namespace
 from airflow_provider_phlo.iceberg.tables.lookup import find_table
@@ -362,3 +362,20 @@ def test_case_9_nested_values_say_not_which_row_is_newer(house: House, value: An
     definition = TableDefinition(TABLE, MergePlan(key=("k",), order_by="o"))
     with pytest.raises(SchemaError, match=r"raw\.t: order_by='o' holds nested values"):
         house.run([{"k": 1, "o": value}], definition)
+
+
+@pytest.mark.parametrize("plan", [{"key": ("k", "_dlt_id")}, {"key": ("k",), "hard_delete": "_phlo_run_id"}], ids=str)
+def test_case_7_a_column_that_each_run_writes_anew_is_not_a_key(plan: dict[str, Any]) -> None:
+    """As dlt's ids of a source that dlt has written: each run would insert every row again."""
+    with pytest.raises(ConfigurationError, match=r"raw\.t: (unique_key='_dlt_id'|hard_delete='_phlo_run_id') is a"):
+        TableDefinition(TABLE, MergePlan(**plan))
+    assert TableDefinition(TABLE, MergePlan(**plan), metadata_columns=False, partition_by=())
+
+
+def test_what_a_source_has_in_metadata_columns_is_replaced_and_said_once(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [{"k": number, "_dlt_id": "theirs"} for number in (1, 2)]
+    house.run(rows, TableDefinition(TABLE, MergePlan(key=("k",))))
+    assert [row["k"] for row in house.values()] == [1, 2]
+    assert caplog.text.count("raw.t: _dlt_id of the source is replaced by that of the run") == 1
