@@ -29,9 +29,11 @@ from pyiceberg.exceptions import NoSuchTableError
 
 from airflow_provider_phlo.dbt.adapter.relations import kind_of
 from airflow_provider_phlo.dbt.adapter.statements import lists_tables, named_tables
+from airflow_provider_phlo.exceptions import PhloError
 from airflow_provider_phlo.iceberg.branches.run_branches import branch_name
 from airflow_provider_phlo.iceberg.catalogs.opening import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.duckdb.views import CreateStagedView, all_tables, connect, create_view, view_name
+from airflow_provider_phlo.iceberg.tables.names import require_distinct_tables
 from airflow_provider_phlo.iceberg.tables.refs import branch_head
 from airflow_provider_phlo.sql import quote_identifier
 from airflow_provider_phlo.terms import SnapshotId
@@ -78,14 +80,28 @@ class OpenTables:
         return catalog_from_environment()
 
     def show_tables(self, connection: DuckDBPyConnection) -> None:
-        """Create a view of each table that is to be opened, and the schemas of all."""
+        """
+        Create a view of each table that is to be opened, and the schemas of all.
+
+        Of a whole catalog, a table that cannot be read is in nobody's way until SQL names it.
+        """
         found = all_tables(self.catalog)
-        tables = [table for table in found if self._opens(table)]
-        self._unread = {table.lower(): table for table in found if not self._opens(table)}
+        opened = [table for table in found if self._opens(table)]
+        require_distinct_tables(opened)
+        for table in opened:
+            try:
+                self._show(connection, table)
+            except (OSError, ValueError, PhloError):
+                if self._wanted is not None:
+                    raise
+                self._heads.pop(table, None)
+        self._unread = {table.lower(): table for table in found if table not in self._heads}
         for schema in {table.rpartition(".")[0] for table in self._unread.values()}:
             connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(schema)}")
-        self._heads = {table: branch_head(self.catalog.load_table(table)) for table in tables}
-        connect(self.catalog, tables=tables, branch=self.branch, staged=self._staged_views(), connection=connection)
+
+    def _show(self, connection: DuckDBPyConnection, table: str) -> None:
+        self._heads[table] = branch_head(self.catalog.load_table(table))
+        connect(self.catalog, tables=[table], branch=self.branch, staged=self._staged_views(), connection=connection)
 
     def is_table(self, identifier: str) -> bool:
         """Return whether the catalog has a table of this name that this run opens."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pyarrow as pa
 import pytest
 from dbt.cli.main import dbtRunner
 from pyiceberg.catalog import Catalog
@@ -20,6 +21,7 @@ from airflow_provider_phlo.dbt.project import Project
 from airflow_provider_phlo.dbt.runner import load_manifest
 from airflow_provider_phlo.iceberg.duckdb.views import all_tables, connect
 from tests.expect import expect
+from tests.lake import open_lake
 from tests.unit import raw_tables
 
 # one worker builds the project
@@ -481,6 +483,17 @@ def test_other_tables_are_opened_once_they_are_named(home: Path, monkeypatch: py
     beyond.clear()
     assert build(home, "--select", "github_profile", "github_repos") == []
     assert beyond & {"raw.user_profile", "raw.user_repos", "raw.glucose_entries"} == {"raw.user_repos"}
+
+
+def test_a_table_that_cannot_be_read_is_in_nobodys_way(home: Path) -> None:
+    catalog = open_lake(home)
+    catalog.create_namespace_if_not_exists("broken")
+    table = catalog.create_table("broken.table", pa.schema([("id", pa.int64())]))
+    Path(table.metadata_location.removeprefix("file://")).unlink()
+    try:
+        assert build(home, "--select", "github_profile") == []
+    finally:
+        catalog.drop_table("broken.table")
 
 
 def test_the_catalog_of_the_environment(tmp_path: Path) -> None:
