@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.process import keep_offsets
 from airflow_provider_phlo.quality.base import QualityCheck
-from airflow_provider_phlo.quality.engines import FRAME, DuckDBFrameEngine, EvaluationError, open_engine
+from airflow_provider_phlo.quality.engines import FRAME, DuckDBFrameEngine, EvaluationError, open_duckdb, open_engine
 from airflow_provider_phlo.quality.failures import failed_by_engine
 from airflow_provider_phlo.quality.results import QualityCheckResult
 from airflow_provider_phlo.quality.rows_under_check import (
@@ -124,15 +124,10 @@ def run_checks_on_frame(
     :param context: ``table`` names the rows in results; ``tables`` maps the names of other tables, as checks read them,
         to frames; ``partition_column`` and ``partition`` say which day a drift check compares.
     """
-    import duckdb
-
-    from airflow_provider_phlo.iceberg.duckdb.views import spill_privately
-
     keep_offsets()
     context = context or {}
     table, column, partition = (context.get(name) for name in ("table", "partition_column", "partition"))
-    with duckdb.connect() as connection:
-        spill_privately(connection)
+    with open_duckdb() as connection:
         engine = DuckDBFrameEngine(connection, frame, table, context.get("tables", {}))
         source = quote_identifier(FRAME)
         rows = RowsUnderCheck(engine, table, Query(source), engine.columns(source), source, column, partition)

@@ -9,6 +9,7 @@ Parquet) go through PyIceberg into memory, as a whole.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import tempfile
@@ -101,8 +102,14 @@ def spill_privately(connection: duckdb.DuckDBPyConnection) -> None:
     if connection.execute("SELECT current_setting('temp_directory')").fetchone() != (".tmp",):
         return  # chosen already; the default is in the current folder
     folder = tempfile.mkdtemp(prefix="phlo-duckdb-")
-    weakref.finalize(connection, shutil.rmtree, folder, ignore_errors=True)
+    weakref.finalize(connection, _remove_folder, folder, os.getpid())
     connection.execute(f"SET temp_directory = {literal(folder)}")
+
+
+def _remove_folder(folder: str, process: int) -> None:
+    # a fork ends with a copy of the connection, whose folder is its parent's
+    if os.getpid() == process:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def all_tables(catalog: Catalog) -> list[str]:

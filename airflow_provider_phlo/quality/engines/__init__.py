@@ -8,8 +8,9 @@ it, else main. :func:`open_engine` chooses between them.
 
 from __future__ import annotations
 
-from airflow_provider_phlo.quality.engines.choice import open_duckdb, open_engine
+from airflow_provider_phlo.quality.engines.choice import open_engine
 from airflow_provider_phlo.quality.engines.duckdb import FRAME, DuckDBCatalogEngine, DuckDBFrameEngine
+from airflow_provider_phlo.quality.engines.kept import open_duckdb
 from airflow_provider_phlo.quality.engines.protocol import CatalogEngine, EvaluationError, SQLEngine
 from airflow_provider_phlo.quality.engines.time_limit import TookTooLongError, time_limit
 from airflow_provider_phlo.quality.engines.trino import TrinoCatalogEngine

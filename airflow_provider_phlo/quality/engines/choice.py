@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from airflow_provider_phlo.quality.engines.duckdb import DuckDBCatalogEngine, prepare
+from airflow_provider_phlo.quality.engines.duckdb import DuckDBCatalogEngine
+from airflow_provider_phlo.quality.engines.kept import open_duckdb
 from airflow_provider_phlo.quality.engines.protocol import CatalogEngine
 from airflow_provider_phlo.quality.engines.trino import TrinoCatalogEngine, trino_can_read
 
@@ -40,20 +41,7 @@ def open_engine(
         yield TrinoCatalogEngine(trino, catalog, namespace, branch)
         return
     if connection is not None:
-        yield DuckDBCatalogEngine(connection, catalog, namespace, branch, prepared=True)
+        yield DuckDBCatalogEngine(connection, catalog, namespace, branch)
         return
     with open_duckdb() as opened:
-        yield DuckDBCatalogEngine(opened, catalog, namespace, branch, prepared=True)
-
-
-@contextmanager
-def open_duckdb() -> Iterator[DuckDBPyConnection]:
-    """Open a DuckDB for engines: for one, or for one after the other."""
-    import duckdb
-
-    from airflow_provider_phlo.iceberg.duckdb.views import spill_privately
-
-    with duckdb.connect() as connection:
-        spill_privately(connection)
-        prepare(connection)
-        yield connection
+        yield DuckDBCatalogEngine(opened, catalog, namespace, branch)

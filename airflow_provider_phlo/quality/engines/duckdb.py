@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.quality.engines import xxhash64
 from airflow_provider_phlo.quality.engines.catalog_tables import CatalogTables
 from airflow_provider_phlo.quality.engines.dialects import DUCKDB, Dialect
 from airflow_provider_phlo.quality.engines.frames import to_arrow
@@ -24,27 +23,24 @@ if TYPE_CHECKING:
 FRAME = "df"
 
 
-def prepare(connection: duckdb.DuckDBPyConnection) -> None:
-    """Give a connection what checks rely on: UTC, no names of Python variables, ``xxhash64``."""
+def set_up(connection: duckdb.DuckDBPyConnection) -> None:
+    """Give a connection the settings that checks rely on."""
     connection.execute("SET TimeZone = 'UTC'")
     # a name without a table must not find a Python variable instead
     connection.execute("SET python_enable_replacements = false")
-    xxhash64.register(connection)
 
 
 class DuckDBEngine:
     """
     What DuckDB does the same way whatever it reads.
 
-    :param prepared: whether :func:`prepare` has been done.
+    :param connection: one of :func:`~.kept.open_duckdb`.
     """
 
     dialect: Dialect = DUCKDB
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, *, prepared: bool = False) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
-        if not prepared:
-            prepare(connection)
 
     def fetch(self, query: Query) -> list[tuple[Any, ...]]:
         import duckdb
@@ -83,14 +79,12 @@ class DuckDBCatalogEngine(CatalogTables, DuckDBEngine):
         catalog: Catalog,
         namespace: str,
         branch: str | None = None,
-        *,
-        prepared: bool = False,
     ) -> None:
         from airflow_provider_phlo.iceberg.duckdb.views import branch_of
 
         catalog, branch = branch_of(catalog, branch)
         CatalogTables.__init__(self, catalog, namespace, branch)
-        DuckDBEngine.__init__(self, connection, prepared=prepared)
+        DuckDBEngine.__init__(self, connection)
 
     def table(self, name: str) -> str:
         name = self.qualified(name)
