@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ from airflow_provider_phlo.iceberg.catalogs.opening import embedded_properties, 
 from airflow_provider_phlo.iceberg.tables.creation import ensure_namespace
 
 if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
     from airflow_provider_phlo.ingestion.definition import TableDefinition
     from airflow_provider_phlo.quality.freshness import TablePolicy
 
@@ -66,6 +69,16 @@ def publish_run(
     landed = landing.land(catalog, home / "staging", batch, definition)
     assert isinstance(landed, LandedBatch)
     publication.publish(catalog, home / "staging", landed, definition, lambda branch: None, policy=policy)
+
+
+@contextmanager
+def open_views(catalog: Catalog, **options: Any) -> Iterator[DuckDBPyConnection]:
+    """Read a catalog as ``connect`` lets one, in the DuckDB that checks use: to open one takes longer than to read."""
+    from airflow_provider_phlo.iceberg.duckdb.views import connect
+    from airflow_provider_phlo.quality.engines import open_duckdb
+
+    with open_duckdb() as connection:
+        yield connect(catalog, connection=connection, **options)
 
 
 def create_table(catalog: Catalog, name: str, rows: pa.Table) -> Table:

@@ -20,12 +20,11 @@ from pyiceberg.types import DoubleType, IntegerType, ListType, LongType, NestedF
 
 from airflow_provider_phlo.iceberg import tables
 from airflow_provider_phlo.iceberg.branches.rollback import plan_rollback, rollback
-from airflow_provider_phlo.iceberg.duckdb.views import connect
 from airflow_provider_phlo.iceberg.files.reading import read_file
 from airflow_provider_phlo.iceberg.maintenance.compaction import compact
 from airflow_provider_phlo.iceberg.merge import MergePlan, MergeResult, merge
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
-from tests.lake import open_lake
+from tests.lake import open_lake, open_views
 from tests.sizes import size
 
 T = "raw.t"
@@ -81,7 +80,7 @@ class Lake:
         table = self.table
         names = [item.name for item in table.schema().fields]
         ours = [each for task in table.scan().plan_files() for each in read_file(table, task, names)]
-        with connect(self.catalog) as connection:
+        with open_views(self.catalog) as connection:
             duckdb = connection.sql(f"SELECT * FROM {T}").to_arrow_table()
         found = {
             "read_file": [row for rows in ours for row in rows.to_pylist()],

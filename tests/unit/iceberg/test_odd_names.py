@@ -15,7 +15,7 @@ from airflow_provider_phlo.iceberg.duckdb.views import connect
 from airflow_provider_phlo.iceberg.maintenance.compaction import compact
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
-from tests.lake import create_table, open_lake
+from tests.lake import create_table, open_lake, open_views
 
 T = "raw.t"
 ODD = ["order-id", "a.b", ".x", "with space", "order desc", "名前", "1st", "select", 'q"q', "it's", "bucket(4, x)"]
@@ -27,7 +27,7 @@ def lake(tmp_path: Path) -> Catalog:
 
 
 def read(lake: Catalog) -> list[tuple]:
-    with connect(lake, tables=[T]) as connection:
+    with open_views(lake, tables=[T]) as connection:
         return sorted(connection.execute(f"SELECT * FROM {T}").fetchall())
 
 

@@ -29,7 +29,7 @@ from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
 from airflow_provider_phlo.iceberg.tables import evolve
 from airflow_provider_phlo.iceberg.tables.refs import branch_head
 from tests.expect import expect
-from tests.lake import open_lake
+from tests.lake import open_lake, open_views
 from tests.other_writers import NAMES, WrittenTable, unpacked
 
 T = "raw.t"
@@ -99,7 +99,7 @@ def by_key(rows: pa.Table) -> list[dict[str, Any]]:
 
 
 def by_duckdb(catalog: Catalog, branch: str | None = None) -> list[dict[str, Any]]:
-    with connect(catalog, branch=branch) as connection:
+    with open_views(catalog, branch=branch) as connection:
         return by_key(connection.sql(f"SELECT * FROM {T}").to_arrow_table())
 
 

@@ -15,14 +15,15 @@ from airflow_provider_phlo.iceberg.duckdb.views import connect
 from airflow_provider_phlo.iceberg.overwrite import drop_columns, overwrite_if_changed
 from airflow_provider_phlo.iceberg.tables.layout import TableLayout
 from tests.expect import expect
+from tests.lake import open_views
 
 TABLE = "gold.t"
 NOW = dt.datetime(2024, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
 
 
 def content(catalog: Catalog, branch: str | None = None) -> list[dict[str, object]]:
-    result = connect(catalog, branch=branch).sql(f"SELECT * FROM {TABLE} ORDER BY 1").to_arrow_table()
-    return result.to_pylist()
+    with open_views(catalog, branch=branch) as connection:
+        return connection.sql(f"SELECT * FROM {TABLE} ORDER BY 1").to_arrow_table().to_pylist()
 
 
 def snapshots(catalog: Catalog) -> int:

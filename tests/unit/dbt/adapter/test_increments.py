@@ -20,9 +20,8 @@ from pyiceberg.transforms import parse_transform
 from airflow_provider_phlo.dbt.adapter.increments import Increment
 from airflow_provider_phlo.dbt.adapter.lakehouse import Lakehouse, forget
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
-from airflow_provider_phlo.iceberg.duckdb.views import connect
 from airflow_provider_phlo.iceberg.tables.refs import branch_head
-from tests.lake import create_table, open_lake
+from tests.lake import create_table, open_lake, open_views
 from tests.sizes import size
 
 Row = dict[str, Any]
@@ -218,8 +217,9 @@ class Model:
 
     def rows(self, branch: str | None = None) -> Counter[str]:
         """Return the rows as somebody else reads them; None is main."""
-        found = connect(self.catalog, tables=[self.identifier], branch=branch).sql(f"FROM {self.identifier}")
-        return counted(dict(zip(found.columns, row, strict=True)) for row in found.fetchall())
+        with open_views(self.catalog, tables=[self.identifier], branch=branch) as connection:
+            found = connection.sql(f"FROM {self.identifier}")
+            return counted(dict(zip(found.columns, row, strict=True)) for row in found.fetchall())
 
 
 def counted(rows: Any) -> Counter[str]:

@@ -16,12 +16,11 @@ from pyiceberg.types import LongType, NestedField
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg import branches, tables
-from airflow_provider_phlo.iceberg.duckdb import views as duckdb
 from airflow_provider_phlo.iceberg.maintenance.compaction import compact
 from airflow_provider_phlo.iceberg.merge import MergePlan, MergeResult, merge
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
 from tests.expect import expect
-from tests.lake import open_lake
+from tests.lake import open_lake, open_views
 
 TABLE = "raw.t"
 Value = decimal.Decimal
@@ -131,7 +130,7 @@ def test_case_09_and_14_every_transform_of_every_value(tmp_path: Path, kind: str
         expect(upsert(catalog, changed.slice(row, 1), f"s{row}", "k"), updated=1, inserted=0)
     compact(catalog, TABLE)
     assert sorted(_stored(catalog)) == sorted(_by_n(rows))
-    with duckdb.connect(catalog) as connection:
+    with open_views(catalog) as connection:
         assert connection.execute(f"SELECT sum(v) FROM {TABLE}").fetchone() == (len(changed),)
 
 
