@@ -100,7 +100,7 @@ TRINO = "infrastructure:\n  services:\n    trino:\n      "
         ("nmae: x\n", "phlo.yaml, line 1: nmae is not known. Did you mean name?"),
         ("name: x\nowner: me\n", "phlo.yaml, line 2: owner is not known. Known are name, infrastructure."),
         (TRINO + "prot: 1\n", "phlo.yaml, line 4: infrastructure.services.trino.prot is not known. Did you mean port?"),
-        (TRINO + "port: 70000\n", "phlo.yaml, line 4: infrastructure.services.trino.port: has to be less than"),
+        (TRINO + "port: 70000\n", "phlo.yaml, line 4: infrastructure.services.trino.port: has to be at most 65535."),
         (TRINO + "port: s3cret\n", "line 4: infrastructure.services.trino.port: has to be a whole number"),
         ("name: My Shop\n", "phlo.yaml, line 1: name: only a to z"),
         ("infrastructure:\n  container_naming_pattern: x\n", "phlo.yaml, line 2: infrastructure.container_naming"),
