@@ -79,8 +79,10 @@ def prepare_table(catalog: Catalog, definition: TableDefinition, rows: StagedRow
         tables.rename_columns(catalog, definition.table, renames)
     table = tables.evolve(catalog, definition.table, rows.schema)
     declared = definition.declared
-    pii = None if declared is None else [column.name for column in declared.columns if column.pii]
-    declare_columns(catalog, table, definition.plan.key, pii)
+    personal = {column.name for column in declared.columns if column.pii} if declared else set()
+    columns = table.schema().column_names
+    pii = [name for name in columns if name in personal or variant_of(name) in personal]
+    declare_columns(catalog, table, definition.plan.key, None if declared is None else pii)
 
 
 def _renames_of_variants(table: Table, definition: TableDefinition) -> dict[str, str]:
@@ -110,6 +112,8 @@ def _takes(present: pa.DataType, wanted: pa.DataType) -> bool:
     """Return whether a column of type ``present`` takes values of ``wanted``, perhaps once it is widened."""
     if JSON in (present, wanted):
         return pa.types.is_string(wanted) or present == wanted
+    if pa.types.is_nested(present) and pa.types.is_nested(wanted):  # members are added, or what changes is refused
+        return True
     old, new = iceberg_type(present, count(1)), iceberg_type(wanted, count(1))
     return holds(old, new) or promotes(old, new)
 

@@ -22,11 +22,13 @@ from airflow_provider_phlo.schemas.conversion.casts import convert_column
 from airflow_provider_phlo.schemas.conversion.json_texts import not_json, text_as_json
 from airflow_provider_phlo.schemas.conversion.limits import unstorable, without
 from airflow_provider_phlo.schemas.conversion.names import ColumnNames
+from airflow_provider_phlo.schemas.conversion.nested import further_members
 from airflow_provider_phlo.schemas.conversion.records import LONGEST_NAME, Records, columns_of_records, is_name
-from airflow_provider_phlo.schemas.conversion.storable import Array, NoText, Values
+from airflow_provider_phlo.schemas.conversion.storable import Array, NoText, Values, as_text
 from airflow_provider_phlo.schemas.conversion.undeclared import (
     JSON,
     Piece,
+    beside,
     one_array,
     require_one_type,
     type_undeclared,
@@ -73,12 +75,12 @@ def conform(
     for name, values in source.items():
         if declared is not None and name in declared:
             columns[name] = without_nan(_typed_as_declared(values, declared[name], failures))
-            continue
-        found = _undeclared(name, values, known or {}, (hinted or {}).get(name), taken, failures)
-        if name in key:
-            found = _only_key(name, found, failures)
-        elif not variants:
-            require_one_type(found, name)
+            found = _further_members(name, values, declared[name].exact, known or {}, taken, failures)
+        else:
+            found = _undeclared(name, values, known or {}, (hinted or {}).get(name), taken, failures)
+            found = _only_key(name, found, failures) if name in key else found
+        if not variants:
+            require_one_type(found, name, declared[name].type if declared is not None and name in declared else None)
         for each, piece in found.items():
             if not pa.types.is_null(piece.array.type):
                 columns[each] = piece.array
@@ -107,12 +109,17 @@ def conform_loosely(
     source = _source_columns(chunk, normalize, failures)
     columns: dict[str, Array] = {}
     marks: dict[str, pa.Field] = {}
+    taken = source.keys() | wanted.keys()
     for name, values in source.items():
         if name in wanted:
             columns[name] = _wanted(name, values, wanted[name], failures)
-            continue
-        found = _undeclared(name, values, known, hinted.get(name), source.keys() | wanted.keys(), failures)
-        for each, piece in (_only_key(name, found, failures) if name in key else found).items():
+            found = {}
+            if columns[name].type == wanted[name]:
+                found = _further_members(name, values, wanted[name], known, taken, failures)
+        else:
+            found = _undeclared(name, values, known, hinted.get(name), taken, failures)
+            found = _only_key(name, found, failures) if name in key else found
+        for each, piece in found.items():
             columns[each] = piece.array
             marks[each] = marked(each, piece, name)
     columns = {name: array for name, array in columns.items() if not pa.types.is_null(array.type)}
@@ -147,6 +154,21 @@ def _undeclared(
     """Return an undeclared column and its variants; add values that no text can hold to ``failures``."""
     values = _storable(name, values, failures)
     return _with_texts(name, values, lambda held: type_undeclared(name, held, known, hint, taken), failures)
+
+
+def _further_members(
+    name: str,
+    values: Values,
+    kind: pa.DataType,
+    known: Mapping[str, pa.DataType],
+    taken: Collection[str],
+    failures: list[Failure],
+) -> dict[str, Piece]:
+    """Return the column beside a declared one that has what its structs have no members for, if there is any."""
+    more = further_members(values, kind)
+    if more is None:
+        return {}
+    return _with_texts(name, more, lambda held: beside(name, Piece(as_text(held), JSON), known, taken), failures)
 
 
 def _wanted(name: str, values: Values, wanted: pa.DataType, failures: list[Failure]) -> Array:

@@ -99,11 +99,18 @@ def arrange(
             others.setdefault(suffix, []).append(other)
     columns = {name: Piece(_coalesce(fitting, len(present[0].array), target), target)}
     for suffix, some in others.items():
-        variant = f"{name}__v_{suffix}"
-        while variant in taken:
-            variant = f"{variant}__v_{suffix}"
-        columns |= arrange(variant, [Piece(_coalesce([each.array for each in some]), some[0].kind)], known, taken)
+        columns |= beside(name, Piece(_coalesce([each.array for each in some]), some[0].kind), known, taken, suffix)
     return columns
+
+
+def beside(
+    name: str, piece: Piece, known: Mapping[str, pa.DataType], taken: Collection[str], suffix: str = "json"
+) -> dict[str, Piece]:
+    """Return ``piece`` as a variant column of ``name``, and the variants of that one if the table's differs."""
+    variant = f"{name}__v_{suffix}"
+    while variant in taken:
+        variant = f"{variant}__v_{suffix}"
+    return arrange(variant, [piece], known, taken)
 
 
 def target_type(pieces: Sequence[Piece], known: pa.DataType | None) -> pa.DataType:
@@ -363,17 +370,19 @@ def one_array(values: Values) -> Array:
     return as_text(values.to_pylist() if isinstance(values, pa.ChunkedArray) else values)
 
 
-def require_one_type(columns: Mapping[str, Piece], name: str) -> None:
+def require_one_type(columns: Mapping[str, Piece], name: str, declared: pa.DataType | None = None) -> None:
     """
     Refuse values for which ``name`` would need variants.
 
+    :param declared: the type that a schema declares, if it does.
     :raises SchemaError: names the column, its type and the variants.
     """
     variants = [each for each in columns if each != name]
     if variants:
         count = sum(len(columns[each].array) - columns[each].array.null_count for each in variants)
+        kind = declared or columns[name].kind
         raise SchemaError(
-            f"column {name!r} has {count} value(s) that its type {columns[name].kind} cannot hold exactly (they would "
+            f"column {name!r} has {count} value(s) that its type {kind} cannot hold exactly (they would "
             f"go to {', '.join(variants)}): declare the column in the schema, convert it in a transform, or set "
             "[phlo] undeclared_types = variant."
         )

@@ -15,8 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pandera.pandas import Field
+from typing_extensions import TypedDict
 
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
+from airflow_provider_phlo.iceberg.branches.declared import declared_columns
 from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.iceberg.tables.creation import ensure_namespace
 from airflow_provider_phlo.iceberg.tables.lookup import find_table
@@ -256,6 +258,42 @@ def test_a_later_declaration_brings_variants_together(house: House, kind: type) 
     again = {row["k"]: row for row in house.values()}
     assert again[1] == {"k": 1, "filtered": kind("118")}
     assert again[3] == {"k": 3, "filtered": kind("119")}
+
+
+class Point(TypedDict):
+    x: int
+
+
+class Placed(PhloSchema):
+    k: int = Field(unique=True)
+    at: Point = Field(nullable=True, metadata={"pii": True})
+
+
+def declared_as(model: type, plan: MergePlan = MERGE.plan) -> TableDefinition:
+    return TableDefinition(TABLE, plan, declared=model_columns(model))
+
+
+def test_case_15_members_that_a_struct_does_not_declare_are_kept_until_they_are_declared(house: House) -> None:
+    house.run([{"k": 1, "at": {"x": 1}}], declared_as(Placed))
+    assert house.run([{"k": 1, "at": {"x": 1, "y": 2}}, {"k": 2, "at": {"x": 2}}], declared_as(Placed)).merged.updated
+    assert house.values() == [{"k": 1, "at": {"x": 1}, "at__v_json": '{"y":2}'}, {"k": 2, "at": {"x": 2}}]
+    assert declared_columns(house.catalog.load_table(TABLE))[1] == {"at", "at__v_json"}
+    later = type("Later", (Placed,), {"__annotations__": {"at": TypedDict("Point", {"x": int, "y": int})}})
+    house.run([{"k": 3, "at": {"x": 3, "y": 4, "z": 5}}], declared_as(later))
+    house.run([{"k": 2, "at": {"x": 2, "y": 7}}], declared_as(later))
+    assert house.values() == [
+        {"k": 1, "at": {"x": 1, "y": None}, "at__v_json": '{"y":2}'},
+        {"k": 2, "at": {"x": 2, "y": 7}},
+        {"k": 3, "at": {"x": 3, "y": 4}, "at__v_json": '{"z":5}'},
+    ]
+
+
+@pytest.mark.parametrize("strict", [True, "filter"])
+def test_case_15_a_strict_schema_decides_about_members_of_its_structs(house: House, strict: Any) -> None:
+    model = type("Strict", (Placed,), {"Config": type("Config", (Placed.Config,), {"strict": strict})})
+    landed = house.run([{"k": 1, "at": {"x": 1, "y": 2}}, {"k": 2, "at": {"x": 2}}], declared_as(model), strict=False)
+    assert landed.quarantined == (1 if strict is True else 0)
+    assert house.values() == [{"k": 1, "at": {"x": 1}}, {"k": 2, "at": {"x": 2}}][landed.quarantined :]
 
 
 # --- thirty days of anything

@@ -9,14 +9,14 @@ import importlib.util
 import json
 import uuid
 from collections import OrderedDict
-from typing import Any
+from typing import Annotated, Any
 
 import dlt
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from pandera.pandas import Field
 from typing_extensions import TypedDict
@@ -24,10 +24,11 @@ from typing_extensions import TypedDict
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import DECIMAL, TIMESTAMP, model_columns
-from airflow_provider_phlo.schemas.conversion.conform import conform
+from airflow_provider_phlo.schemas.conversion.conform import conform, conform_loosely
 from airflow_provider_phlo.schemas.conversion.records import Malformed
 from airflow_provider_phlo.schemas.conversion.undeclared import JSON, NAIVE
 from airflow_provider_phlo.schemas.failures import Failure
+from tests.sizes import size
 
 UTC = datetime.UTC
 normalize = dlt.Schema("test").naming.normalize_identifier
@@ -384,6 +385,107 @@ MORNING, DAY = moment(2024, 1, 2, 3, 4, 5), datetime.date(2024, 1, 2)
 )  # fmt: skip
 def test_values_of_declared_columns(annotation: Any, values: list[Any], expected: list[Any], bad: list[int]) -> None:
     assert as_declared(values, annotation) == (expected, bad)
+
+
+class Pair(TypedDict):
+    one: Actor
+    many: list[Actor]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "more"),
+    [
+        (Actor, {"id": 1, "z": 3}, {"z": 3}),
+        (Actor, {"id": 1, "z": None, "nan": NAN}, None),
+        (Actor, {"id": 1, "empty": {}, "0": []}, {"0": [], "empty": {}}),
+        (Actor, '{"id": 1, "z": {"b": 1, "a": [2]}}', {"z": {"a": [2], "b": 1}}),
+        (Actor, {"id": 1, "at": None}, None),
+        (list[Actor], [{"id": 1}, None, {"id": 2, "z": 3}], [None, None, {"z": 3}]),
+        (list[Actor], [{"id": 1}], None),
+        (
+            Pair,
+            {"one": {"id": 1, "z": 3}, "many": [{"id": 1}, {"id": 2, "w": "é"}], "v": True},
+            {"many": [None, {"w": "é"}], "one": {"z": 3}, "v": True},
+        ),
+        (
+            Annotated[pd.ArrowDtype, pa.map_(pa.string(), pa.struct([("a", pa.int64())]))],
+            [("k", {"a": 1}), ("l", {"a": 1, "z": 2})],
+            {"l": {"z": 2}},
+        ),
+        (list[int], [1], None),
+        (dict, {"id": 1, "z": 3}, None),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_case_15_what_a_declared_struct_has_no_member_for_is_kept_beside_it(
+    annotation: Any, value: Any, more: Any
+) -> None:
+    declared = declare(annotation)
+    chunks: list[Any] = [[{"x": value}, {"x": None}]]
+    if not isinstance(value, str):
+        chunks += [pd.DataFrame({"x": [value, None]}).to_dict("records")]
+        array = pa.array([dict(value) if pa.types.is_map(declared["x"].type) else value, None])
+        chunks += [pa.table({"x": array})] if not pa.types.is_map(declared["x"].type) else []
+    for chunk in chunks:
+        table, failures = conform(chunk, declared, normalize)
+        assert not failures
+        beside = [None if text is None else json.loads(text) for text in table["x__v_json"].to_pylist()] if more else []
+        assert beside == ([more, None] if more else [])
+        assert table.column_names == (["x", "x__v_json"] if more else ["x"])
+        wanted = {"x": declared["x"].type}
+        through_transforms, _ = conform_loosely(chunk, wanted, normalize, {}, {})
+        assert conform(through_transforms, declared, normalize) == (table, [])
+        if more:
+            with pytest.raises(SchemaError, match=r"column 'x' has 1 value\(s\).*x__v_json"):
+                conform(chunk, declared, normalize, variants=False)
+
+
+MEMBERS = st.recursive(
+    st.integers(-9, 9),
+    lambda inside: st.one_of(
+        st.dictionaries(st.sampled_from("abc"), inside, min_size=1, max_size=3),
+        st.lists(inside, min_size=1, max_size=2),
+    ),
+    max_leaves=8,
+)
+
+
+def some_of(value: Any, draw: Any) -> pa.DataType | None:
+    """Return a type of some of the members of ``value``; None where there would be none."""
+    if isinstance(value, dict):
+        kinds = {name: some_of(member, draw) for name, member in value.items() if draw(st.booleans())}
+        fields = [(name, kind) for name, kind in kinds.items() if kind is not None]
+        return pa.struct(fields) if fields else None
+    if isinstance(value, list):
+        kind = some_of(value[0], draw)
+        return None if kind is None else pa.list_(kind)
+    return pa.int64()
+
+
+def together(declared: Any, more: Any) -> Any:
+    if isinstance(declared, dict) and isinstance(more, dict):
+        return {name: together(declared.get(name), more.get(name)) for name in declared | more}
+    if isinstance(declared, list) and isinstance(more, list):
+        return [together(*each) for each in zip(declared, more, strict=True)]
+    return declared if more is None else more
+
+
+def present(value: Any) -> Any:
+    """Return ``value`` without members that have no value."""
+    if isinstance(value, dict):
+        return {name: present(member) for name, member in value.items() if member is not None} or None
+    return [present(each) for each in value] if isinstance(value, list) else value
+
+
+@given(value=st.dictionaries(st.sampled_from("abc"), MEMBERS, min_size=1), data=st.data())
+@settings(max_examples=size(60, 3000), deadline=None)
+def test_case_15_a_declared_struct_and_what_is_beside_it_are_the_whole_value(value: Any, data: st.DataObject) -> None:
+    kind = some_of(value, data.draw)
+    assume(kind is not None)
+    table, failures = conform([{"x": value}], declare(Annotated[pd.ArrowDtype, kind]), normalize)
+    assume(not failures)  # lists of values of several types
+    [row] = table.to_pylist()
+    assert present(together(row["x"], json.loads(row.get("x__v_json", "null")))) == value
 
 
 def test_failures_name_column_and_type_never_the_value() -> None:
