@@ -7,15 +7,20 @@ import io
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
 
+from airflow_provider_phlo.files.document_files import documents, is_array_only, may_have_documents, problem_of
+
 #: A longer line is not a record; it would not fit into memory with its copies.
 LINE_BYTES = 16 * 1024 * 1024
 #: What is read at a time.
 CHUNK_BYTES = 16 * 1024 * 1024
+#: How many of these a file may have whose documents are not one on each line.
+DOCUMENT_BLOCKS = 2
 #: What a compressed file may unpack to.
 UNPACKED_BYTES = 8 * 1024**3
 # JSON packs 5 to 30 times; more than this, of more than a little, was written by nobody
@@ -63,17 +68,48 @@ class Chunk:
 
 def chunks(stream: BinaryIO, *, packed: bool) -> Iterator[Chunk]:
     """
-    Yield the lines of ``stream``, some :data:`CHUNK_BYTES` at a time.
+    Yield the lines of ``stream``, some :data:`CHUNK_BYTES` at a time; or its documents, all at once, if it does not
+    have one on each line. A document counts as a line, whose number is that of the document.
 
     :param packed: it is compressed by gzip.
-    :raises BadFileError: it cannot be unpacked, or to more than :data:`UNPACKED_BYTES`.
+    :raises BadFileError: it cannot be unpacked, or to more than :data:`UNPACKED_BYTES`, or is something else.
     """
-    number, offset, rest = 1, 0, b""
     blocks = _unpacked(stream) if packed else iter(lambda: stream.read(CHUNK_BYTES), b"")
+    head = next(blocks, b"")
+    if problem := problem_of(head):
+        raise BadFileError(problem)
+    offset = len(_BOM) if head.startswith(_BOM) else 0
+    head = head[offset:]
+    if may_have_documents(head):
+        head += b"".join(islice(blocks, DOCUMENT_BLOCKS - 1))
+        more = next(blocks, b"")
+        found = None if more else documents(head)
+        if found is not None:
+            yield _document_chunk(found, offset)
+            return
+        if is_array_only(head):
+            raise BadFileError(
+                "is a JSON array that is damaged, cut off, of something else than objects, or too large to be loaded "
+                "as one: write one document on each line (jq -c '.[]')"
+            )
+        blocks = chain([more] if more else [], blocks)
+    yield from _line_chunks(chain([head], blocks), offset)
+
+
+def _document_chunk(found: list[tuple[int, str]], offset: int) -> Chunk:
+    texts = [text for _, text in found]
+    columns = [
+        pa.array(range(1, len(found) + 1), pa.int64()),
+        pa.array([begin + offset for begin, _ in found], pa.int64()),
+        pa.array([f"{text}\n" for text in texts], pa.large_string()),
+    ]
+    return Chunk(pa.table(columns, schema=LINES), "\n".join(texts).encode())
+
+
+def _line_chunks(blocks: Iterator[bytes], offset: int) -> Iterator[Chunk]:
+    number, rest = 1, b""
     for block in blocks:
         data = rest + block
-        if not number - 1 and not offset and data.startswith(_BOM):
-            data, offset = data[len(_BOM) :], len(_BOM)
         end = data.rfind(b"\n") + 1
         if not end and len(data) > LINE_BYTES:
             yield Chunk(LINES.empty_table(), b"", [_too_long(number, offset, data)])

@@ -186,7 +186,10 @@ class _Load:
             return None
         if content.data is None or content.file.is_packed or not content.file.has_lines:
             return _Read(content, None)
-        parts = list(chunks(io.BytesIO(content.data), packed=False))
+        try:
+            parts = list(chunks(io.BytesIO(content.data), packed=False))
+        except BadFileError:  # which is named at its place
+            parts = []
         return _Read(content, parts[0] if len(parts) == 1 else None)
 
     def _load_group(self, group: list[_Read]) -> None:

@@ -115,25 +115,20 @@ def test_a_file_that_is_cut_off_in_a_line(lake, counts):
     assert counts(lake.load()) == (1, 1, 0, 1, 0)
 
 
-PRETTY = json.dumps(event(2), indent=1)
-SEVERAL = {
-    "two on a line": ('{"id": "1"}{"id": "2"}\n', 1),
-    "one on many lines": (f"{PRETTY}\n", PRETTY.count("\n") + 1),
-    "two on many lines": ('{\n"id": "1"\n}\n{\n"id": "2"\n}\n', 6),
-    "as many as lines": ('{\n"id": "1"}\n{"id": "2"}{"id": "3"}\n', 3),
-    "old line ends": ('{"id": "1"}\r{"id": "2"}\r', 1),
+NOT_JSON_FILES = {
+    "one that is cut off": (json.dumps(event(2), indent=1)[:-2], 24),
+    "rows with commas": ('{"id": "1"},\n{"id": "2"}x\n', 2),
     "a page": ("<html>\n<body>\n</body></html>\n", 3),
 }
 
 
-@pytest.mark.parametrize("kind", SEVERAL)
-def test_documents_that_are_not_one_on_each_line_stop_no_other_file(lake, counts, kind):
-    content, bad = SEVERAL[kind]
+@pytest.mark.parametrize("kind", NOT_JSON_FILES)
+def test_what_is_not_json_stops_no_other_file(lake, counts, kind):
+    content, bad = NOT_JSON_FILES[kind]
     for number in range(5):
         lake.write(f"{number}.jsonl", text(event(number)))
     lake.write("2.jsonl", content.encode())
     assert counts(lake.load()) == (5, 5, 0, 4, bad)
-    assert {reason for *_, reason, _ in lake.rejected()} == {NOT_JSON}
     assert counts(lake.load()) == (5, 0, 5, 0, 0)
 
 
