@@ -15,7 +15,8 @@ from pyiceberg.table import Table
 from pyiceberg.types import NestedField
 
 from airflow_provider_phlo.iceberg.duckdb.columns import duckdb_type
-from airflow_provider_phlo.iceberg.duckdb.views import create_table_view, spill_privately, view_name
+from airflow_provider_phlo.iceberg.duckdb.sessions import spill_privately
+from airflow_provider_phlo.iceberg.duckdb.views import create_table_view, view_name
 from airflow_provider_phlo.iceberg.tables.storable import cast_column, storable
 from airflow_provider_phlo.sql import quote_identifier
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 from pyiceberg.types import DoubleType, FloatType
 
-from airflow_provider_phlo.iceberg.duckdb.views import create_files_view, spill_privately, view_name
+from airflow_provider_phlo.iceberg.duckdb.sessions import spill_privately
+from airflow_provider_phlo.iceberg.duckdb.views import create_files_view, view_name
 from airflow_provider_phlo.iceberg.files.manifests import SnapshotFiles, live_tasks
 from airflow_provider_phlo.publishing.postgres.loading import BATCH_ROWS
 from airflow_provider_phlo.publishing.postgres.versions import Changes, Rows, VersionUnknownError

@@ -15,6 +15,7 @@ from airflow_provider_phlo.exceptions import ConfigurationError
 if TYPE_CHECKING:
     import argparse
 
+    from duckdb import DuckDBPyConnection
     from pyiceberg.catalog import Catalog
 
 # statements and schemas that list tables need all of them
@@ -32,7 +33,10 @@ def query(args: argparse.Namespace) -> None:
     with exit_on_error("query"):
         assert_read_only(args.sql)
     with exit_on_error("query", refused=FAILED, statement=args.sql):
-        result = run(open_catalog(), args.sql, branch=args.branch)
+        if args.branch is None and _reads_nothing(args.sql):
+            result = _run_alone(args.sql)
+        else:
+            result = run(open_catalog(), args.sql, branch=args.branch)
     show(replace(result, exact=True), args.output)
 
 
@@ -55,9 +59,32 @@ def run(catalog: Catalog, sql: str, *, branch: str | None = None) -> Result:
     if branch is not None:
         _check_branch(catalog, all_tables(catalog) if tables is None else tables, branch)
     with connect(catalog, tables=tables, branch=branch, staged=create_staged_view, locked=True) as connection:
-        cursor = connection.execute(sql)
-        columns = [str(column[0]) for column in cursor.description or ()]
-        return Result(_unique(columns), cursor.fetchall())
+        return _answer(connection, sql)
+
+
+def _reads_nothing(sql: str) -> bool:
+    from airflow_provider_phlo.iceberg.duckdb.statements import referenced_tables
+
+    return not _METADATA.search(sql) and not referenced_tables(sql)
+
+
+def _run_alone(sql: str) -> Result:
+    """Run a statement that reads no table: the catalog, which takes a second to import, is not opened."""
+    import duckdb
+
+    from airflow_provider_phlo.iceberg.duckdb.sessions import read_only, spill_privately
+
+    with duckdb.connect() as connection:
+        spill_privately(connection)
+        connection.execute("SET TimeZone = 'UTC'")
+        read_only(connection)
+        return _answer(connection, sql)
+
+
+def _answer(connection: DuckDBPyConnection, sql: str) -> Result:
+    cursor = connection.execute(sql)
+    columns = [str(column[0]) for column in cursor.description or ()]
+    return Result(_unique(columns), cursor.fetchall())
 
 
 def _check_branch(catalog: Catalog, tables: Sequence[str], branch: str) -> None:

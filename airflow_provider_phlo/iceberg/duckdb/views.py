@@ -9,11 +9,7 @@ Parquet) go through PyIceberg into memory, as a whole.
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import tempfile
-import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -34,6 +30,7 @@ from airflow_provider_phlo.iceberg.duckdb.columns import (
     may_lack_columns,
     must_look_into_files,
 )
+from airflow_provider_phlo.iceberg.duckdb.sessions import read_only, spill_privately
 from airflow_provider_phlo.iceberg.files import remote as remote_files
 from airflow_provider_phlo.iceberg.files.manifests import live_tasks
 from airflow_provider_phlo.iceberg.files.reading import read_file
@@ -72,7 +69,7 @@ def connect(
     :param staged: shows what is staged under the branch's name instead of a table's ``main``; see
         :func:`create_branch_view`.
     :param connection: add the views to this connection instead of a new one.
-    :param locked: let the connection reach nothing but these tables' files, see :func:`read_only`.
+    :param locked: let the connection reach nothing but these tables' files, see :func:`~.sessions.read_only`.
     :raises ConfigurationError: a table named in ``tables`` does not exist or has columns that DuckDB takes for one, or
         tables differ in nothing but the case of their names.
     """
@@ -95,21 +92,6 @@ def connect(
     if locked:
         read_only(connection, directories)
     return connection
-
-
-def spill_privately(connection: duckdb.DuckDBPyConnection) -> None:
-    """Let an in-memory DuckDB spill to a folder that is its owner's only and goes with the connection."""
-    if connection.execute("SELECT current_setting('temp_directory')").fetchone() != (".tmp",):
-        return  # chosen already; the default is in the current folder
-    folder = tempfile.mkdtemp(prefix="phlo-duckdb-")
-    weakref.finalize(connection, _remove_folder, folder, os.getpid())
-    connection.execute(f"SET temp_directory = {literal(folder)}")
-
-
-def _remove_folder(folder: str, process: int) -> None:
-    # a fork ends with a copy of the connection, whose folder is its parent's
-    if os.getpid() == process:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def all_tables(catalog: Catalog) -> list[str]:
@@ -147,7 +129,7 @@ def create_branch_view(
     :param catalog: with ``branch``, what :func:`branch_of` returns.
     :param staged: called first for a table that lacks the branch: it makes a view of what an engine that cannot write
         branches has staged instead. This module may not import such an engine, so the caller passes it in.
-    :returns: where the files of the view are, for :func:`read_only`.
+    :returns: where the files of the view are, for :func:`~.sessions.read_only`.
     """
     if staged is not None and branch is not None and branch not in table.refs():
         locations = staged(connection, catalog, table, identifier, branch)
@@ -168,7 +150,7 @@ def create_table_view(
     Create, or renew, the view of a table that is loaded already; see :func:`create_view`.
 
     :param snapshot_id: read this snapshot instead of a branch.
-    :returns: where its files are, for :func:`read_only`.
+    :returns: where its files are, for :func:`~.sessions.read_only`.
     :raises SchemaError: if rows, or what is deleted of them, are in files that cannot be read.
     """
     require_distinct_names(identifier, table.schema())
@@ -185,7 +167,7 @@ def create_files_view(
     Create, or renew, a view of some files of a table.
 
     :param identifier: the view's schema and name, joined by a dot.
-    :returns: where the files are, for :func:`read_only`.
+    :returns: where the files are, for :func:`~.sessions.read_only`.
     :raises SchemaError: if rows, or what is deleted of them, are in files that cannot be read.
     """
     require_readable_data(table, (task.file for task in tasks))
@@ -211,21 +193,6 @@ def create_files_view(
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(namespace)}")
     connection.execute(f"CREATE OR REPLACE VIEW {view_name(identifier)} AS {' UNION ALL '.join(selects)}")
     return directories
-
-
-def read_only(connection: duckdb.DuckDBPyConnection, directories: Iterable[str] = ()) -> None:
-    """
-    Lock the connection for SQL of a user: no files but those below ``directories``, no network, no settings.
-
-    DuckDB knows no directory that may be read but not written: call :func:`assert_read_only` on what runs here.
-
-    :param directories: local folders or URL prefixes that may be read.
-    """
-    allowed = ", ".join(literal(directory) for directory in sorted(directories))
-    connection.execute(f"SET allowed_directories = [{allowed}]")
-    connection.execute("SET python_enable_replacements = false")
-    connection.execute("SET enable_external_access = false")
-    connection.execute("SET lock_configuration = true")
 
 
 def branch_of(catalog: Catalog, branch: str | None) -> tuple[Catalog, str | None]:

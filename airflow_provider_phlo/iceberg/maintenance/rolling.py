@@ -12,7 +12,7 @@ from pyiceberg.table import FileScanTask, Table
 from pyiceberg.table.sorting import NullOrder, SortDirection
 from pyiceberg.typedef import Record
 
-from airflow_provider_phlo.iceberg.duckdb.views import spill_privately
+from airflow_provider_phlo.iceberg.duckdb.sessions import spill_privately
 from airflow_provider_phlo.iceberg.files.content_hashes import whole_rows
 from airflow_provider_phlo.iceberg.files.reading import FileReader
 from airflow_provider_phlo.iceberg.files.writing import FileLayout, OpenFile

@@ -58,7 +58,7 @@ def open_duckdb() -> Iterator[DuckDBPyConnection]:
 def _open() -> DuckDBPyConnection:
     import duckdb
 
-    from airflow_provider_phlo.iceberg.duckdb.views import spill_privately
+    from airflow_provider_phlo.iceberg.duckdb.sessions import spill_privately
 
     connection = duckdb.connect()
     spill_privately(connection)

@@ -295,3 +295,28 @@ def test_case_58_a_branch_is_read(run_phlo: Any, tmp_path: Path, monkeypatch: py
     code, out, err = run_phlo("query", sql, "--branch", "phlo_y")
     assert (code, out) == (1, "")
     assert "has the branch phlo_y. Branches: phlo_x." in err
+
+
+@pytest.mark.parametrize(
+    ("sql", "rows"),
+    [
+        ("SELECT 1 AS n", [{"n": 1}]),
+        ("WITH t AS (SELECT 2 AS n) SELECT n FROM t", [{"n": 2}]),
+        ("SELECT count(*) AS n FROM range(5)", [{"n": 5}]),
+        ("SELECT TIMESTAMPTZ '2024-01-15 01:00:00+02:00' AS n", [{"n": "2024-01-14T23:00:00+00:00"}]),
+    ],
+)
+def test_a_statement_that_reads_no_table_opens_no_catalog(run_phlo, monkeypatch, sql, rows):
+    def refuse():
+        raise AssertionError("the catalog was opened")
+
+    monkeypatch.setattr("airflow_provider_phlo.cli.lake.query.open_catalog", refuse)
+    code, out, _ = run_phlo("query", sql, "--output", "json")
+    assert (code, json.loads(out)) == (0, rows)
+
+
+@pytest.mark.parametrize("sql", ["SELECT * FROM read_csv('/etc/passwd')", "SELECT * FROM '/etc/passwd.csv'"])
+def test_a_statement_that_reads_no_table_reads_no_file_either(run_phlo, sql):
+    code, out, err = run_phlo("query", sql)
+    assert (code != 0, out) == (True, "")
+    assert "root" not in err

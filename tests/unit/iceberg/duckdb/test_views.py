@@ -16,8 +16,9 @@ from pyiceberg.schema import Schema
 from pyiceberg.types import DoubleType, IntegerType, LongType, NestedField, StringType, UUIDType
 
 from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.iceberg.duckdb.sessions import read_only, spill_privately
 from airflow_provider_phlo.iceberg.duckdb.statements import assert_read_only, referenced_tables
-from airflow_provider_phlo.iceberg.duckdb.views import all_tables, connect, create_view, read_only, spill_privately
+from airflow_provider_phlo.iceberg.duckdb.views import all_tables, connect, create_view
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
 from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
 from tests.lake import open_lake
