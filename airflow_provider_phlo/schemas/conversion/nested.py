@@ -71,7 +71,7 @@ def further_members(values: Values, declared: pa.DataType) -> list[Any] | None:
     Return what structs have beside the members that ``declared`` has: nested values with nothing else in them.
 
     In the place of a list there is a list, with None for an element that has nothing more; in that of a map, a map of
-    those that do. A member without a value is no member.
+    those that do. A member without a value is left out.
 
     :param declared: the type of the declared column.
     :returns: one for each value, None where there is nothing more; None if no value has more.
