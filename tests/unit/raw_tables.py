@@ -211,7 +211,13 @@ PULLS_READ_AT = dt.datetime(2026, 4, 2, 9, tzinfo=UTC)
 
 def pulls() -> dict[str, list[dict[str, Any]]]:
     """Return pull requests, some read twice, of three repositories, one of them renamed since; with their reviews."""
-    made = transform(as_arrow(readings(random.Random(23), 120)))
+    read = readings(random.Random(23), 120)
+    # as imported pull requests have it: over before they were opened
+    for number, ended in ((1001, "merged_at"), (1002, "closed_at")):
+        created = read[0]["created_at"]
+        ends = {"merged_at": None, "closed_at": None, ended: created - dt.timedelta(days=400)}
+        read.append({**read[0], "number": number, "repository_id": 7, **ends})
+    made = transform(as_arrow(read))
     repositories = [
         {
             "row_key": row_key("repository", repository_id),

@@ -1,4 +1,6 @@
--- Each pull request once, under the name that its repository has now, with its days in the day zone.
+-- Each pull request once, under the name that its repository has now, with its days in the day zone. One that was imported
+-- may say that it was reviewed, merged or closed before it was opened: it ends in the week of its opening, and how long it
+-- took is not known.
 select
   pulls.pull_request_key,
   coalesce(repositories.organization, pulls.organization) as organization,
@@ -15,11 +17,13 @@ select
   pulls.closed_at,
   pulls.merged_at,
   {{ week_of('pulls.created_at') }} as created_week,
-  {{ week_of('pulls.merged_at') }} as merged_week,
-  {{ week_of('pulls.closed_at') }} as closed_week,
+  case when pulls.merged_at is not null then greatest({{ week_of('pulls.merged_at') }}, {{ week_of('pulls.created_at') }}) end
+    as merged_week,
+  case when pulls.closed_at is not null then greatest({{ week_of('pulls.closed_at') }}, {{ week_of('pulls.created_at') }}) end
+    as closed_week,
   pulls.first_review_at,
-  pulls.time_to_first_review,
-  pulls.time_to_merge,
+  case when pulls.time_to_first_review >= 0 then pulls.time_to_first_review end as time_to_first_review,
+  case when pulls.time_to_merge >= 0 then pulls.time_to_merge end as time_to_merge,
   pulls.review_count,
   pulls.reviewer_count,
   pulls.changed_lines,
