@@ -34,6 +34,7 @@ from airflow_provider_phlo.files.scanning import (
     Content,
     File,
     FileChangedError,
+    format_of,
     is_passing,
     read,
     scan,
@@ -84,7 +85,7 @@ def load_files(
     """
     Load what is new below ``folder`` into ``database``.
 
-    A file whose SHA-256 was loaded before is skipped, whatever its name is. One that has kept its path, size and time
+    A file whose SHA-256 was loaded before in the same format is skipped, whatever its name is. One that has kept its path, size and time
     of change is not read for that, unless ``verify`` is set. A file that changed under its name is loaded as a new
     version, and reported in the log.
 
@@ -135,8 +136,9 @@ class _Load:
         connection.execute(target.schema)
         rows = connection.execute(f"SELECT {_VERSION} FROM loaded_files").fetchall()  # noqa: S608 - our own names
         self._versions = {row[0]: row[1:] for row in rows}
-        replaced = connection.execute("SELECT file_sha256 FROM replaced_files").fetchall()
-        self._hashes = {row[3] for row in rows} | {sha256 for (sha256,) in replaced}
+        replaced = connection.execute("SELECT file_path, file_sha256 FROM replaced_files").fetchall()
+        # bytes that were read as lines are not known as CSV
+        self._hashes = {(row[3], format_of(row[0])) for row in rows} | {(row[1], format_of(row[0])) for row in replaced}
         self._last = max((row[4] for row in rows), default=datetime.min.replace(tzinfo=UTC))
 
     def run(self, files: list[File], verify: bool) -> None:
@@ -181,7 +183,7 @@ class _Load:
         except (FileChangedError, OSError) as error:
             self.fail(_failure_of(file, error))
             return None
-        if content.sha256 in self._hashes:
+        if _identity(content) in self._hashes:
             self.skipped += 1
             return None
         if content.data is None or content.file.is_packed or not content.file.has_lines:
@@ -198,7 +200,7 @@ class _Load:
         plain = self._stage_together(together)
         repeated = self._together.repeated() if plain else {}
         for number, new in enumerate(group):
-            if new.content.sha256 in self._hashes:  # one before it in the group has the same bytes
+            if _identity(new.content) in self._hashes:  # one before it in the group has the same bytes
                 self.skipped += 1
                 continue
             if number in plain:
@@ -256,7 +258,7 @@ class _Load:
                 changed = self._record(content, moment)
         except Exception as error:  # noqa: BLE001 - about this file, or _failure_of raises: the others are loaded
             return self.fail(_failure_of(content.file, error))
-        self._hashes.add(content.sha256)
+        self._hashes.add(_identity(content))
         self.loaded += 1
         self.inserted += inserted
         self.rejected += rejected
@@ -295,6 +297,10 @@ class _Load:
         self.failures.append(failure)
         log.error("%s", failure)
         return False
+
+
+def _identity(content: Content) -> tuple[str, str]:
+    return content.sha256, format_of(content.file.name)
 
 
 @contextmanager

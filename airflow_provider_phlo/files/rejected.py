@@ -26,7 +26,7 @@ def insert_rejected(
     )
     with registered(connection, "rejected", table):
         connection.execute(
-            "INSERT INTO rejected_lines BY NAME "
+            "INSERT OR REPLACE INTO rejected_lines BY NAME "  # the same bytes may have been read in another format
             "SELECT $source_file AS source_file, $sha256 AS file_sha256, *, $moment AS rejected_at FROM rejected",
             {"source_file": source_file, "sha256": sha256, "moment": moment},
         )

@@ -39,6 +39,17 @@ _LASTING = {
 }
 
 
+def suffix_of(name: str) -> str:
+    """Return which of :data:`SUFFIXES` the name of a file ends in, nothing if none."""
+    return next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), "")
+
+
+def format_of(name: str) -> str:
+    """Return as what the bytes of a file of that name are read."""
+    suffix = suffix_of(name)
+    return suffix if suffix in _TABLES else "packed" if suffix.endswith(".gz") else "lines"
+
+
 def is_passing(error: OSError) -> bool:
     """Return whether a later attempt may succeed although nobody does anything."""
     return error.errno not in _LASTING
@@ -72,7 +83,7 @@ class File:
     @property
     def suffix(self) -> str:
         """Return which of :data:`SUFFIXES` it has."""
-        return next(suffix for suffix in SUFFIXES if self.name.lower().endswith(suffix))
+        return suffix_of(self.name)
 
     @property
     def has_lines(self) -> bool:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 import duckdb
 import pytest
 
-from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
+from airflow_provider_phlo.exceptions import ConfigurationError, FilesFailedError, TransientError
 from airflow_provider_phlo.files import scanning
 from airflow_provider_phlo.files.database import open_database
 from tests.unit.files.conftest import event, text
@@ -59,6 +59,28 @@ def test_a_file_that_changed_just_before_it_was_loaded_is_hashed_again(lake, cou
     path.write_bytes(text(event(2)))
     os.utime(path, ns=(modified, modified))
     assert counts(lake.load()) == (1, 1, 0, 1, 0)
+
+
+def test_the_same_bytes_in_another_format_are_another_file(lake, counts):
+    """A wrong name was given: nothing of it is known when it has the right one."""
+    rows = "id,type\n1,PushEvent\n2,PushEvent\n,PushEvent\n"
+    named = lake.write("a.json", rows.encode())
+    assert counts(lake.load()) == (1, 1, 0, 0, 4)
+    named.rename(named.with_suffix(".csv"))
+    assert counts(lake.load()) == (1, 1, 0, 2, 1)
+    lake.write("b.csv", rows.encode())
+    assert counts(lake.load()) == (2, 0, 2, 0, 0)
+
+
+def test_an_empty_file_hides_none_that_may_not_be_empty(lake, counts):
+    lake.write("a.jsonl", b"")
+    lake.write("b.json.gz", b"")
+    lake.write("c.csv", b"")
+    lake.write("d.JSONL", b"")
+    for skipped in (1, 2):
+        with pytest.raises(FilesFailedError, match="2 of 4 files could not be loaded") as caught:
+            lake.load()
+        assert caught.value.result.skipped_files == skipped
 
 
 def test_loaded_files_are_not_read_again(lake, monkeypatch):
