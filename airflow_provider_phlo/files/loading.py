@@ -85,9 +85,9 @@ def load_files(
     """
     Load what is new below ``folder`` into ``database``.
 
-    A file whose SHA-256 was loaded before in the same format is skipped, whatever its name is. One that has kept its path, size and time
-    of change is not read for that, unless ``verify`` is set. A file that changed under its name is loaded as a new
-    version, and reported in the log.
+    A file whose SHA-256 was loaded before in the same format is skipped, whatever its name is. One that has kept its
+    path, size and time of change is not read for that, unless ``verify`` is set. A file that changed under its name is
+    loaded as a new version, and reported in the log.
 
     :param folder: a ``Path`` or an ``ObjectStoragePath``; files whose names end as ``scanning.SUFFIXES`` says.
     :param target: the table, and how lines become its rows.
