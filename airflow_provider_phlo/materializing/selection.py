@@ -110,6 +110,9 @@ def _core(assets: AssetMap, body: str) -> frozenset[str]:
     if name := _whole_name(assets, body):
         return frozenset({name})
     method, colon, value = body.partition(":")
+    if colon and method in _METHODS and not value:
+        known = ", ".join(sorted(_values(assets, method))) or "none"
+        raise ConfigurationError(f"{body} selects nothing: write what follows the colon. There is {known}.")
     if colon and method in _METHODS:
         found = {name for name, asset in assets.assets.items() if _METHODS[method](asset, value)}
         if not found:

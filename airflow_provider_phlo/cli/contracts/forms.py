@@ -23,7 +23,8 @@ from airflow_provider_phlo.exceptions import ConfigurationError
 if TYPE_CHECKING:
     from airflow_provider_phlo.schemas.project import KnownModel
 
-_NAME = re.compile(r"[^\w.-]+")
+# what no file system wants in a name; the rest may stand in the name of a table
+_NOT_OF_FILES = re.compile(r"[^\w.$@ -]+")
 _DBT = (".yml", ".yaml")
 
 
@@ -33,9 +34,14 @@ def new(args: argparse.Namespace) -> None:
     contract = replace(contract, owner=args.owner or contract.owner, name=args.name or contract.name)
     taken = [each for each in project_contracts()[0] if each.name == contract.name]
     if taken:
-        raise ConfigurationError(f"{taken[0].source} is a contract {contract.name} already: give another --name.")
+        raise ConfigurationError(
+            f"{taken[0].source} is a contract {contract.name} already: give another --name, "
+            f"such as {contract.promises[0].table.replace('.', '_')}."
+        )
     written = write_contract(contract, Target(args.format))
-    path = project_folder() / FOLDER / f"{_NAME.sub('_', contract.name)}.yaml"
+    path = project_folder() / FOLDER / f"{_NOT_OF_FILES.sub('_', contract.name)}.yaml"
+    if path.exists():
+        raise ConfigurationError(f"{path} is there already, and is not overwritten: give another --name.")
     _create(path, written.text)
     _say("init", args.format, (*left_out, *written.left_out))
     print(f"{path}: {words.plural(len(contract.promises[0].columns), 'column')} of {contract.promises[0].table}.")

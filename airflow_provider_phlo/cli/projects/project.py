@@ -68,7 +68,8 @@ def _in_words(plan: Plan, given: str) -> list[str]:
         lines += [f"Kept, since phlo init did not write what is in them ({_FORCE}):", *_indented(plan.kept)]
     if plan.new:
         folder = given if not given.startswith("-") else f"./{given}"
-        lines += [f"Next: cd {shlex.quote(folder)}, then phlo test; README.md says what there is."]
+        there = "" if plan.folder.resolve() == Path.cwd() else f"cd {shlex.quote(folder)}, then "
+        lines += [f"Next: {there}phlo test; README.md says what there is."]
     return lines
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_phlo.contracts.conversion.held_types import whole_type
 from airflow_provider_phlo.contracts.conversion.identity import KEY, contract_of, identity_of, keys_required, together
 from airflow_provider_phlo.contracts.conversion.yaml_text import document_of, to_yaml, without_empty
 from airflow_provider_phlo.contracts.model.contract import Bounds, Column, Contract, Promise
@@ -63,7 +64,7 @@ def _column(column: Column) -> dict[str, Any]:
         {
             "name": column.name,
             "description": column.description,
-            "data_type": column.type.text if column.type else None,
+            "data_type": whole_type(column),
             "config": without_empty(
                 {
                     "tags": list(column.tags),

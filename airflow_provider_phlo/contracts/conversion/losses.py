@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from airflow_provider_phlo.contracts.conversion.held_types import with_members
 from airflow_provider_phlo.contracts.model.contract import Column, Contract, Promise
 from airflow_provider_phlo.contracts.model.durations import comparable
 from airflow_provider_phlo.contracts.model.patterns import same_pattern
@@ -51,7 +52,7 @@ def _of_promise(promise: Promise, where: str) -> dict[str, Any]:
 
 
 def _of_columns(columns: Sequence[Column], where: str, above: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
-    for column in columns:
+    for column in map(with_members, columns):
         path = (*above, column.name)
         said: Mapping[str, Any] = {
             "column": True,

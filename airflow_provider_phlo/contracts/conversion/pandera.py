@@ -5,11 +5,13 @@ from __future__ import annotations
 import datetime
 import decimal
 import inspect
+import itertools
 import keyword
 import pprint
 import re
 import sys
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -22,7 +24,6 @@ from pyiceberg.types import (
     FloatType,
     IcebergType,
     IntegerType,
-    ListType,
     LongType,
     NestedField,
     StringType,
@@ -37,7 +38,8 @@ from airflow_provider_phlo.contracts.conversion.identity import KEY, contract_of
 from airflow_provider_phlo.contracts.conversion.yaml_text import without_empty
 from airflow_provider_phlo.contracts.model.contract import Bounds, Column, Contract, Promise
 from airflow_provider_phlo.contracts.model.patterns import whole_part
-from airflow_provider_phlo.contracts.model.types import promised_type
+from airflow_provider_phlo.contracts.model.types import ITEM, LISTS, MAPS, VALUE, PromisedType, promised_type
+from airflow_provider_phlo.contracts.model.types import KEY as KEY_OF_MAP
 from airflow_provider_phlo.contracts.rules.validation import validate
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.schemas.base import PhloSchema, is_attribute
@@ -73,12 +75,14 @@ def write(contract: Contract) -> str:
 
     :raises ConfigurationError: a column has no type, or one that no column of a model can have.
     """
-    models = [_Model(contract, promise) for promise in contract.promises]
+    names = _class_names([promise.table for promise in contract.promises])
+    models = [_Model(contract, promise, name) for promise, name in zip(contract.promises, names, strict=True)]
     imports = {line for model in models for line in model.imports} | {
         "from pandera.pandas import Field",
         "from airflow_provider_phlo.schemas import PhloSchema",
     }
-    head = f'"""The rows of tables, as contract {_literal_text(contract.name)} {contract.version} has them."""'
+    named = _literal_text(f"{contract.name} {contract.version}")
+    head = f'"""The rows of tables, as contract {named} has them."""'
     return "\n".join((head, "", *sorted(imports, key=_import_order), *(model.text for model in models)))
 
 
@@ -194,17 +198,17 @@ class _Model:
 
     contract: Contract
     promise: Promise
+    name: str
     imports: set[str] = field(default_factory=set)
     text: str = ""
 
     def __post_init__(self) -> None:
-        name = _class_name(self.promise.table)
-        lines = ["", "", f"class {name}(PhloSchema):"]
+        lines = ["", "", f"class {self.name}(PhloSchema):"]
         if self.promise.description:
             lines += [f"    {_docstring(self.promise.description)}", ""]
         # every table has the metadata columns: no model declares them
         own = [column for column in self.promise.columns if column.name not in METADATA_COLUMNS]
-        lines += [self._field(name, position, column) for position, column in enumerate(own)]
+        lines += [self._field(self.name, position, column) for position, column in enumerate(own)]
         said = identity_of(self.contract, self.promise)
         shown = pprint.pformat({KEY: said}, width=WIDTH - 20, sort_dicts=False).replace("\n", "\n" + " " * 19)
         lines += ["", "    class Config:", f"        metadata = {shown}", ""]
@@ -239,54 +243,67 @@ class _Model:
             yield "str_length", {"min_value": lengths.low, "max_value": lengths.high}
 
     def _annotation(self, column: Column) -> str:
+        promised = self._type_of(column)
+        if column.members or promised.parts:
+            self.imports.update(_ARROW)
+            return f"Annotated[pd.ArrowDtype, {self._arrow_column(column)}]"
+        return self._plain_type(column.name, promised)
+
+    def _type_of(self, column: Column) -> PromisedType:
         if column.type is None:
             raise ConfigurationError(
                 f"{self.contract.name}: {self.promise.table}.{column.name} has no type, which a model needs: write it "
                 "into the contract."
             )
-        if column.members:
-            arrow = self._arrow(column)
-            self.imports.update(_ARROW)
-            return f"Annotated[pd.ArrowDtype, {arrow}]"
-        return self._plain_type(column)
+        return column.type
 
-    def _plain_type(self, column: Column) -> str:
-        promised = column.type
-        if promised is None:
-            return "str"
+    def _plain_type(self, column: str, promised: PromisedType) -> str:
+        """Return the annotation of a type that holds no other."""
         if promised.decimal:
             self.imports.update(_ARROW)
             return f"Annotated[pd.ArrowDtype, pa.decimal128{promised.decimal}]"
-        if {"DoubleType"} & {kind.__name__ for kind in promised.kinds}:
+        kinds = {kind.__name__ for kind in promised.kinds}
+        if "DoubleType" in kinds:
             return _DOUBLE
         for kind, annotation, needed in _ANNOTATIONS:
             if promised.keeps(kind):
                 self.imports.update(_ARROW if needed == "arrow" else {needed} - {""})
                 return annotation
-        kinds = {kind.__name__ for kind in promised.kinds}
         if kinds & {"ListType", "StructType", "MapType"}:
             raise ConfigurationError(
-                f"{self.contract.name}: {self.promise.table}.{column.name} is {promised.text} without its members, "
-                "which a model cannot be made of: write them into the contract."
+                f"{self.contract.name}: {self.promise.table}.{column} is {promised.text} without what it holds, "
+                "which a model cannot be made of: write it into the contract, as in list<string>, map<string, long> "
+                "or struct<a: long>."
             )
         return "str"
 
-    def _arrow(self, column: Column) -> str:
-        """Return the Arrow type of a column with members."""
+    def _arrow_column(self, column: Column) -> str:
+        """Return the Arrow type of a column, or of a member."""
+        promised = self._type_of(column)
+        if not column.members:
+            return self._arrow(column.name, promised)
         inner = ", ".join(
-            f"pa.field({member.name!r}, {self._arrow_member(member)}, nullable={not member.required})"
+            f"pa.field({member.name!r}, {self._arrow_column(member)}, nullable={not member.required})"
             for member in column.members
         )
-        listed = column.type is not None and column.type.keeps(_LIST)
-        return f"pa.list_(pa.struct([{inner}]))" if listed else f"pa.struct([{inner}])"
+        return f"pa.list_(pa.struct([{inner}]))" if promised.kinds == LISTS else f"pa.struct([{inner}])"
 
-    def _arrow_member(self, member: Column) -> str:
-        if member.members:
-            return self._arrow(member)
-        return (
-            _ARROW_TYPES.get(self._plain_type(member))
-            or self._plain_type(member)[len("Annotated[pd.ArrowDtype, ") : -1]
-        )
+    def _arrow(self, column: str, promised: PromisedType) -> str:
+        """Return the Arrow type of a type, with what it holds."""
+        held = {name: self._arrow(column, part) for name, part in promised.parts}
+        if promised.kinds == LISTS and held:
+            return f"pa.list_({held[ITEM]})"
+        if promised.kinds == MAPS and len(held) == 2:
+            return f"pa.map_({held[KEY_OF_MAP]}, {held[VALUE]})"
+        if held and promised.kinds != MAPS:
+            return f"pa.struct([{', '.join(f'pa.field({name!r}, {kind})' for name, kind in held.items())}])"
+        plain = self._plain_type(column, promised)
+        if plain == "UUID":
+            raise ConfigurationError(
+                f"{self.contract.name}: {self.promise.table}.{column} holds a uuid inside a nested value, "
+                "which PyArrow cannot write: no model can have it."
+            )
+        return _ARROW_TYPES.get(plain) or plain[len("Annotated[pd.ArrowDtype, ") : -1]
 
     def _literal(self, value: Any) -> str:
         if isinstance(value, datetime.datetime):
@@ -303,7 +320,6 @@ class _Model:
 _NAMES = frozenset(
     "int bool str float bytes datetime date time UUID pd pa dt Annotated Field PhloSchema Config".split()  # noqa: SIM905
 )
-_LIST = ListType(1, StringType())
 _ARROW_TYPES = {
     "int": "pa.int64()",
     "bool": "pa.bool_()",
@@ -312,7 +328,6 @@ _ARROW_TYPES = {
     "datetime": 'pa.timestamp("us", tz="UTC")',
     "date": "pa.date32()",
     "time": 'pa.time64("us")',
-    "UUID": "pa.uuid()",
     "bytes": "pa.binary()",
 }
 
@@ -344,9 +359,21 @@ def _can_be_attribute(name: str, model: str, names: set[str]) -> bool:
     return is_attribute(name, model, names) and not keyword.iskeyword(name) and name not in _NAMES
 
 
-def _class_name(table: str) -> str:
-    words = "".join(word[:1].upper() + word[1:] for word in re.split(r"\W+|_+", table.rpartition(".")[2]))
-    return words if words.isidentifier() and not keyword.iskeyword(words) else f"Table{words}"
+def _class_names(tables: Sequence[str]) -> list[str]:
+    """Return a name for the model of each table: that of no other, and of nothing that the module imports."""
+    found: list[str] = []
+    for table in tables:
+        words = "".join(word[:1].upper() + word[1:] for word in re.split(r"\W+|_+", table.rpartition(".")[2]))
+        name = next((each for each in (words, f"Table{words}") if _can_be_class(each)), "Table")
+        numbers = itertools.count(2)
+        found.append(name if name not in found else next(n for n in (f"{name}_{i}" for i in numbers) if n not in found))
+    return found
+
+
+def _can_be_class(name: str) -> bool:
+    # Python reads some letters as others: what it would read has to be what is written
+    plain = unicodedata.normalize("NFKC", name) == name
+    return plain and name.isidentifier() and not keyword.iskeyword(name) and name not in _NAMES
 
 
 def _docstring(text: str) -> str:

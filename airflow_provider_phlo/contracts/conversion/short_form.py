@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from airflow_provider_phlo.contracts.conversion.held_types import whole_type
 from airflow_provider_phlo.contracts.conversion.yaml_text import document_of, to_yaml, without_empty
 from airflow_provider_phlo.contracts.forms import short_form
 from airflow_provider_phlo.contracts.model.contract import Column, Contract, Promise
@@ -18,12 +19,14 @@ def write(contract: Contract) -> str:
     """
     Return the text of a contract in the short form.
 
-    :raises ConfigurationError: it has several tables, or none.
+    :raises ConfigurationError: it has several tables, or none, or the table has no columns.
     """
     if len(contract.promises) != 1:
         tables = ", ".join(promise.table for promise in contract.promises) or "no table"
         raise ConfigurationError(f"{contract.name} is about {tables}: a contract in the short form is about one.")
     (promise,) = contract.promises
+    if not promise.columns:
+        raise ConfigurationError(f"{contract.name}: {promise.table} has no columns, of which the short form needs one.")
     levels = {level.property.lower(): level for level in contract.service_levels if level.element is None}
     freshness, quality = levels.get("freshness"), levels.get("quality")
     return to_yaml(
@@ -67,7 +70,7 @@ def _column(column: Column) -> dict[str, Any]:
     return without_empty(
         {
             "name": column.name,
-            "type": column.type.text if column.type else None,
+            "type": whole_type(column),
             "description": column.description,
             "constraints": {
                 **without_empty({"required": column.required, "unique": column.unique}),

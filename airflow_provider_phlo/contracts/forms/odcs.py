@@ -56,9 +56,13 @@ def read(document: Document) -> Contract:
     _check_version(document)
     said = checked(document, OpenDataContractStandard)
     missing = [name for name in ("version", "id") if not getattr(said, name)]
-    if missing or not said.schema_:
-        named = " and ".join(missing or ["schema"])
-        raise ConfigurationError(f"{document.path}: {named} is missing, which the standard requires.")
+    if missing:
+        raise ConfigurationError(f"{document.path}: {' and '.join(missing)} is missing, which the standard requires.")
+    if not said.schema_:
+        raise ConfigurationError(
+            f"{document.path}: schema is missing: the standard does without, but nothing is promised of a table then. "
+            "Write the tables there."
+        )
     problems: list[str] = []
     left = list(unread(document.values))
     promises = tuple(

@@ -55,6 +55,7 @@ def test_a_contract_is_begun_from_what_there_is(phlo: Any) -> None:
     assert phlo("validate", "orders", "notes")[0] == 1  # nobody owns the notes
     code, _, err = phlo("init", "raw.notes", "--name", "orders")
     assert (code, "orders.yaml is a contract orders already: give another --name" in err) == (2, True)
+    assert "such as raw_notes." in err
     code, _, err = phlo("init", "raw.nothing")
     assert (code, "Table raw.nothing does not exist" in err) == (2, True)
 
@@ -82,3 +83,15 @@ def test_the_names_of_known_models_are_enough(phlo: Any) -> None:
     assert "No model is called Nothing" in phlo("import", "Nothing", "--from", "pandera")[2]
     assert "No dbt model is called nothing" in phlo("import", "nothing", "--from", "dbt")[2]
     assert "There is no contract nothing.yaml" in phlo("import", "nothing.yaml", "--from", "odcs")[2]
+
+
+def test_tables_of_like_names_have_files_of_their_own(phlo: Any, tmp_path: Path) -> None:
+    lake = open_lake(tmp_path / "home")
+    names = ("a$b", "a@b", "a b", "a-b", "a_b")
+    for name in names:
+        ensure_table(lake, f"raw.{name}", arrow_to_iceberg([pa.field("text", pa.string())]))
+        assert phlo("init", f"raw.{name}")[0] == 0
+    assert {each.stem for each in Path("include/contracts").iterdir()} == set(names)
+    assert phlo("init", "raw.notes", "--name", "c/b")[0] == 0
+    code, _, err = phlo("init", "raw.notes", "--name", "c:b")
+    assert (code, err.count("is there already, and is not overwritten: give another --name")) == (2, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,11 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "string": st.sampled_from(["a", "b", "it's", "yes", "1", "2024-01-01"]),
     "date": st.dates(),
 }
-OTHERS = ("boolean", "timestamp", "timestamptz", "time", "uuid", "binary", "float32", "timestamp_ntz", "int32")
+OTHERS = (
+    *("boolean", "timestamp", "timestamptz", "time", "uuid", "binary", "float32", "timestamp_ntz", "int32"),
+    *("list<string>", "long[]", "map<string, double>", "list<list<decimal(9, 2)>>", "map<string, list<date>>"),
+    *("struct<a: long, b: struct<c: list<string>>>", "list<struct<a: long>>", "list<list<struct<a: timestamptz>>>"),
+)
 
 
 @st.composite
@@ -162,11 +167,11 @@ RULES = ("rule few", "id: rule few")
     [
         (Target.ODCS, set()),
         (Target.PANDERA, {*RULES, "_phlo_partition_date: column"}),
-        (Target.DBT, {*RULES, "lines.sku: column"}),
+        (Target.DBT, {*RULES}),
         (
             Target.SHORT,
             {
-                *(*RULES, "lines.sku: column", "primary key", "partitioning", "service level retention"),
+                *(*RULES, "primary key", "partitioning", "service level retention"),
                 "total: greatest value",
             },
         ),
@@ -180,15 +185,66 @@ def test_what_a_form_cannot_say_is_named(target: Target, lost: set[str]) -> None
     ("column", "message"),
     [
         (Column("a"), "raw.orders.a has no type, which a model needs"),
-        (Column("a", promised_type("object")), "raw.orders.a is object without its members"),
-        (Column("a", promised_type("array")), "raw.orders.a is array without its members"),
-        (Column("a", promised_type("map")), "raw.orders.a is map without its members"),
+        (Column("a", promised_type("object")), "raw.orders.a is object without what it holds"),
+        (Column("a", promised_type("array")), "raw.orders.a is array without what it holds"),
+        (Column("a", promised_type("list<uuid>")), "raw.orders.a holds a uuid inside a nested value"),
+        (Column("a", promised_type("map")), "raw.orders.a is map without what it holds"),
     ],
 )
 def test_a_column_that_no_model_can_have_is_refused(column: Column, message: str) -> None:
     contract = replace(EVERYTHING, promises=(Promise("raw.orders", (column,)),))
     with pytest.raises(ConfigurationError, match=message):
         write_contract(contract, Target.PANDERA)
+
+
+MEMBERS = (Column("a", promised_type("long")), Column("b", promised_type("list<string>")))
+
+
+@pytest.mark.parametrize("target", Target)
+@pytest.mark.parametrize("kind", ["struct", "list"])
+def test_members_come_back_from_every_form(target: Target, kind: str) -> None:
+    inner = Column("deep", promised_type("struct"), members=MEMBERS)
+    column = Column("c", promised_type(kind), members=(*MEMBERS, inner))
+    contract = replace(EVERYTHING, promises=(Promise("raw.orders", (column,)),), service_levels=())
+    assert write_contract(contract, target).left_out == ()
+
+
+@pytest.mark.parametrize("target", [Target.SHORT, Target.DBT])
+def test_what_a_type_cannot_say_of_members_is_named(target: Target) -> None:
+    said = Column("c", promised_type("struct"), members=(replace(MEMBERS[0], required=True),))
+    odd = Column("d", promised_type("struct"), members=(Column("a b", promised_type("long")), MEMBERS[0]))
+    contract = replace(EVERYTHING, promises=(Promise("raw.orders", (said, odd)),), service_levels=())
+    assert write_contract(contract, target).left_out == ("c.a: required", "d.a b: column", "d.a: column")
+
+
+def test_a_member_without_a_type_is_refused_in_a_model() -> None:
+    column = Column("c", promised_type("struct"), members=(Column("a"),))
+    contract = replace(EVERYTHING, promises=(Promise("raw.orders", (column,)),))
+    with pytest.raises(ConfigurationError, match=r"raw.orders.a has no type"):
+        write_contract(contract, Target.PANDERA)
+
+
+def test_a_table_without_columns_is_refused_in_the_short_form() -> None:
+    with pytest.raises(ConfigurationError, match=r"^orders: raw.orders has no columns, of which the short form needs"):
+        write_contract(replace(EVERYTHING, promises=(Promise("raw.orders", ()),)), Target.SHORT)
+
+
+@pytest.mark.parametrize("word", ["name", "version", "status", "owner", "description"])
+def test_no_word_of_a_contract_is_code_of_the_model(word: str) -> None:
+    said = '1"""\nraise SystemExit\n"""\\'
+    table = Promise("raw.orders", (Column(said, promised_type("string"), said, tags=(said,)),), said)
+    text = write_contract(replace(EVERYTHING, **{word: said}, promises=(table,)), Target.PANDERA).text
+    kinds = {type(each) for each in ast.parse(text).body[1:]}
+    assert kinds == {ast.ImportFrom, ast.ClassDef}
+
+
+def test_every_table_has_a_model_of_its_own() -> None:
+    tables = ("raw.order-lines", "raw.order_lines", "shop.order_lines", "raw.field", "raw.UUID", "raw.½", "raw.class")
+    promises = tuple(Promise(each, (Column("id", promised_type("uuid")),)) for each in tables)
+    written = write_contract(replace(EVERYTHING, promises=promises, service_levels=()), Target.PANDERA)
+    assert written.left_out == ()
+    names = [each.name for each in ast.parse(written.text).body if isinstance(each, ast.ClassDef)]
+    assert names == ["OrderLines", "OrderLines_2", "OrderLines_3", "TableField", "TableUUID", "Table", "Class"]
 
 
 def test_several_tables_are_refused_in_the_short_form() -> None:
