@@ -84,7 +84,7 @@ def chunks(stream: BinaryIO, *, packed: bool) -> Iterator[Chunk]:
         head += b"".join(islice(blocks, DOCUMENT_BLOCKS - 1))
         more = next(blocks, b"")
         found = None if more else documents(head)
-        if found is not None:
+        if found is not None and all(len(text.encode()) <= LINE_BYTES for _, text in found):
             yield _document_chunk(found, offset)
             return
         if is_array_only(head):

@@ -99,3 +99,17 @@ def test_a_large_array_is_named_and_large_files_of_lines_are_loaded(lake, counts
         lake.load()
     assert lake.query("SELECT count(*) FROM events") == [(30,)]
     assert len(lake.rejected()) == 1
+
+
+def test_a_document_is_no_longer_than_a_line(lake, counts, monkeypatch):
+    monkeypatch.setattr(lines, "LINE_BYTES", 600)
+    long = event(1, payload={"title": "é" * 200})
+    lake.write("a.jsonl", text(long))
+    lake.write(
+        "b.jsonl", text(json.dumps(long, indent=1, ensure_ascii=False).replace("\n", " ") + json.dumps(event(2)))
+    )
+    lake.write("c.json", json.dumps([long], indent=1).encode())
+    with pytest.raises(FilesFailedError, match=r"(?s)1 of 3 files.*c.json: is a JSON array that is damaged") as caught:
+        lake.load()
+    assert counts(caught.value.result) == (3, 2, 0, 0, 2)
+    assert {reason.partition(";")[0] for _, _, reason, _ in lake.rejected()} == {"is longer than 0 MiB"}
