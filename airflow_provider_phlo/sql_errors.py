@@ -8,7 +8,9 @@ part of the statement that the engine points to, without its literals.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -26,6 +28,15 @@ _MEANINGS = {
     "HTTP Error": "a server did not answer as it should",
     "Out of Memory Error": "memory is short",
     "Mismatch Type Error": "types do not match",
+    "TransactionContext Error": "the transaction could not be committed, or conflicts with another",
+}
+# what the operating system says; it ends a text about a file
+_OF_THE_SYSTEM = {
+    f": {os.strerror(number)}"
+    for number in (
+        *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.ESTALE),
+        *(errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOENT),
+    )
 }
 # texts about data that quote none of it
 _TEXTS = {
@@ -97,7 +108,8 @@ def describe_duckdb(text: str, statement: str = "") -> str | None:
         what = _names_kept(said, statement) if statement else OF_THE_STATEMENT[kind]
     else:
         told = next((meaning for known, meaning in _TEXTS.items() if said.startswith(known)), _MEANINGS[kind])
-        what = told + _about_columns(said, statement)
+        system = next((words for words in _OF_THE_SYSTEM if said.endswith(words)), "")
+        what = told + system + _about_columns(said, statement)
     pointed = _pointed_at(said, statement)
     return f"{kind}: {what}" + (f", at {pointed}" if pointed else "")
 

@@ -157,7 +157,7 @@ def test_the_disk_is_full_in_the_middle_of_a_load(tmp_path: Path, small_disk: Pa
         (raw / f"{number:02d}.jsonl").write_bytes(text(*lines))
     database = small_disk / "events.duckdb"
     for _ in range(2):
-        with pytest.raises(TransientError, match=r"Loading stopped at .*\.jsonl: |cannot be opened|No space left"):
+        with pytest.raises(TransientError, match="No space left on device"):
             load_events(raw, database)
     subprocess.run(["mount", "-o", "remount,size=256m", str(small_disk)], check=True)
     result = load_events(raw, database)

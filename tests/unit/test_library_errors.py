@@ -239,6 +239,16 @@ def test_what_the_operating_system_says_is_passed_on() -> None:
     assert describe(sqlite3.OperationalError("database is locked")).startswith("SQLite: database is locked: another")
 
 
+@pytest.mark.parametrize("words", ["No space left on device", "Disk quota exceeded", "Read-only file system"])
+def test_what_the_system_says_to_duckdb_is_passed_on(words: str) -> None:
+    full = f'TransactionContext Error: Failed to commit: Could not write file "/w/O\'Brien.duckdb": {words}'
+    meaning = "the transaction could not be committed, or conflicts with another"
+    assert describe_duckdb(full) == f"TransactionContext Error: {meaning}: {words}"
+    assert describe_duckdb(f'IO Error: Could not write file "/w/O\'Brien": {words}') == (
+        f"IO Error: a file cannot be read or written: {words}"
+    )
+
+
 def test_dbts_text_of_trino_is_understood() -> None:
     text = (
         "Database Error in model m (models/m.sql)\n  TrinoUserError(type=USER_ERROR, name=TABLE_NOT_FOUND, "
