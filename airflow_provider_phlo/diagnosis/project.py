@@ -8,10 +8,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
+from airflow_provider_phlo.contract_files import FOLDER as CONTRACTS
+from airflow_provider_phlo.contract_files import find_contracts
 from airflow_provider_phlo.diagnosis.findings import Finding, Verdict
-from airflow_provider_phlo.exceptions import PhloError
+from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
 from airflow_provider_phlo.extensions.states import State, judge
 from airflow_provider_phlo.installed_plugins import installed_plugins
 from airflow_provider_phlo.services.environment.projects import BUNDLED, Project
@@ -20,6 +23,7 @@ from airflow_provider_phlo.services.postgres import metadata
 from airflow_provider_phlo.services.postgres.server import postgres_pid
 from airflow_provider_phlo.services.supervising.health import HEALTHY, UNSUPERVISED, report
 from airflow_provider_phlo.services.supervising.state import read_state
+from airflow_provider_phlo.terms import ALERT_RULES
 
 #: What the program that imports DAG files prints before its answer.
 ANSWER = "phlo-dag-imports:"
@@ -130,6 +134,51 @@ def check_plugins() -> Iterator[Finding]:
         yield Finding("plugins", Verdict.WARNING, f"the {each.plugin} is {each.state}: {each.why}", "phlo plugin list")
     if not wrong:
         yield Finding("plugins", Verdict.OK, f"all can be used: {', '.join(each.plugin.name for each in found)}")
+
+
+def check_contracts(project: Project) -> Iterator[Finding]:
+    """Check that the contracts of a project can be read."""
+    paths = find_contracts(project.root / CONTRACTS)
+    if not paths:
+        yield Finding("contracts", Verdict.SKIPPED, f"none in {CONTRACTS}")
+        return
+    from airflow_provider_phlo.contracts import read_contract
+
+    wrong = False
+    for path in paths:
+        try:
+            read_contract(path)
+        except ConfigurationError as error:
+            wrong = True
+            yield Finding("contracts", Verdict.PROBLEM, _short_text(str(error), project.root), "phlo contract list")
+    if not wrong:
+        yield Finding("contracts", Verdict.OK, f"all can be read: {len(paths)}")
+
+
+def check_alerts(project: Project) -> Iterator[Finding]:
+    """Check that the rules for alerts can be read, and that destinations take their arguments; nothing is sent."""
+    from airflow_provider_phlo.alerts import read_configuration
+    from airflow_provider_phlo.alerts.delivery.hindrances import hindrances
+
+    try:
+        found = read_configuration(project.root)
+    except ConfigurationError as error:
+        yield Finding("alerts", Verdict.PROBLEM, _short_text(str(error), project.root), "phlo alerts list --rules")
+        return
+    if found is None:
+        yield Finding("alerts", Verdict.SKIPPED, f"no {ALERT_RULES}: nobody is notified")
+        return
+    held = list(hindrances(found, datetime.now(UTC)))
+    for each in held:
+        verdict, cure = (Verdict.SKIPPED, "") if each.off else (Verdict.WARNING, f"correct it in {ALERT_RULES}")
+        yield Finding("alerts", verdict, each.text, cure)
+    if not held:
+        rules, destinations = len(found.rules), ", ".join(found.destinations) or "none"
+        yield Finding("alerts", Verdict.OK, f"the rules can be read: {rules}; destinations: {destinations}")
+
+
+def _short_text(text: str, root: Path) -> str:
+    return "; ".join(line.replace(f"{root}{os.sep}", "") for line in text.splitlines())
 
 
 def _dbt_projects(root: Path) -> Iterator[Path]:

@@ -151,7 +151,7 @@ def _render(name: str, key: str, value: Any, content: Mapping[str, Any]) -> Any:
     try:
         return _environment(key.startswith("html")).from_string(value).render(content)
     except TemplateError as error:
-        problem = error.message or type(error).__name__
+        problem = (error.message or type(error).__name__).rstrip(".")
         raise ConfigurationError(
             f"Destination {name}, argument {key}: the template cannot be used: {problem}."
         ) from None

@@ -98,6 +98,8 @@ def _incident(incident: Incident, rule: Rule, base_url: str) -> dict[str, Any]:
 
 def _title(content: Mapping[str, Any], incidents: Sequence[Incident], status: Status) -> str:
     what = incidents[0].subject if len(incidents) == 1 else f"{len(incidents)} incidents"
+    # what has no name of its own is called as its rule
+    what = "" if what == content["rule"] and content["table"] else what
     about = " of ".join(filter(None, (what, content["table"])))
     return _one_line(f"[{content['severity']}] {_TITLES[status]}{content['rule']}: {about}")
 

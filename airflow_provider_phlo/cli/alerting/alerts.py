@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo import settings
 from airflow_provider_phlo.alerts import Configuration, read_configuration
-from airflow_provider_phlo.alerts.delivery.destinations import make_notifier
+from airflow_provider_phlo.alerts.delivery.hindrances import hindrances
 from airflow_provider_phlo.alerts.delivery.messages import content_of_test
 from airflow_provider_phlo.alerts.delivery.notifying import held_because, is_silenced
 from airflow_provider_phlo.alerts.delivery.sending import deliver_tests
@@ -24,7 +24,7 @@ from airflow_provider_phlo.alerts.rules.configuration import Rule
 from airflow_provider_phlo.alerts.rules.selectors import Selectors
 from airflow_provider_phlo.cli.terminal import words
 from airflow_provider_phlo.cli.terminal.environment import project_folder
-from airflow_provider_phlo.cli.terminal.errors import FAILED
+from airflow_provider_phlo.cli.terminal.errors import FAILED, exit_with
 from airflow_provider_phlo.cli.terminal.output import Result, open_catalog, show
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.suggestions import did_you_mean
@@ -94,15 +94,7 @@ def _note(notes: Iterable[str]) -> None:
 
 
 def _hindrances(configuration: Configuration) -> Iterator[str]:
-    """Yield why a destination gets nothing: it is off, or its notifier does not take its arguments."""
-    for name, destination in configuration.destinations.items():
-        if name in configuration.off:
-            yield f"{name} is off: {configuration.off[name]} is not set."
-            continue
-        try:
-            make_notifier(name, destination, content_of_test(name, configuration.base_url, datetime.now(UTC)))
-        except ConfigurationError as error:
-            yield str(error)
+    return (each.text for each in hindrances(configuration, datetime.now(UTC)))
 
 
 def _not_watched(catalog: Catalog, now: datetime) -> Iterator[str]:
@@ -154,10 +146,12 @@ def tests(args: argparse.Namespace) -> None:
     chosen = args.destinations or list(configuration.destinations)
     contents = {name: content_of_test(name, configuration.base_url, now) for name in chosen}
     if args.dry_run:
-        for name, content in contents.items():
-            if name not in configuration.off:
-                make_notifier(name, configuration.destinations[name], content)
+        wrong = {each.destination: each for each in hindrances(configuration, now) if not each.off}
+        for name in (name for name in chosen if name not in wrong):
+            content = contents[name]
             print(json.dumps(content, indent=2) if args.output == "json" else f"to {name}:\n{content['text']}\n")
+        if unusable := [wrong[name].text for name in chosen if name in wrong]:
+            exit_with("alerts test", "\n".join(unusable), FAILED)
         return
     began = time.monotonic()
     off = {name: f"off: {configuration.off[name]} is not set" for name in chosen if name in configuration.off}
@@ -179,6 +173,7 @@ def silences(args: argparse.Namespace) -> None:
     _require_rule(args.rule)
     catalog = open_catalog()
     if args.period:
+        _note(_unknown_table(args.table, catalog))
         handling.silence(catalog, args.rule, args.table, now + args.period, now, by=_user(), reason=args.reason)
     elif not handling.end_silence(catalog, args.rule, args.table, now):
         what = f"{args.rule}{f' of {args.table}' if args.table else ''}"
@@ -240,6 +235,20 @@ def _require_rule(pattern: str) -> None:
         raise ConfigurationError(
             f"No rule is called {pattern}.{did_you_mean(pattern, names)} There are: {', '.join(names) or 'none'}."
         )
+
+
+def _unknown_table(pattern: str | None, catalog: Catalog) -> Iterator[str]:
+    """Yield that a silence is about no table that there is, nor one with an incident: it may be a typing error."""
+    from fnmatch import fnmatchcase
+
+    from airflow_provider_phlo.iceberg.duckdb.views import all_tables
+
+    if pattern is None:
+        return
+    named = {each.table for each in store.read_state(catalog).incidents.values() if each.table}
+    tables = sorted(named | set(all_tables(catalog)))
+    if not any(fnmatchcase(table, pattern) for table in tables):
+        yield f"there is no table {pattern} now; it is silenced all the same.{did_you_mean(pattern, tables)}"
 
 
 def _user() -> str:

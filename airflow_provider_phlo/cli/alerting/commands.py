@@ -51,7 +51,7 @@ ALERT_COMMANDS: tuple[Command | Group, ...] = (
                 "(all by default), and report for each whether it arrived. With --dry-run, print what would be sent.",
                 path=f"{_ALERTS}.tests",
                 examples=("phlo alerts test", "phlo alerts test slack --dry-run"),
-                exit_codes={1: "a destination did not take it", **REFUSED_2},
+                exit_codes={1: "a destination did not take it, or cannot be used", **REFUSED_2},
                 arguments=(
                     Argument(
                         ("destinations",), {"help": "Names of destinations", "nargs": "*", "metavar": "DESTINATION"}

@@ -60,6 +60,8 @@ def _findings(project: Project) -> Iterator[Finding]:
     os.environ.update(variables)
     yield from _connections(project.home)
     yield from guarded("plugins", checks.check_plugins, seconds=_SLOW)
+    yield from guarded("contracts", partial(checks.check_contracts, project), seconds=_SLOW)
+    yield from guarded("alerts", partial(checks.check_alerts, project), seconds=_SLOW)
     yield from guarded("dbt", partial(checks.check_dbt, project), seconds=_SLOW)
     yield from guarded("DAG files", partial(checks.check_dags, project, variables), seconds=_SLOW)
 

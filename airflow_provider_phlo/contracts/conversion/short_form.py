@@ -26,7 +26,7 @@ def write(contract: Contract) -> str:
         raise ConfigurationError(f"{contract.name} is about {tables}: a contract in the short form is about one.")
     (promise,) = contract.promises
     if not promise.columns:
-        raise ConfigurationError(f"{contract.name}: {promise.table} has no columns, of which the short form needs one.")
+        raise ConfigurationError(f"{contract.name}: {promise.table} has no columns: the short form needs one.")
     levels = {level.property.lower(): level for level in contract.service_levels if level.element is None}
     freshness, quality = levels.get("freshness"), levels.get("quality")
     return to_yaml(

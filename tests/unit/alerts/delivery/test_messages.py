@@ -21,6 +21,11 @@ def content(verdicts, **rule):
     return watching.messages[0].content
 
 
+def test_what_has_no_name_of_its_own_is_called_as_its_rule_once():
+    assert content([verdict(check="checks")])["title"] == "[error] checks: raw.readings"
+    assert content([verdict(check="checks", table=None)])["title"] == "[error] checks: checks"
+
+
 def test_a_message_says_where_since_when_and_what_to_do():
     run = RunRef("readings", "scheduled__2026-03-04T00:00:00+00:00", "group.check")
     found = content([failed(minutes(0), run=run, owner="ann", consumers=("dashboard", "api"))])

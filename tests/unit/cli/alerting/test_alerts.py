@@ -134,3 +134,24 @@ def test_why_nobody_would_hear_is_said(phlo, catalog, tmp_path, monkeypatch):
     )  # fmt: skip
     rules(tmp_path, RULES.replace('url: "${TEAM}"', "nosuch: 1, url: http://127.0.0.1:9/"))
     assert "not nosuch." in phlo("list", "--rules")[2]
+
+
+def test_a_dry_run_shows_every_destination_that_can_be_used(phlo, tmp_path, monkeypatch):
+    monkeypatch.setenv("TEAM", "http://127.0.0.1:9/")
+    monkeypatch.setenv("PAGER", "http://127.0.0.1:9/")
+    rules(tmp_path, RULES.replace('url: "${TEAM}"', 'url: "http://127.0.0.1:9/{{ nope"'))
+    code, out, err = phlo("test", "--dry-run")
+    assert (code, "to pager:\n" in out, "to team:" in out) == (1, True, False)
+    assert ("Destination team, argument url: the template cannot be used" in err, ".." in err) == (True, False)
+    assert phlo("test", "pager", "--dry-run")[0] == 0
+
+
+def test_a_silence_about_no_table_is_said(phlo, catalog, tmp_path, monkeypatch):
+    monkeypatch.setenv("TEAM", "http://127.0.0.1:9/")
+    monkeypatch.setenv("PAGER", "http://127.0.0.1:9/")
+    rules(tmp_path, RULES)
+    processing.process(catalog, read_configuration(tmp_path), [verdict(at=datetime.now(UTC))], datetime.now(UTC))
+    code, _, err = phlo("silence", "checks", "--table", "raw.readngs", "--for", "2h")
+    assert (code, "there is no table raw.readngs now; it is silenced all the same. Did you mean" in err) == (0, True)
+    for table in ("raw.readings", "raw.*"):
+        assert "no table" not in phlo("silence", "checks", "--table", table, "--for", "2h")[2]

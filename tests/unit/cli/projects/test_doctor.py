@@ -13,6 +13,12 @@ from typing import Any
 from tests import plugins
 
 PHLO = Path(sys.executable).parent / "phlo"
+ALERTS = """
+destinations:
+  hook: {arguments: {urll: "http://127.0.0.1:9"}}
+  mute: {arguments: {url: "${NO_SUCH_VARIABLE:-}"}}
+rules: [{name: stale, kind: freshness, to: [hook]}]
+"""
 DAG = "from airflow.sdk import dag\n\n\n@dag(schedule=None)\ndef fine():\n    pass\n\n\nfine()\n"
 
 
@@ -33,6 +39,10 @@ def test_every_problem_is_named_with_what_to_do(tmp_path: Path) -> None:
         (tmp_path / "dags" / "broken.py").write_text("from airflow.sdk import dag\nimport no_such_module\n")
         (tmp_path / "include" / "shop").mkdir(parents=True)
         (tmp_path / "include" / "shop" / "dbt_project.yml").write_text("name: no-such-name\n")
+        (tmp_path / "include" / "contracts").mkdir()
+        (tmp_path / "include" / "contracts" / "orders.yaml").write_text("name: orders\nversoin: 1.0.0\n")
+        (tmp_path / "include" / "alerting").mkdir()
+        (tmp_path / "include" / "alerting" / "config.yaml").write_text(ALERTS)
         plugins.install(tmp_path / "site", "acme", {"phlo.sources": {"acme": "acme:x"}}, "import nothing_here")
         code, found = doctor(
             tmp_path,
@@ -43,11 +53,17 @@ def test_every_problem_is_named_with_what_to_do(tmp_path: Path) -> None:
         )
     assert code == 1
     problems = {each["check"]: each for each in found if each["verdict"] == "problem"}
-    assert set(problems) == {"port", "postgres_default", "github_default", "http_one", "dbt", "DAG files"}
+    assert set(problems) == {"port", "postgres_default", "github_default", "http_one", "contracts", "dbt", "DAG files"}
     assert str(port) in problems["port"]["found"]
     assert problems["DAG files"]["found"].startswith("dags/broken.py: ModuleNotFoundError")
     assert problems["dbt"]["found"].startswith("include/shop: ")
     assert "secret-word" not in json.dumps(found)
+    assert problems["contracts"]["found"].startswith("include/contracts/orders.yaml, line 2: versoin is not known.")
+    alerts = [(each["verdict"], each["found"]) for each in found if each["check"] == "alerts"]
+    assert [verdict for verdict, _ in alerts] == ["warning", "skipped"]
+    assert alerts[0][1].startswith("Destination hook: ")
+    assert alerts[0][1].endswith(", not urll.")
+    assert alerts[1][1] == "mute is off: NO_SUCH_VARIABLE is not set."
     (warned,) = (each for each in found if each["check"] == "plugins")
     assert (warned["verdict"], warned["advice"]) == ("warning", "phlo plugin list")
     assert warned["found"].startswith("the source 'acme' of acme 1.0 is broken: ModuleNotFoundError")

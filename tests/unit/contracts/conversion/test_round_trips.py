@@ -225,7 +225,7 @@ def test_a_member_without_a_type_is_refused_in_a_model() -> None:
 
 
 def test_a_table_without_columns_is_refused_in_the_short_form() -> None:
-    with pytest.raises(ConfigurationError, match=r"^orders: raw.orders has no columns, of which the short form needs"):
+    with pytest.raises(ConfigurationError, match=r"^orders: raw.orders has no columns: the short form needs one"):
         write_contract(replace(EVERYTHING, promises=(Promise("raw.orders", ()),)), Target.SHORT)
 
 
