@@ -31,6 +31,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from airflow_provider_phlo.exact_json import ExactNumber
 from airflow_provider_phlo.plain_values import object_text, plain_value
 
 _JSON_OPTIONS = orjson.OPT_SORT_KEYS
@@ -183,6 +184,8 @@ def canonical_json(value: object) -> str:
 
 
 def _for_orjson(value: Any) -> Any:
+    if isinstance(value, ExactNumber):
+        return orjson.Fragment(value.text)
     if isinstance(value, (np.generic, np.ndarray)) and value.dtype.kind in "biuf" and value.dtype.itemsize <= 8:
         try:
             return orjson.Fragment(orjson.dumps(value, option=_OF_ARRAYS))
@@ -198,6 +201,8 @@ def _plain_members(value: Any) -> Any:
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, float):
+        if isinstance(value, ExactNumber):
+            return value.text
         return float(value) if math.isfinite(value) else None
     if isinstance(value, Mapping):
         members = {_name(name): _plain_members(member) for name, member in value.items()}

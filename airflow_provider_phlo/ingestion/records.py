@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from airflow_provider_phlo.exact_json import ExactNumber, RepeatedNames, finite_number, members_of, read_quickly
 from airflow_provider_phlo.plain_values import plain_value
 from airflow_provider_phlo.schemas.conversion.records import Malformed
 
@@ -68,7 +69,7 @@ def replayed(text: str, origin: Origin) -> Mapping[str, Any]:
 
 
 class _Refused(Exception):
-    """A line of JSON is refused; the argument is the check that it fails."""
+    """In a line of JSON, an object has a name twice."""
 
 
 def record_of(item: Any) -> Mapping[str, Any]:
@@ -77,35 +78,23 @@ def record_of(item: Any) -> Mapping[str, Any]:
 
     A name that occurs twice, or a number that no float can hold, would change silently: such a line is not a record.
     """
+    if isinstance(item, RepeatedNames):
+        return Malformed(item, "unique_names")
     if isinstance(item, Mapping):
         return item
     if not isinstance(item, (str, bytes, bytearray)):
         return Malformed(item, "is_record")
     try:
-        found = json.loads(
-            item if isinstance(item, str) else bytes(item).decode(),
-            object_pairs_hook=_object,
-            parse_float=_finite,
-        )
-    except _Refused as refused:
-        return Malformed(item, str(refused))
+        found = read_quickly(item.encode() if isinstance(item, str) else bytes(item), repeated=_refuse)
+    except _Refused:
+        return Malformed(item, "unique_names")
     except (ValueError, RecursionError):
         return Malformed(item, "is_json")
     return found if isinstance(found, dict) else Malformed(item, "is_record")
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise _Refused("unique_names")
-    return found
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if math.isinf(number):
-        raise _Refused("is_json")
-    return number
+def _refuse(pairs: list[tuple[str, Any]]) -> None:
+    raise _Refused
 
 
 def raw_text(record: Any) -> str:
@@ -172,7 +161,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str):
         return str.__str__(value)  # for a member of an enumeration, its value
     if isinstance(value, (int, float)):
-        return _plain_number(value)
+        return _Piece(value.text) if isinstance(value, ExactNumber) else _plain_number(value)
     if isinstance(value, Mapping):
         return _plain_mapping(value)
     if isinstance(value, (list, tuple)) and not hasattr(value, "_asdict"):
@@ -203,6 +192,8 @@ def _plain_number(value: int | float) -> Any:
 
 
 def _plain_mapping(value: Mapping[Any, Any]) -> dict[str, Any]:
+    if isinstance(value, RepeatedNames):
+        return {"$object": [[name, member] for name, member in value.pairs]}
     names = list(value)
     if all(isinstance(name, str) for name in names) and not (len(names) == 1 and names[0].startswith("$")):
         return dict(value)
@@ -216,7 +207,7 @@ def read_raw(text: str) -> Any:
     :raises ValueError: if it is nested too deeply for Python to read.
     """
     try:
-        return json.loads(text, object_hook=_untagged)
+        return json.loads(text, object_hook=_untagged, parse_float=finite_number)
     except RecursionError:
         raise ValueError("the record is nested too deeply to be read back") from None
 
@@ -230,7 +221,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "$bytes": base64.b64decode,
     "$float": float,
     "$int": lambda text: int(text, 16),
-    "$object": lambda pairs: {_name(name): member for name, member in pairs},
+    "$object": lambda pairs: members_of([(_name(name), member) for name, member in pairs]),
 }
 
 

@@ -34,6 +34,7 @@ from airflow_provider_phlo.ingestion.checked_rows import (
     with_metadata,
     without_empty_columns,
 )
+from airflow_provider_phlo.ingestion.exact_sources import exact_answers, exact_lines
 from airflow_provider_phlo.ingestion.extraction import (
     Chunk,
     chunks,
@@ -111,7 +112,7 @@ def stage(
         normalize = dlt.Schema("phlo").naming.normalize_identifier
         if plan.declared is not None:
             require_names(plan.declared, normalize)
-        with plain_errors(plan.table):
+        with plain_errors(plan.table), exact_answers():
             yielded = source()
         if yielded is None:
             return None
@@ -125,7 +126,12 @@ def stage(
             dlt_features.read_mark(mark, hints, plan.table, plan.key, normalize)
             stager.take_hints(hints, hard_delete)
 
-        with dlt_features.day_for_schedulers(partition_date, zone), dlt_features.duckdb_reader():
+        with (
+            dlt_features.day_for_schedulers(partition_date, zone),
+            dlt_features.duckdb_reader(),
+            exact_answers(),
+            exact_lines(),
+        ):
             for chunk in chunks(yielded, plan.table, plan.batch_rows, note):
                 stager.add(chunk)
         stager.close()

@@ -21,6 +21,7 @@ import orjson
 import pandas as pd
 import pyarrow as pa
 
+from airflow_provider_phlo.exact_json import ExactNumber, RepeatedNames, read_json
 from airflow_provider_phlo.plain_values import PLAIN_TYPES, object_text, plain_value
 from airflow_provider_phlo.row_hash import canonical_json, decimal_text
 
@@ -136,6 +137,8 @@ def _digits(text: str) -> str:
 def _integer(value: Any) -> int:
     if isinstance(value, str):
         return int(_digits(value))
+    if isinstance(value, ExactNumber):
+        value = value.exact
     number = int(value)
     if isinstance(value, bool) or number != value:
         raise ValueError
@@ -203,6 +206,8 @@ def _decimal(value: Any) -> decimal.Decimal:
         raise TypeError
     # the shortest text that means the same float: 0.1, not 0.1000000000000000055…
     text = _digits(value) if isinstance(value, str) else value
+    if isinstance(value, ExactNumber):
+        value = text = value.text
     number = decimal.Decimal(repr(float(value)) if isinstance(value, float) else text)
     if not number.is_finite() or (number and int(number.as_tuple().exponent) < -_MOST_DECIMALS):
         raise ValueError
@@ -231,11 +236,18 @@ def _member(kind: pa.DataType) -> Converter:
     return read
 
 
+def _read(text: str) -> Any:
+    try:
+        return read_json(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
 def _list_of(kind: pa.DataType) -> Converter:
     convert = _member(kind)
 
     def read(value: Any) -> list[Any]:
-        items = orjson.loads(value) if isinstance(value, str) else value
+        items = _read(value) if isinstance(value, str) else value
         if isinstance(items, set | frozenset):
             items = sorted(items, key=str)  # in an order of its own, a row would differ from run to run
         if not isinstance(items, list | tuple | np.ndarray):
@@ -249,8 +261,8 @@ def _struct_of(fields: list[pa.Field]) -> Converter:
     converters = [(item.name, _member(item.type)) for item in fields]
 
     def read(value: Any) -> dict[str, Any]:
-        found = orjson.loads(value) if isinstance(value, str) else value
-        if not isinstance(found, Mapping):
+        found = _read(value) if isinstance(value, str) else value
+        if not isinstance(found, Mapping) or isinstance(found, RepeatedNames):
             raise TypeError
         return {name: convert(found.get(name)) for name, convert in converters}
 
@@ -261,7 +273,7 @@ def _map_of(kind: pa.MapType) -> Converter:
     convert_key, convert = converter(kind.key_type), _member(kind.item_type)
 
     def read(value: Any) -> list[tuple[Any, Any]]:
-        found = orjson.loads(value) if isinstance(value, str) else value
+        found = _read(value) if isinstance(value, str) else value
         pairs = found.items() if isinstance(found, Mapping) else found
         return [(convert_key(plain_value(key)), convert(item)) for key, item in pairs]
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 import time
 import zlib
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import requests
 from urllib3.exceptions import HTTPError, ReadTimeoutError
+
+from airflow_provider_phlo.exact_json import RepeatedNames, read_json, read_quickly
 
 CHUNK_BYTES = 65536
 ENCODINGS = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
@@ -88,32 +90,52 @@ class _Unpacking:
         return bytes(found)
 
 
-def parse_json(body: bytes, content_type: str) -> Any:
+def parse_json(body: bytes, content_type: str, repeated: bool = False) -> Any:
     """
-    Return ``body`` as JSON. A number that Python cannot hold (1e999, thousands of digits) stays text: only its record
-    is bad.
+    Return ``body`` as JSON. A number that Python cannot hold (1e999, thousands of digits) stays text, and an object
+    that has a name twice is a :class:`~airflow_provider_phlo.exact_json.RepeatedNames` where that may be.
 
     :param content_type: names the encoding of a body that is not UTF-8, as RFC 8259 asks for.
+    :param repeated: whether the objects in its lists may have a name twice: they are records, and bad ones.
     :raises ValueError: it is not JSON.
-    :raises BodyRefusedError: it is nested deeper than Python reads.
+    :raises BodyRefusedError: it is nested deeper than Python reads, or an object has a name twice that may not.
     """
     try:
-        return _parsed(body, content_type)
+        found = _parsed(body, content_type, RepeatedNames if repeated else _refuse)
+        require_plain_envelope(found)
+        return found
     except RecursionError:
         raise BodyRefusedError("answered JSON that is nested too deeply to be read") from None
 
 
-def _parsed(body: bytes, content_type: str) -> Any:
+def require_plain_envelope(found: Any) -> None:
+    """
+    Refuse an answer in which an object that is in no list has a name twice: which of its lists is meant?
+
+    :raises BodyRefusedError: it is so.
+    """
+    level = [found]
+    while level:
+        if any(isinstance(each, RepeatedNames) for each in level):
+            _refuse([])
+        level = [member for each in level if isinstance(each, dict) for member in each.values()]
+
+
+def _refuse(pairs: list[tuple[str, Any]]) -> NoReturn:
+    raise BodyRefusedError("answered JSON in which an object has the same name twice")
+
+
+def _parsed(body: bytes, content_type: str, repeated: Callable[[list[tuple[str, Any]]], Any]) -> Any:
     text: str | bytes = body
     try:
-        return json.loads(text, parse_float=_float)
+        return read_quickly(body, repeated=repeated, beyond=str)
     except json.JSONDecodeError:
         raise
     except UnicodeDecodeError:
         text = _decoded(body, content_type)
     except ValueError:  # integers of more digits than sys.get_int_max_str_digits()
         pass
-    return json.loads(text, parse_int=_integer, parse_float=_float)
+    return read_json(text, repeated, beyond=str, parse_int=_integer)
 
 
 def _decoded(body: bytes, content_type: str) -> str:
@@ -129,8 +151,3 @@ def _integer(text: str) -> int | str:
         return int(text)
     except ValueError:
         return text
-
-
-def _float(text: str) -> float | str:
-    number = float(text)
-    return number if math.isfinite(number) else text

@@ -58,7 +58,13 @@ def github(
     if not login or not login.isprintable():
         raise ConfigurationError(_login_missing(conn_id))
     client = github_client(
-        base_url, token, conn_id=conn_id, max_wait_seconds=max_wait_seconds, retry=retry, limits=limits
+        base_url,
+        token,
+        conn_id=conn_id,
+        max_wait_seconds=max_wait_seconds,
+        retry=retry,
+        limits=limits,
+        repeated_names=True,
     )
     user = f"{client.root}/users/{quote(login, safe='')}"
     account = f"{client.root} {login.lower()}"

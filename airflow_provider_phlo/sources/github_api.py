@@ -36,6 +36,7 @@ def github_client(
     retry: RetryPolicy | None = None,
     limits: Limits | None = None,
     budget: Budget | None = None,
+    repeated_names: bool = False,
 ) -> JsonClient:
     """
     Return the client of GitHub's API.
@@ -45,6 +46,7 @@ def github_client(
     :param conn_id: the connection to name in messages.
     :param max_wait_seconds: all that one run may spend waiting for rate limits.
     :param budget: what may be asked; all that the token has, as fast as answers come, when None.
+    :param repeated_names: that of :class:`JsonClient`.
     :raises ConfigurationError: ``base_url`` is not a URL, or ``token`` cannot be one.
     """
     headers = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": API_VERSION}
@@ -58,6 +60,7 @@ def github_client(
         retry=replace(retry or RetryPolicy(), max_wait_seconds=max_wait_seconds),
         limits=limits or Limits(),
         budget=budget or Budget(),
+        repeated_names=repeated_names,
     )
 
 

@@ -22,6 +22,7 @@ from tenacity.stop import stop_base
 from tenacity.wait import wait_base, wait_exponential, wait_random_exponential
 
 from airflow_provider_phlo import __version__
+from airflow_provider_phlo.exact_json import RepeatedNames
 from airflow_provider_phlo.exceptions import (
     ConfigurationError,
     SourceRejectedError,
@@ -121,6 +122,7 @@ class JsonClient:
     :param conn_id: the connection to name in messages.
     :param headers: sent with every request; credentials belong here.
     :param advice: status → the part of the connection to set when the server answers so.
+    :param repeated_names: whether objects in lists may have a name twice, as bad records; else the answer is refused.
     :param budget: what may be asked of the server.
     :raises ConfigurationError: ``root`` is not an http(s) URL, or a header has characters that no header can carry.
     """
@@ -132,6 +134,7 @@ class JsonClient:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     limits: Limits = field(default_factory=Limits)
     budget: Budget = field(default_factory=Budget)
+    repeated_names: bool = False
     _answers: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
@@ -256,7 +259,7 @@ class JsonClient:
         body = read_body(response, self.limits.response_bytes, self.limits.response_seconds)
         kind = response.headers.get("Content-Type", "no content type")
         try:
-            return self._answer(response, parse_json(body, kind))
+            return self._answer(response, parse_json(body, kind, self.repeated_names))
         except ValueError:
             kind = kind.split(";")[0].strip()[:100]
             return _Setback(f"answered {status} with a body that is not JSON ({kind})")
@@ -314,7 +317,7 @@ def records(client: JsonClient, url: str, body: Any) -> list[dict[str, Any]]:
 
     :raises SourceRejectedError: it is something else: JSON, but of another service.
     """
-    if not isinstance(body, list) or not all(isinstance(item, dict) for item in body):
+    if not isinstance(body, list) or not all(isinstance(item, (dict, RepeatedNames)) for item in body):
         raise client.rejected(url, "answered JSON that is not a list of objects")
     return body
 

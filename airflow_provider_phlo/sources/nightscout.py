@@ -21,6 +21,7 @@ import dlt
 from dlt.extract.resource import DltResource
 from dlt.extract.source import DltSource
 
+from airflow_provider_phlo.exact_json import RepeatedNames
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.sources.address import ConnectionLike, hint
 from airflow_provider_phlo.sources.address import base_url as connection_url
@@ -78,7 +79,13 @@ def nightscout(
     headers, params = credentials(secret, auth, conn_id)
     root = base_url.rstrip("/").removesuffix("/api/v1")
     client = JsonClient(
-        root, conn_id, headers=headers, advice=ADVICE, retry=retry or RetryPolicy(), limits=limits or Limits()
+        root,
+        conn_id,
+        headers=headers,
+        advice=ADVICE,
+        retry=retry or RetryPolicy(),
+        limits=limits or Limits(),
+        repeated_names=True,
     )
 
     def entries() -> Iterator[Page]:
@@ -227,7 +234,7 @@ class _Seen:
 def _digest(entry: dict[str, Any]) -> bytes:
     try:
         return hashlib.blake2b(json.dumps(entry, sort_keys=True).encode(), digest_size=16).digest()
-    except RecursionError:  # nested too deeply, for validation to judge
+    except (RecursionError, TypeError):  # nested too deeply, a name twice: for validation to judge
         return b""
 
 
@@ -253,7 +260,9 @@ def _cut(entry: dict[str, Any]) -> dict[str, Any]:
     """Return ``entry`` with a whole ``date``."""
     value, moment = entry.get("date"), _date(entry)
     fractional = (isinstance(value, float) and value != moment) or (isinstance(value, str) and "." in value)
-    return {**entry, "date": moment} if moment is not None and fractional else entry
+    if moment is None or not fractional or isinstance(entry, RepeatedNames):
+        return entry
+    return {**entry, "date": moment}
 
 
 def _date(entry: dict[str, Any]) -> int | None:

@@ -48,7 +48,7 @@ FLOORS = (
     (
         "0 small things",
         "",
-        "contract_files exceptions broken_files cron durable_files failure_logs formats installed_plugins "
+        "contract_files exceptions broken_files cron durable_files exact_json failure_logs formats installed_plugins "
         "library_errors model_errors plain_values printable_text private_files process registry runs sql sql_errors "
         "row_hash suggestions task_facts terms yaml_lines yaml_models",
     ),

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from airflow_provider_phlo.exact_json import ExactNumber
 from airflow_provider_phlo.schemas.conversion.storable import TEXT, Array, Values, as_text, decode, nested_as_json
 from airflow_provider_phlo.schemas.values import ARROW_ERRORS, CONVERSION_ERRORS, converter, is_missing
 
@@ -28,7 +29,7 @@ _UTC_TIME = r"^[1-9]\d{3}-\d{2}-\d{2}T\d{2}:\d{2}:[0-5]\d(\.\d{1,6})?Z$"
 _EXACT_TYPES: tuple[tuple[Callable[[pa.DataType], bool], set[type]], ...] = (
     (pa.types.is_string, {str}),
     (pa.types.is_integer, {int}),
-    (pa.types.is_floating, {float, int}),
+    (pa.types.is_floating, {float, int, ExactNumber}),
     (pa.types.is_boolean, {bool}),
     (pa.types.is_binary, {bytes}),
 )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import orjson
 import pyarrow as pa
 
+from airflow_provider_phlo.exact_json import read_json
 from airflow_provider_phlo.plain_values import plain_value
 from airflow_provider_phlo.schemas.conversion.arrow_columns import inexact
 from airflow_provider_phlo.schemas.conversion.storable import Array, Values
@@ -96,7 +96,7 @@ _Finder = Callable[[Any], Any]
 def _more_in(value: Any, find: _Finder) -> Any:
     try:
         plain = plain_value(value)
-        return find(orjson.loads(plain) if isinstance(plain, str) else plain)
+        return find(read_json(plain) if isinstance(plain, str) else plain)
     except CONVERSION_ERRORS:  # is not of the declared type: its row is bad
         return None
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from airflow_provider_phlo.exact_json import ExactNumber
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.schemas.columns import DECIMAL, TIMESTAMP
 from airflow_provider_phlo.schemas.conversion.casts import convert_column
@@ -145,6 +146,9 @@ def pieces_of(values: Values) -> list[Piece]:
     if isinstance(values, pa.ChunkedArray):
         return _pieces_of_array(values)
     kinds = set(map(type, values))
+    if ExactNumber in kinds:
+        values = [value.plain if type(value) is ExactNumber else value for value in values]
+        kinds = set(map(type, values))
     families = {_family(kind) for kind in kinds if kind is not type(None)}
     if len(families) > 1:
         # pandas writes NaN, NaT or NA for a gap among other values

@@ -209,3 +209,9 @@ def test_case_13_numbers_of_thousands_of_digits_stay_text(raw, patience):
         {"a": 2.5, "b": "1e999"},
     ]
     assert read(raw(answer(b'[{"a": 2.5, "b": -1E400}]')), patience) == [{"a": 2.5, "b": "-1E400"}]
+
+
+@pytest.mark.parametrize("content", ['[{"a": 1, "a": 2}]', '{"a": 1, "a": 2}', '[{"x": [{"a": {}, "a": {}}]}]'])
+def test_case_13_a_name_twice_is_refused_where_records_are_not_judged(raw, patience, content):
+    with pytest.raises(SourceRejectedError, match="an object has the same name twice"):
+        read(raw(answer(content.encode())), patience)

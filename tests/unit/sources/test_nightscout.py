@@ -66,6 +66,15 @@ def cause(function, *arguments):
     return caught.value.__cause__
 
 
+def test_case_13_a_name_twice_spoils_its_own_entry_only(server, reply, read):
+    good = json.dumps(day(3))[1:]
+    odd = f'"type": "sgv", "date": {FIRST}.5, "sgv": 100'
+    server.replies(
+        reply(f'[{{"_id": "odd", {odd}, "sgv": 9}}, {{"_id": "in", {odd}, "x": {{"a": 1, "a": 2}}}}, {good}'), reply([])
+    )
+    assert sorted(each["_id"] for each in read()) == sorted(["odd", "in", *ids(day(3))])
+
+
 @pytest.mark.parametrize(("cap", "page_size"), [(1000, 1000), (100, 1000), (1000, 50), (7, 10), (2, 1000)])
 def test_a_day_is_complete_whatever_the_page_size(server, reply, read, cap, page_size):
     Site(server, reply, day(), cap=cap)

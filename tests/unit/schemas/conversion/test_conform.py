@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from pandera.pandas import Field
 from typing_extensions import TypedDict
 
+from airflow_provider_phlo.exact_json import ExactNumber
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import DECIMAL, TIMESTAMP, model_columns
@@ -366,6 +367,11 @@ MORNING, DAY = moment(2024, 1, 2, 3, 4, 5), datetime.date(2024, 1, 2)
         (datetime.date, ["2024-01-02", moment(2024, 1, 2, 23), DAY, "2024-01-01T23:00:00-05:00"], [DAY] * 4, []),
         (datetime.date, [20240102, "x"], [None, None], [0, 1]),
         (decimal.Decimal, ["1.10", 0.1, 2], [decimal.Decimal("1.1"), decimal.Decimal("0.1"), decimal.Decimal(2)], []),
+        (decimal.Decimal, [ExactNumber("0.123456789"), ExactNumber("12345678901234567890.5")],
+         [decimal.Decimal("0.123456789"), decimal.Decimal("12345678901234567890.5")], []),
+        (str, [ExactNumber("0.10000000000000001")], ["0.10000000000000001"], []),
+        (int, [ExactNumber("9007199254740993.0")], [9007199254740993], []),
+        (float, [ExactNumber("0.10000000000000001")], [0.1], []),
         (decimal.Decimal, ["x", float("inf"), True, "1e40", "0.12345678901"], [None] * 5, [0, 1, 2, 3, 4]),
         (bytes, [b"a", "é", bytearray(b"b")], [b"a", "é".encode(), b"b"], []),
         (bytes, [5, [1]], [None, None], [0, 1]),
