@@ -1,5 +1,5 @@
 """
-JSON read without loss: numbers with all their digits, and objects that have a name twice told from those that do not.
+JSON read without loss: numbers with all their digits, and with a mark on objects that have a name twice.
 
 A number that a float would print otherwise is an :class:`ExactNumber`: a float that knows its digits. An object in
 which a name occurs twice, of which every parser drops one value, is :class:`RepeatedNames`: it has no plain value, so
@@ -17,14 +17,14 @@ from typing import Any
 
 import orjson
 
-# digits that tell any two floats apart: one that is written with so many may be meant as a float
+# digits in which any two floats differ: a number of no more may be meant as a float
 FLOAT_DIGITS = 17
 # what a quick look is not certain of, once all digits and points are zeros: many digits, tiny numbers, escaped colons
 _AS_ZEROS = bytes.maketrans(b"123456789.", b"0" * 10)
 _UNCERTAIN = (b"0" * FLOAT_DIGITS, b"e-000", b"E-000", b"\\u000")
 # below, floats have fewer digits
 _TINY = 1e-290
-# so many characters are at most fifteen digits, which any float prints again
+# this many characters are at most fifteen digits, which any float prints again
 _SHORT = 16
 
 

@@ -130,7 +130,20 @@ def _require_plan_columns(definition: TableDefinition, present: set[str]) -> Non
         raise ConfigurationError(
             f"{definition.table} has no column(s) {', '.join(missing)}, which unique_key, order_by or hard_delete "
             f"name: write them as dlt does; the columns are {', '.join(sorted(present))}."
+            + _declare(definition, missing)
         )
+
+
+def _declare(definition: TableDefinition, missing: list[str]) -> str:
+    """Return what to declare where no record has had a column yet, which a misspelt one would never have."""
+    kinds = {definition.plan.order_by: "datetime | None", definition.plan.hard_delete: "bool | None"}
+    fields = [f"{name}: {kinds[name]}" for name in missing if name in kinds and name not in definition.plan.key]
+    return (
+        f" If no record has had one yet, declare it in the validation schema ({', '.join(fields)}, or the type that "
+        "it will have): the table has it from the start, empty."
+        if fields
+        else ""
+    )
 
 
 def _has_rows(table: Table) -> bool:

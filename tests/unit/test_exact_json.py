@@ -98,7 +98,7 @@ def shown(found: Any) -> Any:
 
 @given(tree=TREES, escape=st.booleans())
 @settings(max_examples=size(150, 20_000), deadline=None)
-def test_an_object_with_a_name_twice_is_told_from_others(tree: Any, escape: bool) -> None:
+def test_an_object_with_a_name_twice_is_marked(tree: Any, escape: bool) -> None:
     for read in READERS:
         assert shown(read(written(tree, escape))) == expected(tree)
 

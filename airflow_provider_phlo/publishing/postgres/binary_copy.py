@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_provider_phlo.exceptions import SchemaError
+from airflow_provider_phlo.schemas.conversion.arrow_columns import inexact, times_of_no_day
 
 # days and microseconds between 1970-01-01 and 2000-01-01, where PostgreSQL counts from
 _EPOCH_DAYS = 10_957
@@ -135,6 +136,9 @@ def _require_none(has_nul: pa.Array) -> None:
 
 def _json(array: pa.Array) -> pa.Array:
     """Return nested values as ``jsonb``: a version byte, then JSON text."""
+    values = pa.chunked_array([array])
+    if inexact(values) or times_of_no_day(values):
+        raise ValueError
     texts = [None if value is None else "\x01" + _json_text(value) for value in _without_maps(array)]
     found = pa.array(texts, pa.large_string())
     _require_none(pc.match_substring_regex(found, _ESCAPED_NUL))

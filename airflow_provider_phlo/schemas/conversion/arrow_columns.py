@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pyarrow.compute as pc
 _JSON_OR_UUID = (pa.JsonType, pa.UuidType)
 # milliseconds
 _DAY = 86_400_000
+_PER_MILLISECOND = {"s": 0.001, "ms": 1, "us": 1000, "ns": 1_000_000}
 
 
 def plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -60,6 +62,42 @@ def inexact(values: pa.ChunkedArray) -> list[int]:
         return []
     # made anew, because a cast sees what lies in memory beside a slice
     return [at for at, value in enumerate(values) if not _casts(pa.repeat(value, 1), rougher)]
+
+
+def times_of_no_day(values: pa.ChunkedArray) -> list[int]:
+    """Return the positions of nested values with times before or after a day, which Python reads as others of it."""
+    if not _has_times(values.type) or all(map(_is_of_a_day, _times(values))):
+        return []
+    return [at for at in range(len(values)) if not all(map(_is_of_a_day, _times(values.slice(at, 1))))]
+
+
+def _has_times(kind: pa.DataType) -> bool:
+    inside = [kind.field(number).type for number in range(kind.num_fields)]
+    return any(pa.types.is_time(each) or _has_times(each) for each in inside)
+
+
+def _times(values: pa.Array | pa.ChunkedArray) -> Iterator[pa.Array]:
+    """Yield the times of day in nested values."""
+    kind = values.type
+    if isinstance(values, pa.ChunkedArray):
+        for chunk in values.chunks:
+            yield from _times(chunk)
+    elif pa.types.is_time(kind):
+        yield values
+    elif pa.types.is_struct(kind):
+        for member in values.flatten():
+            yield from _times(member)
+    elif pa.types.is_map(kind):
+        pairs = pa.struct([("key", kind.key_type), ("value", kind.item_type)])
+        yield from _times(values.cast(pa.list_(pairs)))
+    elif pa.types.is_nested(kind) and not pa.types.is_union(kind):
+        yield from _times(values.flatten())
+
+
+def _is_of_a_day(times: pa.Array) -> bool:
+    numbers = pc.min_max(times.cast(pa.int32() if times.type.bit_width == 32 else pa.int64())).as_py()
+    day = _DAY * _PER_MILLISECOND[times.type.unit]
+    return numbers["min"] is None or (numbers["min"] >= 0 and numbers["max"] < day)
 
 
 def _casts(values: pa.Array | pa.ChunkedArray, kind: pa.DataType) -> bool:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_provider_phlo.plain_values import is_outside_years
+from airflow_provider_phlo.schemas.conversion.arrow_columns import times_of_no_day
 from airflow_provider_phlo.schemas.conversion.storable import Values, decode
 from airflow_provider_phlo.schemas.values import type_name
 
@@ -26,7 +27,8 @@ def unstorable(values: Values) -> tuple[str, list[int]]:
 
     Dates and timestamps outside the years 1 to 9999 in UTC, which neither Python nor SQL engines read. Of records also
     decimals that are infinite, durations of more than 292,000 years, and times of day with an offset, whose instant
-    depends on the day; of Arrow's, times that are not of a day. Values of one rule are found at a time.
+    depends on the day; of Arrow's, times that are not of a day, also in nested
+    values. Values of one rule are found at a time.
     """
     if isinstance(values, pa.ChunkedArray):
         return _outside_years(values)
@@ -76,7 +78,7 @@ def _outside_years(values: pa.ChunkedArray) -> tuple[str, list[int]]:
         numbers = values.cast(pa.int32() if kind.bit_width == 32 else pa.int64())
         limits = 0, 86_400 * _PER_SECOND[kind.unit] - 1
     else:
-        return "", []
+        return "is_time", times_of_no_day(values)
     found = pc.min_max(numbers).as_py()
     if found["min"] is None or (limits[0] <= found["min"] and found["max"] <= limits[1]):
         return "", []

@@ -365,6 +365,32 @@ def test_thirty_days_of_changing_types_hold_every_value_exactly(
         assert same(stored, json_columns, expected[row["k"]]), (row, expected[row["k"]])
 
 
+class Changes(PhloSchema):
+    k: int = Field(unique=True)
+    at: dt.datetime | None
+    gone: bool | None
+
+
+@pytest.mark.parametrize(
+    "plan", [{"order_by": "at"}, {"hard_delete": "gone"}, {"order_by": "at", "hard_delete": "gone"}]
+)
+def test_a_table_of_changes_starts_without_any(house: House, plan: dict[str, str]) -> None:
+    """What the error asks for is declared, and then the first rows need not have it."""
+    merge = MergePlan(key=("k",), **plan)
+    with pytest.raises(
+        ConfigurationError, match=r"has no column\(s\).*If no record has had one yet, declare"
+    ) as caught:
+        house.run([{"k": 1}, {"k": 2}], TableDefinition(TABLE, merge))
+    types = {"at": "at: datetime | None", "gone": "gone: bool | None"}
+    assert [each in str(caught.value) for each in types.values()] == [name in plan.values() for name in types]
+    declared = declared_as(Changes, merge)
+    house.run([{"k": 1}, {"k": 2}], declared)
+    house.run([{"k": 1, "at": MOMENT, "gone": True}, {"k": 2, "at": MOMENT, "gone": None}], declared)
+    assert [row["k"] for row in house.values()] == ([2] if "hard_delete" in plan else [1, 2])
+    house.run([{"k": 2, "at": MOMENT - dt.timedelta(1)}], declared)
+    assert (house.values()[-1]["at"] == MOMENT) == ("order_by" in plan)
+
+
 @pytest.mark.parametrize("plan", [{"order_by": "at"}, {"hard_delete": "at"}])
 def test_case_15_a_column_that_decides_has_no_variants(house: House, plan: dict[str, str]) -> None:
     """A value of ``order_by`` or ``hard_delete`` beside its column would not be seen by the merge."""

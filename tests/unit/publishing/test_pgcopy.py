@@ -133,6 +133,8 @@ def test_slices_and_bytes_behind_nulls(connection, offset):
         (pa.array([[(date(2024, 1, 15), 1)]], pa.map_(pa.date32(), pa.int64())), "keys of another type; cast them"),
         (pa.array([[(b"secret", 1)]], pa.map_(pa.binary(), pa.int64())), "keys of another type; cast them"),
         (pa.array([[b"secret"]]), "JSON has no bytes"),
+        (pa.array([[1]], pa.list_(pa.time64("ns"))), "lose digits"),
+        (pa.array([{"a": [86_400_000_000]}], pa.struct([("a", pa.list_(pa.time64("us")))])), "lose digits"),
         (pa.array([{"a": [{"b": b"secret"}]}]), "JSON has no bytes"),
     ],
 )

@@ -50,6 +50,26 @@ def test_case_10_times_that_are_not_of_a_day_are_bad(unit: str) -> None:
         assert [each is None for each in rows["at"]] == [False, False, True, True, True]
 
 
+@pytest.mark.parametrize("kind", [pa.time32("s"), pa.time32("ms"), pa.time64("us"), pa.time64("ns")], ids=str)
+def test_case_10_nested_times_that_are_not_of_a_day_are_bad(kind: pa.DataType) -> None:
+    """Python reads them as other times of the day."""
+    day = 86_400 * {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[kind.unit]
+    plain = pa.int32() if kind.bit_width == 32 else pa.int64()
+    times = pa.array([day, 0, day - day // 86_400, -1, day, None], plain).cast(kind)[1:]
+    starts = pa.array(range(6), pa.int32())
+    lists = pa.ListArray.from_arrays(starts, times)
+    for column in (
+        lists,
+        pa.StructArray.from_arrays([times], ["t"]),
+        pa.StructArray.from_arrays([lists], ["inside"]),
+        pa.MapArray.from_arrays(starts, pa.array(list("abcde")), times),
+        pa.MapArray.from_arrays(starts, pa.array(list("xabcde"))[1:], lists),
+    ):
+        rows, failures = conformed(pa.table({"k": range(5), "at": column}))
+        assert failures == [("is_time", (2, 3))]
+        assert [each is None for each in rows["at"]] == [False, False, True, True, False]
+
+
 @pytest.mark.parametrize("value", [dt.timedelta.max, dt.timedelta.min])
 def test_case_10_a_duration_of_more_than_arrow_has_is_bad(value: dt.timedelta) -> None:
     assert conformed([{"k": 1, "v": value}])[1] == [("is_duration", (0,))]
