@@ -7,6 +7,10 @@ from collections.abc import Iterable
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return a question that names the known words nearest to ``word``; nothing if none is near."""
-    near = difflib.get_close_matches(word, list(known), 2, 0.6)
+    """Return a question that names the known words nearest to ``word``, in either case; nothing if none is near."""
+    known = list(known)
+    near = difflib.get_close_matches(word, known, 2, 0.6)
+    if not near:
+        spellings = {each.casefold(): each for each in known}
+        near = [spellings[each] for each in difflib.get_close_matches(word.casefold(), list(spellings), 2, 0.6)]
     return f" Did you mean {' or '.join(near)}?" if near else ""

@@ -16,6 +16,14 @@ KeyPath = tuple[str, ...]
 _VARIABLE = re.compile(r"\$(?:(\$)|\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|(\{))")
 
 
+# what people write, and the library has its own words for
+_SAID = {
+    "but found another document": "a second document begins: write one file for each",
+    "found character '\\t'": "this is not YAML (a tab: indent by spaces)",
+    "mapping values are not allowed": "this is not YAML (a colon within a value: quote it, or a line indented too far)",
+}
+
+
 class Document:
     """
     What a YAML file holds.
@@ -89,7 +97,9 @@ class Document:
     def _syntax_error(self, error: yaml.MarkedYAMLError) -> ConfigurationError:
         mark = error.problem_mark
         line = f", line {mark.line + 1}" if mark else ""
-        return ConfigurationError(f"{self.path}{line}: this is not YAML ({error.problem}).")
+        said = error.problem or "it ends too soon"
+        plain = next((words for start, words in _SAID.items() if said.startswith(start)), f"this is not YAML ({said})")
+        return ConfigurationError(f"{self.path}{line}: {plain}.")
 
 
 def _is_kept(text: str, value: float) -> bool:

@@ -33,7 +33,8 @@ def checked(document: Document, model: type[Model]) -> Model:
         for each in error.errors(include_url=False, include_input=False):
             key = tuple(map(str, each["loc"]))
             if each["type"] != "extra_forbidden":  # those are among the unknown ones
-                problems.append(f"{document.where(key)}: {'.'.join(key)}: {words_for(each)}.")
+                words = words_for(each)
+                problems.append(f"{document.where(key)}: {'.'.join(key)}: {words}{'' if words[-1] in '.?' else '.'}")
     if problems:
         raise ConfigurationError("\n".join(dict.fromkeys(problems)))
     return found

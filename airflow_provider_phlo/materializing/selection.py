@@ -142,6 +142,8 @@ def _named(assets: AssetMap, name: str) -> str:
     hint = did_you_mean(name, sorted(set(known)))
     if any(key.startswith(f"{name}.") for key in assets.assets):
         hint = f' Did you mean "{name}.*"?'
+    if name in assets.dags:
+        hint = f" It is a DAG: write dag:{name}."
     raise ConfigurationError(f"No asset is called {name}.{hint or _those_known(assets)}{_broken(assets)}")
 
 

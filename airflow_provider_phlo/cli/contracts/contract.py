@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -261,10 +262,15 @@ def _patterns(column: Column) -> Iterator[str]:
         yield "no item twice"
 
 
+def _in_words(name: str) -> str:
+    """Return ``End of life`` for ``endOfLife``."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).capitalize()
+
+
 def _notes(contract: Contract) -> Iterator[str]:
     yield f"Owner: {contract.owner or 'nobody'}"
     for level in contract.service_levels:
-        yield f"{level.property.capitalize()}: {level.value} {level.unit}".rstrip()
+        yield f"{_in_words(level.property)}: {level.value} {level.unit}".rstrip()
     for consumer in contract.consumers:
         yield f"Relied on by {consumer.name}{f': {consumer.usage}' if consumer.usage else ''}"
     for each in contract.unjudged:

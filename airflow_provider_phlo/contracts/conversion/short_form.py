@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from airflow_provider_phlo.contracts.conversion.held_types import whole_type
@@ -52,9 +53,16 @@ def write(contract: Contract) -> str:
     )
 
 
-def read(text: str, _contract: Contract) -> Contract:
-    """Return the contract that a text in the short form says."""
-    return short_form.read(document_of(text))
+def read(text: str, contract: Contract) -> Contract:
+    """
+    Return the contract that a text in the short form says.
+
+    :param contract: what it was written from: messages name it, as the text is in no file.
+    :raises ConfigurationError: it says what the short form does not allow.
+    """
+    document = document_of(text)
+    document.path = Path(f"{contract.name} in the short form")
+    return short_form.read(document)
 
 
 def _with_key(promise: Promise) -> Iterator[Column]:

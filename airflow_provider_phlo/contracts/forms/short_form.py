@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from datetime import date
 from typing import Any
@@ -24,7 +25,7 @@ from airflow_provider_phlo.suggestions import did_you_mean
 from airflow_provider_phlo.yaml_lines import Document
 from airflow_provider_phlo.yaml_models import checked
 
-_VERSION = r"^\d+\.\d+\.\d+(?:-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?$"
+_VERSION = re.compile(r"\d+\.\d+\.\d+(?:-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?")
 
 
 class _Part(BaseModel):
@@ -74,7 +75,8 @@ class RequiredColumn(_Part):
     @classmethod
     def _check_type(cls, text: str | None) -> str | None:
         if text is not None and promised_type(text) is None:
-            raise ValueError(f"{text} is not a type{did_you_mean(text, known_types())}")
+            hint = did_you_mean(text, known_types()) or " Write long, string, timestamp, list<string> and so on."
+            raise ValueError(f"{text} is not a type.{hint}")
         return text
 
 
@@ -113,7 +115,7 @@ class ShortContract(_Part):
     """A contract in its short form."""
 
     name: str = Field(description="The contract's name", min_length=1)
-    version: str = Field(description="A semantic version: 1.2.0", pattern=_VERSION)
+    version: str = Field(description="A semantic version: 1.2.0")
     owner: str = Field("", description="Who is asked")
     table: str | None = Field(None, description="namespace.table (the contract's name)", min_length=1)
     status: str = Field("active", description="Such as draft, active, deprecated")
@@ -122,6 +124,14 @@ class ShortContract(_Part):
     sla: Sla = Field(Sla(), description="What is promised about it as it goes on")
     consumers: list[ConsumerPart] = Field([], description="Who relies on it")
     tags: list[str] = Field([], description="Words to find it by")
+
+    @field_validator("version", mode="before")
+    @classmethod
+    def _check_version(cls, version: Any) -> Any:
+        # 1.2 without quotes is a number, and no version with them
+        if not isinstance(version, str) or not _VERSION.fullmatch(version):
+            raise ValueError("write a semantic version, of three numbers: 1.2.0")
+        return version
 
 
 def read(document: Document) -> Contract:

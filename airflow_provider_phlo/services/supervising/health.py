@@ -134,6 +134,8 @@ def _status(
     if state and state.is_alive:
         if part is None:
             return STARTING, None
+        if part.status == Status.RUNNING and not _lives(part.pid):
+            return Status.RESTARTING, None  # it has just died: its supervisor will see in a moment
         return part.status, part.pid
     if part and part.pid in _marked(project):
         return UNSUPERVISED, part.pid
@@ -142,6 +144,12 @@ def _status(
 
 def _marked(project: Project) -> set[int]:
     return {process.pid for process in processes.find_marked(embedded.secret(project.home, "mark"))}
+
+
+def _lives(pid: int | None) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return pid is not None and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def _began(pid: int | None) -> float | None:

@@ -98,6 +98,7 @@ def test_a_dag_is_all_of_its_tasks_also_without_assets(assets: AssetMap) -> None
         ("tag:nightly,raw.orders", "No asset is selected by all of"),
         ("dag:shp", "Did you mean shop"),
         ("seen_only", r"No DAG makes raw\.seen_only"),
+        ("SEEN_ONLI", "Did you mean .*seen_only"),
         ("group:", "group: selects nothing: write what follows the colon. There is .*shop"),
         ("path:", "path: selects nothing"),
         ("tag:+", "tag: selects nothing"),

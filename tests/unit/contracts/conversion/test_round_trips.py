@@ -224,6 +224,14 @@ def test_a_member_without_a_type_is_refused_in_a_model() -> None:
         write_contract(contract, Target.PANDERA)
 
 
+def test_what_the_short_form_does_not_allow_is_refused_by_the_contracts_name() -> None:
+    contract = replace(EVERYTHING, version="v2", promises=(Promise("raw.orders", (Column("id"),)),))
+    with pytest.raises(
+        ConfigurationError, match=r"^orders in the short form, line \d: version: write a semantic version"
+    ):
+        write_contract(contract, Target.SHORT)
+
+
 def test_a_table_without_columns_is_refused_in_the_short_form() -> None:
     with pytest.raises(ConfigurationError, match=r"^orders: raw.orders has no columns: the short form needs one"):
         write_contract(replace(EVERYTHING, promises=(Promise("raw.orders", ()),)), Target.SHORT)
