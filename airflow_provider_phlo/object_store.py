@@ -55,7 +55,7 @@ def object_storage_path(url: str) -> ObjectStoragePath:
     if ours or not has_fs(parts.scheme):
         if parts.scheme not in _ARROW_SCHEMES:
             raise ConfigurationError(
-                f"[phlo] staging_path: no installed provider reads {parts.scheme}:// URLs; install one, or use "
+                f"{url}: no installed provider reads {parts.scheme}:// URLs; install one, or use "
                 f"{', '.join(_ARROW_SCHEMES)}."
             )
         attach(parts.scheme, conn_id, fs=_file_system(url, connection))
@@ -63,13 +63,14 @@ def object_storage_path(url: str) -> ObjectStoragePath:
 
 
 def _file_system(url: str, connection: Connection | None) -> Any:
-    from fsspec.implementations.arrow import ArrowFSWrapper
     from pyiceberg.io.pyarrow import PyArrowFileIO
+
+    from airflow_provider_phlo.arrow_files import ArrowFiles
 
     parts = urlsplit(url)
     properties = _properties(connection) if connection else {}
     mask_secrets(properties)
-    return ArrowFSWrapper(PyArrowFileIO(properties).fs_by_scheme(parts.scheme, parts.netloc.rpartition("@")[2]))
+    return ArrowFiles(PyArrowFileIO(properties).fs_by_scheme(parts.scheme, parts.netloc.rpartition("@")[2]))
 
 
 def _properties(connection: Connection) -> dict[str, str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
+from airflow_provider_phlo.file_times import modified_at
 from airflow_provider_phlo.files.results import FileFailure
 
 _TABLES = (".csv", ".parquet")
@@ -286,7 +287,7 @@ def _require_unchanged(before: File, after: File) -> None:
 
 
 def _moment(status: Any) -> datetime:
-    return datetime.fromtimestamp(getattr(status, "st_mtime", 0) or 0, UTC)
+    return modified_at(status) or datetime.fromtimestamp(0, UTC)
 
 
 def _text(path: Any) -> str:

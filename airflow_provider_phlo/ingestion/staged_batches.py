@@ -22,7 +22,6 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
+from airflow_provider_phlo.file_times import modified_at
 from airflow_provider_phlo.formats import VERSION_FIELD, require_known_version
 from airflow_provider_phlo.ingestion import staged_files
 
@@ -344,10 +344,10 @@ def _below(folder: Any) -> Iterator[Any]:
 def _changed_at(path: Any) -> float:
     """Return when a file or folder was last written; 0 if unknown, as for the folders of an object store."""
     try:
-        moment = path.stat().st_mtime
+        moment = modified_at(path.stat())
     except FileNotFoundError:
         return 0
-    return float(moment.timestamp() if isinstance(moment, datetime) else moment or 0)
+    return moment.timestamp() if moment else 0
 
 
 def _children(path: Any) -> list[Any]:

@@ -48,9 +48,10 @@ FLOORS = (
     (
         "0 small things",
         "",
-        "contract_files exceptions broken_files cron durable_files exact_json failure_logs formats installed_plugins "
-        "library_errors model_errors plain_values printable_text private_files process registry runs sql sql_errors "
-        "row_hash suggestions task_facts terms yaml_lines yaml_models",
+        "arrow_files contract_files exceptions broken_files cron durable_files exact_json failure_logs file_times "
+        "formats installed_plugins library_errors model_errors plain_values printable_text private_files "
+        "process registry runs sql sql_errors row_hash suggestions task_facts terms yaml_lines "
+        "yaml_models",
     ),
 )
 AIRFLOW_FREE = [name for name, _, _ in FLOORS].index("1b the work")

@@ -12,9 +12,13 @@ from pathlib import Path
 
 import fsspec
 import pyarrow as pa
+import pyarrow.fs
 import pyarrow.parquet as pq
 import pytest
+from airflow.sdk import ObjectStoragePath
+from airflow.sdk.io import attach
 
+from airflow_provider_phlo.arrow_files import ArrowFiles
 from airflow_provider_phlo.exceptions import ConfigurationError, FilesFailedError, TransientError
 from airflow_provider_phlo.files import lines, scanning
 from tests.unit.files.conftest import event, text
@@ -184,6 +188,20 @@ def test_an_object_store(lake, counts):
         assert lake.query("SELECT DISTINCT source_file FROM events") == [("memory://raw/events/flat.csv",)]
     finally:
         fsspec.filesystem("memory").rm("/raw", recursive=True)
+
+
+def test_an_object_store_over_pyarrow(lake, counts):
+    """As S3 and Google Cloud Storage are read where no provider is installed: a time is not a number there."""
+    lake.write("day=1/a.jsonl", text(event(1)))
+    changing = lake.write("b%20 #?.JSON", text(event(2)))
+    root = pa.fs.SubTreeFileSystem(str(lake.folder.parent), pa.fs.LocalFileSystem())
+    attach("s3", "files_test", fs=ArrowFiles(root))
+    lake.folder = ObjectStoragePath("s3://files_test@raw")
+    assert counts(lake.load()) == (2, 2, 0, 2, 0)
+    assert counts(lake.load()) == (2, 0, 2, 0, 0)
+    changing.write_bytes(text(event(2), event(3)))
+    assert counts(lake.load()) == (2, 1, 1, 1, 0)
+    assert lake.query("SELECT count(*) FROM loaded_files WHERE file_mtime > now() - INTERVAL 1 DAY") == [(2,)]
 
 
 def test_other_files_hidden_ones_and_folders(lake, counts, caplog):
