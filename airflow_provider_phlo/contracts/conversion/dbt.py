@@ -9,7 +9,7 @@ from typing import Any
 from airflow_provider_phlo.contracts.conversion.held_types import whole_type
 from airflow_provider_phlo.contracts.conversion.identity import KEY, contract_of, identity_of, keys_required, together
 from airflow_provider_phlo.contracts.conversion.yaml_text import document_of, to_yaml, without_empty
-from airflow_provider_phlo.contracts.model.contract import Bounds, Column, Contract, Promise
+from airflow_provider_phlo.contracts.model.contract import Bounds, Column, Contract, Promise, is_personal
 from airflow_provider_phlo.contracts.model.types import PromisedType, promised_type
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.schemas.dbt_tests import RANGE_TESTS, UNCERTAIN, Test, sql_literal, tests_of
@@ -156,7 +156,7 @@ def _read_column(declared: Mapping[str, Any], where: str) -> tuple[Column, list[
             description=str(declared.get("description") or "").strip(),
             values=_both(ends),
             classification=meta.get("classification"),
-            pii=bool(meta.get("pii") or "pii" in tags),
+            pii=bool(meta.get("pii")) or is_personal(tags, meta.get("classification")),
             tags=tags,
             **found,
         ),

@@ -36,7 +36,7 @@ from pyiceberg.types import (
 from airflow_provider_phlo.contracts.conversion.iceberg_columns import contract_columns
 from airflow_provider_phlo.contracts.conversion.identity import KEY, contract_of, identity_of, keys_required, together
 from airflow_provider_phlo.contracts.conversion.yaml_text import without_empty
-from airflow_provider_phlo.contracts.model.contract import Bounds, Column, Contract, Promise
+from airflow_provider_phlo.contracts.model.contract import Bounds, Column, Contract, Promise, is_personal
 from airflow_provider_phlo.contracts.model.patterns import whole_part
 from airflow_provider_phlo.contracts.model.types import ITEM, LISTS, MAPS, VALUE, PromisedType, promised_type
 from airflow_provider_phlo.contracts.model.types import KEY as KEY_OF_MAP
@@ -163,7 +163,7 @@ def _read_column(field: NestedField, column: ModelColumn, declared: Any) -> tupl
             pattern=pattern,
             allowed=found.allowed,
             classification=metadata.get("classification"),
-            pii=column.pii,
+            pii=column.pii or is_personal(metadata.get("tags", ()), metadata.get("classification")),
             tags=tuple(metadata.get("tags", ())),
             members=bare.members,
         ),

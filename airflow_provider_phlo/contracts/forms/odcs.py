@@ -34,6 +34,7 @@ from airflow_provider_phlo.contracts.model.contract import (
     Promise,
     Rule,
     ServiceLevel,
+    is_personal,
 )
 from airflow_provider_phlo.contracts.model.durations import OF_ELEMENTS, kind_of
 from airflow_provider_phlo.contracts.model.types import LISTS, MAPS, PromisedType, list_of, map_of, promised_type
@@ -41,8 +42,6 @@ from airflow_provider_phlo.contracts.rules.metrics import METRICS, problem_of_me
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.yaml_lines import Document, KeyPath
 from airflow_provider_phlo.yaml_models import checked
-
-_PII = frozenset({"pii", "personal", "sensitive", "restricted"})
 
 
 def read(document: Document) -> Contract:
@@ -176,7 +175,7 @@ def _column(item: SchemaProperty, key: KeyPath, document: Document, problems: li
         pattern=options.get("pattern"),
         allowed=_allowed(item),
         classification=item.classification,
-        pii=bool(_PII & {word.lower() for word in (*tags, item.classification or "")}),
+        pii=is_personal(tags, item.classification),
         tags=tags,
         rules=tuple(_rules(item.quality, (*key, "quality"), document, problems, _says_valid(item))),
         members=tuple(

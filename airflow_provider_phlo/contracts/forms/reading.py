@@ -41,6 +41,10 @@ def _git(folder: Path, *arguments: str) -> bytes:
         raise ConfigurationError("git is not installed.")
     done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, check=False)
     if done.returncode:
+        if arguments[0] == "ls-tree" and b"Not a valid object name" in done.stderr:
+            raise ConfigurationError(
+                "git does not know this revision: name a commit, branch or tag (git log --oneline)."
+            )
         lines = done.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"]
         raise ConfigurationError(f"git {arguments[0]}: {lines[-1]}")
     return done.stdout

@@ -18,6 +18,7 @@ from airflow_provider_phlo.contracts.model.contract import (
     Form,
     Promise,
     ServiceLevel,
+    is_personal,
 )
 from airflow_provider_phlo.contracts.model.patterns import found_in_text
 from airflow_provider_phlo.contracts.model.types import known_types, promised_type
@@ -174,7 +175,7 @@ def _column(column: RequiredColumn, line: int | None) -> Column:
         pattern=None if rules.pattern is None else found_in_text(rules.pattern),
         allowed=tuple(map(_as_text, rules.allowed_values)) if rules.allowed_values is not None else None,
         classification=column.classification,
-        pii=column.pii,
+        pii=column.pii or is_personal(column.tags, column.classification),
         tags=tuple(column.tags),
         line=line,
     )

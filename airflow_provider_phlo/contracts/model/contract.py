@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -12,6 +12,14 @@ from airflow_provider_phlo.contracts.model.types import PromisedType
 
 # what a list's items are called, where columns have names
 ITEM = "[]"
+
+
+_PERSONAL = frozenset({"pii", "personal", "sensitive", "restricted"})
+
+
+def is_personal(tags: Iterable[str], classification: str | None) -> bool:
+    """Return whether the tags or the classification of a column say that it holds personal data."""
+    return bool(_PERSONAL & {word.lower() for word in (*tags, classification or "")})
 
 
 class Form(StrEnum):

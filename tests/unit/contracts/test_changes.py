@@ -164,6 +164,7 @@ def test_contracts_are_compared_with_those_of_a_revision(
     assert code == 1
     assert "gone is gone, and dashboard rely on it" in err
     assert "orders" in out
-    assert run_phlo("contract", "diff", "--git", "no-such-branch")[0] == 2
+    code, _, err = run_phlo("contract", "diff", "--git", "no-such-branch")
+    assert (code, "git does not know this revision: name a commit, branch or tag" in err) == (2, True)
     assert run_phlo("contract", "diff", "--git=--output=x")[0] == 2
     assert not (project / "x").exists()

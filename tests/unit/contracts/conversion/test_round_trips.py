@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airflow_provider_phlo.contracts import read_contract
 from airflow_provider_phlo.contracts.conversion import Target, write_contract
 from airflow_provider_phlo.contracts.model.contract import (
     Bounds,
@@ -215,6 +216,19 @@ def test_what_a_type_cannot_say_of_members_is_named(target: Target) -> None:
     odd = Column("d", promised_type("struct"), members=(Column("a b", promised_type("long")), MEMBERS[0]))
     contract = replace(EVERYTHING, promises=(Promise("raw.orders", (said, odd)),), service_levels=())
     assert write_contract(contract, target).left_out == ("c.a: required", "d.a b: column", "d.a: column")
+
+
+@pytest.mark.parametrize("target", Target)
+@pytest.mark.parametrize("said", ["tags: [PII]", "tags: [Sensitive]", "classification: restricted", "pii: true"])
+def test_personal_data_stay_personal_however_they_are_said(tmp_path: Path, target: Target, said: str) -> None:
+    path = tmp_path / "people.yaml"
+    path.write_text(
+        "name: people\nversion: 1.0.0\nowner: ann\ntable: raw.people\n"
+        f"schema: {{required_columns: [{{name: email, type: string, {said}}}]}}\n"
+    )
+    contract = read_contract(path)
+    assert contract.promises[0].columns[0].pii
+    assert write_contract(replace(contract, form=None), target).left_out == ()
 
 
 def test_a_member_without_a_type_is_refused_in_a_model() -> None:
