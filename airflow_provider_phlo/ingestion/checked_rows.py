@@ -5,17 +5,19 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from airflow_provider_phlo.exact_json import read_json
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.ingestion.extraction import Chunk
 from airflow_provider_phlo.ingestion.transforms import Transform
 from airflow_provider_phlo.row_hash import row_hashes
 from airflow_provider_phlo.schemas import conversion
 from airflow_provider_phlo.schemas.columns import ModelColumns
-from airflow_provider_phlo.schemas.conversion.variants import variant_of
+from airflow_provider_phlo.schemas.conversion.variants import VARIANT_OF, is_json, variant_of
 from airflow_provider_phlo.schemas.failures import Failure, bad_rows
 from airflow_provider_phlo.schemas.types import stored_as
 from airflow_provider_phlo.schemas.validation.batch import missing_values, validate
@@ -126,6 +128,32 @@ def require_types(schema: pa.Schema, table: str) -> None:
             stored_as(item.type)
         except SchemaError as error:
             raise SchemaError(f"{table}: column {item.name!r}: {error}") from None
+
+
+def as_read(rows: pa.Table, plan: StagingPlan) -> list[dict[str, Any]]:
+    """Return staged rows as records that a replay reads alike: no JSON text, and variants in their columns."""
+    nested = {item.name for item in rows.schema if is_json(item)}
+    nested |= {column.name for column in (plan.declared.columns if plan.declared else ()) if column.json}
+    bases = {item.name: (item.metadata or {}).get(VARIANT_OF, b"").decode() for item in rows.schema}
+    found = []
+    for row in rows.to_pylist():
+        record: dict[str, Any] = {}
+        for name, value in row.items():
+            read = read_json(value) if name in nested and value is not None else value
+            record[bases[name] or name] = _together(record.get(bases[name] or name), read)
+        found.append(record)
+    return found
+
+
+def _together(value: Any, more: Any) -> Any:
+    """Return a value with what a struct had no members for."""
+    if value is None or more is None:
+        return more if value is None else value
+    if isinstance(value, dict):
+        return {**value, **{name: _together(value.get(name), each) for name, each in more.items()}}
+    if isinstance(more, dict):  # a map
+        return [(name, _together(each, more.get(str(name)))) for name, each in value]
+    return [_together(*each) for each in zip(value, more, strict=True)]
 
 
 def all_but(rows: Sequence[int] | np.ndarray, count: int) -> np.ndarray:

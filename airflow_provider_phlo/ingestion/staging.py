@@ -29,6 +29,7 @@ from airflow_provider_phlo.ingestion import dlt_features, staged_batches, transf
 from airflow_provider_phlo.ingestion.checked_rows import (
     StagingPlan,
     all_but,
+    as_read,
     convert_and_validate,
     require_types,
     with_metadata,
@@ -313,7 +314,7 @@ class _Stager:
         self._count([Failure(rule.column, rule.check, tuple(range(len(rows))))], positions[rows])
         staged = self.writer.read(number)
         source_columns = [name for name in staged.column_names if name not in METADATA_COLUMNS]
-        records = staged.select(source_columns).take(rows).to_pylist()
+        records = as_read(staged.select(source_columns).take(rows), self.plan)
         sources = [int(position) if position != UNKNOWN else None for position in positions[rows]]
         self._reject([Rejected(*each, [rule]) for each in zip(records, sources, strict=True)], 0)
         keep = all_but(rows, len(staged))

@@ -296,6 +296,21 @@ def test_case_15_a_strict_schema_decides_about_members_of_its_structs(house: Hou
     assert house.values() == [{"k": 1, "at": {"x": 1}}, {"k": 2, "at": {"x": 2}}][landed.quarantined :]
 
 
+class Once(Placed):
+    u: int = Field(unique=True)
+    j: dict = Field(nullable=True)
+
+
+def test_nested_values_of_a_row_that_is_not_unique_come_back_as_they_were(house: House) -> None:
+    more = {"at": {"x": 1, "y": 2}, "o": {"a": [1]}, "j": "text"}
+    landed = house.run([{"k": 1, "u": 7, **more}, {"k": 2, "u": 7, **more}], declared_as(Once), strict=False)
+    assert landed.quarantined == 2
+    raw = house.catalog.load_table(f"{TABLE}__quarantine").scan().to_arrow()["record"].to_pylist()
+    assert house.run([{**json.loads(text), "u": at} for at, text in enumerate(raw)], declared_as(Once)).merged.inserted
+    kept = {"at": {"x": 1}, "at__v_json": '{"y":2}', "o": '{"a":[1]}', "j": '"text"'}
+    assert house.values() == [{"k": 1 + at, "u": at, **kept} for at in (0, 1)]
+
+
 # --- thirty days of anything
 
 NUMBERS = [
