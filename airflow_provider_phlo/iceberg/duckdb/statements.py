@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,8 @@ from airflow_provider_phlo.sql import open_parser
 
 # functions that run SQL out of a string, or write outside the database
 _REFUSED_FUNCTIONS = frozenset({"query", "json_execute_serialized_sql", "enable_logging", "enable_profiling"})
+# a table whose name has to be quoted and is not: shop.order-lines, raw.2024_orders
+_ODD_NAME = re.compile(r"\b([A-Za-z_]\w*)\.((?:\d\w*|\w+(?=[-$@]))[\w$@-]*)", re.ASCII)
 
 
 def referenced_tables(sql: str) -> set[str]:
@@ -61,11 +64,17 @@ def syntax_tree(sql: str) -> Any:
             rows = parser.execute("SELECT json_serialize_sql(?)", [sql]).fetchall()
         return json.loads(rows[0][0])
     except duckdb.Error as error:
-        raise ConfigurationError(f"Cannot read the SQL: {error}") from error
+        raise ConfigurationError(f"Cannot read the SQL: {error}{_unquoted(sql)}") from error
     except UnicodeEncodeError:
         raise ConfigurationError("Cannot read the SQL: it is not valid UTF-8.") from None
     except RecursionError:
         raise ConfigurationError("Cannot read the SQL: it is nested too deeply.") from None
+
+
+def _unquoted(sql: str) -> str:
+    """Return how to write the first name with a character that SQL takes for something else."""
+    found = _ODD_NAME.search(sql)
+    return f'\nIf {found[0]} is a table, write {found[1]}."{found[2]}".' if found else ""
 
 
 def _explained(sql: str) -> str:

@@ -32,6 +32,8 @@ def connect(url: str | None = None, shell: Mapping[str, str] = os.environ) -> Ai
     :raises ConfigurationError: no Airflow is known, none answers, or the login is not accepted; says what to do.
     """
     given = url or shell.get(URL, "")
+    if not given:
+        _require_no_login(shell)
     api = _remote(given, shell) if given else _of_project(shell)
     try:
         api.call("GET", "/version")
@@ -60,6 +62,16 @@ def _remote(url: str, shell: Mapping[str, str]) -> AirflowApi:
         f"For {_shown(url)} there is {missing}. A keyring may hold the password of {USER}, too: keyring set "
         f"{KEYRING}:{_shown(url)} {user or 'NAME'}"
     )
+
+
+def _require_no_login(shell: Mapping[str, str]) -> None:
+    """Refuse a login without an address: whoever forgets the address would work on the services of this machine."""
+    named = [name for name in (TOKEN, USER) if shell.get(name)]
+    if named:
+        raise ConfigurationError(
+            f"{' and '.join(named)} is set, and nothing says for which Airflow: set {URL} or give --api-url. The "
+            "services of a project need neither: unset it for them."
+        )
 
 
 def _of_project(shell: Mapping[str, str]) -> AirflowApi:

@@ -320,3 +320,9 @@ def test_a_statement_that_reads_no_table_reads_no_file_either(run_phlo, sql):
     code, out, err = run_phlo("query", sql)
     assert (code != 0, out) == (True, "")
     assert "root" not in err
+
+
+@pytest.mark.parametrize(("name", "hint"), [("shop.order-lines", 'shop."order-lines"'), ("raw.2024_x", 'raw."2024_x"')])
+def test_a_name_that_has_to_be_quoted_is_shown_quoted(run_phlo, name, hint):
+    code, _, err = run_phlo("query", f"SELECT * FROM {name} WHERE a = 'it'")
+    assert (code, f"If {name} is a table, write {hint}." in err) == (2, True), err
