@@ -120,6 +120,7 @@ def _producers(table: str) -> Sequence[tuple[str, str, bool]]:
     from airflow.models.dag import DagModel
     from airflow.utils.session import create_session
     from sqlalchemy import select
+    from sqlalchemy.exc import OperationalError, ProgrammingError
 
     from airflow_provider_phlo.naming import asset_uri
 
@@ -130,8 +131,14 @@ def _producers(table: str) -> Sequence[tuple[str, str, bool]]:
         .join(DagModel, DagModel.dag_id == outlet.dag_id)
         .where(AssetModel.uri == asset_uri(table), DagModel.is_stale.is_(False))
     )
-    with create_session() as session:
-        return [(dag_id, task_id, paused) for dag_id, task_id, paused in session.execute(query)]
+    try:
+        with create_session() as session:
+            return [(dag_id, task_id, paused) for dag_id, task_id, paused in session.execute(query)]
+    except (OperationalError, ProgrammingError):  # what it lacks is tables, as before its first start
+        raise ConfigurationError(
+            "Airflow's metadata database does not answer, or has not been set up: start the services (phlo services "
+            "start), or set it up (airflow db migrate). Nothing was replayed."
+        ) from None
 
 
 def _trigger(dag_id: str, wanted: dict[str, Any], day: str) -> str:

@@ -74,3 +74,10 @@ def test_a_table_without_quarantine_is_refused(phlo: Any, command: str) -> None:
     code, out, err = phlo(command, "other")
     assert (code, out) == (2, "")
     assert "raw.other has no quarantine" in err
+
+
+def test_a_replay_before_airflow_has_been_set_up(phlo: Any) -> None:
+    code, out, err = phlo("replay", "t")
+    assert (code, out) == (2, "")
+    assert "has not been set up: start the services (phlo services start)" in err
+    assert "sqlite" not in err.lower()
