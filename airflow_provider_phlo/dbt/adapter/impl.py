@@ -66,13 +66,14 @@ class PhloAdapter(DuckDBAdapter):
         self._building = threading.local()
 
     def set_macro_resolver(self, macro_resolver: Any) -> None:
-        """Take dbt's manifest, and remember which tables its sources are."""
+        """Take dbt's manifest, or its macros alone, and remember which tables its sources are."""
         super().set_macro_resolver(macro_resolver)
+        sources = getattr(macro_resolver, "sources", {})
         names = {
             f"{each.schema}.{each.identifier}": table_of_source(
                 each.schema, each.identifier, {**each.meta, **(each.config.get("meta") or {})}
             )
-            for each in macro_resolver.sources.values()
+            for each in sources.values()
         }
         PhloConnectionManager.sources = {name.lower(): table for name, table in names.items() if name != table}
 
