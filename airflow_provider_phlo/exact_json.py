@@ -103,7 +103,8 @@ def read_json(
         found = read_number(digits)
         return found if math.isfinite(found) else beyond(digits)  # type: ignore[misc]
 
-    return json.loads(text, parse_float=number if beyond else finite_number, object_pairs_hook=members, **more)
+    decoded = text if isinstance(text, str) else text.decode("utf-8-sig")  # json would guess another encoding
+    return json.loads(decoded, parse_float=number if beyond else finite_number, object_pairs_hook=members, **more)
 
 
 def read_quickly(text: bytes, **arguments: Any) -> Any:

@@ -211,6 +211,8 @@ class Generator:
             if kind == pa.null():
                 value = None
             row[name] = float(np.float32(value)) if kind == pa.float32() and value is not None else value
+        if plan.hard_delete and row.get(plan.hard_delete) == "":
+            row[plan.hard_delete] = None  # a text that says no is refused
         return row
 
     def _crashes(self) -> tuple[Crash, ...]:

@@ -214,7 +214,7 @@ def random_content(chance: random.Random) -> bytes:
         event(chance.randrange(40), type=f"{chance.randrange(1000)}Event") for _ in range(chance.randrange(6))
     ]
     if chance.random() < 0.4:
-        lines.insert(chance.randrange(len(lines) + 1), chance.choice(["{", '{"type": "no id"}', "[", "nothing"]))
+        lines.insert(chance.randrange(len(lines) + 1), chance.choice(["{", '{"type": "no id"}', "]", "nothing"]))
     return text(*lines) if chance.random() < 0.8 else text(*lines)[:-1]
 
 

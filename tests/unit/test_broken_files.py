@@ -74,7 +74,7 @@ def test_case_55_every_command_says_it(lake: Catalog, home: Path, run_phlo: Any,
 def test_case_55_a_damaged_catalog(lake: Catalog, home: Path, run_phlo: Any) -> None:
     (home / "catalog.db").write_bytes(b"canary" * 1000)
     assert isinstance(raised(lambda: open_lake(home)), TerminalError)
-    code, _, err = run_phlo("query", "SELECT 1")
+    code, _, err = run_phlo("query", "SELECT * FROM raw.t")
     assert code == 1
     assert f"{home / 'catalog.db'} is damaged" in err
     assert err.count("\n") == 1
