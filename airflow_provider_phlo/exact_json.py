@@ -13,6 +13,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import orjson
@@ -95,15 +96,12 @@ def read_json(
     :raises RecursionError: it is nested deeper than Python reads.
     """
 
-    def members(pairs: list[tuple[str, Any]]) -> Any:
-        found = dict(pairs)
-        return found if len(found) == len(pairs) else repeated(pairs)
-
     def number(digits: str) -> Any:
         found = read_number(digits)
         return found if math.isfinite(found) else beyond(digits)  # type: ignore[misc]
 
     decoded = text if isinstance(text, str) else text.decode("utf-8-sig")  # json would guess another encoding
+    members = partial(members_of, repeated=repeated)
     return json.loads(decoded, parse_float=number if beyond else finite_number, object_pairs_hook=members, **more)
 
 
@@ -126,10 +124,14 @@ def read_quickly(text: bytes, **arguments: Any) -> Any:
     return read_json(text, **arguments)
 
 
-def members_of(pairs: list[tuple[str, Any]]) -> Any:
-    """Return an object of JSON, for :func:`json.loads` as ``object_pairs_hook``."""
+def members_of(pairs: list[tuple[str, Any]], repeated: Callable[[list[tuple[str, Any]]], Any] = RepeatedNames) -> Any:
+    """
+    Return an object of JSON, for :func:`json.loads` as ``object_pairs_hook``.
+
+    :param repeated: makes what stands for an object in which a name occurs twice.
+    """
     found = dict(pairs)
-    return found if len(found) == len(pairs) else RepeatedNames(pairs)
+    return found if len(found) == len(pairs) else repeated(pairs)
 
 
 def finite_number(digits: str) -> float:
