@@ -88,20 +88,22 @@ class OpenTables:
         found = all_tables(self.catalog)
         opened = [table for table in found if self._opens(table)]
         require_distinct_tables(opened)
-        for table in opened:
-            try:
-                self._show(connection, table)
-            except (OSError, ValueError, PhloError):
-                if self._wanted is not None:
-                    raise
-                self._heads.pop(table, None)
+        try:
+            self._show(connection, opened)
+        except (OSError, ValueError, PhloError):
+            if self._wanted is not None:
+                raise
+            for table in opened:
+                with suppress(OSError, ValueError, PhloError):
+                    self._show(connection, [table])
         self._unread = {table.lower(): table for table in found if table not in self._heads}
         for schema in {table.rpartition(".")[0] for table in self._unread.values()}:
             connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(schema)}")
 
-    def _show(self, connection: DuckDBPyConnection, table: str) -> None:
-        self._heads[table] = branch_head(self.catalog.load_table(table))
-        connect(self.catalog, tables=[table], branch=self.branch, staged=self._staged_views(), connection=connection)
+    def _show(self, connection: DuckDBPyConnection, tables: Sequence[str]) -> None:
+        heads = {table: branch_head(self.catalog.load_table(table)) for table in tables}
+        connect(self.catalog, tables=tables, branch=self.branch, staged=self._staged_views(), connection=connection)
+        self._heads |= heads
 
     def is_table(self, identifier: str) -> bool:
         """Return whether the catalog has a table of this name that this run opens."""
