@@ -154,7 +154,7 @@ def airflow(homes: Path) -> Iterator[RunningAirflow]:
 def run(running: RunningAirflow, dag_id: str) -> float:
     """Return the seconds from a trigger to the end of its run, by Airflow's own records."""
     run_id = running.trigger(dag_id)
-    running.wait(lambda: running.api.run_state(dag_id, run_id) in FINAL, 300)
+    running.wait(lambda: running.api.run_state(dag_id, run_id) in FINAL)
     done = running.api.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}")
     if done["state"] != "success":
         states = running.finished(dag_id, run_id)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 
 import psutil
 
-SECONDS = 20
+from tests.patience import until
 
 
 def kill_and_wait(pid: int | None) -> None:
@@ -29,10 +28,7 @@ def wait_until_gone(process: psutil.Process) -> None:
 
     :raises AssertionError: it lives on.
     """
-    deadline = time.monotonic() + SECONDS
-    while is_alive(process):
-        assert time.monotonic() < deadline, f"{process} outlived its end"
-        time.sleep(0.01)
+    until(lambda: not is_alive(process), said=lambda: f"{process} outlived its end")
 
 
 def is_alive(process: psutil.Process) -> bool:

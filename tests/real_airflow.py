@@ -9,7 +9,6 @@ import os
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from airflow_provider_phlo.exceptions import TransientError
 from airflow_provider_phlo.services.environment import embedded
 from airflow_provider_phlo.services.machine import processes
 from tests.lake import open_lake
+from tests.patience import until
 from tests.services.downloads import cache
 
 ROOT = Path(__file__).parents[1]
@@ -43,13 +43,10 @@ class RunningAirflow:
     def catalog(self):
         return open_lake(self.home)
 
-    def wait(self, what: Any, seconds: float = 90) -> Any:
+    def wait(self, what: Any) -> Any:
         """Return the first true answer of ``what``."""
-        deadline = time.monotonic() + seconds
-        while not (answer := what()):
-            assert time.monotonic() < deadline, f"not in {seconds} s; logs: {self.home / 'logs'}"
-            time.sleep(0.4)  # each question costs the api-server work that the tests' tasks wait for
-        return answer
+        # each question costs the api-server work that the tests' tasks wait for
+        return until(what, every=0.4, said=lambda: f"logs: {self.home / 'logs'}")
 
     def trigger(self, dag_id: str, **body: Any) -> str:
         """Start a run; return its id. SQLite may be locked for a moment, of which Airflow makes an error 500."""
@@ -58,7 +55,7 @@ class RunningAirflow:
             with contextlib.suppress(TransientError):
                 return self.api.call("POST", f"/dags/{dag_id}/dagRuns", {"logical_date": None, **body})
 
-        return str(self.wait(attempt, 20)["dag_run_id"])
+        return str(self.wait(attempt)["dag_run_id"])
 
     def events(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """Return what the asset events of a run carry; each has a twin with a partition key, which is left out."""

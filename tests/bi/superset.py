@@ -15,6 +15,7 @@ from typing import Any
 
 import requests
 
+from tests.patience import PATIENCE
 from tests.services.downloads import missing, python_program
 from tests.services.running import HOST, free_port, running
 
@@ -41,20 +42,20 @@ class RunningSuperset:
         """Return a session that is logged in, as one of a person who edits a dashboard."""
         session = requests.Session()
         login = {"username": "admin", "password": self.password, "provider": "db", "refresh": False}
-        answer = session.post(f"{self.url}/api/v1/security/login", json=login, timeout=60)
+        answer = session.post(f"{self.url}/api/v1/security/login", json=login, timeout=PATIENCE)
         session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
-        token = session.get(f"{self.url}/api/v1/security/csrf_token/", timeout=60).json()["result"]
+        token = session.get(f"{self.url}/api/v1/security/csrf_token/", timeout=PATIENCE).json()["result"]
         session.headers.update({"X-CSRFToken": token, "Referer": self.url})
         return session
 
     def numbers(self, kind: str, name: str) -> dict[str, int]:
         """Return the server's number of each ``chart`` or ``dashboard`` by its name."""
-        answer = self.session().get(f"{self.url}/api/v1/{kind}/?q=(page_size:100)", timeout=60)
+        answer = self.session().get(f"{self.url}/api/v1/{kind}/?q=(page_size:100)", timeout=PATIENCE)
         return {each[name]: each["id"] for each in answer.json()["result"]}
 
     def edit(self, kind: str, number: int, **values: Any) -> None:
         """Change a chart or dashboard as its page does."""
-        answer = self.session().put(f"{self.url}/api/v1/{kind}/{number}", json=values, timeout=60)
+        answer = self.session().put(f"{self.url}/api/v1/{kind}/{number}", json=values, timeout=PATIENCE)
         assert answer.status_code == 200, answer.text
 
     def look(self, dashboards: Sequence[str], folder: Path) -> dict[str, Any]:

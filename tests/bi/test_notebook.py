@@ -16,6 +16,7 @@ from pathlib import Path
 from tests.bi import marts as made
 from tests.bi.marts import Marts
 from tests.bi.superset import ROOT
+from tests.patience import PATIENCE
 
 NOTEBOOK = ROOT / "include" / "notebooks" / "glucose.ipynb"
 CELLS = json.loads(NOTEBOOK.read_text())["cells"]
@@ -32,7 +33,7 @@ def test_its_cells_run_and_say_what_python_counts(marts: Marts, tmp_path: Path) 
     program.write_text("\n\n".join("".join(cell["source"]) for cell in CELLS if cell["cell_type"] == "code"))
     environment = {"PATH": os.environ["PATH"], "PHLO_MARTS_FILE": str(marts.duckdb)}
     done = subprocess.run(
-        [sys.executable, program], capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=120
+        [sys.executable, program], capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=PATIENCE
     )
     assert done.returncode == 0, done.stderr
     values = [entry["sgv"] for entry in made.entries()]

@@ -14,6 +14,7 @@ from airflow_provider_phlo.alerts.incidents import store
 from airflow_provider_phlo.alerts.rules.configuration import Configuration
 from airflow_provider_phlo.alerts.rules.verdicts import RuleKind, Severity, Verdict
 from tests.faults.killing import PROCESSES, CatalogSettings, dying_after, dying_before, exit_code
+from tests.patience import PATIENCE
 from tests.receivers import receiver
 from tests.sizes import size
 
@@ -61,7 +62,7 @@ def watch(settings: CatalogSettings, url: str, rounds: int, together: Any) -> No
     """Go through rounds, each at the same moment as the other watcher."""
     with settings.open() as catalog:
         for number in range(rounds):
-            together.wait(60)
+            together.wait(PATIENCE)
             one_round(catalog, url, number)
 
 

@@ -24,6 +24,7 @@ from airflow_provider_phlo.exceptions import TransientError
 from airflow_provider_phlo.files import loading
 from airflow_provider_phlo.files.staging import Staging
 from tests.faults.killing import PROCESSES, Wrapper, die_after, dying_after, dying_before, exit_code, length_of
+from tests.patience import PATIENCE
 from tests.sizes import size
 from tests.unit.files.conftest import event, text
 
@@ -130,7 +131,7 @@ def test_two_loaders_at_once(tmp_path: Path) -> None:
     for process in both:
         process.start()
     for process in both:
-        process.join(60)
+        process.join(PATIENCE)
     assert [process.exitcode for process in both] == [0, 0]
     check_end(tmp_path, expected)
 

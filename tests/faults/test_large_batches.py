@@ -18,6 +18,7 @@ from airflow_provider_phlo.ingestion import landing, publication, staged_batches
 from airflow_provider_phlo.ingestion.definition import TableDefinition
 from airflow_provider_phlo.row_hash import row_hashes
 from tests.faults.killing import PROCESSES, CatalogSettings
+from tests.patience import PATIENCE
 from tests.sizes import size
 
 TABLE, DAY = "raw.t", "2024-01-15"
@@ -85,7 +86,7 @@ def test_a_batch_larger_than_what_may_be_in_memory(tmp_path: Path, hashed: bool)
     process = PROCESSES.Process(target=measured, args=(settings, tmp_path / "staging", hashed, answers))
     process.start()
     found = [answers.get(timeout=size(400, 3600)) for _ in range(2)]
-    process.join(60)
+    process.join(PATIENCE)
     assert process.exitcode == 0
     for peak, seconds, result in found:
         counts = [result[name] for name in ("inserted", "updated", "unchanged")]

@@ -24,6 +24,7 @@ from airflow_provider_phlo.iceberg.merge import replacement
 from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
 from tests.faults.killing import PROCESSES, Wrapper, dying_after, dying_before
 from tests.lake import open_lake
+from tests.patience import PATIENCE
 from tests.unit.dbt.own_project import write_project
 
 MODEL, TABLE = "model.shop.daily", "shop_marts.daily"
@@ -114,7 +115,7 @@ def killed(project: Path, home: Path, catalog: Catalog) -> Iterator[Callable[[st
 
     yield run
     ours.send(None)
-    process.join(30)
+    process.join(PATIENCE)
     process.kill()
 
 
@@ -164,7 +165,7 @@ def test_two_backfills_of_one_model_at_once(project: Path, home: Path, catalog: 
     for process in processes:
         process.start()
     for process in processes:
-        process.join(240)
+        process.join(PATIENCE)
     assert [process.exitcode for process in processes] == [0] * (DAYS - 1)
     assert content(catalog) == expected
     assert set(catalog.load_table(TABLE).refs()) == {"main"}

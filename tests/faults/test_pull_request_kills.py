@@ -14,6 +14,7 @@ from airflow_provider_phlo.sources.github_pulls.configuration import PullRequest
 from airflow_provider_phlo.sources.github_pulls.planning import Plan, plan
 from airflow_provider_phlo.sources.github_pulls.reading import read_chunk
 from tests.faults.killing import PROCESSES
+from tests.patience import PATIENCE
 from tests.unit.sources.conftest import Reply, Server
 from tests.unit.sources.github_pulls.organization import Organization
 
@@ -73,7 +74,7 @@ def run_until_killed(deadly: Deadly, root: Path, chunk: dict | None, answers: in
     process.start()
     deadly.victim = (process.pid, deadly.answered + answers)
     here.send("go")
-    process.join(60)
+    process.join(PATIENCE)
     assert process.exitcode == -signal.SIGKILL
 
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 
+from tests.patience import PATIENCE
 from tests.real_airflow import migrated_database
 
 DAG = """
@@ -60,7 +61,7 @@ def test_waits_in_the_trigger_until_the_partition_is_published(tmp_path):
         "PHLO_HOME": str(tmp_path / "phlo"),
     }
     done = subprocess.run(
-        [sys.executable, "-c", RUN], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", RUN], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=PATIENCE
     )
     output = done.stdout + done.stderr
     assert done.returncode == 0, output

@@ -16,6 +16,7 @@ from collections import Counter
 
 import pytest
 
+from tests.patience import PATIENCE
 from tests.real_airflow import migrated_database
 from tests.unit.sources.conftest import Reply, Server
 from tests.unit.sources.github_pulls.organization import Organization
@@ -127,7 +128,7 @@ def test_a_limit_is_waited_for_without_a_worker_and_the_token_stays_secret(tmp_p
     }
     with (tmp_path / "output").open("w") as kept:
         command = [sys.executable, "-c", RUN]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, stdout=kept, stderr=kept, timeout=100)
+        done = subprocess.run(command, cwd=tmp_path, env=environment, stdout=kept, stderr=kept, timeout=PATIENCE)
     output = (tmp_path / "output").read_text()
     assert done.returncode == 0, output
     for index in range(2):

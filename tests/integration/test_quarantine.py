@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE
+
 pytestmark = pytest.mark.xdist_group("airflow")
 
 
@@ -24,7 +26,7 @@ def phlo(airflow):
             env={**inherited, "PHLO_HOME": str(airflow.home)},
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=PATIENCE,
         )
         return done.returncode, done.stdout, done.stderr
 

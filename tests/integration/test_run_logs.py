@@ -11,6 +11,7 @@ import pytest
 from airflow_provider_phlo.run_logs.server import ServerLogs
 from airflow_provider_phlo.run_logs.source import Wanted
 from airflow_provider_phlo.run_logs.stream import followed
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.xdist_group("airflow")
 LAST = "the last word"
@@ -26,7 +27,7 @@ def run_id(airflow):
     run_id = airflow.trigger("talkative")
     live = []
     for entry in stream:
-        assert dt.datetime.now(dt.UTC) - begun < dt.timedelta(seconds=60), [entry.text for entry in live]
+        assert dt.datetime.now(dt.UTC) - begun < dt.timedelta(seconds=PATIENCE), [entry.text for entry in live]
         if entry is not None:
             live.append(entry)
             if entry.text == LAST:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.patience import PATIENCE
+
 HOST = "127.0.0.1"
 
 
@@ -21,7 +23,12 @@ def free_port() -> int:
 
 @contextmanager
 def running(
-    command: Sequence[str], *, ready: Callable[[], bool], log: Path, environment: Mapping[str, str], seconds: float = 60
+    command: Sequence[str],
+    *,
+    ready: Callable[[], bool],
+    log: Path,
+    environment: Mapping[str, str],
+    seconds: float = PATIENCE,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run ``command`` for the time of the block, which begins when it is ``ready``."""
     # the server ends with this process, also when that is killed
@@ -40,7 +47,7 @@ def running(
     finally:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -16,6 +16,7 @@ import psutil
 from airflow_provider_phlo.services.demo.run import Demo
 from airflow_provider_phlo.services.machine import processes
 from airflow_provider_phlo.services.postgres.server import ensure_airflow_database
+from tests.patience import PATIENCE
 
 WORKERS = ("one", "two")
 WARM = {"extra_celery_config": json.dumps({"imports": ["airflow_provider_phlo.plugins.celery_worker"]})}
@@ -74,7 +75,7 @@ class Scaled(Demo):
 
     def kill_one_with_a_task(self) -> str:
         """Kill the first worker that runs a task, with all of its processes; return its name."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             for name, worker in self.workers.items():
                 children = psutil.Process(worker.pid).children(recursive=True)

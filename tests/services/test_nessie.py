@@ -28,6 +28,7 @@ from airflow_provider_phlo.operators.merge import MergeOperator
 from airflow_provider_phlo.operators.publish_branch import PublishTogetherOperator
 from airflow_provider_phlo.operators.quality import QualityCheckOperator
 from airflow_provider_phlo.quality import RangeCheck
+from tests.patience import PATIENCE
 from tests.services.killed import run_killed_at
 from tests.services.losing_proxy import losing_proxy
 from tests.services.nessie import NessieServer
@@ -53,7 +54,7 @@ def history(nessie: NessieServer) -> Callable[[], list[tuple[str, list[str]]]]:
     """Return a function that gives main's commits, newest first, each with its message and the keys it changed."""
 
     def read() -> list[tuple[str, list[str]]]:
-        log = requests.get(f"{nessie.api}/trees/main/history", params={"fetch": "ALL"}, timeout=10).json()
+        log = requests.get(f"{nessie.api}/trees/main/history", params={"fetch": "ALL"}, timeout=PATIENCE).json()
         return [
             (
                 entry["commitMeta"]["message"],
@@ -200,7 +201,7 @@ def test_runs_of_different_tables_do_not_wait_for_each_other(store: Store) -> No
     for process in writers:
         process.start()
     for process in writers:
-        process.join(120)
+        process.join(PATIENCE)
     assert [process.exitcode for process in writers] == [0, 0]
     expected = [(number, float(ord("n"))) for number in range(5)]
     assert store.rows("a") == store.rows("b") == expected
@@ -212,7 +213,7 @@ def test_killed_and_retried(store: Store, point: str) -> None:
     for number, expected in ((0, -signal.SIGKILL), (1, 0)):
         process = PROCESSES.Process(target=run_killed_at, args=(store, point if number == 0 else None, pair))
         process.start()
-        process.join(60)
+        process.join(PATIENCE)
         assert process.exitcode == expected, number
     for table in ("t", "u") if pair else ("t",):
         assert store.rows(table) == [(1, 1.0)]

@@ -30,6 +30,7 @@ from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.sources.github_pulls import working_files
 from airflow_provider_phlo.sources.github_pulls.progress import Progress
 from tests.expect import expect
+from tests.patience import PATIENCE
 from tests.services.stores import DAY, Store
 
 # one worker starts Nessie, S3 and Postgres
@@ -147,7 +148,7 @@ def test_two_processes_write_at_once(store: Store) -> None:
     for process in writers:
         process.start()
     for process in writers:
-        process.join(180)
+        process.join(PATIENCE)
     assert [process.exitcode for process in writers] == [0, 0]
     expected = Counter((number, float(ord(name))) for number in range(runs) for name in "ab")
     assert Counter(store.rows()) == expected

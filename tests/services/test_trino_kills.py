@@ -27,6 +27,7 @@ from airflow_provider_phlo.ingestion import landing, publication, staged_batches
 from airflow_provider_phlo.ingestion.definition import TableDefinition
 from tests.expect import expect
 from tests.faults.killing import PROCESSES, die, dying_after, dying_before
+from tests.patience import PATIENCE
 from tests.services.batches import DAY, batch, content, create, publish
 from tests.services.trino import Trino
 
@@ -103,7 +104,7 @@ def attempt(arguments: tuple[Any, ...], point: str | None = None) -> int:
     """Run in a process of its own and return its exit code, -9 when it was killed."""
     process = PROCESSES.Process(target=child, args=(point, arguments))
     process.start()
-    process.join(90)
+    process.join(PATIENCE)
     if process.exitcode is None:
         process.kill()
         pytest.fail(f"an attempt hangs ({point=})")
@@ -215,7 +216,7 @@ def test_a_query_that_still_runs_is_ended_first(trino, lake, table_name):
     staged.set_claim(lake, Claim(known[0]))
     engine.recover(lake, table_name, token)
     assert trino.query(f"SELECT state FROM system.runtime.queries WHERE query_id = '{known[0]}'") == [["FAILED"]]
-    thread.join(30)
+    thread.join(PATIENCE)
     assert find_published_result(lake.load_table(table_name), token) is None
 
 

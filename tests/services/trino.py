@@ -24,10 +24,11 @@ from trino import exceptions as trino_errors
 from airflow_provider_phlo.iceberg.catalogs.opening import open_catalog
 from airflow_provider_phlo.services.machine import processes
 from airflow_provider_phlo.services.postgres.server import PostgresServer, ensure_postgres
+from tests.patience import PATIENCE
 from tests.services import downloads
 
 VERSION = "476"  # the newest that is published as one archive; writes delete files that PyIceberg reads
-READY_SECONDS = 120
+
 CATALOG = "lake"  # Trino's name of the catalog
 NAME = "phlo"  # the catalog's name in its own tables: that of PyIceberg
 JVM = [
@@ -130,8 +131,8 @@ def running_trino(home: Path, catalogs: Mapping[str, Mapping[str, str]] | None =
         assert guard.stdin is not None
         guard.stdin.close()
         if server is not None:
-            server.wait(timeout=60)  # it is this process that has to take note of its end
-        guard.wait(timeout=60)
+            server.wait(timeout=PATIENCE)  # it is this process that has to take note of its end
+        guard.wait(timeout=PATIENCE)
 
 
 def installation() -> Path:
@@ -192,7 +193,7 @@ def _command(trino: Trino, program: Path, java: Path) -> list[str]:
 
 
 def _await(trino: Trino) -> None:
-    deadline = time.monotonic() + READY_SECONDS
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{trino.port}/v1/info", timeout=5) as answer:
@@ -203,7 +204,7 @@ def _await(trino: Trino) -> None:
             pass
         time.sleep(0.2)
     log = (trino.home / "trino.log").read_text()[-3000:] if (trino.home / "trino.log").exists() else ""
-    raise AssertionError(f"Trino is not ready after {READY_SECONDS} s:\n{log}")
+    raise AssertionError(f"Trino is not ready after {PATIENCE} s:\n{log}")
 
 
 def _free_port() -> int:

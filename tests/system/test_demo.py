@@ -27,6 +27,7 @@ from airflow_provider_phlo.services.environment import embedded
 from include.replay.recordings import Recordings
 from include.replay.server import ReplayServer
 from tests.other_user import open_to_others
+from tests.patience import PATIENCE
 from tests.real_airflow import RunningAirflow
 
 ROOT = Path(__file__).parents[2]
@@ -88,7 +89,7 @@ def phlo(clone: Path, sql: str) -> list[dict[str, Any]]:
         env=clean_environment(),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     return list(json.loads(done.stdout))
@@ -273,7 +274,7 @@ def test_case_51_live_data(clone: Path, demo: Any, tmp_path: Path) -> None:
     live = {**clean_environment(), "PHLO_HOME": ".phlo-live"}
     asked = [clone / ".venv" / "bin" / "phlo", "query", "-o", "json"]
     sql = "SELECT (SELECT login FROM raw.user_profile) AS who, count(*) AS days FROM marts.mrt_glucose_overview"
-    done = subprocess.run([*asked, sql], cwd=clone, env=live, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*asked, sql], cwd=clone, env=live, capture_output=True, text=True, timeout=PATIENCE)
     assert json.loads(done.stdout) == [{"who": "somebody", "days": 30}]
     mixed = make(clone, "demo", "DEMO_EXIT=1", "PHLO_HOME=.phlo-live")
     assert mixed.returncode != 0
@@ -388,7 +389,7 @@ def test_case_52_the_clock_runs_on_loopback_and_ctrl_c_ends_all(staying: Staying
     assert len(started) > 5
     assert addresses(started) == {"127.0.0.1"}
     os.killpg(staying.process.pid, signal.SIGINT)  # what a terminal does
-    staying.process.wait(timeout=60)
+    staying.process.wait(timeout=PATIENCE)
     assert processes_of(clone) == []
 
 
@@ -397,7 +398,7 @@ def test_stop_cleans_up_after_kill_9(demo: Any, clone: Path) -> None:
     with starting(clone) as process:
         read_until(process, "✓")
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait(timeout=10)
+        process.wait(timeout=PATIENCE)
     assert processes_of(clone)
     stopped = make(clone, "stop")
     assert stopped.returncode == 0, stopped.stderr

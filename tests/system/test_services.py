@@ -21,6 +21,7 @@ from airflow_provider_phlo.airflow_api.client import AirflowApi
 from airflow_provider_phlo.services.environment import embedded
 from airflow_provider_phlo.services.machine import processes
 from airflow_provider_phlo.services.postgres.server import postgres_pid
+from tests.patience import PATIENCE
 from tests.processes import kill_and_wait
 
 AIRFLOW = ("api-server", "scheduler", "dag-processor", "triggerer")
@@ -97,13 +98,13 @@ class Folder:
 
     def status(self) -> dict[str, dict[str, Any]]:
         process = self.launch("status", "--output", "json")
-        services = {each["service"]: each for each in json.loads(process.communicate(timeout=60)[0])}
+        services = {each["service"]: each for each in json.loads(process.communicate(timeout=PATIENCE)[0])}
         healthy = all(each["health"] == "healthy" for each in services.values())
         assert process.returncode == (0 if healthy else 1)
         return services
 
     def until(self, condition: Callable[[dict[str, dict[str, Any]]], bool]) -> dict[str, dict[str, Any]]:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + PATIENCE
         while not condition(services := self.status()):
             assert time.monotonic() < deadline, services
             time.sleep(1)
@@ -153,7 +154,7 @@ def test_a_fresh_project_runs_its_dags(started: Folder) -> None:
     assert services["scheduler"]["version"] == importlib.metadata.version("apache-airflow-core")
     assert services["postgres"]["version"].startswith("18.")
     api = started.api()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while "asks" not in api.dag_ids():
         assert time.monotonic() < deadline, api.import_errors()
         time.sleep(1)
@@ -192,7 +193,7 @@ def test_changed_code_is_picked_up_and_running_tasks_end_first(started: Folder) 
 
 
 def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.5)
@@ -255,7 +256,7 @@ def command(process: psutil.Process) -> list[str]:
 
 
 def wait_for_port(taken: socket.socket, port: int) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while True:
         try:
             return taken.bind(("127.0.0.1", port))

@@ -16,6 +16,7 @@ from airflow_provider_phlo import registry
 from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
 from airflow_provider_phlo.installed_plugins import API_VERSIONS, Kind, called, installed_plugins
 from tests import plugins
+from tests.patience import PATIENCE
 
 GOOD = "def upper(rows):\n    return rows\n"
 
@@ -249,7 +250,7 @@ def test_names_cannot_control_a_terminal(site):
 
 
 def _wait_for(rung):
-    until = time.monotonic() + 30
+    until = time.monotonic() + PATIENCE
     while not rung and time.monotonic() < until:
         time.sleep(0.01)
     assert rung

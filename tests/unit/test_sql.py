@@ -6,6 +6,7 @@ import duckdb
 import pytest
 
 from airflow_provider_phlo.sql import _parsing_database, literal, open_parser, quote, quote_identifier
+from tests.patience import PATIENCE
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,7 @@ def test_a_fork_parses_and_ends_as_its_parent_does() -> None:
         assert parser.execute("SELECT 1").fetchall() == [(1,)]
     process = multiprocessing.get_context("fork").Process(target=parse_and_end)
     process.start()
-    process.join(60)
+    process.join(PATIENCE)
     if process.exitcode is None:
         process.kill()
     assert process.exitcode == 0

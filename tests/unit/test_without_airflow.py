@@ -14,6 +14,7 @@ import pytest
 
 from airflow_provider_phlo import settings, without_airflow
 from airflow_provider_phlo.sql import sqlite_url
+from tests.patience import PATIENCE
 from tests.real_airflow import migrated_database
 
 FILE = """
@@ -65,7 +66,11 @@ def test_an_option_is_what_airflow_says_or_nothing(airflow_home: Path) -> None:
     (airflow_home / "airflow.cfg").write_text(FILE)
 
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, json.dumps(VALUES)], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", PROGRAM, json.dumps(VALUES)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
 
     answers = [line for line in done.stdout.splitlines() if line.startswith("answer:")]

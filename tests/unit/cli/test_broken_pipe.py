@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE
+
 
 @pytest.mark.parametrize(("lines", "code"), [(100_000, 141), (1, 0)])
 def test_output_that_nobody_reads_any_more_ends_a_command_silently(lines: int, code: int) -> None:
@@ -24,7 +26,7 @@ with exit_on_error("query"):
     process.stdout.close()
 
     assert process.stderr.read() == ""
-    assert process.wait(30) == code
+    assert process.wait(PATIENCE) == code
 
 
 @pytest.mark.parametrize(

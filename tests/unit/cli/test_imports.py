@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from tests.lake import open_lake
+from tests.patience import PATIENCE
 from tests.real_airflow import migrated_database
 
 PROGRAM = """
@@ -31,7 +32,7 @@ def test_a_query_of_the_embedded_catalog_imports_no_airflow(tmp_path: Path) -> N
         env={**environment, "PHLO_HOME": str(tmp_path / "home")},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
 

@@ -13,6 +13,7 @@ import pytest
 
 from airflow_provider_phlo.iceberg.merge.rows import ranks
 from airflow_provider_phlo.process import cosmos_imported_quietly
+from tests.patience import PATIENCE
 
 IMPORTS = """
 import logging, sys
@@ -25,7 +26,7 @@ with cosmos_imported_quietly():
 
 
 def test_case_61_cosmos_is_imported_silently():
-    done = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     assert not [line for line in (done.stdout + done.stderr).splitlines() if "penlineage" in line]
 
@@ -55,5 +56,5 @@ def test_case_61_order_by_ranks_without_a_warning(values, order):
 
 def test_case_61_airflows_commands_find_graphviz():
     code = "import warnings; warnings.simplefilter('error'); from airflow.utils import dot_renderer"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE)
     assert "graphviz" not in done.stderr

@@ -8,6 +8,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from airflow_provider_phlo.events.loading import load_and_publish
+from tests.patience import PATIENCE
 from tests.sizes import size
 
 READERS, PROCESSES, LOADS, FILE_EVENTS = 50, 2, 20, 150
@@ -82,7 +83,7 @@ def test_fifty_readers_during_twenty_loads(tmp_path):
         write_batch(raw, load)
         assert load_and_publish(raw, database).inserted_events == FILE_EVENTS
     with ThreadPoolExecutor() as pool:
-        answers = [said for said, _ in pool.map(lambda reader: reader.communicate(timeout=120), readers)]
+        answers = [said for said, _ in pool.map(lambda reader: reader.communicate(timeout=PATIENCE), readers)]
     states = {load * FILE_EVENTS for load in range(loads + 1)}
     seen = set()
     for answer in answers:

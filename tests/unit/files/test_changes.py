@@ -16,6 +16,7 @@ import pytest
 from airflow_provider_phlo.exceptions import ConfigurationError, FilesFailedError, TransientError
 from airflow_provider_phlo.files import scanning
 from airflow_provider_phlo.files.database import open_database
+from tests.patience import PATIENCE
 from tests.unit.files.conftest import event, text
 
 OLD = datetime(2024, 1, 1, tzinfo=UTC).timestamp()
@@ -202,11 +203,11 @@ def test_loaders_take_turns_and_name_each_other(lake, counts):
 
     def wait(connection):
         entered.set()
-        leave.wait(30)
+        leave.wait(PATIENCE)
 
     first = threading.Thread(target=lambda: lake.load(after_load=wait))
     first.start()
-    entered.wait(30)
+    entered.wait(PATIENCE)
     with pytest.raises(TransientError, match=f"another loader, process {os.getpid()}"):
         lake.load(wait_seconds=0.2)
     threading.Timer(0.3, leave.set).start()

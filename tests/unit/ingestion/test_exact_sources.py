@@ -23,6 +23,7 @@ from airflow_provider_phlo.ingestion.staging import StagingPlan, stage
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import model_columns
 from airflow_provider_phlo.terms import METADATA_COLUMNS
+from tests.patience import PATIENCE
 
 DLT_READERS = sys.modules["dlt.sources.filesystem.readers"]
 
@@ -116,7 +117,7 @@ def test_case_13_digits_and_repeated_names_in_every_source(way: str, tmp_path: P
             (tmp_path / "a.jsonl").write_text("\n".join(LINES))
             return filesystem(tmp_path.as_uri(), file_glob="a.jsonl") | read_jsonl()
         if way == "requests":
-            return requests.get(url(f"[{', '.join(LINES)}]"), timeout=5).json()
+            return requests.get(url(f"[{', '.join(LINES)}]"), timeout=PATIENCE).json()
         return rest(url(f'{{"rows": [{", ".join(LINES)}]}}'))
 
     of_requests, of_dlt = requests.Response.json, DLT_READERS.json

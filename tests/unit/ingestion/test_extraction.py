@@ -32,6 +32,7 @@ from airflow_provider_phlo.exceptions import (
 )
 from airflow_provider_phlo.ingestion.extraction import chunks, plain_errors
 from airflow_provider_phlo.schemas.conversion.records import Malformed
+from tests.patience import PATIENCE
 
 ROWS = [{"id": number, "name": f"n{number}"} for number in range(7)]
 TABLE = pa.Table.from_pylist(ROWS)
@@ -348,7 +349,7 @@ def test_an_answer_that_needs_a_person_shows_no_secret(server: str) -> None:
 )
 def test_what_http_errors_mean(server: str, status: int, error: type[Exception]) -> None:
     def source() -> Iterator[Any]:
-        requests.get(f"{server}/status/{status}?token=s3cret", timeout=5).raise_for_status()
+        requests.get(f"{server}/status/{status}?token=s3cret", timeout=PATIENCE).raise_for_status()
         yield {}
 
     for yielded in (source(), dlt.resource(source, name="r")):
@@ -359,7 +360,7 @@ def test_what_http_errors_mean(server: str, status: int, error: type[Exception])
 
 def test_a_server_that_is_down() -> None:
     with pytest.raises(SourceUnavailableError, match=r"127\.0\.0\.1/x did not answer"), plain_errors("raw.t"):
-        requests.get("http://127.0.0.1:9/x?token=s3cret", timeout=5)
+        requests.get("http://127.0.0.1:9/x?token=s3cret", timeout=PATIENCE)
 
 
 def test_our_own_errors_come_out_of_dlts_wrapping() -> None:

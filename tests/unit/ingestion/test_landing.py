@@ -36,6 +36,7 @@ from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import model_columns
 from tests.expect import expect
 from tests.lake import open_lake
+from tests.patience import PATIENCE
 
 TABLE = "raw.t"
 DAY = "2024-01-15"
@@ -402,11 +403,11 @@ def work(home: Path, worker: int, rounds: int, barrier: Any, outcome: Any) -> No
 
 @pytest.fixture
 def outcomes(tmp_path: Path) -> Iterator[list[str]]:
-    barrier, outcome = PROCESSES.Barrier(4, timeout=60), PROCESSES.Queue()
+    barrier, outcome = PROCESSES.Barrier(4, timeout=PATIENCE), PROCESSES.Queue()
     processes = [PROCESSES.Process(target=work, args=(tmp_path, worker, 5, barrier, outcome)) for worker in range(4)]
     for process in processes:
         process.start()
-    yield [outcome.get(timeout=120) for _ in processes]
+    yield [outcome.get(timeout=PATIENCE) for _ in processes]
     for process in processes:
         process.join()
 

@@ -21,6 +21,7 @@ import pytest
 
 from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
 from airflow_provider_phlo.ingestion import staged_batches
+from tests.patience import PATIENCE
 
 TABLE, DAY, TOKEN = "raw.readings", "2024-01-15", "abc123"
 ROWS = pa.table({"id": [1, 2, 3], "name": ["a", None, "c"]})
@@ -145,7 +146,7 @@ def test_a_killed_attempt_leaves_no_batch_and_hinders_no_retry(tmp_path: Path) -
     ready = context.Event()
     process = context.Process(target=_stage_and_be_killed, args=(tmp_path, ready))
     process.start()
-    assert ready.wait(20)
+    assert ready.wait(PATIENCE)
     os.kill(process.pid or 0, signal.SIGKILL)
     process.join()
     assert list(tmp_path.rglob("*.parquet"))

@@ -31,6 +31,7 @@ from airflow_provider_phlo.schemas.columns import model_columns
 from airflow_provider_phlo.schemas.conversion.variants import logical_type
 from airflow_provider_phlo.terms import METADATA_COLUMNS
 from tests.expect import expect
+from tests.patience import PATIENCE
 
 DAY = "2024-01-15"
 
@@ -683,7 +684,7 @@ def _attempt_watched(folder: Path) -> list[str]:
 
 def test_nothing_is_written_elsewhere_and_nobody_is_called(tmp_path: Path) -> None:
     with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
-        assert pool.submit(_attempt_watched, tmp_path).result(60) == []
+        assert pool.submit(_attempt_watched, tmp_path).result(PATIENCE) == []
 
 
 def test_a_full_disk(run: Stage) -> None:

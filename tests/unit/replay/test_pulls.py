@@ -7,6 +7,7 @@ import pytest
 import requests
 
 from include.replay import pulls
+from tests.patience import PATIENCE
 from tests.samples import sample
 from tests.unit.replay.test_server import replay  # noqa: F401 - a fixture
 
@@ -57,13 +58,13 @@ def test_the_server_lists_an_organisation_to_its_last_file(replay, kind):  # noq
     def ask(path: str) -> list[dict]:
         url, found = f"{replay.url}/github/{path}?per_page=100&state=all", []
         while url:
-            response = requests.get(url, timeout=5)
+            response = requests.get(url, timeout=PATIENCE)
             response.raise_for_status()
             found.extend(item for item in response.json() if item not in found)
             url = response.links.get("next", {}).get("url")
         return found
 
-    assert requests.get(f"{replay.url}/github/{kind}/phlo-labs", timeout=5).json()["type"] == "Organization"
+    assert requests.get(f"{replay.url}/github/{kind}/phlo-labs", timeout=PATIENCE).json()["type"] == "Organization"
     names = [repository["name"] for repository in ask(f"{kind}/phlo-labs/repos")]
     assert sorted(names) == sorted(name for name, *_ in pulls.REPOSITORIES)
     listed = ask("repos/phlo-labs/platform/pulls")
@@ -71,7 +72,7 @@ def test_the_server_lists_an_organisation_to_its_last_file(replay, kind):  # noq
     assert len(ask(f"repos/phlo-labs/platform/pulls/{large['number']}/files")) == 130
     assert ask("repos/phlo-labs/attic/pulls") == []
     platform = listed[0]["base"]["repo"]["id"]
-    alone = requests.get(f"{replay.url}/github/repositories/{platform}", timeout=5).json()
+    alone = requests.get(f"{replay.url}/github/repositories/{platform}", timeout=PATIENCE).json()
     assert (alone["id"], alone["name"]) == (platform, "platform")
     assert ask(f"repositories/{platform}/pulls") == listed
     assert len(ask(f"repositories/{platform}/pulls/{large['number']}/files")) == 130
@@ -81,7 +82,7 @@ def test_the_server_lists_an_organisation_to_its_last_file(replay, kind):  # noq
     "path", ["repos/phlo-labs/none/pulls", "repos/phlo-labs/web/pulls/1/files", "repos/phlo-labs", "repositories/7"]
 )
 def test_what_is_not_there_is_not_found(replay, path):  # noqa: F811
-    assert requests.get(f"{replay.url}/github/{path}", timeout=5).status_code == 404
+    assert requests.get(f"{replay.url}/github/{path}", timeout=PATIENCE).status_code == 404
 
 
 def test_has_the_keys_of_the_real_api():

@@ -21,6 +21,7 @@ from airflow_provider_phlo.sources.nightscout import day_window, nightscout
 from include.replay.recordings import Recordings
 from include.replay.server import ReplayServer
 from tests.expect import expect
+from tests.patience import PATIENCE
 
 SECRET = "replay-test-secret"  # of a server that lives for this test
 HEADER = {"api-secret": hashlib.sha1(SECRET.encode()).hexdigest()}
@@ -37,14 +38,14 @@ def replay(tmp_path):
 
 
 def test_health(replay):
-    health = requests.get(f"{replay.url}/replay/health", timeout=5).json()
+    health = requests.get(f"{replay.url}/replay/health", timeout=PATIENCE).json()
     assert health == {"status": "ok", "login": "octo-phlo", "days": 12, "end": "2024-01-30", "advances": 0}
 
 
 def test_github_pages_overlap_by_one_item(replay):
     url, pages = f"{replay.url}/github/users/octo-phlo/events?per_page=20", []
     while url:
-        response = requests.get(url, timeout=5)
+        response = requests.get(url, timeout=PATIENCE)
         pages.append(response.json())
         url = response.links.get("next", {}).get("url")
         assert response.headers["X-RateLimit-Limit"] == "5000"
@@ -63,30 +64,30 @@ def test_pages_of_any_size_end(replay, size):
 
 def test_an_etag_gives_a_304(replay):
     url = f"{replay.url}/github/users/octo-phlo"
-    first = requests.get(url, timeout=5)
-    again = requests.get(url, headers={"If-None-Match": first.headers["ETag"]}, timeout=5)
+    first = requests.get(url, timeout=PATIENCE)
+    again = requests.get(url, headers={"If-None-Match": first.headers["ETag"]}, timeout=PATIENCE)
     expect(again, status_code=304, content=b"")
 
 
 def test_an_unknown_user_is_not_found(replay):
     for path in ("users/nobody", "users/nobody/events", "users", "users/octo-phlo/gists", ""):
-        assert requests.get(f"{replay.url}/github/{path}", timeout=5).status_code == 404
+        assert requests.get(f"{replay.url}/github/{path}", timeout=PATIENCE).status_code == 404
 
 
 def test_the_hourly_limit_is_kept(replay, monkeypatch):
     monkeypatch.setattr("include.replay.server.HOURLY_REQUESTS", 1)
     url = f"{replay.url}/github/users/octo-phlo"
-    assert requests.get(url, timeout=5).status_code == 200
-    limited = requests.get(url, timeout=5)
+    assert requests.get(url, timeout=PATIENCE).status_code == 200
+    limited = requests.get(url, timeout=PATIENCE)
     assert limited.status_code == 403
     assert limited.headers["X-RateLimit-Remaining"] == "0"
 
 
 def test_nightscout_asks_for_the_secret(replay):
     url = f"{replay.url}/nightscout/api/v1/entries.json"
-    assert requests.get(url, timeout=5).status_code == 401
-    assert requests.get(url, headers={"api-secret": "0" * 40}, timeout=5).status_code == 401
-    assert len(requests.get(url, headers=HEADER, timeout=5).json()) == 10
+    assert requests.get(url, timeout=PATIENCE).status_code == 401
+    assert requests.get(url, headers={"api-secret": "0" * 40}, timeout=PATIENCE).status_code == 401
+    assert len(requests.get(url, headers=HEADER, timeout=PATIENCE).json()) == 10
 
 
 def test_nightscout_without_a_secret_is_closed(tmp_path):
@@ -102,7 +103,7 @@ def test_nightscout_filters_sorts_and_caps(replay):
     def ask(**find):
         params = {f"find[date][${name}]": value for name, value in find.items()}
         url = f"{replay.url}/nightscout/api/v1/entries.json"
-        return requests.get(url, params={**params, "count": 5000}, headers=HEADER, timeout=5).json()
+        return requests.get(url, params={**params, "count": 5000}, headers=HEADER, timeout=PATIENCE).json()
 
     assert ask(gte=low, lt=high) == entries[451:501]
     assert ask(gt=low, lte=high) == entries[450:500]
@@ -173,9 +174,9 @@ def test_an_advance_reaches_conditional_readers(replay, tmp_path):
 
     assert len(read("user_repos")) == 8
     assert read("user_repos") == []
-    assert requests.post(f"{replay.url}/replay/misread", headers=HEADER, timeout=5).json() == {}
+    assert requests.post(f"{replay.url}/replay/misread", headers=HEADER, timeout=PATIENCE).json() == {}
     assert replay.recordings.misread
-    counts = requests.post(f"{replay.url}/replay/advance", headers=HEADER, timeout=5).json()
+    counts = requests.post(f"{replay.url}/replay/advance", headers=HEADER, timeout=PATIENCE).json()
     assert counts["corrected_entries"] == 5
     assert not replay.recordings.misread
     assert len(read("user_repos")) == 8
@@ -196,11 +197,11 @@ def test_the_program_starts_prints_its_url_and_ends_on_a_signal(tmp_path):
         line = process.stdout.readline()
         assert line.startswith("Replay server ready at http://127.0.0.1:")
         url = line.split()[-1]
-        assert requests.get(f"{url}/github/users/me", timeout=5).json()["login"] == "me"
-        assert requests.get(f"{url}/nightscout/api/v1/entries", headers=HEADER, timeout=5).status_code == 200
+        assert requests.get(f"{url}/github/users/me", timeout=PATIENCE).json()["login"] == "me"
+        assert requests.get(f"{url}/nightscout/api/v1/entries", headers=HEADER, timeout=PATIENCE).status_code == 200
     finally:
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out, err) == (0, "", "")
     assert json.loads((tmp_path / "home" / "manifest.json").read_text())["days"] == 2
 
@@ -209,10 +210,10 @@ def test_the_program_starts_prints_its_url_and_ends_on_a_signal(tmp_path):
 def test_case_38_nobody_advances_the_recordings_without_the_secret(replay, header):
     before = replay.recordings.entries
     headers = {name: value.encode() for name, value in header.items()}
-    answer = requests.post(f"{replay.url}/replay/advance", headers=headers, timeout=5)
+    answer = requests.post(f"{replay.url}/replay/advance", headers=headers, timeout=PATIENCE)
     assert answer.status_code == 401
     assert replay.recordings.entries == before
-    assert requests.get(f"{replay.url}/replay/health", timeout=5).json()["advances"] == 0
+    assert requests.get(f"{replay.url}/replay/health", timeout=PATIENCE).json()["advances"] == 0
 
 
 def test_case_38_a_server_without_a_secret_never_advances(tmp_path):
@@ -220,6 +221,6 @@ def test_case_38_a_server_without_a_secret_never_advances(tmp_path):
     with ReplayServer(recordings, None) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         for headers in ({}, {"api-secret": hashlib.sha1(b"").hexdigest()}):
-            assert requests.post(f"{server.url}/replay/advance", headers=headers, timeout=5).status_code == 401
+            assert requests.post(f"{server.url}/replay/advance", headers=headers, timeout=PATIENCE).status_code == 401
         server.shutdown()
     assert recordings.advances == []

@@ -102,10 +102,10 @@ def test_any_other_header_is_read_or_refused(header):
     ids=["brackets", "semicolons", "quotes", "commas"],
 )
 def test_a_long_header_takes_no_time(header):
-    started = time.monotonic()
+    started = time.thread_time()
     with contextlib.suppress(ValueError):
         next_link(header)
-    assert time.monotonic() - started < 0.5
+    assert time.thread_time() - started < 0.5
 
 
 @pytest.mark.parametrize(

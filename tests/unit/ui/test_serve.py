@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 
 from airflow_provider_phlo.services.machine.ports import free_port
+from tests.patience import PATIENCE
 
 
 def test_it_serves_until_it_is_ended(tmp_path):
@@ -21,7 +22,7 @@ def test_it_serves_until_it_is_ended(tmp_path):
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
-        deadline, answer = time.monotonic() + 60, None
+        deadline, answer = time.monotonic() + PATIENCE, None
         while answer is None and time.monotonic() < deadline and process.poll() is None:
             try:
                 answer = httpx.get(

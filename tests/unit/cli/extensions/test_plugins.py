@@ -15,6 +15,7 @@ from airflow_provider_phlo.cli import main as cli
 from airflow_provider_phlo.cli.definition import COMMANDS, get_phlo_cli_commands
 from airflow_provider_phlo.extensions import states
 from tests import plugins
+from tests.patience import PATIENCE
 
 TAKEN = {command.name for command in COMMANDS}
 UPPER = {"phlo.transforms": {"upper": "acme:upper"}}
@@ -259,7 +260,7 @@ def test_the_shell_completes_their_commands(site, tmp_path):
             [Path(sys.executable).with_name("phlo")],
             env={**os.environ, "_ARGCOMPLETE": "1", "PYTHONPATH": str(site), **said},
             stderr=subprocess.DEVNULL,
-            timeout=60,
+            timeout=PATIENCE,
         )
         return {word.strip() for word in out.read_text().split("\013")} if out.exists() else set()
 
@@ -285,7 +286,7 @@ def _groups(parser):
 
 
 def _runs(pid):
-    until = time.monotonic() + 20
+    until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
         try:
             os.kill(pid, 0)

@@ -25,6 +25,7 @@ from airflow_provider_phlo.iceberg.tables.refs import branch_head
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
 from tests.expect import expect
 from tests.lake import open_lake
+from tests.patience import PATIENCE
 
 TABLE = "raw.readings"
 SCHEMA = pa.schema([("k", pa.int64()), ("day", pa.string())])
@@ -176,7 +177,9 @@ def program(home: Path, *command: str) -> subprocess.CompletedProcess[str]:
     clean = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW")}
     environment = {**clean, "PHLO_HOME": str(home), "HOME": str(home / "nobody")}
     path = Path(sys.executable).parent / command[0]
-    return subprocess.run([path, *command[1:]], env=environment, cwd=home, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        [path, *command[1:]], env=environment, cwd=home, capture_output=True, text=True, timeout=PATIENCE
+    )
 
 
 @pytest.mark.parametrize("prefix", [("phlo",), ("airflow", "phlo")])

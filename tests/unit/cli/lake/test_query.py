@@ -24,6 +24,7 @@ from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg.tables.creation import ensure_namespace
 from tests.expect import expect
 from tests.lake import open_lake
+from tests.patience import PATIENCE
 
 TAKEN = datetime.datetime(2024, 1, 15, 6, 30, tzinfo=datetime.UTC)
 
@@ -255,7 +256,7 @@ def phlo(
         cwd=cwd or home,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
 
 

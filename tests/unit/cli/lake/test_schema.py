@@ -21,6 +21,7 @@ from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
 from airflow_provider_phlo.schemas.project import load_reference
 from tests.expect import expect
 from tests.lake import open_lake
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[4]
 ENTRIES = "include.schemas.glucose:RawGlucoseEntries"
@@ -220,7 +221,7 @@ def program(project: Path, *command: str) -> subprocess.CompletedProcess[str]:
     environment = {**clean, "PHLO_HOME": str(project / ".phlo"), "HOME": str(project / "nobody")}
     path = Path(sys.executable).parent / command[0]
     return subprocess.run(
-        [path, *command[1:]], env=environment, cwd=project, capture_output=True, text=True, timeout=120
+        [path, *command[1:]], env=environment, cwd=project, capture_output=True, text=True, timeout=PATIENCE
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests import plugins
+from tests.patience import PATIENCE
 
 PHLO = Path(sys.executable).parent / "phlo"
 ALERTS = """
@@ -72,6 +73,6 @@ def test_every_problem_is_named_with_what_to_do(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_a_project_is_refused(tmp_path: Path) -> None:
-    done = subprocess.run([PHLO, "doctor"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([PHLO, "doctor"], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 2
     assert "phlo init" in done.stderr

@@ -12,6 +12,7 @@ from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
 from airflow_provider_phlo.iceberg.catalogs import opening as module
 from airflow_provider_phlo.iceberg.catalogs.opening import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.tables.creation import ensure_namespace
+from tests.patience import PATIENCE
 
 # children are forked from a process that has imported the libraries and has no threads
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -56,12 +57,12 @@ def open_and_create(home: Path, barrier: Any, outcome: Any) -> None:
 
 def test_processes_that_start_at_once_share_a_new_catalog(tmp_path: Path) -> None:
     for attempt in range(3):
-        barrier, outcome = PROCESSES.Barrier(4, timeout=20), PROCESSES.Queue()
+        barrier, outcome = PROCESSES.Barrier(4, timeout=PATIENCE), PROCESSES.Queue()
         arguments = (tmp_path / str(attempt), barrier, outcome)
         processes = [PROCESSES.Process(target=open_and_create, args=arguments) for _ in range(4)]
         for process in processes:
             process.start()
-        assert [outcome.get(timeout=60) for _ in processes] == ["ok"] * 4
+        assert [outcome.get(timeout=PATIENCE) for _ in processes] == ["ok"] * 4
         for process in processes:
             process.join()
 

@@ -16,6 +16,7 @@ from airflow_provider_phlo.iceberg import tables
 from airflow_provider_phlo.iceberg.tables import evolution
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
 from tests.lake import open_lake
+from tests.patience import PATIENCE
 
 TABLE = "raw.t"
 # children are forked from a process that has imported the libraries and has no threads
@@ -189,13 +190,13 @@ def create_and_evolve(home: Path, number: int, barrier: Any, outcome: Any) -> No
 
 
 def test_processes_create_and_evolve_one_table_at_once(tmp_path: Path) -> None:
-    barrier, outcome = PROCESSES.Barrier(3, timeout=20), PROCESSES.Queue()
+    barrier, outcome = PROCESSES.Barrier(3, timeout=PATIENCE), PROCESSES.Queue()
     processes = [
         PROCESSES.Process(target=create_and_evolve, args=(tmp_path, number, barrier, outcome)) for number in range(3)
     ]
     for process in processes:
         process.start()
-    assert [outcome.get(timeout=60) for _ in processes] == ["ok"] * 3
+    assert [outcome.get(timeout=PATIENCE) for _ in processes] == ["ok"] * 3
     for process in processes:
         process.join()
     wanted = {*COLUMNS.names, "shared", *(f"c{number}_{column}" for number in range(3) for column in range(3))}

@@ -13,6 +13,7 @@ import pytest
 
 from airflow_provider_phlo.quality.engines import open_duckdb
 from airflow_provider_phlo.quality.engines.kept import _close, _kept
+from tests.patience import PATIENCE
 
 CHECK = """
 from airflow_provider_phlo.quality import CountCheck
@@ -100,7 +101,7 @@ def test_a_fork_opens_its_own_and_ends_as_its_parent_does() -> None:
     (folder,) = _kept[os.getpid()].execute("SELECT current_setting('temp_directory')").fetchone()
     process = multiprocessing.get_context("fork").Process(target=check_and_end)
     process.start()
-    process.join(60)
+    process.join(PATIENCE)
     if process.exitcode is None:
         process.kill()
     assert process.exitcode == 0
@@ -115,5 +116,5 @@ def check_and_end() -> None:
 
 
 def test_the_end_of_a_process_is_silent() -> None:
-    done = subprocess.run([sys.executable, "-c", CHECK], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", CHECK], capture_output=True, text=True, timeout=PATIENCE)
     assert (done.stdout, done.stderr, done.returncode) == ("True\n", "", 0)

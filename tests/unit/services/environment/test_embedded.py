@@ -14,6 +14,7 @@ import pytest
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.services.environment import embedded
 from airflow_provider_phlo.services.machine import env_file, ports, processes
+from tests.patience import PATIENCE
 from tests.real_airflow import migrated_database
 
 ROOT = Path(__file__).parents[4]
@@ -259,7 +260,7 @@ def make(home: Path, target: str, **variables: str) -> subprocess.CompletedProce
         env={**clean, "PHLO_HOME": str(home), **variables},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
 
 
@@ -282,7 +283,7 @@ def test_make_env_prints_exports_that_airflow_works_with(tmp_path: Path) -> None
         "check_migrations(timeout=0); print(conf.get('core', 'executor'))"
     )
     check = f'{first.stdout}\npython -c "{code}"'
-    done = subprocess.run(["sh", "-c", check], capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    done = subprocess.run(["sh", "-c", check], capture_output=True, text=True, cwd=tmp_path, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("LocalExecutor\n")
     assert modes(home)["airflow/airflow.db"] == 0o600

@@ -12,6 +12,7 @@ import pytest
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.services.machine import processes
+from tests.patience import PATIENCE
 from tests.processes import wait_until_gone
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(300)"]
@@ -42,7 +43,7 @@ def start(mark: str, tmp_path: Path) -> Callable[[list[str]], subprocess.Popen[b
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -122,7 +123,7 @@ def test_one_owner_at_a_time(holder: subprocess.Popen[str], tmp_path: Path) -> N
 
 def test_owner_can_be_ended_by_others(holder: subprocess.Popen[str], tmp_path: Path) -> None:
     assert processes.end_owner(tmp_path / "lock") == holder.pid
-    assert holder.wait(timeout=10) == -signal.SIGTERM
+    assert holder.wait(timeout=PATIENCE) == -signal.SIGTERM
 
 
 def test_a_killed_owner_leaves_no_lock(holder: subprocess.Popen[str], tmp_path: Path) -> None:

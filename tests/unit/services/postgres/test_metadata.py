@@ -24,6 +24,7 @@ from airflow_provider_phlo.services.postgres.server import (
     stop_postgres,
 )
 from airflow_provider_phlo.sql import sqlite_url
+from tests.patience import PATIENCE
 from tests.processes import kill_and_wait
 
 # one worker starts the server
@@ -43,7 +44,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def url(home: Path) -> str:
     """Return what Airflow gets."""
     ((_, command),) = metadata.database_options(home).items()
-    return subprocess.run(shlex.split(command), check=True, capture_output=True, text=True, timeout=60).stdout.strip()
+    return subprocess.run(
+        shlex.split(command), check=True, capture_output=True, text=True, timeout=PATIENCE
+    ).stdout.strip()
 
 
 def query(url: str, sql: str) -> list[tuple[object, ...]]:

@@ -26,6 +26,7 @@ from airflow_provider_phlo.services.postgres.server import (
     stop_postgres,
 )
 from tests.other_user import readable_by
+from tests.patience import PATIENCE
 from tests.processes import wait_until_gone
 
 # one worker starts the server
@@ -162,7 +163,7 @@ def test_two_processes_at_once_get_one_server(tmp_path: Path) -> None:
         for _ in range(3)
     ]
     try:
-        assert len({s.communicate(timeout=60)[0] for s in starters}) == 1
+        assert len({s.communicate(timeout=PATIENCE)[0] for s in starters}) == 1
         assert [s.returncode for s in starters] == [0, 0, 0]
         # and it outlives them
         assert rows(ensure_postgres(tmp_path), "select 1") == [(1,)]

@@ -17,6 +17,7 @@ from airflow_provider_phlo.services.supervising.code_changes import (
     effect_of,
     watched_folders,
 )
+from tests.patience import PATIENCE
 
 DAG = "from airflow.sdk import dag\n"
 
@@ -88,7 +89,7 @@ class Reloaded:
         self.reloading = Reloading(CodeWatcher(root), parse, self.renewed.append, self.said.append)
 
     def until(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while not condition():
             assert time.monotonic() < deadline, (self.renewed, self.said)
             self.reloading.look()
@@ -135,7 +136,7 @@ def test_a_watcher_that_cannot_go_on_says_so_once(root: Path, monkeypatch: pytes
     monkeypatch.setattr("airflow_provider_phlo.services.supervising.code_changes.watched_folders", full)
     said: list[str] = []
     reloading = Reloading(CodeWatcher(root), lambda: False, lambda name: None, said.append)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while not said:
         assert time.monotonic() < deadline
         reloading.look()

@@ -31,6 +31,7 @@ from airflow_provider_phlo.services.supervising.state import (
     want,
     write_state,
 )
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[4]
 
@@ -55,7 +56,7 @@ def phlo(folder: Path, *arguments: str, **variables: str) -> subprocess.Complete
         env={**clean, **variables},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
 
 
@@ -253,7 +254,7 @@ def test_logs_are_followed_until_the_reader_goes(project: Project) -> None:
             out.flush()
             said += [process.stdout.readline() for _ in range(2)]
             process.stdout.close()
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + PATIENCE
             while process.poll() is None and time.monotonic() < deadline:
                 out.write("more\n")
                 out.flush()

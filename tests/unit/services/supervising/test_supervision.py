@@ -14,6 +14,7 @@ from airflow_provider_phlo.exceptions import TransientError
 from airflow_provider_phlo.services.machine import processes
 from airflow_provider_phlo.services.supervising.state import PartState, Wanted
 from airflow_provider_phlo.services.supervising.supervision import Keeper, Patience, Program
+from tests.patience import PATIENCE
 from tests.processes import is_alive
 
 LIVES = "exec sleep 300"
@@ -34,7 +35,7 @@ class Kept:
         return self.keeper.look(self.wanted)
 
     def until(self, name: str, condition: Callable[[PartState], bool]) -> PartState:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while not condition(state := self.look()[name]):
             assert time.monotonic() < deadline, (state, self.said)
             time.sleep(0.01)
