@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow_provider_phlo.contracts.rules.conditions import Criterion
 from airflow_provider_phlo.contracts.rules.places import Place
 from airflow_provider_phlo.contracts.rules.thresholds import NONE, Threshold
+from airflow_provider_phlo.quality.repeated_keys import count_repeated_keys, repeated_keys
 from airflow_provider_phlo.quality.results import QualityCheckResult
 from airflow_provider_phlo.quality.sql_check import RowCheck, SQLCheck
 from airflow_provider_phlo.sql import Query
@@ -166,20 +167,17 @@ class DuplicatesCheck(PromiseCheck, RowCheck):
         """Count the keys that several rows share, and those rows; once for all rules about the same columns."""
         names = ("duplicates", self.column_names())
         if names not in rows.shared:
-            sql = (
-                "SELECT count(*), coalesce(sum(n), 0) FROM ("  # noqa: S608 - quoted
-                f"SELECT count(*) AS n FROM (SELECT * FROM {rows.source.sql}) AS t {self.failing(rows).sql}) AS g"
-            )
-            ((keys, sharing),) = rows.fetch(Query(sql, rows.source.parameters))
-            rows.shared[names] = {"keys": int(keys), "sharing": int(sharing)}
-        found: Mapping[str, Any] = rows.shared[names]
-        return found
+            found = count_repeated_keys(rows, self._keys())
+            rows.shared[names] = {"keys": found.keys, "sharing": found.rows}
+        counts: Mapping[str, Any] = rows.shared[names]
+        return counts
 
     def failing(self, rows: RowsUnderCheck) -> Query:
         """Leave one row per key that several rows share."""
-        keys = [place.value() for place in self.places]
-        present = " AND ".join(f"{key} IS NOT NULL" for key in keys)
-        return Query(f"WHERE {present} GROUP BY {', '.join(keys)} HAVING count(*) > 1")
+        return repeated_keys(self._keys())
+
+    def _keys(self) -> list[str]:
+        return [place.value() for place in self.places]
 
     def sample_columns(self, rows: RowsUnderCheck) -> tuple[str, ...]:
         """Return the columns themselves: their values are the keys that several rows share."""

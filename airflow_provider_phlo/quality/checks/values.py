@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.quality.base import QualityCheck
 from airflow_provider_phlo.quality.checks.bounds import bound_problem, within_bound
+from airflow_provider_phlo.quality.repeated_keys import count_repeated_keys, repeated_keys
 from airflow_provider_phlo.quality.results import QualityCheckResult
 from airflow_provider_phlo.quality.sql_check import RowCheck
 from airflow_provider_phlo.sql import Query, quote_identifier
@@ -229,19 +230,16 @@ class UniqueCheck(RowCheck):
         self.columns = _names(self, self.columns)
 
     def measure(self, rows: RowsUnderCheck) -> Mapping[str, Any]:
-        """Count the keys that several rows share, and those rows; a query of its own, as it would slow the scan."""
-        sql = (
-            "SELECT count(*), coalesce(sum(n), 0) FROM ("  # noqa: S608 - quoted
-            f"SELECT count(*) AS n FROM (SELECT * FROM {rows.source.sql}) AS t {self.failing(rows).sql}) AS g"
-        )
-        ((keys, failed),) = rows.fetch(Query(sql, rows.source.parameters))
-        return {"keys": int(keys), "failed": int(failed)}
+        """Count the keys that several rows share, and those rows."""
+        found = count_repeated_keys(rows, self._keys())
+        return {"keys": found.keys, "failed": found.rows}
 
     def failing(self, rows: RowsUnderCheck) -> Query:
         """Leave one row per key that several rows share."""
-        keys = [quote_identifier(name) for name in self.columns]
-        present = " AND ".join(f"{key} IS NOT NULL" for key in keys)
-        return Query(f"WHERE {present} GROUP BY {', '.join(keys)} HAVING count(*) > 1")
+        return repeated_keys(self._keys())
+
+    def _keys(self) -> list[str]:
+        return [quote_identifier(name) for name in self.columns]
 
     def sample_columns(self, rows: RowsUnderCheck) -> tuple[str, ...]:
         """Return the columns themselves: their values are the keys that several rows share."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +55,16 @@ class DuckDBEngine:
 
         try:
             return self._connection.sql(query.sql, params=list(query.parameters)).to_arrow_table()
+        except duckdb.Error as error:
+            raise EvaluationError(type(error).__name__) from error
+
+    def proves_distinct(self, source: Query, keys: Sequence[str]) -> bool:
+        import duckdb
+
+        from airflow_provider_phlo.quality.engines.distinct_hashes import are_proven_distinct
+
+        try:
+            return are_proven_distinct(self._connection, source, keys)
         except duckdb.Error as error:
             raise EvaluationError(type(error).__name__) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -33,6 +34,14 @@ class SQLEngine(Protocol):
 
     def arrow(self, query: Query) -> pa.Table:
         """Return all rows of a query, as an Arrow table."""
+
+    def proves_distinct(self, source: Query, keys: Sequence[str]) -> bool:
+        """
+        Return whether it is certain that no two rows share a key; False leaves it to a query.
+
+        :param source: what follows ``FROM`` to read the rows.
+        :param keys: SQL expressions of what makes the key; a row with a NULL in it has none.
+        """
 
     def columns(self, source: str) -> dict[str, str]:
         """
