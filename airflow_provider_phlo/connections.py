@@ -81,6 +81,28 @@ def known_extras(connection: Connection) -> dict[str, str]:
     return {name: str(value) for name, value in extra.items() if value not in (None, "")}
 
 
+def find_connection(conn_id: str) -> Connection | None:
+    """
+    Return a connection, or None where it is not set.
+
+    A task asks for one several times, and each time is two requests to Airflow's server: what was unset a moment ago
+    still is.
+
+    :raises ConfigurationError: an environment variable has it, in neither of the forms that Airflow reads.
+    :raises TransientError: a secrets backend, or Airflow's own server, could not be asked.
+    """
+    from airflow.sdk import BaseHook
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    if _is_known_to_be_unset(conn_id):
+        return None
+    try:
+        return BaseHook.get_connection(conn_id)
+    except AirflowNotFoundException:
+        require_unset(conn_id)
+        return None
+
+
 def require_unset(conn_id: str) -> None:
     """
     Check that a connection is not set, where Airflow says so: it says the same of one that could not be read.
@@ -115,12 +137,8 @@ def require_unset(conn_id: str) -> None:
     _UNSET[conn_id] = time.monotonic()
 
 
-def is_known_to_be_unset(conn_id: str) -> bool:
-    """
-    Return whether this task has just found out, by :func:`require_unset`, that a connection is not set.
-
-    A task opens the catalog several times, and each question is two requests to Airflow's server.
-    """
+def _is_known_to_be_unset(conn_id: str) -> bool:
+    """Return whether this task has just found out, by :func:`require_unset`, that a connection is not set."""
     at = _UNSET.get(conn_id)
     if at is None or time.monotonic() - at > _KNOWN_SECONDS or f"AIRFLOW_CONN_{conn_id.upper()}" in os.environ:
         return False

@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseHook
-
-from airflow_provider_phlo.connections import require_unset
+from airflow_provider_phlo.connections import find_connection
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -21,14 +19,10 @@ def github_connection(conn_id: str) -> Connection | None:
 
     :raises ConfigurationError: it is there, but cannot be read.
     """
-    from airflow.sdk.exceptions import AirflowNotFoundException
-
-    try:
-        return BaseHook.get_connection(conn_id)
-    except AirflowNotFoundException:
-        require_unset(conn_id)
+    connection = find_connection(conn_id)
+    if connection is None:
         log.info("There is no connection %s: GitHub's API is read without a token.", conn_id)
-        return None
+    return connection
 
 
 def github_arguments(conn_id: str) -> dict[str, Any]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from airflow.sdk import BaseHook
-
-from airflow_provider_phlo.connections import require_unset
+from airflow_provider_phlo.connections import find_connection
 from airflow_provider_phlo.exceptions import ConfigurationError
 
 
@@ -15,16 +13,12 @@ def hasura_address(conn_id: str = "hasura_default") -> tuple[str, str]:
 
     :raises ConfigurationError: there is no such connection, or its host is not that of a server.
     """
-    from airflow.sdk.exceptions import AirflowNotFoundException
-
     from airflow_provider_phlo.sources.address import base_url
 
-    try:
-        connection = BaseHook.get_connection(conn_id)
-    except AirflowNotFoundException:
-        require_unset(conn_id)
+    connection = find_connection(conn_id)
+    if connection is None:
         raise ConfigurationError(
             f"Where Hasura answers is not known: set HASURA_GRAPHQL_ENDPOINT and HASURA_GRAPHQL_ADMIN_SECRET, or the "
             f"connection {conn_id} (host a URL, password the admin secret)."
-        ) from None
+        )
     return base_url(connection), connection.password or ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from airflow.providers.apache.iceberg.hooks.iceberg import IcebergHook
 
 from airflow_provider_phlo import settings
-from airflow_provider_phlo.connections import catalog_properties, is_known_to_be_unset, require_unset
+from airflow_provider_phlo.connections import catalog_properties, find_connection
 from airflow_provider_phlo.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -39,13 +39,9 @@ class PhloIcebergHook(IcebergHook):
         return {**self._connected(), **settings.catalog_options()}
 
     def _connected(self) -> dict[str, str]:
-        from airflow.sdk.exceptions import AirflowNotFoundException
-
-        if not is_known_to_be_unset(self.conn_id):
-            try:
-                return catalog_properties(self.get_connection(self.conn_id))
-            except AirflowNotFoundException:
-                require_unset(self.conn_id)
+        connection = find_connection(self.conn_id)
+        if connection is not None:
+            return catalog_properties(connection)
         if self.conn_id != self.default_conn_name:
             raise ConfigurationError(
                 f"Connection '{self.conn_id}' is not set: define it, e.g. AIRFLOW_CONN_{self.conn_id.upper()}="

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from airflow_provider_phlo.connections import require_unset
+from airflow_provider_phlo.connections import find_connection
 from airflow_provider_phlo.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -53,11 +53,4 @@ def _connection(conn_id: str) -> Connection | PlainConnection | None:
     plain = connection_of_environment(conn_id)
     if plain is not None:
         return plain
-    from airflow.sdk import BaseHook
-    from airflow.sdk.exceptions import AirflowNotFoundException
-
-    try:
-        return BaseHook.get_connection(conn_id)
-    except AirflowNotFoundException:
-        require_unset(conn_id)
-        return None
+    return find_connection(conn_id)

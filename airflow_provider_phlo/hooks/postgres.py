@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow.sdk import BaseHook
-
 from airflow_provider_phlo import settings
-from airflow_provider_phlo.connections import require_unset
+from airflow_provider_phlo.connections import find_connection
 from airflow_provider_phlo.exceptions import ConfigurationError
 
 DEFAULT_CONN_ID = "postgres_default"
@@ -35,17 +33,13 @@ def postgres_coordinates(postgres_conn_id: str = DEFAULT_CONN_ID, *, roles: bool
     :param roles: whether the role that logs in has to be able to make others; the bundled server then lets it.
     :raises ConfigurationError: the connection is unset, and is not the default one.
     """
-    from airflow.sdk.exceptions import AirflowNotFoundException
-
-    try:
-        connection = BaseHook.get_connection(postgres_conn_id)
-    except AirflowNotFoundException:
-        require_unset(postgres_conn_id)
+    connection = find_connection(postgres_conn_id)
+    if connection is None:
         if postgres_conn_id != DEFAULT_CONN_ID:
             raise ConfigurationError(
                 f"Connection '{postgres_conn_id}' is not set: define it, e.g. "
                 f"AIRFLOW_CONN_{postgres_conn_id.upper()}='postgresql://user:password@host:5432/database'."
-            ) from None
+            )
         return _bundled(roles=roles)
     parameters = {
         "host": connection.host,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from airflow_provider_phlo.connections import require_unset
+from airflow_provider_phlo.connections import find_connection
 from airflow_provider_phlo.exceptions import ConfigurationError
 
 
@@ -23,18 +23,14 @@ def connect_to(trino_conn_id: str = "trino_default") -> Callable[[], Any]:
 
     def connect() -> Any:
         from airflow.providers.trino.hooks.trino import TrinoHook
-        from airflow.sdk import BaseHook
-        from airflow.sdk.exceptions import AirflowNotFoundException
 
-        try:
-            connection = BaseHook.get_connection(trino_conn_id)
-        except AirflowNotFoundException:
-            require_unset(trino_conn_id)
+        connection = find_connection(trino_conn_id)
+        if connection is None:
             raise ConfigurationError(
                 f"Connection '{trino_conn_id}' is not set: define it, e.g. AIRFLOW_CONN_{trino_conn_id.upper()}="
                 '\'{"conn_type": "trino", "host": "trino.example.com", "port": 8080, "login": "phlo", '
                 '"extra": {"catalog": "lake"}}\'.'
-            ) from None
+            )
         if not connection.extra_dejson.get("catalog"):
             raise ConfigurationError(
                 f"Connection '{trino_conn_id}' names no catalog: set its extra 'catalog' to Trino's name of the "

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.bases.decorator import DecoratedOperator, task_decorator_factory
 
 from airflow_provider_phlo import runs, settings
-from airflow_provider_phlo.connections import require_unset
+from airflow_provider_phlo.connections import find_connection
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.operators.base import NOTHING_TO_DO
 from airflow_provider_phlo.operators.openlineage import dataset_of_table
@@ -341,14 +341,10 @@ def _resolve(resource: Any) -> Any:
     """Return the connection with this id, or what a callable returns."""
     if not isinstance(resource, str):
         return resource() if callable(resource) else resource
-    from airflow.sdk import BaseHook
-    from airflow.sdk.exceptions import AirflowNotFoundException
-
-    try:
-        return BaseHook.get_connection(resource)
-    except AirflowNotFoundException:
-        require_unset(resource)
+    connection = find_connection(resource)
+    if connection is None:
         raise ConfigurationError(
             f"Connection '{resource}' is not set: define it, e.g. AIRFLOW_CONN_{resource.upper()}="
             '\'{"conn_type": "http", "host": "https://…", "login": "…", "password": "…"}\'.'
-        ) from None
+        )
+    return connection

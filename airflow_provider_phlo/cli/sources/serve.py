@@ -35,17 +35,14 @@ def serve(args: argparse.Namespace) -> None:
 
 def _airflow() -> AirflowAddress | None:
     """Return the Airflow of the connection, else that of the embedded environment, if there is one."""
-    from airflow.sdk import BaseHook
-    from airflow.sdk.exceptions import AirflowNotFoundException
-
     from airflow_provider_phlo import settings
+    from airflow_provider_phlo.connections import find_connection
     from airflow_provider_phlo.services.environment import embedded
     from airflow_provider_phlo.services.machine.ports import HOST
     from airflow_provider_phlo.ui.alone import CONNECTION, AirflowAddress
 
-    try:
-        connection = BaseHook.get_connection(CONNECTION)
-    except AirflowNotFoundException:
+    connection = find_connection(CONNECTION)
+    if connection is None:
         home = settings.home()
         if not (home / "airflow" / "port").exists():
             return None

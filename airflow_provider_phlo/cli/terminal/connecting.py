@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from airflow_provider_phlo.connections import require_unset
+from airflow_provider_phlo.connections import find_connection
 from airflow_provider_phlo.diagnosis import Finding, Verdict
 from airflow_provider_phlo.diagnosis.machine import compare_clocks
 from airflow_provider_phlo.exceptions import PhloError
@@ -34,7 +34,7 @@ def check_postgres(home: Path) -> Iterator[Finding]:
     from airflow_provider_phlo.hooks.postgres import postgres_coordinates
     from airflow_provider_phlo.services.postgres.server import postgres_pid
 
-    if not _is_set("postgres_default") and postgres_pid(home) is None:
+    if find_connection("postgres_default") is None and postgres_pid(home) is None:
         yield Finding("postgres_default", Verdict.SKIPPED, "unset, and the bundled server does not run")
         return
     with psycopg.connect(**{"connect_timeout": _PATIENCE, **postgres_coordinates()}) as connection:
@@ -50,7 +50,7 @@ def check_trino() -> Iterator[Finding]:
     """Run a statement on Trino."""
     from airflow_provider_phlo.hooks.trino import connect_to
 
-    if not _is_set("trino_default"):
+    if find_connection("trino_default") is None:
         yield Finding("trino_default", Verdict.SKIPPED, "unset: DuckDB and PyIceberg do the work")
         return
     with connect_to("trino_default")() as connection:
@@ -61,13 +61,12 @@ def check_trino() -> Iterator[Finding]:
 
 def check_github() -> Iterator[Finding]:
     """Ask GitHub how much of its limit is left."""
-    from airflow.sdk import BaseHook
-
     from airflow_provider_phlo.hooks.github import github_arguments
     from airflow_provider_phlo.sources.github_api import github_client
     from airflow_provider_phlo.sources.http import RetryPolicy
 
-    if not _is_set("github_default"):
+    connection = find_connection("github_default")
+    if connection is None:
         yield Finding("github_default", Verdict.SKIPPED, "unset: GitHub is read without a token, 60 requests an hour")
         return
     client = github_client(**github_arguments("github_default"), retry=RetryPolicy(attempts=1))
@@ -76,25 +75,23 @@ def check_github() -> Iterator[Finding]:
         found = f"{core['remaining']:,} of {core['limit']:,} requests left this hour"
     except PhloError:
         # a GitHub Enterprise without limits says 404
-        login = BaseHook.get_connection("github_default").login
-        if not login:
+        if not connection.login:
             raise
-        client.get(f"{client.root}/users/{quote(login, safe='')}")
+        client.get(f"{client.root}/users/{quote(connection.login, safe='')}")
         found = "it answers"
     yield Finding("github_default", Verdict.OK, found)
 
 
 def check_nightscout() -> Iterator[Finding]:
     """Read one entry from Nightscout."""
-    from airflow.sdk import BaseHook
-
     from airflow_provider_phlo.sources.http import JsonClient, RetryPolicy
     from airflow_provider_phlo.sources.nightscout import ADVICE, ENTRIES, connection_arguments, credentials
 
-    if not _is_set("nightscout_default"):
+    connection = find_connection("nightscout_default")
+    if connection is None:
         yield Finding("nightscout_default", Verdict.SKIPPED, "unset")
         return
-    said = connection_arguments(BaseHook.get_connection("nightscout_default"))
+    said = connection_arguments(connection)
     headers, params = credentials(said["secret"], said["auth"], said["conn_id"])
     root = said["base_url"].rstrip("/").removesuffix("/api/v1")
     client = JsonClient(root, said["conn_id"], headers=headers, advice=ADVICE, retry=RetryPolicy(attempts=1))
@@ -130,20 +127,3 @@ def check_other(conn_id: str) -> Iterator[Finding]:
     verdict = Verdict.OK if works else Verdict.PROBLEM
     yield Finding(conn_id, verdict, f"{type(hook).__name__} {'connects' if works else 'does not connect'}", "" if works
                   else f"airflow connections test {conn_id}")  # fmt: skip
-
-
-def _is_set(conn_id: str) -> bool:
-    """
-    Return whether there is a connection.
-
-    :raises ConfigurationError: it is there, but cannot be read.
-    """
-    from airflow.sdk import BaseHook
-    from airflow.sdk.exceptions import AirflowNotFoundException
-
-    try:
-        BaseHook.get_connection(conn_id)
-    except AirflowNotFoundException:
-        require_unset(conn_id)
-        return False
-    return True

@@ -15,12 +15,16 @@ from airflow.sdk.execution_time.comms import ErrorResponse, GetConnection
 from airflow.secrets import BaseSecretsBackend
 
 from airflow_provider_phlo import connections
+from airflow_provider_phlo.cli.sources.serve import _airflow
 from airflow_provider_phlo.connections import require_unset
 from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
+from airflow_provider_phlo.hooks.github import github_connection
+from airflow_provider_phlo.hooks.hasura import hasura_address
 from airflow_provider_phlo.hooks.iceberg import PhloIcebergHook
 from airflow_provider_phlo.hooks.postgres import postgres_coordinates
 from airflow_provider_phlo.hooks.trino import connect_to
 from airflow_provider_phlo.operators.ingest import _resolve
+from airflow_provider_phlo.ui.alone import CONNECTION
 
 SECRET = "CANARY-pw7"
 HOOKS: dict[str, Callable[[str], Any]] = {
@@ -30,6 +34,9 @@ HOOKS: dict[str, Callable[[str], Any]] = {
     "warehouse": postgres_coordinates,
     "trino_default": lambda name: connect_to(name)(),
     "my_api": _resolve,
+    "github_default": github_connection,
+    "hasura_default": hasura_address,
+    CONNECTION: lambda name: _airflow(),
 }
 
 
