@@ -21,7 +21,8 @@ from airflow_provider_phlo.services.postgres.server import ensure_postgres, stop
 from airflow_provider_phlo.warehouse.postgres import PostgresDialect
 from airflow_provider_phlo.warehouse.snowflake import SnowflakeDialect
 from airflow_provider_phlo.warehouse.sql_warehouse import SqlWarehouse
-from airflow_provider_phlo.warehouse.stage import Stage, StageBatch
+from airflow_provider_phlo.warehouse.stage import Stage
+from airflow_provider_phlo.warehouse.stage_batches import StageBatch
 from airflow_provider_phlo.warehouse.statements import load_statements, table_statements
 from airflow_provider_phlo.warehouse.tables import StageTable
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from airflow_provider_phlo.catalogs.openlineage.work import Work
     from airflow_provider_phlo.lineage.datasets import DatasetName
     from airflow_provider_phlo.task_facts import TaskLineage
-    from airflow_provider_phlo.warehouse.stage import Stage, StageBatch
+    from airflow_provider_phlo.warehouse.stage import Stage
+    from airflow_provider_phlo.warehouse.stage_batches import StageBatch
     from airflow_provider_phlo.warehouse.tables import StageTable, Warehouse
 
 

@@ -26,7 +26,8 @@ from airflow_provider_phlo.ingestion import stage as stage_rows
 from airflow_provider_phlo.ingestion.preparation import table_comments, table_types
 from airflow_provider_phlo.ingestion.staged_batches import StagedBatch
 from airflow_provider_phlo.terms import Token
-from airflow_provider_phlo.warehouse.stage import Stage, StageBatch
+from airflow_provider_phlo.warehouse.stage import Stage
+from airflow_provider_phlo.warehouse.stage_batches import StageBatch
 from airflow_provider_phlo.warehouse.tables import StageTable, TableLoad, require_distinct
 
 log = logging.getLogger(__name__)

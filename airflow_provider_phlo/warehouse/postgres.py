@@ -23,7 +23,7 @@ from airflow_provider_phlo.publishing.postgres import binary_copy
 from airflow_provider_phlo.sql import literal, quote_identifier
 from airflow_provider_phlo.warehouse.set_aside import failing_rows
 from airflow_provider_phlo.warehouse.sql_warehouse import ColumnFound
-from airflow_provider_phlo.warehouse.stage import StageFile
+from airflow_provider_phlo.warehouse.stage_batches import StageFile
 from airflow_provider_phlo.warehouse.statements import Statement, TableStatements
 
 # the server cuts longer names off, without an error

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_phlo.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from airflow_provider_phlo.warehouse.stage import StageBatch
+    from airflow_provider_phlo.warehouse.stage_batches import StageBatch
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 

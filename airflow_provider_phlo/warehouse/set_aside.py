@@ -23,7 +23,8 @@ from airflow_provider_phlo.ingestion.rejects import QUARANTINE_SCHEMA, Part, Rej
 from airflow_provider_phlo.ingestion.staged_batches import disk_errors
 from airflow_provider_phlo.schemas.failures import Failure, bad_rows, count_failures, raise_for_failures
 from airflow_provider_phlo.terms import QUARANTINE_SUFFIX, Token
-from airflow_provider_phlo.warehouse.stage import FILE, ROW, SETTING, Stage, StageBatch, StageFile
+from airflow_provider_phlo.warehouse.stage import FILE, ROW, SETTING, Stage
+from airflow_provider_phlo.warehouse.stage_batches import StageBatch, StageFile
 from airflow_provider_phlo.warehouse.tables import StageTable
 
 log = logging.getLogger(__name__)

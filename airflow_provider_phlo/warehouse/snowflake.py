@@ -24,7 +24,7 @@ from airflow_provider_phlo.exceptions import (
 )
 from airflow_provider_phlo.sql import literal, quote_identifier
 from airflow_provider_phlo.warehouse.sql_warehouse import ColumnFound, execute
-from airflow_provider_phlo.warehouse.stage import StageFile
+from airflow_provider_phlo.warehouse.stage_batches import StageFile
 from airflow_provider_phlo.warehouse.statements import Statement, TableStatements, qualified, stage_columns_of
 
 # sets of a session: Parquet has instants in UTC, and a cast without zone would take them for the session's own

@@ -19,7 +19,8 @@ from airflow_provider_phlo.warehouse.set_aside import (
     bad_rows_set_aside,
     quarantine_entity,
 )
-from airflow_provider_phlo.warehouse.stage import Stage, StageBatch, StageFile
+from airflow_provider_phlo.warehouse.stage import Stage
+from airflow_provider_phlo.warehouse.stage_batches import StageBatch, StageFile
 from airflow_provider_phlo.warehouse.statements import (
     BEGIN,
     COMMIT,

@@ -16,31 +16,35 @@ warehouse knows the files that it has copied, and which of two rows was written 
 from __future__ import annotations
 
 import datetime
-import hashlib
 import json
 import logging
 import re
 import uuid
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from airflow_provider_phlo.durable_files import flush, put_in_place
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.formats import VERSION_FIELD, require_known_version
 from airflow_provider_phlo.ingestion import staged_files
 from airflow_provider_phlo.ingestion.staged_batches import disk_errors
 from airflow_provider_phlo.warehouse.selection import select
+from airflow_provider_phlo.warehouse.stage_batches import (
+    BATCH_NAME,
+    LONGEST_NAME,
+    StageBatch,
+    StageFile,
+    batch_folder,
+    batch_name,
+    organization_folder,
+)
 
 log = logging.getLogger(__name__)
-# the version of the manifest's content
-MANIFEST_VERSION = 1
 # where manifests are, beside the folders of entities: readers of Parquet pass over names that begin so
 MANIFESTS = "_batches"
 SETTING = "stage_path"
@@ -51,106 +55,13 @@ _CURE = (
     "that it is read anew."
 )
 _ENTITY = re.compile(r"[a-z][a-z0-9_]*")
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
-_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,100}")
-_NAME = re.compile(r"org=[^/]+/date=\d{4}-\d{2}-\d{2}/[A-Za-z0-9_-]{1,100}")
 _STAMP = "%Y%m%dT%H%M%S%f"
 _FILE = re.compile(r"(?P<stamp>\d{8}T\d{12})-[0-9a-f]{8}-\d{5,}\.parquet(\.part)?")
-# characters of a quoted name; a longer one ends in a hash of the whole
-_LONGEST = 150
-
-
-@dataclass(frozen=True)
-class StageFile:
-    """
-    One Parquet file.
-
-    :param path: relative to the stage's root, with ``/``.
-    :param crc: the CRC-32 of the whole file.
-    """
-
-    path: str
-    rows: int
-    bytes: int
-    crc: int
-
-    @property
-    def name(self) -> str:
-        """Return what its rows have in the column ``_phlo_file``."""
-        return self.path.rpartition("/")[2].removesuffix(".parquet")
-
-
-@dataclass(frozen=True)
-class StageBatch:
-    """
-    What one run staged of one organization.
-
-    :param organization: whose rows they are.
-    :param date: the day of the run, ``YYYY-MM-DD``.
-    :param token: the run's token; a retry has the same.
-    :param written_at: when the attempt that wrote it began, RFC 3339 in UTC: of two batches, the later one is newer.
-    :param files: for each entity its files, in the order of writing.
-    """
-
-    organization: str
-    date: str
-    token: str
-    written_at: str
-    files: Mapping[str, tuple[StageFile, ...]]
-
-    @property
-    def name(self) -> str:
-        """Return what names the batch in XCom: ``org=octo-org/date=2026-11-28/<token>``."""
-        return batch_name(self.organization, self.date, self.token)
-
-    def rows(self, entity: str) -> int:
-        """Return how many rows the batch has of an entity."""
-        return sum(file.rows for file in self.files.get(entity, ()))
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the content of the manifest."""
-        return {VERSION_FIELD: MANIFEST_VERSION, **asdict(self)}
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> StageBatch:
-        """
-        Return the batch that :meth:`to_json` wrote.
-
-        :raises ConfigurationError: if it was written by a newer version of the provider, or is not a manifest.
-        """
-        require_known_version(content, MANIFEST_VERSION, "The manifest of a batch in the stage")
-        files = {entity: tuple(StageFile(**file) for file in found) for entity, found in content["files"].items()}
-        return cls(content["organization"], content["date"], content["token"], content["written_at"], files)
-
-
-def batch_name(organization: str, date: str, token: str) -> str:
-    """
-    Return the name of a batch, which is a path that stays in its folder, whatever the organization is called.
-
-    :raises ConfigurationError: the organization has no name, or date or token are of another form.
-    """
-    if not _DATE.fullmatch(date) or not _TOKEN.fullmatch(token):
-        raise ConfigurationError(f"No batch is staged for date {date!r} and token {token!r}: write YYYY-MM-DD.")
-    return f"{_folder(organization, date)}/{token}"
-
-
-def _folder(organization: str, date: str) -> str:
-    return f"{_organization_folder(organization)}/date={date}"
-
-
-def _organization_folder(organization: str) -> str:
-    if not organization:
-        raise ConfigurationError("The stage keeps rows by organization: an empty name is not one.")
-    quoted = quote(organization, safe="", errors="surrogatepass")
-    if len(quoted) > _LONGEST:
-        digest = hashlib.blake2b(quoted.encode(), digest_size=8).hexdigest()
-        quoted = f"{quoted[:_LONGEST]}-{digest}"
-    return f"org={quoted}"
 
 
 def _shown(folder: str) -> str:
     """Return the name that the folder of an organization shows, as far as it does, without its case."""
-    return unquote(folder.removeprefix("org=")[:_LONGEST], errors="replace").casefold()
+    return unquote(folder.removeprefix("org=")[:LONGEST_NAME], errors="replace").casefold()
 
 
 class Stage:
@@ -242,10 +153,10 @@ class Stage:
     def _present(self, wanted: Collection[str] | None) -> Iterator[StageBatch]:
         """Yield the batches in folders that may be of the organizations that are wanted."""
         folder = self.folder / MANIFESTS
-        shown = None if wanted is None else {_shown(_organization_folder(name)) for name in wanted}
+        shown = None if wanted is None else {_shown(organization_folder(name)) for name in wanted}
         for path in staged_files.files_below(folder):
             name = path.removesuffix(".json")
-            if name == path or not _NAME.fullmatch(name):
+            if name == path or not BATCH_NAME.fullmatch(name):
                 continue
             if shown is None:
                 batch = self._intact(name)
@@ -293,7 +204,7 @@ class Stage:
             day, _, name = place.partition("/")[2].partition("/")
             if day > last_day:
                 continue
-            if top == MANIFESTS and _NAME.fullmatch(place.removesuffix(".json")):
+            if top == MANIFESTS and BATCH_NAME.fullmatch(place.removesuffix(".json")):
                 batch = self._intact(place.removesuffix(".json"))
                 if batch is not None and datetime.datetime.fromisoformat(batch.written_at) < expired:
                     old.append(path)
@@ -340,7 +251,7 @@ class StageWriter:
         if self.batch is not None or not len(rows):
             return
         organization, date, _ = self._owner
-        folder = f"{self._stage.prefix}/{entity}/{_folder(organization, date)}"
+        folder = f"{self._stage.prefix}/{entity}/{batch_folder(organization, date)}"
         name = f"{self._attempt}-{len(written):05d}"
         path = f"{folder}/{name}.parquet"
         content = staged_files.parquet_bytes(_with_places(rows, name))
@@ -394,6 +305,6 @@ def _inside(name: str) -> str:
 
     :raises ConfigurationError: it is anything else, which might lead elsewhere.
     """
-    if not _NAME.fullmatch(name):
+    if not BATCH_NAME.fullmatch(name):
         raise ConfigurationError(f"{name!r} does not name a batch: write org=<organization>/date=YYYY-MM-DD/<token>.")
     return name

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from airflow_provider_phlo.exceptions import SchemaError
-from airflow_provider_phlo.warehouse.stage import FILE, ROW, StageFile
+from airflow_provider_phlo.warehouse.stage import FILE, ROW
+from airflow_provider_phlo.warehouse.stage_batches import StageFile
 from airflow_provider_phlo.warehouse.tables import StageTable
 
 # the table of each schema that says which runs have loaded which of its tables

@@ -11,7 +11,8 @@ from airflow_provider_phlo.terms import SnapshotId, Token
 
 if TYPE_CHECKING:
     from airflow_provider_phlo.schemas.columns import ModelColumns
-    from airflow_provider_phlo.warehouse.stage import Stage, StageBatch
+    from airflow_provider_phlo.warehouse.stage import Stage
+    from airflow_provider_phlo.warehouse.stage_batches import StageBatch
 
 
 @dataclass(frozen=True)

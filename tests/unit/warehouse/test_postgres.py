@@ -10,7 +10,7 @@ import pytest
 from airflow_provider_phlo.exceptions import AccountingError, ConfigurationError, PhloError, SchemaError
 from airflow_provider_phlo.warehouse.postgres import PostgresDialect
 from airflow_provider_phlo.warehouse.sql_warehouse import SqlWarehouse
-from airflow_provider_phlo.warehouse.stage import StageBatch
+from airflow_provider_phlo.warehouse.stage_batches import StageBatch
 from tests.unit.warehouse.models import LINES, ORDERS, lines, order, orders
 
 pytestmark = pytest.mark.xdist_group("published")

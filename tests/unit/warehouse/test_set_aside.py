@@ -12,7 +12,7 @@ import pytest
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
 from airflow_provider_phlo.warehouse.set_aside import failing_rows
 from airflow_provider_phlo.warehouse.snowflake import SnowflakeDialect
-from airflow_provider_phlo.warehouse.stage import StageFile
+from airflow_provider_phlo.warehouse.stage_batches import StageFile
 from tests.unit.warehouse.models import LINES, ORDER_SCHEMA, ORDERS, lines, order, orders
 from tests.unit.warehouse.test_postgres import breaking_connection
 

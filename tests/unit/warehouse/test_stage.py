@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.warehouse.stage import MANIFESTS, Stage, StageBatch
+from airflow_provider_phlo.warehouse.stage import MANIFESTS, Stage
+from airflow_provider_phlo.warehouse.stage_batches import StageBatch
 from tests.unit.warehouse.models import lines, order, orders
 
 DAY = "2026-11-28"

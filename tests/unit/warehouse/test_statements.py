@@ -15,7 +15,7 @@ from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.base import make_model
 from airflow_provider_phlo.warehouse.postgres import PostgresDialect
 from airflow_provider_phlo.warehouse.snowflake import SnowflakeDialect
-from airflow_provider_phlo.warehouse.stage import StageFile
+from airflow_provider_phlo.warehouse.stage_batches import StageFile
 from airflow_provider_phlo.warehouse.statements import load_statements, table_statements
 from airflow_provider_phlo.warehouse.tables import StageTable
 from tests.unit.warehouse.models import LINES, ORDERS
