@@ -271,6 +271,8 @@ def _command(nodes: Sequence[Any], project: Project) -> list[str]:
         "build",
         *project.arguments(),
         *(f"--{name}={value}" for name, value in options.items()),
+        # one node needs no list of what every schema has: of the others, dbt asks when something is looked for
+        "--cache-selected-only",
         "--select",
         *(_selector(node) for node in nodes),
     ]
@@ -325,9 +327,9 @@ def _invoke(
 
 
 def _publish(catalog: Catalog, written: OverwriteResult, properties: Mapping[str, str]) -> int | None:
-    """Make the tested branch main; drop the columns that only the old content had."""
+    """Make the tested branch main; then its columns are those of the new content, in their order."""
     from airflow_provider_phlo.iceberg.branches.publication import Publication, run_branch
-    from airflow_provider_phlo.iceberg.overwrite import drop_columns
+    from airflow_provider_phlo.iceberg.overwrite import settle_columns
 
     snapshot_id = written.snapshot_id
     if written.branch is not None:
@@ -337,7 +339,7 @@ def _publish(catalog: Catalog, written: OverwriteResult, properties: Mapping[str
             snapshot_id = branch.publish(publication)
         else:
             branch.drop(written.table)
-        drop_columns(catalog, written.table, written.stale_columns)
+        settle_columns(catalog, written)
     return snapshot_id
 
 

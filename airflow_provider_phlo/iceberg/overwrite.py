@@ -35,6 +35,7 @@ from airflow_provider_phlo.iceberg.duckdb.columns import duckdb_type
 from airflow_provider_phlo.iceberg.files.manifests import live_tasks
 from airflow_provider_phlo.iceberg.files.writing import write_files
 from airflow_provider_phlo.iceberg.tables.creation import TABLE_PROPERTIES, ensure_namespace, partition_spec, sort_order
+from airflow_provider_phlo.iceberg.tables.evolution import arrange_columns
 from airflow_provider_phlo.iceberg.tables.layout import AS_IT_IS, TableLayout
 from airflow_provider_phlo.iceberg.tables.names import require_distinct_names
 from airflow_provider_phlo.iceberg.tables.refs import branch_head
@@ -56,7 +57,8 @@ class OverwriteResult:
     :param rows: how many rows the new content has.
     :param snapshot_id: the snapshot that holds this content now; None for a table that was never written.
     :param branch: where it was written; None is ``main``.
-    :param stale_columns: columns the new content lacks and ``main`` still has: see :func:`drop_columns`.
+    :param stale_columns: columns the new content lacks and ``main`` still has: see :func:`settle_columns`.
+    :param columns: the columns of the new content, in their order; empty if rows went into it by their keys.
     """
 
     table: str
@@ -65,6 +67,7 @@ class OverwriteResult:
     snapshot_id: int | None
     branch: str | None = None
     stale_columns: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,8 @@ def overwrite_if_changed(
     Rows are compared as a multiset, whatever their order. Columns follow the data; one that differs from the table's in
     nothing but case is the table's, as for DuckDB, and keeps the name that it has there. On ``main`` columns that
     disappeared or changed to any other type are replaced in the commit that writes the rows. A branch shares its
-    columns with ``main``, so there a column that disappeared stays, filled with NULL, until :func:`drop_columns`.
+    columns with ``main``, so there a column that disappeared stays, filled with NULL, and all keep their order, until
+    :func:`settle_columns`.
 
     :param identifier: ``namespace.table``; both are created when missing, with format version 2.
     :param branch: write there, starting again from ``main``; what is new is compared with ``main``.
@@ -125,7 +129,10 @@ def overwrite_if_changed(
         require_head(identifier, None, expected_head)
         return _create(catalog, identifier, data, branch, layout, summary)
     require_head(identifier, branch_head(table), expected_head)
-    return _overwrite_table(catalog, table, data, branch, volatile_columns, layout, summary)
+    done = _overwrite_table(catalog, table, data, branch, volatile_columns, layout, summary)
+    if branch is None:
+        arrange_columns(catalog, identifier, done.columns)
+    return done
 
 
 def _overwrite_table(
@@ -140,14 +147,15 @@ def _overwrite_table(
     """Write what a table does not hold; see :func:`overwrite_if_changed`."""
     identifier, head = ".".join(table.name()), branch_head(table)
     data = _with_names_of(table.schema(), data)
-    difference = _difference(table.schema(), schema_of(data))
+    difference, columns = _difference(table.schema(), schema_of(data)), tuple(data.schema.names)
+    stale = difference.stale if branch else ()
     if branch is not None and difference.replaced:
         raise SchemaError(_type_change(identifier, table.schema(), difference.replaced))
     same_columns = not difference.adds and not (branch is None and difference.stale) and layout.is_of(table)
     if same_columns and is_held(table, identifier, data, volatile_columns):
         if branch is not None:
             branches.drop(catalog, identifier, branch)
-        return OverwriteResult(identifier, False, len(data), head, branch, difference.stale if branch else ())
+        return OverwriteResult(identifier, False, len(data), head, branch, stale, columns)
     require_writable(table)
     with _raise_conflicts(identifier):
         if branch is not None:
@@ -156,7 +164,7 @@ def _overwrite_table(
             snapshot_id = _replace_files(catalog, table, data, branch or MAIN_BRANCH, summary)
         else:
             snapshot_id = _overwrite(table, data, difference, layout, branch, summary)
-    return OverwriteResult(identifier, True, len(data), snapshot_id, branch, difference.stale if branch else ())
+    return OverwriteResult(identifier, True, len(data), snapshot_id, branch, stale, columns)
 
 
 def _overwrite_on_nessie(
@@ -169,6 +177,16 @@ def _overwrite_on_nessie(
     if not done.changed:
         run.drop(identifier)
     return replace(done, branch=branch)
+
+
+def settle_columns(catalog: Catalog, written: OverwriteResult) -> None:
+    """
+    Give a table the columns of what was written to a branch, once that is ``main``: those, in their order.
+
+    :raises CommitConflictError: another writer changed the columns at the same moment.
+    """
+    drop_columns(catalog, written.table, written.stale_columns)
+    arrange_columns(catalog, written.table, written.columns)
 
 
 def drop_columns(catalog: Catalog, identifier: str, columns: Collection[str]) -> None:

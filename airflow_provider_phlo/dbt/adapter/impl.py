@@ -164,8 +164,23 @@ class PhloAdapter(DuckDBAdapter):
         return done
 
     def _store(self, *, is_built: bool = True) -> None:
-        with self._lakehouse.exclusive(), _dbt_errors(self._node.identifier if self._node else ""):
+        with self._lakehouse.exclusive(), self._dbt_errors(self._node.identifier if self._node else ""):
             self._lakehouse.store_tables(self._cursor(), self._node, is_built=is_built)
+
+    @contextmanager
+    def _dbt_errors(self, identifier: str) -> Iterator[None]:
+        """
+        Raise errors of a table as dbt's, which it reports without a traceback; a task gets those of ours.
+
+        After one of DuckDB's the transaction is rolled back, as after one of dbt's own SQL: nothing else could be said
+        in it.
+        """
+        with self.connections.exception_handler(identifier):
+            try:
+                yield
+            except PhloError as error:
+                failures.setdefault(identifier, error)
+                raise DbtRuntimeError(str(error)) from error
 
     def list_relations_without_caching(self, schema_relation: Any) -> list[Any]:
         """Return the tables of a schema, also those that are opened when SQL names them."""
@@ -193,7 +208,8 @@ class PhloAdapter(DuckDBAdapter):
         :param columns: the columns with their types and constraints, in SQL; those of the table when None.
         """
         if self.kind_of(relation) == "view":
-            self._lakehouse.load(self._cursor(), _identifier(relation), columns)
+            with self._dbt_errors(_identifier(relation)):
+                self._lakehouse.load(self._cursor(), _identifier(relation), columns)
 
     @available.parse(lambda *_, **__: False)
     def needs_whole_table(self, strategy: str, config: Any, model: Any) -> bool:
@@ -231,7 +247,7 @@ class PhloAdapter(DuckDBAdapter):
             needs_all_columns=strategy != "merge" and (config.get("on_schema_change") or "ignore") == "ignore",
             period=(batch["event_time_start"], batch["event_time_end"]) if batch else None,
         )
-        with _dbt_errors(increment.identifier):
+        with self._dbt_errors(increment.identifier):
             gaps = self._lakehouse.apply(increment, strategy, self._node)
         if gaps:
             self.warn_once(
@@ -255,7 +271,7 @@ class PhloAdapter(DuckDBAdapter):
     def change_columns(self, relation: Any, added: Any, removed: Any) -> None:
         """Add columns to a table of the catalog's, and remove others when the run is published."""
         cursor, identifier = self._cursor(), _identifier(relation)
-        with _dbt_errors(identifier):
+        with self._dbt_errors(identifier):
             self._lakehouse.add_columns(cursor, identifier, {each.name: each.dtype for each in added})
             self._lakehouse.remove_columns(cursor, identifier, [each.name for each in removed])
 
@@ -266,7 +282,7 @@ class PhloAdapter(DuckDBAdapter):
 
         :raises SchemaError: Iceberg cannot make the one type of the other.
         """
-        with _dbt_errors(_identifier(relation)):
+        with self._dbt_errors(_identifier(relation)):
             self._lakehouse.widen_column(self._cursor(), _identifier(relation), name, kind)
 
     @available.parse(lambda *_, **__: False)
@@ -321,16 +337,6 @@ class PhloAdapter(DuckDBAdapter):
     def store_relation(self, *_: Any, **__: Any) -> None:
         """Refuse what only dbt-duckdb's external materialization asks for."""
         raise DbtRuntimeError("Tables are stored in the Iceberg catalog: materialized='external' does not work here.")
-
-
-@contextmanager
-def _dbt_errors(identifier: str) -> Iterator[None]:
-    """Raise our errors of a table as dbt's, which it reports without a traceback; a task gets ours."""
-    try:
-        yield
-    except PhloError as error:
-        failures.setdefault(identifier, error)
-        raise DbtRuntimeError(str(error)) from error
 
 
 def _identifier(relation: Any) -> str:

@@ -294,8 +294,7 @@ class ConditionMatcher:
     def __call__(self, rows: pa.Table) -> Mask:
         found = np.zeros(len(rows), bool)
         self._cursor.register(f"{_ROW}s", rows.append_column(_ROW, pa.array(np.arange(len(rows)))))
-        try:
-            found[self._cursor.execute(self._sql).fetchnumpy()[_ROW]] = True
-        finally:
-            self._cursor.unregister(f"{_ROW}s")
+        found[self._cursor.execute(self._sql).fetchnumpy()[_ROW]] = True
+        # not after an error: of an aborted transaction DuckDB would say that, and no longer why
+        self._cursor.unregister(f"{_ROW}s")
         return found

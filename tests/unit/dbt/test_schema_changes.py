@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,6 +31,24 @@ SQL = (
 )
 
 
+# a condition that DuckDB cannot read, for each strategy that takes one
+PREDICATES = (
+    "{{ config(materialized='incremental', unique_key='id', incremental_strategy='STRATEGY', "
+    "incremental_predicates=['nothing > 1 and']) }} select 1 as id, "
+    "{% if is_incremental() %}2{% else %}1{% endif %} as v"
+)
+ORDERED = {
+    "models/ordered.sql": "select {% if var('turned', false) %}1 as b, 2 as a, 3 as c"
+    "{% else %}2 as a, 1 as b{% endif %}",
+    "models/reads_by_place.sql": "select * from {{ ref('ordered') }} {% if var('turned', false) %}"
+    "union all select 1, 2, 3{% else %}union all select 2, 1{% endif %}",
+    **{
+        f"models/predicate_{strategy.partition('+')[0]}.sql": PREDICATES.replace("STRATEGY", strategy)
+        for strategy in ("merge", "delete+insert")
+    },
+}
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     models = {
@@ -38,7 +57,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for mode in MODES
     }
     return write_project(
-        tmp_path_factory.mktemp("dbt") / "shop", {"dbt_project.yml": "name: s\nprofile: s\n", **models}
+        tmp_path_factory.mktemp("dbt") / "shop",
+        {"dbt_project.yml": "name: s\nprofile: s\nmodels: {+materialized: table}\n", **models, **ORDERED},
     )
 
 
@@ -47,8 +67,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")
 
 
-def build(project: Path, home: Path, model: str, token: str) -> ModelRun:
-    return build_model(project, f"model.s.{model}", home=home, environment={"PHLO_RUN_TOKEN": token})
+def build(project: Path, home: Path, model: str, token: str, **options: Any) -> ModelRun:
+    return build_model(project, f"model.s.{model}", home=home, environment={"PHLO_RUN_TOKEN": token}, **options)
 
 
 def row(home: Path, model: str) -> dict[str, object]:
@@ -95,3 +115,19 @@ def test_fail_says_what_has_changed(project: Path, home: Path, name: str) -> Non
 
 def test_ignore_leaves_out_what_is_new(project: Path, home: Path) -> None:
     assert build_twice(project, home, "member_ignore") == {"id": 1, "s": {"a": 1}}
+
+
+def test_columns_come_in_the_order_in_which_the_model_selects_them(project: Path, home: Path) -> None:
+    """A model that reads them by their place would take one for another."""
+    for token, turned in (("one", False), ("two", True)):
+        for model in ("ordered", "reads_by_place"):
+            build(project, home, model, token, vars={"turned": turned})
+    found = connect(open_lake(home)).sql("SELECT * FROM s.reads_by_place")
+    assert (found.columns, found.fetchall()) == (["b", "a", "c"], [(1, 2, 3), (1, 2, 3)])
+
+
+@pytest.mark.parametrize("strategy", ["merge", "delete"])
+def test_a_predicate_that_is_wrong_is_said_and_never_tried_again(project: Path, home: Path, strategy: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"s.predicate_{strategy} was not built.*Parser Error"):
+        build_twice(project, home, f"predicate_{strategy}")
+    assert row(home, f"predicate_{strategy}") == {"id": 1, "v": 1}

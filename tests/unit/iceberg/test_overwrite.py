@@ -12,7 +12,7 @@ from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationE
 from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.catalogs.opening import open_catalog
 from airflow_provider_phlo.iceberg.duckdb.views import connect
-from airflow_provider_phlo.iceberg.overwrite import drop_columns, overwrite_if_changed
+from airflow_provider_phlo.iceberg.overwrite import drop_columns, overwrite_if_changed, settle_columns
 from airflow_provider_phlo.iceberg.tables.layout import TableLayout
 from tests.expect import expect
 from tests.lake import open_views
@@ -229,6 +229,30 @@ def test_on_a_branch_a_dropped_column_stays_until_publication(catalog: Catalog) 
     drop_columns(catalog, TABLE, again.stale_columns)
     drop_columns(catalog, TABLE, again.stale_columns)
     assert content(catalog) == [{"a": 1}]
+
+
+ORDERS = [["b", "a"], ["a", "new", "b"], ["new", "b", "a"], ["b"], ["c.d", "b", "a"], ["A", "b"]]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("branch", [None, "phlo_r"])
+@pytest.mark.parametrize("rows", [1, 2])
+def test_columns_come_in_the_order_of_the_new_content(
+    catalog: Catalog, order: list[str], branch: str | None, rows: int
+) -> None:
+    """Whoever reads them by their place, as UNION ALL does, would take one for another."""
+    overwrite_if_changed(catalog, TABLE, pa.table({"a": [1], "b": [1]}))
+    data = pa.table({name: [1] * rows for name in order})
+    done = overwrite_if_changed(catalog, TABLE, data, branch=branch)
+    if branch is not None:
+        if done.changed:
+            branches.move_main(catalog, TABLE, branch)
+        settle_columns(catalog, done)
+    assert [name.lower() for name in catalog.load_table(TABLE).schema().column_names] == [n.lower() for n in order]
+    assert content(catalog) == [dict(zip(done.columns, [1] * len(order), strict=True))] * rows
+    metadata = catalog.load_table(TABLE).metadata_location
+    settle_columns(catalog, done)
+    assert catalog.load_table(TABLE).metadata_location == metadata
 
 
 def test_on_a_branch_a_type_that_cannot_change_is_refused(catalog: Catalog) -> None:
