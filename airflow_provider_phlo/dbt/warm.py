@@ -37,7 +37,7 @@ def warm_up(home: Path) -> None:
 
     :param home: ``PHLO_HOME``.
     """
-    for step in (_classes, _readers, plugins, _tracking):
+    for step in (_classes, _readers, _messages, plugins, _tracking):
         _attempt(step)
     for adapter in ADAPTERS:
         _attempt(partial(_settings, adapter))
@@ -90,6 +90,13 @@ def _readers() -> None:
 
     Lexer.get_default_instance()  # type: ignore[no-untyped-call]
     table_from_rows([(1, "a", True)], ("number", "text", "truth"))
+
+
+def _messages() -> None:
+    """Make a message, of which dbt makes many: what reads their descriptions is imported for the first."""
+    from dbt_common.events.types import Formatting
+
+    Formatting("")
 
 
 def _tracking() -> None:

@@ -1,0 +1,1 @@
+"""Executors: how the scheduler of an embedded Airflow runs tasks."""
