@@ -84,7 +84,8 @@ class Lakehouse(OpenTables):
         for identifier, kind in self._built(cursor, node if is_built else None):
             options = node if node is not None and node.identifier == identifier else None
             # only what a run builds is audited and published; tables of hooks and stored failures are main's
-            branch = self.branch if options is not None and options.kind != "test" else None
+            is_of_run = identifier in self._started or (options is not None and options.kind != "test")
+            branch = self.branch if is_of_run else None
             try:
                 rows = RowsOfQuery(identifier, cursor, view_name(identifier), exact_batches)
                 self._overwrite(identifier, rows, branch, options)
@@ -137,6 +138,8 @@ class Lakehouse(OpenTables):
             self._heads[identifier] = results[identifier].snapshot_id
         else:
             self._started.add(identifier)
+            # one that is new is known from here: a hook that changes it is to find these rows, not main's none
+            self._heads.setdefault(identifier, None)
 
     def drop(self, identifier: str) -> None:
         """

@@ -1,0 +1,77 @@
+"""Hooks that change the table of their model, before and after dbt has committed it: what they leave is published."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_phlo.dbt.runner import build_model
+from airflow_provider_phlo.iceberg.duckdb.views import connect
+from tests.lake import open_lake
+from tests.unit.dbt.own_project import write_project
+
+# one worker parses the project
+pytestmark = pytest.mark.xdist_group("hooks of models")
+
+ROWS = "select unnest([1, 2, 3]) as id, {% if is_incremental() %}5{% else %}0{% endif %} as v"
+HOOKS = {
+    "delete": ("delete from {{ this }} where id = 2", [(1, 0), (3, 0)]),
+    "update": ("update {{ this }} set v = 9 where id = 1", [(1, 9), (2, 0), (3, 0)]),
+    "insert": ("insert into {{ this }} values (4, 4)", [(1, 0), (2, 0), (3, 0), (4, 4)]),
+    "replace": ("create or replace table {{ this }} as select id, 7 as v from {{ this }}", [(1, 7), (2, 7), (3, 7)]),
+    "nothing": ("delete from {{ this }} where id = 99", [(1, 0), (2, 0), (3, 0)]),
+}
+CASES = [
+    (materialized, hook, inside)
+    for materialized in ("table", "incremental", "view")
+    for hook in HOOKS
+    for inside in (True, False)
+    # the catalog's table is DuckDB's view until it is committed
+    if materialized != "view" or not inside
+]
+
+
+def name_of(materialized: str, hook: str, inside: bool) -> str:
+    return f"{materialized}_{hook}_{'inside' if inside else 'outside'}"
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    models = {
+        f"models/{name_of(materialized, hook, inside)}.sql": "{{ config("
+        f"materialized={materialized!r}, unique_key='id', post_hook=[{{'sql': \"{HOOKS[hook][0]}\", "
+        f"'transaction': {inside}}}]) }}}} {ROWS}"
+        for materialized, hook, inside in CASES
+    }
+    settings = "name: shop\nprofile: shop\non-run-end: [\"{{ var('at_the_end', '') }}\"]\n"
+    return write_project(
+        tmp_path_factory.mktemp("dbt") / "shop",
+        {"dbt_project.yml": settings, "models/plain.sql": "{{ config(materialized='table') }} " + ROWS, **models},
+    )
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+def built(project: Path, home: Path, model: str, token: str, **options: Any) -> list[tuple[int, int]]:
+    done = build_model(project, f"model.shop.{model}", home=home, environment={"PHLO_RUN_TOKEN": token}, **options)
+    table = open_lake(home).load_table(done.table)
+    assert list(table.refs()) == ["main"]
+    return connect(open_lake(home), tables=[done.table]).sql(f"FROM {done.table} ORDER BY ALL").fetchall()
+
+
+@pytest.mark.parametrize(("materialized", "hook", "inside"), CASES)
+def test_what_a_hook_leaves_is_published(project: Path, home: Path, materialized: str, hook: str, inside: bool) -> None:
+    model, expected = name_of(materialized, hook, inside), HOOKS[hook][1]
+    assert built(project, home, model, "first") == expected
+    assert built(project, home, model, "full", full_refresh=True) == expected
+
+
+def test_a_hook_at_the_end_of_a_run_finds_what_the_run_has_built(project: Path, home: Path) -> None:
+    for token, left in (("one", 2), ("two", 1)):
+        end = {"at_the_end": f"delete from shop.plain where id > {left}"}
+        assert built(project, home, "plain", token, vars=end) == [(number, 0) for number in range(1, left + 1)]
