@@ -57,8 +57,14 @@ class KnownNodes(build.BuildTask):
         self.compiler.initialize()
         known = {**self.manifest.nodes, **self.manifest.unit_tests}
         chosen = [known[unique_id] for unique_id in self.selected]
-        self.build_model_to_unit_test_map([node.unique_id for node in chosen if node.resource_type == NodeType.Unit])
-        self._flattened_nodes = [node for node in chosen if node.resource_type != NodeType.Unit]
+        # those of models that are built run before them, others, of ephemeral models, by themselves
+        before = [
+            node.unique_id
+            for node in chosen
+            if node.resource_type == NodeType.Unit and node.depends_on_nodes[0] in self.selected
+        ]
+        self.build_model_to_unit_test_map(before)
+        self._flattened_nodes = [node for node in chosen if node.unique_id not in before]
         self.num_nodes = len(chosen)
         graph = DiGraph(_edges(chosen))
         graph.add_nodes_from(self.selected)

@@ -254,7 +254,7 @@ def run_tests(
 
 
 def _node(manifest: Manifest, unique_id: str, project_dir: Path) -> Any:
-    node = manifest.nodes.get(unique_id)
+    node = manifest.nodes.get(unique_id) or manifest.unit_tests.get(unique_id)
     if node is None:
         kind, _, name = unique_id.partition(".")
         raise ConfigurationError(
@@ -384,8 +384,8 @@ def _tests_with(project: Project, unique_id: str) -> list[str]:
 
 def _relations(manifest: Manifest, unique_id: str) -> Iterator[str]:
     """Yield the node's own table and those it reads, through ephemeral models."""
-    node: Any = manifest.sources.get(unique_id) or manifest.nodes[unique_id]
-    if node.resource_type != "test" and not _is_ephemeral(node):
+    node: Any = manifest.sources.get(unique_id) or manifest.nodes.get(unique_id) or manifest.unit_tests[unique_id]
+    if node.resource_type not in ("test", "unit_test") and not _is_ephemeral(node):
         yield f"{node.schema}.{node.identifier}"
     for parent in node.depends_on_nodes if node.resource_type != "source" else ():
         found: Any = manifest.sources.get(parent) or manifest.nodes[parent]

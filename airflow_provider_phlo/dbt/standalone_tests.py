@@ -1,5 +1,6 @@
 """
-Tests that no model's task runs: those on sources, on ephemeral models, and between models that do not read each other.
+Tests that no model's task runs: on sources, on ephemeral models (unit tests, too), and between models that do not
+read each other.
 
 A model's task runs the tests whose other parents it is built on (dbt's indirect selection ``buildable``). All others
 get tasks of their own, as soon as all they read is there, and before the models that read the same.
@@ -50,16 +51,20 @@ def assign_tests(
     """
     graph = _Graph(manifest, selected)
     with_models: dict[str, list[str]] = {}
-    for unique_id in sorted(manifest["unit_tests"].keys() & tests):
-        with_models.setdefault(manifest["unit_tests"][unique_id]["depends_on"]["nodes"][0], []).append(unique_id)
     by_reads: dict[tuple[str, ...], list[str]] = {}
-    for unique_id in sorted(manifest["tests"].keys() & tests):
-        reads = tuple(sorted(set(manifest["tests"][unique_id]["depends_on"]["nodes"])))
-        model = graph.model_to_run_with(reads)
-        if model is None:
-            by_reads.setdefault(reads, []).append(unique_id)
+    for unique_id in sorted(manifest["unit_tests"].keys() & tests):
+        model = manifest["unit_tests"][unique_id]["depends_on"]["nodes"][0]
+        if is_ephemeral(manifest["nodes"][model]):  # no task builds it
+            by_reads.setdefault((model,), []).append(unique_id)
         else:
             with_models.setdefault(model, []).append(unique_id)
+    for unique_id in sorted(manifest["tests"].keys() & tests):
+        reads = tuple(sorted(set(manifest["tests"][unique_id]["depends_on"]["nodes"])))
+        builder = graph.model_to_run_with(reads)
+        if builder is None:
+            by_reads.setdefault(reads, []).append(unique_id)
+        else:
+            with_models.setdefault(builder, []).append(unique_id)
     return with_models, [graph.describe(reads, found) for reads, found in sorted(by_reads.items())]
 
 

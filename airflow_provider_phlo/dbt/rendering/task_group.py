@@ -239,7 +239,7 @@ class _Renderer:
             models = ", ".join(sorted(model.partition(".")[2].partition(".")[2] for model in missing))
             raise ConfigurationError(
                 f"Unit tests run with the task of their model, and {models} has none here: leave out "
-                f"{', '.join(tests)} with `exclude`, or select a model that is not ephemeral, too."
+                f"{', '.join(tests)} with `exclude`, or select the model, too."
             )
 
     def _require_supported_sources(self, read: Iterable[str]) -> None:

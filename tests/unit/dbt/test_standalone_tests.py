@@ -43,6 +43,11 @@ models:
   - {{name: customers, columns: [{{name: id, data_tests: [unique]}}]}}
   - {{name: orders, columns: [{{name: person, data_tests: [{RELATED}]}}]}}
   - {{name: early, columns: [{{name: id, data_tests: [unique]}}]}}
+unit_tests:
+  - name: early_ones
+    model: early
+    given: [{{input: ref('orders'), rows: [{{id: 2}}, {{id: 3}}]}}]
+    expect: {{rows: [{{id: 2}}]}}
 """
 SINGULAR = "select o.id from {{ ref('orders') }} as o join {{ ref('customers') }} as c on o.id = c.id where o.id > 7"
 
@@ -79,7 +84,8 @@ def listed(project: Path, home: Path) -> set[str]:
     """Return the ids of the tests that dbt itself selects."""
     folder = ensure_manifest(Project(project, home)).parent
     options = ["--project-dir", str(project), "--profiles-dir", str(project), "--target-path", str(folder / "ls")]
-    command = ["--quiet", "ls", *options, "--resource-type", "test", "--select", "path:models", "--output", "json"]
+    command = ["--quiet", "ls", *options, "--select", "path:models", "--output", "json"]
+    command += [f"--resource-type={kind}" for kind in ("test", "unit_test")]
     done = dbtRunner().invoke([*command, "--output-keys", "unique_id", "--log-path", str(folder / "ls")])
     assert isinstance(done.result, list)
     return {line.partition('"unique_id": "')[2].rstrip('"}') for line in done.result}
@@ -138,7 +144,19 @@ def test_case_46_a_failed_test_blocks(project: Path, lake_home: Path) -> None:
     with pytest.raises(QualityCheckError, match=r"silver\.customers, silver\.orders: . dbt tests failed") as caught:
         run("customers_and_orders_tests")
     assert "relationships_orders_person__id__ref_customers_ (1 rows)" in str(caught.value)
-    assert run("early_tests").passed == 1
+    assert run("early_tests").passed == 2
+
+
+def test_a_unit_test_of_an_ephemeral_model_blocks(project: Path, lake_home: Path) -> None:
+    yaml = project / "models" / "s.yml"
+    yaml.write_text(YAML.replace("expect: {rows: [{id: 2}]}", "expect: {rows: [{id: 3}]}"))
+    try:
+        [task] = render(project, "test_type:unit").tasks
+        assert isinstance(task, DbtTestOperator)
+        with pytest.raises(QualityCheckError, match=r"silver\.orders: 1 dbt tests failed.*early_ones"):
+            run_tests(project, task.tests, home=lake_home)
+    finally:
+        yaml.write_text(YAML)
 
 
 def test_a_test_that_is_gone_is_named(project: Path, lake_home: Path) -> None:
@@ -160,7 +178,8 @@ def random_manifest(numbers: random.Random) -> dict[str, Any]:
         f"test.p.t{at}": {"depends_on": {"nodes": numbers.sample(known, numbers.randint(1, min(3, len(known))))}}
         for at in range(6)
     }
-    return {"sources": sources, "nodes": nodes, "tests": tests, "unit_tests": {}}
+    unit_tests = {f"unit_test.p.m.u{at}": {"depends_on": {"nodes": [numbers.choice([*nodes])]}} for at in range(2)}
+    return {"sources": sources, "nodes": nodes, "tests": tests, "unit_tests": unit_tests}
 
 
 def reads_of(test: dict[str, Any]) -> list[str]:
@@ -183,7 +202,7 @@ def test_case_46_every_test_runs_once_when_all_it_reads_is_there(seed: int) -> N
     read_by_selected = set().union(*(manifest["nodes"][name]["depends_on"]["nodes"] for name in selected))
     concerned = {
         name
-        for name, test in manifest["tests"].items()
+        for name, test in {**manifest["tests"], **manifest["unit_tests"]}.items()
         if any(
             read in selected or (read in manifest["sources"] and read in read_by_selected) for read in reads_of(test)
         )
@@ -198,6 +217,11 @@ def test_case_46_every_test_runs_once_when_all_it_reads_is_there(seed: int) -> N
         # dbt's `buildable`
         with_a_model = any(reads <= {model, *above(manifest, model), *manifest["sources"]} for model in tasks & reads)
         assert (name in alone) == (name in concerned and not with_a_model)
+    for name, test in manifest["unit_tests"].items():
+        [model] = test["depends_on"]["nodes"]
+        is_ephemeral = manifest["nodes"][model]["config"]["materialized"] == "ephemeral"
+        assert (name in alone) == (name in concerned and is_ephemeral)
+        assert (name in with_models.get(model, ())) == (name in concerned and not is_ephemeral)
     order = graphlib.TopologicalSorter({name: above(manifest, name) & tasks for name in tasks})
     for tests in found:
         order.add(tests.name, *tests.after)
