@@ -8,7 +8,7 @@ STAMP := $(VENV)/.setup-done
 EXTRAS := 'pyiceberg[sql-postgres]' 'moto[server,s3]' 'snowflake-connector-python<5' build hatchling
 # a worker waits for processes half of its time: one more than there are cores keeps two busy
 WORKERS ?= 3
-# a group stays on one worker; the largest is first
+# a group stays on one worker; the largest is first, but for --no-loadscope-reorder
 PARALLEL = -n $(WORKERS) --dist loadgroup
 # a part by its name: make test K='quarantine and not replay'
 # what make is given goes through the environment: neither make nor the shell looks into it
@@ -55,7 +55,7 @@ soak: $(STAMP)  ## Run fault and unit tests in their long sizes: 20,000 random s
 	@PHLO_SOAK=1 $(PY) -m pytest tests/faults tests/unit --timeout=0 $(PARALLEL) $(ONLY)
 
 integration: $(STAMP)  ## Run the tests on real servers: Airflow, Trino, Nessie, S3 (downloads them once; PHLO_SKIP_SERVICES=1 skips)
-	@$(PY) -m pytest tests/integration tests/services --timeout=900 $(PARALLEL) $(ONLY)
+	@$(PY) -m pytest tests/integration tests/services --timeout=900 $(PARALLEL) --no-loadscope-reorder $(ONLY)
 
 benchmark: $(STAMP)  ## Measure merges, checks, validation and reconciliation against their peers (quiet machine, half an hour)
 	@$(VENV)/bin/uv pip install --quiet -p $(PY) 'deltalake==1.6.6' 'adbc-driver-postgresql==1.13'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +16,21 @@ from tests.lake import open_lake
 from tests.services.nessie import NessieServer, running_nessie
 from tests.services.s3 import S3Server, running_s3
 from tests.services.stores import KINDS, Store, embedded, on_nessie, on_postgres, on_s3
-from tests.services.trino import running_trino
+from tests.services.trino import shared_trino
 from tests.unit.conftest import make_context, run_ingestion  # noqa: F401  # fixtures
+
+# Groups that take long, as they have to begin: workers would wait for one that begins when the others end.
+LONG = ("trino checks", "trino", "airflow", "scale", "stores")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order tests by their group (xdist keeps the order with ``--no-loadscope-reorder``)."""
+    items.sort(key=_order)
+
+
+def _order(item: pytest.Item) -> int:
+    marker = item.get_closest_marker("xdist_group")
+    return LONG.index(marker.args[0]) if marker and marker.args[0] in LONG else len(LONG)
 
 
 @pytest.fixture(scope="session")
@@ -80,8 +94,11 @@ def catalog(home: Path) -> Catalog:
 
 @pytest.fixture(scope="session")
 def trino(tmp_path_factory):
-    """Return a running Trino and the catalog that it shares with PyIceberg."""
-    with running_trino(tmp_path_factory.mktemp("trino")) as running:
+    """Return the Trino of this session, and the catalog that it shares with PyIceberg."""
+    session = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        session = session.parent
+    with shared_trino(session / "trino") as running:
         yield running
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from airflow_provider_phlo.iceberg.catalogs.opening import open_catalog
 from airflow_provider_phlo.iceberg.duckdb.views import all_tables, connect
 from airflow_provider_phlo.services.demo.run import Demo
 from airflow_provider_phlo.services.environment import embedded, live
-from airflow_provider_phlo.sql import quote, quote_identifier
+from airflow_provider_phlo.sql import literal, quote, quote_identifier
 from airflow_provider_phlo.terms import QUARANTINE_SUFFIX
 from tests.lake import open_lake
 from tests.services.nessie import NessieServer
@@ -28,7 +29,7 @@ from tests.services.redis import running_redis
 from tests.services.s3 import S3Server
 from tests.services.scaled import WORKERS, Scaled
 from tests.services.stores import on_nessie
-from tests.services.trino import Trino, running_trino
+from tests.services.trino import Trino
 
 pytestmark = pytest.mark.xdist_group("scale")
 
@@ -71,10 +72,10 @@ def counts_of(trino: Trino, tables: Iterable[str]) -> dict[str, int]:
     return {name: trino.query(f"SELECT count(*) FROM scale.{quote(name)}")[0][0] for name in tables}
 
 
-@pytest.fixture
-def trino(tmp_path: Path, nessie: NessieServer, s3: S3Server) -> Iterator[Trino]:
+@contextmanager
+def scale_in(trino: Trino, nessie: NessieServer, s3: S3Server) -> Iterator[None]:
+    """Give Trino the catalog for the time of the block."""
     properties = {
-        "connector.name": "iceberg",
         "iceberg.catalog.type": "rest",
         "iceberg.rest-catalog.uri": nessie.iceberg,
         "fs.native-s3.enabled": "true",
@@ -84,9 +85,12 @@ def trino(tmp_path: Path, nessie: NessieServer, s3: S3Server) -> Iterator[Trino]
         "s3.aws-access-key": s3.access_key,
         "s3.aws-secret-key": s3.secret_key,
     }
-    (tmp_path / "trino").mkdir()
-    with running_trino(tmp_path / "trino", {"scale": properties}) as running:
-        yield running
+    given = ", ".join(f"{quote_identifier(name)} = {literal(value)}" for name, value in properties.items())
+    trino.query(f"CREATE CATALOG scale USING iceberg WITH ({given})")
+    try:
+        yield
+    finally:
+        trino.query("DROP CATALOG scale")
 
 
 def test_all_pipelines_at_scale_make_the_tables_of_the_embedded_default(
@@ -111,7 +115,8 @@ def test_all_pipelines_at_scale_make_the_tables_of_the_embedded_default(
                 scaled.run(confs(scaled), PATIENCE)
                 assert killed.result() in WORKERS
             at_scale = rows_of(open_catalog("phlo", {**nessie_properties(nessie, s3)}))
-            seen_by_trino = counts_of(trino, at_scale)
+            with scale_in(trino, nessie, s3):
+                seen_by_trino = counts_of(trino, at_scale)
         finally:
             scaled.stop()
     default = Demo(embedded_home, ROOT)

@@ -17,7 +17,7 @@ from airflow_provider_phlo.sql import quote
 from tests.expect import expect
 from tests.services.batches import DAY, batch, content, create, run
 
-# one worker starts Trino
+# in one worker: the groups "trino" and "trino checks" at once are enough for Trino
 pytestmark = pytest.mark.xdist_group("trino")
 
 TYPES = {"k": pa.int64(), "v": pa.int64(), "gone": pa.bool_()}

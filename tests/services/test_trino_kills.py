@@ -31,7 +31,7 @@ from tests.patience import PATIENCE
 from tests.services.batches import DAY, batch, content, create, publish
 from tests.services.trino import Trino
 
-# one worker starts Trino
+# in one worker: the groups "trino" and "trino checks" at once are enough for Trino
 pytestmark = pytest.mark.xdist_group("trino")
 
 TYPES = {"k": pa.int64(), "v": pa.int64(), "gone": pa.bool_()}

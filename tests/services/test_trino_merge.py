@@ -20,7 +20,7 @@ from tests.expect import expect
 from tests.services.batches import batch, comparable, content, create, run
 from tests.services.model import Model
 
-# one worker starts Trino
+# in one worker: the groups "trino" and "trino checks" at once are enough for Trino
 pytestmark = pytest.mark.xdist_group("trino")
 
 SEEDS = range(int(os.environ.get("PHLO_TEST_SEEDS", "10")))

@@ -18,7 +18,7 @@ from tests.lake import open_lake
 from tests.services.trino import CATALOG, Trino
 from tests.unit import raw_tables
 
-# one worker starts Trino
+# in one worker: the groups "trino" and "trino checks" at once are enough for Trino
 pytestmark = pytest.mark.xdist_group("trino")
 
 SHOP = Path(__file__).parents[1] / "fixtures" / "corner_shop"

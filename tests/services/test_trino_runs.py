@@ -26,7 +26,7 @@ from tests.expect import expect
 from tests.services.batches import batch, content, create, publish, run
 from tests.services.trino import Trino
 
-# one worker starts Trino
+# in one worker: the groups "trino" and "trino checks" at once are enough for Trino
 pytestmark = pytest.mark.xdist_group("trino")
 
 

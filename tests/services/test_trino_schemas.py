@@ -19,7 +19,7 @@ from airflow_provider_phlo.iceberg.tables.refs import branch_head
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
 from tests.expect import expect
 
-# one worker starts Trino
+# in one worker: the groups "trino" and "trino checks" at once are enough for Trino
 pytestmark = pytest.mark.xdist_group("trino")
 
 SEEDS = 25 if "PHLO_SOAK" in os.environ else 2

@@ -16,7 +16,7 @@ from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
 from tests.expect import expect
 from tests.services.batches import batch, run
 
-# one worker starts Trino
+# in one worker: the groups "trino" and "trino checks" at once are enough for Trino
 pytestmark = pytest.mark.xdist_group("trino")
 
 PLAN = MergePlan(key=("k",))

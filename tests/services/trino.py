@@ -1,17 +1,26 @@
-"""A real Trino on a catalog that it shares with PyIceberg: PostgreSQL (Iceberg's JDBC catalog) and local files."""
+"""
+A real Trino on a catalog that it shares with PyIceberg: PostgreSQL (Iceberg's JDBC catalog) and local files.
+
+All workers of pytest-xdist share one: until a Trino is warm, each query takes it several times as long. It is a process
+of its own (``python -m tests.services.trino FOLDER``) that ends when the last worker that uses it does, also by a kill.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import http.client
 import json
 import secrets
+import shutil
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,34 +32,26 @@ from trino import exceptions as trino_errors
 
 from airflow_provider_phlo.iceberg.catalogs.opening import open_catalog
 from airflow_provider_phlo.services.machine import processes
-from airflow_provider_phlo.services.postgres.server import PostgresServer, ensure_postgres
+from airflow_provider_phlo.services.postgres.server import PostgresServer, ensure_postgres, stop_postgres
 from tests.patience import PATIENCE
 from tests.services import downloads
 
 VERSION = "476"  # the newest that is published as one archive; writes delete files that PyIceberg reads
-
 CATALOG = "lake"  # Trino's name of the catalog
 NAME = "phlo"  # the catalog's name in its own tables: that of PyIceberg
 JVM = [
     "-Xmx1G",
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",
+    # the 48 MB of this level are full after some queries: compiled code would be thrown away and compiled again
+    "-XX:ReservedCodeCacheSize=256M",
+    # no full collections while classes are loaded
+    "-XX:MetaspaceSize=256M",
     "-XX:+ExitOnOutOfMemoryError",
     "--add-modules=jdk.incubator.vector",
     "--enable-native-access=ALL-UNNAMED",
     "--sun-misc-unsafe-memory-access=allow",
 ]
-
-# Ends what it guards when its standard input closes: at the end of the tests, and when their process is killed.
-_GUARD = """
-import pathlib, shutil, sys
-sys.stdin.read()
-from airflow_provider_phlo.services.postgres import server as postgres
-from airflow_provider_phlo.services.machine import processes
-processes.stop(sys.argv[1], patience=1)
-postgres.stop_postgres(pathlib.Path(sys.argv[2]))
-shutil.rmtree(sys.argv[2], ignore_errors=True)
-"""
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,11 @@ class Trino:
         """Open the shared catalog."""
         return open_catalog(NAME, self.properties)
 
-    def connect(self) -> Any:
+    def connect(self, **options: Any) -> Any:
         """Open a DB-API connection to Trino."""
         from trino.dbapi import connect
 
-        return connect(host="127.0.0.1", port=self.port, user="phlo", catalog=CATALOG, http_scheme="http")
+        return connect(host="127.0.0.1", port=self.port, user="phlo", catalog=CATALOG, http_scheme="http", **options)
 
     def query(self, sql: str) -> list[Any]:
         """Return the rows of a statement."""
@@ -100,39 +101,101 @@ class Trino:
 
 
 @contextmanager
-def running_trino(home: Path, catalogs: Mapping[str, Mapping[str, str]] | None = None) -> Iterator[Trino]:
+def shared_trino(folder: Path) -> Iterator[Trino]:
     """
-    Run Trino and its Postgres with all state in ``home``; both end with the block, or with this process.
+    Use the Trino of ``folder``, which the first process that does so starts.
 
-    :param catalogs: more catalogs: name → properties.
+    :param folder: the same for all workers of a session; has what Trino and its Postgres keep.
     """
+    installation(), downloads.java(at_least=22)  # here it may skip
+    folder.mkdir(mode=0o700, exist_ok=True)
+    state = folder / "state.json"
+    try:
+        with (folder / "users").open("a") as users:
+            # held until this block ends, or this process: Trino stays as long as anyone holds it
+            fcntl.flock(users, fcntl.LOCK_SH)
+            with (folder / "starting").open("a") as starting:
+                fcntl.flock(starting, fcntl.LOCK_EX)
+                if not state.exists():
+                    _start_server(folder, state)
+            running = json.loads(state.read_text())
+            home = Path(running["home"])
+            yield Trino(home, running["port"], ensure_postgres(home))
+    finally:
+        _await_end(folder / "users", state)
+
+
+def _start_server(folder: Path, state: Path) -> None:
+    log = folder / "server.log"
+    with log.open("ab") as out:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "tests.services.trino", str(folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+            cwd=Path(__file__).parents[2],
+        )
+    while not state.exists():
+        assert server.poll() is None, f"Trino has not started:\n{log.read_text()[-3000:]}"
+        time.sleep(0.1)
+
+
+def _await_end(users: Path, state: Path) -> None:
+    """Return when Trino has ended, or at once where others use it."""
+    deadline = time.monotonic() + PATIENCE
+    while state.exists() and time.monotonic() < deadline:
+        # the server holds it alone while it stops
+        if not _is_free(users, fcntl.LOCK_EX) and _is_free(users, fcntl.LOCK_SH):
+            return
+        time.sleep(0.05)
+
+
+def _is_free(path: Path, kind: int) -> bool:
+    with path.open("a") as lock:
+        try:
+            fcntl.flock(lock, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+def serve(folder: Path) -> None:
+    """Run Trino for as long as anyone holds the lock on ``users`` of ``folder``."""
+    home, state = Path(tempfile.mkdtemp(prefix="trino-", dir=folder)), folder / "state.json"
+    with (folder / "users").open("a") as users:
+        try:
+            with running_trino(home) as trino:
+                part = state.with_suffix(".part")
+                part.write_text(json.dumps({"home": str(home), "port": trino.port}))
+                part.rename(state)
+                fcntl.flock(users, fcntl.LOCK_EX)
+        finally:
+            shutil.rmtree(home, ignore_errors=True)
+            state.unlink(missing_ok=True)
+
+
+@contextmanager
+def running_trino(home: Path) -> Iterator[Trino]:
+    """Run Trino and its Postgres with all state in ``home`` for the time of the block."""
     program, java = installation(), downloads.java(at_least=22)
     mark = f"phlo-trino-{uuid.uuid4().hex}"
-    guard = subprocess.Popen(
-        [sys.executable, "-c", _GUARD, mark, str(home)],
-        stdin=subprocess.PIPE,
-        start_new_session=True,
-        cwd=Path(__file__).parents[2],
-    )
     server = None
     try:
         trino = Trino(home, _free_port(), ensure_postgres(home))
-        trino.catalog()  # PyIceberg creates the catalog's tables, Trino does not
+        # PyIceberg creates the catalog's tables, Trino does not; two workers at once must not create a namespace
+        trino.catalog().create_namespace("raw")
         _configure(trino)
-        for name, properties in (catalogs or {}).items():
-            lines = "".join(f"{key}={value}\n" for key, value in properties.items())
-            (home / "etc" / "catalog" / f"{name}.properties").write_text(lines)
         server = processes.start(
             _command(trino, program, java), mark=mark, environment={"PATH": "/usr/bin:/bin"}, log=home / "trino.log"
         )
-        _await(trino)
+        _await(trino, server)
         yield trino
     finally:
-        assert guard.stdin is not None
-        guard.stdin.close()
+        processes.stop(mark, patience=1)
+        stop_postgres(home)
         if server is not None:
             server.wait(timeout=PATIENCE)  # it is this process that has to take note of its end
-        guard.wait(timeout=PATIENCE)
 
 
 def installation() -> Path:
@@ -160,7 +223,11 @@ def _configure(trino: Trino) -> None:
         f"internal-communication.shared-secret={secrets.token_hex(32)}\n"
         "web-ui.enabled=false\n"
         "http-server.log.enabled=false\n"
-        "catalog.management=static\n"
+        "catalog.management=dynamic\n"
+        # what has ended is kept a quarter of an hour otherwise, and looked through five times in a second: with
+        # thousands of queries that took a third of the time of all
+        "task.info.max-age=1m\n"
+        "query.min-expire-age=1m\n"
     )
     server = trino.postgres
     (etc / "catalog" / f"{CATALOG}.properties").write_text(
@@ -192,9 +259,9 @@ def _command(trino: Trino, program: Path, java: Path) -> list[str]:
     return [str(java), *JVM, *defined, "-cp", f"{program / 'server' / 'lib'}/*", "io.trino.server.TrinoServer"]
 
 
-def _await(trino: Trino) -> None:
+def _await(trino: Trino, server: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and server.poll() is None:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{trino.port}/v1/info", timeout=5) as answer:
                 if not json.load(answer)["starting"]:
@@ -204,10 +271,15 @@ def _await(trino: Trino) -> None:
             pass
         time.sleep(0.2)
     log = (trino.home / "trino.log").read_text()[-3000:] if (trino.home / "trino.log").exists() else ""
-    raise AssertionError(f"Trino is not ready after {PATIENCE} s:\n{log}")
+    raise AssertionError(f"Trino has ended, or is not ready after {PATIENCE} s:\n{log}")
 
 
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    serve(Path(sys.argv[1]))
