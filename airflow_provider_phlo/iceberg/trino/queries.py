@@ -49,6 +49,7 @@ class Queries:
     def __init__(self, connect: Callable[[], Any]) -> None:
         self._connect = connect
         self._running: str | None = None
+        self._in_utc: Any = None
 
     def cancel(self) -> None:
         """Ask Trino to end the query that runs now, if any."""
@@ -82,34 +83,51 @@ class Queries:
         :param started: called with the query's id before Trino begins with it; what it raises keeps the query from
             being run.
         """
-        return self._run(sql, started=started).rows
+        connection = self._connect()
+        try:
+            return self._run(connection, sql, started=started).rows
+        finally:
+            connection.close()
 
     def ask(self, sql: str, parameters: Sequence[Any] = ()) -> Answer:
         """
         Run a query in a session whose time zone is UTC, and return its answer.
 
+        The session is kept for the queries that follow, as to begin one costs what a small query costs; not one in
+        which a query failed, nor one of transactions, which would end with it.
+
         :param parameters: the values of its ``?`` markers.
         :raises StatementError: Trino cannot evaluate it.
         """
-        return self._run(sql, parameters, before="SET TIME ZONE 'UTC'")
+        connection, self._in_utc = self._in_utc or self._begin_in_utc(), None
+        try:
+            answer = self._run(connection, sql, parameters)
+            if connection.transaction is None:
+                self._in_utc = connection
+            return answer
+        finally:
+            if self._in_utc is None:
+                connection.close()
+
+    def _begin_in_utc(self) -> Any:
+        connection = self._connect()
+        self._run(connection, "SET TIME ZONE 'UTC'")
+        return connection
 
     def _run(
         self,
+        connection: Any,
         sql: str,
         parameters: Sequence[Any] = (),
         *,
         started: Callable[[str], None] | None = None,
-        before: str | None = None,
     ) -> Answer:
         def on_stats(stats: dict[str, Any]) -> None:
             self._running = stats["queryId"]
             if started is not None:
                 started(stats["queryId"])
 
-        connection = self._connect()
         try:
-            if before:
-                connection.cursor().execute(before).fetchall()
             cursor = connection.cursor(stats_callback=on_stats)
             rows = cursor.execute(sql, list(parameters)).fetchall()
             return Answer(rows, [(column[0], column[1]) for column in cursor.description or ()])
@@ -117,7 +135,6 @@ class Queries:
             raise _translate(error) from error
         finally:
             self._running = None
-            connection.close()
 
 
 def _translate(error: Exception) -> Exception:
