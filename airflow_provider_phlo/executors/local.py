@@ -25,8 +25,12 @@ class PromptLocalExecutor(LocalExecutor):
 
     def heartbeat(self) -> None:
         """Start what is queued, and take note of what has ended; wait for that if there is nothing to start."""
-        starts = bool(self.queued_tasks or self.queued_callbacks or self.queued_connection_tests)
+        queued = self._queued()
         super().heartbeat()
-        if not starts and not self.event_buffer:
+        # what stays queued because all slots are taken waits for the end of a task, too
+        if self._queued() >= queued and not self.event_buffer:
             wait([self.result_queue._reader], self.patience)  # type: ignore[attr-defined]
             self.sync()
+
+    def _queued(self) -> int:
+        return len(self.queued_tasks) + len(self.queued_callbacks) + len(self.queued_connection_tests)

@@ -59,6 +59,17 @@ def test_a_scheduler_with_something_to_start_does_not_wait(
     assert started == ["a workload"]
 
 
+def test_a_scheduler_whose_slots_are_taken_does_not_turn_in_a_circle(executor: PromptLocalExecutor) -> None:
+    executor.patience = 0.05
+    executor.queued_tasks[KEY] = "a workload"  # type: ignore[assignment]
+    executor.running.add(TaskInstanceKey("dag", "other", "run", 1))
+    assert executor.slots_available <= 0
+    began = time.monotonic()
+    executor.heartbeat()
+    assert time.monotonic() - began >= 0.05
+    assert executor.queued_tasks.pop(KEY)
+
+
 def test_the_wait_ends(executor: PromptLocalExecutor) -> None:
     executor.patience = 0.05
     began = time.monotonic()
