@@ -109,6 +109,8 @@ def _parts_of(
         yield node.args["iterator"], how, bound
     elif isinstance(node, exp.PropertyEQ | exp.Kwarg):  # a name and its value
         yield node.expression, how, bound
+        if isinstance(node.parent, exp.Struct) and isinstance(node.parent.parent, exp.ToMap):  # a key: a value, too
+            yield node.this, how, bound
     elif isinstance(node, exp.DataType | exp.Star):
         return
     else:

@@ -29,6 +29,8 @@ def expand(select: exp.Expr, scope: Scope, subqueries: Subqueries) -> tuple[list
         star = _star_of(expression)
         if star is None and expression.find(exp.Columns):
             rests.append(Rest(value=Value({}, "COLUMNS(…) is not supported")))
+        elif star is None and _picks_by_pattern(expression):
+            rests.append(Rest(value=Value({}, "a star with a pattern is not supported")))
         elif star is None:
             column = Column(_name(expression), value_of(expression, scope, subqueries))
             columns.append(column)
@@ -55,6 +57,16 @@ def _star_of(expression: exp.Expr) -> exp.Expr | None:
     return inner if isinstance(inner, exp.Star) else None
 
 
+def _picks_by_pattern(expression: exp.Expr) -> bool:
+    """Return whether an expression is ``* LIKE 'a%'``, or the same with ``NOT``, ``ILIKE``, ``GLOB`` and the like."""
+    from sqlglot import exp
+
+    inner = expression
+    while isinstance(inner, exp.Predicate | exp.Escape | exp.Not):
+        inner = inner.this
+    return inner is not expression and _star_of(inner) is not None
+
+
 def _name(expression: exp.Expr) -> str | None:
     """Return the name of a column; None where the engine makes one of the expression's text."""
     from sqlglot import exp
@@ -69,9 +81,6 @@ def _name(expression: exp.Expr) -> str | None:
 
 
 def _expand_star(star: exp.Expr, table: str, scope: Scope, subqueries: Subqueries) -> Iterator[Column | Rest]:
-    if star.args.get("ilike") or star.args.get("like"):
-        yield Rest(value=Value({}, "* LIKE is not supported"))
-        return
     removed = {each.name.lower() for each in star.args.get("except_") or ()}
     replaced = {each.alias.lower(): each for each in star.args.get("replace") or ()}
     renamed = {each.this.name.lower(): str(each.alias) for each in star.args.get("rename") or ()}
