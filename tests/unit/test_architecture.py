@@ -18,7 +18,7 @@ MODULES = modules()
 # (settings and naming stand above the work, which takes plain values: a table's full name, a catalog, a path.)
 FLOORS = (
     ("3c decorators", "", "decorators."),
-    ("3b command line and plugins", "", "cli. executors. plugins. ui."),
+    ("3b command line and plugins", "", "cli. plugins. ui."),
     ("3a operators", "apart", "operators. sensors. notifications. dbt.rendering.task_group publishing.marts"),
     (
         "3a what operators share",

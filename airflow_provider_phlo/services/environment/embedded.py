@@ -108,7 +108,7 @@ def airflow_environment(home: Path, root: Path) -> dict[str, str]:
         # a DAG file that meets a changed dbt project has it parsed: on a busy machine that takes more than 30 s
         ("core", "dagbag_import_timeout"): "120",
         ("core", "execution_api_server_url"): f"http://{HOST}:{port}/execution/",
-        ("core", "executor"): "airflow_provider_phlo.executors.local.PromptLocalExecutor",
+        ("core", "executor"): "LocalExecutor",
         ("core", "fernet_key_cmd"): _cat(home, "fernet_key"),
         ("core", "load_examples"): "False",
         ("core", "parallelism"): str(max(4, 2 * (os.cpu_count() or 1))),
@@ -125,8 +125,7 @@ def airflow_environment(home: Path, root: Path) -> dict[str, str]:
         # Airflow sets these modes itself, whatever the umask is
         ("logging", "file_task_handler_new_file_permissions"): "0o600",
         ("logging", "file_task_handler_new_folder_permissions"): "0o700",
-        # the executor waits, and not longer than until a task has ended
-        ("scheduler", "scheduler_idle_sleep_time"): "0",
+        ("scheduler", "scheduler_idle_sleep_time"): "0.2",
         ("usage_data_collection", "enabled"): "False",
     }
     return {

@@ -285,7 +285,7 @@ def test_make_env_prints_exports_that_airflow_works_with(tmp_path: Path) -> None
     check = f'{first.stdout}\npython -c "{code}"'
     done = subprocess.run(["sh", "-c", check], capture_output=True, text=True, cwd=tmp_path, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith(".PromptLocalExecutor\n")
+    assert done.stdout.endswith("LocalExecutor\n")
     assert modes(home)["airflow/airflow.db"] == 0o600
     assert (home / "airflow" / "migrated").exists()
 

@@ -1,1 +1,0 @@
-"""Executors: how the scheduler of an embedded Airflow runs tasks."""
