@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
+from pyiceberg.table.refs import SnapshotRefType
+from pyiceberg.table.update import SetSnapshotRefUpdate
 
 from airflow_provider_phlo.iceberg.catalogs.opening import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.tables.creation import ensure_namespace
@@ -87,3 +89,10 @@ def create_table(catalog: Catalog, name: str, rows: pa.Table) -> Table:
     table = catalog.create_table(name, rows.schema)
     table.append(rows)
     return table
+
+
+def point_with_retention(catalog: Catalog, name: str, branch: str, snapshot_id: int | None, **kept: int) -> None:
+    """Say of a table's branch what Spark's ``CREATE BRANCH … WITH SNAPSHOT RETENTION`` says."""
+    policy = {"max_ref_age_ms": None, "max_snapshot_age_ms": None, "min_snapshots_to_keep": None, **kept}
+    update = SetSnapshotRefUpdate(ref_name=branch, type=SnapshotRefType.BRANCH, snapshot_id=snapshot_id, **policy)
+    catalog.commit_table(catalog.load_table(name), (), (update,))

@@ -76,8 +76,20 @@ _MAINTENANCE_ARGUMENTS = (
         "--target-file-bytes", int, None, "Size of compacted files (default: the table's own setting, else 128 MiB)"
     ),
     number_option("--min-files", int, 2, "Compact partitions with at least this many small files (2)"),
-    number_option("--snapshot-days", days, 7, "Expire snapshots that main moved on from this many days ago (7)"),
-    number_option("--keep-last", int, 10, "Keep the last snapshots of main, however old: this many (10)"),
+    number_option(
+        "--snapshot-days",
+        days,
+        None,
+        "Expire snapshots that main moved on from this many days ago (default: the table's "
+        "history.expire.max-snapshot-age-ms, else 7)",
+    ),
+    number_option(
+        "--keep-last",
+        int,
+        None,
+        "Keep the last snapshots of main, however old: this many (default: the table's "
+        "history.expire.min-snapshots-to-keep, else 10)",
+    ),
     number_option("--branch-days", days, 7, "Drop branches of failed runs after this many days (7)"),
     number_option(
         "--orphan-days",

@@ -35,10 +35,10 @@ from airflow_provider_phlo.iceberg.duckdb.columns import duckdb_type
 from airflow_provider_phlo.iceberg.files.manifests import live_tasks
 from airflow_provider_phlo.iceberg.files.writing import write_files
 from airflow_provider_phlo.iceberg.tables.creation import TABLE_PROPERTIES, ensure_namespace, partition_spec, sort_order
-from airflow_provider_phlo.iceberg.tables.evolution import arrange_columns
+from airflow_provider_phlo.iceberg.tables.evolution import apart_from_partitions, arrange_columns
 from airflow_provider_phlo.iceberg.tables.layout import AS_IT_IS, TableLayout
 from airflow_provider_phlo.iceberg.tables.names import require_distinct_names
-from airflow_provider_phlo.iceberg.tables.refs import branch_head
+from airflow_provider_phlo.iceberg.tables.refs import branch_head, point_branch
 from airflow_provider_phlo.iceberg.tables.support import require_writable
 from airflow_provider_phlo.terms import MAIN_BRANCH, SnapshotId
 
@@ -254,7 +254,8 @@ def _overwrite(
     # PyIceberg writes a table's first snapshot to main or nowhere: for a branch, to nowhere, and name it then
     nameless = branch is not None and branch_head(table, branch) is None
     with table.transaction() as transaction:
-        _evolve(transaction, difference, keep_stale=branch is not None)
+        with apart_from_partitions(".".join(table.name())):
+            _evolve(transaction, difference, keep_stale=branch is not None)
         layout.apply(transaction)
         snapshot_id = _write(transaction, data, old, None if nameless else branch or MAIN_BRANCH, summary)
     if nameless:
@@ -273,6 +274,8 @@ def _write(
     for file in write_files(table, fitted(data, table), "written"):
         producer.append_data_file(file)
     producer.commit()
+    if branch in table.metadata.refs:  # PyIceberg takes away what else is said of a branch
+        transaction._apply((point_branch(table, str(branch), producer.snapshot_id),))
     return producer.snapshot_id
 
 

@@ -30,8 +30,10 @@ class MaintenanceOperator(PhloOperator):
     :param dry_run: report what would be done, and how much, without doing it.
     :param target_file_bytes: size of compacted files; the table's ``write.target-file-size-bytes`` when None.
     :param min_files: compact a partition that has this many small files.
-    :param snapshot_days: expire snapshots that main left more than this many days ago.
-    :param keep_last: keep this many snapshots of main, however old they are.
+    :param snapshot_days: expire snapshots that main left more than this many days ago; the table's
+        ``history.expire.max-snapshot-age-ms`` when None, else 7.
+    :param keep_last: keep this many snapshots of main, however old they are; the table's
+        ``history.expire.min-snapshots-to-keep`` when None, else 10.
     :param branch_days: drop branches of failed runs after this many days.
     :param orphan_days: remove unknown files that are older than this; it has to be longer than any writer runs.
     :param force: accept days below one hour; nothing may be using the tables then.
@@ -49,8 +51,8 @@ class MaintenanceOperator(PhloOperator):
         dry_run: bool = False,
         target_file_bytes: int | None = None,
         min_files: int = 2,
-        snapshot_days: float = 7,
-        keep_last: int = 10,
+        snapshot_days: float | None = None,
+        keep_last: int | None = None,
         branch_days: float = 7,
         orphan_days: float = 3,
         force: bool = False,

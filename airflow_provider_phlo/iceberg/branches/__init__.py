@@ -11,7 +11,9 @@ from airflow_provider_phlo.iceberg.branches.run_branches import (
     commit,
     create,
     drop,
+    is_of_a_run,
     move_main,
+    token_of,
     undone_snapshots,
     withdraw,
 )
@@ -25,7 +27,9 @@ __all__ = [
     "commit",
     "create",
     "drop",
+    "is_of_a_run",
     "move_main",
+    "token_of",
     "undone_snapshots",
     "withdraw",
 ]

@@ -150,9 +150,8 @@ def _commit_snapshot(catalog: Catalog, table: Table, branch: str, snapshot: Snap
         AssertRefSnapshotId(ref=asserted, snapshot_id=branch_head(table, asserted)),
     )
     try:
-        catalog.commit_table(
-            table, requirements, (AddSnapshotUpdate(snapshot=snapshot), point_branch(branch, snapshot.snapshot_id))
-        )
+        moved = point_branch(table, branch, snapshot.snapshot_id)
+        catalog.commit_table(table, requirements, (AddSnapshotUpdate(snapshot=snapshot), moved))
     except ValueError as error:
         # PyIceberg reports a sequence number that another commit has taken as a plain ValueError
         newer = catalog.load_table(".".join(table.name()))

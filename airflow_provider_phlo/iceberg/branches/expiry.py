@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice, pairwise
+from itertools import pairwise
 from typing import Any
 
 from pyiceberg.catalog import Catalog
@@ -33,6 +33,12 @@ from airflow_provider_phlo.iceberg.tables.refs import branch_head, lineage, snap
 from airflow_provider_phlo.terms import MAIN_BRANCH
 
 DAY_MS = 86_400_000
+AGE_PROPERTY = "history.expire.max-snapshot-age-ms"
+KEEP_PROPERTY = "history.expire.min-snapshots-to-keep"
+DEFAULT_DAYS = 7
+DEFAULT_KEEP = 10
+# of a table's own retention; a query takes as long
+LEAST_DAYS = 1 / 24
 # a hundred years; earlier moments may be outside the range of dates
 MOST_DAYS = 36_500
 
@@ -45,24 +51,38 @@ def is_days(number: float) -> bool:
 @dataclass(frozen=True)
 class Retention:
     """
-    What is kept.
+    What is kept; beside it, whatever branches keep by a retention of their own.
 
     :param snapshot_days: snapshots expire this many days after main moved on from them. (Counting from when they were
-        written would leave readers of a seldom written table no time.)
-    :param keep_last: this many of main are kept, however old.
+        written would leave readers of a seldom written table no time.) None means what the table's properties say,
+        else 7.
+    :param keep_last: this many of main are kept, however old. None means what the table's properties say, else 10.
     :param branch_days: branches of failed runs are dropped when their head is older.
     """
 
-    snapshot_days: float = 7
-    keep_last: int = 10
-    branch_days: float = 7
+    snapshot_days: float | None = None
+    keep_last: int | None = None
+    branch_days: float = DEFAULT_DAYS
 
     def __post_init__(self) -> None:
-        if self.keep_last < 1 or not (is_days(self.snapshot_days) and is_days(self.branch_days)):
+        given = (DEFAULT_DAYS if self.snapshot_days is None else self.snapshot_days, self.branch_days)
+        if (self.keep_last is not None and self.keep_last < 1) or not all(map(is_days, given)):
             raise ConfigurationError(
                 f"keep_last={self.keep_last}, snapshot_days={self.snapshot_days}, branch_days={self.branch_days}: "
                 f"keep at least 1 snapshot (main's head is never removed), and give days from 0 to {MOST_DAYS}."
             )
+
+    def of(self, properties: Mapping[str, str]) -> tuple[float, int]:
+        """Return after how many days snapshots of a table with these properties expire, and how many are kept."""
+        own = whole_number(properties, AGE_PROPERTY, DEFAULT_DAYS * DAY_MS) / DAY_MS
+        days = min(max(own, LEAST_DAYS), MOST_DAYS) if self.snapshot_days is None else self.snapshot_days
+        return days, self.keep_last or max(1, whole_number(properties, KEEP_PROPERTY, DEFAULT_KEEP))
+
+
+def whole_number(properties: Mapping[str, str], name: str, default: int) -> int:
+    """Return a property; no run fails because somebody wrote nonsense there."""
+    value = str(properties.get(name, ""))
+    return int(value) if value.isdecimal() else default
 
 
 @dataclass(frozen=True)
@@ -77,18 +97,26 @@ class ExpiryPlan:
         return {"snapshots": len(self.snapshots), "branches": list(self.branches)}
 
 
-def plan_expiry(table: Table, retention: Retention, now: datetime.datetime) -> ExpiryPlan:
-    """Return what expires; never what a branch or tag that stays points to, nor what lies between it and main."""
+def plan_expiry(table: Table, retention: Retention, now: datetime.datetime, most: int | None = None) -> ExpiryPlan:
+    """
+    Return what expires; never what a branch or tag that stays points to, nor what lies between it and main.
+
+    :param most: no more of main's snapshots stay, however young, nor any that runs of ours wrote and nothing points to.
+        What others have staged, and what main was set back from, has the whole time that ``retention`` gives it.
+    """
     metadata, moment = table.metadata, int(now.timestamp() * 1000)
-    left = left_main(metadata)
+    left, known = left_main(metadata), snapshots_by_id(metadata)
     dropped = tuple(sorted(_old_branches(metadata, left, moment - int(retention.branch_days * DAY_MS))))
-    keep = _needed(metadata, dropped)
-    keep.update(islice(lineage(metadata, branch_head(table)), retention.keep_last))
-    oldest = moment - int(retention.snapshot_days * DAY_MS)
+    days, keep_last = retention.of(table.properties)
+    published = list(lineage(metadata, branch_head(table), known))
+    keep = {*_needed(metadata, dropped), *_kept_by_branches(metadata, dropped, left, moment), *published[:keep_last]}
+    beyond = set() if most is None or len(known) <= most else {*published[most:], *_abandoned(metadata, left)}
+    oldest = moment - int(days * DAY_MS)
     expired = (
         item.snapshot_id
         for item in metadata.snapshots
-        if item.snapshot_id not in keep and left.get(item.snapshot_id, item.timestamp_ms) < oldest
+        if item.snapshot_id not in keep
+        and (left.get(item.snapshot_id, item.timestamp_ms) < oldest or item.snapshot_id in beyond)
     )
     return ExpiryPlan(tuple(expired), dropped)
 
@@ -155,14 +183,38 @@ def left_main(metadata: TableMetadata) -> dict[int, int]:
     return {before.snapshot_id: after.timestamp_ms for before, after in pairwise(metadata.snapshot_log)}
 
 
+def _abandoned(metadata: TableMetadata, left: Mapping[int, int]) -> Iterator[int]:
+    """Yield the snapshots that runs of ours wrote and main never pointed to."""
+    for snapshot in metadata.snapshots:
+        if snapshot.snapshot_id not in left and branches.token_of(snapshot):
+            yield snapshot.snapshot_id
+
+
+def _kept_by_branches(
+    metadata: TableMetadata, dropped: Collection[str], left: Mapping[int, int], moment: int
+) -> Iterator[int]:
+    """Yield what branches keep of their own histories, as Iceberg's ``WITH SNAPSHOT RETENTION`` has it."""
+    known = snapshots_by_id(metadata)
+    for name, ref in metadata.refs.items():
+        age, least = ref.max_snapshot_age_ms, ref.min_snapshots_to_keep or 0
+        if name in dropped or not (least or age is not None):
+            continue
+        for number, snapshot_id in enumerate(lineage(metadata, ref.snapshot_id, known)):
+            if snapshot_id not in known:
+                break
+            at = left.get(snapshot_id, known[snapshot_id].timestamp_ms)
+            if number < least or (age is not None and at >= moment - age):
+                yield snapshot_id
+
+
 def _old_branches(metadata: TableMetadata, left: Mapping[int, int], oldest: int) -> Iterator[str]:
     main, snapshots = metadata.refs.get(MAIN_BRANCH), snapshots_by_id(metadata)
     for name, ref in metadata.refs.items():
-        own = name.startswith(branches.BRANCH_PREFIX) and ref.snapshot_ref_type == SnapshotRefType.BRANCH
+        snapshot = snapshots.get(ref.snapshot_id)
+        own = ref.snapshot_ref_type == SnapshotRefType.BRANCH and branches.is_of_a_run(name, snapshot)
         # a run that has not merged yet has a branch at main's head, whose age says nothing about the run
         if not own or (main and ref.snapshot_id == main.snapshot_id):
             continue
-        snapshot = snapshots.get(ref.snapshot_id)
         if snapshot and left.get(ref.snapshot_id, snapshot.timestamp_ms) < oldest:
             yield name
 

@@ -144,7 +144,7 @@ def kept_branches(table: Table, now: datetime.datetime | None = None) -> list[Ke
     found = []
     for name, ref in metadata.refs.items():
         snapshot = snapshots.get(ref.snapshot_id)
-        own = name.startswith(branches.BRANCH_PREFIX) and ref.snapshot_ref_type == SnapshotRefType.BRANCH
+        own = ref.snapshot_ref_type == SnapshotRefType.BRANCH and branches.is_of_a_run(name, snapshot)
         if not own or snapshot is None:
             continue
         ahead = [*takewhile(lambda item: item not in published, lineage(metadata, ref.snapshot_id, snapshots))]

@@ -117,7 +117,7 @@ def rollback(catalog: Catalog, plan: RollbackPlan) -> None:
         # a run that changed no row has moved nothing, and left its mark
         fresh = _plan(table, plan.current, plan.target)
         unmoved = AssertRefSnapshotId(ref=MAIN_BRANCH, snapshot_id=plan.current)
-        moved = point_branch(MAIN_BRANCH, plan.target.snapshot_id)
+        moved = point_branch(table, MAIN_BRANCH, plan.target.snapshot_id)
         branches.commit(catalog, table, [unmoved], [moved, *_updates(table, fresh)])
 
     retry_commit(attempt, plan.table)

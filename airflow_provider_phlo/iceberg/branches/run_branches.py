@@ -8,6 +8,7 @@ a no-op, and stays when the snapshot that it names expires.
 from __future__ import annotations
 
 import itertools
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
@@ -16,6 +17,7 @@ from typing import Any, Literal
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
+from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.table.update import (
     AssertRefSnapshotId,
     AssertTableUUID,
@@ -37,6 +39,8 @@ from airflow_provider_phlo.terms import MAIN_BRANCH, SnapshotId, Token
 # the result of a run that may not publish any more
 WITHDRAWN: Mapping[str, Any] = {"withdrawn": True}
 BRANCH_PREFIX = "phlo_"
+# with what runs.token gives, and what replays of a quarantine add
+_RUN_BRANCH = re.compile(rf"{BRANCH_PREFIX}[0-9a-f]{{16}}(_quarantine)?")
 # dlt's state as the last published run left it
 STATE_PROPERTY = "phlo.dlt-state"
 # snapshots that main was set back from: publishing a branch that was made on top of one would bring it back
@@ -78,6 +82,17 @@ def branch_name(token: Token) -> str:
     return BRANCH_PREFIX + token
 
 
+def token_of(snapshot: Snapshot | None) -> Token | None:
+    """Return the token of the run that wrote a snapshot, None where another writer did."""
+    return snapshot.summary.additional_properties.get("phlo.token") if snapshot and snapshot.summary else None
+
+
+def is_of_a_run(branch: str, head: Snapshot | None) -> bool:
+    """Return whether a branch is a run's, by its name or by who wrote it: others may begin theirs with ``phlo_``."""
+    token = token_of(head)
+    return bool(_RUN_BRANCH.fullmatch(branch) or (token and branch == branch_name(token)))
+
+
 def create(
     catalog: Catalog, identifier: str, branch: str, *, at: SnapshotId | Literal[Head.OF_MAIN] | None = Head.OF_MAIN
 ) -> Table:
@@ -97,7 +112,7 @@ def create(
         wanted, old = branch_head(table) if at is Head.OF_MAIN else at, branch_head(table, branch)
         if wanted == old:
             return table
-        update = RemoveSnapshotRefUpdate(ref_name=branch) if wanted is None else point_branch(branch, wanted)
+        update = RemoveSnapshotRefUpdate(ref_name=branch) if wanted is None else point_branch(table, branch, wanted)
         # a head that main has just left may be about to expire
         heads = {branch: old, **({MAIN_BRANCH: wanted} if at is Head.OF_MAIN else {})}
         unmoved = [AssertRefSnapshotId(ref=name, snapshot_id=snapshot_id) for name, snapshot_id in heads.items()]
@@ -156,7 +171,7 @@ def move_main(
             commit(catalog, table, unmoved, removal)  # what a slower attempt of the same run has left
             return main
         _require_audited(table, branch, expected_head)
-        moved = [point_branch(MAIN_BRANCH, tip)] if tip is not None and tip != main else []
+        moved = [point_branch(table, MAIN_BRANCH, tip)] if tip is not None and tip != main else []
         own = [*moved, *removal, *_property_updates(table, token, result, properties)]
         needed, more = upkeep(table, branch)
         commit(catalog, table, [*unmoved, *needed], [*own, *more])

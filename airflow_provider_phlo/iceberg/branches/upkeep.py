@@ -21,13 +21,16 @@ from pyiceberg.table.update import (
 )
 
 from airflow_provider_phlo.iceberg.branches.expiry import (
+    AGE_PROPERTY,
     DAY_MS,
+    KEEP_PROPERTY,
     MOST_DAYS,
     ExpiryPlan,
     Retention,
     expiry_updates,
     left_main,
     plan_expiry,
+    whole_number,
 )
 from airflow_provider_phlo.iceberg.branches.run_branches import Upkeep, no_upkeep
 from airflow_provider_phlo.iceberg.catalogs.opening import is_nessie
@@ -36,8 +39,6 @@ from airflow_provider_phlo.iceberg.tables.refs import snapshots_by_id
 
 # a catalog's property; everything else means that tables are kept in shape
 UPKEEP_PROPERTY = "phlo.upkeep"
-AGE_PROPERTY = "history.expire.max-snapshot-age-ms"
-KEEP_PROPERTY = "history.expire.min-snapshots-to-keep"
 # of snapshots that are younger than the table's retention, no more than this many stay
 MOST_PROPERTY = "phlo.max-snapshots"
 DEFAULT_AGE_MS = 7 * DAY_MS
@@ -75,14 +76,12 @@ def plan_upkeep(table: Table, branch: str, now: datetime.datetime) -> ExpiryPlan
     :param branch: the one that becomes main; it stays out of what is dropped.
     """
     properties, count = table.properties, len(table.metadata.snapshots)
-    keep = max(1, _whole_number(properties, KEEP_PROPERTY, DEFAULT_KEEP))
+    keep = max(1, whole_number(properties, KEEP_PROPERTY, DEFAULT_KEEP))
     if count <= keep or not may_collect(properties):
         return ExpiryPlan()
-    age = min(_whole_number(properties, AGE_PROPERTY, DEFAULT_AGE_MS) / DAY_MS, MOST_DAYS)
-    plan = plan_expiry(table, Retention(age, keep, branch_days=DEFAULT_AGE_MS / DAY_MS), now)
-    most = max(keep, _whole_number(properties, MOST_PROPERTY, DEFAULT_MOST))
-    if count - len(plan.snapshots) > most:
-        plan = plan_expiry(table, Retention(0, most, branch_days=DEFAULT_AGE_MS / DAY_MS), now)
+    age = min(whole_number(properties, AGE_PROPERTY, DEFAULT_AGE_MS) / DAY_MS, MOST_DAYS)
+    most = max(keep, whole_number(properties, MOST_PROPERTY, DEFAULT_MOST))
+    plan = plan_expiry(table, Retention(age, keep), now, most)
     return ExpiryPlan(plan.snapshots, tuple(name for name in plan.branches if name != branch))
 
 
@@ -92,12 +91,6 @@ def held_manifest_lists(properties: Mapping[str, str]) -> dict[str, str]:
     return held
 
 
-def _whole_number(properties: Mapping[str, str], name: str, default: int) -> int:
-    """Return a property; no run fails because somebody wrote nonsense there."""
-    value = properties.get(name, "")
-    return int(value) if value.isdecimal() else default
-
-
 def _held_after(table: Table, plan: ExpiryPlan, now: int) -> list[TableUpdate]:
     """
     Hold the files that early expiry would leave to the orphan job though a query of a week ago may read them.
@@ -105,7 +98,7 @@ def _held_after(table: Table, plan: ExpiryPlan, now: int) -> list[TableUpdate]:
     What an expired snapshot has beyond the first one of its hour was written in that hour: its own age protects
     it, as it protects files that a writer has not committed.
     """
-    age = _whole_number(table.properties, AGE_PROPERTY, DEFAULT_AGE_MS)
+    age = whole_number(table.properties, AGE_PROPERTY, DEFAULT_AGE_MS)
     before = held_manifest_lists(table.properties)
     held = {hour: path for hour, path in before.items() if (int(hour) + 1) * HOUR_MS + age >= now}
     left, snapshots = left_main(table.metadata), snapshots_by_id(table.metadata)

@@ -205,9 +205,10 @@ def _check(catalog: Catalog, identifier: str, options: MaintenanceOptions) -> No
             f"Iceberg does not know. Leave out {' and '.join(sorted(collected))}, or set it when nothing else "
             "uses them."
         )
-    if "expiry" in options.jobs and options.retention.snapshot_days * 24 < MINIMUM_HOURS and not options.force:
+    days = options.retention.snapshot_days
+    if "expiry" in options.jobs and days is not None and days * 24 < MINIMUM_HOURS and not options.force:
         raise ConfigurationError(
-            f"{identifier}: snapshot_days={options.retention.snapshot_days} is less than {MINIMUM_HOURS} hour, and a "
+            f"{identifier}: snapshot_days={days} is less than {MINIMUM_HOURS} hour, and a "
             "running query may still read an older snapshot: give more, or force when nothing uses the table."
         )
     if "orphans" in options.jobs:

@@ -140,11 +140,19 @@ def partition_spec(schema: Schema, partition_by: Sequence[str]) -> PartitionSpec
                 f"partition_by={expression!r}: {column!r} is {source.field_type}, which {transform} does not take."
             )
         identity = isinstance(transform, IdentityTransform)
-        name = column if identity else f"{column}_{str(transform).partition('[')[0]}"
+        name = column if identity else _free_name(schema, f"{column}_{str(transform).partition('[')[0]}")
         if any(each.source_id == source.field_id for each in fields):
             raise ConfigurationError(f"partition_by={expression!r}: {column!r} is named twice, give each column once.")
         fields.append(PartitionField(source.field_id, PARTITION_FIELD_ID_START + position, transform, name))
     return PartitionSpec(*fields)
+
+
+def _free_name(schema: Schema, name: str) -> str:
+    """Return a name for a partition that no column has, in either case."""
+    taken = {each.lower() for each in schema.column_names}
+    while name.lower() in taken:
+        name += "_"
+    return name
 
 
 def _transform(schema: Schema, expression: str) -> tuple[Transform[Any, Any], str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import count
 
 import pyarrow as pa
@@ -19,6 +21,8 @@ from airflow_provider_phlo.iceberg.tables.names import require_distinct_names
 from airflow_provider_phlo.iceberg.tables.support import require_committable
 from airflow_provider_phlo.schemas.types import DOC, Path, differences, iceberg_type, promotes, without_ids
 
+# as PyIceberg says it
+_PARTITION_NAME = re.compile(r"(?s)^Cannot create (?:identity )?partition .*in schema: (.+)$")
 #: the property of a table that Spark and Trino show as its comment
 COMMENT = "comment"
 
@@ -47,7 +51,7 @@ def evolve(catalog: Catalog, identifier: str, batch: pa.Schema) -> Table:
     Make the table fit ``batch``: add new columns, widen types as Iceberg allows.
 
     :returns: the table with its schema as it is now.
-    :raises SchemaError: for any other difference; nothing is changed then.
+    :raises SchemaError: for any other difference, or for a name that a partition has; nothing is changed then.
     :raises CommitConflictError: if other writers changed the table in every round.
     """
 
@@ -57,7 +61,7 @@ def evolve(catalog: Catalog, identifier: str, batch: pa.Schema) -> Table:
         _require_distinct_additions(identifier, table.schema(), additions)
         if additions or widenings:
             require_committable(table)
-            with table.update_schema() as update:
+            with apart_from_partitions(identifier), table.update_schema() as update:
                 for path, kind in additions.items():
                     update.add_column(path, kind, doc=_comment(batch, path))
                 for path, wider in widenings.items():
@@ -65,6 +69,26 @@ def evolve(catalog: Catalog, identifier: str, batch: pa.Schema) -> Table:
         return table
 
     return retry_commit(attempt, identifier)
+
+
+@contextmanager
+def apart_from_partitions(identifier: str) -> Iterator[None]:
+    """
+    Say it plainly where a column would be called what a partition of the table, now or before, is called.
+
+    :raises SchemaError: if so; nothing is changed then.
+    """
+    try:
+        yield
+    except ValueError as error:
+        found = _PARTITION_NAME.search(str(error))
+        if found is None:
+            raise
+        raise SchemaError(
+            f"{identifier} is, or was, partitioned by a field called {found[1]!r}, and Iceberg lets no column have "
+            "that name: load it under another one (rename it in a transform), or add it with the engine that made the "
+            "table."
+        ) from None
 
 
 def rename_columns(catalog: Catalog, identifier: str, renames: Mapping[str, str]) -> None:
@@ -81,7 +105,7 @@ def rename_columns(catalog: Catalog, identifier: str, renames: Mapping[str, str]
         present = {item.name: item.field_id for item in table.schema().fields}
         if all(present.get(new) == ids[old] for old, new in renames.items()):
             return
-        with table.update_schema() as update:
+        with apart_from_partitions(identifier), table.update_schema() as update:
             for old, new in renames.items():
                 update.rename_column(old, new)
 
@@ -112,7 +136,7 @@ def describe(catalog: Catalog, identifier: str, table_text: str | None, column_t
             if is_new:
                 transaction.set_properties({COMMENT: table_text})
             if changes:
-                with transaction.update_schema() as update:
+                with apart_from_partitions(identifier), transaction.update_schema() as update:
                     for name, text in changes.items():
                         update.update_column(name, doc=text)
 
@@ -214,7 +238,7 @@ def arrange_columns(catalog: Catalog, identifier: str, names: Sequence[str]) -> 
         wanted = [name for name in dict.fromkeys(names) if name in known]
         if order[: len(wanted)] == wanted:
             return
-        with table.update_schema() as update:
+        with apart_from_partitions(identifier), table.update_schema() as update:
             for at, name in enumerate(wanted):
                 if order[at] == name:
                     continue

@@ -46,13 +46,14 @@ def is_ancestor(metadata: TableMetadata, snapshot_id: SnapshotId | None, *, of: 
     return snapshot_id is None or snapshot_id in lineage(metadata, of)
 
 
-def point_branch(branch: str, snapshot_id: SnapshotId) -> SetSnapshotRefUpdate:
-    """Return the update that makes ``branch`` point to a snapshot, once it is committed."""
+def point_branch(table: Table, branch: str, snapshot_id: SnapshotId) -> SetSnapshotRefUpdate:
+    """Return the update that makes ``branch`` point to a snapshot, once it is committed; its retention stays."""
+    before = table.metadata.refs.get(branch)
     return SetSnapshotRefUpdate(
         ref_name=branch,
         type=SnapshotRefType.BRANCH,
         snapshot_id=snapshot_id,
-        max_ref_age_ms=None,
-        max_snapshot_age_ms=None,
-        min_snapshots_to_keep=None,
+        max_ref_age_ms=before.max_ref_age_ms if before else None,
+        max_snapshot_age_ms=before.max_snapshot_age_ms if before else None,
+        min_snapshots_to_keep=before.min_snapshots_to_keep if before else None,
     )

@@ -24,8 +24,10 @@ from airflow_provider_phlo.iceberg.catalogs.opening import open_catalog
 from airflow_provider_phlo.iceberg.catalogs.sql import CachingSqlCatalog
 from airflow_provider_phlo.iceberg.maintenance import orphans
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
+from airflow_provider_phlo.iceberg.tables.refs import branch_head
 from airflow_provider_phlo.ingestion import staged_batches
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
+from tests.lake import point_with_retention
 
 TABLE = "raw.t"
 FEW, MANY = 500, 4000
@@ -161,6 +163,26 @@ def test_case_62_a_tables_own_retention(catalog: Catalog) -> None:
         publish_run(catalog, number)
         time.sleep(0.003)
     assert len(catalog.load_table(TABLE).metadata.snapshots) == 4
+
+
+@pytest.mark.usefixtures("few_kept")
+def test_case_22_what_others_have_staged_is_not_counted(catalog: Catalog) -> None:
+    make_table(catalog)
+    publish_run(catalog, 0)
+    table = catalog.load_table(TABLE)
+    # as Spark writes with spark.wap.id: nothing points to it until it is cherry-picked
+    with table.transaction() as transaction:
+        producer = transaction.update_snapshot(branch=None, snapshot_properties={"wap.id": "1"}).fast_append()
+        producer.commit()
+    point_with_retention(catalog, TABLE, "main", branch_head(table), min_snapshots_to_keep=5)
+    for number in range(1, 20):
+        publish_run(catalog, number)
+    table = catalog.load_table(TABLE)
+    assert table.snapshot_by_id(producer.snapshot_id) is not None
+    assert len(table.metadata.snapshots) == 12  # the last ten, the one that was written since, and the staged one
+    assert table.metadata.refs["main"].min_snapshots_to_keep == 5
+    rollback(catalog, plan_rollback(catalog, TABLE, to_snapshot=table.metadata.snapshots[-3].snapshot_id))
+    assert catalog.load_table(TABLE).metadata.refs["main"].min_snapshots_to_keep == 5
 
 
 @pytest.mark.usefixtures("few_kept")

@@ -15,7 +15,7 @@ from airflow_provider_phlo.iceberg.duckdb.views import connect
 from airflow_provider_phlo.iceberg.overwrite import drop_columns, overwrite_if_changed, settle_columns
 from airflow_provider_phlo.iceberg.tables.layout import TableLayout
 from tests.expect import expect
-from tests.lake import open_views
+from tests.lake import open_views, point_with_retention
 
 TABLE = "gold.t"
 NOW = dt.datetime(2024, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
@@ -72,6 +72,15 @@ def test_any_difference_is_one_overwrite_snapshot(catalog: Catalog, data: dict[s
     assert table.current_snapshot().summary.operation.value == "overwrite"
     assert connect(catalog).sql(f"SELECT a, b FROM {TABLE}").to_arrow_table().sort_by("b").num_rows == result.rows
     assert overwrite_if_changed(catalog, TABLE, pa.table(data)).changed is False
+
+
+@pytest.mark.parametrize("data", [{"a": [2]}, {"a": [2], "b": ["x"]}])
+def test_case_22_what_another_engine_says_of_main_stays(catalog: Catalog, data: dict[str, list[object]]) -> None:
+    first = overwrite_if_changed(catalog, TABLE, pa.table({"a": [1]}))
+    point_with_retention(catalog, TABLE, "main", first.snapshot_id, min_snapshots_to_keep=5, max_snapshot_age_ms=9)
+    assert overwrite_if_changed(catalog, TABLE, pa.table(data)).changed
+    main = catalog.load_table(TABLE).metadata.refs["main"]
+    assert (main.min_snapshots_to_keep, main.max_snapshot_age_ms) == (5, 9)
 
 
 def test_volatile_columns_do_not_count(catalog: Catalog) -> None:

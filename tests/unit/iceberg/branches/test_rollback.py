@@ -315,13 +315,13 @@ def test_history_of_a_branch(catalog: Catalog) -> None:
 def test_branches_of_failed_runs_are_listed(catalog: Catalog) -> None:
     run(catalog, "one", {1: "a"})
     land(catalog, "failed", {1: "b", 2: "b", 3: "b"})
-    branches.create(catalog, TABLE, "phlo_begun")
+    branches.create(catalog, TABLE, "phlo_0000000000000be1")
     catalog.load_table(TABLE).manage_snapshots().create_branch(
         branch_head(catalog.load_table(TABLE)) or 0, "mine"
     ).commit()
     now = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=2)
     begun, failed = kept_branches(load(catalog, TABLE), now)
-    expect(begun, name="phlo_begun", rows=0, snapshots=0)
+    expect(begun, name="phlo_0000000000000be1", rows=0, snapshots=0)
     expect(failed, name="phlo_failed", run_id="run failed", rows=3, snapshots=1, age_days=2.0)
 
 

@@ -19,6 +19,7 @@ from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationE
 from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.branches import expiry
 from airflow_provider_phlo.iceberg.branches.expiry import Retention, expire
+from airflow_provider_phlo.iceberg.branches.history import kept_branches
 from airflow_provider_phlo.iceberg.branches.marks import find_published_result
 from airflow_provider_phlo.iceberg.catalogs.opening import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.maintenance import (
@@ -36,7 +37,7 @@ from airflow_provider_phlo.iceberg.tables.creation import ensure_table
 from airflow_provider_phlo.iceberg.tables.refs import branch_head, lineage
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
 from tests.expect import expect
-from tests.lake import open_lake
+from tests.lake import open_lake, point_with_retention
 
 TABLE = "raw.t"
 SCHEMA = pa.schema([("k", pa.int64()), ("p", pa.string())])
@@ -120,7 +121,7 @@ def test_branches_of_failed_runs_go_with_time(catalog: Catalog) -> None:
 
 def test_a_run_that_has_not_merged_yet_keeps_its_branch(catalog: Catalog) -> None:
     write(catalog, "t0", 0)
-    branches.create(catalog, TABLE, "phlo_begun")
+    branches.create(catalog, TABLE, "phlo_0000000000000be1")
     assert expire(catalog, TABLE, EAGER, later(days=100)).branches == ()
 
 
@@ -145,6 +146,54 @@ def test_tags_stay(catalog: Catalog) -> None:
     write(catalog, "t1", 1)
     assert expire(catalog, TABLE, EAGER, later(days=100)) == expiry.ExpiryPlan()
     assert content(catalog, "phlo_audit") == [0]
+
+
+@pytest.mark.parametrize("branch", ["main", "dev"])
+@pytest.mark.parametrize("kept", [{"min_snapshots_to_keep": 4}, {"max_snapshot_age_ms": 10**13}])
+def test_case_22_a_branch_keeps_what_its_retention_says(catalog: Catalog, branch: str, kept: dict[str, int]) -> None:
+    for number in range(6):
+        write(catalog, f"t{number}", number)
+    table = catalog.load_table(TABLE)
+    order = [entry.snapshot_id for entry in table.history()]
+    head = order[-1] if branch == "main" else order[4]
+    point_with_retention(catalog, TABLE, branch, head, **kept)
+    expire(catalog, TABLE, EAGER, later(days=100))
+    least = kept.get("min_snapshots_to_keep", 6)
+    first = max(0, order.index(head) + 1 - least)
+    assert ids(catalog.load_table(TABLE)) == {*order[first:], order[-1]}
+
+
+def test_case_22_a_tables_own_retention_holds_unless_another_is_given(catalog: Catalog) -> None:
+    for number in range(15):
+        write(catalog, f"t{number}", number)
+    table = catalog.load_table(TABLE)
+    with table.transaction() as transaction:
+        transaction.set_properties(**{expiry.AGE_PROPERTY: str(30 * expiry.DAY_MS), expiry.KEEP_PROPERTY: "2"})
+
+    def planned(days: float, retention: Retention | None = None) -> int:
+        return len(expiry.plan_expiry(catalog.load_table(TABLE), retention or Retention(), later(days=days)).snapshots)
+
+    assert [planned(29), planned(31)] == [0, 13]
+    assert [planned(29, Retention(7)), planned(31, Retention(keep_last=10))] == [13, 5]
+    with table.refresh().transaction() as transaction:
+        transaction.remove_properties(expiry.AGE_PROPERTY, expiry.KEEP_PROPERTY)
+    assert [planned(6), planned(8)] == [0, 5]
+    with table.refresh().transaction() as transaction:
+        transaction.set_properties(**{expiry.AGE_PROPERTY: "0", expiry.KEEP_PROPERTY: "nonsense"})
+    # a query may take an hour
+    assert [planned(0), planned(0.1)] == [0, 5]
+
+
+def test_case_22_a_branch_of_another_that_begins_like_a_runs_stays(catalog: Catalog) -> None:
+    write(catalog, "t0", 0)
+    table = catalog.load_table(TABLE)
+    for name in ("phlo_dev", "phlo_0123456789abcdef", "phlo_0123456789abcdef_quarantine"):
+        table.refresh().manage_snapshots().create_branch(branch_head(table) or 0, name).commit()
+    write(catalog, "t1", 1)
+    catalog.load_table(TABLE).append(pa.table({"k": [9], "p": ["p"]}, schema=SCHEMA), branch="phlo_dev")
+    expire(catalog, TABLE, EAGER, later(days=100))
+    assert set(catalog.load_table(TABLE).refs()) == {"main", "phlo_dev"}
+    assert [branch.name for branch in kept_branches(catalog.load_table(TABLE))] == []
 
 
 def test_a_branch_that_moves_meanwhile_is_looked_at_again(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:

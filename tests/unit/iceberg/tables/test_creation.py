@@ -91,6 +91,13 @@ def test_partition_expressions_that_are_wrong(catalog: Catalog, expression: str,
     assert not catalog.table_exists(TABLE)
 
 
+def test_case_22_a_partition_is_called_like_no_column(catalog: Catalog) -> None:
+    columns = {"ts": pa.timestamp("us", "UTC"), "ts_day": pa.string(), "TS_DAY_": pa.string(), "day": pa.date32()}
+    schema = arrow_to_iceberg(pa.schema([(name, kind) for name, kind in columns.items()]))
+    spec = tables.partition_spec(schema, ("day(ts)", "ts_day", "month(day)"))
+    assert [item.name for item in spec.fields] == ["ts_day__", "ts_day", "day_month"]
+
+
 def test_sort_orders(catalog: Catalog) -> None:
     order = create(catalog, sort_by=("k", "at  DESC", "name asc")).sort_order()
     assert [str(item.direction) for item in order.fields] == ["ASC", "DESC", "ASC"]

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 from pyiceberg.catalog import Catalog
 from pyiceberg.manifest import DataFileContent
+from pyiceberg.partitioning import PartitionField, PartitionSpec
+from pyiceberg.schema import Schema
+from pyiceberg.transforms import DayTransform, IdentityTransform
+from pyiceberg.types import DateType, LongType, NestedField
 
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.iceberg import branches, tables
@@ -17,6 +23,8 @@ from airflow_provider_phlo.iceberg.maintenance import MaintenanceOptions
 from airflow_provider_phlo.iceberg.maintenance.planning import run
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
 from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
+from airflow_provider_phlo.iceberg.tables.creation import ensure_namespace
+from airflow_provider_phlo.iceberg.tables.evolution import evolve, rename_columns
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
 from tests.expect import expect
 from tests.lake import create_table, open_lake
@@ -85,3 +93,30 @@ def test_case_23_equality_deletes_are_refused_by_every_path(tmp_path: Path) -> N
         with pytest.raises(SchemaError, match=r"raw\.t has equality deletes.*rewrite_data_files"):
             attempt()
     assert catalog.load_table(TABLE).metadata_location == before
+
+
+@pytest.mark.parametrize("transform", [DayTransform(), IdentityTransform()])
+@pytest.mark.parametrize("path", ["evolve", "rename", "model"])
+def test_case_22_a_column_that_is_called_like_a_partition(catalog: Catalog, transform: Any, path: str) -> None:
+    """Also one of long ago: the column that it was of is gone, and so is the partition."""
+    ensure_namespace(catalog, "raw")
+    schema = Schema(NestedField(1, "k", LongType()), NestedField(2, "at", DateType()))
+    name = "part" if isinstance(transform, DayTransform) else "at"
+    spec = PartitionSpec(PartitionField(2, 1000, transform, name))
+    table = catalog.create_table("raw.t", schema, partition_spec=spec)
+    if name == "at":
+        with table.update_spec() as change:
+            change.remove_field("at")
+        with table.update_schema(allow_incompatible_changes=True) as update:
+            update.delete_column("at")
+    rows = pa.table({"k": [1], name: ["x"], **({"at": [datetime.date(2024, 1, 15)]} if name == "part" else {})})
+    message = f"raw.t is, or was, partitioned by a field called '{name}'.*under another one"
+    before = catalog.load_table("raw.t").metadata_location
+    paths = {
+        "evolve": lambda: evolve(catalog, "raw.t", rows.schema),
+        "rename": lambda: rename_columns(catalog, "raw.t", {"k": name}),
+        "model": lambda: overwrite_if_changed(catalog, "raw.t", rows),
+    }
+    with pytest.raises(SchemaError, match=message):
+        paths[path]()
+    assert catalog.load_table("raw.t").metadata_location == before
