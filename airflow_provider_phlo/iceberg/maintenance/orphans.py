@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -99,6 +99,7 @@ def plan_orphans(catalog: Catalog, identifier: str, *, days: float, now: datetim
     Return the files that nothing needs and that are older than ``days``; see :func:`check_orphan_removal`.
 
     :param days: the age guard, longer than any writer runs.
+    :raises ConfigurationError: if the files may be needed by another address.
     """
     oldest = now - datetime.timedelta(days=days)
     table = catalog.load_table(identifier)
@@ -110,9 +111,32 @@ def plan_orphans(catalog: Catalog, identifier: str, *, days: float, now: datetim
         if newer.metadata_location == table.metadata_location:
             break
         table = newer
-    return OrphanPlan(
-        tuple(Orphan(file.location, file.bytes) for file in listed if normalized(file.location) not in needed)
-    )
+    unknown = [file for file in listed if normalized(file.location) not in needed]
+    _require_one_address(identifier, table.location(), unknown, needed)
+    return OrphanPlan(tuple(Orphan(file.location, file.bytes) for file in unknown))
+
+
+def _require_one_address(identifier: str, location: str, unknown: Sequence[_File], needed: set[str]) -> None:
+    """
+    Refuse to call files orphans that the table may need by another address: a link, an alias of the store's host.
+
+    :raises ConfigurationError: a file of the same path below some other place is needed.
+    """
+    root = normalized(location)
+    elsewhere: dict[str, list[str]] = {}
+    for path in needed:
+        if not _within(path, root):
+            elsewhere.setdefault(path.rpartition("/")[2], []).append(path)
+    for file in unknown:
+        below = normalized(file.location).removeprefix(root)
+        for other in elsewhere.get(below.rpartition("/")[2], ()):
+            if other.endswith(below):
+                raise ConfigurationError(
+                    f"{identifier} needs files of {other.removesuffix(below)}, and its location {location} has files "
+                    "of the same names: where both are one place (a link, another name of the store), removing them "
+                    "would lose rows. Give the table the location by which its files are named (Spark: ALTER TABLE … "
+                    "SET LOCATION), or move the copies away."
+                )
 
 
 def remove_orphans(catalog: Catalog, identifier: str, *, days: float, now: datetime.datetime) -> OrphanPlan:

@@ -14,6 +14,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
+from pyiceberg.table.update import SetLocationUpdate
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
 from airflow_provider_phlo.iceberg import branches
@@ -390,6 +391,24 @@ def test_equal_locations_are_refused(catalog: Catalog) -> None:
 def test_names_that_begin_alike_share_nothing(catalog: Catalog) -> None:
     catalog.create_table("raw.t2", SCHEMA)
     assert plan(catalog, TABLE).jobs["orphans"] == {"files": 0, "bytes": 0}
+
+
+def test_case_22_files_by_another_address_are_kept(catalog: Catalog, tmp_path: Path) -> None:
+    write(catalog, "t0", 0, 1)
+    table = catalog.load_table(TABLE)
+    link = tmp_path / "link"
+    link.symlink_to(table.location().removeprefix("file://"))
+    catalog.commit_table(table, (), (SetLocationUpdate(location=f"file://{link}"),))
+    before = files(catalog)
+    with pytest.raises(ConfigurationError, match=r"needs files of file:/.*/raw/t, and its location .*/link has files"):
+        run(catalog, TABLE, EVERYTHING, now=later(days=100))
+    assert files(catalog) >= before
+    # what is at one address only is removed
+    link.unlink()
+    link.mkdir()
+    (link / "lost.parquet").touch()
+    assert run(catalog, TABLE, EVERYTHING, now=later(days=100)).jobs["orphans"]["files"] == 1
+    assert content(catalog) == [0, 1]
 
 
 def test_the_warehouse_itself_is_refused(tmp_path: Path) -> None:
