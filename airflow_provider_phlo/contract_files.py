@@ -26,7 +26,7 @@ def locate_contract(contract: str, near: Path) -> Path:
     :param contract: its name, or its file as the project's folder has it.
     :param near: the DAG file, or one that it imports: the project is the first folder above it with contracts, in a
         DAG bundle too.
-    :raises ConfigurationError: there is none.
+    :raises ConfigurationError: there is none, or several are called so.
     """
     above = [near.absolute().parent, *near.absolute().parent.parents]
     if Path(contract).suffix in SUFFIXES:
@@ -37,10 +37,15 @@ def locate_contract(contract: str, near: Path) -> Path:
     folder = next((each / FOLDER for each in above if (each / FOLDER).is_dir()), None)
     if folder is None:
         raise ConfigurationError(f"There is no folder {FOLDER} above {near}, in which contract {contract} could be.")
-    names = {name: path for path in find_contracts(folder) for name in _names(path)}
-    if contract not in names:
-        raise ConfigurationError(f"There is no contract {contract} in {folder}.{did_you_mean(contract, names)}")
-    return names[contract]
+    names = [(name, path) for path in find_contracts(folder) for name in _names(path)]
+    named = [path for name, path in names if name == contract]
+    if not named:
+        hint = did_you_mean(contract, [name for name, _ in names])
+        raise ConfigurationError(f"There is no contract {contract} in {folder}.{hint}")
+    if len(named) > 1:
+        files = ", ".join(map(str, named))
+        raise ConfigurationError(f"Several contracts are called {contract}: {files}. Rename all but one.")
+    return named[0]
 
 
 def _names(path: Path) -> Iterator[str]:

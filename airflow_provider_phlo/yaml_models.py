@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -30,14 +30,30 @@ def checked(document: Document, model: type[Model]) -> Model:
     try:
         found = model.model_validate(document.values)
     except ValidationError as error:
+        wrong: dict[KeyPath, str] = {}
         for each in error.errors(include_url=False, include_input=False):
-            key = tuple(map(str, each["loc"]))
             if each["type"] != "extra_forbidden":  # those are among the unknown ones
-                words = words_for(each)
-                problems.append(f"{document.where(key)}: {'.'.join(key)}: {words}{'' if words[-1] in '.?' else '.'}")
+                # of what a value may be, the first says enough: not a number, and not a whole number either
+                wrong.setdefault(_written_key(document.values, each["loc"], each["type"] == "missing"), words_for(each))
+        problems += [
+            f"{document.where(key)}: {'.'.join(key)}: {words}{'' if words[-1] in '.?' else '.'}"
+            for key, words in wrong.items()
+        ]
     if problems:
         raise ConfigurationError("\n".join(dict.fromkeys(problems)))
     return found
+
+
+def _written_key(values: Any, location: Sequence[int | str], missing: bool) -> KeyPath:
+    """Return a place as the file has it: pydantic also names what it took a value for (``float``, a model)."""
+    key = []
+    for number, part in enumerate(location):
+        if part in values if isinstance(values, dict) else isinstance(values, list) and isinstance(part, int):
+            values = values[part]
+        elif not (missing and number == len(location) - 1):
+            continue
+        key.append(str(part))
+    return tuple(key)
 
 
 def _hint(word: str, known: Iterable[str]) -> str:

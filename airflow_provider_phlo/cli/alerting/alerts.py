@@ -147,9 +147,11 @@ def tests(args: argparse.Namespace) -> None:
     contents = {name: content_of_test(name, configuration.base_url, now) for name in chosen}
     if args.dry_run:
         wrong = {each.destination: each for each in hindrances(configuration, now) if not each.off}
-        for name in (name for name in chosen if name not in wrong):
-            content = contents[name]
-            print(json.dumps(content, indent=2) if args.output == "json" else f"to {name}:\n{content['text']}\n")
+        usable = {name: contents[name] for name in chosen if name not in wrong}
+        if args.output == "json":
+            print(json.dumps([{"destination": name, **content} for name, content in usable.items()], indent=2))
+        else:
+            print("".join(f"to {name}:\n{content['text']}\n\n" for name, content in usable.items()), end="")
         if unusable := [wrong[name].text for name in chosen if name in wrong]:
             exit_with("alerts test", "\n".join(unusable), FAILED)
         return

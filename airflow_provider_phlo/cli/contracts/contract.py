@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -154,12 +155,23 @@ def _pairs(args: argparse.Namespace) -> list[tuple[Contract | None, Contract | N
     if args.files:
         raise ConfigurationError("--git compares all contracts: name no files with it.")
     found, problems = project_contracts()
-    with contracts_at(project_folder(), args.git) as before:
-        were = {each.name: each for each in map(read_contract, before)}
     if problems:
         raise ConfigurationError("\n".join(problems))
+    were = {each.name: each for each in _contracts_before(args.git)}
     now = {each.name: each for each in found}
     return [(were.get(name), now.get(name)) for name in dict.fromkeys((*were, *now))]
+
+
+def _contracts_before(revision: str) -> Iterator[Contract]:
+    """Yield the contracts of a revision. A file that is wrong there promised nothing: it must not keep out its cure."""
+    with contracts_at(project_folder(), revision) as (folder, files):
+        for path in files:
+            try:
+                yield read_contract(path)
+            except ConfigurationError as error:
+                place = f"{path.relative_to(folder)} at {revision}"
+                found = str(error).replace(str(path), place)
+                print(f"phlo contract diff: compared with nothing: {found}", file=sys.stderr)
 
 
 def _breaches(contract: Contract, catalog: Catalog) -> Iterator[Breach]:
@@ -207,8 +219,13 @@ def project_contracts() -> tuple[list[Contract], list[str]]:
 
 
 def chosen_contracts(names: Sequence[str]) -> list[Contract]:
-    """Return the contracts that names or files stand for."""
+    """
+    Return the contracts that names or files stand for.
+
+    :raises ConfigurationError: there is none of a name, or what is wrong with a file might be with the one meant.
+    """
     known: list[Contract] | None = None
+    problems: list[str] = []
     found = []
     for name in names:
         if Path(name).suffix in (".yaml", ".yml"):
@@ -216,9 +233,9 @@ def chosen_contracts(names: Sequence[str]) -> list[Contract]:
             continue
         if known is None:
             known, problems = project_contracts()
-            if problems:
-                raise ConfigurationError("\n".join(problems))
         matching = [each for each in known if each.name == name]
+        if problems and len(matching) != 1:
+            raise ConfigurationError("\n".join(problems))
         if not matching:
             hint = did_you_mean(name, [each.name for each in known])
             raise ConfigurationError(f"There is no contract {name} in {FOLDER}.{hint} phlo contract list lists them.")

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
 
 _CELL_WIDTH = 60
+# columns that say what is wrong and where: what is cut off there is what the reader came for
+_NEVER_CUT = frozenset({"message", "problem", "where", "why", "reason", "error", "held", "what to do"})
 # numbers that are not amounts
 _IDENTITY = re.compile(r"(^|[_ ])(id|snapshot|pid|port|position)$")
 
@@ -134,7 +136,7 @@ def terminal_width(out: TextIO | None = None) -> int | None:
 
 def write_table(result: Result, out: TextIO) -> None:
     """
-    Write aligned columns for people: long cells are cut, control characters shown as dots.
+    Write aligned columns for people: long cells are cut (but for what is wrong), control characters shown as dots.
 
     Where a terminal is too narrow for that, each row is a block of lines.
     """
@@ -209,7 +211,7 @@ def _cell(value: Any, exact: bool, column: str) -> str:
         return f"{value:,}"
     text = _exact_text(value) if exact else _words(value)
     text = printable(text)
-    return text if len(text) <= _CELL_WIDTH else text[: _CELL_WIDTH - 1] + "…"
+    return text if len(text) <= _CELL_WIDTH or (not exact and column in _NEVER_CUT) else text[: _CELL_WIDTH - 1] + "…"
 
 
 def _exact_text(value: Any) -> str:

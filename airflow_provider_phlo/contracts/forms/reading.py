@@ -18,9 +18,9 @@ from airflow_provider_phlo.yaml_lines import Document
 
 
 @contextmanager
-def contracts_at(project: Path, revision: str) -> Iterator[list[Path]]:
+def contracts_at(project: Path, revision: str) -> Iterator[tuple[Path, list[Path]]]:
     """
-    Yield the contracts of a project as they were at a revision of git, in a folder for the time being.
+    Yield a folder for the time being, and the contracts of a project in it as they were at a revision of git.
 
     :param project: the project's folder.
     :raises ConfigurationError: git is not installed, this is not a repository, or it does not know the revision.
@@ -33,7 +33,7 @@ def contracts_at(project: Path, revision: str) -> Iterator[list[Path]]:
             path = Path(place) / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(_git(project, "show", "--end-of-options", f"{revision}:./{name}"))
-        yield [Path(place) / name for name in sorted(names)]
+        yield Path(place), [Path(place) / name for name in sorted(names)]
 
 
 def _git(folder: Path, *arguments: str) -> bytes:

@@ -217,7 +217,9 @@ class RowCountCheck(PromiseCheck):
 
 def found_of(failed: int, total: int, what: str, threshold: Threshold) -> str:
     """Return ``broken by 3 of 10 rows (30 %; less than 5 % is promised)``."""
-    share = f"{100 * failed / total:.4g} %" if threshold.percent and total else ""
+    if threshold.percent and not total:
+        return f"there are no {what}, which is 0 % ({threshold.words()} is promised)"
+    share = f"{100 * failed / total:.4g} %" if threshold.percent else ""
     promised = "" if threshold == NONE else f"{threshold.words()} is promised"
     more = "; ".join(filter(None, (share, promised)))
     found = f"broken by {failed} of {total} {what}" if failed else f"kept by all {total} {what}"

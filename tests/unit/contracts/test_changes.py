@@ -168,3 +168,23 @@ def test_contracts_are_compared_with_those_of_a_revision(
     assert (code, "git does not know this revision: name a commit, branch or tag" in err) == (2, True)
     assert run_phlo("contract", "diff", "--git=--output=x")[0] == 2
     assert not (project / "x").exists()
+
+
+def test_a_file_that_was_wrong_then_does_not_keep_out_its_cure(
+    tmp_path: Path, run_phlo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contracts = tmp_path / "include" / "contracts"
+    contracts.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    (contracts / "kept.yaml").write_text(SHORT.replace("name: readings", "name: kept"))
+    (contracts / "readings.yaml").write_text(SHORT.replace("type: long", "type: lnog"))
+    git(tmp_path, "init", "-b", "main")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-m", "x")
+    (contracts / "readings.yaml").write_text(SHORT)
+    code, out, err = run_phlo("contract", "diff", "--git", "main")
+    assert (code, "readings" in out, "kept" in out) == (0, True, False)
+    line = SHORT[: SHORT.index("type: long")].count("\n") + 1
+    assert f"compared with nothing: include/contracts/readings.yaml at main, line {line}: " in err
+    (contracts / "kept.yaml").unlink()  # the others are compared all the same
+    assert run_phlo("contract", "diff", "--git", "main")[0] == 1

@@ -111,6 +111,10 @@ def test_a_contract_that_is_not_there_is_an_error_of_the_dag_file(project: Path)
     with pytest.raises(ConfigurationError, match=r"There is no contract reading in .*Did you mean readings\?"):
         operator(project, "reading")
     assert operator(project, "include/contracts/glucose.yaml").contract
+    folder = project / "include" / "contracts"
+    (folder / "twin.yaml").write_text((folder / "glucose.yaml").read_text())
+    with pytest.raises(ConfigurationError, match=r"Several contracts are called readings: .*glucose.yaml, .*twin.yaml"):
+        operator(project, "readings")
 
 
 def declared(project: Path, contract: str, **arguments: Any) -> Any:

@@ -144,6 +144,11 @@ def test_a_dry_run_shows_every_destination_that_can_be_used(phlo, tmp_path, monk
     assert (code, "to pager:\n" in out, "to team:" in out) == (1, True, False)
     assert ("Destination team, argument url: the template cannot be used" in err, ".." in err) == (True, False)
     assert phlo("test", "pager", "--dry-run")[0] == 0
+    code, out, _ = phlo("test", "--dry-run", "-o", "json")
+    assert (code, [(each["destination"], each["test"]) for each in json.loads(out)]) == (1, [("pager", True)])
+    rules(tmp_path, RULES)
+    code, out, _ = phlo("test", "--dry-run", "-o", "json")
+    assert (code, [each["destination"] for each in json.loads(out)]) == (0, ["team", "pager"])
 
 
 def test_a_silence_about_no_table_is_said(phlo, catalog, tmp_path, monkeypatch):

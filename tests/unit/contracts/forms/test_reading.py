@@ -183,13 +183,15 @@ def test_a_wrong_key_or_value_is_named_with_its_line(tmp_path: Path, old: str, n
         ("mustBeGreaterThan: 0, ", "", "write one of mustBe, "),
         ("mustBe: 0, ", "mustBe: 0, mustNotBe: 1, ", "write one of mustBe, "),
         ("logicalType: date", "logicalType: day", "day is not a logical type"),
+        ("mustBeGreaterThan: 0, ", "mustBeGreaterThan: many, ", "quality.0.mustBeGreaterThan: has to be a number.\n"),
+        ("mustBeGreaterThan: 0, ", "mustBeBetween: [a, 2], ", "quality.0.mustBeBetween.0: has to be a number.\n"),
         ("classification:", "clasification:", "is not known. Did you mean classification?"),
         ("{name: sku,", "{nmae: sku,", "nmae is not known. Did you mean name?"),
     ],
 )
 def test_what_the_standard_does_not_have_is_named(tmp_path: Path, old: str, new: str, said: str) -> None:
     assert old in ODCS
-    assert said in refusal(tmp_path, ODCS.replace(old, new, 1))
+    assert said in refusal(tmp_path, ODCS.replace(old, new, 1)) + "\n"
 
 
 def test_all_problems_are_said_at_once(tmp_path: Path) -> None:

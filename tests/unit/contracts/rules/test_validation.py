@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -186,6 +187,22 @@ def test_wrong_files_never_hide_the_others(project: Path, run_phlo) -> None:
     assert "wrong.yaml" in err
     assert "Several contracts are called sales" in err
     assert run_phlo("contract", "list")[0] == 1
+    # one that is asked for by name waits for no other team; which of two is meant, nobody knows
+    write(project, name="other.yaml", table="shop.other")
+    other = project / "include" / "contracts" / "other.yaml"
+    other.write_text(other.read_text().replace("sales", "other"))
+    code, out, err = run_phlo("contract", "validate", "other")
+    assert (code, "shop.other" in out, "wrong.yaml" in err) == (1, True, False)
+    code, _, err = run_phlo("contract", "validate", "sales")
+    assert (code, "Several contracts are called sales" in err) == (2, True)
+    assert "wrong.yaml" in run_phlo("contract", "validate", "x")[2]  # may be what is wrong there
+
+
+def test_what_is_wrong_and_where_is_never_cut(project: Path, run_phlo) -> None:
+    write(project, kind="string", name="a_file_whose_name_is_longer_than_a_cell_of_a_table_is_wide_anyway.yaml")
+    code, out, _ = run_phlo("contract", "validate")
+    (line,) = (each for each in out.splitlines() if "the contract says string" in each)
+    assert (code, re.search(r"wide_anyway\.yaml, line \d+$", line) is not None, "…" in line) == (1, True, False)
 
 
 def test_names_that_are_not_there(project: Path, run_phlo) -> None:
