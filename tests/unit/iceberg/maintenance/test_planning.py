@@ -375,12 +375,14 @@ def test_a_short_age_guard_is_refused(catalog: Catalog) -> None:
     assert plan(catalog, TABLE, MaintenanceOptions(jobs=["expiry"], orphan_days=0)).jobs["expiry"]["snapshots"] == 0
 
 
+@pytest.mark.parametrize("name", ["raw.other", "raw.deep.other", "far.away.from.other"])
 @pytest.mark.parametrize("inside", [True, False])
-def test_shared_locations_are_refused(catalog: Catalog, inside: bool) -> None:
+def test_shared_locations_are_refused(catalog: Catalog, inside: bool, name: str) -> None:
     place = catalog.load_table(TABLE).location()
     other = f"{place}/data/inner" if inside else place.rpartition("/")[0]
-    catalog.create_table("raw.other", SCHEMA, location=other)
-    assert "raw.t and raw.other share a location" in refusal(catalog)
+    catalog.create_namespace_if_not_exists(name.rpartition(".")[0])
+    catalog.create_table(name, SCHEMA, location=other)
+    assert f"raw.t and {name} share a location" in refusal(catalog)
 
 
 def test_equal_locations_are_refused(catalog: Catalog) -> None:
