@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_phlo.cli.terminal.errors import FAILED, exit_on_error
 from airflow_provider_phlo.cli.terminal.output import Result, open_catalog, show
 from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.terms import MAIN_BRANCH
 
 if TYPE_CHECKING:
     import argparse
@@ -89,7 +90,6 @@ def _answer(connection: DuckDBPyConnection, sql: str) -> Result:
 
 def _check_branch(catalog: Catalog, tables: Sequence[str], branch: str) -> None:
     """Refuse a branch that is nowhere: what one reads would be main."""
-    from airflow_provider_phlo.iceberg.branches.history import kept_branches
     from airflow_provider_phlo.iceberg.catalogs import nessie
     from airflow_provider_phlo.iceberg.trino.staged_merge import find_by_branch
 
@@ -99,10 +99,10 @@ def _check_branch(catalog: Catalog, tables: Sequence[str], branch: str) -> None:
     staged = (find_by_branch(catalog, name, branch) is not None for name in tables)
     if any(branch in table.refs() for table in loaded) or any(staged):
         return
-    kept = sorted({item.name for table in loaded for item in kept_branches(table)})
+    others = sorted({name for table in loaded for name in table.refs()} - {MAIN_BRANCH})
     raise ConfigurationError(
         f"No table of the statement has the branch {branch}. "
-        + (f"Branches: {', '.join(kept)}." if kept else "No branch of these tables is kept: see phlo catalog branches.")
+        + (f"Branches: {', '.join(others)}." if others else "These tables have main only: see phlo catalog branches.")
     )
 
 
