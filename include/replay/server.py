@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -37,6 +38,11 @@ COMPARISONS: dict[str, Callable[[int, int], bool]] = {
 }
 NOT_FOUND = {"message": "Not Found", "documentation_url": "https://docs.github.com/rest"}
 UNAUTHORIZED = {"status": 401, "message": "Unauthorized", "description": "Invalid/Missing"}
+
+
+def _now() -> datetime:
+    """Return up to when things have happened: ``REPLAY_NOW``, for those who read twice, else now."""
+    return datetime.fromisoformat(os.environ.get("REPLAY_NOW") or datetime.now(UTC).isoformat())
 
 
 class ReplayServer(ThreadingHTTPServer):
@@ -130,7 +136,7 @@ class Handler(BaseHTTPRequestHandler):
             return 403, {"message": "API rate limit exceeded"}, headers
         recordings = self.server.recordings
         if steps == ["events"]:
-            body, links = self._page(public_events(datetime.now(UTC), recordings.seed), "events", query)
+            body, links = self._page(public_events(_now(), recordings.seed), "events", query)
             return self._unless_known(body, {**headers, **links, "X-Poll-Interval": POLL_SECONDS})
         if len(steps) > 1 and steps[0] == "repositories":
             return self._repository(steps[1], steps[2:], query, headers)
@@ -139,7 +145,7 @@ class Handler(BaseHTTPRequestHandler):
         who = {"users": recordings.login.lower(), "user": str(recordings.profile["id"])}
         if len(steps) < 2 or steps[1].lower() != who.get(steps[0]):
             return 404, NOT_FOUND, headers
-        collections = {"repos": recordings.repositories, "events": recordings.happened(datetime.now(UTC))}
+        collections = {"repos": recordings.repositories, "events": recordings.happened(_now())}
         if steps[2:] == []:
             body: Any = recordings.profile
         elif len(steps) == 3 and steps[2] in collections:
@@ -172,7 +178,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _of_organization(self, kind: str, steps: list[str], query: Query) -> list[Any] | None:
         """Return all items of a list, None if there is no such list."""
-        recordings, now = self.server.recordings, datetime.now(UTC)
+        recordings, now = self.server.recordings, _now()
         if kind in ("orgs", "users"):
             return pulls.repositories(recordings.end) if steps == ["repos"] else None
         if kind != "repos" or steps[1:2] != ["pulls"] or steps[0] not in {name for name, *_ in pulls.REPOSITORIES}:
@@ -228,7 +234,7 @@ class Handler(BaseHTTPRequestHandler):
         recordings = self.server.recordings
         found = (
             entry
-            for entry in recordings.readings(*_days(bounds, recordings), datetime.now(UTC))
+            for entry in recordings.readings(*_days(bounds, recordings), _now())
             if all(COMPARISONS[operator](entry["date"], bound) for operator, bound in bounds.items())
         )
         count = min(_positive(query.get("count"), NIGHTSCOUT_DEFAULT), NIGHTSCOUT_LIMIT)

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +95,10 @@ def scale_in(trino: Trino, nessie: NessieServer, s3: S3Server) -> Iterator[None]
 
 
 def test_all_pipelines_at_scale_make_the_tables_of_the_embedded_default(
-    tmp_path: Path, nessie: NessieServer, s3: S3Server, trino: Trino
+    tmp_path: Path, nessie: NessieServer, s3: S3Server, trino: Trino, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # what happens between the two runs is in neither
+    monkeypatch.setenv("REPLAY_NOW", datetime.now(UTC).isoformat())
     scaled_home, embedded_home = tmp_path / "scaled", tmp_path / "embedded"
     for home in (scaled_home, embedded_home):
         embedded.prepare(home)
