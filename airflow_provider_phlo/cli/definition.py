@@ -13,6 +13,7 @@ from airflow_provider_phlo.cli.alerting.commands import ALERT_COMMANDS
 from airflow_provider_phlo.cli.contracts.commands import CONTRACT_COMMANDS
 from airflow_provider_phlo.cli.extensions.commands import PLUGIN_COMMANDS
 from airflow_provider_phlo.cli.extensions.groups import groups_for
+from airflow_provider_phlo.cli.lake.maintenance_commands import MAINTENANCE_COMMANDS
 from airflow_provider_phlo.cli.observing.commands import OBSERVING_COMMANDS
 from airflow_provider_phlo.cli.projects.commands import PROJECT_COMMANDS
 from airflow_provider_phlo.cli.projects.service_commands import SERVICE_COMMANDS
@@ -27,8 +28,6 @@ from airflow_provider_phlo.cli.terminal.arguments import (
     Group,
     count,
     day,
-    days,
-    number_option,
     output,
 )
 
@@ -48,7 +47,6 @@ _RECORDS = (
     Argument(("--date",), {"help": "Only records of this partition date, YYYY-MM-DD", "type": day}),
     Argument(("--id",), {"help": "Only these records (quarantine_id)", "nargs": "+"}),
 )
-_MAINTENANCE = "airflow_provider_phlo.cli.lake.maintenance"
 _LINEAGE = "airflow_provider_phlo.cli.lake.lineage"
 _LINEAGE_NAME = Argument(
     ("name",),
@@ -63,49 +61,6 @@ _PROJECT = Argument(
 )
 _SCHEMA = "airflow_provider_phlo.cli.lake.schema"
 _DESCRIBED = "a table, package.module:Class, path.py:Class, or path.yml:model of a dbt model"
-_MAINTENANCE_ARGUMENTS = (
-    Argument(("tables",), {"help": 'Tables; * and ? are wildcards: "raw.*"', "nargs": "+"}),
-    Argument(
-        ("--jobs",),
-        {
-            "help": "Which jobs, separated by commas: compaction,manifests,expiry,orphans (all by default)",
-            "default": "compaction,manifests,expiry,orphans",
-        },
-    ),
-    number_option(
-        "--target-file-bytes", int, None, "Size of compacted files (default: the table's own setting, else 128 MiB)"
-    ),
-    number_option("--min-files", int, 2, "Compact partitions with at least this many small files (2)"),
-    number_option(
-        "--snapshot-days",
-        days,
-        None,
-        "Expire snapshots that main moved on from this many days ago (default: the table's "
-        "history.expire.max-snapshot-age-ms, else 7)",
-    ),
-    number_option(
-        "--keep-last",
-        int,
-        None,
-        "Keep the last snapshots of main, however old: this many (default: the table's "
-        "history.expire.min-snapshots-to-keep, else 10)",
-    ),
-    number_option("--branch-days", days, 7, "Drop branches of failed runs after this many days (7)"),
-    number_option(
-        "--orphan-days",
-        days,
-        3,
-        "Remove unknown files after this many days; it must be longer than any writer runs (3)",
-    ),
-    Argument(
-        ("--force",),
-        {
-            "help": "Accept less than one hour for the days above; only while nothing uses the tables",
-            "action": "store_true",
-        },
-    ),
-    _LISTED,
-)
 
 COMMANDS: tuple[Command | Group, ...] = (
     *PROJECT_COMMANDS,
@@ -376,28 +331,7 @@ COMMANDS: tuple[Command | Group, ...] = (
     *SOURCE_COMMANDS,
     *PLUGIN_COMMANDS,
     *SERVING_COMMANDS,
-    Group(
-        name="maintenance",
-        help="Compact tables, expire snapshots, remove orphan files",
-        commands=(
-            Command(
-                name="plan",
-                help="Show what maintenance would do, and how much",
-                path=f"{_MAINTENANCE}.plan",
-                examples=('phlo maintenance plan "raw.*"',),
-                arguments=_MAINTENANCE_ARGUMENTS,
-            ),
-            Command(
-                name="run",
-                help="Run maintenance; safe while writers run",
-                description="Do what plan shows.",
-                path=f"{_MAINTENANCE}.run",
-                examples=('phlo maintenance run "raw.*" --jobs compaction,expiry',),
-                exit_codes={1: "a table failed"} | REFUSED_2,
-                arguments=_MAINTENANCE_ARGUMENTS,
-            ),
-        ),
-    ),
+    *MAINTENANCE_COMMANDS,
 )
 
 

@@ -22,8 +22,18 @@ def count_repeated_keys(rows: RowsUnderCheck, keys: Sequence[str]) -> RepeatedKe
     """
     Count the keys that several rows share, and those rows; in queries of their own, as they would slow the scan.
 
+    Checks of one run that ask for the same key share the answer.
+
     :param keys: SQL expressions of what makes the key.
     """
+    asked = ("repeated keys", tuple(keys))
+    if asked not in rows.shared:
+        rows.shared[asked] = _count(rows, keys)
+    found: RepeatedKeys = rows.shared[asked]
+    return found
+
+
+def _count(rows: RowsUnderCheck, keys: Sequence[str]) -> RepeatedKeys:
     if rows.engine.proves_distinct(rows.source, keys):
         return RepeatedKeys(0, 0)
     sql = (

@@ -42,7 +42,8 @@ UNAUTHORIZED = {"status": 401, "message": "Unauthorized", "description": "Invali
 
 def _now() -> datetime:
     """Return up to when things have happened: ``REPLAY_NOW``, for those who read twice, else now."""
-    return datetime.fromisoformat(os.environ.get("REPLAY_NOW") or datetime.now(UTC).isoformat())
+    fixed = os.environ.get("REPLAY_NOW")
+    return datetime.fromisoformat(fixed) if fixed else datetime.now(UTC)
 
 
 class ReplayServer(ThreadingHTTPServer):

@@ -7,7 +7,6 @@ import decimal
 import math
 import random
 import threading
-import time
 from typing import Any
 
 import pandas as pd
@@ -35,7 +34,7 @@ from airflow_provider_phlo.quality.engines import DuckDBCatalogEngine, Evaluatio
 from airflow_provider_phlo.quality.scan import run_checks
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.sql import Query
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 from tests.services.batches import batch
 from tests.services.batches import create as create_raw
 
@@ -385,10 +384,7 @@ def test_a_query_is_ended_when_its_task_is_killed(on_trino, trino, lake, table_n
     running += " AND query NOT LIKE '%runtime%'"
     thread = threading.Thread(target=run)
     thread.start()
-    deadline = time.monotonic() + PATIENCE
-    while trino.query(running) == [[0]]:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    until(lambda: trino.query(running) != [[0]], every=0.1)
     task.on_kill()
     thread.join(timeout=PATIENCE)
     assert not thread.is_alive()

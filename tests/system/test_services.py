@@ -21,7 +21,7 @@ from airflow_provider_phlo.airflow_api.client import AirflowApi
 from airflow_provider_phlo.services.environment import embedded
 from airflow_provider_phlo.services.machine import processes
 from airflow_provider_phlo.services.postgres.server import postgres_pid
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 from tests.processes import kill_and_wait
 
 AIRFLOW = ("api-server", "scheduler", "dag-processor", "triggerer")
@@ -104,11 +104,7 @@ class Folder:
         return services
 
     def until(self, condition: Callable[[dict[str, dict[str, Any]]], bool]) -> dict[str, dict[str, Any]]:
-        deadline = time.monotonic() + PATIENCE
-        while not condition(services := self.status()):
-            assert time.monotonic() < deadline, services
-            time.sleep(1)
-        return services
+        return until(lambda: found if condition(found := self.status()) else {}, every=1, said=self.status)
 
     def api(self) -> AirflowApi:
         port = (self.home / "airflow" / "port").read_text()
@@ -154,10 +150,7 @@ def test_a_fresh_project_runs_its_dags(started: Folder) -> None:
     assert services["scheduler"]["version"] == importlib.metadata.version("apache-airflow-core")
     assert services["postgres"]["version"].startswith("18.")
     api = started.api()
-    deadline = time.monotonic() + PATIENCE
-    while "asks" not in api.dag_ids():
-        assert time.monotonic() < deadline, api.import_errors()
-        time.sleep(1)
+    until(lambda: "asks" in api.dag_ids(), every=1, said=api.import_errors)
     run = api.trigger("asks", {})
     while api.run_state("asks", run) not in ("success", "failed"):
         time.sleep(0.5)
@@ -190,13 +183,6 @@ def test_changed_code_is_picked_up_and_running_tasks_end_first(started: Folder) 
     assert api.call("GET", f"/dags/waits/dagRuns/{run}/taskInstances/wait")["try_number"] == 1
     assert {each["restarts"] for each in after.values()} == {0}
     assert "changed: plugins/ours.py\n" in (started.home / "logs" / "processes" / "supervisor.log").read_text()
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
 
 
 def test_each_that_is_killed_comes_back(started: Folder) -> None:

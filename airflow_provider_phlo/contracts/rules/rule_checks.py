@@ -164,13 +164,9 @@ class DuplicatesCheck(PromiseCheck, RowCheck):
         return f"{', '.join(listed)} is in a list: whether values repeat there cannot be checked" if listed else None
 
     def measure(self, rows: RowsUnderCheck) -> Mapping[str, Any]:
-        """Count the keys that several rows share, and those rows; once for all rules about the same columns."""
-        names = ("duplicates", self.column_names())
-        if names not in rows.shared:
-            found = count_repeated_keys(rows, self._keys())
-            rows.shared[names] = {"keys": found.keys, "sharing": found.rows}
-        counts: Mapping[str, Any] = rows.shared[names]
-        return counts
+        """Count the keys that several rows share, and those rows."""
+        found = count_repeated_keys(rows, self._keys())
+        return {"keys": found.keys, "sharing": found.rows}
 
     def failing(self, rows: RowsUnderCheck) -> Query:
         """Leave one row per key that several rows share."""

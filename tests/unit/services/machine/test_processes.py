@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.services.machine import processes
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 from tests.processes import wait_until_gone
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(300)"]
@@ -42,16 +41,9 @@ def start(mark: str, tmp_path: Path) -> Callable[[list[str]], subprocess.Popen[b
     return lambda command: processes.start(command, mark=mark, environment=os.environ, log=tmp_path / "logs" / "log")
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def test_ends_what_was_started(mark: str, start: Callable[[list[str]], subprocess.Popen[bytes]]) -> None:
     first, second = start(SLEEP), start(SLEEP)
-    wait_until(lambda: len(processes.find_marked(mark)) == 2)
+    until(lambda: len(processes.find_marked(mark)) == 2)
     assert processes.stop(mark) == 2
     assert first.poll() is not None
     assert second.poll() is not None
@@ -73,7 +65,7 @@ def test_kills_what_does_not_listen(
     mark: str, start: Callable[[list[str]], subprocess.Popen[bytes]], tmp_path: Path
 ) -> None:
     process = start(DEAF)
-    wait_until(lambda: "deaf" in (tmp_path / "logs" / "log").read_text())
+    until(lambda: "deaf" in (tmp_path / "logs" / "log").read_text())
     processes.stop(mark, patience=0.2)
     assert process.poll() is not None
 
@@ -92,7 +84,7 @@ def test_finds_processes_that_rename_themselves(
         "import setproctitle, time; setproctitle.setproctitle('x' * 2000); print('named', flush=True); time.sleep(99)"
     )
     start([sys.executable, "-c", code])
-    wait_until(lambda: "named" in (tmp_path / "logs" / "log").read_text())
+    until(lambda: "named" in (tmp_path / "logs" / "log").read_text())
     assert processes.stop(mark) == 1
 
 
