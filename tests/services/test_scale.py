@@ -25,7 +25,7 @@ from airflow_provider_phlo.services.environment import embedded, live
 from airflow_provider_phlo.sql import literal, quote, quote_identifier
 from airflow_provider_phlo.terms import QUARANTINE_SUFFIX
 from tests.lake import open_lake
-from tests.services.nessie import NessieServer
+from tests.services.nessie import NessieServer, running_nessie
 from tests.services.redis import running_redis
 from tests.services.s3 import S3Server
 from tests.services.scaled import WORKERS, Scaled
@@ -38,6 +38,15 @@ ROOT = Path(__file__).parents[2]
 PATIENCE = 700
 # which run it was, and when
 OF_THE_RUN = {"ingested_at", "loaded_at", "read_at", "complete_until", "run_id", "quarantined_at"}
+
+
+@pytest.fixture
+def nessie(tmp_path: Path, s3: S3Server) -> Iterator[NessieServer]:
+    """Run a Nessie of this test's own: all of its tables are compared, and the other tests' are named like them."""
+    folder = tmp_path / "nessie"
+    folder.mkdir()
+    with running_nessie(folder, s3) as server:
+        yield server
 
 
 def confs(demo: Demo) -> dict[str, dict[str, Any]]:
