@@ -98,11 +98,11 @@ def run_checks(
 
 def _require_branch(catalog: Catalog, table: str, branch: str | None) -> None:
     """Check that a branch is there, unless it is a run's, which may have had nothing to write."""
-    from airflow_provider_phlo.iceberg.branches.run_branches import BRANCH_PREFIX
+    from airflow_provider_phlo.iceberg.branches.run_branches import is_of_a_run
     from airflow_provider_phlo.iceberg.catalogs import nessie
     from airflow_provider_phlo.iceberg.tables.lookup import find_table
 
-    if branch is None or branch == MAIN_BRANCH or branch.startswith(BRANCH_PREFIX):
+    if branch is None or branch == MAIN_BRANCH or is_of_a_run(branch, None):
         return
     if nessie.is_nessie(catalog):
         is_there = nessie.head_commit(catalog, branch) is not None

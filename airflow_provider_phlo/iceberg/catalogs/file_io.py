@@ -34,7 +34,9 @@ def file_io(settings: Mapping[str, str], location: str | None) -> FileIO:
             f"The catalog asks for code of its own to read {location} ({name}), which is not run here. Have its server "
             "leave that setting out. A retry does not help."
         )
-    return load_file_io(dict(settings), location)
+    from airflow_provider_phlo.iceberg.catalogs.whole_locations import with_whole_locations
+
+    return with_whole_locations(load_file_io(dict(settings), location))
 
 
 def _code(settings: Mapping[str, str]) -> Iterator[str]:

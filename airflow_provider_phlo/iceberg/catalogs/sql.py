@@ -29,6 +29,7 @@ from pyiceberg.typedef import EMPTY_DICT, Identifier, Properties
 from sqlalchemy import Engine, create_engine, event, text
 
 from airflow_provider_phlo.iceberg.catalogs.file_io import file_io, location_provider
+from airflow_provider_phlo.iceberg.catalogs.whole_locations import with_whole_locations
 
 # of the tables that a process works with
 KEPT = 8
@@ -245,7 +246,7 @@ class CachingSqlCatalog(SqlCatalog):
     ) -> None:
         """Write a metadata file as PyIceberg does; a snapshot that is known is not serialized again."""
         content = self.metadata_text(metadata).encode()
-        with io.new_output(metadata_path).create() as stream:
+        with with_whole_locations(io).new_output(metadata_path).create() as stream:
             stream.write(Compressor.get_compressor(metadata_path).bytes_compressor()(content))
 
     def metadata_text(self, metadata: TableMetadata) -> str:

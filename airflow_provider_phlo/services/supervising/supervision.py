@@ -68,7 +68,7 @@ class Part(Protocol):
         """Return how it ended, in words."""
 
     def ask_to_end(self) -> None:
-        """Ask it to end by itself when what it works on is done, and do not wait for that."""
+        """Ask it to end by itself when what it works on is done, and do not wait; asks again where that was missed."""
 
     def stop(self) -> None:
         """End it, and all that it has started."""
@@ -81,22 +81,29 @@ class Program:
     :param launch: starts it, in a session of its own, with the mark.
     :param mark: by which what it left behind is found.
     :param version: returns the version that is installed.
+    :param ask_again: seconds after which it has missed that it was asked to end, if it works on nothing.
     """
 
     def __init__(
-        self, launch: Callable[[], subprocess.Popen[bytes]], mark: str, log: Path, version: Callable[[], str] = str
+        self,
+        launch: Callable[[], subprocess.Popen[bytes]],
+        mark: str,
+        log: Path,
+        version: Callable[[], str] = str,
+        ask_again: float = 30,
     ) -> None:
         self.log = log
         self.version = version
         self._launch = launch
         self._mark = mark
         self._process: subprocess.Popen[bytes] | None = None
-        self._asked = False
+        self._ask_again = ask_again
+        self._asked_at: float | None = None
 
     def start(self) -> None:
         self._end_session()  # what a killed one left behind holds ports, or works on
         self._process = self._launch()
-        self._asked = False
+        self._asked_at = None
 
     def pid(self) -> int | None:
         process = self._process
@@ -107,15 +114,21 @@ class Program:
         return f"ended by signal {-code}" if code is not None and code < 0 else f"ended with {code}"
 
     def ask_to_end(self) -> None:
-        if self._process and self._process.poll() is None:
-            self._process.terminate()
-            self._asked = True
+        process = self._process
+        if process is None or process.poll() is not None:
+            return
+        # Python drops the SystemExit of Airflow's handler where the signal comes while it runs a weak reference's
+        # callback; to ask again while there are tasks would end them
+        missed = self._asked_at is not None and time.monotonic() > self._asked_at + self._ask_again
+        if self._asked_at is None or (missed and not _works(process.pid)):
+            process.terminate()
+            self._asked_at = time.monotonic()
 
     def stop(self) -> None:
         if self._process and self._process.poll() is None:
             self._process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(1 if self._asked else 10)  # who was asked before has had its time
+                self._process.wait(10 if self._asked_at is None else 1)  # who was asked before has had its time
         self._end_session()
 
     def _end_session(self) -> None:
@@ -129,6 +142,15 @@ class Program:
                     left.append(process)
         psutil.wait_procs(left, timeout=5)
         self._process.wait()
+
+
+def _works(pid: int) -> bool:
+    """Return whether workers of a process have processes of their own: a scheduler's have one for each task."""
+    try:
+        process = psutil.Process(pid)
+        return len(process.children(recursive=True)) > len(process.children())
+    except psutil.Error:
+        return True  # it is just ending
 
 
 @dataclass
@@ -220,6 +242,7 @@ class Keeper:
     def _end_renewal(self, name: str, kept: _Kept, deadline: float) -> None:
         """Start a part that has ended as it was asked to; end it, if it takes too long."""
         if kept.pid is not None and time.monotonic() < deadline:
+            kept.part.ask_to_end()
             return
         kept.renewed_by = None
         if kept.pid is not None:

@@ -24,7 +24,8 @@ FAST = Patience(first=0.02, longest=0.05, restarts=3, settled=0.1)
 class Kept:
     """A keeper of shell scripts, and all that it said."""
 
-    def __init__(self, folder: Path, scripts: dict[str, str], patience: Patience = FAST) -> None:
+    def __init__(self, folder: Path, scripts: dict[str, str], patience: Patience = FAST, ask_again: float = 30) -> None:
+        self.ask_again = ask_again
         self.mark = f"test-{folder.name}-{os.getpid()}"
         self.said: list[str] = []
         self.wanted: dict[str, Wanted] = {}
@@ -50,15 +51,15 @@ class Kept:
         def launch():
             return processes.start(["sh", "-c", script], mark=self.mark, environment=os.environ, log=log)
 
-        return Program(launch, self.mark, log)
+        return Program(launch, self.mark, log, ask_again=self.ask_again)
 
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Iterator[Callable[..., Kept]]:
     made: list[Kept] = []
 
-    def make(patience: Patience = FAST, **scripts: str) -> Kept:
-        made.append(Kept(tmp_path, scripts, patience))
+    def make(patience: Patience = FAST, ask_again: float = 30, **scripts: str) -> Kept:
+        made.append(Kept(tmp_path, scripts, patience, ask_again))
         return made[-1]
 
     yield make
@@ -130,6 +131,37 @@ def test_what_is_renewed_finishes_its_work_first(kept: Callable[..., Kept], tmp_
     assert (again.status, again.restarts, again.problem) == ("running", 0, "")
     assert (tmp_path / "work").read_text() == "done\n"
     assert sum("asked to end" in line for line in one.said) == 1
+
+
+MISSES_ONE = """
+import signal, subprocess, sys, pathlib, time
+asked = []
+signal.signal(signal.SIGTERM, lambda *_: asked.append(1) or (len(asked) > 1 and sys.exit()))
+worker = "import subprocess, sys; {task} sys.stdin.read()"
+child = subprocess.Popen([sys.executable, "-c", worker], stdin=subprocess.PIPE)
+pathlib.Path({ready!r}).touch()
+while True:
+    time.sleep(0.05)
+"""
+
+
+@pytest.mark.parametrize(
+    "task", ["", "subprocess.run(['sh', '-c', 'sleep 2; touch {done}; exit']);"], ids=["idle", "with a task"]
+)
+def test_who_missed_that_it_was_asked_is_asked_again_when_it_has_no_task(
+    kept: Callable[..., Kept], tmp_path: Path, task: str
+) -> None:
+    ready, done = tmp_path / "ready", tmp_path / "done"
+    script = tmp_path / "script.py"
+    script.write_text(MISSES_ONE.format(ready=str(ready), task=task.format(done=done)))
+    one = kept(ask_again=0.3, a=f"exec {sys.executable} {script}")
+    first = one.look()["a"].pid
+    one.until("a", lambda state: ready.exists())
+    one.until("a", lambda state: not task or len(psutil.Process(first).children(recursive=True)) > 1)
+    one.keeper.renew("a", 10 * PATIENCE)
+    again = one.until("a", lambda state: state.pid not in (None, first))
+    assert (again.status, again.restarts, again.problem) == ("running", 0, "")
+    assert done.exists() is bool(task)
 
 
 def test_what_does_not_finish_is_ended(kept: Callable[..., Kept], tmp_path: Path) -> None:
