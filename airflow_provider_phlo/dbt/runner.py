@@ -327,19 +327,25 @@ def _invoke(
 
 
 def _publish(catalog: Catalog, written: OverwriteResult, properties: Mapping[str, str]) -> int | None:
-    """Make the tested branch main; then its columns are those of the new content, in their order."""
+    """Make the tested branch main, with the columns of the new content, in their order."""
     from airflow_provider_phlo.iceberg.branches.publication import Publication, run_branch
-    from airflow_provider_phlo.iceberg.overwrite import settle_columns
+    from airflow_provider_phlo.iceberg.tables.settling import settle_columns
 
     snapshot_id = written.snapshot_id
     if written.branch is not None:
         branch = run_branch(catalog, written.branch)
         if written.changed:
-            publication = Publication(written.table, properties=properties, expected_head=written.snapshot_id)
-            snapshot_id = branch.publish(publication)
+            snapshot_id = branch.publish(
+                Publication(
+                    written.table,
+                    properties=properties,
+                    expected_head=written.snapshot_id,
+                    settlement=written.settlement,
+                )
+            )
         else:
             branch.drop(written.table)
-        settle_columns(catalog, written)
+            settle_columns(catalog, written.table, written.settlement)
     return snapshot_id
 
 

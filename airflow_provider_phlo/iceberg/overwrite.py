@@ -35,10 +35,11 @@ from airflow_provider_phlo.iceberg.duckdb.columns import duckdb_type
 from airflow_provider_phlo.iceberg.files.manifests import live_tasks
 from airflow_provider_phlo.iceberg.files.writing import write_files
 from airflow_provider_phlo.iceberg.tables.creation import TABLE_PROPERTIES, ensure_namespace, partition_spec, sort_order
-from airflow_provider_phlo.iceberg.tables.evolution import apart_from_partitions, arrange_columns
+from airflow_provider_phlo.iceberg.tables.evolution import apart_from_partitions
 from airflow_provider_phlo.iceberg.tables.layout import AS_IT_IS, TableLayout
 from airflow_provider_phlo.iceberg.tables.names import require_distinct_names
 from airflow_provider_phlo.iceberg.tables.refs import branch_head, point_branch
+from airflow_provider_phlo.iceberg.tables.settling import AS_THEY_ARE, Settlement, settle_columns
 from airflow_provider_phlo.iceberg.tables.support import require_writable
 from airflow_provider_phlo.terms import MAIN_BRANCH, SnapshotId
 
@@ -57,8 +58,7 @@ class OverwriteResult:
     :param rows: how many rows the new content has.
     :param snapshot_id: the snapshot that holds this content now; None for a table that was never written.
     :param branch: where it was written; None is ``main``.
-    :param stale_columns: columns the new content lacks and ``main`` still has: see :func:`settle_columns`.
-    :param columns: the columns of the new content, in their order; empty if rows went into it by their keys.
+    :param settlement: what becomes of the table's columns once a branch is ``main``: goes with its publication.
     """
 
     table: str
@@ -66,8 +66,7 @@ class OverwriteResult:
     rows: int
     snapshot_id: int | None
     branch: str | None = None
-    stale_columns: tuple[str, ...] = ()
-    columns: tuple[str, ...] = ()
+    settlement: Settlement = AS_THEY_ARE
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def overwrite_if_changed(
     nothing but case is the table's, as for DuckDB, and keeps the name that it has there. On ``main`` columns that
     disappeared or changed to any other type are replaced in the commit that writes the rows. A branch shares its
     columns with ``main``, so there a column that disappeared stays, filled with NULL, and all keep their order, until
-    :func:`settle_columns`.
+    that is published.
 
     :param identifier: ``namespace.table``; both are created when missing, with format version 2.
     :param branch: write there, starting again from ``main``; what is new is compared with ``main``.
@@ -112,7 +111,8 @@ def overwrite_if_changed(
     :param expected_head: main's snapshot that ``data`` was computed from, None for a table without one.
     :raises ConfigurationError: the table is of a kind that PyIceberg does not write, or two columns of ``data``, or two
         members of a struct, differ in nothing but case.
-    :raises SchemaError: a column has no Iceberg type, or on a branch a type that its old one cannot become.
+    :raises SchemaError: a column has no Iceberg type, or on a branch a type that its old one cannot become; or the
+        table stays partitioned or sorted by one that disappeared.
     :raises CommitConflictError: another writer came first, or main is not at ``expected_head``; nothing was written.
     """
     data = as_content(identifier, data)
@@ -129,10 +129,7 @@ def overwrite_if_changed(
         require_head(identifier, None, expected_head)
         return _create(catalog, identifier, data, branch, layout, summary)
     require_head(identifier, branch_head(table), expected_head)
-    done = _overwrite_table(catalog, table, data, branch, volatile_columns, layout, summary)
-    if branch is None:
-        arrange_columns(catalog, identifier, done.columns)
-    return done
+    return _overwrite_table(catalog, table, data, branch, volatile_columns, layout, summary)
 
 
 def _overwrite_table(
@@ -147,24 +144,28 @@ def _overwrite_table(
     """Write what a table does not hold; see :func:`overwrite_if_changed`."""
     identifier, head = ".".join(table.name()), branch_head(table)
     data = _with_names_of(table.schema(), data)
-    difference, columns = _difference(table.schema(), schema_of(data)), tuple(data.schema.names)
-    stale = difference.stale if branch else ()
+    difference = _difference(table.schema(), schema_of(data))
+    settlement = Settlement(difference.stale, tuple(data.schema.names))
     if branch is not None and difference.replaced:
         raise SchemaError(_type_change(identifier, table.schema(), difference.replaced))
+    layout.check_removal(identifier, table.metadata, difference.stale)
+    AS_IT_IS.check_removal(identifier, table.metadata, [field.name for field in difference.replaced])
     same_columns = not difference.adds and not (branch is None and difference.stale) and layout.is_of(table)
     if same_columns and is_held(table, identifier, data, volatile_columns):
-        if branch is not None:
+        if branch is None:
+            settle_columns(catalog, identifier, settlement)
+        else:
             branches.drop(catalog, identifier, branch)
-        return OverwriteResult(identifier, False, len(data), head, branch, stale, columns)
+        return OverwriteResult(identifier, False, len(data), head, branch, settlement)
     require_writable(table)
     with _raise_conflicts(identifier):
         if branch is not None:
             table = branches.create(catalog, identifier, branch, at=head)
-        if same_columns:
+        if same_columns and (branch is not None or settlement.is_of(table)):
             snapshot_id = _replace_files(catalog, table, data, branch or MAIN_BRANCH, summary)
         else:
             snapshot_id = _overwrite(table, data, difference, layout, branch, summary)
-    return OverwriteResult(identifier, True, len(data), snapshot_id, branch, stale, columns)
+    return OverwriteResult(identifier, True, len(data), snapshot_id, branch, settlement)
 
 
 def _overwrite_on_nessie(
@@ -177,32 +178,6 @@ def _overwrite_on_nessie(
     if not done.changed:
         run.drop(identifier)
     return replace(done, branch=branch)
-
-
-def settle_columns(catalog: Catalog, written: OverwriteResult) -> None:
-    """
-    Give a table the columns of what was written to a branch, once that is ``main``: those, in their order.
-
-    :raises CommitConflictError: another writer changed the columns at the same moment.
-    """
-    drop_columns(catalog, written.table, written.stale_columns)
-    arrange_columns(catalog, written.table, written.columns)
-
-
-def drop_columns(catalog: Catalog, identifier: str, columns: Collection[str]) -> None:
-    """
-    Remove columns from a table, those that are there; no data file is touched.
-
-    :raises CommitConflictError: another writer changed the columns at the same moment.
-    """
-    table = catalog.load_table(identifier)
-    known = set(table.schema().column_names)
-    present = [name for name in columns if name in known]
-    if not present:
-        return
-    with _raise_conflicts(identifier), table.update_schema(allow_incompatible_changes=True) as update:
-        for name in present:
-            update.delete_column((name,))
 
 
 def _create(
@@ -253,11 +228,17 @@ def _overwrite(
     old = _files(table, branch or MAIN_BRANCH)
     # PyIceberg writes a table's first snapshot to main or nowhere: for a branch, to nowhere, and name it then
     nameless = branch is not None and branch_head(table, branch) is None
+    # PyIceberg finds the manifests of old files by the columns that those are partitioned by
+    sources = {item.source_id for spec in table.specs().values() for item in spec.fields}
+    sources.update(item.source_id for item in table.sort_order().fields)
+    needed = [name for name in difference.stale if table.schema().find_field(name).field_id in sources]
     with table.transaction() as transaction:
         with apart_from_partitions(".".join(table.name())):
-            _evolve(transaction, difference, keep_stale=branch is not None)
+            _evolve(transaction, difference, keep=needed if branch is None else difference.stale)
         layout.apply(transaction)
         snapshot_id = _write(transaction, data, old, None if nameless else branch or MAIN_BRANCH, summary)
+        if branch is None:
+            Settlement(difference.stale, tuple(data.schema.names)).apply(transaction)
     if nameless:
         table.refresh().manage_snapshots().create_branch(snapshot_id, str(branch)).commit()
     return snapshot_id
@@ -279,21 +260,21 @@ def _write(
     return producer.snapshot_id
 
 
-def _evolve(transaction: Transaction, difference: _Difference, *, keep_stale: bool) -> None:
+def _evolve(transaction: Transaction, difference: _Difference, *, keep: Collection[str]) -> None:
     """Stage the change of columns; ``replaced`` ones get a new field id, so old values never show under them."""
-    gone = [field.name for field in difference.replaced] + ([] if keep_stale else list(difference.stale))
+    gone = [field.name for field in difference.replaced] + [name for name in difference.stale if name not in keep]
     if gone:
         with transaction.update_schema(allow_incompatible_changes=True) as update:
             for name in gone:
                 update.delete_column((name,))
-    if not (difference.adds or (keep_stale and difference.stale)):
+    if not (difference.adds or keep):
         return
     with transaction.update_schema() as update:
         for field in (*difference.added, *difference.replaced):
             update.add_column((field.name,), field.field_type)
         for field in difference.widened:
             update.update_column((field.name,), field.field_type)
-        for name in difference.stale if keep_stale else ():
+        for name in keep:
             update.make_column_optional((name,))
 
 

@@ -22,7 +22,7 @@ from airflow_provider_phlo.iceberg.branches.publication import Publication, run_
 from airflow_provider_phlo.iceberg.duckdb.views import connect
 from airflow_provider_phlo.iceberg.files.partition_days import has_partition
 from airflow_provider_phlo.iceberg.merge import MergePlan
-from airflow_provider_phlo.iceberg.overwrite import drop_columns, overwrite_if_changed
+from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
 from airflow_provider_phlo.ingestion.quarantine import quarantine_table
 from airflow_provider_phlo.ingestion.staged_batches import BatchWriter, remove_expired
 from airflow_provider_phlo.quality import RangeCheck
@@ -216,8 +216,8 @@ def test_a_model_is_replaced_on_a_branch_and_published(store: Store) -> None:
         assert written.changed
         assert written.branch == branch
         assert store.rows("model", columns="k", branch=branch) == [(key,) for key in rows["k"]]
-        assert run_branch(catalog, branch).publish(Publication(table, expected_head=written.snapshot_id))
-        drop_columns(catalog, table, written.stale_columns)
+        publication = Publication(table, expected_head=written.snapshot_id, settlement=written.settlement)
+        assert run_branch(catalog, branch).publish(publication)
         assert store.arrow("model").to_pydict() == rows
         assert not build(rows, f"{branch}_again").changed
 

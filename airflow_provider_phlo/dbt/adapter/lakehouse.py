@@ -17,19 +17,20 @@ from airflow_provider_phlo.dbt.adapter.node import VOLATILE_COLUMNS, Node
 from airflow_provider_phlo.dbt.adapter.opening import PASSING, OpenTables, beyond
 from airflow_provider_phlo.dbt.adapter.relations import kind_of, stored_schema
 from airflow_provider_phlo.dbt.adapter.rows import exact_batches
-from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
+from airflow_provider_phlo.exceptions import ConfigurationError, PhloError, SchemaError
 from airflow_provider_phlo.iceberg.branches.publication import run_branch
 from airflow_provider_phlo.iceberg.branches.run_branches import Head
 from airflow_provider_phlo.iceberg.content import RowsOfQuery
 from airflow_provider_phlo.iceberg.duckdb.views import create_view, view_name
 from airflow_provider_phlo.iceberg.merge.replacement import Replacement, replace_rows
-from airflow_provider_phlo.iceberg.overwrite import OverwriteResult, drop_columns, fits, overwrite_if_changed
+from airflow_provider_phlo.iceberg.overwrite import OverwriteResult, fits, overwrite_if_changed
 from airflow_provider_phlo.iceberg.tables.evolution import evolve
 from airflow_provider_phlo.iceberg.tables.layout import AS_IT_IS
 from airflow_provider_phlo.iceberg.tables.refs import branch_head
+from airflow_provider_phlo.iceberg.tables.settling import AS_THEY_ARE, Settlement, settle_columns
 from airflow_provider_phlo.schemas.types import iceberg_type
 from airflow_provider_phlo.sql import quote_identifier
-from airflow_provider_phlo.terms import MAIN_BRANCH, SnapshotId
+from airflow_provider_phlo.terms import MAIN_BRANCH, SnapshotId, names_of
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -87,6 +88,8 @@ class Lakehouse(OpenTables):
             is_of_run = identifier in self._started or (options is not None and options.kind != "test")
             branch = self.branch if is_of_run else None
             try:
+                if options is not None and options.kind == "snapshot":
+                    _require_keys(cursor, options)
                 rows = RowsOfQuery(identifier, cursor, view_name(identifier), exact_batches)
                 self._overwrite(identifier, rows, branch, options)
             except PhloError as error:
@@ -256,7 +259,7 @@ class Lakehouse(OpenTables):
             rows,
             head,
             self.branch,
-            tuple(self._stale.get(identifier, ())) if self.branch else (),
+            Settlement(tuple(self._stale.get(identifier, ()))) if self.branch else AS_THEY_ARE,
         )
         failures.pop(identifier, None)  # of a batch that was tried again
         if self.branch is None:
@@ -277,8 +280,10 @@ class Lakehouse(OpenTables):
         """Remove columns from a table; those of a run's branch when it is published, as main has the same columns."""
         if not columns:
             return
+        metadata = self._start(identifier)[0].load_table(identifier).metadata
+        AS_IT_IS.check_removal(identifier, metadata, columns)
         if self.branch is None:
-            drop_columns(self.catalog, identifier, columns)
+            settle_columns(self.catalog, identifier, Settlement(tuple(columns)))
             create_view(cursor, self.catalog, identifier)
         else:
             self._stale.setdefault(identifier, []).extend(columns)
@@ -319,6 +324,25 @@ class Lakehouse(OpenTables):
         if self.branch is not None and ref == MAIN_BRANCH and identifier in results:
             return results[identifier].snapshot_id
         return self._heads.get(identifier, None if self._opens(identifier) else Head.ANY)
+
+
+def _require_keys(cursor: Any, snapshot: Node) -> None:
+    """
+    Check that a snapshot's rows have keys: dbt finds no row by NULL, and would add it again with every run.
+
+    :raises SchemaError: some have none.
+    """
+    keys = names_of(snapshot.config.get("unique_key") or ())  # columns or expressions, in the project's own SQL
+    if not keys:
+        return
+    condition = " OR ".join(f"({key}) IS NULL" for key in keys)
+    sql = f"SELECT count(*) FROM {view_name(snapshot.identifier)} WHERE {condition}"  # noqa: S608
+    [(gaps,)] = cursor.execute(sql).fetchall()
+    if gaps:
+        raise SchemaError(
+            f"{snapshot.identifier}: {gaps} row(s) have NULL in unique_key ({', '.join(keys)}), and dbt would add them "
+            "again with every snapshot. Leave them out of its query, or give them a value there."
+        )
 
 
 def _summary() -> dict[str, str]:

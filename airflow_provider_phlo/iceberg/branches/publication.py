@@ -22,6 +22,7 @@ from airflow_provider_phlo.iceberg.branches.upkeep import upkeep_of
 from airflow_provider_phlo.iceberg.catalogs import nessie
 from airflow_provider_phlo.iceberg.tables.creation import ensure_namespace
 from airflow_provider_phlo.iceberg.tables.refs import branch_head
+from airflow_provider_phlo.iceberg.tables.settling import AS_THEY_ARE, Settlement
 from airflow_provider_phlo.terms import MAIN_BRANCH, SnapshotId, Token
 
 
@@ -36,6 +37,7 @@ class Publication:
     :param properties: table properties to set in the same commit (the dlt state).
     :param expected_head: the snapshot that was audited; the branch must still point there. None: that of an
         empty table.
+    :param settlement: what becomes of the table's columns in the same commit.
     """
 
     identifier: str
@@ -43,6 +45,7 @@ class Publication:
     result: Mapping[str, Any] = field(default_factory=dict)
     properties: Mapping[str, str] = field(default_factory=dict)
     expected_head: SnapshotId | Literal[Head.ANY] | None = Head.ANY
+    settlement: Settlement = AS_THEY_ARE
 
 
 class RunBranch(Protocol):
@@ -109,6 +112,7 @@ class TableBranch:
             result=publication.result,
             properties=publication.properties,
             expected_head=publication.expected_head,
+            settlement=publication.settlement,
             upkeep=upkeep_of(self.catalog),
         )
 
@@ -151,6 +155,7 @@ class CatalogBranch:
             token=publication.token,
             result=publication.result,
             properties=publication.properties,
+            settlement=publication.settlement,
         )
         table = self.target.load_table(publication.identifier)
         if branch_head(table) != publication.expected_head:

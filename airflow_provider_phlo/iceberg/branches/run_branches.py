@@ -33,6 +33,7 @@ from airflow_provider_phlo.iceberg.branches.commits import require_table_branche
 from airflow_provider_phlo.iceberg.branches.marks import MARK_PREFIX, Mark, find_published_result, tidy_marks
 from airflow_provider_phlo.iceberg.catalogs.retries import retry_commit
 from airflow_provider_phlo.iceberg.tables.refs import branch_head, is_ancestor, lineage, point_branch
+from airflow_provider_phlo.iceberg.tables.settling import AS_THEY_ARE, Settlement
 from airflow_provider_phlo.iceberg.tables.support import require_committable
 from airflow_provider_phlo.terms import MAIN_BRANCH, SnapshotId, Token
 
@@ -142,6 +143,7 @@ def move_main(
     result: Mapping[str, Any] | None = None,
     properties: Mapping[str, str] | None = None,
     expected_head: SnapshotId | Literal[Head.ANY] | None = Head.ANY,
+    settlement: Settlement = AS_THEY_ARE,
     upkeep: Upkeep = no_upkeep,
 ) -> SnapshotId | None:
     """
@@ -154,6 +156,7 @@ def move_main(
     :param properties: table properties to set in the same commit (the dlt state).
     :param expected_head: the snapshot that was audited; the branch must still point there. None means an empty
         table, to which the run added nothing.
+    :param settlement: what becomes of the table's columns in the same commit.
     :param upkeep: says what else the commit does, so that the table stays small.
     :returns: main's snapshot id afterwards, None for a table that is still empty.
     :raises CommitConflictError: if main is no longer an ancestor of the branch, or another attempt moved the branch.
@@ -173,8 +176,9 @@ def move_main(
         _require_audited(table, branch, expected_head)
         moved = [point_branch(table, MAIN_BRANCH, tip)] if tip is not None and tip != main else []
         own = [*moved, *removal, *_property_updates(table, token, result, properties)]
+        unchanged, columns = settlement.changes(table)
         needed, more = upkeep(table, branch)
-        commit(catalog, table, [*unmoved, *needed], [*own, *more])
+        commit(catalog, table, [*unmoved, *unchanged, *needed], [*own, *columns, *more])
         return main if tip is None else tip
 
     return retry_commit(attempt, identifier)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
 
@@ -221,32 +221,3 @@ def _cast(values: pa.ChunkedArray, wanted: pa.Field, identifier: str) -> pa.Chun
             f"{identifier}: column {wanted.name!r} has values of {values.type} that do not fit {wanted.type}: "
             "convert it in a transform."
         ) from None
-
-
-def arrange_columns(catalog: Catalog, identifier: str, names: Sequence[str]) -> None:
-    """
-    Put a table's columns into this order, in one commit; none if they are. No data file is touched.
-
-    :param names: those that the table lacks do not count; columns that are not named come last.
-    :raises CommitConflictError: if other writers changed the table in every round.
-    """
-
-    def attempt() -> None:
-        table = catalog.load_table(identifier)
-        order = [item.name for item in table.schema().fields]
-        known = set(order)
-        wanted = [name for name in dict.fromkeys(names) if name in known]
-        if order[: len(wanted)] == wanted:
-            return
-        with apart_from_partitions(identifier), table.update_schema() as update:
-            for at, name in enumerate(wanted):
-                if order[at] == name:
-                    continue
-                order.remove(name)
-                order.insert(at, name)
-                if at:
-                    update.move_after((name,), (wanted[at - 1],))
-                else:
-                    update.move_first((name,))
-
-    retry_commit(attempt, identifier)

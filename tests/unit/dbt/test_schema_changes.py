@@ -37,11 +37,21 @@ PREDICATES = (
     "incremental_predicates=['nothing > 1 and']) }} select 1 as id, "
     "{% if is_incremental() %}2{% else %}1{% endif %} as v"
 )
+HISTORY = "{{name: {name}, relation: ref('keys'), config: {{strategy: check, check_cols: all, unique_key: {key}}}}}"
+HISTORIES = (
+    {"name": "by_part", "key": "part"},
+    {"name": "by_both", "key": "[id, part]"},
+    {"name": "by_text", "key": """ "id || '-' || part" """},
+)
 ORDERED = {
     "models/ordered.sql": "select {% if var('turned', false) %}1 as b, 2 as a, 3 as c"
     "{% else %}2 as a, 1 as b{% endif %}",
     "models/reads_by_place.sql": "select * from {{ ref('ordered') }} {% if var('turned', false) %}"
     "union all select 1, 2, 3{% else %}union all select 2, 1{% endif %}",
+    "models/parted.sql": "{{ config(partition_by=none if var('bare', false) else ['p']) }} "
+    "select 1 as a {% if not var('bare', false) %}, 'x' as p{% endif %}",
+    "models/keys.sql": "select 1 as id, {{ var('part', 'null::varchar') }} as part",
+    "snapshots/all.yml": f"snapshots: [{', '.join(map(HISTORY.format_map, HISTORIES))}]\n",
     **{
         f"models/predicate_{strategy.partition('+')[0]}.sql": PREDICATES.replace("STRATEGY", strategy)
         for strategy in ("merge", "delete+insert")
@@ -124,6 +134,31 @@ def test_columns_come_in_the_order_in_which_the_model_selects_them(project: Path
             build(project, home, model, token, vars={"turned": turned})
     found = connect(open_lake(home)).sql("SELECT * FROM s.reads_by_place")
     assert (found.columns, found.fetchall()) == (["b", "a", "c"], [(1, 2, 3), (1, 2, 3)])
+
+
+def test_a_column_that_the_table_is_partitioned_by_does_not_go_unsaid(project: Path, home: Path) -> None:
+    build(project, home, "parted", "one")
+    with pytest.raises(SchemaError, match=r"s\.parted is partitioned by p, which its new content lacks"):
+        build(project, home, "parted", "two", vars={"bare": True})
+    assert row(home, "parted") == {"a": 1, "p": "x"}
+
+
+@pytest.mark.parametrize("name", [history["name"] for history in HISTORIES])
+def test_a_snapshot_of_rows_without_a_key_is_refused(project: Path, home: Path, name: str) -> None:
+    """dbt would add them again with every run."""
+
+    def take(token: str, part: str) -> None:
+        given: dict[str, Any] = {"vars": {"part": part}}
+        build(project, home, "keys", token, **given)
+        build_model(project, f"snapshot.s.{name}", home=home, environment={"PHLO_RUN_TOKEN": token}, **given)
+
+    with pytest.raises(SchemaError, match=rf"s\.{name}: 1 row\(s\) have NULL in unique_key \("):
+        take("one", "null::varchar")
+    take("two", "'x'")
+    with pytest.raises(SchemaError, match=rf"s\.{name}: 1 row"):
+        take("three", "null::varchar")
+    take("four", "'x'")
+    assert row(home, name)["part"] == "x"
 
 
 @pytest.mark.parametrize("strategy", ["merge", "delete"])

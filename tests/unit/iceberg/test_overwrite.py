@@ -12,8 +12,9 @@ from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationE
 from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.catalogs.opening import open_catalog
 from airflow_provider_phlo.iceberg.duckdb.views import connect
-from airflow_provider_phlo.iceberg.overwrite import drop_columns, overwrite_if_changed, settle_columns
-from airflow_provider_phlo.iceberg.tables.layout import TableLayout
+from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
+from airflow_provider_phlo.iceberg.tables.layout import AS_IT_IS, TableLayout
+from airflow_provider_phlo.iceberg.tables.settling import Settlement, settle_columns
 from tests.expect import expect
 from tests.lake import open_views, point_with_retention
 
@@ -229,15 +230,20 @@ def test_a_branch_starts_again_when_main_moved(catalog: Catalog) -> None:
 def test_on_a_branch_a_dropped_column_stays_until_publication(catalog: Catalog) -> None:
     overwrite_if_changed(catalog, TABLE, pa.table({"a": [1], "b": ["x"]}))
     result = overwrite_if_changed(catalog, TABLE, pa.table({"a": [1]}), branch="phlo_r")
-    expect(result, changed=True, stale_columns=("b",))
+    expect(result, changed=True, settlement=Settlement(("b",), ("a",)))
     assert content(catalog) == [{"a": 1, "b": "x"}]
-    branches.move_main(catalog, TABLE, "phlo_r")
-    # the process died before it could drop the column: the next run still knows
-    again = overwrite_if_changed(catalog, TABLE, pa.table({"a": [1]}), branch="phlo_s")
-    expect(again, changed=False, stale_columns=("b",))
-    drop_columns(catalog, TABLE, again.stale_columns)
-    drop_columns(catalog, TABLE, again.stale_columns)
+    before = len(catalog.load_table(TABLE).metadata.metadata_log)
+    branches.move_main(catalog, TABLE, "phlo_r", settlement=result.settlement)
     assert content(catalog) == [{"a": 1}]
+    assert len(catalog.load_table(TABLE).metadata.metadata_log) == before + 1
+
+
+def test_what_another_version_left_of_a_dropped_column_goes(catalog: Catalog) -> None:
+    overwrite_if_changed(catalog, TABLE, pa.table({"a": [1], "b": pa.array([None], pa.string())}))
+    again = overwrite_if_changed(catalog, TABLE, pa.table({"a": [1], "b": ["x"]}).select(["a"]), branch="phlo_s")
+    settle_columns(catalog, TABLE, again.settlement)
+    settle_columns(catalog, TABLE, again.settlement)
+    assert catalog.load_table(TABLE).schema().column_names == ["a"]
 
 
 ORDERS = [["b", "a"], ["a", "new", "b"], ["new", "b", "a"], ["b"], ["c.d", "b", "a"], ["A", "b"]]
@@ -253,15 +259,68 @@ def test_columns_come_in_the_order_of_the_new_content(
     overwrite_if_changed(catalog, TABLE, pa.table({"a": [1], "b": [1]}))
     data = pa.table({name: [1] * rows for name in order})
     done = overwrite_if_changed(catalog, TABLE, data, branch=branch)
-    if branch is not None:
-        if done.changed:
-            branches.move_main(catalog, TABLE, branch)
-        settle_columns(catalog, done)
+    if branch is not None and done.changed:
+        branches.move_main(catalog, TABLE, branch, settlement=done.settlement)
+    elif branch is not None:
+        settle_columns(catalog, TABLE, done.settlement)
     assert [name.lower() for name in catalog.load_table(TABLE).schema().column_names] == [n.lower() for n in order]
-    assert content(catalog) == [dict(zip(done.columns, [1] * len(order), strict=True))] * rows
+    assert content(catalog) == [dict(zip(done.settlement.order, [1] * len(order), strict=True))] * rows
     metadata = catalog.load_table(TABLE).metadata_location
-    settle_columns(catalog, done)
+    settle_columns(catalog, TABLE, done.settlement)
     assert catalog.load_table(TABLE).metadata_location == metadata
+
+
+PARTITIONED = TableLayout(partition_by=("p",), sort_by=("p",))
+OTHER_LAYOUTS = {
+    "by another": TableLayout(partition_by=("a",), sort_by=("a",)),
+    "by none": TableLayout(partition_by=(), sort_by=()),
+}
+
+
+@pytest.mark.parametrize("branch", [None, "phlo_r"], ids=["main", "branch"])
+@pytest.mark.parametrize("layout", OTHER_LAYOUTS.values(), ids=OTHER_LAYOUTS)
+def test_a_table_is_no_longer_partitioned_by_a_column_that_goes(
+    catalog: Catalog, layout: TableLayout, branch: str | None
+) -> None:
+    overwrite_if_changed(catalog, TABLE, pa.table({"p": ["x", "y"], "a": [1, 2]}), layout=PARTITIONED)
+    first = catalog.load_table(TABLE).current_snapshot()
+    data = pa.table({"a": [1, 2, 3]})
+    done = overwrite_if_changed(catalog, TABLE, data, layout=layout, branch=branch)
+    if branch is not None:
+        branches.move_main(catalog, TABLE, branch, settlement=done.settlement)
+    table = catalog.load_table(TABLE)
+    assert content(catalog) == data.to_pylist()
+    assert table.schema().column_names == ["a"]
+    assert [item.name for item in table.spec().fields] == list(layout.partition_by or ())
+    assert [item.source_id for item in table.sort_order().fields] == [2][: len(layout.sort_by or ())]
+    # what was is still there to be read, and to go back to
+    assert first is not None
+    assert sorted(row["a"] for row in table.scan(snapshot_id=first.snapshot_id).to_arrow().to_pylist()) == [1, 2]
+    assert not overwrite_if_changed(catalog, TABLE, data, layout=layout).changed
+
+
+@pytest.mark.parametrize("use", ["partition", "sort"])
+def test_a_column_that_a_table_needs_keeps_its_type(catalog: Catalog, use: str) -> None:
+    layout = TableLayout(**{f"{use}_by": ("p",)})
+    overwrite_if_changed(catalog, TABLE, pa.table({"p": ["1", "2"], "a": [1, 2]}), layout=layout)
+    before, data = catalog.load_table(TABLE).metadata_location, pa.table({"p": [1, 2], "a": [1, 2]})
+    for given in (AS_IT_IS, layout):
+        with pytest.raises(SchemaError, match=rf"{use}\w* by p, which"):
+            overwrite_if_changed(catalog, TABLE, data, layout=given)
+    assert catalog.load_table(TABLE).metadata_location == before
+
+
+@pytest.mark.parametrize("use", ["partition", "sort"])
+@pytest.mark.parametrize("branch", [None, "phlo_r"], ids=["main", "branch"])
+def test_a_column_that_a_table_needs_stays(catalog: Catalog, branch: str | None, use: str) -> None:
+    layout = TableLayout(**{f"{use}_by": ("p",)})
+    overwrite_if_changed(catalog, TABLE, pa.table({"a": [1, 2], "p": ["x", "y"]}), layout=layout)
+    before = catalog.load_table(TABLE).metadata_location
+    with pytest.raises(SchemaError, match=rf"{use}\w* by p, which its new content lacks.*{use}_by"):
+        overwrite_if_changed(catalog, TABLE, pa.table({"a": [1]}), branch=branch)
+    with pytest.raises(SchemaError, match=rf"{use}\w* by p"):
+        settle_columns(catalog, TABLE, Settlement(("p",)))
+    assert catalog.load_table(TABLE).metadata_location == before
 
 
 def test_on_a_branch_a_type_that_cannot_change_is_refused(catalog: Catalog) -> None:
@@ -301,7 +360,7 @@ def test_case_03_a_column_in_another_case_is_the_same_column(catalog: Catalog, b
     overwrite_if_changed(catalog, TABLE, pa.table({"Id": [1], "_At": [NOW]}))
     later = pa.table({"id": [1], "_at": [NOW + dt.timedelta(hours=1)]})
     again = overwrite_if_changed(catalog, TABLE, later, branch=branch, volatile_columns=["_at"])
-    expect(again, changed=False, stale_columns=())
+    expect(again, changed=False, settlement=Settlement((), ("Id", "_At")))
     overwrite_if_changed(catalog, TABLE, pa.table({"iD": [2], "_AT": [NOW], "v": [3]}), branch=branch)
     assert content(catalog, branch) == [{"Id": 2, "_At": NOW, "v": 3}]
     assert catalog.load_table(TABLE).schema().column_names == ["Id", "_At", "v"]
