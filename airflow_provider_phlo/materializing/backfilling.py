@@ -31,13 +31,13 @@ class DayProgress:
     How a day of a backfill is.
 
     :param state: ``waiting``, ``running``, ``success``, ``failed``; ``before`` if an earlier attempt had done it.
-    :param rows: how many rows its runs have changed.
+    :param rows: how many rows its runs have changed; None if nothing that they made says so.
     :param reason: why it failed.
     """
 
     day: str
     state: str
-    rows: int = 0
+    rows: int | None = None
     seconds: float | None = None
     run_ids: tuple[str, ...] = ()
     reason: str = ""
@@ -59,7 +59,7 @@ class _Active:
     wave: int
     runs: list[StartedRun]
     began: float
-    rows: int = 0
+    rows: int | None = None
     run_ids: list[str] = field(default_factory=list)
     refused: str = ""
 
@@ -185,7 +185,7 @@ class Backfill:
             for progress in found
             for outcome in outcomes(self.assets, run_progress(self.assets.api, progress.run, None))
         ]
-        active.rows += sum(_changed(outcome.facts) for outcome in made)
+        active.rows = total(active.rows, *(_changed(outcome.facts) for outcome in made))
         failed = [outcome for outcome in made if not outcome.is_good]
         if active.refused or failed:
             self._end(day, "failed", active.refused or _reason(failed))
@@ -238,6 +238,12 @@ def _identity(plans: Sequence[PlannedRun], asked: Asked) -> str:
     return hashlib.blake2b(text.encode(), digest_size=5).hexdigest()
 
 
-def _changed(facts: Mapping[str, Any]) -> int:
-    # of tables that are filled from a source; models are replaced as a whole
-    return sum(int(facts.get(name) or 0) for name in _CHANGES) if "read" in facts else 0
+def total(*counts: int | None) -> int | None:
+    """Return the sum of the counts that are known; None if none is."""
+    known = [each for each in counts if each is not None]
+    return sum(known) if known else None
+
+
+def _changed(facts: Mapping[str, Any]) -> int | None:
+    # of tables that are filled from a source; models are replaced as a whole, and of other assets nothing is known
+    return sum(int(facts.get(name) or 0) for name in _CHANGES) if "read" in facts else None

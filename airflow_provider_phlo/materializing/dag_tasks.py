@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from airflow_provider_phlo.exceptions import ConfigurationError
@@ -38,6 +39,9 @@ class DagTasks:
         self._without_data = self._ours | {task["task_id"] for task in tasks if _class(task)[1] == "EmptyOperator"}
         self._checks = {
             task["task_id"] for task in tasks if task["task_id"] in self._ours and _class(task)[1] in _CHECKS
+        }
+        self._dates = {
+            task["task_id"]: (_moment(task.get("start_date")), _moment(task.get("end_date"))) for task in tasks
         }
         self._before: dict[str, set[str]] = {task_id: set() for task_id in self.task_ids}
         for task in tasks:
@@ -91,6 +95,11 @@ class DagTasks:
     def take_day_from_conf(self, tasks: Set[str]) -> bool:
         """Return whether tasks are all of this package, and so take their day from the run's conf."""
         return tasks <= self._ours
+
+    def dates(self, tasks: Iterable[str]) -> tuple[datetime | None, datetime | None]:
+        """Return from when until when all of the tasks run, by their ``start_date`` and ``end_date``; None: always."""
+        starts, ends = zip(*(self._dates[each] for each in tasks), strict=True)
+        return max(filter(None, starts), default=None), min(filter(None, ends), default=None)
 
     def data_from(self, running: Set[str]) -> list[tuple[str, str]]:
         """
@@ -175,6 +184,10 @@ class DagTasks:
 def _class(task: Mapping[str, Any]) -> tuple[str, str]:
     found = task["class_ref"] or {}
     return str(found.get("module_path") or ""), str(found.get("class_name") or "")
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 def _same_group(one: str, other: str) -> bool:

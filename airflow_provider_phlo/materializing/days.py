@@ -74,7 +74,33 @@ def check_begun(day: str, zone: tzinfo, now: datetime) -> None:
         raise ConfigurationError(f"--partition {day} lies in the future, today ({zone}) is {today}.")
 
 
-def logical_date(day: str, zone: tzinfo, now: datetime) -> datetime:
+def check_dates(
+    dag_id: str, dates: tuple[datetime | None, datetime | None], day: str | None, zone: tzinfo, now: datetime
+) -> None:
+    """
+    Do nothing if tasks run for a day.
+
+    Airflow leaves a task out of runs whose logical date is before its ``start_date`` or after its ``end_date``, and
+    calls a run without tasks a success.
+
+    :param dates: from when until when they all run; None: always.
+    :param day: None is today.
+    :raises ConfigurationError: one would be left out.
+    """
+    since, until = dates
+    first, last = _moments(day, zone, now) if day else (now, now + timedelta(microseconds=1))
+    ends = ""
+    if since and since >= last:
+        ends = f"begins on {since.astimezone(zone):%Y-%m-%d} (start_date in its file)"
+    elif until and until < first:
+        ends = f"has ended on {until.astimezone(zone):%Y-%m-%d} (end_date in its file)"
+    if ends:
+        raise ConfigurationError(f"{dag_id} {ends}: Airflow runs nothing of it for {day or 'today'}.")
+
+
+def logical_date(
+    day: str, zone: tzinfo, now: datetime, dates: tuple[datetime | None, datetime | None] = (None, None)
+) -> datetime:
     """
     Return the moment of a day that is named after it, for a day that has begun.
 
@@ -82,14 +108,22 @@ def logical_date(day: str, zone: tzinfo, now: datetime) -> datetime:
     moment that belongs to the day in the zone and in UTC, or, where the day in UTC has not begun, in the zone.
 
     :param now: whose time of day is taken if it can be; different calls get different moments by it.
+    :param dates: from when until when the tasks run; None: always.
     """
+    since, until = dates
+    first, last = _moments(day, zone, now)
+    first, last = max(first, since or first), min(last, until or last)
+    utc_start, _ = bounds(day, UTC)
+    wanted = utc_start + (now - bounds(now.astimezone(UTC).date().isoformat(), UTC)[0])
+    return wanted if first <= wanted < last else first + (wanted - utc_start) % max(last - first, timedelta(seconds=1))
+
+
+def _moments(day: str, zone: tzinfo, now: datetime) -> tuple[datetime, datetime]:
+    """Return the first moment that a logical date for a day may be, and the one after the last."""
     start, end = bounds(day, zone)
     utc_start, utc_end = bounds(day, UTC)
     first, last = max(start, utc_start), min(end, utc_end, now + timedelta(microseconds=1))
-    if first >= last:
-        first, last = start, now + timedelta(microseconds=1)
-    wanted = utc_start + (now - bounds(now.astimezone(UTC).date().isoformat(), UTC)[0])
-    return wanted if first <= wanted < last else first + (wanted - utc_start) % max(last - first, timedelta(seconds=1))
+    return (first, last) if first < last else (start, now + timedelta(microseconds=1))
 
 
 def is_due(dag: Mapping[str, Any], now: datetime) -> bool:

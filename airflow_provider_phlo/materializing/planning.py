@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
@@ -146,10 +147,10 @@ def _check_handed_on(assets: AssetMap, plan: PlannedRun) -> None:
     for task, left_out in assets.dag_tasks(plan.dag_id).data_from(plan.tasks):
         why = assets.handed_on(plan.dag_id, left_out)
         if why:
-            names = ", ".join(plan.assets)
+            wanted = shlex.quote(f"+{plan.assets[-1]}")
             raise ConfigurationError(
                 f"{plan.dag_id}: {task} comes after {left_out}, which is not selected, and may take what that returns: "
-                f"{why}. Select that too, as in +{names.rpartition(', ')[2]}, or dag:{plan.dag_id}."
+                f"{why}. Select that too, as in {wanted}, or dag:{plan.dag_id}."
             )
 
 

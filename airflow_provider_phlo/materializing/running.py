@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from typing import Any
@@ -12,7 +12,14 @@ from typing import Any
 from airflow_provider_phlo.airflow_api.client import AirflowApi, dag_path, run_path
 from airflow_provider_phlo.exceptions import AirflowRefusedError, ConfigurationError, TransientError
 from airflow_provider_phlo.materializing.assets import AssetMap
-from airflow_provider_phlo.materializing.days import bounds, is_due, logical_date, takes_due_tick
+from airflow_provider_phlo.materializing.days import (
+    bounds,
+    check_begun,
+    check_dates,
+    is_due,
+    logical_date,
+    takes_due_tick,
+)
 from airflow_provider_phlo.materializing.planning import PlannedRun
 
 _CONFLICT = 409
@@ -50,6 +57,23 @@ class Asked:
     day: str | None = None
     conf: Mapping[str, Any] | None = None
     unpause: bool = False
+
+
+def check_days(assets: AssetMap, plans: Iterable[PlannedRun], days: Sequence[str | None]) -> None:
+    """
+    Do nothing if all planned tasks can run for all days.
+
+    :param days: None is today.
+    :raises ConfigurationError: a day has not begun, or Airflow would leave tasks out for it.
+    """
+    now = assets.api.server_time()
+    for plan in plans:
+        zone, tasks = assets.day_zone(plan.dag_id), assets.dag_tasks(plan.dag_id)
+        for day in days:
+            if day is not None:
+                check_begun(day, zone, now)
+            if plan.tasks and not assets.dags[plan.dag_id].get("timetable_partitioned"):
+                check_dates(plan.dag_id, tasks.dates(plan.tasks), day, zone, now)
 
 
 def unpausing(
@@ -163,8 +187,10 @@ def _logical_dates(assets: AssetMap, plan: PlannedRun, asked: Asked, now: dateti
         return []
     zone = assets.day_zone(plan.dag_id)
     moment = now.replace(microsecond=secrets.randbelow(1_000_000))
-    dates = [logical_date(asked.day, zone, moment).isoformat() if asked.day else moment.isoformat()]
-    by_conf = assets.dag_tasks(plan.dag_id).take_day_from_conf(plan.tasks)
+    tasks = assets.dag_tasks(plan.dag_id)
+    between = tasks.dates(plan.tasks)
+    dates = [logical_date(asked.day, zone, moment, between).isoformat() if asked.day else moment.isoformat()]
+    by_conf = tasks.take_day_from_conf(plan.tasks)
     if dag["is_paused"] and takes_due_tick(dag, asked.day, zone, now, by_conf=by_conf):
         dates.insert(0, dag["next_dagrun_logical_date"])
     return dates

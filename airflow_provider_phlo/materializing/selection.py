@@ -3,13 +3,14 @@ Which assets are meant: names and selectors, as dbt has them.
 
 ``raw.events`` or ``events`` (a name, where it is the only one), ``raw.*``, ``group:github``, ``tag:dbt``,
 ``path:models/glucose``, ``dag:glucose_platform``; ``+x`` and ``2+x`` with what it is made from, ``x+`` and ``x+2`` with
-what is made from it. A comma joins selectors that must all apply, a space those of which one must. A whole name is that
-asset, also where it has a comma, a space or a colon in it.
+what is made from it. A comma joins selectors that must all apply, a space those of which one must. A name of an asset
+is that asset, whole or without its namespace, also where it has a comma, a space or a colon in it, and among others.
 """
 
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -55,7 +56,7 @@ def select_assets(assets: AssetMap, selectors: Sequence[str]) -> Selection:
     whole: list[str] = []
     for selector in (word for given in selectors for word in _parts(assets, given, None)):
         dag_id = selector.removeprefix("dag:")
-        if dag_id != selector and dag_id in assets.dags and not _whole_name(assets, selector):
+        if dag_id != selector and dag_id in assets.dags and selector not in _names(assets):
             whole.append(dag_id)
             found |= {name for name, asset in assets.assets.items() if dag_id in asset.dag_ids}
             continue
@@ -76,19 +77,33 @@ def _whole_name(assets: AssetMap, text: str) -> str:
     return next((name for name, asset in assets.assets.items() if asset.uri == text), "")
 
 
+def _names(assets: AssetMap) -> set[str]:
+    """Return all by which an asset can be named: whole, by its URI, without its namespace, as a model."""
+    every = assets.assets.values()
+    return {name for asset in every for name in (asset.name, asset.uri, asset.short_name, asset.model) if name}
+
+
 def _parts(assets: AssetMap, text: str, separator: str | None) -> list[str]:
     """Return what a text joins; a name with the separator in it, perhaps with steps around it, stays whole."""
+    names = _names(assets)
     steps = _STEPS.fullmatch(text)
-    if _whole_name(assets, text) or (steps and _whole_name(assets, steps["body"])):
+    if text in names or (steps and steps["body"] in names):
         return [text]
-    return text.split(separator)
+    odd = sorted((name for name in names if len(name.split(separator)) > 1), key=len, reverse=True)
+    if not odd:
+        return text.split(separator)
+    # numbers in place of the names, since those have the separator in them
+    whole = re.compile(rf"(?<![^\s,+])(?:{'|'.join(map(re.escape, odd))})(?![^\s,+])")
+    held = whole.sub(lambda found: f"\0{odd.index(found[0])}\0", text)
+    return [re.sub("\0(\\d+)\0", lambda found: odd[int(found[1])], part) for part in held.split(separator)]
 
 
 def _evaluated(assets: AssetMap, part: str, selector: str) -> frozenset[str]:
-    name = _whole_name(assets, part)
+    names = _names(assets)
+    name = part if part in names else ""
     steps = _STEPS.fullmatch("" if name else part)
     body = name or (steps["body"] if steps else "")
-    if steps is None or not body or ("+" in body and not _whole_name(assets, body)):
+    if steps is None or not body or ("+" in body and body not in names):
         raise ConfigurationError(
             f"{selector!r} is not a selector: write a name, group:, tag:, path: or dag:, with + before or after."
         )
@@ -109,6 +124,8 @@ def _evaluated(assets: AssetMap, part: str, selector: str) -> frozenset[str]:
 def _core(assets: AssetMap, body: str) -> frozenset[str]:
     if name := _whole_name(assets, body):
         return frozenset({name})
+    if body in _names(assets):
+        return frozenset({_named(assets, body)})
     method, colon, value = body.partition(":")
     if colon and method in _METHODS and not value:
         known = ", ".join(sorted(_values(assets, method))) or "none"
@@ -139,7 +156,8 @@ def _named(assets: AssetMap, name: str) -> str:
         if found:
             return found[0]
     known = [*assets.assets, *(asset.short_name for asset in assets.assets.values())]
-    hint = did_you_mean(name, sorted(set(known)))
+    # quoted as the shell needs it: a name with a space would come in two
+    hint = did_you_mean(name, sorted(set(known)), shlex.quote)
     if any(key.startswith(f"{name}.") for key in assets.assets):
         hint = f' Did you mean "{name}.*"?'
     if name in assets.dags:
@@ -181,7 +199,7 @@ def _those_known(assets: AssetMap) -> str:
     if not made:
         return " No DAG makes assets yet: Airflow reads a new file within half a minute."
     more = f" and {len(made) - _SHOWN} more" if len(made) > _SHOWN else ""
-    return f" There are {', '.join(made[:_SHOWN])}{more}."
+    return f" There are {', '.join(map(shlex.quote, made[:_SHOWN]))}{more}."
 
 
 def _broken(assets: AssetMap) -> str:
@@ -192,5 +210,6 @@ def _broken(assets: AssetMap) -> str:
             " If its DAG file is there: phlo services logs dag-processor says why Airflow does not keep what is in it."
         )
     return "".join(
-        f" {file} cannot be imported: {(trace.strip().splitlines() or ['?'])[-1]}" for file, trace in errors.items()
+        f" {file} cannot be imported: {(trace.strip().splitlines() or ['?'])[-1].strip().rstrip('.')}."
+        for file, trace in errors.items()
     )

@@ -15,7 +15,7 @@ from airflow_provider_phlo.cli.running.materialize import (
     say,
     say_how_to_stop,
     seconds,
-    unpause_all,
+    unpaused_dags,
 )
 from airflow_provider_phlo.cli.terminal import environment, words
 from airflow_provider_phlo.cli.terminal.errors import FAILED
@@ -23,15 +23,16 @@ from airflow_provider_phlo.cli.terminal.output import Result, open_catalog, show
 from airflow_provider_phlo.exceptions import AirflowUnavailableError, ConfigurationError
 from airflow_provider_phlo.materializing.assets import Asset, AssetMap
 from airflow_provider_phlo.materializing.attempts import failed_days
-from airflow_provider_phlo.materializing.backfilling import Backfill, DayProgress
+from airflow_provider_phlo.materializing.backfilling import Backfill, DayProgress, total
 from airflow_provider_phlo.materializing.planning import PlannedRun
-from airflow_provider_phlo.materializing.running import Asked
+from airflow_provider_phlo.materializing.running import Asked, check_days
 from airflow_provider_phlo.terms import MetadataColumn
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
 
 _MOST_DAYS = 3_660
+_WIDE = 80
 _WORDS = {"success": "done", "before": "done before", "waiting": "not begun"}
 
 
@@ -46,17 +47,23 @@ def backfill(args: argparse.Namespace) -> None:
     conf = parse_conf(args.conf, full_refresh=args.full_refresh)
     if "partition_date" in conf:
         raise ConfigurationError("--conf has a partition_date, and each day of a backfill has its own: leave it out.")
+    # the days between are between their dates, too
+    check_days(assets, plans, sorted({days[0], days[-1]}) if days else [])
     asked = Asked(None, conf, unpause=args.unpause)
     work = Backfill(assets, plans, days, asked, args.parallel)
     if args.resume:
         work.resume()
+    unpaused = unpaused_dags(assets, plans, days, allowed=args.unpause) if days else {}
     if args.dry_run:
         _show_plan(work, args.output)
+        for dag_id in unpaused:
+            say(f"{dag_id} is paused, and would be unpaused.")
         return
     if not days:
         say("There is nothing to do.")
     else:
-        unpause_all(assets, plans, days, allowed=args.unpause)
+        for line in unpaused.values():
+            say(f"{line}.")
         _run(work, args)
     _show_days(work.days.values(), args.output)
     if any(progress.state == "failed" for progress in work.days.values()):
@@ -153,14 +160,19 @@ def _summary(days: Sequence[DayProgress]) -> str:
     parts = [f"{words.plural(counts['success'], 'day')} done", f"{counts['failed']} failed"]
     if counts["before"]:
         parts.append(f"{counts['before']} done before")
-    return f"{', '.join(parts)}; {words.plural(sum(day.rows for day in days), 'row')} changed."
+    rows = total(*(day.rows for day in days))
+    return f"{', '.join(parts)}{_rows('; ', rows)}."
+
+
+def _rows(before: str, rows: int | None) -> str:
+    return "" if rows is None else f"{before}{words.plural(rows, 'row')} changed"
 
 
 class _Lines:
     """A line for every day that has ended."""
 
-    def __init__(self, total: int, *, quiet: bool) -> None:
-        self._total, self._quiet = total, quiet
+    def __init__(self, days: int, *, quiet: bool) -> None:
+        self._total, self._quiet = days, quiet
         self._said: set[str] = set()
 
     def update(self, days: Mapping[str, DayProgress]) -> None:
@@ -171,8 +183,8 @@ class _Lines:
             self._said.add(day.day)
             if not self._quiet:
                 took = f" in {seconds(day.seconds)}" if day.seconds is not None else ""
-                rows = "" if day.state == "before" else f", {words.plural(day.rows, 'row')} changed"
-                say(f"{len(self._said)}/{self._total} {day.day} {_WORDS.get(day.state, day.state)}{took}{rows}")
+                state = _WORDS.get(day.state, day.state)
+                say(f"{len(self._said)}/{self._total} {day.day} {state}{took}{_rows(', ', day.rows)}")
 
     def warn(self, line: str) -> None:
         """Print a line that somebody should read."""
@@ -182,9 +194,9 @@ class _Lines:
 class _Bar:
     """A bar with days done, days failed and rows."""
 
-    def __init__(self, progress: Any, total: int) -> None:
+    def __init__(self, progress: Any, days: int) -> None:
         self._progress = progress
-        self._task = progress.add_task("", total=total, failed=0, rows=0, now="")
+        self._task = progress.add_task("", total=days, failed=0, rows="", now="")
 
     def update(self, days: Mapping[str, DayProgress]) -> None:
         """Show how the days are now."""
@@ -192,7 +204,7 @@ class _Bar:
             self._task,
             completed=sum(day.has_ended for day in days.values()),
             failed=sum(day.state == "failed" for day in days.values()),
-            rows=sum(day.rows for day in days.values()),
+            rows=_rows(", ", total(*(day.rows for day in days.values()))),
             now=" ".join(day.day for day in days.values() if day.state == "running"),
         )
 
@@ -202,9 +214,9 @@ class _Bar:
 
 
 @contextmanager
-def _progress_bar(total: int, *, quiet: bool) -> Iterator[_Lines | _Bar]:
+def _progress_bar(days: int, *, quiet: bool) -> Iterator[_Lines | _Bar]:
     if quiet or not sys.stderr.isatty():
-        yield _Lines(total, quiet=quiet)
+        yield _Lines(days, quiet=quiet)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -212,9 +224,11 @@ def _progress_bar(total: int, *, quiet: bool) -> Iterator[_Lines | _Bar]:
     columns = (
         BarColumn(bar_width=None),
         MofNCompleteColumn(),
-        TextColumn("days, {task.fields[failed]} failed, {task.fields[rows]:,} rows"),
+        TextColumn("days, {task.fields[failed]} failed{task.fields[rows]}"),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[now]}", style="dim"),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        yield _Bar(progress, total)
+    console = Console(stderr=True)
+    # what runs now has no room on a narrow terminal
+    running = [TextColumn("{task.fields[now]}", style="dim")] if console.width >= _WIDE else []
+    with Progress(*columns, *running, console=console) as progress:
+        yield _Bar(progress, days)

@@ -17,11 +17,10 @@ from airflow_provider_phlo.cli.terminal.errors import FAILED
 from airflow_provider_phlo.cli.terminal.output import Result, show
 from airflow_provider_phlo.exceptions import AirflowRefusedError, AirflowUnavailableError, ConfigurationError
 from airflow_provider_phlo.materializing.assets import AssetMap
-from airflow_provider_phlo.materializing.days import check_begun
 from airflow_provider_phlo.materializing.following import RunProgress, follow
 from airflow_provider_phlo.materializing.outcomes import Outcome, not_begun, outcomes
 from airflow_provider_phlo.materializing.planning import PlannedRun, plan_runs
-from airflow_provider_phlo.materializing.running import Asked, StartedRun, start_run, unpausing
+from airflow_provider_phlo.materializing.running import Asked, StartedRun, check_days, start_run, unpausing
 from airflow_provider_phlo.materializing.selection import select_assets
 from airflow_provider_phlo.services.supervising.airflow_login import connect
 from airflow_provider_phlo.services.supervising.reading_dags import DagFiles
@@ -36,10 +35,9 @@ def materialize(args: argparse.Namespace) -> None:
     day = one_day(args.partition, conf)
     asked = Asked(day, conf, unpause=args.unpause)
     assets, plans = planned(args)
-    if day is not None:
-        for dag_id in {plan.dag_id for plan in plans}:
-            check_begun(day, assets.day_zone(dag_id), assets.api.server_time())
-    unpause_all(assets, plans, [day], allowed=args.unpause)
+    check_days(assets, plans, [day])
+    for line in unpaused_dags(assets, plans, [day], allowed=args.unpause).values():
+        say(f"{line}.")
     waves = [[plan for plan in plans if plan.wave == wave] for wave in sorted({plan.wave for plan in plans})]
     if not args.wait and len(waves) > 1:
         raise ConfigurationError(
@@ -105,11 +103,11 @@ def _named(plan: PlannedRun) -> str:
     return f"{', '.join(plan.assets) or 'all tasks'} ({plan.dag_id})"
 
 
-def unpause_all(
-    assets: AssetMap, plans: Sequence[PlannedRun], days: Sequence[str | None] = (None,), *, allowed: bool
-) -> None:
+def unpaused_dags(
+    assets: AssetMap, plans: Sequence[PlannedRun], days: Sequence[str | None], *, allowed: bool
+) -> dict[str, str]:
     """
-    Say which DAGs will be unpaused.
+    Return the DAGs that starting the runs unpauses, each with what that means, in words.
 
     :param days: those that they will run for; None is today.
     :raises ConfigurationError: one must not be.
@@ -118,9 +116,8 @@ def unpause_all(
     for plan in plans:
         # the first run of a DAG unpauses it
         by_conf.setdefault(plan.dag_id, assets.dag_tasks(plan.dag_id).take_day_from_conf(plan.tasks))
-    for line in [unpausing(assets, dag_id, days, allowed=allowed, by_conf=by_conf[dag_id]) for dag_id in by_conf]:
-        if line:
-            say(f"{line}.")
+    found = {dag: unpausing(assets, dag, days, allowed=allowed, by_conf=by_conf[dag]) for dag in by_conf}
+    return {dag: line for dag, line in found.items() if line}
 
 
 def say(line: str) -> None:

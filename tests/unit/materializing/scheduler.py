@@ -83,7 +83,8 @@ class Scheduler:
         prefix = query.get("run_id_prefix_pattern", [""])[0]
         states = query.get("state", ["queued", "running", "success", "failed"])
         found = [run for name, run in self.runs.items() if name.startswith(prefix) and run["state"] in states]
-        answers = {"tasks": {"tasks": [task("a", "b"), task("b")]}, "details": self.dag, "dagRuns": {"dag_runs": found}}
+        tasks = [{**each, "start_date": LONG_AGO} for each in (task("a", "b"), task("b"))]
+        answers = {"tasks": {"tasks": tasks}, "details": self.dag, "dagRuns": {"dag_runs": found}}
         return 200, answers[parts[0]]
 
     def _of_run(self, method: str, parts: list[str], body: Any) -> tuple[int, Any]:

@@ -9,7 +9,14 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.materializing.days import bounds, check_begun, logical_date, takes_due_tick, zone_named
+from airflow_provider_phlo.materializing.days import (
+    bounds,
+    check_begun,
+    check_dates,
+    logical_date,
+    takes_due_tick,
+    zone_named,
+)
 
 BERLIN, TOKYO, HAWAII = map(ZoneInfo, ("Europe/Berlin", "Asia/Tokyo", "Pacific/Honolulu"))
 NOW = datetime(2026, 11, 28, 21, 5, 6, 789, tzinfo=UTC)
@@ -53,6 +60,33 @@ def test_a_day_that_has_not_begun_is_refused() -> None:
     for day, zone in (("9999-12-31", UTC), ("0001-01-01", TOKYO)):
         with pytest.raises(ConfigurationError, match="at the end of the calendar"):
             check_begun(day, zone, NOW)
+
+
+@pytest.mark.parametrize("zone", [UTC, BERLIN, TOKYO, HAWAII])
+def test_a_day_before_the_start_date_of_a_task_or_after_its_end_date_is_refused(zone: tzinfo) -> None:
+    """Airflow would leave the task out, and call the run a success."""
+    since, until = (datetime(2024, 1, day, 12, tzinfo=zone) for day in (10, 20))
+    for day in ("2024-01-10", "2024-01-15", "2024-01-20"):
+        check_dates("shop", (since, until), day, zone, NOW)
+        check_dates("shop", (None, None), day, zone, NOW)
+    with pytest.raises(ConfigurationError, match=r"shop begins on 2024-01-10 \(start_date .* for 2024-01-09"):
+        check_dates("shop", (since, until), "2024-01-09", zone, NOW)
+    with pytest.raises(ConfigurationError, match=r"shop has ended on 2024-01-20 \(end_date .* for 2024-01-21"):
+        check_dates("shop", (since, until), "2024-01-21", zone, NOW)
+    with pytest.raises(ConfigurationError, match=r"shop has ended on .* for today"):
+        check_dates("shop", (since, until), None, zone, NOW)
+    with pytest.raises(ConfigurationError, match=r"shop begins on .* for today"):
+        check_dates("shop", (NOW + timedelta(seconds=1), None), None, zone, NOW)
+
+
+@pytest.mark.parametrize("hour", range(0, 24, 3))
+def test_a_logical_date_on_the_first_and_the_last_day_is_between_the_dates(hour: int) -> None:
+    since, until = (datetime(2024, 1, day, 12, tzinfo=UTC) for day in (10, 20))
+    now = NOW.replace(hour=hour)
+    first, last = (logical_date(f"2024-01-{day}", BERLIN, now, (since, until)) for day in (10, 20))
+    assert (first.day, last.day) == (10, 20)
+    assert since <= first
+    assert last <= until
 
 
 def test_zones_by_name() -> None:

@@ -131,6 +131,30 @@ def test_a_whole_name_is_that_asset_whatever_is_in_it(asset_map: Describe, name:
         assert set(select_assets(assets, [f"+{name}"]).assets) == {name} | above
 
 
+@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("namespace", ["raw.", ""])
+def test_a_name_of_a_table_needs_no_namespace_and_stays_whole_among_others(
+    asset_map: Describe, name: str, namespace: str
+) -> None:
+    """A namespace, a step or another selector beside a name does not cut it in pieces."""
+    odd = [asset(f"raw.{each}", f"a/t{number}") for number, each in enumerate(ODD)]
+    tasks = [task(f"t{number}") for number in range(len(ODD))]
+    assets = asset_map({"a": [*tasks, task("u")]}, [*odd, asset("raw.zz", "a/u")], a={"tags": [{"name": "x"}]})
+    given, meant = f"{namespace}{name}", f"raw.{name}"
+    assert select_assets(assets, [given]).assets == (meant,)
+    assert set(select_assets(assets, [f"{given} zz"]).assets) == {meant, "raw.zz"}
+    assert set(select_assets(assets, [f"zz {given}"]).assets) == {meant, "raw.zz"}
+    assert select_assets(assets, [f"raw.*,{given}"]).assets == (meant,)
+
+
+def test_what_was_meant_is_written_as_the_shell_needs_it(asset_map: Describe) -> None:
+    assets = asset_map({"a": [task("t")]}, [asset("raw.orders eu", "a/t")])
+    with pytest.raises(ConfigurationError, match=r"Did you mean 'raw\.orders eu' or 'orders eu'\?"):
+        select_assets(assets, ["raw.orders", "eu"])
+    with pytest.raises(ConfigurationError, match=r"There are 'raw\.orders eu'\."):
+        select_assets(assets, ["xyz"])
+
+
 def test_a_dag_that_is_not_kept_has_a_log_to_read(asset_map: Describe) -> None:
     assets = asset_map({"a": [task("t")], "new": [task("t")]}, [asset("raw.a", "a/t")])
     with pytest.raises(ConfigurationError, match=r"No asset is called xb\..*phlo services logs dag-processor"):
@@ -146,5 +170,5 @@ def test_a_name_of_two_tables_is_refused(asset_map: Describe) -> None:
 def test_what_is_missing_may_be_in_a_broken_file(asset_map: Describe) -> None:
     trace = "Traceback (most recent call last):\n  File ...\nModuleNotFoundError: No module named 'x'\n"
     assets = asset_map({"a": [task("t")]}, [asset("raw.a", "a/t")], broken={"new.py": trace})
-    with pytest.raises(ConfigurationError, match=r"new\.py cannot be imported: ModuleNotFoundError"):
+    with pytest.raises(ConfigurationError, match=r"new\.py cannot be imported: ModuleNotFoundError: No .* 'x'\.$"):
         select_assets(assets, ["raw.wanted"])
