@@ -63,6 +63,10 @@ OF_THE_DATA = frozenset(
 # others may have put words on lines of their own before it
 _KIND = re.compile(r"(?:\A|\n)(?P<indent>[ \t]*)(?P<kind>[A-Z][A-Za-z]*(?: [A-Za-z]+){0,4}): ")
 _COLUMN = re.compile(r".* when casting from source column (?P<column>.+?)(?:\n\nLINE |$)", re.DOTALL)
+# a type's name comes from DuckDB, or from who declared it
+_IN_FILE = re.compile(
+    r"CSV Error on Line: (?P<line>\d+)\n(?:.*\bis being converted as type (?P<type>[A-Z]+))?", re.DOTALL
+)
 _POINTED = re.compile(r".*\n\s*(?P<head>LINE \d+: )(?P<line>[^\n]*)\n(?P<marks>[ ]*\^+)", re.DOTALL)
 _LITERAL = re.compile(r"'(?:[^']|'')*'")
 _QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'")
@@ -109,9 +113,17 @@ def describe_duckdb(text: str, statement: str = "") -> str | None:
     else:
         told = next((meaning for known, meaning in _TEXTS.items() if said.startswith(known)), _MEANINGS[kind])
         system = next((words for words in _OF_THE_SYSTEM if said.endswith(words)), "")
-        what = told + system + _about_columns(said, statement)
+        what = told + system + _in_file(said) + _about_columns(said, statement)
     pointed = _pointed_at(said, statement)
     return f"{kind}: {what}" + (f", at {pointed}" if pointed else "")
+
+
+def _in_file(said: str) -> str:
+    """Return which line of a CSV file it is about: its columns may be called like data, where a header is missing."""
+    found = _IN_FILE.match(said)
+    if found is None:
+        return ""
+    return (f" to {found['type']}" if found["type"] else "") + f", in line {found['line']} of the file"
 
 
 def describe_trino(text: str, statement: str = "") -> str | None:

@@ -223,6 +223,18 @@ def test_a_map_that_duckdb_cannot_read_is_named() -> None:
     )
 
 
+@pytest.mark.parametrize("line", ["2,secret", "2,is being converted as type SECRET"])
+def test_a_line_of_a_file_is_named(tmp_path: Path, line: str) -> None:
+    (tmp_path / "seed.csv").write_text(f"id,n\n1,2\n{line}\n")
+    connection = duckdb.connect()
+    connection.execute("CREATE TABLE seed (id int, n int)")
+    with pytest.raises(duckdb.Error) as found:
+        connection.execute(f"COPY seed FROM '{tmp_path}/seed.csv' (FORMAT CSV, HEADER TRUE, DELIMITER ',')")
+    assert describe_duckdb(str(found.value)) == (
+        "Conversion Error: a value cannot be converted to INTEGER, in line 3 of the file"
+    )
+
+
 def test_names_of_the_statement_are_passed_on() -> None:
     sql = "SELECT nothing, id FROM notes"
     said = describe(raised_by(in_duckdb(sql)), sql)

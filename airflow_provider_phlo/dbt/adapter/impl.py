@@ -24,6 +24,7 @@ from airflow_provider_phlo.dbt.adapter.node import Node
 from airflow_provider_phlo.dbt.adapter.relations import kind_of
 from airflow_provider_phlo.dbt.adapter.statements import changed_tables
 from airflow_provider_phlo.exceptions import PhloError
+from airflow_provider_phlo.iceberg.tables.names import require_nameable
 from airflow_provider_phlo.terms import names_of, table_of_source
 
 # what a merge of DuckDB's can do beyond replacing rows
@@ -95,6 +96,8 @@ class PhloAdapter(DuckDBAdapter):
         self._building.node = None if node is None else _described(node)
         context = super().pre_model_hook(config)
         if self._node is not None and self._node.kind != "unit_test":
+            with self._dbt_errors(self._node.identifier):
+                require_nameable(self._node.identifier)
             self._require_upstream(node)
             self._require_strategy(node)
         return context

@@ -35,7 +35,7 @@ from airflow_provider_phlo.iceberg.files import remote as remote_files
 from airflow_provider_phlo.iceberg.files.manifests import live_tasks
 from airflow_provider_phlo.iceberg.files.reading import read_file
 from airflow_provider_phlo.iceberg.tables.lookup import existing_table, is_staging
-from airflow_provider_phlo.iceberg.tables.names import require_distinct_names, require_distinct_tables
+from airflow_provider_phlo.iceberg.tables.names import require_distinct_names, require_distinct_tables, require_nameable
 from airflow_provider_phlo.iceberg.tables.support import require_readable_data
 from airflow_provider_phlo.sql import literal, quote_identifier
 
@@ -83,6 +83,7 @@ def connect(
     for identifier in identifiers:
         try:
             table = existing_table(catalog, identifier)
+            require_nameable(identifier)
             require_distinct_names(identifier, table.schema())
         except ConfigurationError:
             if tables is None:  # dropped since it was listed, or not readable from here
@@ -170,6 +171,7 @@ def create_files_view(
     :returns: where the files are, for :func:`~.sessions.read_only`.
     :raises SchemaError: if rows, or what is deleted of them, are in files that cannot be read.
     """
+    require_nameable(identifier)
     require_readable_data(table, (task.file for task in tasks))
     native, others = _sorted_by_columns(table, tasks)
     paths = {task.file.file_path: _path(task.file.file_path) for _, group in native for task in group}

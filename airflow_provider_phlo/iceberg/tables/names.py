@@ -1,4 +1,4 @@
-"""Names that differ in nothing but case: Iceberg tells them apart, DuckDB and Trino do not."""
+"""Names that Iceberg has and SQL has not: twins but for case, and what DuckDB calls things of its own."""
 
 from __future__ import annotations
 
@@ -9,6 +9,23 @@ from pyiceberg.schema import Schema
 from pyiceberg.types import IcebergType, ListType, MapType, StructType
 
 from airflow_provider_phlo.exceptions import ConfigurationError
+
+# its databases, as which it takes the first part of a name, and the schemas that it keeps
+_OF_DUCKDB = frozenset({"memory", "temp", "system", "pg_catalog", "information_schema"})
+
+
+def require_nameable(identifier: str) -> None:
+    """
+    Refuse a table that SQL cannot name in DuckDB.
+
+    :raises ConfigurationError: its namespace is called like something of DuckDB's own.
+    """
+    namespace = identifier.rpartition(".")[0]
+    if namespace.lower() in _OF_DUCKDB:
+        raise ConfigurationError(
+            f"{identifier} cannot be read with DuckDB, which has a database or schema of its own called {namespace}: "
+            "give it another namespace, or read it with Trino."
+        )
 
 
 def require_distinct_names(identifier: str, schema: Schema) -> None:

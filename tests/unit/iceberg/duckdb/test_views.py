@@ -234,6 +234,18 @@ def test_a_struct_that_grew(catalog: Catalog) -> None:
     assert rows(connect(catalog), "SELECT nested FROM raw.t") == [({"z": 1, "b": ["x", None], "c": None},)]
 
 
+@pytest.mark.parametrize("namespace", ["memory", "temp", "system", "Temp", "pg_catalog", "information_schema"])
+def test_case_03_a_namespace_that_duckdb_takes_for_its_own(catalog: Catalog, namespace: str) -> None:
+    """Others have such tables: they are refused by name, and the other tables are read."""
+    overwrite_if_changed(catalog, f"{namespace}.t", pa.table({"id": [1]}))
+    overwrite_if_changed(catalog, "gold.t", pa.table({"id": [2]}))
+    with pytest.raises(ConfigurationError, match=rf"{namespace}\.t cannot be read with DuckDB"):
+        connect(catalog, tables=[f"{namespace}.t"])
+    with pytest.raises(ConfigurationError, match="another namespace"):
+        create_view(duckdb.connect(), catalog, f"{namespace}.t")
+    assert rows(connect(catalog), "SELECT id FROM gold.t") == [(2,)]
+
+
 def test_only_the_named_tables(catalog: Catalog) -> None:
     for name in ("raw.a", "raw.b"):
         catalog.create_table(name, ARROW)
