@@ -100,6 +100,22 @@ def _class(error: BaseException) -> type[PhloError]:
     return TransientError
 
 
+def fails_again(error: Exception) -> bool:
+    """Return whether an error of DuckDB comes back as long as the statement and the data are the same."""
+    if not _is_of(error, "_duckdb"):
+        return False
+    import duckdb
+
+    may_pass = (
+        duckdb.IOException,
+        duckdb.OutOfMemoryException,
+        duckdb.TransactionException,
+        duckdb.InterruptException,
+        duckdb.ConnectionException,
+    )
+    return not isinstance(error, may_pass)
+
+
 def keep_values_in(function: Callable[P, R]) -> Callable[P, R]:
     """
     Decorate a function so that no error leaves it that holds a value, in its text or in what it was raised from.

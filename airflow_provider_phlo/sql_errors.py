@@ -72,6 +72,26 @@ _LITERAL = re.compile(r"'(?:[^']|'')*'")
 _QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'")
 _NAMED = re.compile(r" with name (?P<name>.+) does not exist")
 _SIGNATURE = re.compile(r"[a-z_0-9]+\([A-Z0-9_\[\](), ]*\)")
+_OFFERED = re.compile(r"\s*Candidate bindings: *:? *((?:\"[^\"]*\"(?:, )?)+)")
+_LINE = re.compile(r"\n\s*LINE (\d+): ")
+# what DuckDB says of statements, in the words of SQL
+_PLAIN = tuple(
+    (re.compile(pattern), words)
+    for pattern, words in (
+        (r'Referenced column "([^"]*)" not found in FROM clause!', r"there is no column \1"),
+        (r'Table "([^"]*)" does not have a column named "([^"]*)"', r"there is no column \2 in \1"),
+        (r'Referenced column "([^"]*)" was not found because the FROM clause is missing', r"\1 needs a FROM"),
+        (r"(?:Scalar|Aggregate|Table|Window) Function with name (\S+) does not exist!", r"there is no function \1"),
+        (r"Type with name (\S+) does not exist!", r"there is no type \1"),
+        (r'(?:Referenced table|Table with name) "?([^" ]*)"? (?:not found|does not exist)!?', r"there is no table \1"),
+        (r'column "([^"]*)" must appear in the GROUP BY clause or must be part of an aggregate function\.?',
+         r"column \1 has to be in GROUP BY or in an aggregate"),
+        (r"No function matches the given name and argument types '?\"?([^'\"]*)'?\"?\..*",
+         r"there is no \1: the arguments have other types"),
+        (r'Ambiguous reference to column name "([^"]*)".*', r"several tables have a column \1"),
+        (r'syntax error at or near "([^"]*)"', r"it is not SQL at \1"),
+    )
+)  # fmt: skip
 # tables of these have columns that are named after data
 _NAMES_OF_DATA = re.compile(r"\b(?:pivot\w*|read_\w+)\b", re.IGNORECASE)
 _FUNCTIONS = {
@@ -124,6 +144,24 @@ def _in_file(said: str) -> str:
     if found is None:
         return ""
     return (f" to {found['type']}" if found["type"] else "") + f", in line {found['line']} of the file"
+
+
+def in_plain_words(described: str) -> str:
+    """
+    Return what :func:`describe_duckdb` says of a statement for people who do not know DuckDB: on one line.
+
+    What it does not know keeps DuckDB's sentence, without the kind of the error.
+    """
+    if duckdb_kind(described) is None:
+        return described
+    said = _KIND.sub("", described, count=1).partition("\n\n")[0].strip()
+    for pattern, words in _PLAIN:
+        if pattern.match(said):
+            said = pattern.sub(words, said, count=1)
+            break
+    said = _OFFERED.sub(lambda found: f"; there are {found[1].replace(chr(34), '')}", said)
+    line = _LINE.search(described)
+    return " ".join(said.split()) + (f", line {line[1]}" if line else "")
 
 
 def describe_trino(text: str, statement: str = "") -> str | None:

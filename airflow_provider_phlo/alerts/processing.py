@@ -74,7 +74,8 @@ def process(
     verdicts = list(verdicts)
     matter = [verdict for verdict in verdicts if rule_for(configuration, verdict) is not None]
     unknown = sum(verdict.passed is None for verdict in matter)
-    if not any(verdict.passed is False for verdict in matter) and store.is_quiet(catalog):
+    may_be_wrong = any(verdict.passed is False or verdict.wrong_after is not None for verdict in matter)
+    if not may_be_wrong and store.is_quiet(catalog):
         return AlertRound(unknown=unknown)
     claimant, counts = sending.new_claimant() if deliver else None, AlertRound()
 

@@ -271,8 +271,8 @@ def _record(
 def _alert(context: Mapping[str, Any], catalog: Any, results: Sequence[QualityCheckResult], branch: str | None) -> None:
     """Write down for alerts what has failed, and what passes again; if that fails, the task only warns."""
     from airflow_provider_phlo.alerts import RunRef
-    from airflow_provider_phlo.alerts.rules.evaluation import OF_CHECKS as kinds
     from airflow_provider_phlo.alerts.rules.evaluation import verdicts_of, with_policies
+    from airflow_provider_phlo.alerts.rules.verdicts import OF_CHECKS as kinds
 
     def write() -> None:
         configuration = task_alerts.configuration_for(*kinds)

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.listeners import hookimpl
+from airflow.sdk.exceptions import AirflowException
 
 from airflow_provider_phlo import task_alerts
 from airflow_provider_phlo.alerts import RuleKind, RunRef, Severity, Verdict
@@ -61,7 +62,15 @@ def on_dag_run_failed(dag_run: Any) -> None:
     with session.no_autoflush:
         failed = [each for each in dag_run.get_task_instances(session=session) if each.state == "failed"]
     if failed:
-        _start_writer([task_verdict(each, passed=False) for each in failed])
+        _start_writer([task_verdict(each, passed=False, task=_task_of(dag_run, each)) for each in failed])
+
+
+def _task_of(dag_run: Any, task_instance: Any) -> Any:
+    """Return the task of an instance that was read without it, so that rules about owners and tags select it."""
+    try:
+        return dag_run.dag.get_task(task_instance.task_id)
+    except (AirflowException, AttributeError):  # it is in no version of the DAG that is known here
+        return None
 
 
 def _is_scheduler() -> bool:
@@ -73,13 +82,14 @@ def _is_of_task(task_instance: Any) -> bool:
     return any(kind.__name__ == "RuntimeTaskInstance" for kind in type(task_instance).__mro__)
 
 
-def task_verdict(task_instance: Any, *, passed: bool, error: Any = None) -> Verdict:
+def task_verdict(task_instance: Any, *, passed: bool, error: Any = None, task: Any = None) -> Verdict:
     """
     Return what a task's end says.
 
     :param error: what it has raised; its text may hold values and is left out.
+    :param task: where the instance does not have it.
     """
-    dag_id, task_id, task = task_instance.dag_id, task_instance.task_id, getattr(task_instance, "task", None)
+    dag_id, task_id, task = task_instance.dag_id, task_instance.task_id, getattr(task_instance, "task", None) or task
     index = task_instance.map_index
     raised = f" ({type(error).__name__})" if isinstance(error, BaseException) else ""
     tries = task_instance.try_number or 1
@@ -158,6 +168,8 @@ def _start_writer(verdicts: Sequence[Verdict]) -> None:
             "message": each.message,
             "at": each.observed_at.isoformat(),
             "facts": dict(each.facts),
+            "owner": each.owner,
+            "tags": each.tags,
             "run": [each.run.dag_id, each.run.run_id, each.run.task_id] if each.run else None,
         }
         for each in verdicts
@@ -189,7 +201,17 @@ def _write_for_others(content: Sequence[Mapping[str, Any]]) -> None:
         if run not in known:
             verdicts.append(
                 Verdict(
-                    _KIND, None, each["subject"], False, Severity.ERROR, each["message"], at, each["facts"], run=run
+                    rule=_KIND,
+                    table=None,
+                    subject=each["subject"],
+                    passed=False,
+                    severity=Severity.ERROR,
+                    message=each["message"],
+                    observed_at=at,
+                    facts=each["facts"],
+                    owner=each["owner"],
+                    tags=tuple(each["tags"]),
+                    run=run,
                 )
             )
     task_alerts.write_down(lambda: catalog, configuration, verdicts)

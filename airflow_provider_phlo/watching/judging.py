@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from airflow_provider_phlo.alerts.rules.verdicts import RuleKind, Severity, Verdict
+from airflow_provider_phlo.alerts.rules.selectors import WILDCARDS
+from airflow_provider_phlo.alerts.rules.verdicts import (
+    LONGEST_UNKNOWN,
+    OF_CHECKS,
+    POLICY,
+    RuleKind,
+    Severity,
+    Verdict,
+)
 from airflow_provider_phlo.quality import RowCountAnomalyCheck
 from airflow_provider_phlo.quality.drift.statistics import ROWS
 from airflow_provider_phlo.quality.freshness import FreshnessPolicy, State, TablePolicy
+from airflow_provider_phlo.suggestions import did_you_mean
+from airflow_provider_phlo.terms import QUARANTINE_SUFFIX
 from airflow_provider_phlo.watching.facts import TableFacts
 from airflow_provider_phlo.watching.reading import Unreadable
 
 if TYPE_CHECKING:
     from airflow_provider_phlo.alerts.rules.configuration import Configuration, Rule
 
-#: The subject of verdicts that rest on what stands with the table, not on the bound of a rule.
-POLICY = "policy"
 # the share of records in quarantine that is too much, where no rule says another
 QUARANTINE_SHARE = 0.05
 # what is read for a day may still come this long after it
@@ -57,6 +65,7 @@ class _About:
             policy.group,
             policy.owner,
             policy.tags,
+            rule_name=None if subject == POLICY else subject,
         )
 
 
@@ -83,17 +92,47 @@ def verdicts_of(
     ]
 
 
+def verdicts_of_missing(configuration: Configuration, tables: Collection[str], now: datetime) -> Iterator[Verdict]:
+    """
+    Yield that nothing can be said of tables that rules name and that are not there: a typing error, or not made yet.
+
+    A rule with an age of its own waits for a table as long as for a publication, then that is wrong.
+
+    :param tables: all that the catalog has.
+    """
+    for rule in configuration.rules:
+        for name in rule.tables:
+            is_quarantine = name.endswith(QUARANTINE_SUFFIX)
+            if name in tables or WILDCARDS.search(name) or (is_quarantine and rule.kind in OF_CHECKS):
+                continue
+            what = "quarantines are not watched" if is_quarantine else "there is no such table"
+            said = f"{what}, and the rule {rule.name} is about it.{did_you_mean(name, tables)}"
+            yield Verdict(
+                rule.kind,
+                name,
+                rule.name,
+                None,
+                Severity.ERROR,
+                f"{name}: {said}",
+                now,
+                rule_name=rule.name,
+                wrong_after=rule.older_than,
+            )
+
+
 def _unwatched(table: str, problem: str, now: datetime, *, lasts: bool) -> Verdict:
     """Return that nothing can be said of a table; what no later round can mend is wrong."""
     message = f"{table} cannot be watched: {problem}"
-    passed, severity = (False, Severity.WARN) if lasts else (None, Severity.ERROR)
-    return Verdict(RuleKind.FRESHNESS, table, POLICY, passed, severity, message, now)
+    if lasts:
+        return Verdict(RuleKind.FRESHNESS, table, POLICY, False, Severity.WARN, message, now)
+    return Verdict(RuleKind.FRESHNESS, table, POLICY, None, Severity.ERROR, message, now, wrong_after=LONGEST_UNKNOWN)
 
 
 def _for_rules(about: _About, kind: RuleKind, rules: Iterable[Rule]) -> Iterator[Rule]:
     """Yield the rules that are about the table."""
+    severity = Severity.ERROR if kind == RuleKind.FRESHNESS else Severity.WARN
     for rule in rules:
-        if rule.select(about.verdict(kind, None, "", subject=rule.name)):
+        if rule.select(about.verdict(kind, None, "", subject=rule.name, severity=severity)):
             yield rule
 
 

@@ -18,7 +18,7 @@ from airflow_provider_phlo.quality.freshness import TablePolicy
 from airflow_provider_phlo.watching.contracts import see_contracts
 from airflow_provider_phlo.watching.facts import TableFacts
 from airflow_provider_phlo.watching.gone import Gone
-from airflow_provider_phlo.watching.judging import verdicts_of
+from airflow_provider_phlo.watching.judging import verdicts_of, verdicts_of_missing
 from airflow_provider_phlo.watching.reading import KNOWN, FactsCache, read_facts
 from airflow_provider_phlo.watching.recording import Looked, record_changes
 
@@ -95,6 +95,7 @@ def watch(
     verdicts += contracts.verdicts
     ruled: list[Verdict] = []
     if configuration is not None:
+        verdicts += verdicts_of_missing(configuration, policies, now)
         ruled = evaluate(catalog, configuration, now, trino=_trino(configuration, connect_to_trino), policies=policies)
     every = _newest([*verdicts, *ruled])
     # whoever is to be woken first: what cannot be recorded is a problem, and keeps nobody asleep
@@ -171,6 +172,6 @@ def summary(result: RoundResult) -> dict[str, object]:
 def _names(verdicts: Sequence[Verdict]) -> list[str]:
     # a table may have several metrics
     return [
-        f"{verdict.rule} {verdict.subject if verdict.rule_name else verdict.table or verdict.subject}"
+        f"{verdict.rule} {verdict.subject if verdict.rule == RuleKind.METRIC else verdict.table or verdict.subject}"
         for verdict in verdicts
     ]

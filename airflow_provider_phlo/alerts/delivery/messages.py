@@ -109,7 +109,8 @@ def _text(content: Mapping[str, Any]) -> str:
     for each in content["incidents"]:
         flaps = f", {each['flaps']} times wrong again meanwhile" if each["flaps"] else ""
         over = f" ({each['resolved_because']})" if each["resolved_because"] and content["status"] in _OVER else ""
-        lines.append(f"- {each['message']} Since {each['since']}{flaps}.{over}")
+        ends = "" if each["message"].endswith((".", "!", "?", "…")) else "."
+        lines.append(f"- {each['message']}{ends} Since {each['since']}{flaps}.{over}")
     if content["count"] > len(content["incidents"]):
         lines.append(f"- and {content['count'] - len(content['incidents'])} more")
     if content["status"] in _OVER and content["still_open"]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 
 from airflow_provider_phlo.alerts.delivery.messages import content_of
 from airflow_provider_phlo.alerts.incidents.state import (
@@ -21,7 +20,9 @@ from airflow_provider_phlo.alerts.incidents.state import (
     Status,
     identifier,
 )
+from airflow_provider_phlo.alerts.incidents.transitions import opens_at
 from airflow_provider_phlo.alerts.rules.configuration import Configuration, Rule
+from airflow_provider_phlo.alerts.rules.selectors import fits
 from airflow_provider_phlo.alerts.rules.verdicts import Severity
 
 # of the incidents that a message names
@@ -39,12 +40,14 @@ def notify(state: State, configuration: Configuration, now: datetime) -> tuple[S
     groups: dict[_Group, list[Incident]] = {}
     incidents, held = dict(state.incidents), 0
     for key, incident in state.incidents.items():
+        if incident.rehearsed and not configuration.dry_run:
+            incident = incidents[key] = _not_notified(incident)
         rule = configuration.rule(incident.rule) or _gone(incident)
         status = _due(incident, rule, now)
         if status is None:
             continue
         if status == Status.RESOLVED and not rule.send_resolved:
-            incidents[key] = _notified(incident, status, (), now)
+            incidents[key] = _notified(incident, status, (), now, configuration)
         elif _is_held(incident, state, configuration, now):
             held += 1
         else:
@@ -52,7 +55,7 @@ def notify(state: State, configuration: Configuration, now: datetime) -> tuple[S
             recipients = tuple(name for name in everybody if name not in configuration.off)
             if everybody and not recipients and status != Status.RESOLVED:
                 continue  # whoever has the variable notifies them
-            incidents[key] = _notified(incident, status, recipients, now)
+            incidents[key] = _notified(incident, status, recipients, now, configuration)
             for name in recipients:
                 said = Status.CLOSED if status == Status.RESOLVED and incident.is_closed else status
                 groups.setdefault((name, incident.rule, incident.table, said), []).append(incident)
@@ -92,8 +95,8 @@ def is_silenced(incident: Incident, state: State, now: datetime) -> bool:
     """Return whether somebody has silenced an incident."""
     return any(
         silence.until > now
-        and fnmatchcase(incident.rule, silence.rule)
-        and (silence.table is None or fnmatchcase(incident.table or "", silence.table))
+        and fits(silence.rule, incident.rule)
+        and (silence.table is None or fits(silence.table, incident.table))
         for silence in state.silences
     )
 
@@ -107,8 +110,8 @@ def held_because(incident: Incident, state: State, configuration: Configuration,
         return "silenced"
     if any(hours.hold(incident, now) for hours in configuration.quiet_hours):
         return "quiet hours"
-    if incident.state == IncidentState.PENDING and now < incident.since + rule.open_after:
-        return f"open_after: until {_minute(incident.since + rule.open_after)}"
+    if incident.state == IncidentState.PENDING and now < (at := opens_at(incident, rule)):
+        return f"{'nothing can be said' if incident.opens_at else 'open_after'}: until {_minute(at)}"
     if incident.opened_notified_at is not None and now < incident.opened_notified_at + rule.cooldown:
         return f"cooldown: until {_minute(incident.opened_notified_at + rule.cooldown)}"
     everybody = _recipients(incident, rule, Status.OPENED, configuration)
@@ -134,7 +137,23 @@ def _recipients(incident: Incident, rule: Rule, status: Status, configuration: C
     return tuple(dict.fromkeys(rule.to or route))
 
 
-def _notified(incident: Incident, status: Status, recipients: tuple[str, ...], now: datetime) -> Incident:
+def _not_notified(incident: Incident) -> Incident:
+    """Return an incident that nobody has heard of but in a dry run."""
+    return replace(
+        incident,
+        rehearsed=False,
+        notified=None,
+        notified_at=None,
+        notified_severity=None,
+        notified_to=(),
+        opened_notified_at=None,
+        escalated_at=None,
+    )
+
+
+def _notified(
+    incident: Incident, status: Status, recipients: tuple[str, ...], now: datetime, configuration: Configuration
+) -> Incident:
     if status == Status.RESOLVED:
         return replace(incident, notified=Status.RESOLVED, notified_at=now, notified_to=())
     notified = replace(
@@ -143,6 +162,7 @@ def _notified(incident: Incident, status: Status, recipients: tuple[str, ...], n
         notified_at=now,
         notified_severity=incident.severity,
         notified_to=tuple(dict.fromkeys((*incident.notified_to, *recipients))),
+        rehearsed=configuration.dry_run and (incident.rehearsed or incident.notified is None),
     )
     if status == Status.ESCALATED:
         return replace(notified, escalated_at=now)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from airflow_provider_phlo.alerts.incidents import store
 from airflow_provider_phlo.alerts.incidents.state import Incident, IncidentState, Silence, State, identifier
+from airflow_provider_phlo.alerts.rules.selectors import fits
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -65,6 +65,6 @@ def acknowledge(catalog: Catalog, what: str, table: str | None, now: datetime, *
 def _is_meant(incident: Incident, what: str, table: str | None) -> bool:
     if incident.state == IncidentState.RESOLVED or incident.acknowledged_at is not None:
         return False
-    if table is not None and not fnmatchcase(incident.table or "", table):
+    if table is not None and not fits(table, incident.table):
         return False
-    return incident.id == what or fnmatchcase(incident.rule, what)
+    return incident.id == what or fits(what, incident.rule)

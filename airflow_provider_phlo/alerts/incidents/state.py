@@ -57,11 +57,13 @@ class Incident:
 
     :param rule: the rule's name.
     :param since: since when it has been wrong.
+    :param opens_at: until then nothing can be said of it; later that is wrong. None: something was said.
     :param seen_at: the moment of the last verdict that has changed something.
     :param recovering_since: since when it has been right again.
     :param flaps: how often it was wrong again before it was resolved, or soon after.
     :param notified: what those who were notified know; None if nobody was.
     :param notified_severity: how bad they think it is.
+    :param rehearsed: whether that was a dry run: in truth nobody was notified.
     :param opened_notified_at: when they were last notified that it is wrong.
     """
 
@@ -75,6 +77,7 @@ class Incident:
     message: str
     since: datetime
     seen_at: datetime
+    opens_at: datetime | None = None
     opened_at: datetime | None = None
     recovering_since: datetime | None = None
     resolved_at: datetime | None = None
@@ -90,6 +93,7 @@ class Incident:
     notified_at: datetime | None = None
     notified_severity: Severity | None = None
     notified_to: tuple[str, ...] = ()
+    rehearsed: bool = False
     opened_notified_at: datetime | None = None
     escalated_at: datetime | None = None
     acknowledged_at: datetime | None = None

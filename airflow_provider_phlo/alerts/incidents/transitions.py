@@ -54,12 +54,12 @@ class Seen:
 
 
 def rule_for(configuration: Configuration, verdict: Verdict) -> Rule | None:
-    """Return the rule that a verdict is for: one that it names, itself or by its subject, else the first that fits."""
+    """Return the rule that a verdict is for: the one that it names, else the first that fits."""
     rules = [rule for rule in configuration.rules if rule.kind == verdict.rule]
-    named = next((rule for rule in rules if rule.name == (verdict.rule_name or verdict.subject)), None)
-    if named is not None or verdict.rule == RuleKind.METRIC:
-        return named
-    return next((rule for rule in rules if rule.select(verdict)), None)
+    if verdict.rule_name is not None:
+        return next((rule for rule in rules if rule.name == verdict.rule_name), None)
+    # a rule with a bound of its own is not about the bound that stands with the table
+    return next((rule for rule in rules if not rule.has_bound and rule.select(verdict)), None)
 
 
 def nothing_is_gone(incident: Incident) -> str | None:
@@ -90,6 +90,8 @@ def see(
             book.passed(verdict)
         elif rule is not None and verdict.passed is False:
             book.failed(verdict, rule)
+        elif rule is not None:
+            book.unknown(verdict, rule)
     incidents = {key: _aged(each, configuration.rule(each.rule), now) for key, each in book.incidents.items()}
     incidents = {key: kept for key, each in incidents.items() if (kept := _ended(each, gone, now)) is not None}
     after = replace(state, incidents=incidents, past=tuple(book.past))
@@ -127,6 +129,16 @@ class _Book:
         self._put(key, _failed(self.incidents.get(key), verdict, rule, self._now))
         if key not in keys:
             keys.append(key)
+
+    def unknown(self, verdict: Verdict, rule: Rule) -> None:
+        """Wait for something to be said, so long; what is open stays as it is."""
+        key = Key(rule.name, verdict.table, verdict.subject)
+        old = self.incidents.get(key)
+        if verdict.wrong_after is None:
+            if old is not None and old.state == IncidentState.PENDING and old.opens_at is not None:
+                self._put(key, None)
+        elif old is None or not old.is_live:
+            self._put(key, replace(_begun(verdict, rule), opens_at=verdict.observed_at + verdict.wrong_after))
 
     def _put(self, key: Key, new: Incident | None) -> None:
         old = self.incidents.get(key)
@@ -178,6 +190,9 @@ def _failed(old: Incident | None, verdict: Verdict, rule: Rule, now: datetime) -
         if old.notified == Status.RESOLVED:  # otherwise they still think that it is open, as it is
             reopened = replace(reopened, notified=None, escalated_at=None, acknowledged_at=None, acknowledged_by="")
         return _described(reopened, verdict, rule)
+    if old.opens_at is not None:
+        since = verdict.observed_at if old.state == IncidentState.PENDING else old.since
+        return _described(replace(old, since=since, opens_at=None), verdict, rule)
     if old.recovering_since is not None:
         return _described(replace(old, recovering_since=None, flaps=old.flaps + 1), verdict, rule)
     worse = old.severity != verdict.severity
@@ -251,9 +266,14 @@ def _aged(incident: Incident, rule: Rule | None, now: datetime) -> Incident:
         return _resolved(incident, now, PASSED)
     if now - incident.seen_at >= FORGOTTEN:
         return _resolved(incident, now, f"nothing was seen of it for {FORGOTTEN.days} days")
-    if incident.state == IncidentState.PENDING and now - incident.since >= rule.open_after:
+    if incident.state == IncidentState.PENDING and now >= opens_at(incident, rule):
         return replace(incident, state=IncidentState.OPEN, opened_at=now)
     return incident
+
+
+def opens_at(incident: Incident, rule: Rule) -> datetime:
+    """Return from when on a pending incident is open, if nothing else is seen of it."""
+    return max(incident.since + rule.open_after, incident.opens_at or incident.since)
 
 
 def _ended(incident: Incident, gone: GoneReason, now: datetime) -> Incident | None:

@@ -11,6 +11,8 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
+#: What is compared: whole numbers and decimals exactly.
+Number = int | float | Decimal
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,
@@ -37,18 +39,19 @@ class Condition:
     When a value is wrong.
 
     :param value: the column, or an expression of SQL; None for the one value that there is.
+    :param bound: as it is written: 0.1 is a tenth beside decimals, and the nearest double beside doubles.
     :param days: on how many days in a row.
     """
 
     text: str
     value: str | None
     operator: str
-    bound: float
+    bound: Decimal
     days: int = 1
 
-    def holds(self, value: float) -> bool:
-        """Return whether a value is wrong."""
-        return _OPERATORS[self.operator](value, self.bound)
+    def holds(self, value: Number) -> bool:
+        """Return whether a value is wrong, exactly."""
+        return _OPERATORS[self.operator](value, float(self.bound) if isinstance(value, float) else self.bound)
 
 
 def parse_condition(text: str) -> Condition:
@@ -66,7 +69,7 @@ def parse_condition(text: str) -> Condition:
     days = int(found["days"] or 1)
     if not 0 < days <= MOST_DAYS:
         raise ValueError(f"{days} days: write 1 to {MOST_DAYS}")
-    return Condition(" ".join(text.split()), found["value"] or None, found["operator"], float(found["bound"]), days)
+    return Condition(" ".join(text.split()), found["value"] or None, found["operator"], Decimal(found["bound"]), days)
 
 
 @dataclass(frozen=True)
@@ -82,12 +85,12 @@ class Streak:
     why: str = ""
     first: date | None = None
     last: date | None = None
-    value: float | None = None
+    value: Number | None = None
 
 
-def as_number(value: Any) -> float | None:
+def as_number(value: Any) -> Number | None:
     """
-    Return a value as a number; None for NULL, NaN and infinity, which say nothing.
+    Return a value as a number; None for NULL and NaN, which say nothing.
 
     :raises TypeError: it is not a number.
     """
@@ -95,10 +98,10 @@ def as_number(value: Any) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         raise TypeError(type(value).__name__)
-    return float(value) if math.isfinite(value) else None
+    return None if math.isnan(value) else value
 
 
-def judge_days(condition: Condition, values: Mapping[date, float | None], today: date) -> Streak:
+def judge_days(condition: Condition, values: Mapping[date, Number | None], today: date) -> Streak:
     """
     Return whether a condition holds on as many days in a row as it says, up to the newest day with a row.
 

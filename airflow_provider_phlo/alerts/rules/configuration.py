@@ -21,7 +21,7 @@ from pydantic import (
 from airflow_provider_phlo.alerts.rules.conditions import Condition, parse_condition
 from airflow_provider_phlo.alerts.rules.quiet_hours import QuietHours, known_zone
 from airflow_provider_phlo.alerts.rules.selectors import Selectors
-from airflow_provider_phlo.alerts.rules.verdicts import RuleKind, Severity
+from airflow_provider_phlo.alerts.rules.verdicts import POLICY, RuleKind, Severity
 
 SLACK_VARIABLE = "PHLO_ALERT_SLACK_WEBHOOK"
 SLACK_CHANNEL_VARIABLE = "PHLO_ALERT_SLACK_CHANNEL"
@@ -69,6 +69,24 @@ _OF_KIND = {
 }
 
 
+# those that say how much is too much, in place of what stands with the table
+_BOUNDS = ("older_than", "deviation", "more_than")
+# selectors of what the verdicts of a kind do not have: with them, a rule would never be about anything
+_NEVER = {
+    RuleKind.FRESHNESS: ("dags", "subjects"),
+    RuleKind.ROW_COUNT_ANOMALY: ("dags", "subjects"),
+    RuleKind.QUARANTINE_RATE: ("dags", "subjects"),
+    RuleKind.METRIC: tuple(Selectors.model_fields),
+    RuleKind.TASK_FAILED: ("tables", "groups"),
+}
+# how bad verdicts of a kind are, where it is always the same
+_ALWAYS = {
+    RuleKind.ROW_COUNT_ANOMALY: Severity.WARN,
+    RuleKind.QUARANTINE_RATE: Severity.WARN,
+    RuleKind.TASK_FAILED: Severity.ERROR,
+}
+
+
 def _period(value: Any) -> Any:
     found = _PERIOD.fullmatch(value) if isinstance(value, str) else None
     if isinstance(value, timedelta):
@@ -76,6 +94,12 @@ def _period(value: Any) -> Any:
     if found is None:
         raise ValueError("write a length of time: 30m, 12h or 7d")
     return timedelta(seconds=int(found[1]) * _UNITS[found[2]])
+
+
+def _not_none(value: timedelta) -> timedelta:
+    if not value:
+        raise ValueError("write more than no time at all, such as 30m")
+    return value
 
 
 def _condition(value: Any) -> Any:
@@ -97,6 +121,8 @@ ImportPath = Annotated[str, _like(_IMPORT_PATH, "write the import path of a noti
 RuleName = Annotated[str, _like(_NAME, "a name has letters, digits, dots, - and _, and no spaces")]
 TableName = Annotated[str, _like(_TABLE, "write a table as namespace.table")]
 Period = Annotated[timedelta, BeforeValidator(_period)]
+# none would be no time at all, or for ever
+LongPeriod = Annotated[Period, AfterValidator(_not_none)]
 When = Annotated[Condition, BeforeValidator(_condition)]
 
 
@@ -113,7 +139,7 @@ class Destination(_Part):
     arguments: dict[str, Any] = Field(
         {}, description="Its arguments; texts are Jinja templates; secrets are ${VARIABLES} or in connections"
     )
-    timeout: Period = Field(timedelta(seconds=10), description="How long one message may take")
+    timeout: LongPeriod = Field(timedelta(seconds=10), description="How long one message may take")
 
 
 class Escalation(_Part):
@@ -142,7 +168,7 @@ class Rule(Selectors):
         timedelta(hours=1), description="The least time from one message that it is wrong to the next"
     )
     send_resolved: bool = Field(True, description="Whether those who were notified hear of it when it is right again")
-    remind_after: Period | None = Field(None, description="Say it again when it is still wrong after this time")
+    remind_after: LongPeriod | None = Field(None, description="Say it again when it is still wrong after this time")
     escalate: Escalation | None = Field(None, description="Whom to notify when nobody has acknowledged")
     facts: list[str] = Field([], description="Facts that its messages may state, beside counts and ages")
     advice: str = Field("", description="What to do, in its messages")
@@ -156,7 +182,9 @@ class Rule(Selectors):
     engine: Literal["duckdb", "trino"] = Field("duckdb", description="metric: what runs its SQL")
     zone: str = Field("UTC", description="metric: the time zone whose days are meant")
     show_value: bool = Field(False, description="metric: whether its messages may state the value")
-    older_than: Period | None = Field(None, description="freshness: the age that is too much (the table's own policy)")
+    older_than: LongPeriod | None = Field(
+        None, description="freshness: the age that is too much (the table's own policy)"
+    )
     deviation: float | None = Field(
         None, gt=0, description="row_count_anomaly: how far from the usual count is too far, as a share (0.5)"
     )
@@ -168,6 +196,20 @@ class Rule(Selectors):
     @classmethod
     def _check_zone(cls, name: str) -> str:
         return known_zone(name)
+
+    @model_validator(mode="after")
+    def _check_selectors(self) -> Rule:
+        """Refuse what would select nothing, so that nobody ever hears of the rule."""
+        for name in _NEVER.get(self.kind, ()):
+            if getattr(self, name):
+                cure = "quiet hours and routes may select by it" if self.kind == RuleKind.METRIC else "leave it out"
+                raise ValueError(f"{name} is not for rules of kind {self.kind}, which know none: {cure}")
+        seen = Severity.ERROR if self.older_than is not None else _ALWAYS.get(self.kind)
+        if seen is not None and self.severities and seen not in self.severities:
+            raise ValueError(f"severities leaves out {seen}, and what this rule is about is always {seen}")
+        if self.has_bound and self.name == POLICY:
+            raise ValueError(f"the name {POLICY} is that of what stands with tables: give the rule another one")
+        return self
 
     @model_validator(mode="after")
     def _check_kind(self) -> Rule:
@@ -185,6 +227,11 @@ class Rule(Selectors):
                 raise ValueError("a metric of a table needs a column before the comparison")
         return self
 
+    @property
+    def has_bound(self) -> bool:
+        """Return whether it says itself how much is too much: then it is not about what stands with the table."""
+        return any(getattr(self, name) is not None for name in _BOUNDS)
+
     def stated(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Return the facts that may be kept and said: others may be values of rows."""
         declared = {*self.facts, *(["value"] if self.show_value else [])}
@@ -200,7 +247,7 @@ class Configuration(_Part):
 
     base_url: str = Field("", description="Airflow's address, for links ([api] base_url)")
     dry_run: bool = Field(False, description="Write down who would be notified, and send nothing")
-    retention: Period = Field(timedelta(days=30), description="How long resolved incidents and messages are kept")
+    retention: LongPeriod = Field(timedelta(days=30), description="How long resolved incidents and messages are kept")
     destinations: dict[str, Destination] = Field(
         {}, description=f"Name → where messages go; {SLACK} is there when {SLACK_VARIABLE} is set"
     )

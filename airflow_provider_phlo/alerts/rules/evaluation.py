@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from airflow_provider_phlo.alerts.rules.conditions import Streak, judge_days
 from airflow_provider_phlo.alerts.rules.configuration import Configuration, Rule
-from airflow_provider_phlo.alerts.rules.verdicts import RuleKind, RunRef, Severity, Verdict
+from airflow_provider_phlo.alerts.rules.verdicts import LONGEST_UNKNOWN, OF_CHECKS, RuleKind, RunRef, Severity, Verdict
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.quality.check_results import TABLE as CHECK_RESULTS
 from airflow_provider_phlo.quality.check_results import WATCHER
@@ -46,8 +47,6 @@ _COLUMNS = (
     "row_count",
     "metrics",
 )
-#: What results of checks are about: those of contracts have a kind of their own.
-OF_CHECKS = (RuleKind.QUALITY_CHECK_FAILED, RuleKind.CONTRACT_BREACH)
 
 
 def evaluate(
@@ -112,7 +111,13 @@ def _policy(catalog: Catalog, name: str) -> TablePolicy:
 
 def judge_metric(rule: Rule, catalog: Catalog, now: datetime, trino: Queries | None = None) -> list[Verdict]:
     """Return what a metric says now, and whether it can be evaluated: if it cannot for good, only that."""
-    from airflow_provider_phlo.alerts.rules.metric_sql import CannotEvaluate, CannotSay, read_values, tables_of
+    from airflow_provider_phlo.alerts.rules.metric_sql import (
+        CannotEvaluate,
+        CannotLook,
+        CannotSay,
+        read_values,
+        tables_of,
+    )
 
     tables: list[str] = []
     try:
@@ -121,7 +126,9 @@ def judge_metric(rule: Rule, catalog: Catalog, now: datetime, trino: Queries | N
             raise CannotEvaluate(f"there is no table {', '.join(missing)}")
         streak = _judge(rule, read_values(rule, catalog, tables, trino), now)
     except CannotEvaluate as reason:
-        return [_evaluation(rule, tables, now, str(reason))]
+        return [_evaluation(rule, tables, now, str(reason), passed=False)]
+    except CannotLook as reason:
+        return [_evaluation(rule, tables, now, str(reason), passed=None)]
     except CannotSay as reason:
         return [_metric_verdict(rule, tables, now, Streak(None, str(reason)))]
     return [_metric_verdict(rule, tables, now, streak), _evaluation(rule, tables, now)]
@@ -132,7 +139,7 @@ def _judge(rule: Rule, values: Values, now: datetime) -> Streak:
     if not values.single:
         return judge_days(rule.when, values.by_day, now.astimezone(ZoneInfo(rule.zone)).date())
     if values.value is None:
-        return Streak(None, "its value is NULL")
+        return Streak(None, "its value is NULL or NaN")
     return Streak(rule.when.holds(values.value), value=values.value)
 
 
@@ -147,7 +154,8 @@ def _metric_verdict(rule: Rule, tables: Sequence[str], now: datetime, streak: St
     if streak.last:
         facts |= {"first_day": str(streak.first), "last_day": str(streak.last)}
     if rule.show_value and streak.value is not None:
-        facts["value"] = streak.value
+        # JSON knows no infinity
+        facts["value"] = float(streak.value) if math.isfinite(streak.value) else str(streak.value)
         message = f"{message.removesuffix('.')}: {streak.value:g}."
     return Verdict(
         rule=RuleKind.METRIC,
@@ -166,18 +174,25 @@ def _name(rule: Rule, tables: Sequence[str]) -> str:
     return ": ".join(filter(None, (", ".join(tables), f"metric {rule.name}")))
 
 
-def _evaluation(rule: Rule, tables: Sequence[str], now: datetime, problem: str = "") -> Verdict:
-    """Return whether a metric can be evaluated: an incident of its own, or nobody hears that a metric is silent."""
-    said = f"cannot be evaluated: {problem}" if problem else "can be evaluated"
+def _evaluation(
+    rule: Rule, tables: Sequence[str], now: datetime, problem: str = "", *, passed: bool | None = True
+) -> Verdict:
+    """
+    Return whether a metric can be evaluated: an incident of its own, or nobody hears that a metric is silent.
+
+    :param passed: None when what keeps it from being evaluated may pass by itself.
+    """
+    said = f"cannot be evaluated{' now' if passed is None else ''}: {problem}" if problem else "can be evaluated"
     return Verdict(
         rule=RuleKind.METRIC,
         table=tables[0] if tables else rule.table,
         subject=f"evaluation of {rule.name}",
-        passed=not problem,
+        passed=passed,
         severity=rule.severity or Severity.WARN,
         message=f"{_name(rule, tables)} {said}.",
         observed_at=now,
         rule_name=rule.name,
+        wrong_after=LONGEST_UNKNOWN if passed is None else None,
     )
 
 

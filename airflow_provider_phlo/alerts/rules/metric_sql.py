@@ -8,12 +8,13 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from airflow_provider_phlo.alerts.rules.conditions import as_number
+from airflow_provider_phlo.alerts.rules.conditions import Number, as_number
 from airflow_provider_phlo.alerts.rules.configuration import Rule
 from airflow_provider_phlo.exceptions import ConfigurationError, TerminalError
-from airflow_provider_phlo.library_errors import without_values
+from airflow_provider_phlo.library_errors import fails_again, without_values
 from airflow_provider_phlo.quality.engines import TookTooLongError, time_limit
 from airflow_provider_phlo.sql import quote, quote_identifier
+from airflow_provider_phlo.sql_errors import in_plain_words
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -33,6 +34,10 @@ class CannotSay(Exception):
     """A metric says nothing now; the text says why, without a value."""
 
 
+class CannotLook(CannotSay):
+    """A metric says nothing now, for a reason that may pass by itself."""
+
+
 class CannotEvaluate(CannotSay):
     """A metric says nothing, and will not as long as nobody changes the rule or the table."""
 
@@ -45,8 +50,8 @@ class Values:
     :param single: whether it is one value that has no day.
     """
 
-    by_day: dict[date, float | None]
-    value: float | None = None
+    by_day: dict[date, Number | None]
+    value: Number | None = None
     single: bool = False
 
 
@@ -71,9 +76,12 @@ def require_readable(rule: Rule) -> None:
     if rule.engine == "trino":
         _require_readable_by_trino(statement)
         return
-    from airflow_provider_phlo.iceberg.duckdb.statements import assert_read_only
+    from airflow_provider_phlo.iceberg.duckdb.statements import assert_read_only, beyond_tables, syntax_tree
 
     assert_read_only(statement)
+    beyond = beyond_tables(syntax_tree(statement))
+    if beyond:
+        raise ConfigurationError(f"The SQL is refused: {beyond}.")
 
 
 def _require_readable_by_trino(statement: str) -> None:
@@ -141,7 +149,7 @@ def read_values(rule: Rule, catalog: Catalog, tables: Sequence[str], trino: Quer
     except CannotSay:
         raise
     except TookTooLongError as error:
-        raise CannotSay(str(error)) from None
+        raise CannotLook(str(error)) from None
     except Exception as error:  # noqa: BLE001 - see above
         raise _reason(error, statement) from None
     if len(rows) > _MOST_ROWS:
@@ -154,8 +162,8 @@ def read_values(rule: Rule, catalog: Catalog, tables: Sequence[str], trino: Quer
 def _reason(error: Exception, statement: str = "") -> CannotSay:
     """Return why a metric says nothing, without a value, and whether that will pass."""
     safe = without_values(error, statement)
-    lasts = isinstance(safe, ConfigurationError | TerminalError)
-    return (CannotEvaluate if lasts else CannotSay)(str(safe).rstrip("."))
+    lasts = isinstance(safe, ConfigurationError | TerminalError) or fails_again(error)
+    return (CannotEvaluate if lasts else CannotLook)(in_plain_words(str(safe)).rstrip("."))
 
 
 def _run(catalog: Catalog, tables: Sequence[str], statement: str) -> tuple[list[str], list[Any]]:
@@ -171,7 +179,7 @@ def _run(catalog: Catalog, tables: Sequence[str], statement: str) -> tuple[list[
 
 def _run_on_trino(trino: Queries | None, statement: str) -> tuple[list[str], list[Any]]:
     if trino is None:
-        raise CannotSay("it runs on Trino, and nothing here connects to one")
+        raise CannotLook("it runs on Trino, and nothing here connects to one")
     with time_limit(LONGEST_SECONDS, trino.cancel):
         answer = trino.ask(statement)
     return [name for name, _ in answer.columns], answer.rows
@@ -189,7 +197,7 @@ def _values(rule: Rule, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -
         if rule.when.days > 1:
             raise CannotEvaluate("it returns one value, and the condition is about several days")
         return Values({}, _number(rows[0][at]), single=True)
-    by_day: dict[date, float | None] = {}
+    by_day: dict[date, Number | None] = {}
     for row in rows:
         day = _day(row[day_at], rule.zone)
         if day is None:
@@ -214,7 +222,7 @@ def _value_column(rule: Rule, columns: Sequence[str]) -> int:
     )
 
 
-def _number(value: Any) -> float | None:
+def _number(value: Any) -> Number | None:
     try:
         return as_number(value)
     except TypeError as error:

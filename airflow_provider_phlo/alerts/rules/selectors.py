@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import Protocol
@@ -9,6 +10,9 @@ from typing import Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from airflow_provider_phlo.alerts.rules.verdicts import RunRef, Severity
+
+#: What makes a text more than one name.
+WILDCARDS = re.compile(r"[*?]")
 
 
 class Selectable(Protocol):
@@ -79,8 +83,13 @@ class Selectors(BaseModel):
         return bool(self.groups or self.tags or self.owners)
 
 
+def fits(pattern: str, name: str | None) -> bool:
+    """Return whether a name fits a pattern with * and ?; brackets are part of names."""
+    return name is not None and fnmatchcase(name, pattern.replace("[", "[[]"))
+
+
 def _fits(patterns: list[str], name: str | None) -> bool:
-    return not patterns or (name is not None and any(fnmatchcase(name, pattern) for pattern in patterns))
+    return not patterns or any(fits(pattern, name) for pattern in patterns)
 
 
 def _has(wanted: Iterable[str], found: Iterable[str | None]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -19,6 +19,14 @@ class RuleKind(StrEnum):
     CONTRACT_BREACH = "contract_breach"
     ROW_COUNT_ANOMALY = "row_count_anomaly"
     QUARANTINE_RATE = "quarantine_rate"
+
+
+#: The subject of verdicts that rest on what stands with a table, not on the bound of a rule.
+POLICY = "policy"
+#: How long something that may pass by itself, as a store that does not answer, may keep things from being looked at.
+LONGEST_UNKNOWN = timedelta(hours=1)
+#: What results of checks are about: those of contracts have a kind of their own.
+OF_CHECKS = (RuleKind.QUALITY_CHECK_FAILED, RuleKind.CONTRACT_BREACH)
 
 
 class Severity(StrEnum):
@@ -49,8 +57,8 @@ class Verdict:
     :param observed_at: when, by the clock of whoever saw it; with a zone.
     :param facts: counts, ages and bounds, as plain JSON.
     :param consumers: who relies on the table.
-    :param rule_name: the configured rule that it is for; None: the one that its subject names, or the first that
-        selects it.
+    :param rule_name: the configured rule that it is for; None: the first that selects it.
+    :param wrong_after: where nothing can be said: how long that may last before it is wrong itself; None: for ever.
     """
 
     rule: RuleKind
@@ -67,3 +75,4 @@ class Verdict:
     consumers: tuple[str, ...] = ()
     run: RunRef | None = None
     rule_name: str | None = None
+    wrong_after: timedelta | None = None

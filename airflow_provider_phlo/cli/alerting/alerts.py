@@ -21,7 +21,7 @@ from airflow_provider_phlo.alerts.delivery.sending import deliver_tests
 from airflow_provider_phlo.alerts.incidents import handling, store
 from airflow_provider_phlo.alerts.incidents.state import Incident, IncidentState, State
 from airflow_provider_phlo.alerts.rules.configuration import Rule
-from airflow_provider_phlo.alerts.rules.selectors import Selectors
+from airflow_provider_phlo.alerts.rules.selectors import Selectors, fits
 from airflow_provider_phlo.cli.terminal import words
 from airflow_provider_phlo.cli.terminal.environment import project_folder
 from airflow_provider_phlo.cli.terminal.errors import FAILED, exit_with
@@ -230,10 +230,8 @@ def _configuration() -> Configuration:
 
 def _require_rule(pattern: str) -> None:
     """Refuse a name that is not a rule's: a typing error would silence nothing."""
-    from fnmatch import fnmatchcase
-
     names = [rule.name for rule in _configuration().rules]
-    if not any(fnmatchcase(name, pattern) for name in names):
+    if not any(fits(pattern, name) for name in names):
         raise ConfigurationError(
             f"No rule is called {pattern}.{did_you_mean(pattern, names)} There are: {', '.join(names) or 'none'}."
         )
@@ -241,15 +239,13 @@ def _require_rule(pattern: str) -> None:
 
 def _unknown_table(pattern: str | None, catalog: Catalog) -> Iterator[str]:
     """Yield that a silence is about no table that there is, nor one with an incident: it may be a typing error."""
-    from fnmatch import fnmatchcase
-
     from airflow_provider_phlo.iceberg.duckdb.views import all_tables
 
     if pattern is None:
         return
     named = {each.table for each in store.read_state(catalog).incidents.values() if each.table}
     tables = sorted(named | set(all_tables(catalog)))
-    if not any(fnmatchcase(table, pattern) for table in tables):
+    if not any(fits(pattern, table) for table in tables):
         yield f"there is no table {pattern} now; it is silenced all the same.{did_you_mean(pattern, tables)}"
 
 

@@ -11,9 +11,14 @@ import duckdb
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.sql import open_parser
+from airflow_provider_phlo.sql_errors import in_plain_words
 
 # functions that run SQL out of a string, or write outside the database
 _REFUSED_FUNCTIONS = frozenset({"query", "json_execute_serialized_sql", "enable_logging", "enable_profiling"})
+# table functions that make rows out of what they are given; all others read files, the network or the engine itself
+_HARMLESS_SOURCES = frozenset({"unnest", "range", "generate_series", "json_each", "json_tree"})
+_OF_THE_PROCESS = frozenset({"getenv", "current_setting", "getvariable", "nextval", "currval", "query_table"})
+_FILE = re.compile(r"[/\\*?:]|\.(parquet|csv|json|db)$")
 # a table whose name has to be quoted and is not: shop.order-lines, raw.2024_orders
 _ODD_NAME = re.compile(r"\b([A-Za-z_]\w*)\.((?:\d\w*|\w+(?=[-$@]))[\w$@-]*)", re.ASCII)
 
@@ -58,13 +63,14 @@ def syntax_tree(sql: str) -> Any:
             if statements[0].type == duckdb.StatementType.EXPLAIN:
                 return syntax_tree(_explained(statements[0].query))
             if statements[0].type != duckdb.StatementType.SELECT:
-                raise ConfigurationError(
-                    f"Only reading is allowed here, not {statements[0].type.name}: use SELECT, DESCRIBE or SHOW."
-                )
+                kind = statements[0].type
+                # of PIVOT without IN, DuckDB makes several statements
+                name = "PIVOT without IN" if kind == duckdb.StatementType.MULTI else kind.name
+                raise ConfigurationError(f"Only reading is allowed here, not {name}: use SELECT, DESCRIBE or SHOW.")
             rows = parser.execute("SELECT json_serialize_sql(?)", [sql]).fetchall()
         return json.loads(rows[0][0])
     except duckdb.Error as error:
-        raise ConfigurationError(f"Cannot read the SQL: {error}{_unquoted(sql)}") from error
+        raise ConfigurationError(f"Cannot read the SQL: {in_plain_words(str(error))}.{_unquoted(sql)}") from error
     except UnicodeEncodeError:
         raise ConfigurationError("Cannot read the SQL: it is not valid UTF-8.") from None
     except RecursionError:
@@ -113,6 +119,25 @@ def read_tables(tree: Any, ctes: frozenset[str] = frozenset()) -> Iterator[str]:
     for name, child in tree.items():
         if name != "cte_map":
             yield from read_tables(child, ctes)
+
+
+def beyond_tables(tree: Any) -> str | None:
+    """
+    Return what a statement reads beside the tables that it names, None if nothing: it fails when it is run.
+
+    :param tree: of :func:`syntax_tree`.
+    """
+    for node in nodes_of(tree):
+        kind, name = node.get("type"), str(node.get("function_name", "")).casefold()
+        if kind == "TABLE_FUNCTION":
+            name = str(node.get("function", {}).get("function_name", "")).casefold()
+            if name not in _HARMLESS_SOURCES:
+                return f"it reads {name}(…): only tables may be read"
+        if name in _OF_THE_PROCESS:
+            return f"the function {name} is not allowed"
+        if kind == "BASE_TABLE" and _FILE.search(str(node.get("table_name", ""))):
+            return f"it reads the file {node['table_name']}: only tables may be read"
+    return None
 
 
 def nodes_of(tree: Any) -> Iterator[dict[str, Any]]:

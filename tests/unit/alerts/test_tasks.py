@@ -125,7 +125,7 @@ def test_what_the_scheduler_has_heard_is_written_down_unless_the_task_did(catalo
     facts = {"try_number": 1, "map_index": -1}
     heard = [
         {"subject": f"a_dag.{name}", "message": f"Task {name} of a_dag failed.", "at": "2026-03-04T12:00:00+00:00",
-         "facts": facts, "run": ["a_dag", "manual__one", name]}
+         "facts": facts, "owner": "ann", "tags": ["a"], "run": ["a_dag", "manual__one", name]}
         for name in ("load", "killed")
     ]  # fmt: skip
     listener._write_for_others(heard)

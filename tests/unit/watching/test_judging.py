@@ -16,7 +16,8 @@ from airflow_provider_phlo.metrics.loads import Load, TableLoads
 from airflow_provider_phlo.quality.freshness import FreshnessPolicy, TablePolicy
 from airflow_provider_phlo.watching.facts import DayRead, TableFacts
 from airflow_provider_phlo.watching.judging import verdicts_of
-from airflow_provider_phlo.watching.reading import FactsCache, _read, read_facts
+from airflow_provider_phlo.watching.reading import FactsCache, Unreadable, _read, read_facts
+from tests.receivers import receiver
 from tests.unit.watching.conftest import POLICY, states
 
 NOW = dt.datetime(2026, 3, 2, 12, tzinfo=dt.UTC)  # a Monday
@@ -115,6 +116,59 @@ def test_rules_with_bounds_of_their_own(tmp_path: Path) -> None:
     assert of_kind("quarantine_rate", found, configuration) == [("policy", True), ("any", False)]
     undeclared = facts(policy=None)
     assert of_kind("freshness", undeclared, configuration) == []
+
+
+def test_a_table_that_a_rule_names_and_that_is_not_there_is_said_and_wrong_in_time(
+    publish: Callable[..., None], look: Any, home: Path
+) -> None:
+    rules = home / "include" / "alerting" / "config.yaml"
+    rules.parent.mkdir(parents=True)
+    publish("one", {1: 1.0})
+    with receiver() as team:
+        rules.write_text(
+            f"""
+            destinations: {{here: {{arguments: {{url: "{team.url}"}}}}}}
+            rules:
+              - {{name: old, kind: freshness, older_than: 2h, to: [here], tables: [raw.reading, "gold.*"]}}
+              - {{name: few, kind: row_count_anomaly, to: [here], tables: [raw.readings, raw.readings__quarantine]}}
+              - {{name: checks, kind: quality_check_failed, to: [here], tables: [raw.readings__quarantine]}}
+            """
+        )
+        said = [each for each in look(-3).unknown if each.rule_name]
+        assert [(each.table, each.subject, each.message.partition(": ")[2]) for each in said] == [
+            ("raw.reading", "old", "there is no such table, and the rule old is about it. Did you mean raw.readings?"),
+            ("raw.readings__quarantine", "few", "quarantines are not watched, and the rule few is about it. "
+             "Did you mean raw.readings?"),
+        ]  # fmt: skip
+        look(-1.1)
+        assert team.bodies == []
+        look(-0.9)
+        assert team.texts == ["opened: [error] old: raw.reading"]
+        publish("two", {1: 1.0}, table="raw.reading")
+        for hours in (0.1, 0.4):
+            look(hours)
+        assert team.texts[1:] == ["resolved: [error] resolved: old: raw.reading"]
+
+
+def test_a_store_that_does_not_answer_for_an_hour_is_heard_of(
+    publish: Callable[..., None], look: Any, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = home / "include" / "alerting" / "config.yaml"
+    rules.parent.mkdir(parents=True)
+    publish("one", {1: 1.0})
+    unanswered = Unreadable("raw.readings", "the store does not answer")
+    monkeypatch.setattr("airflow_provider_phlo.watching.round.read_facts", lambda *_: [unanswered])
+    with receiver() as team:
+        rules.write_text(
+            f'destinations: {{here: {{arguments: {{url: "{team.url}"}}}}}}\n'
+            "rules: [{name: old, kind: freshness, to: [here]}]\n"
+        )
+        for hours in (0, 0.9):
+            assert [each.passed for each in look(hours).verdicts] == [None]
+        assert team.bodies == []
+        look(1.1)
+    [body] = team.bodies
+    assert "raw.readings cannot be watched: the store does not answer. Since" in body["text"]
 
 
 def test_what_has_expired_is_not_called_fresh() -> None:

@@ -248,6 +248,19 @@ def test_a_dry_run_writes_down_and_sends_nothing(catalog, configure, other):
     assert (team.bodies, other.bodies) == ([], [])
 
 
+def test_what_was_only_said_in_a_dry_run_is_said_when_that_is_over(catalog, configure, other):
+    with receiver() as team:
+        addresses = {"HOOK": team.url, "OTHER": other.url}
+        rehearsal, real = configure("    dry_run: true\n" + RULE, **addresses), configure(RULE, **addresses)
+        processing.process(catalog, rehearsal, [verdict(), verdict(check="over")], NOW)
+        processing.process(catalog, rehearsal, [verdict(True, NOW + minutes(1), check="over")], NOW + minutes(1))
+        processing.process(catalog, real, [verdict(at=NOW + minutes(15))], NOW + minutes(15))
+        assert team.texts == ["opened: [error] checks: null_check(id) of raw.readings"]
+        processing.process(catalog, rehearsal, [verdict(at=NOW + minutes(20))], NOW + minutes(20))
+        processing.process(catalog, real, [verdict(at=NOW + minutes(25))], NOW + minutes(25))
+        assert len(team.texts) == 1, "they have heard of it"
+
+
 def test_nothing_is_sent_that_was_not_written_down(configure, catalog, other, monkeypatch):
     """The disk is full, or the catalog does not answer."""
     from airflow_provider_phlo.exceptions import TransientError

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from airflow_provider_phlo.alerts.delivery import sending as delivery
 from airflow_provider_phlo.alerts.delivery.notifying import held_because
 from airflow_provider_phlo.alerts.incidents.state import IncidentState, MessageState, State
+from airflow_provider_phlo.alerts.incidents.transitions import rule_for
 from airflow_provider_phlo.alerts.processing import decide
 from airflow_provider_phlo.alerts.rules.configuration import Configuration
 from airflow_provider_phlo.alerts.rules.verdicts import RuleKind, Severity
@@ -394,3 +395,57 @@ def test_nothing_is_lost_and_nothing_said_twice_but_what_was_not_marked(steps):
     )
     assert all(b - a >= timedelta(minutes=56) for a, b in pairwise(opened))
     assert {each.state for each in world.state.messages.values()} <= {MessageState.SENT}
+
+
+def test_what_cannot_be_looked_at_for_too_long_is_wrong_itself():
+    watching = Watching(configuration())
+
+    def unknown(at, **more):
+        return verdict(None, NOW + at, **{"wrong_after": minutes(60), **more})
+
+    watching.round(minutes(0), unknown(minutes(0)))
+    watching.round(minutes(59), unknown(minutes(59)))
+    assert watching.sent == [], "it may pass by itself"
+    watching.round(minutes(60), unknown(minutes(60)))
+    watching.round(minutes(65), unknown(minutes(65)))
+    assert watching.sent == ["opened to team"]
+    watching.round(minutes(70), passed(minutes(70)))
+    watching.round(minutes(80), passed(minutes(80)))
+    assert watching.sent == ["opened to team", "resolved to team"]
+
+
+@pytest.mark.parametrize("between", [True, None])
+def test_what_could_not_be_looked_at_starts_anew_once_something_was_said(between):
+    watching = Watching(configuration())
+    for at in (0, 50, 70, 120):
+        watching.round(minutes(at), verdict(None, NOW + minutes(at), wrong_after=minutes(60)))
+        if at == 50:
+            watching.round(minutes(60), verdict(between, NOW + minutes(60)))
+    assert watching.sent == []
+    watching.round(minutes(130), verdict(None, NOW + minutes(130), wrong_after=minutes(60)))
+    assert watching.sent == ["opened to team"]
+
+
+def test_what_is_wrong_does_not_wait_and_what_is_open_stays_as_it_is():
+    watching = Watching(configuration())
+    watching.round(minutes(0), verdict(None, NOW, wrong_after=minutes(60)))
+    watching.round(minutes(5), failed(minutes(5)))
+    assert watching.sent == ["opened to team"]
+    assert [each.since for each in watching.state.incidents.values()] == [NOW + minutes(5)]
+    watching.round(minutes(90), verdict(None, NOW + minutes(90), wrong_after=minutes(60)))
+    assert watching.sent == ["opened to team"]
+
+
+def test_a_rule_with_a_bound_of_its_own_is_about_no_other():
+    kind, ages = RuleKind.FRESHNESS, [{"older_than": "7d"}, {}]
+    rules = [{"name": f"r{number}", "kind": kind, "to": ["team"], **age} for number, age in enumerate(ages)]
+    found = Configuration.model_validate({"rules": rules})
+    for name, subject, expected in ((None, "policy", "r1"), ("r0", "r0", "r0"), (None, "r0", "r1")):
+        seen = verdict(rule=kind, check=subject, rule_name=name)
+        assert rule_for(found, seen) == found.rule(expected)
+    assert rule_for(Configuration.model_validate({"rules": rules[:1]}), verdict(rule=kind, check="policy")) is None
+
+
+def test_a_check_that_is_called_like_a_rule_is_selected_like_any_other():
+    found = configuration(name="null_check(id)".replace("(", ".").replace(")", ""), tables=["gold.*"])
+    assert rule_for(found, verdict(check=found.rules[0].name, table="raw.readings")) is None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 
 import pyarrow as pa
 import pytest
@@ -12,6 +14,8 @@ from airflow_provider_phlo.alerts.incidents.transitions import rule_for
 from airflow_provider_phlo.alerts.rules import metric_sql
 from airflow_provider_phlo.alerts.rules.evaluation import evaluate, judge_metric, verdicts_of
 from airflow_provider_phlo.alerts.rules.metric_sql import tables_of
+from airflow_provider_phlo.alerts.rules.reading import read_file
+from airflow_provider_phlo.alerts.rules.verdicts import LONGEST_UNKNOWN
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.quality.check_results import WATCHER, Occasion, record
 from airflow_provider_phlo.quality.freshness.table_policy import POLICY_PROPERTY, TablePolicy
@@ -49,6 +53,7 @@ def days(*values, last=TODAY, missing=()):
         pytest.param(days(*[41.0] * 9, missing=(3,)), None, "1 of the 7 days", id="a day without a row"),
         pytest.param(days(41.0, 41.0, None, 41.0, 41.0, 41.0, 41.0, 41.0), None, "1 of the 7", id="NULL"),
         pytest.param(days(*[41.0] * 6, float("nan")), None, "1 of the 7", id="NaN"),
+        pytest.param(days(*[41.0] * 6, float("inf")), False, "(2026-02-26 to 2026-03-04)", id="infinity"),
         pytest.param(days(30.0, *[41.0] * 7, missing=(7, 3)), None, "1 of the 7", id="a gap hides nothing"),
         pytest.param(days(41.0, 41.0, 30.0, 41.0, 41.0, 41.0, 41.0, missing=(0,)), True, "", id="one right is enough"),
         pytest.param(days(*[41.0] * 7, last=TODAY - timedelta(days=1)), False, "", id="up to yesterday"),
@@ -135,8 +140,10 @@ def test_a_metric_that_takes_too_long_is_evaluated_again(catalog, configure, mon
     monkeypatch.setattr(metric_sql, "LONGEST_SECONDS", 0.05)
     rule = CV_RULE.replace("table: marts.daily", "sql: SELECT sum(range) AS cv_pct FROM range(100000000000)")
     [found] = evaluate(catalog, configure(rule.replace("day: day", "").replace(" for 7 consecutive days", "")), NOW)
-    assert (found.subject, found.passed) == ("cv", None)
+    assert (found.subject, found.passed) == ("evaluation of cv", None)
+    assert "cannot be evaluated now: " in found.message
     assert "took longer than 0.05 s" in found.message
+    assert found.wrong_after == LONGEST_UNKNOWN, "a metric that has grown too slow is heard of"
 
 
 def test_a_metric_is_about_the_tables_that_its_sql_reads(catalog, configure):
@@ -169,6 +176,11 @@ def test_the_tables_of_a_metric_on_trino(catalog, configure):
         ("WITH gone AS (DELETE FROM marts.daily RETURNING 1) SELECT 1", "duckdb"),
         ("ATTACH 'other.db'", "duckdb"),
         ("SELECT 1 FROM", "duckdb"),
+        ("SELECT count(*) AS v FROM read_text('/etc/hostname')", "duckdb"),
+        ("SELECT v FROM 'rows.csv'", "duckdb"),
+        ("SELECT v FROM 's3://bucket/rows.parquet'", "duckdb"),
+        ("SELECT count(*) AS v FROM duckdb_settings()", "duckdb"),
+        ("SELECT length(getenv('HOME')) AS v FROM marts.daily", "duckdb"),
         ("DELETE FROM marts.daily", "trino"),
         ("CREATE TABLE marts.x AS SELECT 1", "trino"),
         ("SELECT 1; SELECT 2", "trino"),
@@ -186,18 +198,60 @@ def test_what_does_more_than_read_is_refused_before_it_runs(configure, sql, engi
         """)
 
 
-def test_a_metric_reaches_no_file(catalog, configure, tmp_path):
+def test_a_metric_reaches_no_file_either_where_its_sql_was_not_read_before(catalog, tmp_path):
     (tmp_path / "secret.csv").write_text("v\n1\n")
-    found = judge_metric(
-        configure(f"""
-            destinations: {{team: {{arguments: {{url: "https://example.com/x"}}}}}}
-            rules:
-              - {{name: cv, kind: metric, to: [team], when: v > 0, sql: "SELECT v FROM '{tmp_path}/secret.csv'"}}
-        """).rules[0],
-        catalog,
-        NOW,
+    rules = tmp_path / "config.yaml"
+    rules.write_text(
+        'destinations: {team: {arguments: {url: "https://example.com/x"}}}\n'
+        f"rules: [{{name: cv, kind: metric, to: [team], when: v > 0, sql: \"SELECT v FROM '{tmp_path}/secret.csv'\"}}]"
     )
+    found = judge_metric(read_file(rules, {}, checks_sql=False).rules[0], catalog, NOW)
     assert [(each.subject, each.passed) for each in found] == [("evaluation of cv", False)]
+
+
+@pytest.mark.parametrize(
+    ("select", "says"),
+    [
+        ("max(CAST(note AS int))", "a value cannot be converted (column note), at CAST(note AS int)"),
+        ("max(big) * max(big)", "a value is out of range"),
+        ("max(nothing)", "there is no column nothing; there are "),
+        ("mediann(big)", "there is no function mediann"),
+        ("sum(note)", "there is no sum(VARCHAR): the arguments have other types"),
+        ("big, count(*)", "column big has to be in GROUP BY or in an aggregate"),
+    ],
+)
+def test_what_fails_again_is_heard_of_in_plain_words(catalog, configure, select, says):
+    create_table(catalog, "marts.daily", pa.table({"note": ["O'Brien 77"], "big": [2**62]}))
+    rule = CV_RULE.replace("table: marts.daily", f"sql: SELECT {select} FROM marts.daily").replace("cv_pct", "value")
+    [found] = evaluate(catalog, configure(rule.replace("day: day", "").replace(" for 7 consecutive days", "")), NOW)
+    assert (found.subject, found.passed, says in found.message) == ("evaluation of cv", False, True), found.message
+    assert not any(word in found.message for word in ("Brien", "Error", "!"))
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "when", "passed"),
+    [
+        (float("inf"), pa.float64(), "> 40", False),
+        (float("-inf"), pa.float64(), "> 40", True),
+        (float("nan"), pa.float64(), "> 40", None),
+        (2**53 + 1, pa.int64(), f"> {2**53}", False),
+        (Decimal("0.1"), pa.decimal128(38, 20), "> 0.1", True),
+        (Decimal("0.10000000000000000001"), pa.decimal128(38, 20), "> 0.1", False),
+        (0.1, pa.float64(), "> 0.1", True),
+        (0.1, pa.float64(), "= 0.1", False),
+        (0, pa.int64(), "= 0", False),
+    ],
+)
+def test_numbers_are_compared_exactly(catalog, configure, value, kind, when, passed):
+    create_table(catalog, "marts.daily", pa.table({"v": pa.array([value], kind)}))
+    (rule,) = configure(f"""
+        destinations: {{team: {{arguments: {{url: "https://example.com/x"}}}}}}
+        rules:
+          - {{name: cv, kind: metric, to: [team], show_value: true, when: "v {when}", sql: SELECT v FROM marts.daily}}
+    """).rules
+    found = judge_metric(rule, catalog, NOW)[0]
+    assert found.passed is passed
+    json.dumps(dict(found.facts), allow_nan=False)
 
 
 CHECK_RULE = """

@@ -5,8 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from pydantic import ValidationError
 
+from airflow_provider_phlo.alerts.rules.configuration import Rule
 from airflow_provider_phlo.alerts.rules.reading import read_configuration
+from airflow_provider_phlo.alerts.rules.selectors import Selectors, fits
+from airflow_provider_phlo.alerts.rules.verdicts import OF_CHECKS, RuleKind, RunRef, Verdict
 from airflow_provider_phlo.exceptions import ConfigurationError
 from tests.configuration_page import DOCS
 
@@ -78,11 +82,46 @@ FRESH = "kind: freshness, to: [team]"
         (f"{FRESH}, name: b", r"rules\.0\.name is there twice"),
         (f"{FRESH}, escalate: {{after: 1h, to: [x]}}", r"rules\.0\.escalate\.to: there is no destination x"),
         (f"{FRESH}}}\n  - {{name: a, {FRESH}", r"line 5: the rule a is there twice"),
+        (f"{FRESH}, older_than: 0h", r"rules\.0\.older_than: write more than no time at all"),
+        (f"{FRESH}, remind_after: 0m", r"rules\.0\.remind_after: write more than no time at all"),
+        (
+            f"{FRESH}}}\n  - {{name: policy, older_than: 1h, {FRESH}",
+            "the name policy is that of what stands with tables",
+        ),
+        (
+            f"{METRIC}, when: v > 1, sql: SELEC 1",
+            r"rules\.0\.sql: Cannot read the SQL: it is not SQL at SELEC, line 1\.$",
+        ),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(configure, rule, says):
     with pytest.raises(ConfigurationError, match=says):
         configure(f"{START}  - {{name: a, {rule}}}", HOOK="https://example.com/hook")
+
+
+@pytest.mark.parametrize("kind", RuleKind)
+@pytest.mark.parametrize("selector", Selectors.model_fields)
+@pytest.mark.parametrize("bound", [{}, {"older_than": "1h"}, {"deviation": 0.5}, {"more_than": 0.1}])
+def test_a_rule_that_could_never_be_about_anything_is_refused(kind, selector, bound):
+    """Of what is seen of each kind, as much as there ever is: something of it is selected, or the file is refused."""
+    about = {"table": "x", "subject": "x", "group": "x", "tags": ("x",), "owner": "x", "run": RunRef("x", "x", "x")}
+    if kind == RuleKind.TASK_FAILED:
+        about |= {"table": None, "group": None}
+    elif kind not in OF_CHECKS:
+        about |= {"run": None, "subject": "policy"}
+    always = {
+        RuleKind.TASK_FAILED: ["error"],
+        RuleKind.ROW_COUNT_ANOMALY: ["warn"],
+        RuleKind.QUARANTINE_RATE: ["warn"],
+    }.get(kind, ["error"] if "older_than" in bound else ["error", "warn"])
+    needs = {"when": "v > 1", "sql": "SELECT 1 AS v"} if kind == RuleKind.METRIC else {}
+    for wanted in ("error", "warn") if selector == "severities" else ("x",):
+        try:
+            rule = Rule.model_validate({"name": "r", "kind": kind, selector: [wanted], **needs, **bound})
+        except ValidationError:
+            continue
+        seen = [Verdict(kind, passed=False, severity=each, message="", observed_at=None, **about) for each in always]
+        assert any(rule.select(each) for each in seen), (kind, selector, wanted)
 
 
 @pytest.mark.parametrize(
@@ -155,3 +194,19 @@ def test_a_bomb_is_not_unpacked(configure):
     lines = ["a0: &a0 [x, x]", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 30))]
     with pytest.raises(ConfigurationError, match="anchors"):
         configure("\n".join(lines))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "expected"),
+    [
+        ("raw.a[1]", "raw.a[1]", True),
+        ("raw.a[1]", "raw.a1", False),
+        ("raw.[ab]*", "raw.[ab]c", True),
+        ("raw.[!a]", "raw.b", False),
+        ("*.a?", "raw.ab", True),
+        ("raw.A", "raw.a", False),
+        ("*", None, False),
+    ],
+)
+def test_brackets_are_part_of_names(pattern, name, expected):
+    assert fits(pattern, name) is expected
