@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, Literal
 
 _KINDS = {
     "metadata.json": re.compile(r"\.metadata\.json(?:\.gz)?$"),
@@ -26,12 +26,27 @@ _DUCKDB = re.compile(
     r"[^/'\"\n]*\.parquet)['\"]"
 )
 _DAMAGE = re.compile(r"(?i)magic bytes|corrupt|thrift|deserialize|end of (?:stream|file)|decompress|footer")
+# what Arrow and DuckDB say of Parquet's own encryption
+_ENCRYPTED = re.compile(
+    r"Could not read encrypted metadata|Cannot decrypt ColumnMetadata|is encrypted, but 'encryption_config'|"
+    r"File is encrypted but no file crypto metadata"
+)
 # a partition's value stands in the path of its files
 _PARTITION = re.compile(r"([^/=]+)=[^/]+")
 # what a store answers, as Arrow names it
 _AWS = re.compile(r"AWS Error [A-Z_0-9]+( during [A-Za-z]+ operation)?")
 _LOCATION = re.compile(r"^(?:\w+:(?://[^/]*)?)?(?P<path>.*)/(?:data|metadata)/")
-_READERS = re.compile(r"/pyiceberg/(?:serializers|manifest|avro/\w+|io/\w+|table/metadata|table/snapshots)\.py$")
+_READERS = re.compile(
+    r"/(?:pyiceberg/(?:serializers|manifest|avro/\w+|io/\w+|table/metadata|table/snapshots)"
+    r"|airflow_provider_phlo/iceberg/(?:files/reading|files/remote|duckdb/columns|maintenance/bounds))\.py$"
+)
+
+#: what is wrong with a file: it is not there, its content is not what it has to be, nobody here has its key
+State = Literal["missing", "damaged", "encrypted"]
+
+
+#: why an encrypted file is not read
+NO_DECRYPTION = "Parquet's own encryption is not read here"
 
 
 @dataclass(frozen=True)
@@ -40,11 +55,16 @@ class BrokenFile:
     A file of a table that cannot be read.
 
     :param location: where it is; values of partitions are left out.
-    :param missing: it is not there; otherwise its content is damaged.
+    :param state: what is wrong with it.
     """
 
     location: str
-    missing: bool
+    state: State
+
+    @property
+    def missing(self) -> bool:
+        """Return whether it is not there, which it may have been a moment before."""
+        return self.state == "missing"
 
     @property
     def kind(self) -> str:
@@ -56,20 +76,24 @@ class BrokenFile:
         found = _LOCATION.match(self.location)
         table = ".".join(found["path"].split("/")[-2:]) if found else ""
         of_table = f"Table {table}: its" if table else "The"
-        state = "is missing" if self.missing else "is damaged"
         retry = (
             "A retry helps only if maintenance removed it while it was read."
             if self.missing
             else "A retry does not help."
         )
-        return f"{of_table} {self.kind} {self.location} {state}. {self._cure(table)} {retry}"
+        return f"{of_table} {self.kind} {self.location} is {self.state}. {self._cure(table)} {retry}"
 
     def _cure(self, table: str) -> str:
         name = table or "namespace.table"
         if self.kind == "metadata.json":
             return "Put it back from a copy, or register the table anew with the newest metadata.json that can be read."
+        cure = (
+            f"{NO_DECRYPTION}: have the engine that wrote it write the table without it"
+            if self.state == "encrypted"
+            else "Put it back from a copy"
+        )
         return (
-            f"Put it back from a copy, or go back to a snapshot without it: phlo catalog history {name}, then phlo "
+            f"{cure}, or go back to a snapshot without it: phlo catalog history {name}, then phlo "
             f"catalog rollback {name}."
         )
 
@@ -78,15 +102,21 @@ def broken_file(error: BaseException) -> BrokenFile | None:
     """Return the file that a library could not read; None if that is not what went wrong."""
     if type(error).__module__ in ("_duckdb", "duckdb"):
         return _named_by_duckdb(str(error))
-    missing = isinstance(error, FileNotFoundError)
+    missing, encrypted = isinstance(error, FileNotFoundError), is_encrypted(error)
     if not missing and isinstance(error, OSError) and (error.errno is not None or refused_by_store(error)):
         return None  # a right, a disk, a connection: what is said of it stands in the error
     for frame in _innermost_first(error.__traceback__):
         if _READERS.search(frame.f_code.co_filename):
             location = _read_there(frame)
-            if location and (missing or _is_damage(error, location)):
-                return BrokenFile(without_partition_values(location), missing)
+            if location and (missing or encrypted or _is_damage(error, location)):
+                state: State = "missing" if missing else "encrypted" if encrypted else "damaged"
+                return BrokenFile(without_partition_values(location), state)
     return None
+
+
+def is_encrypted(error: BaseException) -> bool:
+    """Return whether a library met a file with Parquet's own encryption."""
+    return _ENCRYPTED.search(str(error)) is not None
 
 
 def refused_by_store(error: BaseException) -> str:
@@ -110,7 +140,8 @@ def _named_by_duckdb(text: str) -> BrokenFile | None:
     if found is None or not text.startswith(("IO Error", "Invalid Input Error")):
         return None
     missing = "No files found" in text or "No such file" in text
-    return BrokenFile(without_partition_values(found["file"]), missing)
+    state: State = "missing" if missing else "encrypted" if _ENCRYPTED.search(text) else "damaged"
+    return BrokenFile(without_partition_values(found["file"]), state)
 
 
 def _innermost_first(traceback: TracebackType | None) -> Iterator[FrameType]:
@@ -131,8 +162,9 @@ def _read_there(frame: FrameType) -> str | None:
 
 
 def _location_of(value: Any) -> str | None:
-    if not type(value).__module__.startswith("pyiceberg."):
+    if not type(value).__module__.startswith(("pyiceberg.", "airflow_provider_phlo.iceberg.files.")):
         return None
+    value = getattr(value, "task", value)  # of what reads a file of ours
     task_file = getattr(value, "file", None)
     for holder in (value, task_file, getattr(value, "input_file", None)):
         for name in ("manifest_path", "file_path", "location"):

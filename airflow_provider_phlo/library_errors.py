@@ -15,7 +15,13 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec, TypeVar
 
-from airflow_provider_phlo.broken_files import broken_file, refused_by_store, without_partition_values
+from airflow_provider_phlo.broken_files import (
+    NO_DECRYPTION,
+    broken_file,
+    is_encrypted,
+    refused_by_store,
+    without_partition_values,
+)
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError, TerminalError, TransientError
 from airflow_provider_phlo.sql_errors import describe_duckdb, describe_trino_error, is_of_the_statement
 
@@ -37,6 +43,7 @@ _PLAIN_SQLITE = re.compile(
     r"database (?:is locked|disk image is malformed|or disk is full|schema has changed)|unable to open database file|"
     r"attempt to write a readonly database|disk I/O error|file is not a database|no such table: \w+"
 )
+_NO_PARQUET = "Parquet magic bytes not found in footer"
 _DAMAGED_SQLITE = re.compile(r"file is not a database|disk image is malformed")
 
 
@@ -271,7 +278,14 @@ def _json(error: Any, statement: str) -> str | None:
     return f"{_kind(error)}{_place(error)}: not JSON from line {error.lineno}, column {error.colno} of what was read"
 
 
+def _arrow(error: BaseException, statement: str) -> str | None:
+    """Say that a file is not Parquet, or damaged; Arrow's other texts may quote a value."""
+    return f"{_kind(error)}: a file is not Parquet, or damaged" if _NO_PARQUET in str(error) else None
+
+
 def _os_error(error: BaseException, statement: str) -> str | None:
+    if is_encrypted(error):
+        return f"{type(error).__name__}: a file is encrypted. {NO_DECRYPTION}"
     refused = refused_by_store(error)
     if refused:
         return f"{type(error).__name__}: {refused}"
@@ -299,6 +313,7 @@ _DESCRIBERS: dict[str, Callable[[Any, str], str | None]] = {
     "sqlalchemy": _sqlalchemy,
     "sqlite3": _sqlite,
     "trino": _trino,
+    "pyarrow": _arrow,
     "json": _json,
     "orjson": _json,
     "simplejson": _json,

@@ -1,4 +1,8 @@
-"""How tables are named in Airflow: ``namespace.table`` and ``iceberg://<catalog>/<namespace>/<table>``."""
+"""
+How tables are named in Airflow: ``namespace.table`` and ``iceberg://<catalog>/<namespace>/<table>``.
+
+A namespace inside another is written with dots (``sales.eu`` of ``sales.eu.orders``); in SQL it is one quoted name.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,9 @@ from urllib.parse import quote
 from airflow_provider_phlo import settings
 from airflow_provider_phlo.exceptions import ConfigurationError
 
-# no dot, which is between the two, and nothing that means something in a path, a URL or a pattern
+# no dot, which is between names, and nothing that means something in a path, a URL or a pattern
 _PART = r"[\w$@-](?:[\w $@-]*[\w$@-])?"
-_NAME = re.compile(rf"{_PART}(?:\.{_PART})?")
+_NAME = re.compile(rf"{_PART}(?:\.{_PART})*")
 # bytes of namespace and name: folders and files are named after both, with something added
 _LONGEST = 200
 
@@ -19,7 +23,7 @@ def qualified_table(table: str) -> str:
     """
     Return ``namespace.table``, with the default namespace for a bare name.
 
-    :param table: ``table`` or ``namespace.table``.
+    :param table: ``table`` or ``namespace.table``, where a namespace may have several levels.
     :raises ConfigurationError: if it is neither, or longer than 200 bytes.
     """
     if not _NAME.fullmatch(table):
@@ -37,7 +41,7 @@ def qualified_table(table: str) -> str:
 
 def asset_uri(table: str) -> str:
     """Return the URI under which Airflow knows ``table``."""
-    namespace, _, name = qualified_table(table).partition(".")
+    namespace, _, name = qualified_table(table).rpartition(".")
     return f"iceberg://{settings.catalog_name()}/{_in_url(namespace)}/{_in_url(name)}"
 
 

@@ -55,11 +55,12 @@ def quote_identifier(name: str) -> str:
 
 def quote(name: str) -> str:
     """
-    Quote a dotted name part by part: ``ns.table`` becomes ``"ns"."table"``.
+    Quote the name of a table: ``ns.table`` becomes ``"ns"."table"``, ``a.b.table`` becomes ``"a.b"."table"``.
 
-    :param name: the bare parts joined by dots; for a column use :func:`quote_identifier`.
+    :param name: the namespace, whose levels are one name in SQL, and the table; for a column use
+        :func:`quote_identifier`.
     """
-    return ".".join(quote_identifier(part) for part in name.split("."))
+    return ".".join(quote_identifier(part) for part in name.rsplit(".", 1))
 
 
 def literal(text: str) -> str:

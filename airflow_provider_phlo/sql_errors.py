@@ -41,6 +41,7 @@ _OF_THE_SYSTEM = {
 # texts about data that quote none of it
 _TEXTS = {
     "Map keys must be unique": "a map has one of its keys twice, which DuckDB does not read: leave its column out",
+    "File is encrypted but no file crypto metadata": "a file is encrypted, which is not read here",
 }
 # Kinds that the text of the statement decides, whatever the data is; where that is not known, this is all that is said.
 OF_THE_STATEMENT = {

@@ -172,8 +172,7 @@ def _is_the_same_again(sql: str, tables: set[str], volatile: Iterable[str]) -> b
     except ConfigurationError:
         return False
     _drop_columns(tree, frozenset(volatile))
-    read = {".".join(name.casefold().split(".")[-2:]) for name in read_tables(tree)}
-    return read <= tables and not any(map(_varies, nodes_of(tree)))
+    return {name.casefold() for name in read_tables(tree)} <= tables and not any(map(_varies, nodes_of(tree)))
 
 
 def _drop_columns(tree: Any, names: frozenset[str]) -> None:

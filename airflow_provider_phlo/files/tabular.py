@@ -77,7 +77,7 @@ def parquet_chunks(stream: BinaryIO, to_document: ToDocument, keys: tuple[str, .
 
     :param stream: can be read from anywhere.
     :param keys: columns, one of which there must be.
-    :raises BadFileError: it is not Parquet, or damaged, or has none of ``keys``, or a name twice.
+    :raises BadFileError: it is not Parquet, or damaged or encrypted, or has none of ``keys``, or a name twice.
     """
     try:
         with pq.ParquetFile(stream) as file:
@@ -87,7 +87,7 @@ def parquet_chunks(stream: BinaryIO, to_document: ToDocument, keys: tuple[str, .
                 yield _batch_chunk(batch, number, to_document)
                 number += len(batch)
     except (pa.ArrowException, OSError):
-        raise BadFileError("is not Parquet, or damaged") from None
+        raise BadFileError("is not Parquet, or damaged, or encrypted") from None
 
 
 def _batch_chunk(batch: pa.RecordBatch, number: int, to_document: ToDocument) -> Chunk:

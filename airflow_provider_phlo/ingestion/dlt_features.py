@@ -147,7 +147,7 @@ def _read(
     contract = hints.get("schema_contract")
     if contract and not _evolves(contract):
         raise _refusal(table, "schema_contract", _CONTRACT)
-    if hints.get("table_name") not in (None, "", name, table, table.partition(".")[2]):
+    if hints.get("table_name") not in (None, "", name, table, table.rpartition(".")[2]):
         raise _refusal(table, f"table_name={hints['table_name']!r}", "table_name of @phlo_ingestion names the table")
     _require_disposition(table, hints.get("write_disposition"))
     columns = _by_name(hints.get("columns") or {})
@@ -261,7 +261,7 @@ def read_mark(mark: Any, found: Hints, table: str, key: tuple[str, ...], normali
     :raises ConfigurationError: if it cannot be honoured.
     """
     if isinstance(mark, TableNameMeta):
-        if normalize(mark.table_name) not in (table, table.partition(".")[2]):
+        if normalize(mark.table_name) not in (table, table.rpartition(".")[2]):
             raise _refusal(
                 table,
                 f"mark.with_table_name({mark.table_name!r})",

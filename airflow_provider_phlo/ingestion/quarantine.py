@@ -17,7 +17,6 @@ import datetime
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import pyarrow as pa
@@ -33,6 +32,7 @@ from airflow_provider_phlo.iceberg.branches.publication import Publication, run_
 from airflow_provider_phlo.iceberg.catalogs.retries import retry_conflicts
 from airflow_provider_phlo.iceberg.catalogs.turns import take_turn
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
+from airflow_provider_phlo.iceberg.tables.lookup import table_names
 from airflow_provider_phlo.iceberg.tables.refs import branch_head
 from airflow_provider_phlo.iceberg.trino import staged_merge
 from airflow_provider_phlo.iceberg.trino.staged_merge import Claim
@@ -210,9 +210,8 @@ def _claimed_by(token: str) -> BooleanExpression:
 
 def quarantines(catalog: Catalog) -> list[str]:
     """Return the tables that have a quarantine."""
-    names = chain.from_iterable(catalog.list_tables(namespace) for namespace in catalog.list_namespaces())
     return sorted(
-        ".".join(name).removesuffix(QUARANTINE_SUFFIX) for name in names if name[-1].endswith(QUARANTINE_SUFFIX)
+        name.removesuffix(QUARANTINE_SUFFIX) for name in table_names(catalog) if name.endswith(QUARANTINE_SUFFIX)
     )
 
 

@@ -10,6 +10,7 @@ from airflow_provider_phlo.lineage.dbt_project import DbtProject, ProjectNodes, 
 from airflow_provider_phlo.lineage.graph import CHECKING, ColumnLineage, Graph, Kind, Node
 from airflow_provider_phlo.lineage.kept import KeptAnalyses
 from airflow_provider_phlo.lineage.sql.relations import How, Relation, table_relation, unknown_relation
+from airflow_provider_phlo.sql import quote
 from airflow_provider_phlo.task_facts import CheckFacts, Facts, IngestionFacts, MartFacts, TaskFacts, TaskLineage
 from airflow_provider_phlo.terms import METADATA_COLUMNS, QUARANTINE_SUFFIX
 
@@ -176,13 +177,12 @@ def _source_queries(facts: CheckFacts) -> Iterable[str]:
         yield facts.query
     for source in facts.sources if facts.source_expressions else ():
         expressions = ", ".join(facts.source_expressions)
-        quoted = ".".join(f'"{part}"' for part in source.split("."))
-        yield f"SELECT {expressions} FROM {quoted}"  # noqa: S608 - analysed, never run
+        yield f"SELECT {expressions} FROM {quote(source)}"  # noqa: S608 - analysed, never run
 
 
 def _look_at(graph: Graph, node: Node, sql: str, analyses: KeptAnalyses, under_check: str) -> None:
     """Record the tables and columns that a check's SQL reads."""
-    namespace = under_check.partition(".")[0]
+    namespace = under_check.rpartition(".")[0]
 
     def table(parts: Sequence[str]) -> str:
         return (

@@ -117,7 +117,7 @@ class CheckingOperator(PhloOperator):
         from airflow_provider_phlo.task_facts import CheckFacts, TaskLineage
 
         table = self.qualified(table)
-        namespace = table.partition(".")[0]
+        namespace = table.rpartition(".")[0]
         return TaskLineage(
             checks=tuple(
                 CheckFacts(

@@ -158,7 +158,7 @@ class SnowflakeDialect:
         ]
 
     def _turns(self, target: str) -> str:
-        return f"{target.partition('.')[0]}.{self.quote(TURNS)}"
+        return f"{target.rpartition('.')[0]}.{self.quote(TURNS)}"
 
     def columns(self, cursor: Any, schema: str, name: str) -> dict[str, ColumnFound]:
         """Return the columns of a table."""

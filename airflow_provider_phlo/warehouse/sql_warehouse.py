@@ -170,7 +170,7 @@ class SqlWarehouse:
     def _asked(
         self, table: str, columns: Sequence[str], where: Mapping[str, Any], statement: Statement
     ) -> Sequence[Sequence[Any]]:
-        schema, _, name = table.partition(".")
+        schema, _, name = table.rpartition(".")
         with self.database.errors(table), closing(self.connect()) as connection:
             cursor = connection.cursor()
             found = self.database.columns(cursor, schema, name)

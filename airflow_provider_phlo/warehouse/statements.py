@@ -115,12 +115,12 @@ class TableStatements:
     @property
     def schema(self) -> str:
         """Return the target's schema."""
-        return self.table.target.partition(".")[0]
+        return self.table.target.rpartition(".")[0]
 
     @property
     def name(self) -> str:
         """Return the target's name in its schema."""
-        return self.table.target.partition(".")[2]
+        return self.table.target.rpartition(".")[2]
 
     @property
     def target(self) -> str:
@@ -309,7 +309,7 @@ def rows_statement(dialect: Dialect, table: str, columns: Sequence[str], where: 
 
 
 def _rows_sql(dialect: Dialect, table: str, what: str, where: Mapping[str, Any], grouped: str = "") -> str:
-    schema, _, name = table.partition(".")
+    schema, _, name = table.rpartition(".")
     conditions = [
         f"{dialect.quote(each)} IS NULL" if value is None else f"{dialect.quote(each)} = {_MARKER}"
         for each, value in where.items()

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from pyarrow.parquet import encryption
 from pyiceberg.catalog import Catalog
 
 from airflow_provider_phlo.exceptions import PhloError, TerminalError, TransientError
 from airflow_provider_phlo.iceberg.catalogs.opening import embedded_properties, open_catalog
+from airflow_provider_phlo.iceberg.duckdb.views import connect
+from airflow_provider_phlo.iceberg.maintenance.compaction import compact
+from airflow_provider_phlo.iceberg.merge import merge
+from airflow_provider_phlo.iceberg.merge.plan import MergePlan
+from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
 from airflow_provider_phlo.library_errors import describe, without_values
+from airflow_provider_phlo.quality import NullCheck
+from airflow_provider_phlo.quality.scan import run_checks
 from tests.lake import create_table, open_lake
+from tests.unit.position_deletes import commit_deletes, delete_file
 
+ROWS = pa.table({"id": [2, 3]})
 KINDS = {
     "metadata.json": "*.metadata.json",
     "manifest list": "snap-*.avro",
@@ -60,6 +72,82 @@ def test_case_55_a_file_of_a_table(lake: Catalog, home: Path, run_phlo: Any, kin
         assert "A retry" in said
         assert "canary" not in said
     assert type(without_values(error)) is (TransientError if how == "missing" else TerminalError)
+
+
+READERS: dict[str, Callable[[Catalog], Any]] = {
+    "scan": lambda lake: lake.load_table("raw.t").scan().to_arrow(),
+    "view": lambda lake: connect(lake).execute("FROM raw.t").fetchall(),
+    "check": lambda lake: run_checks(lake, "raw.t", [NullCheck(columns=["id"])]),
+    "merge": lambda lake: merge(lake, "raw.t", ROWS, MergePlan("merge", key=("id",)), token="t"),
+    "append": lambda lake: merge(lake, "raw.t", ROWS, MergePlan("append", method="hash"), token="t"),
+    "compaction": lambda lake: compact(lake, "raw.t"),
+    "rollback": lambda lake: overwrite_if_changed(lake, "raw.t", ROWS),
+}
+
+
+@pytest.mark.parametrize("how", ["missing", "cut", "encrypted"])
+@pytest.mark.parametrize("reader", READERS)
+def test_case_55_every_reader_says_which_data_file(lake: Catalog, home: Path, reader: str, how: str) -> None:
+    lake.load_table("raw.t").append(ROWS)  # two files, which compaction reads
+    if how == "encrypted":
+        path = max(home.rglob("*.parquet"))
+        encrypt(path)
+    else:
+        path = broken(home, "data file", how)
+    error = raised(lambda: READERS[reader](lake))
+    assert "Table raw.t: its data file " in describe(error)
+    assert f"{path} is {'damaged' if how == 'cut' else how}. " in describe(error)
+    assert type(without_values(error)) is (TransientError if how == "missing" else TerminalError)
+
+
+@pytest.mark.parametrize("reader", sorted(READERS.keys() - {"check"}))
+def test_case_55_a_file_whose_columns_are_encrypted(lake: Catalog, home: Path, reader: str) -> None:
+    """Its footer can be read: DuckDB does not say which file it is."""
+    encrypt(max(home.rglob("*.parquet")), plaintext_footer=True)
+    lake.load_table("raw.t").append(ROWS)
+    assert "encrypted" in describe(raised(lambda: READERS[reader](lake)))
+
+
+def test_case_55_a_damaged_delete_file_is_named_itself(tmp_path: Path) -> None:
+    lake = open_lake(tmp_path)
+    create_table(lake, "raw.t", ROWS)
+    lake.load_table("raw.t").append(ROWS)
+    [file, *_] = [task.file for task in lake.load_table("raw.t").scan().plan_files()]
+    delete = delete_file(lake.load_table("raw.t"), {file: [0]})
+    commit_deletes(lake, "raw.t", delete)
+    Path(delete.file_path.removeprefix("file://")).write_bytes(b"canary")
+    assert f"{delete.file_path} is damaged" in describe(raised(lambda: READERS["compaction"](lake)))
+
+
+def test_a_file_of_a_source_that_is_encrypted_or_none(tmp_path: Path) -> None:
+    path = tmp_path / "part.parquet"
+    pq.write_table(ROWS, path)
+    encrypt(path)
+    assert "a file is encrypted. Parquet's own encryption is not read" in describe(raised(lambda: pq.read_table(path)))
+    path.write_bytes(b"canary" * 9)
+    assert describe(raised(lambda: pq.read_table(path))).endswith("a file is not Parquet, or damaged")
+
+
+def encrypt(path: Path, *, plaintext_footer: bool = False) -> None:
+    """Write a Parquet file again as engines write it that encrypt its columns."""
+    rows = pq.ParquetFile(path).read()
+    how = encryption.EncryptionConfiguration(
+        "footer", column_keys={"column": ["id"]}, plaintext_footer=plaintext_footer
+    )
+    factory = encryption.CryptoFactory(lambda _: KeysAsTheyAre())
+    properties = factory.file_encryption_properties(encryption.KmsConnectionConfig(), how)
+    with pq.ParquetWriter(path, rows.schema, encryption_properties=properties) as writer:
+        writer.write_table(rows)
+
+
+class KeysAsTheyAre(encryption.KmsClient):
+    """A key server that wraps nothing."""
+
+    def wrap_key(self, key_bytes: bytes, master_key_identifier: str) -> bytes:
+        return key_bytes
+
+    def unwrap_key(self, wrapped_key: bytes, master_key_identifier: str) -> bytes:
+        return wrapped_key
 
 
 @pytest.mark.parametrize("command", [("catalog", "tables"), ("catalog", "describe", "t"), ("maintenance", "plan", "t")])

@@ -31,7 +31,8 @@ def test_names_that_other_writers_give(name):
         ".",
         "a.",
         ".a",
-        "a.b.c",
+        "a..c",
+        "a.b.",
         " a",
         "a ",
         "a. b",
@@ -65,4 +66,5 @@ def test_asset_uris(monkeypatch):
     assert asset_uri("events") == "iceberg://phlo/raw/events"
     monkeypatch.setenv("AIRFLOW__PHLO__CATALOG_NAME", "lake")
     assert asset_uri("gold.fct_events") == "iceberg://lake/gold/fct_events"
+    assert asset_uri("sales.eu.orders") == "iceberg://lake/sales.eu/orders"
     assert asset_uri("my ns.名-1") == "iceberg://lake/my%20ns/%E5%90%8D-1"

@@ -12,7 +12,7 @@ from airflow_provider_phlo import phlo_ingestion
 from airflow_provider_phlo.quality import CountCheck, CustomSQLCheck, NullCheck
 from airflow_provider_phlo.schemas import PhloSchema
 
-NAMES = ("raw.order-lines", "2024.01", "raw.名前", "my ns.my table", "raw.$x@y", "select.table")
+NAMES = ("raw.order-lines", "2024.01", "raw.名前", "my ns.my table", "raw.$x@y", "select.table", "a.b.t")
 
 
 class Row(PhloSchema):
@@ -23,7 +23,7 @@ class Row(PhloSchema):
 @pytest.mark.parametrize("name", NAMES)
 def test_case_03_a_table_by_any_name(name: str, run_ingestion: Any, run_phlo: Any, tmp_path: Any, monkeypatch: Any):
     monkeypatch.chdir(tmp_path)
-    namespace, _, table = name.partition(".")
+    namespace, _, table = name.rpartition(".")
     quoted = f'"{namespace}"."{table}"'
     given = [{"id": 1, "value": 1.0}, {"id": 2, "value": -1.0}]
 

@@ -14,6 +14,7 @@ from tests.patience import PATIENCE
     [
         ("glucose", '"glucose"'),
         ("raw.glucose", '"raw"."glucose"'),
+        ("sales.eu.orders", '"sales.eu"."orders"'),
         ('we"ird', '"we""ird"'),
         ('a"; DROP TABLE b; --', '"a""; DROP TABLE b; --"'),
     ],

@@ -123,9 +123,9 @@ def _tables_read(rule: Rule) -> list[str]:
     """Return the tables that the SQL of a metric reads, in one order."""
     statement = statement_of(rule)
     if rule.engine == "duckdb":
-        from airflow_provider_phlo.iceberg.duckdb.statements import read_tables, syntax_tree
+        from airflow_provider_phlo.iceberg.duckdb.statements import referenced_tables
 
-        return list(read_tables(syntax_tree(statement)))
+        return sorted(referenced_tables(statement))
     import sqlglot
     from sqlglot import expressions
 

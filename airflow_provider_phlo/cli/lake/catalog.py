@@ -46,7 +46,7 @@ def tables(args: argparse.Namespace) -> None:
         rows = []
         for name in all_tables(catalog):
             table = find_table(catalog, name)
-            if table is not None and args.schema in (None, name.partition(".")[0]):
+            if table is not None and args.schema in (None, name.rpartition(".")[0]):
                 facts = _facts(table)
                 rows.append((name, *(facts[key] for key in ("rows", "files", "bytes", "modified"))))
     if args.output == _FOR_PEOPLE:

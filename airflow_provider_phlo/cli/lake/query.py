@@ -130,7 +130,7 @@ def _tables(catalog: Catalog, sql: str) -> list[str] | None:
 def _unknown(name: str, existing: Sequence[str]) -> str:
     if not existing:
         return f"Table {name} does not exist: the catalog is empty. Run a pipeline first (make demo)."
-    same = [table for table in existing if table.partition(".")[2] == name]
+    same = [table for table in existing if table.rpartition(".")[2] == name]
     near = same or difflib.get_close_matches(name, existing, n=3, cutoff=0.5)
     hint = f"Did you mean {', '.join(near)}?" if near else f"Tables: {', '.join(existing[:20])}."
     return f"Table {name} does not exist. {hint}"

@@ -50,7 +50,7 @@ def tables(args: argparse.Namespace) -> None:
     with _exit_on_error("schema list"):
         catalog, root = open_catalog(), project_folder()
         models, problems = known_models(root)
-        names = [name for name in all_tables(catalog) if args.schema in (None, name.partition(".")[0])]
+        names = [name for name in all_tables(catalog) if args.schema in (None, name.rpartition(".")[0])]
         rows: list[tuple[Any, ...]] = []
         for name in names:
             table = find_table(catalog, name)

@@ -21,9 +21,10 @@ _PATIENCE = 10
 def check_catalog() -> Iterator[Finding]:
     """Open the catalog of tables, and list what is in it."""
     from airflow_provider_phlo.cli.terminal.output import open_catalog
+    from airflow_provider_phlo.iceberg.tables.lookup import table_names
 
     catalog = open_catalog()
-    count = sum(len(catalog.list_tables(namespace)) for namespace in catalog.list_namespaces())
+    count = sum(1 for _ in table_names(catalog))
     yield Finding("catalog", Verdict.OK, f"{type(catalog).__name__} {catalog.name} with {count:,} tables")
 
 

@@ -19,6 +19,7 @@ from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.refs import SnapshotRefType
 from pyiceberg.table.update import (
     AssertRefSnapshotId,
+    RemovePartitionStatisticsUpdate,
     RemovePropertiesUpdate,
     RemoveSnapshotRefUpdate,
     RemoveSnapshotsUpdate,
@@ -169,6 +170,10 @@ def expiry_updates(table: Table, plan: ExpiryPlan) -> Iterator[TableUpdate]:
         yield RemoveSnapshotRefUpdate(ref_name=name)
     if not plan.snapshots:
         return
+    kept = snapshots_by_id(table.metadata).keys() - set(plan.snapshots)
+    for item in table.metadata.partition_statistics:  # PyIceberg takes a snapshot's other statistics away with it
+        if item.snapshot_id not in kept:
+            yield RemovePartitionStatisticsUpdate(snapshot_id=item.snapshot_id)
     yield RemoveSnapshotsUpdate(snapshot_ids=list(plan.snapshots))
     undone = branches.undone_snapshots(table)
     known = undone - set(plan.snapshots)

@@ -88,6 +88,14 @@ class CachingSqlCatalog(SqlCatalog):
         if "lock_engine" in self.__dict__:
             self.lock_engine.dispose()
 
+    @staticmethod
+    def identifier_to_database_and_table(
+        identifier: str | Identifier, err: type[Exception] = ValueError
+    ) -> tuple[str, str]:
+        """Return namespace and name of a table; PyIceberg refuses namespaces inside others in transactions only."""
+        namespace = Catalog.namespace_from(identifier)
+        return Catalog.namespace_to_string(namespace), Catalog.table_name_from(identifier)
+
     def namespace_exists(self, identifier: str | Identifier) -> bool:
         """Return whether the catalog has a namespace; as with tables, writing the SQL costs more than asking."""
         namespace = Catalog.namespace_to_string(Catalog.identifier_to_tuple(identifier), NoSuchNamespaceError)

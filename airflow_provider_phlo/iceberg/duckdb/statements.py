@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.sql import open_parser
+from airflow_provider_phlo.sql import open_parser, quote
 from airflow_provider_phlo.sql_errors import in_plain_words
 
 # functions that run SQL out of a string, or write outside the database
@@ -31,7 +31,14 @@ def referenced_tables(sql: str) -> set[str]:
 
     :raises ConfigurationError: ``sql`` is not one statement that reads, or does not parse.
     """
-    return set(read_tables(syntax_tree(sql)))
+    paths = set(_read_paths(syntax_tree(sql)))
+    for *outer, name in paths:
+        if len(outer) > 1:  # DuckDB takes the first for a database
+            raise ConfigurationError(
+                f"Cannot read {'.'.join(outer)}.{name}: write {quote('.'.join(outer) + '.' + name)} for a table in a "
+                "namespace of several levels, and leave the catalog's name out."
+            )
+    return set(map(".".join, paths))
 
 
 def assert_read_only(sql: str) -> None:
@@ -100,25 +107,31 @@ def _explained(sql: str) -> str:
     return encoded[tokens[at] :].decode()
 
 
-def read_tables(tree: Any, ctes: frozenset[str] = frozenset()) -> Iterator[str]:
+def read_tables(tree: Any) -> Iterator[str]:
+    """Yield the tables that are read below a node, as ``schema.table``; databases are left out."""
+    for path in _read_paths(tree):
+        yield ".".join(path[-2:])
+
+
+def _read_paths(tree: Any, ctes: frozenset[str] = frozenset()) -> Iterator[tuple[str, ...]]:
     """Yield the tables that are read below a node, where the names ``ctes`` stand for something else."""
     if isinstance(tree, list):
         for child in tree:
-            yield from read_tables(child, ctes)
+            yield from _read_paths(child, ctes)
     if not isinstance(tree, dict):
         return
     if tree.get("type") == "BASE_TABLE":
         path = tree["qualified_name"]["path"]
         if len(path) > 1 or path[0].casefold() not in ctes:
-            yield ".".join(path)
+            yield tuple(path)
     if tree.get("type") == "RECURSIVE_CTE_NODE":
         ctes |= {tree["cte_name"].casefold()}
     for entry in (tree.get("cte_map") or {}).get("map", ()):
-        yield from read_tables(entry["value"], ctes)  # which does not see itself: the name is that of a table there
+        yield from _read_paths(entry["value"], ctes)  # which does not see itself: the name is that of a table there
         ctes |= {entry["key"].casefold()}
     for name, child in tree.items():
         if name != "cte_map":
-            yield from read_tables(child, ctes)
+            yield from _read_paths(child, ctes)
 
 
 def beyond_tables(tree: Any) -> str | None:

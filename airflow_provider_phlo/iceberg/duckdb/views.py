@@ -34,7 +34,7 @@ from airflow_provider_phlo.iceberg.duckdb.sessions import read_only, spill_priva
 from airflow_provider_phlo.iceberg.files import remote as remote_files
 from airflow_provider_phlo.iceberg.files.manifests import live_tasks
 from airflow_provider_phlo.iceberg.files.reading import read_file
-from airflow_provider_phlo.iceberg.tables.lookup import existing_table, is_staging
+from airflow_provider_phlo.iceberg.tables.lookup import existing_table, is_staging, table_names
 from airflow_provider_phlo.iceberg.tables.names import require_distinct_names, require_distinct_tables, require_nameable
 from airflow_provider_phlo.iceberg.tables.support import require_readable_data
 from airflow_provider_phlo.sql import literal, quote_identifier
@@ -97,8 +97,7 @@ def connect(
 
 def all_tables(catalog: Catalog) -> list[str]:
     """Return every table of the catalog as ``namespace.table``, sorted; staging tables of merges are left out."""
-    found = (".".join(name) for namespace in catalog.list_namespaces() for name in catalog.list_tables(namespace))
-    return sorted(identifier for identifier in found if not is_staging(identifier))
+    return sorted(identifier for identifier in table_names(catalog) if not is_staging(identifier))
 
 
 def create_view(

@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.orc as orc
 import pyarrow.parquet as pq
+from pyiceberg.io import FileIO
 from pyiceberg.io.pyarrow import _read_deletes, schema_to_pyarrow
-from pyiceberg.manifest import FileFormat
+from pyiceberg.manifest import DataFile, FileFormat
 from pyiceberg.schema import Schema
 from pyiceberg.table import FileScanTask, Table
 from pyiceberg.types import IcebergType, NestedField
@@ -192,15 +193,19 @@ def _deleted_positions(table: Table, task: FileScanTask) -> np.ndarray[Any, Any]
     found = [np.zeros(0, np.int64)]
     path = task.file.file_path
     for delete in task.delete_files:
-        if delete.file_format == FileFormat.PUFFIN:
-            positions = _read_deletes(table.io, delete).get(path)
-        else:
-            with table.io.new_input(delete.file_path).open() as source:
-                rows = _read_positions(source, delete.file_format)
-            positions = rows["pos"].filter(pc.equal(rows["file_path"], path))
+        positions = _positions_in(delete, table.io, path)
         if positions is not None:
             found.append(positions.to_numpy())
     return np.concatenate(found)
+
+
+def _positions_in(delete: DataFile, io: FileIO, path: str) -> pa.ChunkedArray | None:
+    """Return which positions of the data file at ``path`` a delete file names; None for none."""
+    if delete.file_format == FileFormat.PUFFIN:
+        return _read_deletes(io, delete).get(path)
+    with io.new_input(delete.file_path).open() as source:
+        rows = _read_positions(source, delete.file_format)
+    return rows["pos"].filter(pc.equal(rows["file_path"], path))
 
 
 def _read_positions(source: Any, kind: FileFormat) -> pa.Table:

@@ -24,7 +24,7 @@ from pyiceberg.table import Table
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg.branches.upkeep import held_manifest_lists
 from airflow_provider_phlo.iceberg.catalogs.opening import is_nessie
-from airflow_provider_phlo.iceberg.tables.lookup import is_staging
+from airflow_provider_phlo.iceberg.tables.lookup import is_staging, table_names
 
 MINIMUM_HOURS = 1
 # others may commit all the time, so the files of every version seen meanwhile count as needed
@@ -80,7 +80,7 @@ def check_orphan_removal(catalog: Catalog, table: Table, *, days: float, force: 
 
 
 def _check_neighbours(catalog: Catalog, identifier: str, location: str) -> None:
-    for other in _with_nested(catalog):
+    for other in table_names(catalog):
         if other == identifier or is_staging(other):
             continue
         try:
@@ -92,13 +92,6 @@ def _check_neighbours(catalog: Catalog, identifier: str, location: str) -> None:
                 f"{identifier} and {other} share a location: a file that one lacks may be the other's. Give one of "
                 "them a location of its own."
             )
-
-
-def _with_nested(catalog: Catalog, namespace: tuple[str, ...] = ()) -> Iterator[str]:
-    """Yield every table below a namespace, with those of namespaces in it, which nothing else here reads."""
-    for found in catalog.list_namespaces(namespace):
-        yield from map(".".join, catalog.list_tables(found))
-        yield from _with_nested(catalog, found)
 
 
 def plan_orphans(catalog: Catalog, identifier: str, *, days: float, now: datetime.datetime) -> OrphanPlan:

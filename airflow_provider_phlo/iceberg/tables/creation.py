@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from pyiceberg.catalog import Catalog
@@ -69,12 +70,13 @@ _WIDTH_TRANSFORMS: dict[str, Callable[[int], Transform[Any, Any]]] = {
 
 
 def ensure_namespace(catalog: Catalog, namespace: str) -> None:
-    """Create ``namespace`` unless it exists; two processes may do so at once."""
+    """Create ``namespace`` and those that it is in unless they exist; two processes may do so at once."""
     if not catalog.namespace_exists(namespace):
-        try:
+        outer = namespace.rpartition(".")[0]
+        if outer:
+            ensure_namespace(catalog, outer)
+        with suppress(NamespaceAlreadyExistsError, IntegrityError):  # another process was faster
             catalog.create_namespace(namespace)
-        except (NamespaceAlreadyExistsError, IntegrityError):  # another process was faster
-            return
 
 
 def ensure_table(
@@ -104,7 +106,7 @@ def ensure_table(
     order = sort_order(schema, names_of(sort_by))
     require_distinct_names(identifier, schema)
     require_distinct_table(catalog, identifier)
-    ensure_namespace(catalog, identifier.partition(".")[0])
+    ensure_namespace(catalog, identifier.rpartition(".")[0])
     try:
         with disk_errors(identifier):
             return catalog.create_table(

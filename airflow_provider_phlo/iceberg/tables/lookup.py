@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from pyiceberg.catalog import Catalog
-from pyiceberg.exceptions import NoSuchTableError, ValidationError
+from pyiceberg.exceptions import BadRequestError, NoSuchNamespaceError, NoSuchTableError, ValidationError
 from pyiceberg.table import Table
 
 from airflow_provider_phlo.exceptions import ConfigurationError
@@ -24,6 +24,27 @@ def staging_name(identifier: str, token: str) -> str:
 def is_staging(identifier: str) -> bool:
     """Return whether this is the name of a staging table."""
     return STAGING.fullmatch(identifier) is not None
+
+
+def namespaces(catalog: Catalog, within: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield every namespace, each followed by those inside it."""
+    try:
+        found = catalog.list_namespaces(within)
+    except (BadRequestError, NoSuchNamespaceError, NotImplementedError):
+        if not within:
+            raise
+        return  # the server has one level only, or this one has just been dropped
+    for namespace in found:
+        # a server that has one level only may answer with all of it again
+        if len(namespace) == len(within) + 1 and namespace[:-1] == within:
+            yield namespace
+            yield from namespaces(catalog, namespace)
+
+
+def table_names(catalog: Catalog) -> Iterator[str]:
+    """Yield every table of the catalog as ``namespace.table``, of namespaces inside others, too."""
+    for namespace in namespaces(catalog):
+        yield from map(".".join, catalog.list_tables(namespace))
 
 
 def existing_table(catalog: Catalog, identifier: str) -> Table:

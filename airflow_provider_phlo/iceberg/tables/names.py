@@ -9,6 +9,7 @@ from pyiceberg.schema import Schema
 from pyiceberg.types import IcebergType, ListType, MapType, StructType
 
 from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.iceberg.tables.lookup import namespaces
 
 # its databases, as which it takes the first part of a name, and the schemas that it keeps
 _OF_DUCKDB = frozenset({"memory", "temp", "system", "pg_catalog", "information_schema"})
@@ -51,7 +52,7 @@ def require_distinct_table(catalog: Catalog, identifier: str) -> None:
     :raises ConfigurationError: if there is one.
     """
     namespace = identifier.rpartition(".")[0]
-    alike = [name for name in catalog.list_namespaces() if ".".join(name).lower() == namespace.lower()]
+    alike = [name for name in namespaces(catalog) if ".".join(name).lower() == namespace.lower()]
     for name in alike:
         for other in catalog.list_tables(name):
             _refuse_twins(case_twins([".".join(other), identifier]))

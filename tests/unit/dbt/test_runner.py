@@ -161,6 +161,9 @@ MODELS = {
     "bad_cast": "select cast(body as integer) as b from {{ source('raw', 'notes') }}",
     # a folder and a test with the name of the model; a NULL in the key of an incremental one
     "orders": "{{ config(materialized='incremental', unique_key='id') }} select null::int as id, 1 as v",
+    "nested": "{{ config(materialized='incremental', unique_key='id', schema='silver.eu') }} "
+    "select * from {{ source('sales.eu', 'orders') }}",
+    "of_nested": "select count(*) as n from {{ ref('nested') }}",
     "orders/late": "select * from {{ source('raw', 'nowhere') }}",
 }
 
@@ -169,7 +172,9 @@ MODELS = {
 def own_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a small project with the real one's macros: one for all models, so that it is parsed once."""
     files = {f"models/{name}.sql": sql for name, sql in MODELS.items()}
-    files["models/s.yml"] = "sources: [{name: raw, tables: [{name: notes}, {name: nowhere}]}]"
+    files["models/s.yml"] = (
+        "sources: [{name: raw, tables: [{name: notes}, {name: nowhere}]}, {name: sales.eu, tables: [{name: orders}]}]"
+    )
     files["tests/orders.sql"] = MODELS["orders/late"]
     return make_project(tmp_path_factory.mktemp("dbt"), files)
 
@@ -207,6 +212,17 @@ def test_incremental_ephemeral_and_broken_models(own_catalog: Catalog, build_own
     with pytest.raises(ConfigurationError, match=r"Conversion Error: .* The same rows fail again: correct") as caught:
         build_own("bad_cast")
     assert "'x'" not in str(caught.value)
+
+
+def test_a_namespace_inside_another(own_catalog: Catalog, build_own: Build) -> None:
+    """The first run makes both namespaces, as REST catalogs want it."""
+    overwrite_if_changed(own_catalog, "sales.eu.orders", pa.table({"id": [1, 2], "v": ["a", "b"]}))
+    assert build_own("nested").rows == 2
+    overwrite_if_changed(own_catalog, "sales.eu.orders", pa.table({"id": [1, 2], "v": ["a", "c"]}))
+    assert build_own("nested", "u").rows == 2
+    assert build_own("nested", "v").changed is False
+    assert connect(own_catalog).execute('FROM "silver.eu".nested ORDER BY id').fetchall() == [(1, "a"), (2, "c")]
+    assert build_own("of_nested").rows == 1
 
 
 def test_case_54_what_is_published_while_an_incremental_model_reads_is_not_undone(

@@ -122,7 +122,7 @@ def test_rollback_says_first_and_does_then(phlo: Any, home: Path) -> None:
     ("arguments", "code", "message"),
     [
         (("catalog", "history", "raw.nope"), FAILED, "raw.nope does not exist"),
-        (("catalog", "describe", "raw.x.y"), FAILED, "not a table name"),
+        (("catalog", "describe", "raw.x/y"), FAILED, "not a table name"),
         (("catalog", "history", TABLE, "--branch", "nope"), REFUSED, "no branch nope"),
         (("catalog", "rollback", TABLE, "--to-snapshot", "7", "--yes"), REFUSED, "no snapshot 7"),
         (("catalog", "rollback", TABLE, "--to-time", "2024-01-15"), REFUSED, "ambiguous"),

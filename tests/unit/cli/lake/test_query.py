@@ -327,3 +327,8 @@ def test_a_statement_that_reads_no_table_reads_no_file_either(run_phlo, sql):
 def test_a_name_that_has_to_be_quoted_is_shown_quoted(run_phlo, name, hint):
     code, _, err = run_phlo("query", f"SELECT * FROM {name} WHERE a = 'it'")
     assert (code, f"If {name} is a table, write {hint}." in err) == (2, True), err
+
+
+def test_levels_of_a_namespace_are_quoted_as_one(run_phlo):
+    code, _, err = run_phlo("query", "SELECT * FROM sales.eu.orders AS o WHERE o.a.b = 1")
+    assert (code, 'write "sales.eu"."orders" for a table in a namespace of several levels' in err) == (1, True), err

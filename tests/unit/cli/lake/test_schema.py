@@ -191,7 +191,7 @@ def test_diff_of_a_table_and_its_model(phlo: Any) -> None:
     ("arguments", "message"),
     [
         (("show", "raw.nope"), "raw.nope does not exist"),
-        (("show", "raw.x.y"), "not a table name"),
+        (("show", "raw.x y."), "not a table name"),
         (("show", "include.schemas.github:Nobody"), "write 'package.module:Class'"),
         (("show", "include.schemas.github:annotations"), "is not a Pandera model"),
         (("show", "nope.yml:x"), "nope.yml cannot be read"),

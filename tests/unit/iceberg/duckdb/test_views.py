@@ -314,7 +314,10 @@ def test_case_08_no_filter_loses_rows_that_are_not_a_number(
     ("sql", "tables"),
     [
         ("select * from raw.t", {"raw.t"}),
-        ("SELECT * FROM RAW.T a JOIN gold.x USING (id) WHERE y IN (SELECT 1 FROM c.b.z)", {"RAW.T", "gold.x", "c.b.z"}),
+        (
+            'SELECT * FROM RAW.T a JOIN gold.x USING (id) WHERE y IN (SELECT 1 FROM "c.b".z)',
+            {"RAW.T", "gold.x", "c.b.z"},
+        ),
         ('with a as (select * from raw.t) select * from a, "ra.w".x, bare', {"raw.t", "ra.w.x", "bare"}),
         ("with t as (select 1) select * from raw.t", {"raw.t"}),
         ("describe raw.t", {"raw.t"}),

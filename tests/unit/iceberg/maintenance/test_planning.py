@@ -306,15 +306,21 @@ def test_young_files_are_protected_one_by_one(catalog: Catalog) -> None:
     assert (not (root / "old").exists(), (root / "young").exists()) == (True, True)
 
 
-def test_files_of_expired_snapshots_go_statistics_stay(catalog: Catalog) -> None:
+@pytest.mark.parametrize("of_partitions", [False, True])
+def test_files_of_expired_snapshots_go_statistics_stay(catalog: Catalog, of_partitions: bool) -> None:
     for number in range(3):
         write(catalog, f"t{number}", number)
     table = catalog.load_table(TABLE)
-    from pyiceberg.table.statistics import StatisticsFile
+    from pyiceberg.table.statistics import PartitionStatisticsFile, StatisticsFile
+    from pyiceberg.table.update import SetPartitionStatisticsUpdate
 
     for snapshot_id in ids(table):
         path = f"{table.location()}/metadata/{snapshot_id}.stats"
         table.io.new_output(path).create().close()
+        if of_partitions:
+            rows = PartitionStatisticsFile(snapshot_id=snapshot_id, statistics_path=path, file_size_in_bytes=0)
+            catalog.commit_table(table, (), (SetPartitionStatisticsUpdate(partition_statistics=rows),))
+            continue
         sizes = {"file_size_in_bytes": 0, "file_footer_size_in_bytes": 0}
         statistics = StatisticsFile(snapshot_id=snapshot_id, statistics_path=path, blob_metadata=[], **sizes)
         with table.update_statistics() as update:
@@ -323,6 +329,7 @@ def test_files_of_expired_snapshots_go_statistics_stay(catalog: Catalog) -> None
     remove_orphans(catalog, TABLE, days=1, now=later(days=2))
     table = catalog.load_table(TABLE)
     assert len([name for name in files(catalog) if name.endswith(".stats")]) == 1
+    assert len([*table.metadata.statistics, *table.metadata.partition_statistics]) == 1
     assert {normalized(path) for path in files(catalog)} == referenced(table)
     assert content(catalog) == [0, 1, 2]
 
