@@ -133,9 +133,15 @@ class PhloOperator(ReportsToOpenLineage, BaseOperator):
 
 
 def _is_blank(result: Any) -> bool:
-    """Return whether a result has a place for rows and snapshot, and nothing in it."""
-    places = [result[name] for name in ("rows", "snapshot_id") if name in result] if isinstance(result, Mapping) else []
-    return bool(places) and all(place is None for place in places) and not result.get("reason")
+    """Return whether a result, or what it says of a table, has a place for rows and snapshot, and nothing in it."""
+    if not isinstance(result, Mapping):
+        return False
+    places = [result[name] for name in ("rows", "snapshot_id") if name in result]
+    if places and all(place is None for place in places):
+        return not (result.get("reason") or result.get(NOTHING_TO_DO))
+    tables = result.get("tables")
+    each = tables.values() if isinstance(tables, Mapping) else tables if isinstance(tables, list) else ()
+    return tables is not None and (not tables or any(table is None or _is_blank(table) for table in each))
 
 
 class _Mappable(OperatorPartial):

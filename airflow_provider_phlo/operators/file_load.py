@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_phlo.operators.base import PhloOperator
+from airflow_provider_phlo.operators.base import NOTHING_TO_DO, PhloOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Asset, Context
@@ -96,7 +96,10 @@ class FileLoadOperator(PhloOperator):
             context["ti"].xcom_push(key="return_value", value=error.result.to_json())
             raise
         self.log.info("%s is loaded into %s: %s", folder, database, result.to_json())
-        return result.to_json()
+        if result.loaded_files:
+            return result.to_json()
+        why = "all files were loaded before" if result.scanned_files else "there are no files"
+        return {**result.to_json(), NOTHING_TO_DO: f"{_without_login(str(folder))}: {why}"}
 
 
 def _without_login(url: str) -> str:

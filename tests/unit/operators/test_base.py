@@ -37,6 +37,11 @@ class Returns(PhloOperator):
         {"rows": None},
         {"table": "marts.m", "rows": None, "snapshot_id": None, "changed": None},
         {"rows": None, "nothing_to_do": ""},
+        {"tables": {}},
+        {"tables": []},
+        {"tables": {"a": {"rows": 3}, "b": {"rows": None, "snapshot_id": None}}},
+        {"tables": [{"table": "raw.a", "rows": None}]},
+        {"tables": {"a": None}},
     ],
 )
 def test_case_42_green_without_work_or_reason_fails(make_context, result):
@@ -47,11 +52,22 @@ def test_case_42_green_without_work_or_reason_fails(make_context, result):
 
 @pytest.mark.parametrize(
     "result",
-    [{"rows": 0}, {"rows": None, "snapshot_id": 5}, {"tables": {}}, {"rows": None, "reason": "Trino wrote it"}],
+    [
+        {"rows": 0},
+        {"rows": None, "snapshot_id": 5},
+        {"tables": {"a": {"rows": 0}}},
+        {"rows": None, "reason": "Trino wrote it"},
+    ],
 )
 def test_case_42_work_is_green(make_context, result):
     task = Returns(task_id="model", result=result)
     assert task.execute(make_context(task)) == result
+
+
+@pytest.mark.parametrize("table", [{"rows": 0}, {"rows": None, "reason": "x"}, {"rows": None, "nothing_to_do": "x"}, 7])
+def test_case_42_work_on_every_table_is_green(make_context, table):
+    task = Returns(task_id="model", result={"tables": {"a": table}})
+    assert task.execute(make_context(task))
 
 
 def test_case_42_a_reason_is_logged(make_context, caplog):

@@ -43,6 +43,14 @@ def test_loads_from_and_into_the_paths_of_the_environment(home, tmp_path, monkey
         FileLoadOperator(task_id="load").execute({})
 
 
+def test_case_42_a_load_of_nothing_says_why(home):
+    operator = FileLoadOperator(task_id="load")
+    assert "nothing_to_do" not in operator.execute({})
+    assert operator.execute({})["nothing_to_do"] == f"{home}/events/raw: all files were loaded before"
+    (home / "events/raw/a.jsonl").unlink()
+    assert operator.execute({})["nothing_to_do"] == f"{home}/events/raw: there are no files"
+
+
 def test_its_own_paths_win(home, tmp_path):
     path = str(tmp_path / "mine.duckdb")
     operator = FileLoadOperator(task_id="load", folder=str(home / "events/raw"), database=path)
