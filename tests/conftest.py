@@ -67,7 +67,7 @@ def run_phlo(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     from airflow_provider_phlo.cli.terminal import environment
 
     # let it see no environment of another catalog
-    monkeypatch.setattr(environment, "enter_project_environment", lambda: None)
+    monkeypatch.setattr(environment, "enter_project_environment", lambda **_: None)
 
     def run(*arguments: str) -> tuple[int, str, str]:
         code = 0

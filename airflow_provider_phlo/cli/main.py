@@ -34,7 +34,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         arguments = parser.parse_args(argv)
     if not arguments.alone:
         with exit_on_error(arguments.command):
-            environment.enter_project_environment()
+            # of an Airflow that was named, something can be said without a project
+            named = getattr(arguments, "api_url", None) or os.environ.get("PHLO_AIRFLOW_URL")
+            environment.enter_project_environment(required=not named)
     run(arguments.path, arguments.command, arguments)
 
 

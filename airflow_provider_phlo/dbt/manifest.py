@@ -41,6 +41,7 @@ _RENDERED_VERSION = "5"
 # how many folders of a project that was parsed with other variables stay
 _VARIANTS_KEPT = 20
 _NOT_RENDERED = frozenset({"checksum", "columns", "compiled_code", "raw_code", "unrendered_config"})
+_CLOCK = re.compile(r"^\d\d:\d\d:\d\d +", re.MULTILINE)
 _MATERIALIZATION = re.compile(r"materialization_(?P<name>.+)_(default|duckdb|phlo|trino)")
 
 
@@ -195,7 +196,7 @@ def _parse_here(project: Project, fresh: Path) -> bool:
 
 
 def _parse_elsewhere(project: Project, fresh: Path) -> None:
-    command = [sys.executable, "-m", "dbt.cli.main", "--no-use-colors", "--log-level-file", "none", "parse"]
+    command = [sys.executable, "-m", "dbt.cli.main", "--quiet", "--no-use-colors", "--log-level-file", "none", "parse"]
     done = subprocess.run(
         [*command, *project.arguments(fresh)],
         # Python's warnings say nothing here
@@ -206,7 +207,8 @@ def _parse_elsewhere(project: Project, fresh: Path) -> None:
         text=True,
     )
     if done.returncode:
-        tail = "\n".join(done.stdout.splitlines()[-20:])
+        said = _CLOCK.sub("", done.stdout).strip()
+        tail = "\n".join(said.splitlines()[-20:])
         raise ConfigurationError(f"dbt cannot parse {project.directory} (exit code {done.returncode}):\n{tail}")
 
 

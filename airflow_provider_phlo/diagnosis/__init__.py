@@ -5,6 +5,6 @@ A check is a function that yields :class:`Finding`; it changes nothing. What nee
 command itself.
 """
 
-from airflow_provider_phlo.diagnosis.findings import Finding, Verdict, guarded
+from airflow_provider_phlo.diagnosis.findings import Check, Finding, Verdict, guarded
 
-__all__ = ["Finding", "Verdict", "guarded"]
+__all__ = ["Check", "Finding", "Verdict", "guarded"]

@@ -42,12 +42,13 @@ class Finding:
 Check = Callable[[], Iterable[Finding]]
 
 
-def guarded(name: str, check: Check, *, seconds: float) -> Iterator[Finding]:
+def guarded(name: str, check: Check, *, seconds: float, advice: str = "") -> Iterator[Finding]:
     """
     Yield what a check finds; one that fails or takes too long is a problem itself.
 
     :param name: what it checks, for that finding.
     :param seconds: how long it may take.
+    :param advice: what to do if it fails.
     """
     began = time.monotonic()
     pool = ThreadPoolExecutor(1)
@@ -58,7 +59,7 @@ def guarded(name: str, check: Check, *, seconds: float) -> Iterator[Finding]:
             Finding(name, Verdict.PROBLEM, f"no answer within {seconds:.0f} seconds", "Is a host right, a firewall?")
         ]
     except Exception as error:  # noqa: BLE001 - whatever it is, it is what was looked for
-        found = [Finding(name, Verdict.PROBLEM, describe(error))]
+        found = [Finding(name, Verdict.PROBLEM, describe(error), advice)]
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
     took = time.monotonic() - began

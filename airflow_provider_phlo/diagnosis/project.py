@@ -43,7 +43,9 @@ def check_services(project: Project) -> Iterator[Finding]:
     elif ill := [
         f"{service.name} is {service.health or service.state}" for service in found if service.health != HEALTHY
     ]:
-        yield Finding("services", Verdict.PROBLEM, ", ".join(ill), "phlo services status, phlo services logs")
+        stopped = any(not service.pid for service in found)
+        advice = "phlo services start" if stopped else "phlo services status, phlo services logs"
+        yield Finding("services", Verdict.PROBLEM, ", ".join(ill), advice)
     else:
         yield Finding("services", Verdict.OK, "all are healthy")
     names = {service.name for service in running}

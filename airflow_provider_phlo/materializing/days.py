@@ -143,11 +143,12 @@ def takes_due_tick(
     :param day: None is today.
     :param by_conf: whether all tasks that run take their day from the run's conf.
     """
-    if not is_due(dag, now):
+    due = dag["next_dagrun_logical_date"]
+    if due is None or not is_due(dag, now):  # ticks of a DAG that is scheduled by partitions have none
         return False
     if by_conf and day is not None:
         return True
-    moment = datetime.fromisoformat(dag["next_dagrun_logical_date"])
+    moment = datetime.fromisoformat(due)
     if day is None:
         return moment.astimezone(zone).date() == now.astimezone(zone).date()
     covered = (dag.get("next_dagrun_data_interval_start"), dag.get("next_dagrun_data_interval_end"))

@@ -105,7 +105,7 @@ def unpausing(
     then = f"; from now on it also runs by its schedule ({schedule})" if scheduled else ""
     now, zone = assets.api.server_time(), assets.day_zone(dag_id)
     if is_due(details, now):
-        tick = details["next_dagrun_logical_date"]
+        tick = details["next_dagrun_logical_date"] or details["next_dagrun_run_after"]
         if not any(takes_due_tick(details, day, zone, now, by_conf=by_conf) for day in days):
             then += f", and at once for {tick}, which is due, with all its tasks"
         elif not any(takes_due_tick(details, day, zone, now) for day in days):
@@ -164,7 +164,7 @@ def _create(assets: AssetMap, plan: PlannedRun, asked: Asked, *, delay: float, n
         "note": "phlo: " + (", ".join(plan.assets)[:900] or "all tasks"),
     }
     if dag.get("timetable_partitioned"):
-        body["partition_key"] = asked.day
+        body["partition_key"] = asked.day or now.astimezone(assets.day_zone(plan.dag_id)).date().isoformat()
     path = f"{dag_path(plan.dag_id)}/dagRuns"
     for moment in (*_logical_dates(assets, plan, asked, now), None):
         try:

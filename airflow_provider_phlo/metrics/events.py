@@ -30,7 +30,7 @@ def asset_loads(api: AirflowApi, name: str, period: Period) -> TableLoads | None
     since = urlencode({"timestamp_gte": period.since.isoformat(), "order_by": "timestamp"})
     events = [*api.pages(f"/assets/events?{asset}&{since}", "asset_events"), *last]
     loads = _loads(events)
-    rows = next((event["extra"]["rows"] for event in last if _is_count((event["extra"] or {}).get("rows"))), 0)
+    rows = next((event["extra"]["rows"] for event in last if _is_count((event["extra"] or {}).get("rows"))), None)
     return TableLoads(name, loads, known_since=None, undone=0, total_rows=rows)
 
 

@@ -39,6 +39,7 @@ class TableFigures:
     """
     What a period did to one table.
 
+    :param total_rows: how many rows it has now; None if nothing says so.
     :param loads: publications.
     :param counts: rows by what became of them; what no writer of the period reports is not in there.
     :param per_day: the same for each day (UTC) of the period, by the time of publication.
@@ -50,7 +51,7 @@ class TableFigures:
     """
 
     table: str
-    total_rows: int
+    total_rows: int | None
     loads: int
     counts: Mapping[str, int]
     per_day: Mapping[datetime.date, Mapping[str, int]]

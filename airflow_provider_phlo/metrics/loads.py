@@ -81,13 +81,14 @@ class TableLoads:
     :param loads: what is known, oldest first, without what main was set back from.
     :param known_since: what was written before has expired; None if everything is known.
     :param undone: snapshots that main was set back from.
+    :param total_rows: how many rows there are now; None if nothing says so.
     """
 
     table: str
     loads: tuple[Load, ...]
     known_since: datetime.datetime | None
     undone: int
-    total_rows: int
+    total_rows: int | None
 
     @property
     def last(self) -> Load | None:

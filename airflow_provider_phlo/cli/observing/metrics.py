@@ -10,16 +10,19 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_phlo.cli.terminal import charts, words
+from airflow_provider_phlo.cli.terminal import charts, environment, words
 from airflow_provider_phlo.cli.terminal.output import Result, open_catalog, plain, show, terminal_width, write_lines
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.metrics.figures import Period, TableFigures, catalog_figures, table_figures
 from airflow_provider_phlo.metrics.names import find_name
 from airflow_provider_phlo.metrics.runs import Run, RunFigures, figures_by_dag, read_runs, run_figures
 from airflow_provider_phlo.run_logs.names import Assets
+from airflow_provider_phlo.services.supervising import airflow_login
 
 if TYPE_CHECKING:
     import argparse
+
+    from pyiceberg.catalog import Catalog
 
     from airflow_provider_phlo.airflow_api.client import AirflowApi
 
@@ -56,11 +59,13 @@ def _period(length: timedelta) -> Period:
 def _summary(args: argparse.Namespace, period: Period) -> None:
     api, problem = _airflow(args)
     runs = read_runs(api, period) if api else []
-    tables = catalog_figures(open_catalog(), period)
+    catalog, unknown = _catalog(args, api)
+    tables = catalog_figures(catalog, period) if catalog else []
     if args.output == "json":
         dags = [_raw_runs(each) for each in figures_by_dag(runs)]
         total = _raw_runs(run_figures("", runs)) if api else None
-        _write_json(period, {"runs": total, "dags": dags, "tables": [_raw_table(each) for each in tables]}, problem)
+        raw = [_raw_table(each) for each in tables] if catalog else None
+        _write_json(period, {"runs": total, "dags": dags, "tables": raw}, problem, unknown)
         return
     write_lines([f"The last {period.text}, until {period.until:%Y-%m-%d %H:%M} UTC", ""])
     if api:
@@ -68,21 +73,27 @@ def _summary(args: argparse.Namespace, period: Period) -> None:
     else:
         write_lines([f"Runs: {problem}"])
     print()
-    _show_tables(tables)
+    if unknown:
+        write_lines([f"Tables: {unknown}"])
+    else:
+        _show_tables(tables)
     _show_notes(tables, period)
 
 
 def _asset(args: argparse.Namespace, period: Period, name: str) -> None:
     api, problem = _airflow(args)
     assets = Assets.read(api) if api else Assets()
-    figures = _figures_of(api, assets, name, period)
+    catalog, unknown = _catalog(args, api)
+    figures = _figures_of(api, catalog, assets, name, period)
     makers = assets.producers.get(figures.table, {})
     runs = [run for dag_id in sorted(makers) for run in read_runs(api, period, dag_id, makers[dag_id])] if api else []
     if args.output == "json":
         dags = [_raw_runs(each) for each in figures_by_dag(runs)]
-        _write_json(period, {"table": _raw_table(figures), "dags": dags}, problem)
+        _write_json(period, {"table": _raw_table(figures), "dags": dags}, problem, unknown)
         return
     write_lines(_described(figures, period))
+    if unknown:
+        write_lines(["", f"Counted by its events in Airflow. {unknown}"])
     if api:
         print()
         _show_runs(runs, "No run of a DAG that makes it ended.")
@@ -94,15 +105,16 @@ def _asset(args: argparse.Namespace, period: Period, name: str) -> None:
     _show_notes([figures], period)
 
 
-def _figures_of(api: AirflowApi | None, assets: Assets, name: str, period: Period) -> TableFigures:
+def _figures_of(
+    api: AirflowApi | None, catalog: Catalog | None, assets: Assets, name: str, period: Period
+) -> TableFigures:
     """Return the figures of a table of the catalog, else of an asset that Airflow knows by its events."""
     from airflow_provider_phlo.iceberg.duckdb.views import all_tables
     from airflow_provider_phlo.metrics.events import asset_loads
 
-    catalog = open_catalog()
-    tables = all_tables(catalog)
+    tables = all_tables(catalog) if catalog else []
     found = find_name(name, tables, assets.tasks)
-    if found in tables:
+    if catalog and found in tables:
         [figures] = catalog_figures(catalog, period, [found])
         return figures
     loads = asset_loads(api, found, period) if api else None
@@ -113,14 +125,23 @@ def _figures_of(api: AirflowApi | None, assets: Assets, name: str, period: Perio
 
 def _airflow(args: argparse.Namespace) -> tuple[AirflowApi | None, str]:
     """Return the Airflow to ask, or why there is none; one that was named has to answer."""
-    from airflow_provider_phlo.services.supervising import airflow_login
-
     try:
         return airflow_login.connect(args.api_url), ""
     except ConfigurationError as error:
         if args.api_url or os.environ.get(airflow_login.URL):
             raise
         return None, str(error)
+
+
+def _catalog(args: argparse.Namespace, api: AirflowApi | None) -> tuple[Catalog | None, str]:
+    """Return the catalog of tables, or why there is none; an Airflow that was named has something to say without it."""
+    unknown = environment.no_catalog()
+    if unknown and (args.api_url or os.environ.get(airflow_login.URL)):
+        return None, unknown
+    catalog = open_catalog()
+    if api and airflow_login.is_elsewhere(api) and (folder := environment.home_of(catalog)):
+        print(f"Runs are those of {api.url}, tables those in {folder}: are they the same lake?", file=sys.stderr)
+    return catalog, ""
 
 
 # --- for people
@@ -177,12 +198,13 @@ def _described(figures: TableFigures, period: Period) -> Iterator[str]:
     for_day = f", for {figures.partition_date}" if figures.partition_date else ""
     fresh = f"{words.ago(figures.last_at)}{for_day}" if figures.last_at else "never, as far as is known"
     counts = ", ".join(f"{figures.counts[name]:,} {name}" for name in _ROWS if figures.counts.get(name))
+    silent = figures.loads and not figures.counts
     lines = {
         "published": f"{words.plural(figures.loads, 'time')}; the last: {fresh}",
-        "rows": counts or "nothing was changed",
+        "rows": counts or ("what publishes it says nothing of rows" if silent else "nothing was changed"),
         "rows now": words.number(figures.total_rows),
     }
-    yield from (f"  {name:<10}  {text}" for name, text in lines.items())
+    yield from (f"  {name:<10}  {text}" for name, text in lines.items() if text)
 
 
 def _show_days(figures: TableFigures) -> None:
@@ -216,8 +238,8 @@ def _show_notes(tables: Sequence[TableFigures], period: Period) -> None:
 # --- for programs
 
 
-def _write_json(period: Period, content: dict[str, Any], problem: str) -> None:
-    head = {"since": period.since, "until": period.until, "airflow": problem or None}
+def _write_json(period: Period, content: dict[str, Any], problem: str, unknown: str) -> None:
+    head = {"since": period.since, "until": period.until, "airflow": problem or None, "catalog": unknown or None}
     write_lines([json.dumps(plain({**head, **content}), ensure_ascii=False)])
 
 

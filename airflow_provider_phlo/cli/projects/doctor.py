@@ -12,7 +12,7 @@ from pathlib import Path
 from airflow_provider_phlo.cli.terminal.errors import FAILED
 from airflow_provider_phlo.cli.terminal.output import Result, show, write_lines
 from airflow_provider_phlo.cli.terminal.words import plural
-from airflow_provider_phlo.diagnosis import Finding, Verdict, guarded, machine
+from airflow_provider_phlo.diagnosis import Check, Finding, Verdict, guarded, machine
 from airflow_provider_phlo.services.environment.projects import Project, find_project
 
 _SIGNS = {Verdict.OK: "✓", Verdict.SKIPPED: "-", Verdict.WARNING: "!", Verdict.PROBLEM: "✗"}
@@ -69,12 +69,15 @@ def _findings(project: Project) -> Iterator[Finding]:
 def _connections(home: Path) -> Iterator[Finding]:
     from airflow_provider_phlo.cli.terminal import connecting
 
-    yield from guarded("catalog", connecting.check_catalog, seconds=_CONNECTING)
-    yield from guarded("postgres_default", partial(connecting.check_postgres, home), seconds=_CONNECTING)
-    for conn_id, check in connecting.OWN.items():
-        yield from guarded(conn_id, check, seconds=_CONNECTING)
-    for conn_id in connecting.other_connections():
-        yield from guarded(conn_id, partial(connecting.check_other, conn_id), seconds=_CONNECTING)
+    checks: dict[str, tuple[str, Check]] = {
+        "catalog": ("iceberg_default", connecting.check_catalog),
+        "postgres_default": ("postgres_default", partial(connecting.check_postgres, home)),
+        **{conn_id: (conn_id, check) for conn_id, check in connecting.OWN.items()},
+        **{each: (each, partial(connecting.check_other, each)) for each in connecting.other_connections()},
+    }
+    for name, (conn_id, check) in checks.items():
+        advice = f"Is its server up, and is {connecting.variable(conn_id)} right? .env or the shell sets it."
+        yield from guarded(name, check, seconds=_CONNECTING, advice=advice)
 
 
 def _constraints(root: Path) -> Path | None:

@@ -26,6 +26,7 @@ from airflow_provider_phlo.materializing.attempts import failed_days
 from airflow_provider_phlo.materializing.backfilling import Backfill, DayProgress, total
 from airflow_provider_phlo.materializing.planning import PlannedRun
 from airflow_provider_phlo.materializing.running import Asked, check_days
+from airflow_provider_phlo.services.supervising import airflow_login
 from airflow_provider_phlo.terms import MetadataColumn
 
 if TYPE_CHECKING:
@@ -97,6 +98,8 @@ def _missing(assets: AssetMap, plans: Iterable[PlannedRun], days: Sequence[str])
     """Return the days that a selected table lacks: no run for them has published, and it has no rows of them."""
     environment.enter_project_environment()
     catalog = open_catalog()
+    if airflow_login.is_elsewhere(assets.api) and (folder := environment.home_of(catalog)):
+        say(f"--missing asks the tables in {folder}; the runs are those of {assets.api.url}: are they the same lake?")
     made = [asset for plan in plans for asset in map(assets.assets.__getitem__, plan.assets) if asset.in_lake]
     known = [found for asset in made if (found := _published_days(catalog, asset, days)) is not None]
     if not known:

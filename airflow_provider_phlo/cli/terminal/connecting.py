@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -110,16 +111,37 @@ OWN: dict[str, Callable[[], Iterator[Finding]]] = {
 
 def other_connections() -> list[str]:
     """Return the other connections that the environment sets."""
-    names = {name.removeprefix(_PREFIX).lower() for name in os.environ if name.startswith(_PREFIX)}
+    names = {
+        name.removeprefix(_PREFIX).lower() for name, text in os.environ.items() if name.startswith(_PREFIX) and text
+    }
     return sorted(names - {*OWN, "iceberg_default", "postgres_default"})
+
+
+def variable(conn_id: str) -> str:
+    """Return the variable that sets a connection."""
+    return f"{_PREFIX}{conn_id.upper()}"
 
 
 def check_other(conn_id: str) -> Iterator[Finding]:
     """Let the hook of a connection try it."""
     from airflow.sdk import BaseHook
+    from airflow.sdk.exceptions import AirflowException
 
+    wrong = _malformed(os.environ.get(variable(conn_id), ""))
+    if wrong:
+        advice = "Write it as type://user:password@host:port, or as JSON with conn_type."
+        yield Finding(conn_id, Verdict.PROBLEM, f"{variable(conn_id)} {wrong}", advice)
+        return
     connection: Any = BaseHook.get_connection(conn_id)
-    hook = connection.get_hook()
+    try:
+        hook = connection.get_hook()
+    except AirflowException:
+        found = f"no installed provider knows connections of type {connection.conn_type}: it was not tried"
+        advice = (
+            f"If a DAG uses its hook, install the provider, such as apache-airflow-providers-{connection.conn_type}."
+        )
+        yield Finding(conn_id, Verdict.WARNING, found, advice)
+        return
     if not hasattr(hook, "test_connection"):
         yield Finding(conn_id, Verdict.SKIPPED, f"{type(hook).__name__} has no way to try it")
         return
@@ -128,3 +150,15 @@ def check_other(conn_id: str) -> Iterator[Finding]:
     verdict = Verdict.OK if works else Verdict.PROBLEM
     yield Finding(conn_id, verdict, f"{type(hook).__name__} {'connects' if works else 'does not connect'}", "" if works
                   else f"airflow connections test {conn_id}")  # fmt: skip
+
+
+def _malformed(value: str) -> str:
+    """Return what is wrong with how a variable sets a connection, without its value; nothing if nothing is."""
+    if not value.lstrip().startswith("{"):
+        return "" if "://" in value else "is neither a URI nor JSON"
+    try:
+        found = json.loads(value)
+    except ValueError as error:
+        at = f" (column {error.colno}: {error.msg})" if isinstance(error, json.JSONDecodeError) else ""
+        return f"is not JSON{at}"
+    return "" if isinstance(found, dict) and found.get("conn_type") else "is JSON without conn_type"

@@ -47,6 +47,12 @@ def connect(url: str | None = None, shell: Mapping[str, str] = os.environ) -> Ai
     return api
 
 
+def is_elsewhere(api: AirflowApi, shell: Mapping[str, str] = os.environ) -> bool:
+    """Return whether an Airflow is not the services of the project that the working directory belongs to."""
+    local = _services(shell)
+    return local is None or not _same_place(local.url, api.url)
+
+
 def _remote(url: str, shell: Mapping[str, str]) -> AirflowApi:
     token, user = shell.get(TOKEN, ""), shell.get(USER, "")
     if token:

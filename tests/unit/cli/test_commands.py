@@ -76,7 +76,7 @@ def test_an_error_is_one_line(
     def fail(args: argparse.Namespace) -> None:
         raise ValueError("could not convert 'Ann, 41' to int")
 
-    monkeypatch.setattr(environment, "enter_project_environment", lambda: None)
+    monkeypatch.setattr(environment, "enter_project_environment", lambda **_: None)
     module, _, function = COMMANDS[name].path.rpartition(".")
     __import__(module)
     monkeypatch.setattr(sys.modules[module], function, fail)

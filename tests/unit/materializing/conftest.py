@@ -48,6 +48,7 @@ def task(task_id: str, *below: str, kind: str = "PythonOperator", rule: str = "a
 def asset(name: str, *makers: str, readers: tuple[str, ...] = (), group: str = "asset", **extra: Any) -> dict[str, Any]:
     """Return an asset as the API lists it; tasks are written ``dag/task``."""
     return {
+        "id": 1,
         "name": name,
         "uri": f"iceberg://phlo/{name.replace('.', '/')}" if ":" not in name else name,
         "group": group,

@@ -87,6 +87,21 @@ def test_another_day_does_not_use_up_the_tick_that_is_due() -> None:
         assert scheduler.runs[run.run_id]["logical_date"].startswith("2024-01-15T")
 
 
+@pytest.mark.parametrize("day", ["2024-01-15", None])
+def test_a_new_dag_that_is_scheduled_by_partitions_is_run_with_the_key_of_its_day(day: str | None) -> None:
+    """Its ticks have no logical date; without a day, its run is for today, as those of others are."""
+    due = datetime.now(UTC).replace(microsecond=0).isoformat()
+    listed = {"is_paused": True, "next_dagrun_run_after": due, "next_dagrun_logical_date": None}
+    with serving(scheduler := Scheduler(timetable_partitioned=True, **listed)) as api:
+        assets = AssetMap(api)
+        said = unpausing(assets, "shop", [day], allowed=False, by_conf=True)
+        assert said.endswith(f"and at once for {due}, which is due, with all its tasks")
+        [plan] = plan_runs(assets, ["raw.a"])
+        run = scheduler.runs[start_run(assets, plan, Asked(day)).run_id]
+        today = datetime.now(UTC).date().isoformat()
+        assert (run["logical_date"], run["partition_key"]) == (None, day or today)
+
+
 def test_the_day_is_that_of_the_zone_whose_days_count() -> None:
     scheduler = Scheduler()
     scheduler.zone, scheduler.dag["timezone"] = "Asia/Tokyo", "Europe/Berlin"

@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,20 @@ import pyarrow as pa
 import pytest
 from pyiceberg.catalog import Catalog
 
+from airflow_provider_phlo.cli.observing.metrics import _described
 from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
 from airflow_provider_phlo.iceberg.tables.creation import ensure_table
+from airflow_provider_phlo.metrics.figures import Period, table_figures
+from airflow_provider_phlo.metrics.loads import Load, TableLoads
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
 from tests.unit.cli.pseudo_terminal import shown_by_terminal
+from tests.unit.materializing.scheduler import Scheduler, serving
 
 TABLE = "raw.readings"
 SCHEMA = pa.schema([("k", pa.int64())])
+NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
+DAY = Period(NOW - timedelta(days=1), NOW + timedelta(seconds=1), "day")
 
 
 @pytest.fixture(autouse=True)
@@ -126,3 +134,45 @@ def test_a_terminal_of_40_columns(catalog: Catalog) -> None:
     blocks = shown[shown.index("day") :].splitlines()
     assert all(len(line) <= 40 for line in blocks)
     assert "inserted     1,000" in blocks
+
+
+@pytest.fixture
+def remote(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Return the address of an Airflow that is somewhere else, and has the asset ``raw.a``."""
+    monkeypatch.setenv("PHLO_AIRFLOW_TOKEN", "test")
+    with serving(Scheduler()) as api:
+        yield api.url
+
+
+def test_a_remote_airflow_has_figures_without_a_project(
+    remote: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_phlo: Any
+) -> None:
+    monkeypatch.setenv("PHLO_HOME", str(tmp_path / "none"))
+    monkeypatch.delenv("AIRFLOW_HOME", raising=False)
+    code, out, err = run_phlo("metrics", "--api-url", remote)
+    assert (code, err) == (0, "")
+    assert f"Tables: {tmp_path / 'none'} does not exist. Change to the project's folder" in out
+    found = json.loads(run_phlo("metrics", "--api-url", remote, "-o", "json")[1])
+    assert (found["tables"], found["airflow"]) == (None, None)
+    assert found["catalog"].startswith(str(tmp_path / "none"))
+    code, out, _ = run_phlo("metrics", "asset", "a", "--api-url", remote)
+    assert code == 0
+    assert out.startswith("raw.a, the last 24 hours")
+    assert "Counted by its events in Airflow." in out
+
+
+def test_tables_of_this_machine_beside_runs_of_another_are_said_to_be_so(
+    remote: str, catalog: Catalog, tmp_path: Path, run_phlo: Any
+) -> None:
+    fill(catalog, 3)
+    code, _, err = run_phlo("metrics", "--api-url", remote)
+    assert code == 0
+    assert err == f"Runs are those of {remote}, tables those in {tmp_path}: are they the same lake?\n"
+
+
+def test_an_asset_whose_events_say_nothing_of_rows_has_none() -> None:
+    """Nothing is not 0: a task that counts no rows may have changed any number."""
+    figures = table_figures(TableLoads("report", (Load(NOW, "", "r", "", {}),), None, 0, None), DAY)
+    lines = list(_described(figures, DAY))
+    assert "  rows        what publishes it says nothing of rows" in lines
+    assert not any(line.startswith("  rows now") for line in lines)

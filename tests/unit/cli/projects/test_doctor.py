@@ -50,11 +50,20 @@ def test_every_problem_is_named_with_what_to_do(tmp_path: Path) -> None:
             PYTHONPATH=str(tmp_path / "site"),
             AIRFLOW_CONN_POSTGRES_DEFAULT="postgresql://me:secret-word@127.0.0.1:1/x",
             AIRFLOW_CONN_GITHUB_DEFAULT="http://octo:secret-word@127.0.0.1:1",
-            AIRFLOW_CONN_HTTP_ONE="not a connection",
+            AIRFLOW_CONN_HTTP_ONE="not a connection secret-word",
+            AIRFLOW_CONN_TWO='{"conn_type": "http", secret-word}',
+            AIRFLOW_CONN_THREE='{"host": "secret-word"}',
+            AIRFLOW_CONN_FOUR="no-such-type://me:secret-word@127.0.0.1:1",
         )
     assert code == 1
     problems = {each["check"]: each for each in found if each["verdict"] == "problem"}
-    assert set(problems) == {"port", "postgres_default", "github_default", "http_one", "contracts", "dbt", "DAG files"}
+    malformed = {"http_one", "two", "three"}
+    refused = {"postgres_default", "github_default"}
+    assert set(problems) == {"port", *refused, *malformed, "contracts", "dbt", "DAG files"}
+    assert all(each["advice"] for each in problems.values())
+    assert all("AIRFLOW_CONN_" + name.upper() in problems[name]["found"] for name in malformed)
+    assert all("AIRFLOW_CONN_" + name.upper() in problems[name]["advice"] for name in refused)
+    assert [each["verdict"] for each in found if each["check"] == "four"] == ["warning"]
     assert str(port) in problems["port"]["found"]
     assert problems["DAG files"]["found"].startswith("dags/broken.py: ModuleNotFoundError")
     assert problems["dbt"]["found"].startswith("include/shop: ")

@@ -194,7 +194,7 @@ def _read_here(_: Path) -> tuple[dict[str, Any], ...]:
 
 
 def test_case_56_no_arguments_make_a_traceback(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "enter_project_environment", lambda: None)
+    monkeypatch.setattr(environment, "enter_project_environment", lambda **_: None)
     # what lineage reads of DAGs and catalog in programs of its own, seconds each, is read here, once
     monkeypatch.setattr(lineage_graph, "_kept_or_read", functools.cache(_read_here))
     # a server that is started stays
