@@ -15,7 +15,7 @@ from airflow_provider_phlo.airflow_api.client import dag_path
 from airflow_provider_phlo.exceptions import PhloError
 from airflow_provider_phlo.materializing.assets import AssetMap
 from airflow_provider_phlo.materializing.attempts import failed_tasks
-from airflow_provider_phlo.materializing.following import run_progress, why_nothing_begins
+from airflow_provider_phlo.materializing.following import Silences, run_progress
 from airflow_provider_phlo.materializing.outcomes import Outcome, outcomes
 from airflow_provider_phlo.materializing.planning import PlannedRun
 from airflow_provider_phlo.materializing.running import Asked, StartedRun, start_run
@@ -30,7 +30,8 @@ class DayProgress:
     """
     How a day of a backfill is.
 
-    :param state: ``waiting``, ``running``, ``success``, ``failed``; ``before`` if an earlier attempt had done it.
+    :param state: ``waiting``, ``running``, ``success``, ``failed``; ``skipped`` if all that makes its assets had nothing
+        to do; ``before`` if an earlier attempt had done it.
     :param rows: how many rows its runs have changed; None if nothing that they made says so.
     :param reason: why it failed.
     """
@@ -45,7 +46,7 @@ class DayProgress:
     @property
     def has_ended(self) -> bool:
         """Return whether nothing is left to do for it."""
-        return self.state in ("success", "failed", "before")
+        return self.state in ("success", "failed", "skipped", "before")
 
 
 @dataclass
@@ -54,6 +55,8 @@ class _Active:
     A day that is being made.
 
     :param refused: why a run of its wave could not be started; those that were are waited for.
+    :param states: what became of its assets, in waves that have ended.
+    :param ask_at: when to ask why it does not get on, by ``time.monotonic()``.
     """
 
     wave: int
@@ -62,6 +65,8 @@ class _Active:
     rows: int | None = None
     run_ids: list[str] = field(default_factory=list)
     refused: str = ""
+    ask_at: float = 0
+    states: set[str] = field(default_factory=set)
 
 
 class Backfill:
@@ -83,6 +88,8 @@ class Backfill:
         self._parallel = parallel
         self._waves = sorted({plan.wave for plan in plans})
         self._active: dict[str, _Active] = {}
+        self._silences = Silences(assets.api)
+        self._warned = False
         self.days = {day: DayProgress(day, "waiting") for day in days}
         self.id = _identity(plans, asked)
 
@@ -108,9 +115,8 @@ class Backfill:
         """
         Start and watch runs until every day is made or has failed; yield how the days are, whenever that has changed.
 
-        :param warn: gets a line when nothing begins a run.
+        :param warn: gets a line when a run does not get on, once until a day gets on.
         """
-        warned: set[str] = set()
         yield self.days
         while not all(day.has_ended for day in self.days.values()):
             before = dict(self.days)
@@ -120,8 +126,9 @@ class Backfill:
                 self._begin(day)
             for day in list(self._active):
                 with self._failing(day):
-                    self._look(day, warn, warned)
+                    self._look(day, warn)
             if self.days != before:
+                self._warned = False
                 yield self.days
             if self._active:
                 time.sleep(_PAUSE)
@@ -170,15 +177,11 @@ class Backfill:
                 active.run_ids.append(run.run_id)
         self.days[day] = replace(self.days[day], state="running", run_ids=tuple(active.run_ids))
 
-    def _look(self, day: str, warn: Callable[[str], None], warned: set[str]) -> None:
+    def _look(self, day: str, warn: Callable[[str], None]) -> None:
         active = self._active[day]
         found = [run_progress(self.assets.api, run, None, tasks=False) for run in active.runs]
-        for progress in found:
-            line = "" if warned else why_nothing_begins(self.assets.api, progress)
-            if line:
-                warned.add(progress.run.run_id)
-                warn(line)
         if not all(progress.has_ended for progress in found):
+            self._say_why_not(active, warn)
             return
         made = [
             outcome
@@ -186,15 +189,28 @@ class Backfill:
             for outcome in outcomes(self.assets, run_progress(self.assets.api, progress.run, None))
         ]
         active.rows = total(active.rows, *(_changed(outcome.facts) for outcome in made))
+        active.states |= {outcome.state for outcome in made}
         failed = [outcome for outcome in made if not outcome.is_good]
         if active.refused or failed:
             self._end(day, "failed", active.refused or _reason(failed))
         elif active.wave == self._waves[-1]:
-            self._end(day, "success", "")
+            self._end(day, "skipped" if active.states == {"skipped"} else "success", "")
         else:
             active.wave = self._waves[self._waves.index(active.wave) + 1]
             active.runs = []
             self._start_wave(day)
+
+    def _say_why_not(self, active: _Active, warn: Callable[[str], None]) -> None:
+        """Say, at times, why a run of a day does not get on."""
+        now = time.monotonic()
+        if now < active.ask_at:
+            return
+        active.ask_at = now + self._silences.pause
+        for run in active.runs:
+            line = self._silences.why(run_progress(self.assets.api, run, None))
+            if line and not self._warned:
+                self._warned = True
+                warn(line)
 
     def _end(self, day: str, state: str, reason: str) -> None:
         active = self._active.pop(day)

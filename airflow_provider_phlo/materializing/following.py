@@ -13,6 +13,8 @@ from airflow_provider_phlo.airflow_api.client import AirflowApi, dag_path, run_p
 from airflow_provider_phlo.materializing.running import StartedRun
 
 DONE = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
+# what waits for something else than the scheduler
+_AT_WORK = frozenset({"running", "deferred", "up_for_retry", "up_for_reschedule", "restarting"})
 _PAUSE = 0.7
 #: Seconds after which it is said that nothing happens.
 SILENCE = 10.0
@@ -55,10 +57,10 @@ def follow(api: AirflowApi, runs: Sequence[StartedRun], warn: Callable[[str], No
     """
     Yield how runs are, whenever that has changed, until all have ended.
 
-    :param warn: gets a line when nothing has begun a run for some seconds, and why that may be.
+    :param warn: gets a line when a run has not got on for some seconds, and why that may be.
     """
     seen: list[RunProgress | None] = [None] * len(runs)
-    warned: set[str] = set()
+    silences = Silences(api)
     while True:
         found = [run_progress(api, run, before) for run, before in zip(runs, seen, strict=True)]
         if found != seen:
@@ -67,11 +69,8 @@ def follow(api: AirflowApi, runs: Sequence[StartedRun], warn: Callable[[str], No
         if all(each.has_ended for each in found):
             return
         for each in found:
-            if each.run.run_id not in warned:
-                why = why_nothing_begins(api, each)
-                if why:
-                    warned.add(each.run.run_id)
-                    warn(why)
+            if why := silences.why(each):
+                warn(why)
         time.sleep(_PAUSE)
 
 
@@ -110,25 +109,51 @@ def _moment(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
 
-def _is_left_alone(progress: RunProgress) -> bool:
-    """Return whether a run has waited for long, and none of its tasks has begun."""
-    begun = any(task.began for task in progress.tasks) or (not progress.tasks and progress.state != "queued")
-    return not progress.has_ended and not begun and time.monotonic() - progress.run.may_begin > SILENCE
+class Silences:
+    """Says of runs that do not get on why that may be, once until they do; they may have begun."""
+
+    def __init__(self, api: AirflowApi) -> None:
+        self._api = api
+        self._seen: dict[str, tuple[RunProgress, float]] = {}
+        self._said: set[str] = set()
+
+    @property
+    def pause(self) -> float:
+        """Return after how many seconds it is worth to ask again."""
+        return SILENCE / 2
+
+    def why(self, progress: RunProgress) -> str:
+        """
+        Return why a run does not get on; nothing if it does, or if that was said.
+
+        :param progress: the run with its tasks.
+        """
+        run_id = progress.run.run_id
+        before, since = self._seen.get(run_id, (None, 0.0))
+        if before != progress:
+            since = time.monotonic()
+            self._seen[run_id] = (progress, since)
+            self._said.discard(run_id)
+        waits = not progress.has_ended and not any(task.state in _AT_WORK for task in progress.tasks)
+        if not waits or run_id in self._said or time.monotonic() - max(since, progress.run.may_begin) <= SILENCE:
+            return ""
+        why = _why_nothing_begins(self._api, progress)
+        if why:
+            self._said.add(run_id)
+        return why
 
 
-def why_nothing_begins(api: AirflowApi, progress: RunProgress) -> str:
-    """Return why a run has not begun for seconds; nothing if it has, or is about to."""
-    if not _is_left_alone(progress):
-        return ""
+def _why_nothing_begins(api: AirflowApi, progress: RunProgress) -> str:
     dag_id, run_id = progress.run.plan.dag_id, progress.run.run_id
+    nothing = "Nothing starts" if progress.state == "queued" else "Nothing goes on in"
     status, beat = api.components().get("scheduler", ("", None))
     age = (api.server_time() - beat).total_seconds() if beat else None
     if status != "healthy" or age is None or age > SILENCE:
         since = f"gave its last sign of life {age:.0f} s ago" if age is not None else "does not run"
-        return f"Nothing starts {run_id}: the scheduler {since} (phlo services status; phlo services start)."
+        return f"{nothing} {run_id}: the scheduler {since} (phlo services status; phlo services start)."
     dag = api.call("GET", f"{dag_path(dag_id)}/details")
     if dag["is_paused"]:
-        return f"Nothing starts {run_id}: {dag_id} was paused meanwhile."
+        return f"{nothing} {run_id}: {dag_id} was paused meanwhile. Airflow goes on with it once it is unpaused."
     if progress.state != "queued":
         return _why_no_task_begins(api, progress)
     active = api.call("GET", f"{dag_path(dag_id)}/dagRuns?state=running&limit=1")["total_entries"]
@@ -145,6 +170,8 @@ def _why_no_task_begins(api: AirflowApi, progress: RunProgress) -> str:
     if not waiting:
         return ""
     first = next((task for task in waiting if task.state != "waiting"), waiting[0])
+    if first.state == "queued" and any(task.began for task in progress.tasks):
+        return ""  # a worker may take its time
     path = f"{run_path(progress.run.plan.dag_id, run_id)}/taskInstances/{quote(first.task_id, safe='')}"
     if first.map_index >= 0:
         path += f"/{first.map_index}"

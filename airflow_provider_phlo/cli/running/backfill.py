@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _MOST_DAYS = 3_660
 _WIDE = 80
-_WORDS = {"success": "done", "before": "done before", "waiting": "not begun"}
+_WORDS = {"success": "done", "skipped": "nothing to do", "before": "done before", "waiting": "not begun"}
 
 
 def backfill(args: argparse.Namespace) -> None:
@@ -159,8 +159,10 @@ def _show_days(days: Iterable[DayProgress], output: str) -> None:
 
 
 def _summary(days: Sequence[DayProgress]) -> str:
-    counts = {state: sum(day.state == state for day in days) for state in ("success", "before", "failed")}
+    counts = {state: sum(day.state == state for day in days) for state in ("success", "skipped", "before", "failed")}
     parts = [f"{words.plural(counts['success'], 'day')} done", f"{counts['failed']} failed"]
+    if counts["skipped"]:
+        parts.append(f"{counts['skipped']} with nothing to do")
     if counts["before"]:
         parts.append(f"{counts['before']} done before")
     rows = total(*(day.rows for day in days))

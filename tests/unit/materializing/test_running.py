@@ -264,3 +264,50 @@ def test_what_a_run_waits_for_that_has_begun_is_said(monkeypatch: pytest.MonkeyP
 
         list(follow(api, [run], warn))
         assert said == [f"No task of {run.run_id} has begun in 0 s; a is waiting: The pool is full."]
+
+
+@pytest.mark.parametrize("paused", [True, False])
+@pytest.mark.parametrize("one", [True, False])
+def test_that_a_run_has_stopped_in_the_middle_is_said(paused: bool, one: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task has ended and the next does not begin, since the DAG was paused or the scheduler has gone."""
+    monkeypatch.setattr(following, "SILENCE", 0.2)
+    scheduler = Scheduler(seconds=60)
+    scheduler.healthy = paused
+    with serving(scheduler) as api:
+        assets = AssetMap(api)
+        plans = plan_runs(assets, ["raw.a", "raw.b"])
+        said: list[str] = []
+
+        def warn(line: str) -> None:
+            said.append(line)
+            scheduler.seconds = 0
+            scheduler.dag["is_paused"] = False
+
+        if one:
+            runs: Any = follow(api, [start_run(assets, plans[0], Asked())], warn)
+        else:
+            runs = Backfill(assets, plans, DAYS[:1], Asked(), 1).run(warn)
+        next(runs)
+        while not any(run["state"] == "running" for run in scheduler.runs.values()):
+            next(runs, None) if one or not scheduler.runs else api.call("GET", "/version")
+        for run in scheduler.runs.values():
+            run["tasks"]["a"].update(state="success", try_number=1, start_date=LONG_AGO, end_date=LONG_AGO)
+        scheduler.dag["is_paused"] = paused
+        list(runs)
+        [run_id] = scheduler.runs
+        reason = "shop was paused meanwhile" if paused else "the scheduler does not run"
+        assert len(said) == 1
+        assert said[0].startswith(f"Nothing goes on in {run_id}: {reason}")
+
+
+def test_a_day_on_which_all_tasks_were_skipped_had_nothing_to_do() -> None:
+    with serving(scheduler := Scheduler(seconds=60)) as api:
+        assets = AssetMap(api)
+        work = Backfill(assets, plan_runs(assets, ["raw.a", "raw.b"]), DAYS[:1], Asked(), 1)
+        for _ in work.run(nothing):
+            for run in scheduler.runs.values():
+                run["state"] = "success"
+                for each in run["tasks"].values():
+                    each["state"] = "skipped"
+        [day] = work.days.values()
+        assert (day.state, day.rows, day.has_ended) == ("skipped", None, True)

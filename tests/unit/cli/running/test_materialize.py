@@ -72,4 +72,6 @@ def test_rows_are_counted_where_something_says_how_many() -> None:
     silent, none, some = (DayProgress("2024-01-01", "success", rows) for rows in (None, 0, 1200))
     assert _summary([silent, silent]) == "2 days done, 0 failed."
     assert _summary([silent, none]) == "2 days done, 0 failed; 0 rows changed."
+    nothing_to_do = DayProgress("2024-01-02", "skipped")
+    assert _summary([silent, nothing_to_do]) == "1 day done, 0 failed, 1 with nothing to do."
     assert _summary([silent, some]) == "2 days done, 0 failed; 1,200 rows changed."
