@@ -15,7 +15,6 @@ path object: ``pathlib.Path``, or Airflow's ``ObjectStoragePath`` for object sto
 from __future__ import annotations
 
 import errno
-import json
 import os
 import time
 import uuid
@@ -127,7 +126,7 @@ def load(root: Any, folder: str) -> StagedBatch:
 def _read(path: Any) -> StagedBatch | None:
     try:
         with staged_files.intact(path):
-            content = json.loads(path.read_text())
+            content = staged_files.manifest_content(path.read_text())
     except FileNotFoundError:
         return None
     return StagedBatch.from_json(content)
@@ -182,7 +181,7 @@ class BatchWriter:
         """Write the manifest of ``batch`` in one step."""
         batch = replace(batch, checksums=dict(self.checksums))
         path = self.folder / MANIFEST
-        content = json.dumps(batch.to_json(), sort_keys=True)
+        content = staged_files.manifest_text(batch.to_json())
         with disk_errors(self.folder):
             if isinstance(path, Path) and os.path.exists(self.folder):
                 part = self.folder / self.attempt / MANIFEST

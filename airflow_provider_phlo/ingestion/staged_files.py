@@ -1,10 +1,10 @@
-"""Staged Parquet files: what is read is what was written, to the bit, or the file is reported as damaged."""
+"""Staged files: what is read is what was written, to the bit, or the file is reported as damaged."""
 
 from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ STAGE_AGAIN = (
     "nothing was merged: remove its folder and clear the ingest task too, so that it is staged again. A retry alone "
     "reads the same files."
 )
+# of a manifest: the checksum of all else in it
+_CHECKSUM = "checksum"
 # what Arrow raises for bytes that are not those of a Parquet file of ours
 _DAMAGED = (_DamagedError, pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError, json.JSONDecodeError)
 
@@ -39,6 +41,34 @@ def parquet_bytes(rows: pa.Table) -> pa.Buffer:
 def checksum(content: bytes | pa.Buffer) -> int:
     """Return the CRC-32 of a whole file: the checksums of its pages cover neither their headers nor the schema."""
     return zlib.crc32(content)
+
+
+def manifest_text(content: Mapping[str, Any]) -> str:
+    """Return a manifest as JSON, with the checksum of all else in it."""
+    return _canonical({**content, _CHECKSUM: _checksum_of(content)})
+
+
+def manifest_content(text: str) -> dict[str, Any]:
+    """
+    Return what :func:`manifest_text` was given; older manifests have no checksum. Call it inside :func:`intact`.
+
+    :raises json.JSONDecodeError: it is not JSON.
+    """
+    content = json.loads(text)
+    if not isinstance(content, dict):
+        raise _DamagedError
+    expected = content.pop(_CHECKSUM, None)
+    if expected is not None and expected != _checksum_of(content):
+        raise _DamagedError
+    return content
+
+
+def _checksum_of(content: Mapping[str, Any]) -> int:
+    return checksum(_canonical(content).encode())
+
+
+def _canonical(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, sort_keys=True)
 
 
 def is_on_disk(folder: Any) -> bool:

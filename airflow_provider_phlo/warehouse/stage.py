@@ -16,7 +16,6 @@ warehouse knows the files that it has copied, and which of two rows was written 
 from __future__ import annotations
 
 import datetime
-import json
 import logging
 import re
 import uuid
@@ -111,7 +110,7 @@ class Stage:
         path = self.folder / MANIFESTS / f"{_inside(name)}.json"
         try:
             with staged_files.intact(path, _CURE):
-                content = json.loads(path.read_text())
+                content = staged_files.manifest_content(path.read_text())
         except FileNotFoundError:
             return None
         try:
@@ -279,7 +278,7 @@ class StageWriter:
             files={entity: tuple(files) for entity, files in self._files.items()},
         )
         path = self._stage.folder / MANIFESTS / f"{batch.name}.json"
-        content = json.dumps(batch.to_json(), sort_keys=True)
+        content = staged_files.manifest_text(batch.to_json())
         with disk_errors(path.parent, SETTING):
             if staged_files.is_on_disk(self._stage.root):
                 path.parent.mkdir(parents=True, exist_ok=True)

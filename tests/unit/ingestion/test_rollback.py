@@ -60,6 +60,7 @@ class Pipeline:
         """Make the batch one of a worker whose clock is wrong by ``seconds``."""
         manifest = self.root / landed["folder"] / staged_batches.MANIFEST
         content = json.loads(manifest.read_text())
+        del content["checksum"]
         manifest.write_text(json.dumps({**content, "staged_at": content["staged_at"] + seconds}))
 
     def publish(self, landed: dict[str, Any], audited: list[str] | None = None) -> dict[str, Any]:

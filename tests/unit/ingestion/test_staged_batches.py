@@ -51,10 +51,26 @@ def test_manifests_of_other_versions(tmp_path: Path) -> None:
     manifest = tmp_path / written.folder / staged_batches.MANIFEST
     content = json.loads(manifest.read_text())
     assert content.pop("version") == 1
+    del content["checksum"]  # which the first ones did not have
     manifest.write_text(json.dumps({**content, "format": 1}))  # as written before the field was called version
     assert staged_batches.load(tmp_path, written.folder) == written
     manifest.write_text(json.dumps({**content, "version": 2, "new": "field"}))
     with pytest.raises(ConfigurationError, match=r"staged for raw\.readings has format version 2, .* up to 1: upgrade"):
+        staged_batches.load(tmp_path, written.folder)
+
+
+def test_case_41_a_flipped_bit_in_a_manifest(tmp_path: Path) -> None:
+    """Without its checksum, the cursors in dlt's state and the column of deletes would be others, or left out."""
+    written = staged(tmp_path, state=json.dumps({"cursor": "2024-01-15"}), hard_delete="gone")
+    manifest = tmp_path / written.folder / staged_batches.MANIFEST
+    whole = manifest.read_bytes()
+    for position in range(len(whole)):
+        flipped = whole[position] ^ (1 << position % 8)
+        manifest.write_bytes(whole[:position] + bytes([flipped]) + whole[position + 1 :])
+        with suppress(ConfigurationError):
+            assert staged_batches.load(tmp_path, written.folder) == written, position
+    manifest.write_bytes(whole.replace(b'2024-01-15\\"', b'2024-01-95\\"'))
+    with pytest.raises(ConfigurationError, match=r"manifest\.json is damaged, nothing was merged"):
         staged_batches.load(tmp_path, written.folder)
 
 
