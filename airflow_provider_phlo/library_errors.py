@@ -173,14 +173,17 @@ def _kind(error: BaseException) -> str:
 
 def _place(error: BaseException) -> str:
     """Return the innermost line of code that belongs to no library."""
-    frames = traceback.extract_tb(error.__traceback__)
+    frames: list[traceback.FrameSummary] = []
+    own: list[traceback.FrameSummary] = []
     for cause in _chain(error):
-        frames = traceback.extract_tb(cause.__traceback__) or frames
-    own = [frame for frame in frames if not _LIBRARIES.search(frame.filename)] or [*frames]
-    if not own:
+        found = traceback.extract_tb(cause.__traceback__)
+        frames = [*found] or frames
+        own = [frame for frame in found if not _LIBRARIES.search(frame.filename)] or own
+    if not frames:
         return ""
-    file = own[-1].filename.replace("\\", "/").rpartition("/")[2]
-    return f" in {own[-1].name}, {file} line {own[-1].lineno}"
+    last = (own or frames)[-1]
+    file = last.filename.replace("\\", "/").rpartition("/")[2]
+    return f" in {last.name}, {file} line {last.lineno}"
 
 
 # --- one for each library -------------------------------------------------------------------------------------
@@ -278,6 +281,11 @@ def _json(error: Any, statement: str) -> str | None:
     return f"{_kind(error)}{_place(error)}: not JSON from line {error.lineno}, column {error.colno} of what was read"
 
 
+def _zone(error: BaseException, statement: str) -> str | None:
+    """Leave out what it came from: names of files and modules that hold the zone's."""
+    return f"{_kind(error)}{_place(error)}: there is no such time zone" if isinstance(error, KeyError) else None
+
+
 def _arrow(error: BaseException, statement: str) -> str | None:
     """Say that a file is not Parquet, or damaged; Arrow's other texts may quote a value."""
     return f"{_kind(error)}: a file is not Parquet, or damaged" if _NO_PARQUET in str(error) else None
@@ -291,7 +299,9 @@ def _os_error(error: BaseException, statement: str) -> str | None:
         return f"{type(error).__name__}: {refused}"
     if not isinstance(error, OSError) or not error.strerror or error.errno is None:
         return None
-    where = without_partition_values(str(error.filename)) if error.filename is not None else ""
+    # a library looks among its own files for what it is given: the zone of a row
+    is_told = error.filename is not None and not _LIBRARIES.search(str(error.filename))
+    where = without_partition_values(str(error.filename)) if is_told else ""
     return f"{type(error).__name__}: {error.strerror}{f': {where}' if where else ''}"
 
 
@@ -314,6 +324,8 @@ _DESCRIBERS: dict[str, Callable[[Any, str], str | None]] = {
     "sqlite3": _sqlite,
     "trino": _trino,
     "pyarrow": _arrow,
+    "zoneinfo": _zone,
+    "pytz": _zone,
     "json": _json,
     "orjson": _json,
     "simplejson": _json,

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import dlt
 import duckdb
@@ -16,6 +17,7 @@ import numpy as np
 import orjson
 import pandas as pd
 import pandera.pandas as pa_pandas
+import pendulum
 import pyarrow as pa
 import pyarrow.compute as pc
 import pydantic
@@ -106,6 +108,10 @@ LIBRARIES: dict[str, Callable[[], Any]] = {
     "arrow struct": lambda: pa.array([{"a": 1}, CANARY]),
     "pandas": lambda: pd.Series([CANARY]).astype(int),
     "pandas date": lambda: pd.to_datetime([CANARY]),
+    "pandas zone": lambda: pd.Timestamp("2024-01-01", tz=f"{CANARY}/x"),
+    "zone": lambda: ZoneInfo(CANARY),
+    "zone below another": lambda: ZoneInfo(f"{CANARY}/x"),
+    "pendulum zone": lambda: pendulum.timezone(CANARY),
     "pandas key": lambda: pd.DataFrame({"a": [1]})[CANARY],
     "numpy": lambda: np.array([CANARY]).astype(float),
     "python int": lambda: int(CANARY),
