@@ -30,8 +30,8 @@ class DayProgress:
     """
     How a day of a backfill is.
 
-    :param state: ``waiting``, ``running``, ``success``, ``failed``; ``skipped`` if all that makes its assets had nothing
-        to do; ``before`` if an earlier attempt had done it.
+    :param state: ``waiting``, ``running``, ``success``, ``failed``; ``skipped`` if all that makes its assets had
+        nothing to do; ``before`` if an earlier attempt had done it.
     :param rows: how many rows its runs have changed; None if nothing that they made says so.
     :param reason: why it failed.
     """

@@ -120,7 +120,7 @@ class Silences:
     @property
     def pause(self) -> float:
         """Return after how many seconds it is worth to ask again."""
-        return SILENCE / 2
+        return SILENCE / 4
 
     def why(self, progress: RunProgress) -> str:
         """
