@@ -114,16 +114,23 @@ class AirflowApi:
 
         :param path: with its query, without ``limit``, ``offset`` and ``cursor``.
         :param key: under which an answer has its items.
+        :raises ConfigurationError: the pages lead back to one that was read.
         """
         query = f"{path}{'&' if '?' in path else '?'}limit={_PAGE}"
         # a cursor does not miss what moves between pages; lists (and older versions) that have none ignore it
-        cursor, offset = "", 0
+        cursor, offset, seen = "", 0, {""}
         while True:
             answer = self.call("GET", f"{query}&offset={offset}&cursor={quote(cursor, safe='')}")
             items = answer[key]
             yield from items
             if answer.get("next_cursor"):
                 cursor = answer["next_cursor"]
+                if cursor in seen:
+                    raise ConfigurationError(
+                        f"{self.url}/api/v2{path} names a page as the next that was read before: the others would be "
+                        "missed. Is something between here and the server that answers in its place?"
+                    )
+                seen.add(cursor)
                 continue
             offset += len(items)
             if cursor or not items or offset >= (answer.get("total_entries") or 0):

@@ -102,16 +102,26 @@ class OpenMetadata:
         return answer.body, answer.etag
 
     def pages(self, path: str, **query: str | int) -> Iterator[dict[str, Any]]:
-        """Yield all that a list has."""
-        after = ""
+        """
+        Yield all that a list has.
+
+        :raises ConfigurationError: its pages lead back to one that was read.
+        """
+        after, seen = "", {""}
         while True:
             page = self.get(path, **query, limit=_PAGE, **({"after": after} if after else {}))
             if page is None:
                 return
             yield from page["data"]
-            before, after = after, str((page.get("paging") or {}).get("after") or "")
-            if not after or after == before:
+            after = str((page.get("paging") or {}).get("after") or "")
+            if not after:
                 return
+            if after in seen:
+                raise ConfigurationError(
+                    f"{self.url}{path} names a page as the next that was read before: the others would be missed. Is "
+                    "something between here and the server that answers in its place?"
+                )
+            seen.add(after)
 
     def put(self, path: str, body: Mapping[str, Any]) -> Any:
         """Create or update what a body describes."""

@@ -91,14 +91,22 @@ def merge(catalog: Catalog, branch: str, commit: str, *, message: str, into: str
 
 
 def run_branches(catalog: Catalog) -> dict[str, str]:
-    """Return the branches of runs that are not published (failed, or at work), each with its commit."""
+    """
+    Return the branches of runs that are not published (failed, or at work), each with its commit.
+
+    :raises ConfigurationError: the pages of the list lead back to one that was read.
+    """
     found: dict[str, str] = {}
+    seen: set[str] = set()
     parameters = {"filter": f"ref.name.startsWith('{RUN_PREFIX}')"}
     while True:
         page = _call(catalog, "GET", "trees", params=parameters).json()
         found |= {reference["name"]: reference["hash"] for reference in page["references"]}
         if not page["hasMore"]:
             return found
+        if page["token"] in seen:
+            raise ConfigurationError("Nessie's list of branches has no end: a page is named as the next twice.")
+        seen.add(page["token"])
         parameters["page-token"] = page["token"]
 
 

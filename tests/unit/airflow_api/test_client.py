@@ -38,6 +38,7 @@ ANSWERS: dict[tuple[str, str], tuple[int, Any]] = {
     ("POST", "/api/v2/dags/a/dagRuns"): (200, {"dag_run_id": "r1"}),
     ("GET", "/api/v2/dags/a/dagRuns/r1"): (200, {"state": "running"}),
     ("GET", "/api/v2/html"): (200, "<html>welcome</html>"),
+    ("GET", "/api/v2/again"): (200, {"items": [{"n": 1}], "next_cursor": "second"}),
     ("DELETE", "/api/v2/nothing"): (204, ""),
 }
 
@@ -207,6 +208,12 @@ def test_what_is_not_airflow_is_said_to_be(api: AirflowApi) -> None:
 def test_all_pages_are_read(api: AirflowApi) -> None:
     assert [item["n"] for item in api.pages("/many?state=failed", "items")] == list(range(250))
     assert asked("/api/v2/many") == 3
+
+
+def test_case_31_pages_that_lead_back_are_no_end_and_no_list(api: AirflowApi) -> None:
+    with pytest.raises(ConfigurationError, match="/api/v2/again names a page as the next that was read before"):
+        list(api.pages("/again", "items"))
+    assert asked("/api/v2/again") == 2
 
 
 @pytest.mark.parametrize("url", ["airflow.example.com", "ftp://a", "https://me:word@a", "http://a?token=x", "http://"])

@@ -239,6 +239,14 @@ def test_a_second_contract_about_a_table_is_refused_by_name(fake, server, facts)
 # --- what goes wrong
 
 
+def test_case_31_pages_that_lead_back_are_no_list(fake, server, facts, monkeypatch):
+    """Tables of the pages that do not come would be taken for new ones."""
+    sync_catalog(server, "phlo", facts)
+    monkeypatch.setattr(fake, "_page", lambda *_: {"data": [], "paging": {"after": "2"}})
+    with pytest.raises(ConfigurationError, match="/tables names a page as the next that was read before"):
+        sync_catalog(server, "phlo", facts)
+
+
 def test_it_goes_on_where_it_was_interrupted(fake, server, facts, pauses):
     fake.users["ann"] = "users"
     for after in range(1, 40, 3):

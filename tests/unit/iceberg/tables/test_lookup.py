@@ -15,6 +15,7 @@ import pytest
 from pyiceberg.exceptions import BadRequestError
 
 from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.iceberg.catalogs import nessie
 from airflow_provider_phlo.iceberg.catalogs.opening import open_catalog
 from airflow_provider_phlo.iceberg.tables.creation import ensure_table
 from airflow_provider_phlo.iceberg.tables.lookup import namespaces, table_names
@@ -34,7 +35,10 @@ def ask() -> Iterator[Any]:
         def do_GET(self) -> None:
             asked = urlsplit(self.path)
             if asked.path == "/v1/config":
-                self.answer(200, {"defaults": {}, "overrides": {}})
+                self.answer(200, {"defaults": {}, "overrides": {nessie.API_URI: f"http://{self.headers['Host']}"}})
+                return
+            if asked.path == "/v2/trees":
+                self.answer(200, {"references": [], "hasMore": True, "token": "again"})
                 return
             answer = answers.get(parse_qs(asked.query).get("parent", [""])[0], [])
             if isinstance(answer, int):
@@ -62,6 +66,7 @@ def ask() -> Iterator[Any]:
         answers.update(given["tree"])
         return [".".join(each) for each in namespaces(catalog)]
 
+    ask.catalog = catalog  # type: ignore[attr-defined]
     yield ask
     catalog.close()
     server.shutdown()
@@ -80,6 +85,11 @@ def test_a_server_that_knows_one_level_only(ask: Any, status: int) -> None:
 
 def test_a_server_that_does_not_look_at_the_parent_has_an_end(ask: Any) -> None:
     assert ask(tree={"": TREE[""], "raw": TREE[""], "sales": TREE[""]}) == ["raw", "sales"]
+
+
+def test_case_31_a_list_of_branches_that_has_no_end(ask: Any) -> None:
+    with pytest.raises(ConfigurationError, match="list of branches has no end"):
+        nessie.run_branches(ask.catalog)
 
 
 def test_what_a_server_refuses_altogether_is_an_error(ask: Any) -> None:
