@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +16,16 @@ _NAME = re.compile(rb"^(name|id):[ \t]*([\"']?)(.+?)\2[ \t]*(?:#.*)?\r?$", re.MU
 
 
 def find_contracts(folder: Path) -> list[Path]:
-    """Return the files of a folder of contracts, by name."""
-    return sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES and path.is_file())
+    """Return the files of a folder of contracts, by name; also behind links, and links that lead nowhere."""
+    found, seen = [], set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:  # a link to a folder above it
+            folders.clear()
+            continue
+        seen.add(real)
+        found += [Path(place) / name for name in names]
+    return sorted(path for path in found if path.suffix in SUFFIXES)
 
 
 def locate_contract(contract: str, near: Path) -> Path:
@@ -50,5 +59,6 @@ def locate_contract(contract: str, near: Path) -> Path:
 
 def _names(path: Path) -> Iterator[str]:
     """Yield what a contract calls itself; the id only if it has no name."""
-    said = {kind: name.decode(errors="replace").strip() for kind, _, name in _NAME.findall(path.read_bytes())}
+    text = path.read_bytes() if path.is_file() else b""
+    said = {kind: name.decode(errors="replace").strip() for kind, _, name in _NAME.findall(text)}
     yield said.get(b"name") or said.get(b"id") or path.stem

@@ -114,7 +114,7 @@ def judge_service_levels(
             verdicts = _of_table(catalog, contract, promise, name, _Judged(level, table, loads, now, connection), rows)
             levels.setdefault(level.property, []).extend(verdicts)
             found += verdicts
-    found += [_of_nothing(contract, level) for level in contract.service_levels if not levels.get(level.property)]
+    found += [_of_nothing(contract, level, now) for level in contract.service_levels if not levels.get(level.property)]
     return found
 
 
@@ -134,7 +134,11 @@ def _of_table(
     return verdicts
 
 
-def _of_nothing(contract: Contract, level: ServiceLevel) -> LevelVerdict:
+def _of_nothing(contract: Contract, level: ServiceLevel, now: datetime) -> LevelVerdict:
+    """Return the verdict of a level that is about no table there is; the clock goes on without one."""
+    if not level.element and kind_of(level.property) in _BY_THE_CLOCK:
+        passed, message, facts = _end(level, now)
+        return LevelVerdict(contract.promises[0].table, level.property, passed, message, line=level.line, facts=facts)
     names = ", ".join(promise.table for promise in contract.promises)
     reason = f"element {level.element} is not a column of {names}" if level.element else f"{names} does not exist"
     return LevelVerdict(contract.promises[0].table, level.property, None, reason, line=level.line)
@@ -146,6 +150,8 @@ def _unread(element: Element) -> Finding:
 
 def _by_publications(judged: _Judged) -> Finding:
     kind = kind_of(judged.level.property)
+    if kind in _BY_THE_CLOCK:
+        return _end(judged.level, judged.now)
     judge = _BY_PUBLICATIONS.get(kind)
     if judge is None:
         return _unjudged(judged.level)
@@ -271,13 +277,13 @@ def _retention_unjudged(judged: _Judged) -> Finding:
     return None, "retention needs an element: the column that says how old a row is", {}
 
 
-def _end(judged: _Judged) -> Finding:
+def _end(level: ServiceLevel, now: datetime) -> Finding:
     """A contract holds until its end."""
-    moment = _moment(judged.level.value)
+    moment = _moment(level.value)
     if moment is None:
-        return None, f"{judged.level.value} is not a moment", {}
-    passed = judged.now < moment
-    return passed, f"{judged.level.property} {'is' if passed else 'was'} on {moment:%Y-%m-%d}", {}
+        return None, f"{level.value} is not a moment", {}
+    passed = now < moment
+    return passed, f"{level.property} {'is' if passed else 'was'} on {moment:%Y-%m-%d}", {}
 
 
 def _moment(value: Any) -> datetime | None:
@@ -302,6 +308,7 @@ def _no_duration(level: ServiceLevel) -> Finding:
     return None, f"{amount} is not a duration: write a number, and d, h, m or another unit of time", {}
 
 
+_BY_THE_CLOCK = frozenset({"endofsupport", "endoflife"})
 _DURATIONS = frozenset({"freshness", "latency", "frequency"})
 _BY_PUBLICATIONS: Mapping[str, Callable[[_Judged], Finding]] = {
     "freshness": _freshness,
@@ -310,8 +317,6 @@ _BY_PUBLICATIONS: Mapping[str, Callable[[_Judged], Finding]] = {
     "errorrate": _quality,
     "frequency": _frequency,
     "retention": _retention_unjudged,
-    "endofsupport": _end,
-    "endoflife": _end,
 }
 
 

@@ -100,14 +100,14 @@ def _of_contract(this: _Round, contract: Contract) -> Iterator[Verdict]:
     tables = [_of_table(this, contract, promise) for promise in contract.promises]
     for level in tables:
         yield _verdict(this, contract, level)
-    if not any(level.passed for level in tables):
-        return
+    exists = any(level.passed for level in tables)
     try:
         levels = judge_service_levels(this.catalog, contract, this.now, rows=False)
     except Exception as error:  # noqa: BLE001 - a contract that cannot be judged is a verdict, and stops no round
         levels = [LevelVerdict(tables[0].table, _NOT_JUDGED, None, describe(error))]
     for level in levels:
-        yield _verdict(this, contract, level)
+        if exists or level.passed is not None:  # that there is no table is said already
+            yield _verdict(this, contract, level)
 
 
 def _of_table(this: _Round, contract: Contract, promise: Promise) -> LevelVerdict:

@@ -121,7 +121,7 @@ ImportPath = Annotated[str, _like(_IMPORT_PATH, "write the import path of a noti
 RuleName = Annotated[str, _like(_NAME, "a name has letters, digits, dots, - and _, and no spaces")]
 TableName = Annotated[str, _like(_TABLE, "write a table as namespace.table")]
 Period = Annotated[timedelta, BeforeValidator(_period)]
-# a length of nothing means "at once" or "never", and nobody could tell which
+# a length of nothing might mean "at once" or "never"
 LongPeriod = Annotated[Period, AfterValidator(_not_none)]
 When = Annotated[Condition, BeforeValidator(_condition)]
 

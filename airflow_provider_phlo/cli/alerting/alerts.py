@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from airflow_provider_phlo.alerts.delivery.messages import content_of_test
 from airflow_provider_phlo.alerts.delivery.notifying import held_because, is_silenced
 from airflow_provider_phlo.alerts.delivery.sending import deliver_tests
 from airflow_provider_phlo.alerts.incidents import handling, store
-from airflow_provider_phlo.alerts.incidents.state import Incident, IncidentState, State
+from airflow_provider_phlo.alerts.incidents.state import Incident, IncidentState, MessageState, State
 from airflow_provider_phlo.alerts.rules.configuration import Rule
 from airflow_provider_phlo.alerts.rules.selectors import Selectors, fits
 from airflow_provider_phlo.cli.terminal import words
@@ -82,6 +82,7 @@ def _show_incidents(live: list[Incident], state: State, configuration: Configura
             each,
             is_silenced(each, state, now),
             held_because(each, state, configuration, now) if configuration else "",
+            _unreached(each, state),
         )
         for each in live
     ]
@@ -108,7 +109,15 @@ def _not_watched(catalog: Catalog, now: datetime) -> Iterator[str]:
         yield f"the watcher's last recorded round was {hours} ago; {cure}"
 
 
-def _incident_row(incident: Incident, silenced: bool, held: str) -> tuple[Any, ...]:
+def _unreached(incident: Incident, state: State) -> list[str]:
+    """Return who has a message about an incident waiting, and has got none yet."""
+    about = [each for each in state.messages.values() if incident.id in each.incidents]
+    reached = {each.destination for each in about if each.state == MessageState.SENT}
+    waiting = (each.destination for each in about if each.state in (MessageState.WAITING, MessageState.GIVEN_UP))
+    return sorted({*waiting} - reached)
+
+
+def _incident_row(incident: Incident, silenced: bool, held: str, unreached: Sequence[str]) -> tuple[Any, ...]:
     return (
         incident.id,
         "recovering" if incident.recovering_since else str(incident.state),
@@ -117,9 +126,9 @@ def _incident_row(incident: Incident, silenced: bool, held: str) -> tuple[Any, .
         incident.table,
         incident.subject,
         incident.since,
-        list(incident.notified_to),
+        [name for name in incident.notified_to if name not in unreached],
         silenced or None,
-        held or None,
+        held or (f"not delivered yet: {', '.join(unreached)}" if unreached else None),
         incident.acknowledged_by,
         incident.message,
     )

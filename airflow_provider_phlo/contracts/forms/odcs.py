@@ -43,6 +43,9 @@ from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.yaml_lines import Document, KeyPath
 from airflow_provider_phlo.yaml_models import checked
 
+# what every contract of the standard says, beside its version
+_REQUIRED = ("version", "id", "kind", "status")
+
 
 def read(document: Document) -> Contract:
     """
@@ -54,7 +57,7 @@ def read(document: Document) -> Contract:
     document.values = _with_moments_as_text(document.values)
     _check_version(document)
     said = checked(document, OpenDataContractStandard)
-    missing = [name for name in ("version", "id") if not getattr(said, name)]
+    missing = [name for name in _REQUIRED if not getattr(said, name)]
     if missing:
         raise ConfigurationError(f"{document.path}: {' and '.join(missing)} is missing, which the standard requires.")
     if not said.schema_:

@@ -182,7 +182,8 @@ class DuplicatesCheck(PromiseCheck, RowCheck):
     def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:
         """Compare how many rows repeat another one with how many may."""
         repeated, keys = values["sharing"] - values["keys"], values["keys"]
-        shared = f"; {values['sharing']} rows share {keys} values" if keys else ""
+        number = "one value" if keys == 1 else f"{keys} values"
+        shared = f"; {values['sharing']} rows share {number}" if keys else ""
         return QualityCheckResult(
             passed=self.threshold.counts(repeated, row_count),
             failed=repeated,

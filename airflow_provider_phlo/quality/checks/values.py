@@ -248,10 +248,11 @@ class UniqueCheck(RowCheck):
     def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:
         """Pass when no two rows share a key."""
         keys, failed, names = values["keys"], values["failed"], ", ".join(self.columns)
+        number = "one value" if keys == 1 else f"{keys} values"
         return QualityCheckResult(
             passed=not keys,
             failed=failed,
-            message=f"{failed} rows share {keys} values of {names}" if keys else f"{names} is unique",
+            message=f"{failed} rows share {number} of {names}" if keys else f"{names} is unique",
             metrics={"duplicate_count": keys},
         )
 

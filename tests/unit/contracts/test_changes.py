@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -188,3 +189,49 @@ def test_a_file_that_was_wrong_then_does_not_keep_out_its_cure(
     assert f"compared with nothing: include/contracts/readings.yaml at main, line {line}: " in err
     (contracts / "kept.yaml").unlink()  # the others are compared all the same
     assert run_phlo("contract", "diff", "--git", "main")[0] == 1
+
+
+@pytest.mark.parametrize("linked", ["include/contracts/readings.yaml", "include/contracts/team", "include/contracts"])
+def test_contracts_behind_links_are_compared_too(
+    tmp_path: Path, run_phlo, monkeypatch: pytest.MonkeyPatch, linked: str
+) -> None:
+    project, shared = tmp_path / "project", tmp_path / "shared"
+    link = project / linked
+    link.parent.mkdir(parents=True)
+    shared.mkdir()
+    (shared / "readings.yaml").write_text(SHORT)
+    target = shared / "readings.yaml" if link.suffix else shared
+    link.symlink_to(os.path.relpath(target, link.parent))
+    monkeypatch.chdir(project)
+    git(tmp_path, "init", "-b", "main")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-m", "x")
+    assert run_phlo("contract", "diff", "--git", "main", "--output", "json") == (0, "[]\n", "")
+    (shared / "readings.yaml").write_text(SHORT.replace("freshness_hours: 2", "freshness_hours: 20"))
+    code, out, _ = run_phlo("contract", "diff", "--git", "main")
+    assert (code, "readings" in out) == (1, True), "a breaking change that the version does not show"
+
+
+def test_a_link_that_led_nowhere_is_named(tmp_path: Path, run_phlo, monkeypatch: pytest.MonkeyPatch) -> None:
+    contracts = tmp_path / "include" / "contracts"
+    contracts.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    for name, target in (
+        ("gone", "nowhere.yaml"),
+        ("outside", "/etc/passwd"),
+        ("above", "../../../x.yaml"),
+        ("a", "a.yaml"),
+    ):
+        (contracts / f"{name}.yaml").symlink_to(target)
+    git(tmp_path, "init", "-b", "main")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-m", "x")
+    code, _, err = run_phlo("contract", "list")
+    assert (code, "There is no contract" in err) == (1, True), "nor is it passed over now"
+    for path in contracts.iterdir():
+        path.unlink()
+    code, _, err = run_phlo("contract", "diff", "--git", "main")
+    assert code == 0
+    for name in ("gone", "outside", "above", "a"):
+        assert f"compared with nothing: There is no contract include/contracts/{name}.yaml at main" in err
+    assert "root" not in err

@@ -25,6 +25,7 @@ kind: DataContract
 id: sales-contract
 name: sales
 version: 1.0.0
+status: active
 team: [{username: ada, role: Owner}]
 customProperties: [{property: consumers, value: [finance, dashboard]}]
 schema:
@@ -89,7 +90,7 @@ def test_every_kind_of_promise_about_values(tmp_path: Path) -> None:
         by_rule["total range"].message
         == "total must be >= 0 and < 10: broken by 3 of 4 rows; for example id 1, id 4, id NULL"
     )
-    assert (by_rule["total range"].line, by_rule["total range"].column) == (15, "total")
+    assert (by_rule["total range"].line, by_rule["total range"].column) == (16, "total")
 
 
 def test_members_of_structs_and_lists(tmp_path: Path) -> None:
@@ -215,7 +216,7 @@ def test_sql_that_is_refused_before_anything_runs(tmp_path: Path, query: str, re
     with pytest.raises(ConfigurationError) as raised:
         check(tmp_path, SQL.format(query=query, operator="mustBe: 0"), None)
     said = str(raised.value)
-    assert "sales.yaml, line 14: rule: " in said
+    assert "sales.yaml, line 15: rule: " in said
     assert reason in said
 
 

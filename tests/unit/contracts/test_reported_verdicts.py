@@ -12,7 +12,10 @@ from airflow_provider_phlo.contracts import read_contract
 from airflow_provider_phlo.contracts.enforcement import check_contract
 from tests.lake import create_table, open_lake
 
-HEAD = "{apiVersion: v3.1.0, kind: DataContract, id: c, version: 1.0.0, team: {name: t}, schema: [{name: orders, %s}]}"
+HEAD = (
+    "{apiVersion: v3.1.0, kind: DataContract, id: c, version: 1.0.0, status: active, team: {name: t}, "
+    "schema: [{name: orders, %s}]}"
+)
 KEY = "properties: [{name: a, primaryKey: true, primaryKeyPosition: 1}, {name: b, primaryKey: true}]"
 COLUMNS: dict[str, Any] = {"a": ["1", "1", "2"], "b": [1, 2, 1]}
 

@@ -22,6 +22,7 @@ kind: DataContract
 id: sales-contract
 name: sales
 version: 1.0.0
+status: active
 team: [{username: ada, role: Owner}]
 schema:
   - name: orders
@@ -100,6 +101,13 @@ def test_what_is_not_judged_is_said(tmp_path: Path, lake: Catalog) -> None:
     report = check_contract(lake, read_contract(path), now=datetime.now(UTC) + timedelta(hours=1))
     assert report.not_judged == ("availability of raw.sold: no fact of a table says anything about availability",)
     (breach,) = report.breaches
-    assert (breach.rule, breach.line, breach.table) == ("freshness", 17, "raw.sold")
+    assert (breach.rule, breach.line, breach.table) == ("freshness", 18, "raw.sold")
     assert "at most 1 min are expected" in breach.message
     assert check_contract(lake, read_contract(path), sla=False).not_judged == ()
+
+
+@pytest.mark.parametrize(("end", "passed"), [("2020-05-12", False), ("2999-01-01", True)])
+def test_the_clock_goes_on_without_a_table(tmp_path: Path, lake: Catalog, end: str, passed: bool) -> None:
+    lake.drop_table("raw.sold")
+    levels = [f"property: endOfSupport, value: {end}", "property: freshness, value: 2, unit: h"]
+    assert judged(tmp_path, lake, levels) == [("endOfSupport", passed), ("freshness", None)]

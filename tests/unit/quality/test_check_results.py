@@ -60,7 +60,7 @@ def test_every_result_is_a_row(catalog, results):
         "snapshot_id": catalog.load_table("raw.t").current_snapshot().snapshot_id,
         **{"check_type": "unique", "check_name": "UniqueCheck(id)", "columns": ["id"], "severity": "warn"},
         **{"passed": False, "failed": 2, "row_count": 3, "expected": None, "actual": "2 rows fail"},
-        "message": "2 rows share 1 values of id; for example id b",
+        "message": "2 rows share one value of id; for example id b",
         "metrics": '{"duplicate_count": 1}',
         "samples": '[{"id": "b"}]',
     }
@@ -109,7 +109,7 @@ def test_a_result_is_airflows_record_of_a_check(results):
         column="id",
         table="raw.t",
         actual="2 rows fail",
-        description="2 rows share 1 values of id; for example id b",
+        description="2 rows share one value of id; for example id b",
         params={"duplicate_count": 1, "failed": 2, "row_count": 3},
     )
     assert json.dumps(record.params)

@@ -160,3 +160,13 @@ def test_a_silence_about_no_table_is_said(phlo, catalog, tmp_path, monkeypatch):
     assert (code, "there is no table raw.readngs now; it is silenced all the same. Did you mean" in err) == (0, True)
     for table in ("raw.readings", "raw.*"):
         assert "no table" not in phlo("silence", "checks", "--table", table, "--for", "2h")[2]
+
+
+def test_who_has_not_got_the_message_is_not_called_notified(phlo, catalog, tmp_path, monkeypatch):
+    rules(tmp_path, RULES.replace("to: [team]", "to: [team, pager]"))
+    with receiver() as team, receiver(answers=[(500, {})]) as pager:
+        monkeypatch.setenv("TEAM", team.url)
+        monkeypatch.setenv("PAGER", pager.url)
+        processing.process(catalog, read_configuration(tmp_path), [verdict(at=datetime.now(UTC))], datetime.now(UTC))
+    [row] = json.loads(phlo("list", "--output", "json")[1])
+    assert (row["notified"], row["held"]) == (["team"], "not delivered yet: pager")

@@ -173,6 +173,10 @@ def test_a_wrong_key_or_value_is_named_with_its_line(tmp_path: Path, old: str, n
     ("old", "new", "said"),
     [
         ("v3.0.2", "v2.2.2", "apiVersion has to be v3.0.0 or a later 3"),
+        ("kind: DataContract\n", "", "kind is missing, which the standard requires"),
+        ("status: active\n", "", "status is missing, which the standard requires"),
+        ("version: 2.0.0\n", "", "version is missing, which the standard requires"),
+        ("apiVersion: v3.0.2\n", "", "apiVersion has to be v3.0.0 or a later 3"),
         ("kind: DataContract", "kind: Dataset", "kind has to be DataContract"),
         ("version: 2.0.0", "versoin: 2.0.0", "line 6: versoin is not known. Did you mean version?"),
         ("id: 5", "tenant: 5", "id is missing, which the standard requires"),

@@ -218,7 +218,7 @@ def test_show_names_what_is_not_judged_and_what_is_only_in_the_file(
     ],
 )
 def test_options_that_contradict_are_refused(tmp_path: Path, kind: str, options: str, said: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"line 13") as raised:
+    with pytest.raises(ConfigurationError, match=r"line 14") as raised:
         contract_of(
             tmp_path, f"    properties:\n      - {{name: a, logicalType: {kind}, logicalTypeOptions: {options}}}\n"
         )

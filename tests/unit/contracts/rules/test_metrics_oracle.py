@@ -24,7 +24,7 @@ from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.quality.scan import run_checks_on_frame
 
 HEAD = (
-    "{apiVersion: v3.1.0, kind: DataContract, id: c, version: 1.0.0, "
+    "{apiVersion: v3.1.0, kind: DataContract, id: c, version: 1.0.0, status: active, "
     "schema: [{name: t, properties: [%s], quality: [%s]}]}"
 )
 NAN = float("nan")

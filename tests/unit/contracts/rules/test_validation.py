@@ -97,6 +97,7 @@ apiVersion: v3.1.0
 kind: DataContract
 id: c
 version: 1.0.0
+status: active
 schema:
   - name: t
     properties:
