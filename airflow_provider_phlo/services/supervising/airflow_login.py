@@ -55,8 +55,10 @@ def is_elsewhere(api: AirflowApi, shell: Mapping[str, str] = os.environ) -> bool
 
 def _remote(url: str, shell: Mapping[str, str]) -> AirflowApi:
     token, user = shell.get(TOKEN, ""), shell.get(USER, "")
+    # an address that is none is refused before a login for it is missed
+    anonymous = AirflowApi(url, token=token)
     if token:
-        return AirflowApi(url, token=token)
+        return anonymous
     password = shell.get(PASSWORD) or (_from_keyring(url, user) if user else None)
     if user and password:
         return AirflowApi(url, user, password)
