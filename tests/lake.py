@@ -85,7 +85,7 @@ def open_views(catalog: Catalog, **options: Any) -> Iterator[DuckDBPyConnection]
 
 def create_table(catalog: Catalog, name: str, rows: pa.Table) -> Table:
     """Create a table, and its namespace, with these rows."""
-    ensure_namespace(catalog, name.partition(".")[0])
+    ensure_namespace(catalog, name.rpartition(".")[0])
     table = catalog.create_table(name, rows.schema)
     table.append(rows)
     return table

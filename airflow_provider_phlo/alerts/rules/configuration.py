@@ -33,7 +33,8 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _PERIOD = re.compile(r"([0-9]{1,6})([smhdw])")
 _IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_TABLE = re.compile(r"[^.\s]+\.[^.\s]+")
+_PART = r"[^.\s](?:[^.]*[^.\s])?"
+_TABLE = re.compile(rf"{_PART}(?:\.{_PART})+")
 #: Facts that every message may state: they count rows and hours.
 COUNTS = frozenset(
     {

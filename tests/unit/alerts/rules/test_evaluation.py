@@ -75,6 +75,13 @@ def test_days_in_a_row(catalog, configure, rows, passed, says):
     assert (found.table, found.rule_name) == ("marts.daily", "cv")
 
 
+@pytest.mark.parametrize("name", ["marts.eu.daily", "my marts.daily rows"])
+def test_a_metric_of_a_table_of_any_name(catalog, configure, name):
+    create_table(catalog, name, days(*[41.0] * 7))
+    found, *_ = evaluate(catalog, configure(CV_RULE.replace("marts.daily", name)), NOW)
+    assert (found.passed, found.table) == (False, name), found.message
+
+
 @pytest.mark.parametrize(
     ("rule", "passed", "says"),
     [
