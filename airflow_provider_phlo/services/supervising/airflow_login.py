@@ -55,7 +55,7 @@ def is_elsewhere(api: AirflowApi, shell: Mapping[str, str] = os.environ) -> bool
 
 def _remote(url: str, shell: Mapping[str, str]) -> AirflowApi:
     token, user = shell.get(TOKEN, ""), shell.get(USER, "")
-    # an address that is none is refused before a login for it is missed
+    # a wrong address is refused before a login for it is missed
     anonymous = AirflowApi(url, token=token)
     if token:
         return anonymous
