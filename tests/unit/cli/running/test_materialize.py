@@ -30,6 +30,7 @@ def test_the_day_is_in_the_option_or_in_the_conf() -> None:
     [
         (["materialize", "raw.a", "--partition", "2999-01-01"], "--partition 2999-01-01 lies in the future"),
         (["materialize", "raw.a", "--conf", '{"partition_date": "2999-01-01"}'], "2999-01-01 lies in the future"),
+        (["materialize", "raw.a", "--partition", "2024-02-30"], "--partition: the calendar has no day 2024-02-30"),
         (["materialize", "raw.a", "--partition", "2019-12-31"], "shop begins on 2020-01-01 (start_date"),
         (["backfill", "raw.a", "--start-date", "2019-12-31", "--end-date", "2020-01-02"], "of it for 2019-12-31"),
         (["materialize", "raw.a", "--dag", "shp"], "Airflow does not have this DAG. Did you mean shop?"),
