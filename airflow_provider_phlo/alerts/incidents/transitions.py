@@ -92,8 +92,12 @@ def see(
             book.failed(verdict, rule)
         elif rule is not None:
             book.unknown(verdict, rule)
-    incidents = {key: _aged(each, configuration.rule(each.rule), now) for key, each in book.incidents.items()}
-    incidents = {key: kept for key, each in incidents.items() if (kept := _ended(each, gone, now)) is not None}
+    incidents = {
+        key: kept
+        for key, each in book.incidents.items()
+        if (aged := _aged(each, configuration.rule(each.rule), now)) is not None
+        and (kept := _ended(aged, gone, now)) is not None
+    }
     after = replace(state, incidents=incidents, past=tuple(book.past))
     return Seen(after, *_changes(state, after), unknown, unmatched)
 
@@ -194,6 +198,9 @@ def _failed(old: Incident | None, verdict: Verdict, rule: Rule, now: datetime) -
         since = verdict.observed_at if old.state == IncidentState.PENDING else old.since
         return _described(replace(old, since=since, opens_at=None), verdict, rule)
     if old.recovering_since is not None:
+        was_over = verdict.observed_at - old.recovering_since >= rule.resolve_after
+        if was_over and old.state == IncidentState.PENDING:  # and no round has looked since then
+            return _described(replace(old, since=verdict.observed_at, recovering_since=None, flaps=0), verdict, rule)
         return _described(replace(old, recovering_since=None, flaps=old.flaps + 1), verdict, rule)
     worse = old.severity != verdict.severity
     if worse or verdict.observed_at - old.seen_at >= _SEEN_AGAIN:
@@ -236,12 +243,10 @@ def _described(incident: Incident, verdict: Verdict, rule: Rule) -> Incident:
 def _passed(old: Incident | None, verdict: Verdict, now: datetime) -> Incident | None:
     if old is None or old.state == IncidentState.RESOLVED or _is_outdated(old, verdict, now):
         return old
-    if old.state == IncidentState.PENDING:
-        return (
-            None
-            if old.opened_notified_at is None
-            else replace(_resolved(old, now, PASSED), seen_at=verdict.observed_at)
-        )
+    if old.state == IncidentState.PENDING and old.opens_at is not None:
+        return None
+    if old.state == IncidentState.PENDING and old.opened_notified_at is not None:
+        return replace(_resolved(old, now, PASSED), seen_at=verdict.observed_at)
     if old.recovering_since is not None:
         return old
     return replace(old, recovering_since=verdict.observed_at, seen_at=verdict.observed_at)
@@ -256,17 +261,19 @@ def _passed_on(old: Incident | None, verdict: Verdict, rule: Rule, now: datetime
     return replace(_resolved(old, now, f"it is an incident of the rule {rule.name} now"), seen_at=verdict.observed_at)
 
 
-def _aged(incident: Incident, rule: Rule | None, now: datetime) -> Incident:
-    """Return what time has made of an incident."""
+def _aged(incident: Incident, rule: Rule | None, now: datetime) -> Incident | None:
+    """Return what time has made of an incident; None of one that is over before anybody had to hear of it."""
     if incident.state == IncidentState.RESOLVED:
         return incident
     if rule is None:
         return _resolved(incident, now, "the rule is not configured any more")
+    is_pending = incident.state == IncidentState.PENDING
     if incident.recovering_since is not None and now - incident.recovering_since >= rule.resolve_after:
-        return _resolved(incident, now, PASSED)
+        return None if is_pending else _resolved(incident, now, PASSED)
     if now - incident.seen_at >= FORGOTTEN:
         return _resolved(incident, now, f"nothing was seen of it for {FORGOTTEN.days} days")
-    if incident.state == IncidentState.PENDING and now >= opens_at(incident, rule):
+    # what is right for a moment is not over, but nobody is notified in that moment
+    if is_pending and incident.recovering_since is None and now >= opens_at(incident, rule):
         return replace(incident, state=IncidentState.OPEN, opened_at=now)
     return incident
 

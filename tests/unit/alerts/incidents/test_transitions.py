@@ -449,3 +449,14 @@ def test_a_rule_with_a_bound_of_its_own_is_about_no_other():
 def test_a_check_that_is_called_like_a_rule_is_selected_like_any_other():
     found = configuration(name="null_check(id)".replace("(", ".").replace(")", ""), tables=["gold.*"])
     assert rule_for(found, verdict(check=found.rules[0].name, table="raw.readings")) is None
+
+
+def test_what_flaps_faster_than_it_would_open_is_heard_of_all_the_same():
+    watching = Watching(configuration(open_after="5m"))
+    for number in range(60):
+        watching.round(minutes(number), (failed if number % 2 else passed)(minutes(number)))
+    assert watching.sent == ["opened to team"]
+    watching = Watching(configuration(open_after="5m", resolve_after="0s"))
+    for number in range(60):
+        watching.round(minutes(number), (failed if number % 2 else passed)(minutes(number)))
+    assert watching.sent == [], "one good check ends it, as the rule says"
