@@ -210,7 +210,7 @@ def test_all_pages_are_read(api: AirflowApi) -> None:
     assert asked("/api/v2/many") == 3
 
 
-def test_case_31_pages_that_lead_back_are_no_end_and_no_list(api: AirflowApi) -> None:
+def test_case_31_pages_that_lead_back_are_refused(api: AirflowApi) -> None:
     with pytest.raises(ConfigurationError, match="/api/v2/again names a page as the next that was read before"):
         list(api.pages("/again", "items"))
     assert asked("/api/v2/again") == 2

@@ -239,7 +239,7 @@ def test_a_second_contract_about_a_table_is_refused_by_name(fake, server, facts)
 # --- what goes wrong
 
 
-def test_case_31_pages_that_lead_back_are_no_list(fake, server, facts, monkeypatch):
+def test_case_31_pages_that_lead_back_are_refused(fake, server, facts, monkeypatch):
     """Tables of the pages that do not come would be taken for new ones."""
     sync_catalog(server, "phlo", facts)
     monkeypatch.setattr(fake, "_page", lambda *_: {"data": [], "paging": {"after": "2"}})
