@@ -1,4 +1,4 @@
-"""Names that Iceberg has and SQL has not: twins but for case, and what DuckDB calls things of its own."""
+"""Names that Iceberg has and SQL lacks: twins but for case, and what DuckDB calls things of its own."""
 
 from __future__ import annotations
 
