@@ -90,7 +90,7 @@ _PLAIN = tuple(
         (r"No function matches the given name and argument types '?\"?([^'\"]*)'?\"?\..*",
          r"there is no \1: the arguments have other types"),
         (r'Ambiguous reference to column name "([^"]*)".*', r"several tables have a column \1"),
-        (r'syntax error at or near "([^"]*)"', r"it is not SQL at \1"),
+        (r'syntax error at or near "([^"]*)"', r"syntax error at \1"),
     )
 )  # fmt: skip
 # tables of these have columns that are named after data

@@ -90,7 +90,7 @@ FRESH = "kind: freshness, to: [team]"
         ),
         (
             f"{METRIC}, when: v > 1, sql: SELEC 1",
-            r"rules\.0\.sql: Cannot read the SQL: it is not SQL at SELEC, line 1\.$",
+            r"rules\.0\.sql: Cannot read the SQL: syntax error at SELEC, line 1\.$",
         ),
     ],
 )
