@@ -16,6 +16,7 @@ from pyiceberg.catalog import Catalog
 from airflow_provider_phlo.exceptions import PhloError, TerminalError, TransientError
 from airflow_provider_phlo.iceberg.catalogs.opening import embedded_properties, open_catalog
 from airflow_provider_phlo.iceberg.duckdb.views import connect
+from airflow_provider_phlo.iceberg.files.reading import read_file
 from airflow_provider_phlo.iceberg.maintenance.compaction import compact
 from airflow_provider_phlo.iceberg.merge import merge
 from airflow_provider_phlo.iceberg.merge.plan import MergePlan
@@ -98,6 +99,27 @@ def test_case_55_every_reader_says_which_data_file(lake: Catalog, home: Path, re
     assert "Table raw.t: its data file " in describe(error)
     assert f"{path} is {'damaged' if how == 'cut' else how}. " in describe(error)
     assert type(without_values(error)) is (TransientError if how == "missing" else TerminalError)
+
+
+def test_case_41_a_flipped_bit_in_a_page_of_a_table_is_found(tmp_path: Path) -> None:
+    """A key that reads as another one would be inserted again."""
+    lake, rows = open_lake(tmp_path), pa.table({"id": range(1000, 1040)})
+    overwrite_if_changed(lake, "raw.t", rows)
+    table = lake.load_table("raw.t")
+    [task] = table.scan().plan_files()
+    path = Path(task.file.file_path.removeprefix("file://"))
+    content, column = path.read_bytes(), pq.read_metadata(path).row_group(0).column(0)
+    start = column.dictionary_page_offset or column.data_page_offset
+    found = 0
+    for at in range(start, start + column.total_compressed_size):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        try:
+            read = pa.concat_tables(read_file(table, task, ["id"]))
+        except Exception as error:  # noqa: BLE001 - any library's
+            found += f"{path} is damaged" in describe(error)
+        else:
+            assert read["id"].to_pylist() == rows["id"].to_pylist(), f"byte {at}"
+    assert found > column.total_compressed_size / 2
 
 
 @pytest.mark.parametrize("reader", sorted(READERS.keys() - {"check"}))

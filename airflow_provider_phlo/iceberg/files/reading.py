@@ -91,7 +91,9 @@ class FileReader:
             schema = self._file.schema
         else:
             local = path.startswith(("file:", "/"))
-            self._file = pq.ParquetFile(source, pre_buffer=not local, coerce_int96_timestamp_unit="us")
+            self._file = pq.ParquetFile(
+                source, pre_buffer=not local, coerce_int96_timestamp_unit="us", page_checksum_verification=True
+            )
             self.marks = self._file.metadata.metadata or {}
             schema = self._file.schema_arrow
         self.schema = with_field_ids(schema, self.table)
@@ -135,7 +137,11 @@ class FileReader:
         columns = None if not names or any("." in name for name in names) else names
         if isinstance(self._file, pq.ParquetFile):
             for group in range(self._file.num_row_groups):
-                yield self._file.read_row_group(group, columns=columns, use_threads=False)
+                rows = self._file.read_row_group(group, columns=columns, use_threads=False)
+                # of a page whose header is damaged, Arrow may take no notice
+                if len(rows) != self._file.metadata.row_group(group).num_rows:
+                    raise OSError(f"Row group {group} is corrupt: {len(rows)} rows can be read.")
+                yield rows
             return
         for stripe in range(self._file.nstripes):
             with self._fitting_errors("out of range"):
@@ -212,4 +218,4 @@ def _read_positions(source: Any, kind: FileFormat) -> pa.Table:
     names = ["file_path", "pos"]
     if kind == FileFormat.ORC:
         return orc.read_table(source, columns=names)
-    return pq.read_table(source, columns=names, use_threads=False)
+    return pq.read_table(source, columns=names, use_threads=False, page_checksum_verification=True)

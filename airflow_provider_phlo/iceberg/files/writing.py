@@ -205,6 +205,7 @@ class OpenFile:
                 self._stream,
                 schema=layout.arrow_schema,
                 store_decimal_as_integer=True,
+                write_page_checksum=True,
                 use_dictionary=_worth_a_dictionary(sample),
                 **layout.options,
             )
