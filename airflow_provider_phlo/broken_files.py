@@ -25,7 +25,7 @@ _DUCKDB = re.compile(
     r"['\"](?P<file>[^'\"\n]*/[^/'\"\n]*[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
     r"[^/'\"\n]*\.parquet)['\"]"
 )
-_DAMAGE = re.compile(r"(?i)magic bytes|corrupt|thrift|deserialize|end of (?:stream|file)|decompress|footer|CRC checksum")
+_DAMAGE = re.compile(r"(?i)magic bytes|corrupt|thrift|deserialize|end of (?:stream|file)|decompress|footer|checksum")
 # what Arrow and DuckDB say of Parquet's own encryption
 _ENCRYPTED = re.compile(
     r"Could not read encrypted metadata|Cannot decrypt ColumnMetadata|is encrypted, but 'encryption_config'|"
