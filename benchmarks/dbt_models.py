@@ -2,7 +2,8 @@
 Large dbt models: a whole table, and an increment into it, beside what each is made of.
 
 Run it from the repository's root, on a quiet machine: ``python -m benchmarks.dbt_models [ROWS]``. Each figure is taken
-in a process of its own, in seconds of CPU and of wall, with the memory over that of the interpreter after its imports.
+in a process of its own, in seconds of CPU and of wall, with the memory over that of the process before: once in new
+processes, as on a command line, and once in forks of a process that is warm, as Airflow's tasks are.
 
 - the whole table beside DuckDB building the same rows natively, plus pyarrow writing them as Parquet
 - 1,000 changed rows beside building the table again, and beside the same rows merged by ``iceberg.merge.merge``
@@ -21,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+STEPS = ("native", "whole", "first", "increment", "again", "merge")
 CHANGED = 1_000
 DAYS = 30
 FILES = {
@@ -153,23 +155,53 @@ def measure(home: Path, what: str) -> dict[str, float]:
     return {"cpu": cpu, "wall": wall, "memory MB": (after.ru_maxrss - before.ru_maxrss) / 1024, "result": result}
 
 
+def measure_in_fork(home: Path, what: str) -> None:
+    """Print the figures of one step, taken in a fork of a process that has preloaded what Airflow's scheduler does."""
+    from airflow_provider_phlo.plugins import preload
+
+    preload.preload(preload.MODULES["scheduler"], for_tasks=True)
+    child = os.fork()
+    if not child:
+        try:
+            print(json.dumps(measure(home, what)), flush=True)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+
+
+def figures(home: Path, how: str) -> dict[str, dict[str, float]]:
+    """Return the figures of all steps, in their order."""
+    found = {}
+    for what in STEPS:
+        command = [sys.executable, "-m", "benchmarks.dbt_models", how, str(home), what]
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.getcwd(),
+            "PHLO_HOME": str(home),
+            "AIRFLOW_HOME": str(home / "airflow"),
+        }
+        found[what] = json.loads(subprocess.check_output(command, env=environment).splitlines()[-1])
+        shown = {name: round(value, 2) for name, value in found[what].items() if value is not None}
+        print(how, what, shown, flush=True)
+    return found
+
+
 def main() -> None:
-    """Measure all steps in their order and print the ratios."""
+    """Measure all steps, in new processes and in warm ones, and print the ratios."""
     if len(sys.argv) == 4:
-        print(json.dumps(measure(Path(sys.argv[2]), sys.argv[3])))
+        how, home, what = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
+        if how == "warm":
+            measure_in_fork(home, what)
+        else:
+            print(json.dumps(measure(home, what)))
         return
     total = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000_000
-    with tempfile.TemporaryDirectory(prefix="phlo-dbt-models-") as folder:
-        home = Path(folder)
-        make(home, total)
-        found = {}
-        for what in ("native", "whole", "first", "increment", "again", "merge"):
-            command = [sys.executable, "-m", "benchmarks.dbt_models", "measure", str(home), what]
-            environment = {**os.environ, "PYTHONPATH": os.getcwd()}
-            found[what] = json.loads(subprocess.check_output(command, env=environment).splitlines()[-1])
-            print(what, {name: round(value, 2) for name, value in found[what].items() if value is not None}, flush=True)
-    for one, other in (("whole", "native"), ("increment", "first"), ("increment", "merge")):
-        print(f"{one} / {other}: {found[one]['cpu'] / found[other]['cpu']:.2f} of CPU")
+    for how in ("new", "warm"):
+        with tempfile.TemporaryDirectory(prefix="phlo-dbt-models-") as folder:
+            make(Path(folder), total)
+            found = figures(Path(folder), how)
+        for one, other in (("whole", "native"), ("increment", "first"), ("increment", "merge")):
+            print(f"{how}: {one} / {other}: {found[one]['cpu'] / found[other]['cpu']:.2f} of CPU")
 
 
 if __name__ == "__main__":

@@ -194,7 +194,7 @@ def others_quality(): ...
         ({"merge_config": {"order_by": ["at"]}}, "order_by=.'at'., give the name of one column"),
         ({"unique_key": ""}, "unique_key is empty"),
         ({"unique_key": []}, "unique_key is empty"),
-        ({"table_name": "a.b.c"}, "not a table name"),
+        ({"table_name": "a..c"}, "not a table name"),
         ({"engine": "spark"}, "engine='spark' is not available"),
         ({"merge_strategy": "replace", "add_metadata_columns": False}, "'replace' needs the metadata column"),
         ({"freshness_hours": 24}, "give .warn, error. in hours"),

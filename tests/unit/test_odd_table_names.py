@@ -22,6 +22,7 @@ class Row(PhloSchema):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_case_03_a_table_by_any_name(name: str, run_ingestion: Any, run_phlo: Any, tmp_path: Any, monkeypatch: Any):
+    (tmp_path / "include").mkdir()  # the project is here: others keep nothing in it
     monkeypatch.chdir(tmp_path)
     namespace, _, table = name.rpartition(".")
     quoted = f'"{namespace}"."{table}"'

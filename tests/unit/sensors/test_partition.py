@@ -125,7 +125,7 @@ def test_takes_the_triggers_event(make_context):
         ({"partition_column": "day"}, "raw.t has no column day"),
         ({"partition_date": "15.1.2024"}, "is not a date YYYY-MM-DD"),
         ({"partition_date": "2924-01-15"}, "lies in the future"),
-        ({"table": "a.b.c"}, "is not a table name"),
+        ({"table": "a..c"}, "is not a table name"),
         ({"iceberg_conn_id": "lake"}, "Connection 'lake' is not set"),
     ],
 )
