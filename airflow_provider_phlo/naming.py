@@ -24,12 +24,17 @@ def qualified_table(table: str) -> str:
     Return ``namespace.table``, with the default namespace for a bare name.
 
     :param table: ``table`` or ``namespace.table``, where a namespace may have several levels.
-    :raises ConfigurationError: if it is neither, or longer than 200 bytes.
+    :raises ConfigurationError: if it is neither, or longer than 200 bytes, or begins with the catalog's name.
     """
     if not _NAME.fullmatch(table):
         raise ConfigurationError(
             f"{table!r} is not a table name: write 'table' or 'namespace.table' with letters, digits, _, -, $, @ and "
             "spaces inside."
+        )
+    outer, _, inner = table.partition(".")
+    if "." in inner and outer == settings.catalog_name():
+        raise ConfigurationError(
+            f"{table!r} is not a table name: the catalog's name is not a part of it. Write {inner!r}."
         )
     length = len(table.encode())
     if length > _LONGEST:

@@ -55,6 +55,13 @@ def test_anything_else_is_refused(name):
         qualified_table(name)
 
 
+def test_the_catalog_is_not_a_namespace():
+    """Written as SQL writes it, it would make a namespace inside another."""
+    with pytest.raises(ConfigurationError, match=r"Write 'raw\.events'"):
+        qualified_table("phlo.raw.events")
+    assert qualified_table("phlo.check_results") == "phlo.check_results"
+
+
 @pytest.mark.parametrize("name", ["x" * 201, f"{'n' * 100}.{'x' * 100}", "名" * 67])
 def test_case_05_a_name_for_which_no_folder_can_be_made_is_refused(name):
     with pytest.raises(ConfigurationError, match="201 bytes, at most 200 are possible"):
