@@ -136,7 +136,7 @@ def merged(home: Path) -> Callable[[], Any]:
     return run
 
 
-def measure(home: Path, what: str) -> dict[str, float]:
+def measure(home: Path, what: str) -> dict[str, Any]:
     """Return the figures of one step, taken in this process."""
     steps = {
         "whole": lambda: build(home, "whole", "w"),
@@ -163,13 +163,14 @@ def measure_in_fork(home: Path, what: str) -> None:
     child = os.fork()
     if not child:
         try:
-            print(json.dumps(measure(home, what)), flush=True)
+            # a fork shares its memory with what it was forked of: its own cannot be told apart
+            print(json.dumps({**measure(home, what), "memory MB": None}), flush=True)
         finally:
             os._exit(0)
     os.waitpid(child, 0)
 
 
-def figures(home: Path, how: str) -> dict[str, dict[str, float]]:
+def figures(home: Path, how: str) -> dict[str, dict[str, Any]]:
     """Return the figures of all steps, in their order."""
     found = {}
     for what in STEPS:
