@@ -45,9 +45,10 @@ def running(
             time.sleep(0.1)
         yield process
     finally:
+        # what it holds is thrown away, and Nessie may not end for minutes: nothing is gained by waiting for it
         process.terminate()
         try:
-            process.wait(PATIENCE)
+            process.wait(5)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
