@@ -287,20 +287,21 @@ def test_what_does_not_only_read_is_refused(trino, lake, table_name, query):
 
 
 def test_a_staged_merge_is_read_by_duckdb(trino, lake, table_name):
-    types = {"id": pa.int64()}
+    types, token = {"id": pa.int64()}, "0123456789abcdef"
+    branch = branch_name(token)
     create_raw(lake, table_name, types)
     from airflow_provider_phlo.iceberg.merge import MergePlan
 
     rows = batch([{"id": number} for number in range(3)], types)
     engine = TrinoEngine(trino.connect)
-    engine.merge(lake, table_name, rows, MergePlan(key=("id",)), token="staged", partition_date="2024-01-15")
+    engine.merge(lake, table_name, rows, MergePlan(key=("id",)), token=token, partition_date="2024-01-15")
     queries = Queries(trino.connect)
-    with open_engine(lake, table_name, branch="phlo_staged", trino=queries) as found:
+    with open_engine(lake, table_name, branch=branch, trino=queries) as found:
         assert isinstance(found, DuckDBCatalogEngine)
-    assert run_checks(lake, table_name, [CountCheck(3, 3)], branch="phlo_staged", trino=queries)[0].passed
+    assert run_checks(lake, table_name, [CountCheck(3, 3)], branch=branch, trino=queries)[0].passed
     assert run_checks(lake, table_name, [CountCheck(0, 0)], trino=queries)[0].passed
-    with pytest.raises(ConfigurationError, match="staged under branch phlo_staged"):
-        TrinoCatalogEngine(queries, lake, "raw", "phlo_staged").table(table_name)
+    with pytest.raises(ConfigurationError, match=f"staged under branch {branch}"):
+        TrinoCatalogEngine(queries, lake, "raw", branch).table(table_name)
 
 
 def test_a_frame_has_the_same_values(trino, lake, table_name):

@@ -34,6 +34,8 @@ from airflow_provider_phlo.iceberg.tables.support import require_readable_data
 
 # converting a schema takes as long as reading a small file
 SCHEMAS_KEPT = 256
+# the beginning of what Arrow calls itself in its files
+_OF_ARROW = "parquet-cpp-arrow"
 _SCHEMAS: dict[tuple[Any, ...], _Wanted] = {}
 
 
@@ -91,8 +93,14 @@ class FileReader:
             schema = self._file.schema
         else:
             local = path.startswith(("file:", "/"))
+            metadata = pq.read_metadata(source)
             self._file = pq.ParquetFile(
-                source, pre_buffer=not local, coerce_int96_timestamp_unit="us", page_checksum_verification=True
+                source,
+                metadata=metadata,
+                pre_buffer=not local,
+                coerce_int96_timestamp_unit="us",
+                # other writers' checksums may not be what Arrow takes them for
+                page_checksum_verification=str(metadata.created_by).startswith(_OF_ARROW),
             )
             self.marks = self._file.metadata.metadata or {}
             schema = self._file.schema_arrow
@@ -218,4 +226,4 @@ def _read_positions(source: Any, kind: FileFormat) -> pa.Table:
     names = ["file_path", "pos"]
     if kind == FileFormat.ORC:
         return orc.read_table(source, columns=names)
-    return pq.read_table(source, columns=names, use_threads=False, page_checksum_verification=True)
+    return pq.read_table(source, columns=names, use_threads=False)
