@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from airflow_provider_phlo.exceptions import AirflowRefusedError, AirflowUnavailableError, ConfigurationError
+from airflow_provider_phlo.servers.pages import PagesRead
 from airflow_provider_phlo.servers.transport import Answer, Transport
 
 # SQLite lets one process write at a time; Airflow makes an error 500 of a database that is busy for too long
@@ -118,19 +119,13 @@ class AirflowApi:
         """
         query = f"{path}{'&' if '?' in path else '?'}limit={_PAGE}"
         # a cursor does not miss what moves between pages; lists (and older versions) that have none ignore it
-        cursor, offset, seen = "", 0, {""}
+        cursor, offset, read = "", 0, PagesRead(f"{self.url}/api/v2{path}")
         while True:
             answer = self.call("GET", f"{query}&offset={offset}&cursor={quote(cursor, safe='')}")
             items = answer[key]
             yield from items
             if answer.get("next_cursor"):
-                cursor = answer["next_cursor"]
-                if cursor in seen:
-                    raise ConfigurationError(
-                        f"{self.url}/api/v2{path} names a page as the next that was read before: the others would be "
-                        "missed. Is something between here and the server that answers in its place?"
-                    )
-                seen.add(cursor)
+                cursor = read.turn_to(answer["next_cursor"])
                 continue
             offset += len(items)
             if cursor or not items or offset >= (answer.get("total_entries") or 0):

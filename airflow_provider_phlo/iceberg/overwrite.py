@@ -71,8 +71,13 @@ class OverwriteResult:
 
 @dataclass(frozen=True)
 class _Difference:
-    """How the columns of the new content differ from the table's."""
+    """
+    How the columns of the new content differ from the table's.
 
+    :param settlement: what is left to do once the content is ``main``.
+    """
+
+    settlement: Settlement
     added: tuple[NestedField, ...]
     widened: tuple[NestedField, ...]
     replaced: tuple[NestedField, ...]
@@ -145,7 +150,7 @@ def _overwrite_table(
     identifier, head = ".".join(table.name()), branch_head(table)
     data = _with_names_of(table.schema(), data)
     difference = _difference(table.schema(), schema_of(data))
-    settlement = Settlement(difference.stale, tuple(data.schema.names))
+    settlement = difference.settlement
     if branch is not None and difference.replaced:
         raise SchemaError(_type_change(identifier, table.schema(), difference.replaced))
     layout.check_removal(identifier, table.metadata, difference.stale)
@@ -238,7 +243,7 @@ def _overwrite(
         layout.apply(transaction)
         snapshot_id = _write(transaction, data, old, None if nameless else branch or MAIN_BRANCH, summary)
         if branch is None:
-            Settlement(difference.stale, tuple(data.schema.names)).apply(transaction)
+            difference.settlement.apply(transaction)
     if nameless:
         table.refresh().manage_snapshots().create_branch(snapshot_id, str(branch)).commit()
     return snapshot_id
@@ -302,7 +307,8 @@ def _difference(current: Schema, wanted: Schema) -> _Difference:
     del kinds["kept"]
     asked = set(wanted.column_names)
     stale = tuple(name for name in present if name not in asked)
-    return _Difference(stale=stale, **{kind: tuple(fields) for kind, fields in kinds.items()})
+    settlement = Settlement(stale, tuple(field.name for field in wanted.fields))
+    return _Difference(settlement, stale=stale, **{kind: tuple(fields) for kind, fields in kinds.items()})
 
 
 def fits(values: IcebergType, column: IcebergType) -> bool:

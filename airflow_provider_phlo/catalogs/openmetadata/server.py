@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
 from airflow_provider_phlo.servers.asking_again import ask
+from airflow_provider_phlo.servers.pages import PagesRead
 from airflow_provider_phlo.servers.transport import Answer, Transport
 
 #: From this version on tables have several owners and test suites of their own, as they are written here.
@@ -107,7 +108,7 @@ class OpenMetadata:
 
         :raises ConfigurationError: its pages lead back to one that was read.
         """
-        after, seen = "", {""}
+        after, read = "", PagesRead(f"{self.url}{path}")
         while True:
             page = self.get(path, **query, limit=_PAGE, **({"after": after} if after else {}))
             if page is None:
@@ -116,12 +117,7 @@ class OpenMetadata:
             after = str((page.get("paging") or {}).get("after") or "")
             if not after:
                 return
-            if after in seen:
-                raise ConfigurationError(
-                    f"{self.url}{path} names a page as the next that was read before: the others would be missed. Is "
-                    "something between here and the server that answers in its place?"
-                )
-            seen.add(after)
+            read.turn_to(after)
 
     def put(self, path: str, body: Mapping[str, Any]) -> Any:
         """Create or update what a body describes."""

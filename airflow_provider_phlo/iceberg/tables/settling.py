@@ -38,10 +38,10 @@ class Settlement:
         :raises SchemaError: the table is partitioned or sorted by a column that goes.
         """
         identifier, metadata = ".".join(transaction._table.name()), transaction.table_metadata
-        AS_IT_IS.check_removal(identifier, metadata, self.stale)
         names = [item.name for item in metadata.schema().fields]
         if self._is_of(names):
             return
+        AS_IT_IS.check_removal(identifier, metadata, self.stale)
         with apart_from_partitions(identifier), transaction.update_schema(True) as update:
             self._stage(update, names)
 
@@ -51,6 +51,8 @@ class Settlement:
 
         :raises SchemaError: as :meth:`apply`.
         """
+        if self.is_of(table):
+            return (), ()
         transaction = table.transaction()
         self.apply(transaction)
         # the table's identity is asserted by every commit
