@@ -42,6 +42,13 @@ _SERVER = Argument(
         "default": "hasura_default",
     },
 )
+_PRUNED = Argument(
+    ("--prune",),
+    {
+        "help": "Take away what was made here for views that no model is served as any more",
+        "action": "store_true",
+    },
+)
 _FOLDER = Argument(
     ("--folder",), {"help": "Where the files are written (include/api)", "default": "include/api", "metavar": "FOLDER"}
 )
@@ -164,7 +171,7 @@ SERVING_COMMANDS: tuple[Command | Group, ...] = (
                         "it contradicts the models, it is named and nothing is changed.",
                         path=f"{_HASURA}.tracked",
                         examples=("phlo api hasura track",),
-                        arguments=(*_SERVED, _SOURCE, _SERVER, _LISTED),
+                        arguments=(*_SERVED, _SOURCE, _SERVER, _PRUNED, _LISTED),
                     ),
                     Command(
                         name="diff",
@@ -176,7 +183,7 @@ SERVING_COMMANDS: tuple[Command | Group, ...] = (
                             1: "track would change something, or it failed",
                             2: "it was refused",
                         },
-                        arguments=(*_SERVED, _SOURCE, _SERVER, _LISTED),
+                        arguments=(*_SERVED, _SOURCE, _SERVER, _PRUNED, _LISTED),
                     ),
                 ),
             ),

@@ -12,7 +12,7 @@ from airflow_provider_phlo.cli.serving.api import differing, generating_command,
 from airflow_provider_phlo.cli.terminal.errors import FAILED, exit_with
 from airflow_provider_phlo.cli.terminal.output import Result, show
 from airflow_provider_phlo.printable_text import printable
-from airflow_provider_phlo.serving.hasura.merging import Difference, Merged
+from airflow_provider_phlo.serving.hasura.merging import Difference, Merged, Scope
 from airflow_provider_phlo.serving.hasura.metadata import Metadata, hasura_metadata, metadata_yaml
 from airflow_provider_phlo.serving.hasura.server import HasuraServer
 from airflow_provider_phlo.serving.names import require_name
@@ -24,7 +24,7 @@ _FILE = "hasura-metadata.yaml"
 def export(args: argparse.Namespace) -> None:
     """Write the metadata; with --check only compare."""
     command = "api hasura export"
-    metadata = _metadata(args)
+    metadata, _ = _metadata(args)
     path = Path(args.folder) / _FILE
     source = ("--source", args.source, "default")
     files = {path: metadata_yaml(metadata, generating_command(command, args, source))}
@@ -42,8 +42,8 @@ def tracked(args: argparse.Namespace) -> None:
     """Put what is served into a server's metadata."""
     from airflow_provider_phlo.serving.hasura.tracking import track
 
-    metadata = _metadata(args)
-    merged = track(_server(args), metadata, args.schema)
+    metadata, scope = _metadata(args)
+    merged = track(_server(args), metadata, scope)
     _print(merged, args.output)
     _say("api hasura track", (*metadata.notes, *merged.notes))
     if args.output == "table":
@@ -54,8 +54,8 @@ def differences(args: argparse.Namespace) -> None:
     """Show what differs; the exit code is 1 if something does."""
     from airflow_provider_phlo.serving.hasura.tracking import compare
 
-    metadata = _metadata(args)
-    merged = compare(_server(args), metadata, args.schema)
+    metadata, scope = _metadata(args)
+    merged = compare(_server(args), metadata, scope)
     _print(merged, args.output)
     _say("api hasura diff", (*metadata.notes, *merged.notes))
     if merged.differences:
@@ -64,9 +64,12 @@ def differences(args: argparse.Namespace) -> None:
         print("Nothing differs: the server has what the models say.")
 
 
-def _metadata(args: argparse.Namespace) -> Metadata:
-    served, _ = served_models(args)
-    return hasura_metadata(served, require_name("--schema", args.schema), require_name("--source", args.source))
+def _metadata(args: argparse.Namespace) -> tuple[Metadata, Scope]:
+    served, names = served_models(args)
+    schema = require_name("--schema", args.schema)
+    unchosen = {*names.values()} - {mart.name for mart in served.marts}
+    scope = Scope(schema, unchosen, getattr(args, "prune", False))
+    return hasura_metadata(served, schema, require_name("--source", args.source)), scope
 
 
 def _server(args: argparse.Namespace) -> HasuraServer:

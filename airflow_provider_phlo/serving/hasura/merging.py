@@ -7,7 +7,7 @@ those of others stay, and one of theirs where ours is to be is refused by name.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -50,12 +50,31 @@ class Merged:
     notes: tuple[str, ...]
 
 
-def merge(current: Mapping[str, Any], wanted: Metadata, schema: str) -> Merged:
+@dataclass(frozen=True)
+class Scope:
+    """
+    Which views of a server are looked at.
+
+    :param schema: the schema of the views.
+    :param unchosen: names of views whose models were not chosen: they keep what they have.
+    :param prune: whether views that no model is served as any more lose what was made here.
+    """
+
+    schema: str
+    unchosen: Set[str] = frozenset()
+    prune: bool = False
+
+    def is_unchosen(self, table: Any) -> bool:
+        """Return whether a table, as Hasura names it, is a view whose model was not chosen."""
+        schema, _, name = _name({"table": table}).partition(".")
+        return schema == self.schema and name in self.unchosen
+
+
+def merge(current: Mapping[str, Any], wanted: Metadata, scope: Scope) -> Merged:
     """
     Return what a server is to have.
 
     :param current: what it has.
-    :param schema: the schema of the views.
     :raises ConfigurationError: its metadata is of another version, or somebody else has made a part that is to be ours.
     """
     _require_version(current)
@@ -73,12 +92,18 @@ def merge(current: Mapping[str, Any], wanted: Metadata, schema: str) -> Merged:
             tables.append(deepcopy(dict(entry)))
             differences.append(Difference(name, "view", "add"))
         else:
-            differences += _merge_entry(there, entry, name)
+            differences += _merge_entry(there, entry, name, scope)
     notes = []
     for name, entry in known.items():
-        if name not in names and _schema(entry) == schema:
-            differences += _merge_entry(entry, {}, name)
+        if name in names or _schema(entry) != scope.schema or scope.is_unchosen(entry["table"]):
+            continue
+        if scope.prune or not _has_ours(entry):
+            differences += _merge_entry(entry, {}, name, scope)
             notes.append(f"{name} is tracked, and no model is served as that: what others permit on it stays.")
+        else:
+            notes.append(
+                f"{name} is tracked with what was made here, and no model is served as that: --prune takes it away."
+            )
     return Merged(document, tuple(differences), tuple(notes))
 
 
@@ -111,7 +136,11 @@ def dict_of(value: Any) -> Entry:
     return value
 
 
-def _merge_entry(there: Entry, wanted: Mapping[str, Any], name: str) -> Iterator[Difference]:
+def _has_ours(entry: Entry) -> bool:
+    return any(each.get("comment") == OURS for part in _PARTS for each in entry.get(part) or ())
+
+
+def _merge_entry(there: Entry, wanted: Mapping[str, Any], name: str, scope: Scope) -> Iterator[Difference]:
     """Put our parts into an entry, and yield what changes."""
     configuration = wanted.get("configuration")
     if configuration is not None:
@@ -120,11 +149,11 @@ def _merge_entry(there: Entry, wanted: Mapping[str, Any], name: str) -> Iterator
             there["configuration"] = merged
             yield Difference(name, "names and comments", "change")
     for part, key in _PARTS.items():
-        yield from _merge_part(there, part, key, wanted.get(part, ()), name)
+        yield from _merge_part(there, part, key, wanted.get(part, ()), name, scope)
 
 
 def _merge_part(
-    there: Entry, part: str, key: str, wanted: Sequence[Mapping[str, Any]], name: str
+    there: Entry, part: str, key: str, wanted: Sequence[Mapping[str, Any]], name: str, scope: Scope
 ) -> Iterator[Difference]:
     existing = {str(each[key]): each for each in there.get(part) or ()}
     new = {str(each[key]): each for each in wanted}
@@ -141,7 +170,7 @@ def _merge_part(
             if entry != new[each] and ours:
                 yield Difference(name, what, "change")
             kept.append(new[each] if ours else entry)
-        elif ours:
+        elif ours and not _leads_to_unchosen(entry, scope):
             yield Difference(name, what, "remove")
         else:
             kept.append(entry)
@@ -152,6 +181,13 @@ def _merge_part(
         there[part] = [deepcopy(dict(each)) for each in kept]
         if not kept:
             del there[part]
+
+
+def _leads_to_unchosen(entry: Mapping[str, Any], scope: Scope) -> bool:
+    """Return whether an entry is a relationship with a view whose model was not chosen."""
+    using = entry.get("using")
+    manual = using.get("manual_configuration") if isinstance(using, Mapping) else None
+    return isinstance(manual, Mapping) and scope.is_unchosen(manual.get("remote_table"))
 
 
 def _meaning(entry: Mapping[str, Any]) -> Any:

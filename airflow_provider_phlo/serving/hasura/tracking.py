@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 
-from airflow_provider_phlo.serving.hasura.merging import Merged, merge
+from airflow_provider_phlo.serving.hasura.merging import Merged, Scope, merge
 from airflow_provider_phlo.serving.hasura.metadata import Metadata
 from airflow_provider_phlo.serving.hasura.server import ConflictError, HasuraServer
 
@@ -15,21 +15,20 @@ _ROUNDS = 5
 _PAUSE_SECONDS = 0.2
 
 
-def compare(server: HasuraServer, wanted: Metadata, schema: str) -> Merged:
+def compare(server: HasuraServer, wanted: Metadata, scope: Scope) -> Merged:
     """Return what a server is to have, and what differs from what it has; nothing is changed."""
-    return merge(server.export()[0], wanted, schema)
+    return merge(server.export()[0], wanted, scope)
 
 
-def track(server: HasuraServer, wanted: Metadata, schema: str) -> Merged:
+def track(server: HasuraServer, wanted: Metadata, scope: Scope) -> Merged:
     """
     Put what is served into a server's metadata, and return what was changed.
 
-    :param schema: the schema of the views.
     :raises ConflictError: somebody was faster every time; nothing was changed.
     """
     for attempt in range(1, _ROUNDS + 1):
         current, version = server.export()
-        merged = merge(current, wanted, schema)
+        merged = merge(current, wanted, scope)
         if not merged.differences:
             return merged
         try:

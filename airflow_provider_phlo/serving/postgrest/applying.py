@@ -111,6 +111,11 @@ def withdraw(connection: psycopg.Connection, models: Collection[str], target: Ta
         _run(connection, [f"DROP FUNCTION IF EXISTS {each.name}" for each in functions_of])
         for record in dropped:
             _run(connection, pruning.statements(connection, target, record))
+        kept = {each.relation for each in recorded if each.kind == VIEW and each not in dropped}
+        _run(connection, [*pruning.released(connection, target, dropped, kept)])
+        left = {role for each in recorded if each.kind == VIEW and each not in dropped for role in each.roles}
+        gone = {role for each in dropped for role in each.roles} - left
+        _run(connection, rights.usage_statements(connection, target, sorted(gone), ()))
         if dropped:
             records.forget([*dropped, *functions_of])
             connection.execute(_RELOAD)
@@ -134,7 +139,8 @@ def _apply(
     records = Records(connection, target)
     _require_undivided(records.over(list(tables)), served, target)
     recorded = records.read()
-    stale = pruning.stale(recorded, names)
+    taken = {mart.name for mart in served.marts if mart.table in tables}
+    stale = [each for each in pruning.stale(recorded, names) if each.name not in taken]
     # those that read something before are held to reading no more of it
     roles = tuple(sorted({*served.roles, *(role for each in recorded.values() for role in each.roles)}))
     dropped = stale if prune else []
@@ -149,6 +155,9 @@ def _apply(
     _run(connection, calls.drops)
     for record in dropped:
         _run(connection, pruning.statements(connection, target, record))
+    _run(
+        connection, [*pruning.released(connection, target, recorded.values(), _kept(served, tables, recorded, dropped))]
+    )
     for change in pending:
         _run_declared(connection, change)
     _run(connection, calls.statements)
@@ -228,6 +237,18 @@ def _readers(
         *(role for mart in served.marts if mart.table in tables for role in mart.roles),
         *(role for each in others if each.name not in chosen for role in each.roles),
     }
+
+
+def _kept(
+    served: Served,
+    tables: Mapping[str, Table],
+    recorded: Mapping[tuple[str, str], Record],
+    dropped: Sequence[Record],
+) -> set[str]:
+    """Return the marts that views of ours are over afterwards: also of views that were not chosen this time."""
+    chosen = {mart.name for mart in served.marts if mart.table in tables}
+    others = (each for each in recorded.values() if each.kind == VIEW and each not in dropped)
+    return {*tables, *(each.relation for each in others if each.name not in chosen)}
 
 
 def _statements_before(

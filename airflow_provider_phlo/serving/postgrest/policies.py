@@ -90,6 +90,6 @@ def lifted(target: Target, mart: ServedMart, table: Table, state: Mapping[str, A
     kept = {policy_name(role) for role in mart.policies}
     for name, *_ in state["policies"] or ():
         if name not in kept:
-            yield f"DROP POLICY {quote_identifier(name)} ON {target.table(mart)}"
+            yield f"DROP POLICY IF EXISTS {quote_identifier(name)} ON {target.table(mart)}"
     if guarded and table.guarded and not mart.policies:
         yield f"ALTER TABLE {target.table(mart)} DISABLE ROW LEVEL SECURITY"

@@ -98,9 +98,9 @@ class ViewStatements:
     def comments(self) -> Iterator[str]:
         """Yield what says what the view and its columns are; PostgREST's OpenAPI shows it."""
         yield f"COMMENT ON VIEW {self.view} IS {literal(self.mart.comment) if self.mart.comment else 'NULL'}"
-        for column in self.mart.columns:
-            comment = literal(column.comment) if column.comment else "NULL"
-            yield f"COMMENT ON COLUMN {self.view}.{quote_identifier(column.name)} IS {comment}"
+        said = {column.name: column.comment for column in self.mart.columns} or dict.fromkeys(self.served, "")
+        for name, text in said.items():
+            yield f"COMMENT ON COLUMN {self.view}.{quote_identifier(name)} IS {literal(text) if text else 'NULL'}"
 
     def revoke(self) -> Iterator[str]:
         """Yield what takes from all roles of the API what they may do with the view and its mart."""

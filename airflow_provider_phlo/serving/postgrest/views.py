@@ -86,13 +86,13 @@ class Views:
         require_alone(self._connection, self._target, mart, table, self._roles)
         if existing is None:
             reason = "" if record is None else "somebody has dropped it"
-            return self._change(mart, table, statements, reason, notes, record)
+            return self._change(mart, table, statements, reason, notes)
         state = {"view": self._states[existing.oid], "mart": self._states[table.oid]}
         self._require_ours(mart, existing, record, state["view"], wanted)
         if record is not None and record.statements == wanted.declared():
             reason = _differences(record.state, state, same_server=record.version == self._version)
             if not reason:
-                return Change(mart, table, (), "", True, False, record.guarded, tuple(notes))
+                return Change(mart, table, (), "", True, False, self._is_guarded_for_ours(mart), tuple(notes))
         else:
             reason = "the model has changed" if record is not None else "it was not recorded"
         kept = _order(existing.columns, wanted.served or table.columns)
@@ -102,7 +102,7 @@ class Views:
             statements = (f"DROP VIEW {wanted.view}", *statements)
         else:
             statements = tuple(self._wanted(mart, table, kept).all())
-        return self._change(mart, table, statements, reason, notes, record, existed=True, replaced=replaced)
+        return self._change(mart, table, statements, reason, notes, existed=True, replaced=replaced)
 
     def _wanted(self, mart: ServedMart, table: Table, columns: tuple[str, ...] | None = None) -> ViewStatements:
         # without documented columns they are the table's
@@ -116,15 +116,19 @@ class Views:
         statements: tuple[str, ...],
         reason: str,
         notes: list[str],
-        record: Record | None,
         *,
         existed: bool = False,
         replaced: bool = False,
     ) -> Change:
-        ours = record is not None and record.guarded
+        ours = self._is_guarded_for_ours(mart)
         dropped = lifted(self._target, mart, table, self._states[table.oid], guarded=ours)
         guarded = bool(mart.policies) and (ours or not table.guarded)
         return Change(mart, table, (*dropped, *statements), reason, existed, replaced, guarded, tuple(notes))
+
+    def _is_guarded_for_ours(self, mart: ServedMart) -> bool:
+        """Return whether row security of a mart was enabled for a view of ours, of this name or of an earlier one."""
+        over = (each for each in self._recorded.values() if each.kind == VIEW and each.relation == mart.table)
+        return any(each.guarded for each in over)
 
     def records(self, changes: Sequence[Change]) -> list[Record]:
         """Return what is to be recorded of changes that were made."""

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError, ServerUnavailableError
-from airflow_provider_phlo.serving.hasura.merging import Difference
+from airflow_provider_phlo.serving.hasura.merging import Difference, Scope
 from airflow_provider_phlo.serving.hasura.metadata import OURS, Metadata, hasura_metadata, metadata_yaml
 from airflow_provider_phlo.serving.hasura.server import HasuraServer
 from airflow_provider_phlo.serving.hasura.tracking import compare, track
@@ -20,6 +20,7 @@ from airflow_provider_phlo.serving.marts import read_served
 from tests.hasura_server import Hasura, Running, hang, say, wrong_parts
 from tests.unit.serving.models import manifest, model, relationship
 
+SCOPE = Scope("api")
 CLAIM = "owner = current_setting('request.jwt.claims', true)::json ->> 'sub'"
 ORDERS = {
     "id": {"description": "The order's number."},
@@ -53,7 +54,7 @@ def server(hasura: Hasura) -> Iterator[HasuraServer]:
 
 
 def test_what_roles_may_select(server: HasuraServer, hasura: Hasura) -> None:
-    track(server, shop(), "api")
+    track(server, shop(), SCOPE)
     (source,) = hasura.metadata["sources"]
     customers, orders = source["tables"]
     assert orders["select_permissions"] == [
@@ -77,10 +78,10 @@ def test_what_roles_may_select(server: HasuraServer, hasura: Hasura) -> None:
 
 
 def test_nothing_is_sent_the_second_time(server: HasuraServer, hasura: Hasura) -> None:
-    assert track(server, shop(), "api").differences
+    assert track(server, shop(), SCOPE).differences
     sent = len(hasura.requests)
-    assert track(server, shop(), "api").differences == ()
-    assert compare(server, shop(), "api").differences == ()
+    assert track(server, shop(), SCOPE).differences == ()
+    assert compare(server, shop(), SCOPE).differences == ()
     assert [each["type"] for each in hasura.requests[sent:]] == ["export_metadata"] * 2
 
 
@@ -108,7 +109,7 @@ def test_what_others_have_made_stays(server: HasuraServer, hasura: Hasura) -> No
         "remote_schemas": [{"name": "r"}],
     }
     hasura.metadata = deepcopy(theirs)
-    track(server, shop(), "api")
+    track(server, shop(), SCOPE)
     after = hasura.metadata
     assert (after["actions"], after["remote_schemas"]) == (theirs["actions"], theirs["remote_schemas"])
     assert after["sources"][1] == theirs["sources"][1]
@@ -120,18 +121,32 @@ def test_what_others_have_made_stays(server: HasuraServer, hasura: Hasura) -> No
 
 
 def test_what_was_permitted_before_is_taken_back(server: HasuraServer, hasura: Hasura) -> None:
-    track(server, shop(), "api")
-    merged = track(server, shop({"id": {}, "owner": {}}, meta={"api_policy": "id > 1"}), "api")
+    track(server, shop(), SCOPE)
+    merged = track(server, shop({"id": {}, "owner": {}}, meta={"api_policy": "id > 1"}), SCOPE)
     assert merged.differences == (
         Difference("api.orders", "names and comments", "change"),
         Difference("api.orders", "select permission of api_user", "change"),
         Difference("api.orders", "select permission of support", "remove"),
     )
-    # a view that no model is served as any more has no permission of ours
-    merged = track(server, metadata(model("mrt_customers", {"name": {}, "city": {}})), "api")
+    # a view that no model is served as any more keeps them until that is asked for: it may be another project's
+    customers = metadata(model("mrt_customers", {"name": {}, "city": {}}))
+    merged = track(server, customers, SCOPE)
+    assert merged.notes == (
+        "api.orders is tracked with what was made here, and no model is served as that: --prune takes it away.",
+    )
+    assert {each.table for each in merged.differences} == {"api.customers"}
+    merged = track(server, customers, Scope("api", prune=True))
     assert merged.notes == ("api.orders is tracked, and no model is served as that: what others permit on it stays.",)
     (orders,) = [each for each in hasura.metadata["sources"][0]["tables"] if each["table"]["name"] == "orders"]
     assert "select_permissions" not in orders
+
+
+def test_views_that_were_not_chosen_keep_what_they_have(server: HasuraServer, hasura: Hasura) -> None:
+    track(server, shop(), SCOPE)
+    before = deepcopy(hasura.metadata)
+    chosen = metadata(model("mrt_customers", {"name": {}, "city": {}}, meta={"key": ["name"]}))
+    merged = track(server, chosen, Scope("api", {"orders"}, prune=True))
+    assert (merged.differences, merged.notes, hasura.metadata) == ((), (), before)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +169,7 @@ def test_what_contradicts_the_models_is_named(
     hasura.metadata = {"version": 3, "sources": [{"name": "default", "kind": "postgres", "tables": [entry]}]}
     before = deepcopy(hasura.metadata)
     with pytest.raises(ConfigurationError, match=reason):
-        track(server, shop(), "api")
+        track(server, shop(), SCOPE)
     assert hasura.metadata == before
     # the same in other words does not contradict them
     same = {
@@ -163,7 +178,7 @@ def test_what_contradicts_the_models_is_named(
     }
     entry |= {"select_permissions": [same], "object_relationships": []}
     hasura.metadata["sources"][0]["tables"] = [deepcopy(entry)]
-    track(server, shop(), "api")
+    track(server, shop(), SCOPE)
     assert hasura.metadata["sources"][0]["tables"][0]["select_permissions"][0] == same
 
 
@@ -173,13 +188,13 @@ def test_somebody_was_faster(server: HasuraServer, hasura: Hasura) -> None:
         hasura.version += 1
 
     hasura.next = [lambda: None, other]
-    track(server, shop(), "api")
+    track(server, shop(), SCOPE)
     assert hasura.metadata["actions"] == [{"name": "a"}]
     assert len(hasura.metadata["sources"][0]["tables"]) == 2
     hasura.metadata = {"version": 3, "sources": []}
     hasura.next = [lambda: None, other] * 10
     with pytest.raises(CommitConflictError, match="somebody has changed the metadata meanwhile"):
-        track(server, shop(), "api")
+        track(server, shop(), SCOPE)
 
 
 def test_an_answer_that_is_lost(server: HasuraServer, hasura: Hasura) -> None:
@@ -191,7 +206,7 @@ def test_an_answer_that_is_lost(server: HasuraServer, hasura: Hasura) -> None:
         return 504, {}, "gateway timeout"
 
     hasura.next = [lambda: None, done_and_lost]
-    track(server, shop(), "api")
+    track(server, shop(), SCOPE)
     assert len(hasura.metadata["sources"][0]["tables"]) == 2
     assert hasura.version == 2
 
@@ -209,7 +224,7 @@ def test_what_passes_is_tried_again(server: HasuraServer, hasura: Hasura, answer
     paused: list[float] = []
     server.sleep = paused.append
     hasura.next = list(answers)
-    track(server, shop(), "api")
+    track(server, shop(), SCOPE)
     assert len(paused) == len(answers)
     assert len(hasura.metadata["sources"][0]["tables"]) == 2
 
@@ -217,10 +232,10 @@ def test_what_passes_is_tried_again(server: HasuraServer, hasura: Hasura, answer
 def test_a_server_that_stays_busy(server: HasuraServer, hasura: Hasura) -> None:
     hasura.next = [say(503, "") for _ in range(9)]
     with pytest.raises(ServerUnavailableError, match="answered 503, after 5 attempts"):
-        track(server, shop(), "api")
+        track(server, shop(), SCOPE)
     hasura.next = [say(429, "", Retry_After="3600")]
     with pytest.raises(ServerUnavailableError, match=r"answered 429, after 1 attempts\. It asks to wait 3600 s"):
-        track(server, shop(), "api")
+        track(server, shop(), SCOPE)
 
 
 def test_a_server_that_does_not_answer(hasura: Hasura) -> None:
@@ -228,12 +243,12 @@ def test_a_server_that_does_not_answer(hasura: Hasura) -> None:
     server = HasuraServer(running.url, "geheim", patience=0.1, sleep=lambda _: None)
     try:
         hasura.next = [hang(0.5)]
-        track(server, shop(), "api")
+        track(server, shop(), SCOPE)
         assert len(hasura.metadata["sources"][0]["tables"]) == 2
     finally:
         running.stop()
     with pytest.raises(ServerUnavailableError, match="does not answer POST /v1/metadata"):
-        track(server, shop(), "api")
+        track(server, shop(), SCOPE)
 
 
 def test_the_secret(server: HasuraServer, hasura: Hasura, caplog: pytest.LogCaptureFixture) -> None:
@@ -243,9 +258,9 @@ def test_the_secret(server: HasuraServer, hasura: Hasura, caplog: pytest.LogCapt
     with pytest.raises(
         ConfigurationError, match=r"does not accept the admin secret \(401: no: \*\*\*\).*hasura_default"
     ):
-        track(wrong, shop(), "api")
+        track(wrong, shop(), SCOPE)
     with pytest.raises(ConfigurationError, match="does not accept the admin secret"):
-        track(wrong, shop(), "api")
+        track(wrong, shop(), SCOPE)
     assert "geheim" not in caplog.text + repr(wrong)
     for url in ("http://hasura.example.com", "https://u:p@h", "ftp://h", "hasura", "http://a:1\\@b:2/"):
         with pytest.raises(ConfigurationError, match="HASURA_GRAPHQL_ENDPOINT"):
@@ -275,13 +290,13 @@ def test_the_secret(server: HasuraServer, hasura: Hasura, caplog: pytest.LogCapt
 def test_another_server(server: HasuraServer, hasura: Hasura, answer: Any, reason: str) -> None:
     hasura.next = [answer]
     with pytest.raises(ConfigurationError, match=reason):
-        track(server, shop(), "api")
+        track(server, shop(), SCOPE)
 
 
 def test_a_view_that_is_not_there(server: HasuraServer, hasura: Hasura) -> None:
     hasura.views = {"api.orders": {"id", "owner"}}
     with pytest.raises(ConfigurationError) as refused:
-        track(server, shop(), "api")
+        track(server, shop(), SCOPE)
     text = str(refused.value)
     assert "refuses replace_metadata (400: cannot continue due to inconsistent metadata). Nothing was changed." in text
     assert "table api.customers in source default: Inconsistent object: no such table/view exists" in text

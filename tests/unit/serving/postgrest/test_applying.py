@@ -625,6 +625,80 @@ def test_views_without_a_model_are_named_then_dropped(published: psycopg.Connect
     assert left == (None, True, False, False, False)
 
 
+def guards(connection: psycopg.Connection, table: str) -> tuple[bool, bool, int]:
+    """Return whether a mart has row security, whether api_user reads a column of it, and its row policies."""
+    found = connection.execute(
+        "SELECT relrowsecurity, has_any_column_privilege('api_user', c.oid, 'SELECT'), "
+        "(SELECT count(*) FROM pg_policy WHERE polrelid = c.oid) FROM pg_class c WHERE c.oid = %s::regclass",
+        [table],
+    ).fetchone()
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_view_that_gets_another_name(published: psycopg.Connection, apply: Apply, api: Api, at_once: bool) -> None:
+    apply(model("mrt_orders", ORDERS, meta={"api_policy": "id > 0"}))
+    renamed = model("mrt_orders", ORDERS, meta={"api_policy": "id > 1", "api_name": "sales"})
+    if not at_once:
+        apply(renamed)
+    assert ("api.orders", "dropped") in actions(apply(renamed, prune=True))
+    assert [row["id"] for row in api.get("/sales")] == [2]
+    # row security was enabled for the view of the first name, and goes with the policy
+    apply(model("mrt_orders", ORDERS, meta={"api_name": "sales"}))
+    assert len(api.get("/sales")) == 3
+    assert guards(published, "marts.mrt_orders") == (False, True, 0)
+
+
+def test_a_model_that_gets_another_table(published: psycopg.Connection, apply: Apply, api: Api) -> None:
+    publish(orders(2), published, "mrt_other")
+    apply(model("mrt_orders", ORDERS, meta={"api_policy": "id > 0"}))
+    apply(model("mrt_orders", ORDERS, meta={"api_policy": "id > 0"}, alias="mrt_other"))
+    assert [row["id"] for row in api.get("/orders")] == [1]
+    assert guards(published, "marts.mrt_orders") == (False, False, 0)
+    assert guards(published, "marts.mrt_other") == (True, True, 1)
+
+
+def test_a_name_that_another_model_takes(published: psycopg.Connection, apply: Apply, api: Api) -> None:
+    publish(orders(2), published, "mrt_other")
+    apply(model("mrt_orders", ORDERS, meta={"api_name": "sales"}))
+    swapped = [
+        model("mrt_orders", ORDERS),
+        model("mrt_other", {"id": {}}, meta={"api_name": "sales"}),
+    ]
+    applied = apply(*swapped, prune=True)
+    assert actions(applied) == [("api.orders", "created"), ("api.sales", "changed")]
+    assert api.get("/sales") == [{"id": 0}, {"id": 1}]
+    assert not apply(*swapped, prune=True).changed
+
+
+def test_views_of_both_names_are_withdrawn(published: psycopg.Connection, apply: Apply) -> None:
+    apply(model("mrt_orders", ORDERS, meta={"api_policy": "id > 0"}))
+    renamed = model("mrt_orders", ORDERS, meta={"api_policy": "id > 0", "api_name": "sales"})
+    apply(renamed)
+    assert withdraw(published, [renamed["unique_id"]], Target()) == ["orders", "sales"]
+    assert guards(published, "marts.mrt_orders") == (False, False, 0)
+    assert published.execute("SELECT has_schema_privilege('api_user', 'api', 'USAGE')").fetchone() == (False,)
+
+
+def test_a_view_of_somebody_else_is_not_dropped(published: psycopg.Connection, apply: Apply) -> None:
+    publish(orders(), published, "mrt_kept")
+    kept, gone = model("mrt_kept", ORDERS), model("mrt_orders", ORDERS)
+    apply(kept, gone)
+    published.execute("DROP VIEW api.orders; CREATE VIEW api.orders AS SELECT 'mine' AS precious")
+    with pytest.raises(ConfigurationError, match=r"api.orders is to be dropped, but somebody has changed by hand"):
+        apply(kept, prune=True)
+    with pytest.raises(ConfigurationError, match=r"api.orders is to be dropped, but somebody has changed by hand"):
+        withdraw(published, [gone["unique_id"]], Target())
+    assert published.execute("SELECT * FROM api.orders").fetchall() == [("mine",)]
+
+
+def test_comments_of_columns_that_are_documented_no_more(published: psycopg.Connection, apply: Apply) -> None:
+    apply(model("mrt_orders", ORDERS))
+    apply(model("mrt_orders"))
+    assert published.execute("SELECT col_description('api.orders'::regclass, 1)").fetchone() == (None,)
+
+
 # --- names, embedding, the file
 
 
