@@ -53,7 +53,7 @@ class RecordRepositoriesOperator(PhloOperator):
         root, warehouse = DltHook().staging_root, open_warehouse()
         tables = [table.target for table in pulls.PULL_REQUEST_TABLES]
         rows = {
-            repository: counts
+            (organization, repository): counts
             for organization in self.plan["organizations"]
             for repository, counts in rows_by_repository(warehouse, organization, tables).items()
         }

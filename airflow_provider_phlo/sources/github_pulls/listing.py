@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import pairwise
 from typing import Any
 from urllib.parse import quote
@@ -167,28 +168,46 @@ def pull_requests(
     """
     path = repository_path(repository, by_id)
     first = f"{client.root}{path}/pulls?state=all&sort=updated&direction=desc&per_page={PER_PAGE}"
+    keep = partial(pull_request_of, repository=repository, organization=organization, path=path)
     seen: set[tuple[int | None, int]] = set()
-    etag, read, ordered = None, 0, True
+    pages: list[tuple[str, str | None]] = []
+    ordered = True
     for url, answer in _pages(client, first):
         items = records(client, url, answer.body)
-        etag, read = (answer.headers.get("ETag"), 1) if read == 0 else (etag, read + 1)
         if fresh := _unseen(items, seen, since):
-            yield [pull_request_of(item, repository, organization, path) for item in fresh]
+            yield list(map(keep, fresh))
+        if pages and (fresh := _moved_up(client, *pages[-1], seen, since)):
+            yield list(map(keep, fresh))
+        pages = [*pages[:1], (url, answer.headers.get("ETag"))]
         # a server that does not sort has newer ones behind older ones
         ordered = ordered and _is_descending(items)
         if ordered and any(_is_older(item, since) for item in items):
             break
-    if read > 1:
-        for fresh in _moved(client, first, etag, seen, since):
-            yield [pull_request_of(item, repository, organization, path) for item in fresh]
+    if len(pages) > 1:
+        for fresh in _moved(client, *pages[0], seen, since):
+            yield list(map(keep, fresh))
+
+
+def _moved_up(
+    client: JsonClient, url: str, etag: str | None, seen: set[tuple[int | None, int]], since: datetime | None
+) -> list[dict[str, Any]]:
+    """
+    Return what stood on the page after ``url``, and was no longer there when that was read.
+
+    A pull request before it has vanished meanwhile, as all of an account that is suspended do.
+    """
+    answer = client.get(url, headers=_if_changed(etag))
+    fresh = [] if answer.status == 304 else _unseen(records(client, url, answer.body), seen, since)
+    if fresh:
+        log.info("%d pull requests moved up while their list was read", len(fresh))
+    return fresh
 
 
 def _moved(
     client: JsonClient, first: str, etag: str | None, seen: set[tuple[int | None, int]], since: datetime | None
 ) -> Iterator[list[dict[str, Any]]]:
     """Yield what an update moved to the top, past the page that was read at that moment."""
-    headers = {"If-None-Match": etag} if etag else None
-    for url, answer in _pages(client, first, headers):
+    for url, answer in _pages(client, first, _if_changed(etag)):
         if answer.status == 304:
             return
         items = records(client, url, answer.body)
@@ -198,6 +217,10 @@ def _moved(
             yield fresh
         if len(fresh) < len(items):
             return
+
+
+def _if_changed(etag: str | None) -> dict[str, str] | None:
+    return {"If-None-Match": etag} if etag else None
 
 
 def _unseen(

@@ -115,6 +115,7 @@ def plan(
         if head["login"] not in listed:
             listed[head["login"]] = repositories
             left_out += [{"repository": name, "reason": _UNUSABLE} for name in head["unusable"]]
+    listed = _without_transferred(listed)
     working_files.write(root / folder / _REPOSITORIES, _rows(listed))
     left_out += [
         {"repository": each["full_name"], "reason": each["left_out"]}
@@ -208,6 +209,24 @@ def _listed_no_more(found: Account, repository_id: int, before: KnownRepository)
         "read_at": text_of(found.listed_at),
         "pieces": [],
     }
+
+
+def _without_transferred(listed: Mapping[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    """
+    Leave out what an account no longer lists, and another one does: it was transferred, and is read as that one's.
+
+    What the tables had of it, as its former owner's, counts for it.
+    """
+    listed_now = {each["id"]: each for some in listed.values() for each in some if "status" in each}
+    found: dict[str, list[dict[str, Any]]] = {login: [] for login in listed}
+    for login, repositories in listed.items():
+        for each in repositories:
+            if "status" in each or (owned := listed_now.get(each["id"])) is None:
+                found[login].append(each)
+            else:
+                before = zip(owned["rows_before"], each["rows_before"], strict=True)
+                owned["rows_before"] = [sum(both) for both in before]
+    return found
 
 
 def _with_since(

@@ -19,7 +19,9 @@ from airflow_provider_phlo.sources.github_pulls.watermark import without
 
 log = logging.getLogger(__name__)
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
-Rows = Mapping[int, tuple[int, int, int]]
+# the login of an account, and the id of a repository: after a transfer, both accounts have rows of it
+Owned = tuple[str, int]
+Rows = Mapping[Owned, tuple[int, int, int]]
 
 
 def repository_rows(
@@ -36,7 +38,7 @@ def repository_rows(
 
     :param repositories: as planned, with ``rows_before``.
     :param missed: pull requests that could not be read.
-    :param rows: how many pull requests, reviews and files of each repository the tables have now.
+    :param rows: how many pull requests, reviews and files the tables have now of each repository, by its account.
     :param inserted: how many rows of each the load has inserted.
     """
     known = list(repositories)
@@ -47,7 +49,7 @@ def repository_rows(
         log.warning("Rows of pull requests were lost while they were read: all repositories are read again next time.")
     made = []
     for each in without_left_out(known, missed):
-        counts = dict(zip(COUNTS, rows.get(each["repository_id"], (0, 0, 0)), strict=True))
+        counts = dict(zip(COUNTS, rows.get((each["organization"], each["repository_id"]), (0, 0, 0)), strict=True))
         key = row_key("repository", each["repository_id"])
         until = None if lost else each["complete_until"]
         made.append({**each, **counts, "row_key": key, "complete_until": until})

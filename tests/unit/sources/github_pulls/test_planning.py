@@ -121,13 +121,37 @@ def test_a_pull_request_updated_while_they_are_listed_is_not_missed(organization
     assert hello.pulls[1].updated == 1000
 
 
-def test_a_list_that_has_not_changed_costs_one_free_request(organization, a_run, server):
+@pytest.mark.parametrize("page", ["2", "3"])
+@pytest.mark.parametrize("etags", [True, False])
+def test_a_pull_request_that_vanishes_while_they_are_listed_hides_no_other(organization, a_run, server, page, etags):
+    hello = organization.repository("hello", 350)
+    suspended = hello.pulls[350]
+
+    def vanish(request):
+        if request.query.get("page") == [page]:
+            hello.pulls.pop(suspended.number, None)
+            if page == "2":
+                hello.pulls[1].updated = 1000  # the list is as long as it was
+
+    organization.before = vanish
+    if not etags:
+        route = server.route
+        server.route = lambda request: without_etag(route(request))
+    assert {("hello", number) for number in range(1, 350)} <= set(planned(a_run, a_run.plan()))
+
+
+def without_etag(reply):
+    reply.headers.pop("ETag", None)
+    return reply
+
+
+def test_a_list_that_has_not_changed_costs_free_requests_only(organization, a_run, server):
     organization.repository("hello", 150)
     organization.repository("small", 1)
     a_run.plan()
     again = [request for request in server.requests if "if-none-match" in request.headers]
-    assert [request.path for request in again] == ["/repositories/100/pulls"]
-    assert len(server.requests) == 6
+    assert [request.path for request in again] == ["/repositories/100/pulls"] * 2
+    assert len(server.requests) == 7
 
 
 def test_since_reads_what_was_updated_then_or_later(organization, a_run):
@@ -380,3 +404,16 @@ def test_a_repository_that_is_no_longer_listed_is_said_to_be_left_out(organizati
     expect(rows["gone"], repository_id=7, complete_until=instants(5), rows_before=[3, 2, 1])
     assert "no longer listed" in rows["gone"]["left_out"]
     assert any("octo-org/gone is left out" in message for message in caplog.messages)
+
+
+@pytest.mark.parametrize("order", [["octo-org", "former"], ["former", "octo-org"]])
+def test_a_repository_that_was_transferred_is_its_new_owners(organization, a_run, reply, order):
+    moved = organization.repository("moved", 2)
+    organization.before = lambda request: reply([]) if request.path == "/orgs/former/repos" else None
+    known = {"former": {moved.id: KnownRepository(instants(5), (2, 2, 2), "moved")}}
+
+    plan = a_run.plan(organizations=order, known=lambda login: known.get(login, {}))
+
+    assert (plan.left_out, planned(a_run, plan)) == ([], [("moved", 1), ("moved", 2)])
+    (row,) = read_repositories(a_run.root, plan.folder)
+    expect(row, organization="octo-org", left_out=None, rows_before=[2, 2, 2])

@@ -22,7 +22,7 @@ def repository(repository_id: int, rows_before: tuple[int, int, int] = (0, 0, 0)
 
 
 def test_a_row_says_how_many_rows_there_are() -> None:
-    rows = {1: (5, 6, 7), 3: (1, 1, 1)}
+    rows = {("octo-org", 1): (5, 6, 7), ("octo-org", 3): (1, 1, 1), ("former", 1): (9, 9, 9)}
     made = repository_rows([repository(1, (2, 2, 2)), repository(2)], [], rows, [3, 4, 5])
 
     assert set(made.schema.names) == {column.name for column in REPOSITORIES_TABLE.declared().columns}
@@ -47,7 +47,7 @@ def test_nothing_is_certain_if_rows_were_lost_since_the_plan(
     rows: tuple[int, int, int], inserted: list[int], complete: bool
 ) -> None:
     planned = [repository(1, (3, 3, 3)), repository(2, (1, 1, 1))]
-    made = repository_rows(planned, [], {1: rows}, inserted)
+    made = repository_rows(planned, [], {("octo-org", 1): rows}, inserted)
     assert made["complete_until"].to_pylist() == ([READ_AT] * 2 if complete else [None] * 2)
 
 
