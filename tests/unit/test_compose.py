@@ -10,14 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pyarrow as pa
 import pytest
 import yaml
 
+from airflow_provider_phlo.publishing.postgres import publish
 from airflow_provider_phlo.services.machine.env_file import read_env_file
 from airflow_provider_phlo.services.postgres.programs import programs_folder
 from airflow_provider_phlo.serving.hasura.metadata import DATABASE_URL
-from airflow_provider_phlo.serving.marts import ANONYMOUS, AUTHENTICATOR
+from airflow_provider_phlo.serving.marts import ANONYMOUS, AUTHENTICATOR, names_of, read_served
+from airflow_provider_phlo.serving.postgrest.applying import apply_served
+from airflow_provider_phlo.serving.postgrest.statements import Target
 from tests.postgres_versions import running
+from tests.unit.serving.models import manifest, model
 
 ROOT = Path(__file__).parents[2]
 DATABASES = ROOT / "deploy" / "databases.sh"
@@ -202,6 +207,22 @@ def test_the_databases_are_made_and_closed_to_the_others() -> None:
             with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
                 connect(role, other)
 
+        # PostgREST starts before there is anything to serve: what it asks first is answered
+        with connect(AUTHENTICATOR, "marts") as postgrest, postgrest.transaction():
+            postgrest.execute("SELECT set_config('role', %s, true)", [ANONYMOUS])
+            assert postgrest.execute(
+                "SELECT count(*) FROM pg_class WHERE relnamespace = 'api'::regnamespace"
+            ).fetchone()
+        # and a first mart with a row policy hides nothing from those who look at all of them
+        with connect("marts", "marts") as owner:
+            publish(pa.table({"id": [1, 2]}), owner, "mrt_orders")
+            served = [manifest(model("mrt_orders", {"id": {}}, meta={"api_policy": "id = 1"}))]
+            applied = apply_served(owner, read_served(served, ["*"]), Target(), names_of(served))
+            assert (applied.views[0].action, applied.notes) == ("created", ())
+        for role in ("marts_reader", "hasura"):
+            with connect(role, "marts") as reader:
+                assert reader.execute("SELECT id FROM marts.mrt_orders ORDER BY id").fetchall() == [(1,), (2,)]
+
 
 def test_volumes_and_configs_are_declared() -> None:
     for service in SERVICES.values():
@@ -214,3 +235,8 @@ def test_volumes_and_configs_are_declared() -> None:
 def test_no_state_or_secret_gets_into_the_image() -> None:
     ignored = (ROOT / ".dockerignore").read_text().split()
     assert {".env", ".git", ".phlo", ".venv"} <= set(ignored)
+
+
+def test_the_chart_makes_no_user_with_a_known_password() -> None:
+    values = yaml.safe_load((ROOT / "deploy" / "airflow-values.yaml").read_text())
+    assert values["createUserJob"] == {"enabled": False}
