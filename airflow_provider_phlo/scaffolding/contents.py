@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from string import Template
 
 from airflow_provider_phlo import __version__
@@ -26,6 +26,7 @@ _LAYOUT = {
     "include/schemas": "what rows must look like",
     "include/contracts": "what tables promise to their readers: `phlo contract validate`",
     "include/dbt": "the dbt project: models by layer; `type: phlo` in its profile is the provider's adapter",
+    "include/superset": "dashboards of the marts: `phlo superset import`",
     "include/replay": "recorded answers of the sources",
     "tests": "tests that `phlo test` runs",
     "phlo.yaml": "what the project is called, and where its services are",
@@ -78,6 +79,11 @@ def _copied(example: Example) -> Iterator[tuple[str, bytes]]:
         yield from _read(f"include/dbt/macros/{name}.sql")
     if example.models:
         yield from _read(f"include/dbt/models/{example.models}")
+    if example.dashboards:
+        for path, content in _read("include/superset"):
+            about = PurePosixPath(path).stem.removeprefix("mrt_").partition("_")[0]
+            if about in ("marts", example.name):
+                yield path, content
 
 
 def _read(path: str) -> Iterator[tuple[str, bytes]]:

@@ -22,6 +22,7 @@ class Example:
     :param macros: the files of ``include/dbt/macros`` that its models use.
     :param models: its folder in ``include/dbt/models``, if it has one.
     :param settings: the sections of ``.env.example`` that concern it.
+    :param dashboards: whether ``include/superset`` has dashboards of its marts, in files that begin with its name.
     :param connections: the connections of its sources, which recordings stand in for.
     """
 
@@ -33,6 +34,7 @@ class Example:
     macros: tuple[str, ...] = ()
     models: str = ""
     settings: tuple[str, ...] = ()
+    dashboards: bool = False
     connections: tuple[str, ...] = ()
 
 
@@ -59,6 +61,7 @@ EXAMPLES = {
             macros=("generate_schema_name", "arrivals", "glucose", "ranks", "statistics", "time"),
             models="glucose",
             settings=("Nightscout", "Alerts"),
+            dashboards=True,
             connections=("nightscout_default",),
         ),
         Example(
@@ -70,6 +73,7 @@ EXAMPLES = {
             macros=("generate_schema_name", "arrivals", "json", "time"),
             models="github",
             settings=("GitHub",),
+            dashboards=True,
             connections=("github_default",),
         ),
         Example(

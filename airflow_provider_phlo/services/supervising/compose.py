@@ -139,7 +139,10 @@ def _run(project: Project, *arguments: str, stdout: int | None = None) -> subpro
 def _compose_file(project: Project) -> Path:
     own = project.root / FILE
     if not own.exists():
-        raise ConfigurationError(f"{project.root} has no {FILE}, which --mode compose runs.")
+        raise ConfigurationError(
+            f"{project.root} has no {FILE}, which --mode compose runs: the repository of airflow-provider-phlo has "
+            "one, with its Dockerfile and deploy/; phlo init writes none."
+        )
     return own
 
 

@@ -50,6 +50,20 @@ def test_a_project_has_all_that_its_example_needs_and_nothing_of_others(tmp_path
         assert f"include/{module.replace('.', '/')}.py" in files
 
 
+def test_each_dashboard_is_in_the_project_of_its_marts_with_all_that_it_shows() -> None:
+    seen = set()
+    for example in EXAMPLES.values():
+        files = {path: text.decode() for path, text in project_files(example, "lake").items() if "/superset/" in path}
+        made = set(re.findall(r"(?m)^uuid: (\S+)$", "\n".join(files.values())))
+        named = set(re.findall(r"(?m)^ *(?:- )?(?:\w*_uuid|datasetUuid|uuid): (\S+)$", "\n".join(files.values())))
+        assert named <= made
+        tables = {Path(path).stem for path in files if "/datasets/" in path}
+        models = {Path(path).stem for path in project_files(example, "lake") if "/models/" in path}
+        assert tables <= models
+        seen |= set(files)
+    assert seen == {path.relative_to(ROOT).as_posix() for path in (ROOT / "include/superset").rglob("*.yaml")}
+
+
 @pytest.mark.parametrize("example", [name for name, each in EXAMPLES.items() if each.models])
 def test_a_project_has_the_macros_and_tests_that_its_models_use_and_no_others(example: str) -> None:
     files = {path: text.decode() for path, text in project_files(EXAMPLES[example], "lake").items()}
