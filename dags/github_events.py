@@ -13,7 +13,13 @@ from airflow_provider_phlo.operators.fetch_events import FetchEventsOperator
 from airflow_provider_phlo.operators.file_load import FileLoadOperator
 from airflow_provider_phlo.quality import NullCheck, UniqueCheck
 
-VERIFY = {"verify": Param(False, type="boolean", description="hash every batch, also those that seem unchanged")}
+VERIFY = {
+    "verify": Param(
+        False,
+        type="boolean",
+        description="hash every batch, and compare what is published",
+    )
+}
 
 
 @phlo_ingestion(

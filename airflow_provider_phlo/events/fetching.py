@@ -16,6 +16,8 @@ from airflow_provider_phlo.sources.github_events import MOST_POLL_SECONDS, Publi
 
 # a run that comes too early waits as long as this
 PATIENCE_SECONDS = 120.0
+# GitHub has been seen to answer 304 although there was news; after so long without any, its ETag is not believed
+_ETAG_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,14 @@ class Fetched:
     :param repeated: events that pages had more than once.
     :param batches: the names of the files.
     :param reason: why there are none.
+    :param gap: the reading before has none of these events: what happened in between was not to be had any more.
     """
 
     events: int
     repeated: int
     batches: list[str]
     reason: str = ""
+    gap: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -71,17 +75,38 @@ def fetch_events(
         return Fetched(0, 0, [], f"GitHub asks not to be polled for another {early:.0f} s.")
     if early > 0:
         sleep(early)
-    found = read(known.get("etag"))
-    batches = write_batches(folder, found.events, size=size) if found.events else []
-    _remember(memory, {"source": source, "etag": found.etag, "not_before": clock() + found.poll_seconds})
-    reason = "" if found.events else "GitHub has no new events."
-    return Fetched(len(found.events), found.repeated, batches, reason)
+    now = clock()
+    read_at = float(known.get("read_at", 0.0))
+    believed = 0 <= now - read_at <= _ETAG_SECONDS
+    found = read(known.get("etag") if believed else None)
+    # an id that is not text, which only a server of its own sends, cannot be known
+    ids = [id_ if isinstance(id_ := event.get("id"), str) else None for event in found.events]
+    seen = set(known.get("ids", ()))
+    events = [] if seen.issuperset(ids) else found.events
+    batches = write_batches(folder, events, size=size) if events else []
+    _remember(
+        memory,
+        {
+            "source": source,
+            "etag": found.etag,
+            "not_before": clock() + found.poll_seconds,
+            "read_at": now if found.modified else read_at,
+            "ids": [each for each in ids if each is not None] or sorted(seen),
+        },
+    )
+    gap = bool(events) and bool(seen) and seen.isdisjoint(ids)
+    return Fetched(len(events), found.repeated, batches, "" if events else "GitHub has no new events.", gap)
 
 
 def _recall(memory: Path, source: str) -> dict[str, Any]:
     try:
         known = json.loads(memory.read_text())
-        valid = isinstance(known["etag"], str | None) and isinstance(known["not_before"], float)
+        valid = (
+            isinstance(known["etag"], str | None)
+            and isinstance(known["not_before"], float)
+            and isinstance(known.get("read_at", 0.0), float)
+            and all(isinstance(each, str) for each in known.get("ids", ()))
+        )
     except (OSError, ValueError, KeyError, TypeError):  # none yet, or cut off by a crash: read all
         return {}
     return known if valid and known.get("source") == source else {}

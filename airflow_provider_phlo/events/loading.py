@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 
 from airflow_provider_phlo.events.paths import published_folder
-from airflow_provider_phlo.events.published import publish
+from airflow_provider_phlo.events.published import publish, require_own_folder
 from airflow_provider_phlo.files.documents import NotARowError, parsed
 from airflow_provider_phlo.files.loading import AfterLoad, load_files
 from airflow_provider_phlo.files.results import LoadResult
@@ -58,10 +58,17 @@ def load_events(
 
 
 def load_and_publish(folder: Any, database: Path, *, verify: bool = False, wait_seconds: float = 60.0) -> LoadResult:
-    """Load what is new as :func:`load_events` does, and publish it to readers."""
+    """
+    Load what is new as :func:`load_events` does, and publish it to readers.
+
+    :param verify: also compare all that is published with what is loaded.
+    :raises ConfigurationError: also where another database is published to the same folder.
+    """
+    folder_of_readers = published_folder(database)
+    require_own_folder(folder_of_readers, database)
 
     def publish_loaded(connection: duckdb.DuckDBPyConnection) -> None:
-        publish(connection, published_folder(database))
+        publish(connection, folder_of_readers, database=database.name, compare=verify)
 
     return load_events(folder, database, verify=verify, wait_seconds=wait_seconds, after_load=publish_loaded)
 

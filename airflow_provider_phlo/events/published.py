@@ -26,7 +26,7 @@ import duckdb
 import msgspec
 
 from airflow_provider_phlo.durable_files import flush, put_in_place
-from airflow_provider_phlo.exceptions import TransientError
+from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
 from airflow_provider_phlo.formats import require_known_version
 from airflow_provider_phlo.library_errors import describe
 from airflow_provider_phlo.sql import literal
@@ -85,6 +85,7 @@ class Manifest:
     :param published_at: when it was published, in seconds since 1970.
     :param segments: what it is made of.
     :param retired: segments of earlier publications → when they ceased to be one.
+    :param database: the name of the file beside the folder that was published; unknown if empty.
     """
 
     events: int
@@ -95,6 +96,7 @@ class Manifest:
     segments: tuple[Segment, ...]
     retired: dict[str, float]
     version: int = MANIFEST_VERSION
+    database: str = ""
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,27 @@ def suspect(folder: Path) -> None:
         (folder / _SUSPICION).touch(mode=0o600)
 
 
-def publish(connection: duckdb.DuckDBPyConnection, folder: Path) -> Publication:
+def require_own_folder(folder: Path, database: Path) -> None:
+    """
+    Check that ``folder`` is not where another database beside it is published: its readers would be served this one.
+
+    :raises ConfigurationError: it is, or it is the database.
+    """
+    advice = "Give the database another name or folder (DUCKDB_PATH)."
+    if folder == database:
+        raise ConfigurationError(f"{database} has the name of the folder for what is published of it. {advice}")
+    before = _manifest_to_follow(folder)
+    other = before.database if before else ""
+    if other and other != database.name and (folder.parent / other).exists():
+        raise ConfigurationError(
+            f"{folder} has what is published of {other}, and {database.name} would be published there too: their names "
+            f"differ only in the ending. {advice}"
+        )
+
+
+def publish(
+    connection: duckdb.DuckDBPyConnection, folder: Path, *, database: str = "", compare: bool = False
+) -> Publication:
     """
     Publish the events that readers do not have yet; nothing is written when they have all.
 
@@ -147,6 +169,8 @@ def publish(connection: duckdb.DuckDBPyConnection, folder: Path) -> Publication:
 
     :param connection: the loader's, with the table ``events``; nothing is written to it.
     :param folder: where publications lie; only its owner may read it.
+    :param database: the name of the database's file.
+    :param compare: read all that is published, and compare it with the table.
     :raises ConfigurationError: a newer release has published to the folder.
     :raises TransientError: the disk is full, or another error of the disk or of DuckDB; readers keep what they had.
     """
@@ -156,10 +180,10 @@ def publish(connection: duckdb.DuckDBPyConnection, folder: Path) -> Publication:
         suspected = (folder / _SUSPICION).exists()
         with _snapshot(connection):
             continued = before if before and _is_continued(connection, before) else None
-            if continued and not _is_intact(connection, folder, continued, compare=suspected):
+            if continued and not _is_intact(connection, folder, continued, compare=compare or suspected):
                 log.warning("Of the events published to %s a part is missing or damaged: all is written anew.", folder)
                 continued = None
-            manifest = _publish_rows(connection, folder, continued, before)
+            manifest = _publish_rows(connection, folder, continued, before, database)
         if suspected:
             (folder / _SUSPICION).unlink(missing_ok=True)
         manifest = _compact(connection, folder, manifest)
@@ -228,7 +252,11 @@ def _rows_of(folder: Path, segments: Sequence[Segment]) -> str:
 
 
 def _publish_rows(
-    connection: duckdb.DuckDBPyConnection, folder: Path, continued: Manifest | None, before: Manifest | None
+    connection: duckdb.DuckDBPyConnection,
+    folder: Path,
+    continued: Manifest | None,
+    before: Manifest | None,
+    database: str,
 ) -> Manifest:
     """Write the rows that ``continued`` does not have as a segment beside its own, and let the manifest name it."""
     first = continued.position if continued else 0
@@ -245,7 +273,7 @@ def _publish_rows(
         ((position, last_event, last_loaded_at),) = connection.execute(query, [last]).fetchall()
     events = new + (continued.events if continued else 0)
     retired = dict(before.retired) if before else {}
-    fresh = Manifest(events, position, last_event, last_loaded_at, time.time(), segments, retired)
+    fresh = Manifest(*(events, position, last_event, last_loaded_at), time.time(), segments, retired, database=database)
     return _replace_manifest(folder, before, fresh)
 
 

@@ -29,10 +29,16 @@ _RAW = msgspec.json.Decoder(type=msgspec.Raw)
 _CLOSED = re.compile(r"[ \t\r\n]*([,\]])")
 _OPENING = (b"[", b"{")
 _BLANK = b" \t\r\n"
+_DAMAGED_ARRAY = (
+    "is a JSON array that is damaged, cut off, of something else than objects, or too large to be loaded as one: write "
+    "one document on each line (jq -c '.[]')"
+)
 
 
 def problem_of(head: bytes) -> str | None:
     """Return what a file that begins with ``head`` is instead of lines of JSON, None if nothing is known."""
+    if head.startswith(b"\0") and not head.strip(b"\0"):
+        return "has only NUL bytes, as a file that lost its content in a power cut"
     return next((what for magic, what in _MAGIC.items() if head.startswith(magic)), None)
 
 
@@ -49,10 +55,39 @@ def may_have_documents(head: bytes) -> bool:
     return not _is_document(line) or (line.startswith(b"[") and not rest.strip(_BLANK))
 
 
-def is_array_only(data: bytes) -> bool:
-    """Return whether ``data`` begins with an array, and has no line that is an object."""
-    lines = data.splitlines()
-    return data.lstrip(_BLANK).startswith(b"[") and not any(b"{" in line and _is_document(line) for line in lines)
+def problem_of_lines(data: bytes) -> str | None:
+    """
+    Return why the lines of ``data`` are not to be judged one by one, None if they are.
+
+    Where not one is an object, or commas stand between them, the file as a whole is something else: to reject all its
+    lines would hide that. A single line is judged as such, unless it is not JSON at all.
+
+    :param data: whole lines at the beginning of a file, without a byte order mark.
+    """
+    first = _first_line(data)
+    opening = first.lstrip(_BLANK)[:1]
+    if opening == b"{" and _is_document(first):
+        return None
+    lines = [line.rstrip(_BLANK) for line in data.split(b"\n") if line.strip(_BLANK)]
+    # what stands deeper is a part of a document
+    indent = first[: len(first) - len(first.lstrip(_BLANK))]
+    own = [line for line in lines if line.startswith(indent + b"{")]
+    objects = sum(map(_is_object, own))
+    separated = sum(_is_object(line[:-1]) for line in own if line.endswith(b","))
+    if objects > separated:
+        return None
+    if opening == b"[":
+        return _DAMAGED_ARRAY
+    if separated:
+        return "has objects with commas between them: write one document on each line, and nothing else (jq -c)"
+    if not lines or (len(lines) == 1 and (opening == b"{" or _is_document(first))):
+        return None
+    if opening == b"{":
+        return (
+            "is JSON whose documents are not one on each line, and that is damaged, cut off or too large to be read as "
+            "such: write one document on each line (jq -c .)"
+        )
+    return "is not JSON: none of its lines is an object"
 
 
 def documents(data: bytes) -> list[tuple[int, str]] | None:
@@ -109,6 +144,24 @@ def _elements(text: str, at: int) -> Generator[tuple[int, int], None, int]:
         at = closed.end()
         if closed[1] == "]":
             return at
+
+
+def _first_line(data: bytes) -> bytes:
+    """Return the first line that is not blank."""
+    start = len(data) - len(data.lstrip(_BLANK))
+    start = data.rfind(b"\n", 0, start) + 1
+    end = data.find(b"\n", start)
+    return data[start:] if end < 0 else data[start:end]
+
+
+def _is_object(line: bytes) -> bool:
+    """Return whether a line is an object as Python reads it, which takes NaN and half characters too."""
+    try:
+        return isinstance(json.loads(line), dict)
+    except RecursionError:
+        return True
+    except ValueError:
+        return False
 
 
 def _is_document(line: bytes) -> bool:

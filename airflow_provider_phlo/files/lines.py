@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pyarrow as pa
 
-from airflow_provider_phlo.files.document_files import documents, is_array_only, may_have_documents, problem_of
+from airflow_provider_phlo.files.document_files import documents, may_have_documents, problem_of, problem_of_lines
 
 #: A longer line is not a record; it would not fit into memory with its copies.
 LINE_BYTES = 16 * 1024 * 1024
@@ -87,13 +87,15 @@ def chunks(stream: BinaryIO, *, packed: bool) -> Iterator[Chunk]:
         if found is not None and all(len(text.encode()) <= LINE_BYTES for _, text in found):
             yield _document_chunk(found, offset)
             return
-        if is_array_only(head):
-            raise BadFileError(
-                "is a JSON array that is damaged, cut off, of something else than objects, or too large to be loaded "
-                "as one: write one document on each line (jq -c '.[]')"
-            )
         blocks = chain([more] if more else [], blocks)
+    if problem := problem_of_lines(_whole_lines(head)):
+        raise BadFileError(problem)
     yield from _line_chunks(chain([head], blocks), offset)
+
+
+def _whole_lines(head: bytes) -> bytes:
+    """Return ``head`` without the line that goes on behind it."""
+    return head if len(head) < CHUNK_BYTES else head[: head.rfind(b"\n") + 1] or head
 
 
 def _document_chunk(found: list[tuple[int, str]], offset: int) -> Chunk:

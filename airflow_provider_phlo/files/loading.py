@@ -24,7 +24,7 @@ from typing import Any, BinaryIO, cast
 
 import duckdb
 
-from airflow_provider_phlo.exceptions import FilesFailedError, PhloError, TransientError
+from airflow_provider_phlo.exceptions import ConfigurationError, FilesFailedError, PhloError, TransientError
 from airflow_provider_phlo.files.database import open_database, stops_load
 from airflow_provider_phlo.files.lines import BadFileError, Chunk, chunks
 from airflow_provider_phlo.files.rejected import insert_rejected
@@ -34,8 +34,10 @@ from airflow_provider_phlo.files.scanning import (
     Content,
     File,
     FileChangedError,
+    Scan,
     format_of,
     is_passing,
+    may_be_left_alone,
     read,
     scan,
     unreadable,
@@ -95,16 +97,16 @@ def load_files(
     :param verify: hash every file.
     :param wait_seconds: how long to wait for others who have the database open.
     :param after_load: called with the open connection when all is committed, also if nothing was new or files failed.
-    :raises ConfigurationError: there is no such folder, or the database is not one that can be read, or has tables of
-        these names in another shape.
+    :raises ConfigurationError: there is no such folder, or no file in it has a name that is loaded, or the database is
+        not one that can be read, or has tables of these names in another shape.
     :raises FilesFailedError: some files could not be loaded; all others were.
     :raises TransientError: the database is locked, the disk is full, or a file was written to while it was read.
     """
     started = time.monotonic()
     found = scan(folder)
-    _name_others(found.others)
+    _name_others(found, folder)
     with open_database(database, wait_seconds) as connection:
-        require_shape(connection, target.schema, database)
+        require_shape(connection, target.schema, target.table, database)
         load = _Load(connection, target)
         for failure in found.failures:
             load.fail(failure)
@@ -117,6 +119,7 @@ def load_files(
         skipped_files=load.skipped,
         inserted_events=load.inserted,
         rejected_lines=load.rejected,
+        other_files=len(found.others),
         duration_ms=round((time.monotonic() - started) * 1000),
         db_path=str(database),
     )
@@ -315,10 +318,22 @@ def _transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     connection.commit()
 
 
-def _name_others(others: list[str]) -> None:
-    if others:
-        few = ", ".join(sorted(others)[:_NAMED]) + (", …" if len(others) > _NAMED else "")
-        log.warning("%d files are left alone, as names that are loaded end in %s: %s", len(others), _NAMES, few)
+def _name_others(found: Scan, folder: Any) -> None:
+    """
+    Name the files that are left alone.
+
+    :raises ConfigurationError: all are: the folder is not the one that was meant, or their names are.
+    """
+    others = found.others
+    if not others:
+        return
+    few = ", ".join(sorted(others)[:_NAMED]) + (", …" if len(others) > _NAMED else "")
+    if not found.files and not found.failures and not all(map(may_be_left_alone, others)):
+        raise ConfigurationError(
+            f"Nothing in {folder} has a name that is loaded, which ends in {_NAMES}: {few}. Rename what is to be "
+            "loaded, or give another folder."
+        )
+    log.warning("%d files are left alone, as names that are loaded end in %s: %s", len(others), _NAMES, few)
 
 
 def _failure_of(file: File, error: Exception) -> FileFailure:

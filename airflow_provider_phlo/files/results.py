@@ -16,6 +16,7 @@ class LoadResult:
     :param skipped_files: of them, those whose content had been loaded before.
     :param inserted_events: rows that the table gained.
     :param rejected_lines: lines of the files loaded now that are not rows; they are in ``rejected_lines``.
+    :param other_files: files of names that are not loaded, and links to folders, which are left alone.
     :param duration_ms: how long it took, in milliseconds.
     :param db_path: the DuckDB file.
     """
@@ -25,6 +26,7 @@ class LoadResult:
     skipped_files: int
     inserted_events: int
     rejected_lines: int
+    other_files: int
     duration_ms: int
     db_path: str
 

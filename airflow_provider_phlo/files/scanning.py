@@ -24,6 +24,13 @@ SUFFIXES = (".jsonl", ".ndjson", ".json", ".jsonl.gz", ".ndjson.gz", ".json.gz",
 #: Files up to this size are read once, into memory; larger ones twice, to know their hash before.
 SMALL_BYTES = 32 * 1024 * 1024
 _CHUNK = 1 << 20
+# such a name says that the file is to be loaded, and how it is packed, which is not read
+_PACKED = tuple(
+    f"{suffix}{packing}"
+    for suffix in (".jsonl", ".ndjson", ".json", *_TABLES)
+    for packing in (".bz2", ".xz", ".zst", ".zstd", ".lz4", ".zip", ".br", ".snappy", ".7z", ".gz")
+    if f"{suffix}{packing}" not in SUFFIXES
+)
 
 
 # somebody has to change a right, a name or a link
@@ -43,6 +50,11 @@ _LASTING = {
 def suffix_of(name: str) -> str:
     """Return which of :data:`SUFFIXES` the name of a file ends in, nothing if none."""
     return next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), "")
+
+
+def may_be_left_alone(name: str) -> bool:
+    """Return whether the name of a file is one that programs give to marks beside their data, such as ``_SUCCESS``."""
+    return Path(name).name.startswith("_")
 
 
 def format_of(name: str) -> str:
@@ -247,7 +259,11 @@ def _walk(folder: Any, found: Scan) -> None:
 
 def _add(path: Any, found: Scan) -> None:
     if not path.name.lower().endswith(SUFFIXES):
-        found.others.append(_text(path))
+        if path.name.lower().endswith(_PACKED):
+            why = "is compressed as is not read: unpack it, or compress lines of JSON by gzip"
+            found.failures.append(FileFailure(_text(path), why))
+        else:
+            found.others.append(_text(path))
         return
     try:
         status = path.stat()

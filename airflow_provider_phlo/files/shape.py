@@ -31,11 +31,13 @@ class _Table:
     key: list[str] = field(default_factory=list)
 
 
-def require_shape(connection: duckdb.DuckDBPyConnection, schema: str, database: Path) -> None:
+def require_shape(connection: duckdb.DuckDBPyConnection, schema: str, table: str, database: Path) -> None:
     """
     Check that what ``schema`` would create is not there already in another shape.
 
-    :raises ConfigurationError: it is; says what differs.
+    :param table: the one that files are loaded into.
+    :raises ConfigurationError: it is; says what differs. Or files were loaded, and the table is not there: they would
+        be skipped, and it stay empty.
     """
     found = _tables(connection)
     views = {str(name).lower() for (name,) in connection.execute(_VIEWS).fetchall()}
@@ -47,10 +49,22 @@ def require_shape(connection: duckdb.DuckDBPyConnection, schema: str, database: 
             differences.append(f"{name} is a view")
         elif name in found:
             differences += _differences(name, expected, found[name])
+    if table.lower() not in found and "loaded_files" in found and not differences:
+        _require_none_loaded(connection, table, database)
     if differences:
         raise ConfigurationError(
             f"{database} has tables that differ from those that files are loaded into: {'; '.join(differences)}. "
             "Nothing was loaded or changed. Give another database, or rename these tables."
+        )
+
+
+def _require_none_loaded(connection: duckdb.DuckDBPyConnection, table: str, database: Path) -> None:
+    ((loaded,),) = connection.execute("SELECT count(*) FROM loaded_files").fetchall()
+    if loaded:
+        raise ConfigurationError(
+            f"{database} has no table {table}, but {loaded} loaded files: they were loaded into another table, or it "
+            "was dropped. Give another database, or drop loaded_files and replaced_files too: all files are then "
+            "loaded again."
         )
 
 

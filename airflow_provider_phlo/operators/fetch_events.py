@@ -59,4 +59,9 @@ class FetchEventsOperator(RateLimitedOperator):
 
         fetched = fetch_events(read, open_folder(folder), paths.memory, source=arguments.get("base_url", API_ROOT))
         self.log.info("%s has %d new events in %d batches.", folder, fetched.events, len(fetched.batches))
+        if fetched.gap:
+            self.log.warning(
+                "None of these events was there at the last reading: those in between are missed, as GitHub shows only "
+                "its latest 300. Let the DAG run more often."
+            )
         return {**fetched.to_json(), NOTHING_TO_DO: fetched.reason}

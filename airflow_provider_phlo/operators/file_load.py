@@ -28,7 +28,8 @@ class FileLoadOperator(PhloOperator):
     :param folder: the batches: an absolute path, or a URL such as ``s3://conn_id@bucket/raw`` (templated); ``RAW_DIR``
         when None.
     :param database: the DuckDB file, absolute (templated); ``DUCKDB_PATH`` when None.
-    :param verify: hash every file, also those that have kept their size and time of change since they were loaded.
+    :param verify: hash every file, also those that have kept their size and time of change since they were loaded;
+        and compare what is published with what is loaded.
     :param wait_seconds: how long to wait for others who have the database open.
     """
 
@@ -99,7 +100,8 @@ class FileLoadOperator(PhloOperator):
         if result.loaded_files:
             return result.to_json()
         why = "all files were loaded before" if result.scanned_files else "there are no files"
-        return {**result.to_json(), NOTHING_TO_DO: f"{_without_login(str(folder))}: {why}"}
+        alone = f"; {result.other_files} of other names are left alone" if result.other_files else ""
+        return {**result.to_json(), NOTHING_TO_DO: f"{_without_login(str(folder))}: {why}{alone}"}
 
 
 def _without_login(url: str) -> str:

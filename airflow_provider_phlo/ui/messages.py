@@ -131,6 +131,7 @@ class Loaded(BaseModel):
         skipped_files=118,
         inserted_events=297,
         rejected_lines=0,
+        other_files=0,
         duration_ms=412,
         db_path="/srv/phlo/events/github_events.duckdb",
     )
@@ -139,6 +140,7 @@ class Loaded(BaseModel):
     skipped_files: int = Field(description="Files whose content had been loaded before")
     inserted_events: int
     rejected_lines: int = Field(description="Lines that are not events; they are in the table rejected_lines")
+    other_files: int = Field(description="Files of names that are not loaded")
     duration_ms: int
     db_path: str
 

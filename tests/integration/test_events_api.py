@@ -67,6 +67,7 @@ def test_load_and_ask(airflow, client, token):
         "skipped_files": 0,
         "inserted_events": 5,
         "rejected_lines": 0,
+        "other_files": 0,
         "db_path": str(airflow.home / "events" / "github_events.duckdb"),
     }
     ((repo,), (session,)) = (

@@ -60,7 +60,8 @@ SOURCE_COMMANDS: tuple[Command | Group, ...] = (
                     Argument(
                         ("--verify",),
                         {
-                            "help": "Hash every file, also those with the size and time of change that they had",
+                            "help": "Hash every file, also those with the size and time of change that they had, and "
+                            "compare what is published",
                             "action": "store_true",
                         },
                     ),

@@ -11,7 +11,7 @@ from airflow_provider_phlo.events.fetching import fetch_events
 from airflow_provider_phlo.exceptions import SourceUnavailableError, TransientError
 from airflow_provider_phlo.sources.github_events import PublicEvents
 
-EVENTS = [{"id": "1"}, {"id": "2"}]
+EVENTS = [{"id": "2"}, {"id": "1"}]
 
 
 class GitHub:
@@ -63,6 +63,37 @@ def test_the_poll_interval_is_obeyed(github, tmp_path):
     assert len(github.asked) == 2
 
 
+def test_an_etag_is_not_believed_for_hours(github, tmp_path):
+    """GitHub has answered 304 for as long as it was asked with one ETag, although there was news."""
+    github.fetch(tmp_path / "raw")
+    stuck, github.read = github.read, lambda etag: stuck(etag and github.answer.etag)
+    github.answer = PublicEvents([{"id": "3"}, *EVENTS], etag='W/"2"')
+    github.now += 3000
+    assert github.fetch(tmp_path / "raw").events == 0
+    github.now += 900
+    assert github.fetch(tmp_path / "raw").events == 3
+    # what is read without an ETag and is not new is not written again
+    github.now += 4000
+    again = github.fetch(tmp_path / "raw")
+    assert (again.events, again.batches, again.reason) == (0, [], "GitHub has no new events.")
+    # what comes late, behind those that are known, is
+    github.now += 4000
+    github.answer = PublicEvents([{"id": "3"}, {"id": {}}, *EVENTS], etag='W/"2"')
+    assert github.fetch(tmp_path / "raw").events == 4
+    github.now += 4000
+    github.answer = PublicEvents([], etag='W/"3"')
+    assert github.fetch(tmp_path / "raw").events == 0
+    assert len(os.listdir(tmp_path / "raw")) == 3
+
+
+def test_a_gap_between_two_readings_is_said(github, tmp_path):
+    assert not github.fetch(tmp_path / "raw").gap
+    for etag, ids, gap in (("a", "432", False), ("b", "65", True), ("c", "76", False)):
+        github.now += 300
+        github.answer = PublicEvents([{"id": each} for each in ids], etag=etag)
+        assert github.fetch(tmp_path / "raw").gap is gap
+
+
 def test_a_clock_that_was_set_back_stops_nothing(github, tmp_path):
     github.fetch(tmp_path / "raw")
     github.now -= 10_000_000
@@ -70,7 +101,12 @@ def test_a_clock_that_was_set_back_stops_nothing(github, tmp_path):
     assert github.slept == []
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"etag": 5, "not_before": 1.0}', '{"not_before": "x"}'])
+OF_NUMBERS = '{"source": "api", "etag": null, "not_before": 1.0, "ids": [5]}'
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "null", '{"etag": 5, "not_before": 1.0}', '{"not_before": "x"}', OF_NUMBERS]
+)
 def test_a_memory_that_is_damaged_means_reading_all(github, tmp_path, content):
     github.fetch(tmp_path / "raw")
     github.memory.write_text(content)

@@ -100,6 +100,26 @@ def test_what_was_not_published_is_taken_by_the_next_run(lake, runs):
     assert [key for key, _ in runs.rows()] == ["1", "2"]
 
 
+def test_another_database_is_taken_whole_also_what_was_loaded_earlier(lake, runs, tmp_path):
+    """When it was loaded says nothing of what was taken of another; one that comes back is known by its hashes."""
+    other = Lake(tmp_path / "other")
+    other.write("a.jsonl", text(event(1), event(3)))
+    other.load()
+    changing = lake.write("a.jsonl", text(event(1), event(2)))
+    lake.load()
+    assert runs.run("1") == (2, 2)
+    runs.database = other.database
+    assert runs.run("2") == (2, 1)
+    assert runs.run("3") == (0, 0)
+    runs.database = lake.database
+    assert runs.run("4") == (2, 0)
+    # a time is known although the file of then has changed
+    changing.write_bytes(text(event(4)))
+    lake.load()
+    assert runs.run("5") == (1, 1)
+    assert [key for key, _ in runs.rows()] == ["1", "2", "3", "4"]
+
+
 def test_a_database_that_was_loaded_anew_doubles_nothing(lake, runs):
     lake.write("a.jsonl", text(event(1), event(2)))
     lake.load()

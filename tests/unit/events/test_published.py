@@ -209,6 +209,17 @@ def test_a_segment_of_other_rows_is_made_again_when_it_is_suspected(database, fo
     assert len(seen(folder)) == 3
 
 
+def test_what_somebody_changed_in_the_table_is_published_when_all_is_compared(database, folder):
+    load(database, events(0, 3))
+    publish(database, folder)
+    database.execute("UPDATE events SET repo_name = 'org/renamed' WHERE event_id = '1'")
+    assert not publish(database, folder).rebuilt
+    assert publish(database, folder, compare=True).rebuilt
+    answer = PublishedEvents(folder).ask(NESTED_BY_REPOSITORY, days=2, limit=10, now=NOW)
+    assert {name for name, *_ in answer.rows} == {"org/repo1", "org/renamed"}
+    assert not publish(database, folder, compare=True).rebuilt
+
+
 def test_what_was_suspected_without_reason_stays(database, folder):
     load(database, events(0, 3))
     publish(database, folder)

@@ -115,23 +115,6 @@ def test_a_file_that_is_cut_off_in_a_line(lake, counts):
     assert counts(lake.load()) == (1, 1, 0, 1, 0)
 
 
-NOT_JSON_FILES = {
-    "one that is cut off": (json.dumps(event(2), indent=1)[:-2], 24),
-    "rows with commas": ('{"id": "1"},\n{"id": "2"}x\n', 2),
-    "a page": ("<html>\n<body>\n</body></html>\n", 3),
-}
-
-
-@pytest.mark.parametrize("kind", NOT_JSON_FILES)
-def test_what_is_not_json_stops_no_other_file(lake, counts, kind):
-    content, bad = NOT_JSON_FILES[kind]
-    for number in range(5):
-        lake.write(f"{number}.jsonl", text(event(number)))
-    lake.write("2.jsonl", content.encode())
-    assert counts(lake.load()) == (5, 5, 0, 4, bad)
-    assert counts(lake.load()) == (5, 0, 5, 0, 0)
-
-
 TIMES = ("2024-01-15t10:00:00z", "2024-01-15T10:00:00Z", " 2024-01-15 11:00:00.000+01", "2024-01-15T10:00:00")
 
 

@@ -64,12 +64,12 @@ def test_a_file_that_changed_just_before_it_was_loaded_is_hashed_again(lake, cou
 
 def test_the_same_bytes_in_another_format_are_another_file(lake, counts):
     """A wrong name was given: nothing of it is known when it has the right one."""
-    rows = "id,type\n1,PushEvent\n2,PushEvent\n,PushEvent\n"
-    named = lake.write("a.json", rows.encode())
-    assert counts(lake.load()) == (1, 1, 0, 0, 4)
+    header = b'"id"\n'
+    named = lake.write("a.json", header)
+    assert counts(lake.load()) == (1, 1, 0, 0, 1)
     named.rename(named.with_suffix(".csv"))
-    assert counts(lake.load()) == (1, 1, 0, 2, 1)
-    lake.write("b.csv", rows.encode())
+    assert counts(lake.load()) == (1, 1, 0, 0, 0)
+    lake.write("b.csv", header)
     assert counts(lake.load()) == (2, 0, 2, 0, 0)
 
 

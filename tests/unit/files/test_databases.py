@@ -55,7 +55,7 @@ sys.stdin.read()
 
 
 def make(lake, sql):
-    lake.database.parent.mkdir()
+    lake.database.parent.mkdir(exist_ok=True)
     with duckdb.connect(lake.database) as connection:
         connection.execute(sql)
 
@@ -70,6 +70,17 @@ def test_tables_of_another_shape_are_refused_and_left_as_they_are(lake, kind):
     assert f"differ from those that files are loaded into: {difference}" in str(caught.value)
     names = "SELECT table_name FROM information_schema.tables UNION ALL SELECT index_name FROM duckdb_indexes()"
     assert len(lake.query(names)) == 1
+
+
+def test_a_table_that_was_dropped_is_not_made_anew_and_left_empty(lake, counts):
+    """Nor is the table of another target: its files would be known, and skipped."""
+    lake.write("a.jsonl", text(event(1)))
+    lake.load()
+    make(lake, "DROP TABLE events")
+    with pytest.raises(ConfigurationError, match=r"has no table events, but 1 loaded files.*drop loaded_files"):
+        lake.load()
+    make(lake, "DROP TABLE loaded_files; DROP TABLE replaced_files")
+    assert counts(lake.load()) == (1, 1, 0, 1, 0)
 
 
 def test_what_else_is_in_the_database_is_in_nobodys_way(lake, counts):

@@ -61,14 +61,33 @@ def test_a_file_of_lines_keeps_its_lines(lake, counts):
     lake.write("a.jsonl", text(event(1), "".join(PARTS[:2]), "[]", event(4)))
     lake.write("b.jsonl", text("[]", event(5)))
     lake.write("c.jsonl", text('{"id": "9", "payload": [', event(6)))
-    assert counts(lake.load()) == (3, 3, 0, 4, 4)
+    lake.write("d.jsonl", b" \n" + text("[2024-01-15 10:00] begun", event(7)))
+    lake.write("e.jsonl", text("", '{"id": "cut', '  {"id": "10", "payload": NaN}', '{"id": "11", "payload": NaN}'))
+    lake.write("f.jsonl", b'{"id": "cut')
+    assert counts(lake.load()) == (6, 6, 0, 5, 9)
 
 
 DAMAGED = "is a JSON array that is damaged, cut off, of something else than objects, or too large to be loaded as one"
+SEPARATED = "has objects with commas between them"
+BROKEN = "is JSON whose documents are not one on each line, and that is damaged, cut off or too large"
+NO_LINES = "is not JSON: none of its lines is an object"
 ELSE = {
     "an array that is cut off": ("a.json", json.dumps(ITEMS, indent=1).encode()[:-9], DAMAGED),
     "an array of numbers": ("a.json", b"[1, 2]", DAMAGED),
     "a comma too many": ("a.json", b"[\n{},\n]", DAMAGED),
+    "an array of lines that is cut off": ("a.json", ("[\n" + ",\n".join(PARTS))[:-9].encode(), DAMAGED),
+    "an array of lines that is damaged": ("a.json", f"[\n{PARTS[0]},\n{{,\n{PARTS[3]}\n]".encode(), DAMAGED),
+    "lines with commas": ("a.jsonl", ",\n".join(PARTS).encode(), SEPARATED),
+    "lines with commas, also at the end": ("a.jsonl", ",\r\n".join([*PARTS, ""]).encode(), SEPARATED),
+    "documents that are cut off": ("a.json", WRITTEN["jq"][:-9].encode(), BROKEN),
+    "documents that are damaged": ("a.json", b"\n" + WRITTEN["jq"].replace('"id"', "id", 1).encode(), BROKEN),
+    "an indented document with a compact part": ("a.json", b'  {\n    "a": [\n    {"id": "1"}\n  ]\n', BROKEN),
+    "lines without an end": ("a.jsonl", b'{"id": "1"\n{"id": "2"\n', BROKEN),
+    "a page": ("a.jsonl", b"<html>\n<body>\n</body></html>\n", NO_LINES),
+    "CSV": ("a.jsonl", b"id,type\n1,PushEvent\n", NO_LINES),
+    "an error of a store": ("a.json", b"<?xml version='1.0'?><Error><Code>NoSuchKey</Code></Error>", NO_LINES),
+    "other bytes": ("a.jsonl", b"\xe9\n\xe9\n5\n", NO_LINES),
+    "what a power cut leaves": ("a.jsonl", bytes(4096), "has only NUL bytes"),
     "gzip without its name": ("a.json", gzip.compress(text(event(1))), "is compressed by gzip"),
     "gzip in gzip": ("a.json.gz", gzip.compress(gzip.compress(text(event(1)))), "is compressed by gzip"),
     "a zip": ("a.json", b"PK\x03\x04\0\0", "is a zip archive"),
@@ -95,8 +114,12 @@ def test_a_large_array_is_named_and_large_files_of_lines_are_loaded(lake, counts
     many = [event(number) for number in range(30)]
     lake.write("a.json", json.dumps(many, indent=1).encode())
     lake.write("b.jsonl", text('{"id": "cut', *many))
-    with pytest.raises(FilesFailedError, match="too large to be loaded as one"):
+    lake.write("c.json", "\n".join(json.dumps(each, indent=1) for each in many).encode())
+    lake.write("d.json", json.dumps(many).encode())
+    lake.write("e.json", ("[\n" + ",\n".join(map(json.dumps, many)) + "\n]").encode())
+    with pytest.raises(FilesFailedError, match="4 of 5 files") as caught:
         lake.load()
+    assert [str(failure).count("too large to be") for failure in caught.value.failures] == [1, 1, 1, 1]
     assert lake.query("SELECT count(*) FROM events") == [(30,)]
     assert len(lake.rejected()) == 1
 

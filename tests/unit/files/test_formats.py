@@ -210,11 +210,35 @@ def test_other_files_hidden_ones_and_folders(lake, counts, caplog):
     lake.write("2024/01/f.jsonl", text(event(2)))
     (lake.folder / "empty.jsonl").touch()
     os.symlink(lake.folder, lake.folder / "round")
-    assert counts(lake.load()) == (2, 2, 0, 1, 0)
+    result = lake.load()
+    assert counts(result) == (2, 2, 0, 1, 0)
+    assert result.other_files == 5
     others = ", ".join(str(lake.folder / name) for name in ("README", "a.txt", "d.xml", "e.jsonl.part", "round"))
     assert "5 files are left alone, as names that are loaded end in .jsonl, .ndjson, .json, " in caplog.text
     assert caplog.text.count(f": {others}\n") == 1
     assert counts(lake.load()) == (2, 0, 2, 0, 0)
+
+
+def test_names_that_say_how_they_are_packed_are_named(lake, counts):
+    """Whoever puts such a file there means it to be loaded."""
+    names = ("a.CSV.gz", "b.jsonl.zst", "c.json.bz2", "d.parquet.gz", "e.ndjson.zip")
+    named = [lake.write(name, b"") for name in names]
+    lake.write("z.jsonl", text(event(1)))
+    with pytest.raises(FilesFailedError, match="is compressed as is not read: unpack it") as caught:
+        lake.load()
+    assert sorted(failure.file for failure in caught.value.failures) == sorted(map(str, named))
+    assert counts(caught.value.result) == (6, 1, 0, 1, 0)
+
+
+def test_a_folder_of_nothing_but_other_names_is_refused(lake, counts):
+    """It would be green, and nothing be done: Firehose's objects and Hadoop's parts have no ending."""
+    lake.write("_SUCCESS", b"")
+    assert counts(lake.load()) == (0, 0, 0, 0, 0)
+    other = lake.write("part-00000", text(event(1)))
+    with pytest.raises(ConfigurationError, match=rf"Nothing in {lake.folder} has a name that is loaded.*{other}\. Ren"):
+        lake.load()
+    other.rename(other.with_suffix(".jsonl"))
+    assert counts(lake.load()) == (1, 1, 0, 1, 0)
 
 
 NAMES = ("a.ndjson", "2015-01-01-15.json.gz", "c.json", "d.JSONL", "e.jsonl.GZ", "f.Csv", "g.PARQUET", "h.ndjson.gz")

@@ -49,6 +49,12 @@ def test_case_42_a_load_of_nothing_says_why(home):
     assert operator.execute({})["nothing_to_do"] == f"{home}/events/raw: all files were loaded before"
     (home / "events/raw/a.jsonl").unlink()
     assert operator.execute({})["nothing_to_do"] == f"{home}/events/raw: there are no files"
+    (home / "events/raw/_SUCCESS").touch()
+    said = f"{home}/events/raw: there are no files; 1 of other names are left alone"
+    assert operator.execute({})["nothing_to_do"] == said
+    (home / "events/raw/part-00000").touch()
+    with pytest.raises(AirflowFailException, match=r"Nothing in .*raw has a name that is loaded.*part-00000"):
+        operator.execute({})
 
 
 def test_its_own_paths_win(home, tmp_path):
@@ -70,5 +76,33 @@ def test_the_counts_are_known_also_where_a_file_is_broken(home):
         FileLoadOperator(task_id="load").execute({"ti": task})
     assert {**pushed["return_value"], "duration_ms": 0} == {
         **{"scanned_files": 2, "loaded_files": 1, "skipped_files": 0, "inserted_events": 2, "rejected_lines": 0},
-        **{"duration_ms": 0, "db_path": str(home / "events/github_events.duckdb")},
+        **{"other_files": 0, "duration_ms": 0, "db_path": str(home / "events/github_events.duckdb")},
     }
+
+
+def test_two_databases_are_not_published_to_one_folder(home, tmp_path):
+    """Readers of the one would be served the other."""
+    folder, first, second = str(home / "events/raw"), tmp_path / "e.duckdb", tmp_path / "e.db"
+    FileLoadOperator(task_id="load", folder=folder, database=str(first)).execute({})
+    other = FileLoadOperator(task_id="load", folder=folder, database=str(second))
+    with pytest.raises(AirflowFailException, match=r"e\.published has what is published of e\.duckdb"):
+        other.execute({})
+    assert not second.exists()
+    first.rename(second)
+    assert other.execute({})["skipped_files"] == 1
+    same = FileLoadOperator(task_id="load", folder=folder, database=str(tmp_path / "e.published"))
+    with pytest.raises(AirflowFailException, match="has the name of the folder"):
+        same.execute({})
+
+
+def test_verify_compares_what_is_published_too(home):
+    FileLoadOperator(task_id="load").execute({})
+    database = home / "events/github_events.duckdb"
+    with duckdb.connect(database) as connection:
+        connection.execute("UPDATE events SET repo_name = 'org/renamed' WHERE event_id = '1'")
+    published = home / "events/github_events.published"
+    before = read_manifest(published)
+    FileLoadOperator(task_id="load").execute({})
+    assert read_manifest(published) == before
+    FileLoadOperator(task_id="load", verify=True).execute({})
+    assert read_manifest(published) != before
