@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any, Literal
 
+from airflow_provider_phlo.exceptions import ConfigurationError, PhloError, TransientError
+
 _KINDS = {
     "metadata.json": re.compile(r"\.metadata\.json(?:\.gz)?$"),
     "manifest list": re.compile(r"(?:^|/)snap-[^/]*\.avro$"),
@@ -35,6 +37,12 @@ _ENCRYPTED = re.compile(
 _PARTITION = re.compile(r"([^/=]+)=[^/]+")
 # what a store answers, as Arrow names it
 _AWS = re.compile(r"AWS Error [A-Z_0-9]+( during [A-Za-z]+ operation)?")
+_GOOGLE = re.compile(r"google::cloud::Status\(([A-Z_]+)")
+# of these, what only a person can cure
+_REFUSALS = re.compile(
+    r"NO_SUCH_BUCKET|ACCESS_DENIED|ACCOUNT_PROBLEM|ALL_ACCESS_DISABLED|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH"
+    r"|UNRECOGNIZED_CLIENT|INVALID_CLIENT_TOKEN_ID|EXPIRED_TOKEN|NOT_FOUND|PERMISSION_DENIED|UNAUTHENTICATED"
+)
 _LOCATION = re.compile(r"^(?:\w+:(?://[^/]*)?)?(?P<path>.*)/(?:data|metadata)/")
 _READERS = re.compile(
     r"/(?:pyiceberg/(?:serializers|manifest|avro/\w+|io/\w+|table/metadata|table/snapshots)"
@@ -121,8 +129,30 @@ def is_encrypted(error: BaseException) -> bool:
 
 def refused_by_store(error: BaseException) -> str:
     """Return what an object store answered, which Arrow raises as an error of the system; empty if it is not that."""
-    found = _AWS.search(str(error)) if isinstance(error, OSError) else None
-    return found[0] if found else ""
+    if not isinstance(error, OSError):
+        return ""
+    if found := _AWS.search(str(error)):
+        return found[0]
+    found = _GOOGLE.search(str(error))
+    return f"Google Cloud Storage: {found[1]}" if found else ""
+
+
+def error_of_store(error: BaseException, folder: object, setting: str) -> PhloError | None:
+    """
+    Return what an object store's answer is called here; None if the error is not one.
+
+    :param folder: what was to be read or written.
+    :param setting: what says where it is.
+    """
+    answer = refused_by_store(error)
+    if not answer:
+        return None
+    if not _REFUSALS.search(answer):
+        return TransientError(f"{folder}: the object store did not do it ({answer}). A retry may help.")
+    return ConfigurationError(
+        f"{folder}: the object store refuses it ({answer}). Check that the bucket in [phlo] {setting} is there, and "
+        "that the connection named there may read and write it."
+    )
 
 
 def without_partition_values(path: str) -> str:

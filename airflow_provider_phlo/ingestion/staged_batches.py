@@ -27,6 +27,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from airflow_provider_phlo.broken_files import error_of_store
 from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
 from airflow_provider_phlo.file_times import modified_at
 from airflow_provider_phlo.formats import VERSION_FIELD, require_known_version
@@ -195,13 +196,15 @@ class BatchWriter:
 @contextmanager
 def disk_errors(folder: Any, setting: str = "staging_path") -> Iterator[None]:
     """
-    Say where the disk is full and what to do; a later attempt may find room.
+    Say where the disk is full, or a bucket is refused, and what to do; a later attempt may find room.
 
     :param setting: what says where the folder is.
     """
     try:
         yield
     except OSError as error:
+        if answered := error_of_store(error, folder, setting):
+            raise answered from error
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise TransientError(

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
-from airflow_provider_phlo.broken_files import refused_by_store
+from airflow_provider_phlo.broken_files import error_of_store
 from airflow_provider_phlo.exceptions import ConfigurationError
 
 
@@ -111,15 +111,20 @@ def read_bytes(path: Any, expected: int | None, cure: str = STAGE_AGAIN) -> byte
 @contextmanager
 def intact(path: Any, cure: str = STAGE_AGAIN) -> Iterator[None]:
     """
-    Say which file is damaged and what to do.
+    Say which file is damaged and what to do, or that the store refuses or does not answer.
 
-    :raises ConfigurationError: if what is read inside is not what was written.
+    :raises ConfigurationError: if what is read inside is not what was written, or may not be read.
+    :raises TransientError: if the store does not answer.
     """
     try:
         yield
+    except FileNotFoundError:
+        raise
     except (*_DAMAGED, OSError) as error:
+        if answered := error_of_store(error, path, "staging_path (of a stage, stage_path)"):
+            raise answered from error
         # Arrow reports what it cannot read as an error of the system, without a number of the system's
-        if isinstance(error, OSError) and (error.errno is not None or refused_by_store(error)):
+        if isinstance(error, OSError) and error.errno is not None:
             raise
         raise ConfigurationError(_refusal(path, "is damaged", cure)) from error
 

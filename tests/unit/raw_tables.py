@@ -225,8 +225,14 @@ def pulls() -> dict[str, list[dict[str, Any]]]:
             "repository": name,
             "repository_id": repository_id,
             "read_at": PULLS_READ_AT,
+            "left_out": left_out,
+            "left_out_pull_requests": some,
         }
-        for repository_id, name in ((7, "repo-7"), (8, "renamed"), (2**40, f"repo-{2**40}"))
+        for repository_id, name, left_out, some in (
+            (7, "repo-7", "1 pull requests: it is gone", 1),
+            (8, "renamed", None, None),
+            (2**40, f"repo-{2**40}", "it is no longer listed", None),
+        )
     ]
     return {
         "raw.pull_requests": made["pull_requests"].to_pylist(),

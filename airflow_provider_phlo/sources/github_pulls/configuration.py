@@ -52,7 +52,7 @@ def configuration(
 
     :param parallel_tasks: tasks that read at the same time, which share the requests per minute.
     :param now: the time that ``since`` cannot be after; the clock's when None.
-    :raises ConfigurationError: a value is not of its type, makes no sense, or nobody knows its name.
+    :raises ConfigurationError: a value is not of its type, makes no sense or has no effect, or nobody knows its name.
     """
     known = {field.name for field in fields(PullRequestsConfiguration)} - {"parallel_tasks"}
     unknown = sorted(set(values) - known - _OF_EVERY_RUN)
@@ -62,10 +62,19 @@ def configuration(
             f"{', '.join(sorted(known | _OF_EVERY_RUN))}."
         )
     numbers = {name: _number(name, values[name]) for name in _MOST if values.get(name) is not None}
+    since, from_stage = (
+        _since(values.get("since"), now or datetime.now(UTC)),
+        _flag("from_stage", values.get("from_stage")),
+    )
+    if from_stage and since is not None:
+        raise ConfigurationError(
+            "pull requests: since is what GitHub is asked for, and from_stage asks it nothing: give the day from which "
+            'on batches are loaded as partition_date, as in {"from_stage": true, "partition_date": "2026-11-01"}.'
+        )
     return PullRequestsConfiguration(
         organizations=_organizations(values.get("organizations")),
-        since=_since(values.get("since"), now or datetime.now(UTC)),
-        from_stage=_flag("from_stage", values.get("from_stage")),
+        since=since,
+        from_stage=from_stage,
         parallel_tasks=parallel_tasks,
         **numbers,
     )

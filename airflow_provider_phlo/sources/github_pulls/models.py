@@ -218,6 +218,9 @@ class PullRequestRepository(PhloSchema):
     reviews: int | None = Field(nullable=True, description="rows of the repository in raw.pull_request_reviews then")
     files: int | None = Field(nullable=True, description="rows of the repository in raw.pull_request_files then")
     left_out: str | None = Field(
-        nullable=True, description="why its pull requests could not be read; NULL if they were"
+        nullable=True, description="why its pull requests, or some of them, could not be read; NULL if they were"
+    )
+    left_out_pull_requests: int | None = Field(
+        nullable=True, description="how many could not be read; NULL if all could, or none"
     )
     read_at: datetime = Field(description="when it was listed, by GitHub's clock")

@@ -81,6 +81,7 @@ def without_left_out(
                 "complete_until": until and min(until, *map(_updated, pulls)),
                 "updated_last": without(each["updated_last"], numbers),
                 "left_out": why,
+                "left_out_pull_requests": len(pulls),
             }
         made.append(dict(each))
     return made

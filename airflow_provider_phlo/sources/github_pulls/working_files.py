@@ -17,6 +17,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_phlo.broken_files import error_of_store
 from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ def write(path: Any, records: Iterable[Any]) -> None:
 
     :param path: a ``Path`` or an ``ObjectStoragePath``.
     :raises TransientError: the disk is full.
+    :raises ConfigurationError: the bucket is refused.
     """
     lines = "".join(f"{json.dumps(record, separators=(',', ':'))}\n" for record in records)
     content = gzip.compress(lines.encode(), _FAST)
@@ -56,6 +58,8 @@ def write(path: Any, records: Iterable[Any]) -> None:
         finally:
             fresh.unlink(missing_ok=True)
     except OSError as error:
+        if answered := error_of_store(error, path.parent, "staging_path"):
+            raise answered from error
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise TransientError(
@@ -81,12 +85,23 @@ def read(path: Any) -> Iterator[Any]:
 
 
 def read_if_whole(path: Any) -> list[Any] | None:
-    """Return the records of a file, None if it is not there, or was cut by a power cut."""
+    """
+    Return the records of a file, None if it is not there, or was cut by a power cut.
+
+    A store or disk that does not answer is neither: what the file says would be forgotten.
+
+    :raises TransientError: the store does not answer.
+    :raises ConfigurationError: it refuses.
+    """
     try:
         return [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
     except FileNotFoundError:
         return None
     except _DAMAGED as error:
+        if answered := error_of_store(error, path, "staging_path"):
+            raise answered from error
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         log.warning("%s is damaged (%s) and is not used", path, type(error).__name__)
         return None
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pytest
 
 from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
-from airflow_provider_phlo.ingestion import staged_batches
+from airflow_provider_phlo.ingestion import staged_batches, staged_files
 from tests.patience import PATIENCE
 
 TABLE, DAY, TOKEN = "raw.readings", "2024-01-15", "abc123"
@@ -257,6 +257,29 @@ def _fill(path: Path) -> None:
 def test_other_errors_of_the_system_stay_what_they_are(tmp_path: Path) -> None:
     with pytest.raises(PermissionError), staged_batches.disk_errors(tmp_path):
         raise PermissionError(errno.EACCES, "no")
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "message"),
+    [
+        (
+            "AWS Error NO_SUCH_BUCKET during CreateMultipartUpload operation",
+            ConfigurationError,
+            "Check that the bucket",
+        ),
+        ("When reading: AWS Error ACCESS_DENIED during HeadObject operation: x", ConfigurationError, "Check that the"),
+        ("google::cloud::Status(NOT_FOUND: Permanent error, with a last message of x", ConfigurationError, "NOT_FOUND"),
+        ("google::cloud::Status(PERMISSION_DENIED: x", ConfigurationError, "PERMISSION_DENIED"),
+        ("AWS Error SLOW_DOWN during PutObject operation", TransientError, "SLOW_DOWN during PutObject operation"),
+        ("AWS Error NETWORK_CONNECTION during PutObject operation", TransientError, "A retry may help"),
+        ("google::cloud::Status(UNAVAILABLE: x", TransientError, "Google Cloud Storage: UNAVAILABLE"),
+    ],
+)
+def test_what_a_store_answers_says_what_to_do(tmp_path: Path, answer: str, kind: type[Exception], message: str) -> None:
+    for work in (staged_batches.disk_errors, staged_files.intact):
+        with pytest.raises(kind, match=message) as error, work(tmp_path / "file"):
+            raise OSError(answer)
+        assert str(tmp_path) in str(error.value)
 
 
 def test_case_41_a_flipped_bit_anywhere_is_damage(tmp_path: Path) -> None:

@@ -81,6 +81,7 @@ def test_a_since_that_names_no_instant_is_refused(since, message):
         ({"concurrency": True}, "concurrency = True"),
         ({"parallel_tasks": 4}, "unknown parameter 'parallel_tasks'"),
         ({"max_chunks": 2.0}, "max_chunks = 2.0"),
+        ({"from_stage": True, "since": "2026-03-01"}, "since is what GitHub is asked for.* give .* as partition_date"),
         ({"from_stage": "yes"}, "from_stage = 'yes': give true or false"),
     ],
 )

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import gzip
 import tracemalloc
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
 
-from airflow_provider_phlo.exceptions import SourceRejectedError, SourceUnavailableError
+from airflow_provider_phlo.exceptions import (
+    ConfigurationError,
+    SourceRejectedError,
+    SourceUnavailableError,
+    TransientError,
+)
 from airflow_provider_phlo.sources.github_pulls import working_files
 from airflow_provider_phlo.sources.github_pulls.known import known_repositories
 from airflow_provider_phlo.sources.github_pulls.planning import KnownRepository, read_repositories
@@ -338,6 +345,30 @@ def test_files_of_old_runs_are_removed(tmp_path):
         working_files.write(tmp_path / f"github_pulls/{day}/token/chunks/0000.gz", [{}])
     assert working_files.remove_expired(tmp_path, datetime(2026, 3, 9, tzinfo=UTC).date(), 7) == 1
     assert sorted(path.name for path in (tmp_path / "github_pulls").iterdir()) == ["2026-03-02", "not-a-day"]
+
+
+class Unreadable:
+    """A file whose store or disk answers with an error."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def read_bytes(self):
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (OSError("AWS Error SLOW_DOWN during GetObject operation"), TransientError),
+        (OSError("AWS Error ACCESS_DENIED during GetObject operation"), ConfigurationError),
+        (OSError(errno.EIO, "Input/output error"), OSError),
+    ],
+)
+def test_a_file_that_cannot_be_read_at_the_moment_is_not_forgotten(error, kind):
+    with pytest.raises(kind):
+        working_files.read_if_whole(Unreadable(error))
+    assert working_files.read_if_whole(Unreadable(gzip.BadGzipFile("not a gzipped file"))) is None
 
 
 class Tables:

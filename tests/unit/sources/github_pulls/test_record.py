@@ -62,7 +62,11 @@ def test_a_pull_request_that_was_left_out_makes_its_repository_complete_until_th
 
     assert (one, three) == (known[0], known[2])
     first = datetime(2026, 2, 2, tzinfo=UTC)
-    left = {"left_out": "2 pull requests: answered 404", "updated_last": '{"8": "y"}'}
+    left = {
+        "left_out": "2 pull requests: answered 404",
+        "left_out_pull_requests": 2,
+        "updated_last": '{"8": "y"}',
+    }
     assert two == {**known[1], "complete_until": first, **left}
 
 

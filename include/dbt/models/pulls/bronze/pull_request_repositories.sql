@@ -7,6 +7,7 @@ select
   is_archived,
   complete_until,
   left_out,
+  left_out_pull_requests,
   read_at,
   {{ arrival_rank('row_key') }} as arrival,
   _phlo_partition_date as partition_date,

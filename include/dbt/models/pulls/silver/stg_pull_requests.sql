@@ -31,7 +31,8 @@ select
   pulls.files_complete,
   pulls.size_class,
   repositories.read_at,
-  repositories.left_out is null as is_readable,
+  -- that some of its pull requests could not be read says nothing of the others
+  repositories.left_out is null or coalesce(repositories.left_out_pull_requests, 0) > 0 as is_readable,
   current_timestamp as _transformed_at
 from {{ ref('pull_requests') }} as pulls
 left join {{ ref('pull_request_repositories') }} as repositories
