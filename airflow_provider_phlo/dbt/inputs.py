@@ -14,11 +14,13 @@ import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyiceberg.exceptions import NoSuchTableError
 
 from airflow_provider_phlo.dbt.adapter.connections import TYPE
+from airflow_provider_phlo.dbt.kept import Kept
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg.duckdb.statements import nodes_of, read_tables, syntax_tree
 from airflow_provider_phlo.iceberg.tables.refs import branch_head
@@ -57,6 +59,10 @@ _MOMENTS = re.compile(
 )
 _OUR_OWN = frozenset({"PHLO_CATALOG_NAME", "PHLO_CATALOG_PROPERTIES", "PHLO_RUN_ID", "PHLO_RUN_TOKEN"})
 _VERSIONS = ("airflow-provider-phlo", "dbt-core", "dbt-duckdb", "duckdb")
+#: The tables that a query reads if it returns the same for the same, else None; by its hash and what does not count.
+REPEATABLE: Kept[tuple[str, ...] | None] = Kept(
+    "repeatable", " ".join(["1", *(f"{name} {importlib.metadata.version(name)}" for name in _VERSIONS)])
+)
 
 
 class Inputs:
@@ -117,17 +123,21 @@ def settings_read(names: Iterable[str]) -> dict[str, str | None]:
     return {name: os.environ.get(name) for name in names if name not in _OUR_OWN}
 
 
-def depend_on_nothing_else(manifest: Manifest, results: Sequence[Any], known: Iterable[str]) -> bool:
+def depend_on_nothing_else(manifest: Manifest, results: Sequence[Any], known: Iterable[str], folder: Path) -> bool:
     """
     Return whether a model and its tests would return the same for the same tables.
 
     :param results: what dbt returned of all of them.
     :param known: the tables that dbt knows they read, as ``namespace.table``.
+    :param folder: the target path of the project, where what is found of each query is kept.
     """
     tables = {name.casefold() for name in known}
     if any(node.resource_type == "operation" for node in manifest.nodes.values()):
         return False
-    return all(_depends_on_nothing_else(manifest, result.node, tables) for result in results)
+    REPEATABLE.load(folder)
+    found = all(_depends_on_nothing_else(manifest, result.node, tables) for result in results)
+    REPEATABLE.save(folder)
+    return found
 
 
 def _depends_on_nothing_else(manifest: Manifest, node: Any, tables: set[str]) -> bool:
@@ -141,7 +151,12 @@ def _depends_on_nothing_else(manifest: Manifest, node: Any, tables: set[str]) ->
     if node.language != "sql" or any(_MOMENTS.search(text) for text in _jinja_of(manifest, node)):
         return False
     volatile = (config.meta or {}).get("volatile_columns", ("_transformed_at",))
-    return _is_the_same_again(node.compiled_code, tables, volatile)
+    found_of = blake2b(node.compiled_code.encode(errors="surrogatepass"), digest_size=16).hexdigest()
+    key = (found_of, json.dumps(sorted(volatile)))
+    if key not in REPEATABLE.known:
+        REPEATABLE.known[key] = _tables_of_repeatable(node.compiled_code, volatile)
+    read = REPEATABLE.known[key]
+    return read is not None and tables.issuperset(read)
 
 
 def _is_dbts_table(manifest: Manifest, node: Any) -> bool:
@@ -165,14 +180,16 @@ def _jinja_of(manifest: Manifest, node: Any) -> Iterator[str]:
             yield macro.macro_sql
 
 
-def _is_the_same_again(sql: str, tables: set[str], volatile: Iterable[str]) -> bool:
-    """Return whether a query that runs twice over the same tables returns the same."""
+def _tables_of_repeatable(sql: str, volatile: Iterable[str]) -> tuple[str, ...] | None:
+    """Return what a query reads, in lower case, if it returns the same when it runs twice over the same; else None."""
     try:
         tree = syntax_tree(sql)
     except ConfigurationError:
-        return False
+        return None
     _drop_columns(tree, frozenset(volatile))
-    return {name.casefold() for name in read_tables(tree)} <= tables and not any(map(_varies, nodes_of(tree)))
+    if any(map(_varies, nodes_of(tree))):
+        return None
+    return tuple(sorted({name.casefold() for name in read_tables(tree)}))
 
 
 def _drop_columns(tree: Any, names: frozenset[str]) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 from dbt.contracts.graph.manifest import Manifest
 from dbt.parser.manifest import extended_mashumuro_decoder
 
+from airflow_provider_phlo.dbt.inputs import REPEATABLE
 from airflow_provider_phlo.dbt.manifest import PARSED
-from airflow_provider_phlo.dbt.templates import load_templates
+from airflow_provider_phlo.dbt.templates import TEMPLATES
 
 #: Manifests that nobody has used yet, by their file and its state when it was read.
 _prepared: dict[tuple[Path, int, int], Manifest] = {}
@@ -27,11 +28,12 @@ def load_manifest(folder: Path) -> Manifest:
 
 def prepare(folder: Path) -> None:
     """
-    Read a parsed project, and what its templates were compiled to, for the processes that this one forks.
+    Read a parsed project, and what tasks have kept of it, for the processes that this one forks.
 
     :param folder: its target path.
     """
-    load_templates(folder)
+    for kept in (TEMPLATES, REPEATABLE):
+        kept.load(folder)
     state = _state(folder)
     for other in [known for known in _prepared if known[0] == state[0] and known != state]:
         del _prepared[other]

@@ -168,7 +168,7 @@ class _Build:
         command = [*_command([self.node], self.project), *(["--full-refresh"] if self.full_refresh else [])]
         results, written = _invoke(manifest, command, self.table, self.project.folder, self.nodes, self.node.unique_id)
         passed, warnings = judge(self.table, results, "it was not published")
-        properties = _kept(self.manifest, inputs, results, written)
+        properties = self._kept(inputs, results, written)
         return ModelRun(
             self.table,
             rows=written.rows if written else None,
@@ -199,6 +199,20 @@ class _Build:
         read = {name for node in self.nodes if node in self.manifest.nodes for name in _relations(self.manifest, node)}
         parsed = [folder.name, str(stamp_of(folder)), *self.nodes]
         return inputs_of(self.table, read, self.catalog, parsed, settings_read(names))
+
+    def _kept(
+        self, inputs: Inputs | None, results: Sequence[NodeResult], written: OverwriteResult | None
+    ) -> dict[str, str]:
+        """Return what says later what was published: only if all tests passed, and nothing else was asked."""
+        if inputs is None or written is None or not written.changed:
+            return {}
+        if any(str(result.status) not in PASSED for result in results):
+            return {}
+        from airflow_provider_phlo.dbt.adapter.opening import beyond
+
+        if beyond or not depend_on_nothing_else(self.manifest, results, inputs.read, self.project.folder):
+            return {}
+        return inputs.properties(written.snapshot_id)
 
 
 @dataclass(frozen=True)
@@ -365,20 +379,6 @@ def _made_already(inputs: Inputs, catalog: Catalog) -> ModelRun | None:
     summary = dict(snapshot.summary.additional_properties) if snapshot.summary else {}
     rows = int(summary["total-records"]) if summary.get("total-delete-files") == "0" else None
     return ModelRun(inputs.table, rows=rows, changed=False, snapshot_id=snapshot.snapshot_id, nothing_new=True)
-
-
-def _kept(
-    manifest: Manifest, inputs: Inputs | None, results: Sequence[NodeResult], written: OverwriteResult | None
-) -> dict[str, str]:
-    """Return what says later what was published: only if all tests passed, and nothing else was asked."""
-    if inputs is None or written is None or not written.changed:
-        return {}
-    if any(str(result.status) not in PASSED for result in results):
-        return {}
-    from airflow_provider_phlo.dbt.adapter.opening import beyond
-
-    known = not beyond and depend_on_nothing_else(manifest, results, inputs.read)
-    return inputs.properties(written.snapshot_id) if known else {}
 
 
 def _tests_with(project: Project, unique_id: str) -> list[str]:
