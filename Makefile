@@ -52,10 +52,10 @@ test-bi: $(STAMP)  ## Open the dashboards in a real Superset and a browser (inst
 	@$(PY) -m pytest tests/bi --timeout=600 $(ONLY)
 
 soak: $(STAMP)  ## Run fault and unit tests in their long sizes: 20,000 random sequences, 500 kills per step (hours)
-	@PHLO_SOAK=1 $(PY) -m pytest tests/faults tests/unit --timeout=0 $(PARALLEL) $(ONLY)
+	@PHLO_SOAK=1 $(PY) -m pytest tests/faults tests/unit tests/dbt --timeout=0 $(PARALLEL) $(ONLY)
 
-integration: $(STAMP)  ## Run the tests on real servers: Airflow, Trino, Nessie, S3 (downloads them once; PHLO_SKIP_SERVICES=1 skips)
-	@$(PY) -m pytest tests/integration tests/services --timeout=900 $(PARALLEL) --no-loadscope-reorder $(ONLY)
+integration: $(STAMP)  ## Build dbt projects, and run the tests on real servers: Airflow, Trino, Nessie, S3 (downloads them once; PHLO_SKIP_SERVICES=1 skips)
+	@$(PY) -m pytest tests/integration tests/services tests/dbt --timeout=900 $(PARALLEL) --no-loadscope-reorder $(ONLY)
 
 benchmark: $(STAMP)  ## Measure merges, checks, validation and reconciliation against their peers (quiet machine, half an hour)
 	@$(VENV)/bin/uv pip install --quiet -p $(PY) 'deltalake==1.6.6' 'adbc-driver-postgresql==1.13'

@@ -22,10 +22,10 @@ from airflow_provider_phlo.iceberg.catalogs.sql import CachingSqlCatalog
 from airflow_provider_phlo.iceberg.duckdb.views import connect
 from airflow_provider_phlo.iceberg.merge import replacement
 from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
+from tests.dbt.own_project import write_project
 from tests.faults.killing import PROCESSES, Wrapper, dying_after, dying_before
 from tests.lake import open_lake
 from tests.patience import PATIENCE
-from tests.unit.dbt.own_project import write_project
 
 MODEL, TABLE = "model.shop.daily", "shop_marts.daily"
 DAYS, KEYS = 5, 40

@@ -14,10 +14,10 @@ from airflow.dag_processing.dagbag import DagBag
 
 from airflow_provider_phlo.cli.lake import lineage_graph
 from airflow_provider_phlo.cli.terminal.errors import REFUSED
+from tests.dbt.own_project import make_project
 from tests.lake import create_table, open_lake
 from tests.openmetadata_server import TOKEN, running_openmetadata
 from tests.unit import raw_tables
-from tests.unit.dbt.own_project import make_project
 
 ROOT = Path(__file__).parents[2]
 PROJECT = str(ROOT / "include" / "dbt")

@@ -17,7 +17,7 @@ from airflow_provider_phlo.lineage.impact import impact
 from airflow_provider_phlo.lineage.tree import name_of
 from airflow_provider_phlo.lineage.walking import Direction, walk
 from airflow_provider_phlo.task_facts import Facts, IngestionFacts, ProjectFacts, TaskFacts, TaskLineage
-from tests.unit.dbt.own_project import make_project
+from tests.dbt.own_project import make_project
 
 # one worker compiles the project
 pytestmark = pytest.mark.xdist_group("lineage of a dbt project")

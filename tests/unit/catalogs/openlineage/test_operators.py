@@ -32,9 +32,9 @@ from airflow_provider_phlo.operators.reconcile import ReconcileOperator
 from airflow_provider_phlo.quality import NullCheck, RangeCheck
 from airflow_provider_phlo.schemas import PhloSchema
 from tests.canary import CANARY, has_canary
+from tests.dbt.own_project import make_project
 from tests.lake import create_table
 from tests.openlineage_events import checked_facets
-from tests.unit.dbt.own_project import make_project
 
 # one worker parses the project
 pytestmark = pytest.mark.xdist_group("openlineage of operators")

@@ -29,9 +29,9 @@ from airflow_provider_phlo.iceberg import overwrite
 from airflow_provider_phlo.iceberg.catalogs import retries
 from airflow_provider_phlo.iceberg.duckdb.views import connect
 from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
+from tests.dbt.own_project import make_project
 from tests.expect import expect
 from tests.unit import raw_tables
-from tests.unit.dbt.own_project import make_project
 
 # one worker parses the project
 pytestmark = pytest.mark.xdist_group("dbt project")

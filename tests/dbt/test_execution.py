@@ -14,8 +14,8 @@ from airflow_provider_phlo.dbt import execution, runner
 from airflow_provider_phlo.dbt.manifest import ensure_manifest
 from airflow_provider_phlo.dbt.project import Project
 from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
+from tests.dbt.own_project import make_project
 from tests.lake import open_lake
-from tests.unit.dbt.own_project import make_project
 
 # one worker parses the projects
 pytestmark = pytest.mark.xdist_group("dbt project")

@@ -14,8 +14,8 @@ from airflow_provider_phlo.dbt import phlo_dbt_task_group
 from airflow_provider_phlo.dbt.runner import build_model
 from airflow_provider_phlo.exceptions import ConfigurationError, QualityCheckError
 from airflow_provider_phlo.iceberg.duckdb.views import connect
+from tests.dbt.own_project import write_project
 from tests.lake import open_lake
-from tests.unit.dbt.own_project import write_project
 
 # one worker parses the project
 pytestmark = pytest.mark.xdist_group("any dbt project")

@@ -9,7 +9,7 @@ from airflow.sdk import DAG
 
 from airflow_provider_phlo.dbt import phlo_dbt_task_group
 from airflow_provider_phlo.exceptions import ConfigurationError
-from tests.unit.dbt.own_project import make_project
+from tests.dbt.own_project import make_project
 
 INCREMENTAL = "materialized='incremental', unique_key='id', on_schema_change='append_new_columns'"
 REFUSED = {

@@ -14,8 +14,8 @@ from airflow_provider_phlo.dbt import runner
 from airflow_provider_phlo.dbt.inputs import PROPERTY, VARYING
 from airflow_provider_phlo.dbt.runner import ModelRun, build_model
 from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
+from tests.dbt.own_project import make_project
 from tests.lake import open_lake
-from tests.unit.dbt.own_project import make_project
 
 # one worker parses the project
 pytestmark = pytest.mark.xdist_group("dbt project")

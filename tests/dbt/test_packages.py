@@ -13,7 +13,7 @@ from airflow_provider_phlo.dbt import phlo_dbt_task_group
 from airflow_provider_phlo.dbt.adapter.connections import PhloConnectionManager
 from airflow_provider_phlo.dbt.runner import build_model
 from airflow_provider_phlo.exceptions import ConfigurationError, QualityCheckError
-from tests.unit.dbt.own_project import make_project
+from tests.dbt.own_project import make_project
 
 MODEL = "model.phlo.amounts"
 FILES = {

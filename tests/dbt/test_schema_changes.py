@@ -10,8 +10,8 @@ import pytest
 from airflow_provider_phlo.dbt.runner import ModelRun, build_model
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
 from airflow_provider_phlo.iceberg.duckdb.views import connect
+from tests.dbt.own_project import write_project
 from tests.lake import open_lake
-from tests.unit.dbt.own_project import write_project
 
 # one worker parses the project
 pytestmark = pytest.mark.xdist_group("schema changes")

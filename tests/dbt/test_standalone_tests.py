@@ -21,8 +21,8 @@ from airflow_provider_phlo.dbt.runner import PassedTests, build_model, run_tests
 from airflow_provider_phlo.dbt.standalone_tests import assign_tests
 from airflow_provider_phlo.exceptions import ConfigurationError, QualityCheckError
 from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
+from tests.dbt.own_project import make_project
 from tests.lake import open_lake
-from tests.unit.dbt.own_project import make_project
 
 MODELS = {
     "customers": "select id from {{ source('raw', 'people') }}",

@@ -14,8 +14,8 @@ from airflow_provider_phlo.exceptions import ConfigurationError, PhloError, Tran
 from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
 from airflow_provider_phlo.library_errors import without_values
 from tests.canary import CANARY, files_with_canary, has_canary, told
+from tests.dbt.own_project import make_project
 from tests.lake import open_lake
-from tests.unit.dbt.own_project import make_project
 
 # one worker parses the project
 pytestmark = pytest.mark.xdist_group("dbt project")
