@@ -35,6 +35,7 @@ PER_PAGE = 100
 # An organisation that changes faster than its list can be read is taken as it was in the last of these.
 _READINGS = 3
 _TRIED_BY_ID = 3
+_SINGLE_SIGN_ON = "X-GitHub-SSO"
 # Of organisations and of users: each has repositories at its own address.
 _LISTS = ("/orgs/{}/repos?per_page={}&type=all&sort=full_name", "/users/{}/repos?per_page={}&type=owner&sort=full_name")
 
@@ -84,10 +85,14 @@ def _account_pages(client: JsonClient, first: str) -> Iterator[tuple[str, Answer
     Yield the pages of an account's repositories.
 
     :raises _NotThereError: the first is not there; of a later one, that is an answer of a bad moment.
+    :raises SourceRejectedError: an organisation's single sign-on hides some of them from the token.
     """
     last = None
     try:
         for last, answer in _pages(client, first):
+            if answer.headers.get(_SINGLE_SIGN_ON, "").startswith("partial-results"):
+                problem = "answered only a part: authorize the token for the organisation's single sign-on"
+                raise client.rejected(last, problem, "password (a GitHub token, GITHUB_TOKEN)")
             yield last, answer
     except SourceRejectedError as error:
         if error.status != 404:

@@ -136,7 +136,9 @@ class PullRequest(_Entity):
     time_to_merge: int | None = Field(nullable=True, description="seconds from created_at to merged_at")
     time_to_close: int | None = Field(nullable=True, description="seconds from created_at to closed_at")
     review_count: int = Field(description="submitted reviews, also by bots and the author")
-    reviewer_count: int = Field(description="people other than the author who submitted a review")
+    reviewer_count: int = Field(
+        description="people other than the author who submitted a review, and whose accounts are not gone"
+    )
     approval_count: int = Field(description="submitted reviews that approve")
     additions: int | None = Field(
         nullable=True, description="lines added, in the files that GitHub lists; NULL if it could list none of them"
