@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from decimal import Decimal
 from functools import cache
 from importlib import resources
@@ -14,7 +13,7 @@ import duckdb
 
 from airflow_provider_phlo.events.paths import published_folder
 from airflow_provider_phlo.events.published import publish, require_own_folder
-from airflow_provider_phlo.files.documents import NotARowError, parsed
+from airflow_provider_phlo.files.documents import BLANK, NotARowError, parsed, strict_document
 from airflow_provider_phlo.files.loading import AfterLoad, load_files
 from airflow_provider_phlo.files.results import LoadResult
 from airflow_provider_phlo.files.staging import Target
@@ -128,11 +127,12 @@ def document_of(row: Mapping[str, Any]) -> Any:
 
     :param row: with the columns of GitHub's events (nested ones as JSON text too), or those of the table ``events``; a
         column ``raw`` has all of it.
-    :raises NotARowError: two columns say different things of one value, or an id is of another type.
+    :raises NotARowError: two columns say different things of one value, an id is of another type, or JSON is damaged.
     """
     if row.get("raw"):
-        return _parsed(row["raw"])
-    document = {name: _parsed(value) if name in _NESTED else value for name, value in row.items() if value is not None}
+        return _parsed("raw", row["raw"])
+    given = {name: value for name, value in row.items() if value is not None}
+    document = {name: _parsed(name, value) if name in _NESTED else value for name, value in given.items()}
     for name, (part, member) in _FLAT.items():
         value = document.pop(name, None)
         if value is None:
@@ -165,9 +165,16 @@ def _whole(value: Any) -> Any:
     return value
 
 
-def _parsed(value: Any) -> Any:
-    """Return what a text says if it is JSON of an object or a list, else the value itself."""
-    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
-        with suppress(NotARowError):
-            return parsed(value)
-    return value
+def _parsed(name: str, value: Any) -> Any:
+    """
+    Return what a text says that begins as an object, a list or a text of JSON does, else the value itself.
+
+    :raises NotARowError: it is cut off or damaged: as a text it would be another value.
+    """
+    text = value.strip(BLANK) if isinstance(value, str) else ""
+    if text[:1] not in ("{", "[", '"'):
+        return value
+    try:
+        return parsed(strict_document(text, ended=True))
+    except NotARowError as error:
+        raise NotARowError(f"{name} {error}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 from datetime import UTC, datetime
@@ -26,6 +27,14 @@ def named(names, *columns):
     out = io.BytesIO()
     pq.write_table(pa.table(list(columns), names=names), out)
     return out.getvalue()
+
+
+def csv_of(*rows):
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(dict.fromkeys(name for row in rows for name in row)))
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue().encode()
 
 
 IDS = pa.array(["1", "2"])
@@ -129,6 +138,34 @@ def test_columns_that_pandas_has_written(lake, counts):
         ("2", None, None, None),
     ]
     assert [reason for *_, reason, _ in lake.rejected()] == ["actor.id is not a whole number"]
+
+
+def test_nested_json_of_a_column_is_json_to_the_letter(lake, counts):
+    """What is cut off is not the text that it would be, and what the table has of a text comes back."""
+    table = csv_of(
+        {"id": "1", "payload": '"[a] text"'},
+        {"id": "2", "payload": ' [1, "\\ud83d"]\n'},
+        {"id": "3", "payload": '{"a": 1, "b'},
+        {"id": "4", "payload": "[1,,3]"},
+        {"id": "5", "payload": "[NaN]"},
+        {"id": "6", "org": "{"},
+        {"id": "7", "actor": "{]"},
+        {"raw": '{"id": "8"'},
+    )
+    lake.write("a.csv", table)
+    assert counts(lake.load()) == (1, 1, 0, 2, 6)
+    assert lake.query("SELECT event_id, payload FROM events ORDER BY 1") == [
+        ("1", '"[a] text"'),
+        ("2", r'[1,"\\ud83d"]'),
+    ]
+    assert sorted(reason for *_, reason, _ in lake.rejected()) == [
+        "actor is not valid JSON",
+        "org is not valid JSON",
+        "payload has NaN or Infinity, which JSON does not have",
+        "payload is not valid JSON",
+        "payload is not valid JSON",
+        "raw is not valid JSON",
+    ]
 
 
 def test_no_value_of_a_csv_is_dropped(lake, counts):
