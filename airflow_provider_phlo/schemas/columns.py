@@ -22,6 +22,7 @@ from pydantic.errors import PydanticUserError
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.schemas.constraints import with_decimals
 from airflow_provider_phlo.schemas.dtypes import UUID, Time
+from airflow_provider_phlo.schemas.personal import declares_pii
 from airflow_provider_phlo.schemas.polars_models import is_polars, polars_type
 from airflow_provider_phlo.schemas.types import stored_as
 from airflow_provider_phlo.schemas.values import text
@@ -201,7 +202,7 @@ def _column(model: type[DataFrameModel], name: str, declared: Any) -> Column:
         unique=bool(declared.unique),
         default=declared.default,
         description=declared.description,
-        pii=bool(metadata.get("pii") or "pii" in metadata.get("tags", ())),
+        pii=declares_pii(metadata, metadata.get("tags", ())),
         json=pa.types.is_string(kind) and _nested_type(_annotation(model.__fields__[name][0])) is not None,
     )
 

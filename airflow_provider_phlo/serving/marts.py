@@ -17,7 +17,7 @@ from typing import Any
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.publishing.dbt_models import declared_by
-from airflow_provider_phlo.schemas.personal import is_pii
+from airflow_provider_phlo.schemas.personal import is_not_pii, is_pii
 from airflow_provider_phlo.serving.columns import KnownColumns
 from airflow_provider_phlo.serving.expressions import require_expression
 from airflow_provider_phlo.serving.names import require_name, require_role
@@ -55,6 +55,8 @@ class ServedMart:
     :param columns: the columns of the view; none if the model documents none: then it has all that the table has.
     :param left_out: columns that nobody may read: they are ``pii``.
     :param copies: those of them that do not say so themselves, but are copies of a column that does → that column.
+    :param computed: columns that are served, and are computed from one that is ``pii`` → that column; they do not say
+        whether they are ``pii``.
     :param roles: who reads the view.
     :param policies: role → the condition for a row to be seen; none if all rows are.
     """
@@ -66,6 +68,7 @@ class ServedMart:
     columns: tuple[Column, ...] = ()
     left_out: tuple[str, ...] = ()
     copies: Mapping[str, str] = field(default_factory=dict)
+    computed: Mapping[str, str] = field(default_factory=dict)
     roles: tuple[str, ...] = (USER,)
     policies: Mapping[str, str] = field(default_factory=dict)
 
@@ -174,7 +177,15 @@ def _mart(node: Mapping[str, Any], known: KnownColumns) -> ServedMart:
     if (node.get("config") or {}).get("materialized") == "ephemeral":
         raise ConfigurationError(f"{where} is ephemeral: there is no table that could be served.")
     roles = _roles(f"{where}: meta.api_roles", meta.get("api_roles", USER))
-    columns, left_out = _columns(_documented(node, where, known.names), where, roles, known.copies)
+    documented = _documented(node, where, known.names)
+    columns, left_out = _columns(documented, where, roles, known.copies)
+    unsaid = {
+        column.name
+        for column in columns
+        if column.name in known.computed
+        and not is_pii(documented[column.name])
+        and not is_not_pii(documented[column.name])
+    }
     return ServedMart(
         name=require_name(f"{where}: its name in the API", _name(node, meta, where)),
         table=require_name(f"{where}: its table", node["alias"]),
@@ -183,6 +194,7 @@ def _mart(node: Mapping[str, Any], known: KnownColumns) -> ServedMart:
         columns=columns,
         left_out=left_out,
         copies={name: known.copies[name] for name in left_out if name in known.copies},
+        computed={name: known.computed[name] for name in sorted(unsaid)},
         roles=roles,
         policies=_policies(f"{where}: meta.api_policy", meta.get("api_policy"), roles),
     )
@@ -243,7 +255,7 @@ def _columns(
         place = f"{where}.{name}"
         _require_known(place, meta, _COLUMN_META)
         readers = roles
-        personal = is_pii(column) or (name in copies and meta.get("pii") is not False)
+        personal = is_pii(column) or (name in copies and not is_not_pii(column))
         chosen = personal or "api_roles" in meta
         if chosen:
             readers = _roles(f"{place}: meta.api_roles", meta.get("api_roles", []))

@@ -41,6 +41,7 @@ def generate_views(args: argparse.Namespace) -> None:
     if args.check:
         _check(files, served)
         return
+    _say_computed(served)
     if args.withdraw:
         _withdraw(args, served, target)
         return
@@ -97,6 +98,16 @@ def served_models(args: argparse.Namespace) -> tuple[Served, dict[str, str]]:
     columns = known_columns(projects, settings.home() / "lineage")
     manifests = [project.manifest for project in projects]
     return read_served(manifests, args.models or MODELS, columns), names_of(manifests)
+
+
+def _say_computed(served: Served) -> None:
+    for mart in served.marts:
+        if mart.computed:
+            made = ", ".join(f"{name} (of {source})" for name, source in mart.computed.items())
+            note = (
+                f"{mart.name} serves what is computed from pii: {made}. Say of each, in meta, pii: true or pii: false."
+            )
+            print(f"phlo {_NAME}: {printable(note)}", file=sys.stderr)
 
 
 def _files(args: argparse.Namespace, served: Served, target: Target) -> dict[Path, str]:

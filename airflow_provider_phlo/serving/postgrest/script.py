@@ -93,6 +93,9 @@ def _view(mart: ServedMart, served: Served, target: Target) -> str:
     if mart.left_out:
         names = [f"{name} (a copy of {mart.copies[name]})" if name in mart.copies else name for name in mart.left_out]
         notes.append(f"-- Not served, since they are pii: {', '.join(map(one_line, names))}")
+    if mart.computed:
+        found = [f"{name} (of {source})" for name, source in mart.computed.items()]
+        notes.append(f"-- Served, and computed from what is pii: {', '.join(map(one_line, found))}")
     return "".join(f"{note}\n" for note in notes) + _joined([*ViewStatements(target, mart, served.roles).all()])
 
 

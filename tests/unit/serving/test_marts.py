@@ -111,6 +111,34 @@ def test_copies_of_personal_columns_are_personal_unless_the_model_says_otherwise
     assert "-- Not served, since they are pii: contact (a copy of raw.users.email)\n" in text
 
 
+def test_what_is_computed_from_personal_columns_is_named_until_the_model_says_what_it_is() -> None:
+    said = {"hash": {}, "domain": {"meta": {"pii": False}}, "name": {"meta": {"pii": True, "api_roles": ["api_user"]}}}
+    mart = model("mrt_a", {"id": {}, **said})
+    known = KnownColumns(("id", *said), {}, dict.fromkeys(said, "raw.users.email"))
+    (served,) = read(mart, columns={mart["unique_id"]: known}).marts
+    assert served.computed == {"hash": "raw.users.email"}
+    text = views_sql(Served((served,), ()), Target(), "phlo")
+    assert "-- Served, and computed from what is pii: hash (of raw.users.email)\n" in text
+
+
+@pytest.mark.parametrize(
+    "said", [{"tags": ["PII"]}, {"meta": {"PII": True}}, {"config": {"tags": " Pii"}}, {"meta": {"pii": "yes"}}]
+)
+def test_personal_columns_in_capitals(tmp_path: Path, said: dict[str, Any]) -> None:
+    users = model("stg_users", {"EMAIL": said}, schema="silver")
+    mart = model("mrt_a", {}, schema="marts")
+    sql = {users["unique_id"]: "select 1 as id, 'x' as email", mart["unique_id"]: "select email from silver.stg_users"}
+    project = DbtProject(tmp_path, manifest(users, mart), {name: CompiledSql(text) for name, text in sql.items()})
+    assert known_columns([project], tmp_path)[mart["unique_id"]].copies == {"email": "silver.stg_users.email"}
+
+
+def test_a_personal_column_that_there_is_not(tmp_path: Path) -> None:
+    users = model("stg_users", {"emal": {"tags": ["pii"]}}, schema="silver")
+    project = DbtProject(tmp_path, manifest(users), {users["unique_id"]: CompiledSql("select 'x' as email")})
+    with pytest.raises(ConfigurationError, match="its YAML says that emal is pii, and its SQL has no such column"):
+        known_columns([project], tmp_path)
+
+
 def test_relationships_between_what_is_served() -> None:
     many, one, other = (model(name, {"id": {}, "secret": {"tags": ["pii"]}}) for name in ("mrt_a", "mrt_b", "stg_c"))
     tests = [
@@ -141,6 +169,7 @@ def test_columns_and_copies_by_the_sql(tmp_path: Path) -> None:
     }
     project = DbtProject(tmp_path, manifests, {name: CompiledSql(text) for name, text in sql.items()})
     found = known_columns([project], tmp_path)
-    assert found[mart["unique_id"]] == KnownColumns(("id", "contact", "hash"), {"contact": "silver.stg_users.email"})
+    email = "silver.stg_users.email"
+    assert found[mart["unique_id"]] == KnownColumns(("id", "contact", "hash"), {"contact": email}, {"hash": email})
     assert found[users["unique_id"]].names == ("id", "email", "name")
     assert found[rest["unique_id"]].names is None
