@@ -59,8 +59,11 @@ def open_database(path: Path, wait_seconds: float) -> Iterator[duckdb.DuckDBPyCo
 
     :param wait_seconds: how long to wait for others who have it open.
     :raises TransientError: they still have it open then; names them.
-    :raises ConfigurationError: it is not a DuckDB file, or one of a newer version, or may not be written to.
+    :raises ConfigurationError: ``wait_seconds`` is less than 0, or it is not a DuckDB file, or one of a newer version,
+        or may not be written to.
     """
+    if not wait_seconds >= 0:
+        raise ConfigurationError(f"To wait {wait_seconds} seconds for {path} is not possible. Give 0 or more.")
     deadline = time.monotonic() + wait_seconds
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

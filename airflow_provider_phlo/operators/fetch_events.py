@@ -51,8 +51,8 @@ class FetchEventsOperator(RateLimitedOperator):
         from airflow_provider_phlo.sources.github_api import API_ROOT
         from airflow_provider_phlo.sources.github_events import fetch_public_events
 
-        paths, arguments = event_paths(settings.home()), github_arguments(self.github_conn_id)
-        folder = self.folder or paths.raw
+        paths = event_paths(settings.home(), folder=self.folder)
+        folder, arguments = paths.raw, github_arguments(self.github_conn_id)
 
         def read(etag: str | None) -> Any:
             return fetch_public_events(**arguments, etag=etag)

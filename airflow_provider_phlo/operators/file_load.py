@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo.operators.base import NOTHING_TO_DO, PhloOperator
@@ -12,6 +11,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Asset, Context
 
     from airflow_provider_phlo.catalogs.openlineage.work import Work
+
+_YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "none", "")
 
 
 class FileLoadOperator(PhloOperator):
@@ -87,8 +88,8 @@ class FileLoadOperator(PhloOperator):
         from airflow_provider_phlo.exceptions import FilesFailedError
         from airflow_provider_phlo.object_store import open_folder
 
-        paths = event_paths(settings.home())
-        folder, database = self.folder or paths.raw, Path(self.database or paths.database)
+        paths = event_paths(settings.home(), folder=self.folder, database=self.database)
+        folder, database = paths.raw, paths.database
         options: dict[str, Any] = {"verify": _is_yes(self.verify), "wait_seconds": self.wait_seconds}
         try:
             result = load_and_publish(open_folder(folder), database, **options)
@@ -112,4 +113,14 @@ def _without_login(url: str) -> str:
 
 
 def _is_yes(value: bool | str) -> bool:
-    return str(value).lower() in ("1", "true", "yes", "on")
+    """
+    Return what a flag says that may have been a template.
+
+    :raises ConfigurationError: it is neither yes nor no.
+    """
+    from airflow_provider_phlo.exceptions import ConfigurationError
+
+    word = str(value).strip().lower()
+    if word not in (*_YES, *_NO):
+        raise ConfigurationError(f"verify is {value!r}: give true or false.")
+    return word in _YES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from types import SimpleNamespace
 
 import duckdb
@@ -106,3 +107,32 @@ def test_verify_compares_what_is_published_too(home):
     assert read_manifest(published) == before
     FileLoadOperator(task_id="load", verify=True).execute({})
     assert read_manifest(published) != before
+
+
+REFUSED = {
+    "a relative folder": ({"folder": "raw"}, "folder is raw: a relative path"),
+    "a relative database": ({"database": "e.duckdb"}, "database is e.duckdb: a relative path"),
+    "a URL": ({"database": "duckdb:///tmp/e.duckdb"}, "database is duckdb:///tmp/e.duckdb: a relative path"),
+    "a word": ({"verify": "maybe"}, "verify is 'maybe': give true or false"),
+    "not a time": ({"wait_seconds": float("nan")}, "To wait nan seconds"),
+    "a database among the files": ({"database": "RAW/e.duckdb"}, "lies in the folder of files to load"),
+    "the same by a URL": ({"folder": "file://RAW", "database": "RAW/e.duckdb"}, "lies in the folder of files to load"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_cannot_be_meant_is_refused_before_anything_is_made(home, tmp_path, monkeypatch, kind):
+    """A relative path is another one on each worker; what is published would be loaded as events."""
+    monkeypatch.chdir(tmp_path)
+    arguments, reason = REFUSED[kind]
+    raw = str(home / "events/raw")
+    given = {name: value.replace("RAW", raw) if isinstance(value, str) else value for name, value in arguments.items()}
+    with pytest.raises(AirflowFailException, match=re.escape(reason)):
+        FileLoadOperator(task_id="load", **given).execute({})
+    assert {str(path.relative_to(home)) for path in home.rglob("*")} == {"events", "events/raw", "events/raw/a.jsonl"}
+    assert list(tmp_path.iterdir()) == [home]
+
+
+@pytest.mark.parametrize("word", ["", "False", "none", False, "TRUE", " yes", 1])
+def test_verify_may_be_a_template(word):
+    assert FileLoadOperator(task_id="load", verify=word).execute({})["inserted_events"] == 2
