@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from typing import Any
 
@@ -69,7 +69,7 @@ def read_chunk(
     todo = (pull for name in content["pieces"] for pull in working_files.read(root / name))
     missing = (pull for pull in todo if key_of(pull) not in progress.done)
     try:
-        with closing(in_threads(reader.read, missing, content["concurrency"])) as readings:
+        with closing(_in_two_rounds(reader, missing, content["concurrency"])) as readings:
             for reading in readings:
                 progress.keep(reading)
                 if "left_out" in reading:
@@ -104,20 +104,39 @@ def left_out(root: Any, folder: str) -> list[dict[str, Any]]:
     return [kept for place in places for kept in Progress(place).recall() if "left_out" in kept]
 
 
+def _in_two_rounds(
+    reader: _Reader, pulls: Iterable[dict[str, Any]], threads: int
+) -> Generator[dict[str, Any], None, None]:
+    """Yield readings; pull requests whose files GitHub failed to list are tried once more when all others are read."""
+    with closing(in_threads(reader.read, pulls, threads)) as readings:
+        yield from (reading for reading in readings if reading is not None)
+    again = reader.begin_last_round()
+    with closing(in_threads(reader.read, again, threads)) as readings:
+        yield from (reading for reading in readings if reading is not None)
+
+
 class _Reader:
     """Reads pull requests in threads, page by page; what is unfinished when an error ends it can be gone on with."""
 
     def __init__(self, client: JsonClient, states: dict[Key, dict[str, Any]]) -> None:
         self.client = client
         self._states = states
-        self._failing: list[str] = []
+        self._failing: list[dict[str, Any]] = []
+        self._is_last_round = False
 
-    def read(self, pull: dict[str, Any]) -> dict[str, Any]:
-        """Return a pull request with its reviews and files, or with why it is left out."""
+    def begin_last_round(self) -> list[dict[str, Any]]:
+        """Return the pull requests that are to be read once more; what fails now is left out."""
+        again, self._failing, self._is_last_round = self._failing, [], True
+        return again
+
+    def read(self, pull: dict[str, Any]) -> dict[str, Any] | None:
+        """Return a pull request with its reviews and files, or with why it is left out; None: read it once more."""
         state = self._states.setdefault(key_of(pull), {"key": key_of(pull), "pages": 0})
         try:
             reviews = self._all(state, f"{pull['path']}/reviews", "reviews", review_of)
-            files, complete = self._files(state, f"{pull['path']}/files")
+            files, complete = self._files(pull, state, f"{pull['path']}/files")
+        except _LaterError:
+            return None
         except _UnstableError:
             return self._left_out(pull, "its reviews or files changed each time they were read", 0)
         except SourceRejectedError as error:
@@ -147,7 +166,7 @@ class _Reader:
         """Return the pages of what was begun; only when no thread reads any more."""
         return [state for state in self._states.values() if state["pages"]]
 
-    def _files(self, state: dict[str, Any], path: str) -> tuple[list[dict[str, Any]], bool]:
+    def _files(self, pull: dict[str, Any], state: dict[str, Any], path: str) -> tuple[list[dict[str, Any]], bool]:
         try:
             files = self._all(state, path, "files", file_of)
         except SourceRejectedError as error:
@@ -158,7 +177,9 @@ class _Reader:
             # the reviews of the same pull request could be read
             if error.retry_at is not None or (error.status or 0) < 500 or len(self._failing) == _MOST_FAILING:
                 raise
-            self._failing.append(path)
+            self._failing.append(pull)
+            if not self._is_last_round:
+                raise _LaterError from error
             log.warning("%s: the files are left out. %s", path, error)
         else:
             return files, len(files) != MOST_FILES
@@ -212,6 +233,10 @@ class _Reader:
 
 class _UnstableError(Exception):
     """A list changed each time it was read."""
+
+
+class _LaterError(Exception):
+    """GitHub failed to list the files of a pull request, and may do so when the others are read."""
 
 
 def _items(part: dict[str, Any]) -> list[dict[str, Any]]:

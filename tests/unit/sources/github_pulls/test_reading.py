@@ -462,6 +462,21 @@ def test_files_that_github_fails_to_list_each_time_are_said_to_be_incomplete(
     assert sum("the files are left out" in message for message in caplog.messages) == failing
 
 
+def test_files_that_github_fails_to_list_for_a_while_are_read_in_the_end(organization, a_run, reply):
+    organization.repository("hello", 6, files=2)
+    plan = a_run.plan(concurrency=1)
+    read = set()
+
+    def fail(request):
+        read.add(request.path)
+        others = sum(path.endswith("/files") for path in read)
+        return reply({}, 502) if request.path.endswith(("/1/files", "/6/files")) and others < 6 else None
+
+    organization.before = fail
+    found = {each["number"]: (len(each["files"]), each["files_complete"]) for each in a_run.read(plan)}
+    assert found == dict.fromkeys(range(1, 7), (2, True))
+
+
 def test_reviews_that_github_fails_to_list_fail_the_task(organization, a_run, reply):
     organization.repository("hello", 2)
     plan = a_run.plan()
