@@ -98,7 +98,8 @@ class FakeOpenMetadata:
     """
     What the tests see of the server.
 
-    :ivar answers: what it answers to the next requests instead: ``(status, headers)``, or ``"hang up"``.
+    :ivar answers: what it answers to the next requests instead: ``(status, headers)``, with a body
+        of its own as a third part, or ``"hang up"``.
     :ivar calls: the requests, as ``METHOD path``.
     """
 
@@ -267,7 +268,8 @@ def _handler(server: FakeOpenMetadata) -> type[BaseHTTPRequestHandler]:
                 self.connection.close()
                 return
             if scripted is not None:
-                self.reply(scripted[0], {"code": scripted[0], "message": "as the test says"}, scripted[1])
+                said = {"code": scripted[0], "message": "as the test says"} if len(scripted) < 3 else scripted[2]
+                self.reply(scripted[0], said, scripted[1])
                 return
             if self.headers["Authorization"] != f"Bearer {TOKEN}":
                 self.reply(401, {"code": 401, "message": "Token has expired"}, {})

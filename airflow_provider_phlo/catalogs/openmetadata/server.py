@@ -106,14 +106,20 @@ class OpenMetadata:
         """
         Yield all that a list has.
 
-        :raises ConfigurationError: its pages lead back to one that was read.
+        :raises ConfigurationError: its pages lead back to one that was read, or it is no list of OpenMetadata.
         """
         after, read = "", PagesRead(f"{self.url}{path}")
         while True:
             page = self.get(path, **query, limit=_PAGE, **({"after": after} if after else {}))
             if page is None:
                 return
-            yield from page["data"]
+            rows = page.get("data") if isinstance(page, dict) else None
+            if not isinstance(rows, list) or not all(isinstance(each, dict) for each in rows):
+                raise ConfigurationError(
+                    f"GET {self.url}{path} answered with something that is not a list of OpenMetadata: another server? "
+                    f"Correct {self.setting}."
+                )
+            yield from rows
             after = str((page.get("paging") or {}).get("after") or "")
             if not after:
                 return

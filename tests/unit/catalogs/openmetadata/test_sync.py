@@ -261,6 +261,15 @@ def test_it_goes_on_where_it_was_interrupted(fake, server, facts, pauses):
     assert len(fake.entities["tables"]) == 2
 
 
+@pytest.mark.parametrize("body", [{}, [], {"data": None}, {"data": [1]}, {"data": {}}, "text"])
+def test_a_list_of_another_server(fake, server, body):
+    fake.answers = [(200, {}, body)]
+    with pytest.raises(
+        ConfigurationError, match=r"GET http\S+/tables answered with something that is not a list of OpenM"
+    ):
+        list(server.pages("/tables"))
+
+
 @pytest.mark.parametrize("scripted", [(503, {}), (429, {"Retry-After": "7"}), (502, {}), "hang up"])
 def test_what_may_pass_is_asked_again(fake, server, facts, pauses, scripted):
     fake.answers = [None, scripted, None, scripted]
