@@ -106,7 +106,7 @@ class OpenMetadata:
         """
         Yield all that a list has.
 
-        :raises ConfigurationError: its pages lead back to one that was read, or it is no list of OpenMetadata.
+        :raises ConfigurationError: its pages lead back to one that was read, or it is not a list of OpenMetadata.
         """
         after, read = "", PagesRead(f"{self.url}{path}")
         while True:
