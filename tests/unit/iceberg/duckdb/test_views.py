@@ -16,7 +16,7 @@ from pyiceberg.schema import Schema
 from pyiceberg.types import DoubleType, IntegerType, LongType, NestedField, StringType, UUIDType
 
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.iceberg.duckdb.sessions import read_only, spill_privately
+from airflow_provider_phlo.iceberg.duckdb.sessions import read_only
 from airflow_provider_phlo.iceberg.duckdb.statements import assert_read_only, referenced_tables
 from airflow_provider_phlo.iceberg.duckdb.views import all_tables, connect, create_view
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
@@ -388,24 +388,3 @@ def test_read_only_without_folders_reads_no_file(tmp_path: Path) -> None:
     assert rows(connection, "SELECT 1") == [(1,)]
     with pytest.raises(duckdb.PermissionException):
         connection.execute(f"SELECT * FROM read_csv('{tmp_path}/x.csv')")
-
-
-def test_what_duckdb_spills_is_private_and_goes_with_the_connection(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    work, temporary = tmp_path / "work", tmp_path / "temporary"
-    work.mkdir(), temporary.mkdir()
-    monkeypatch.chdir(work)
-    monkeypatch.setattr("tempfile.tempdir", str(temporary))
-    connection = duckdb.connect()
-    for _ in range(2):  # a connection may get views more than once
-        spill_privately(connection)
-    connection.execute("SET memory_limit = '40MB'; SET threads = 1")
-    connection.execute("CREATE TABLE t AS SELECT hash(range)::VARCHAR || repeat('x', 50) FROM range(1500000)")
-    (folder,) = temporary.iterdir()
-    assert folder.stat().st_mode & 0o777 == 0o700
-    assert list(folder.iterdir()) != []
-    assert list(work.iterdir()) == []
-    connection.close()
-    del connection
-    assert list(temporary.iterdir()) == []

@@ -99,6 +99,7 @@ def test_a_fork_opens_its_own_and_ends_as_its_parent_does() -> None:
     with open_duckdb() as connection:
         connection.execute("SELECT 1")
     (folder,) = _kept[os.getpid()].execute("SELECT current_setting('temp_directory')").fetchone()
+    os.mkdir(folder)  # as DuckDB does when it spills
     process = multiprocessing.get_context("fork").Process(target=check_and_end)
     process.start()
     process.join(PATIENCE)
@@ -106,6 +107,7 @@ def test_a_fork_opens_its_own_and_ends_as_its_parent_does() -> None:
         process.kill()
     assert process.exitcode == 0
     assert os.path.isdir(folder)
+    os.rmdir(folder)
 
 
 def check_and_end() -> None:
