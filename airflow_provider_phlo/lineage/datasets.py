@@ -60,7 +60,7 @@ def mart_dataset(connection: str, table: str, uri: str = "") -> DatasetName:
 
 def dataset_of(uri: str) -> DatasetName:
     """Return the name of the dataset that an asset is, or that lies at a location."""
-    parts = urlsplit(uri, allow_fragments=False)
+    parts = urlsplit(uri.replace("?", "%3F"), allow_fragments=False)  # part of a name: neither has a query
     if parts.scheme in ("", "file"):
         return DatasetName(f"file://{parts.netloc}" if parts.netloc else "file", unquote(parts.path))
     levels = [unquote(part) for part in parts.path.strip("/").split("/")]
