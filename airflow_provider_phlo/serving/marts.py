@@ -59,6 +59,8 @@ class ServedMart:
         whether they are ``pii``.
     :param roles: who reads the view.
     :param policies: role → the condition for a row to be seen; none if all rows are.
+    :param policed: models with such conditions that it is built on, however far up, where it has none and says so of
+        none: what is seen of them there does not decide what is seen of it.
     """
 
     name: str
@@ -71,6 +73,7 @@ class ServedMart:
     computed: Mapping[str, str] = field(default_factory=dict)
     roles: tuple[str, ...] = (USER,)
     policies: Mapping[str, str] = field(default_factory=dict)
+    policed: tuple[str, ...] = ()
 
     def readable_by(self, role: str) -> tuple[str, ...]:
         """Return the columns that a role reads."""
@@ -129,7 +132,8 @@ def read_served(
             matching = _matching(node, patterns)
             unmatched -= matching
             if matching:
-                found[node["unique_id"]] = _mart(node, (columns or {}).get(node["unique_id"], KnownColumns()))
+                known = (columns or {}).get(node["unique_id"], KnownColumns())
+                found[node["unique_id"]] = _mart(node, known, _policed(manifest["nodes"], node))
         relationships += _relationships(manifest)
     if unmatched:
         raise ConfigurationError(
@@ -170,7 +174,20 @@ def meta_of(item: Mapping[str, Any]) -> dict[str, Any]:
     return {**(item.get("meta") or {}), **((item.get("config") or {}).get("meta") or {})}
 
 
-def _mart(node: Mapping[str, Any], known: KnownColumns) -> ServedMart:
+def _policed(nodes: Mapping[str, Mapping[str, Any]], node: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the models with row policies that a model is built on."""
+    todo, seen, found = [node], {node["unique_id"]}, []
+    while todo:
+        for parent in (todo.pop().get("depends_on") or {}).get("nodes", ()):
+            if parent in nodes and parent not in seen:
+                seen.add(parent)
+                todo.append(nodes[parent])
+                if meta_of(nodes[parent]).get("api_policy") is not None:
+                    found.append(str(nodes[parent]["name"]))
+    return tuple(sorted(found))
+
+
+def _mart(node: Mapping[str, Any], known: KnownColumns, policed: tuple[str, ...] = ()) -> ServedMart:
     where = f"{node['original_file_path']}: {node['name']}"
     meta = meta_of(node)
     _require_known(where, meta, _META)
@@ -197,6 +214,7 @@ def _mart(node: Mapping[str, Any], known: KnownColumns) -> ServedMart:
         computed={name: known.computed[name] for name in sorted(unsaid)},
         roles=roles,
         policies=_policies(f"{where}: meta.api_policy", meta.get("api_policy"), roles),
+        policed=policed if meta.get("api_policy") is None else (),
     )
 
 

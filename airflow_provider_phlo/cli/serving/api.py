@@ -41,7 +41,7 @@ def generate_views(args: argparse.Namespace) -> None:
     if args.check:
         _check(files, served)
         return
-    _say_computed(served)
+    _say_what_is_not_followed(served)
     if args.withdraw:
         _withdraw(args, served, target)
         return
@@ -100,14 +100,21 @@ def served_models(args: argparse.Namespace) -> tuple[Served, dict[str, str]]:
     return read_served(manifests, args.models or MODELS, columns), names_of(manifests)
 
 
-def _say_computed(served: Served) -> None:
+def _say_what_is_not_followed(served: Served) -> None:
+    """Name what is served of models that restrict it themselves, where nobody has said that it is meant."""
     for mart in served.marts:
+        notes = []
         if mart.computed:
             made = ", ".join(f"{name} (of {source})" for name, source in mart.computed.items())
-            note = (
-                f"{mart.name} serves what is computed from pii: {made}. Say of each, in meta, pii: true or pii: false."
+            notes.append(f"serves what is computed from pii: {made}. Say of each, in meta, pii: true or pii: false.")
+        if mart.policed:
+            made = ", ".join(mart.policed)
+            notes.append(
+                f"serves all rows of what is built on {made}, which has a row policy. Give it a meta.api_policy too; "
+                "true if everybody may see all of them."
             )
-            print(f"phlo {_NAME}: {printable(note)}", file=sys.stderr)
+        for note in notes:
+            print(f"phlo {_NAME}: {printable(f'{mart.name} {note}')}", file=sys.stderr)
 
 
 def _files(args: argparse.Namespace, served: Served, target: Target) -> dict[Path, str]:

@@ -96,6 +96,10 @@ def _view(mart: ServedMart, served: Served, target: Target) -> str:
     if mart.computed:
         found = [f"{name} (of {source})" for name, source in mart.computed.items()]
         notes.append(f"-- Served, and computed from what is pii: {', '.join(map(one_line, found))}")
+    if mart.policed:
+        notes.append(
+            f"-- All rows are served; it is built on what has a row policy: {', '.join(map(one_line, mart.policed))}"
+        )
     return "".join(f"{note}\n" for note in notes) + _joined([*ViewStatements(target, mart, served.roles).all()])
 
 

@@ -121,6 +121,24 @@ def test_what_is_computed_from_personal_columns_is_named_until_the_model_says_wh
     assert "-- Served, and computed from what is pii: hash (of raw.users.email)\n" in text
 
 
+def test_who_is_built_on_a_model_with_a_row_policy_is_named_until_it_says_which_rows_are_seen() -> None:
+    def built_on(name: str, *parents: dict[str, Any], **meta: Any) -> dict[str, Any]:
+        depends_on = {"nodes": [parent["unique_id"] for parent in parents], "macros": []}
+        return model(name, meta=meta, depends_on=depends_on)
+
+    orders = built_on("mrt_orders", api_policy="tenant = 1")
+    between = built_on("int_orders", orders)
+    marts = [
+        *(orders, between, built_on("mrt_a", between), built_on("mrt_b", between, api_policy="true")),
+        *(built_on("mrt_c", orders, api_policy="tenant = 2"), built_on("mrt_d")),
+    ]
+    served = read(*marts, models=["mrt_*"])
+    assert {mart.name: mart.policed for mart in served.marts if mart.policed} == {"a": ("mrt_orders",)}
+    assert "-- All rows are served; it is built on what has a row policy: mrt_orders\n" in views_sql(
+        served, Target(), "phlo"
+    )
+
+
 @pytest.mark.parametrize(
     "said", [{"tags": ["PII"]}, {"meta": {"PII": True}}, {"config": {"tags": " Pii"}}, {"meta": {"pii": "yes"}}]
 )
