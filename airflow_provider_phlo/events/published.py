@@ -273,7 +273,7 @@ def _publish_rows(
         ((position, last_event, last_loaded_at),) = connection.execute(query, [last]).fetchall()
     events = new + (continued.events if continued else 0)
     retired = dict(before.retired) if before else {}
-    fresh = Manifest(*(events, position, last_event, last_loaded_at), time.time(), segments, retired, database=database)
+    fresh = Manifest(events, position, last_event, last_loaded_at, time.time(), segments, retired, database=database)
     return _replace_manifest(folder, before, fresh)
 
 
