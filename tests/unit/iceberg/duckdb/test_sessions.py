@@ -45,7 +45,7 @@ def test_what_duckdb_spills_is_private_and_goes_with_the_connection(
 @pytest.mark.parametrize(
     "take",
     [
-        lambda place: place.mkdir(mode=0o755),
+        lambda place: (place.mkdir(), place.chmod(0o755)),
         lambda place: place.write_text(""),
         lambda place: place.symlink_to(place.parent, target_is_directory=True),
     ],
