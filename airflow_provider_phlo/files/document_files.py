@@ -60,7 +60,7 @@ def problem_of_lines(data: bytes) -> str | None:
     Return why the lines of ``data`` are not to be judged one by one, None if they are.
 
     Where not one is an object, or commas stand between them, the file as a whole is something else: to reject all its
-    lines would hide that. A single line is judged as such, unless it is not JSON at all.
+    lines would hide that. A single line is judged as such, unless it is markup: the page of a server's error.
 
     :param data: whole lines at the beginning of a file, without a byte order mark.
     """
@@ -80,7 +80,7 @@ def problem_of_lines(data: bytes) -> str | None:
         return _DAMAGED_ARRAY
     if separated:
         return "has objects with commas between them: write one document on each line, and nothing else (jq -c)"
-    if not lines or (len(lines) == 1 and (opening == b"{" or _is_document(first))):
+    if not lines or (len(lines) == 1 and opening != b"<"):
         return None
     if opening == b"{":
         return (
