@@ -7,7 +7,7 @@ is refused by name before anything is changed.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -111,10 +111,9 @@ def withdraw(connection: psycopg.Connection, models: Collection[str], target: Ta
         _run(connection, [f"DROP FUNCTION IF EXISTS {each.name}" for each in functions_of])
         for record in dropped:
             _run(connection, pruning.statements(connection, target, record))
-        kept = {each.relation for each in recorded if each.kind == VIEW and each not in dropped}
-        _run(connection, [*pruning.released(connection, target, dropped, kept)])
-        left = {role for each in recorded if each.kind == VIEW and each not in dropped for role in each.roles}
-        gone = {role for each in dropped for role in each.roles} - left
+        kept = _views_kept(recorded, dropped)
+        _run(connection, [*pruning.released(connection, target, dropped, {each.relation for each in kept})])
+        gone = {role for each in dropped for role in each.roles} - {role for each in kept for role in each.roles}
         _run(connection, rights.usage_statements(connection, target, sorted(gone), ()))
         if dropped:
             records.forget([*dropped, *functions_of])
@@ -156,7 +155,8 @@ def _apply(
     for record in dropped:
         _run(connection, pruning.statements(connection, target, record))
     _run(
-        connection, [*pruning.released(connection, target, recorded.values(), _kept(served, tables, recorded, dropped))]
+        connection,
+        [*pruning.released(connection, target, recorded.values(), _marts_kept(served, tables, recorded, dropped))],
     )
     for change in pending:
         _run_declared(connection, change)
@@ -232,14 +232,14 @@ def _readers(
 ) -> set[str]:
     """Return the roles that read something afterwards: also of views that were not chosen this time."""
     chosen = {mart.name for mart in served.marts}
-    others = (each for each in recorded.values() if each.kind == VIEW and each not in dropped)
+    others = _views_kept(recorded.values(), dropped)
     return {
         *(role for mart in served.marts if mart.table in tables for role in mart.roles),
         *(role for each in others if each.name not in chosen for role in each.roles),
     }
 
 
-def _kept(
+def _marts_kept(
     served: Served,
     tables: Mapping[str, Table],
     recorded: Mapping[tuple[str, str], Record],
@@ -247,8 +247,13 @@ def _kept(
 ) -> set[str]:
     """Return the marts that views of ours are over afterwards: also of views that were not chosen this time."""
     chosen = {mart.name for mart in served.marts if mart.table in tables}
-    others = (each for each in recorded.values() if each.kind == VIEW and each not in dropped)
+    others = _views_kept(recorded.values(), dropped)
     return {*tables, *(each.relation for each in others if each.name not in chosen)}
+
+
+def _views_kept(recorded: Iterable[Record], dropped: Sequence[Record]) -> list[Record]:
+    """Return the records of the views that stay."""
+    return [each for each in recorded if each.kind == VIEW and each not in dropped]
 
 
 def _statements_before(
