@@ -59,7 +59,7 @@ _MOMENTS = re.compile(
 )
 _OUR_OWN = frozenset({"PHLO_CATALOG_NAME", "PHLO_CATALOG_PROPERTIES", "PHLO_RUN_ID", "PHLO_RUN_TOKEN"})
 _VERSIONS = ("airflow-provider-phlo", "dbt-core", "dbt-duckdb", "duckdb")
-#: The tables that a query reads if it returns the same for the same, else None; by its hash and what does not count.
+#: The tables that a query reads if it returns the same for the same, else None; by what does not count and its hash.
 REPEATABLE: Kept[tuple[str, ...] | None] = Kept(
     "repeatable", " ".join(["1", *(f"{name} {importlib.metadata.version(name)}" for name in _VERSIONS)])
 )
@@ -151,8 +151,8 @@ def _depends_on_nothing_else(manifest: Manifest, node: Any, tables: set[str]) ->
     if node.language != "sql" or any(_MOMENTS.search(text) for text in _jinja_of(manifest, node)):
         return False
     volatile = (config.meta or {}).get("volatile_columns", ("_transformed_at",))
-    found_of = blake2b(node.compiled_code.encode(errors="surrogatepass"), digest_size=16).hexdigest()
-    key = (found_of, json.dumps(sorted(volatile)))
+    text = blake2b(node.compiled_code.encode(errors="surrogatepass"), digest_size=16).hexdigest()
+    key = (json.dumps(sorted(volatile)), text)
     if key not in REPEATABLE.known:
         REPEATABLE.known[key] = _tables_of_repeatable(node.compiled_code, volatile)
     read = REPEATABLE.known[key]
