@@ -86,8 +86,11 @@ def _postgres(conn_id: str, strict: bool) -> Warehouse:
     from airflow_provider_phlo.warehouse.postgres import PostgresDialect
     from airflow_provider_phlo.warehouse.sql_warehouse import SqlWarehouse
 
-    coordinates = postgres_coordinates(conn_id or DEFAULT_CONN_ID)
-    return SqlWarehouse(PostgresDialect(), lambda: psycopg.connect(**coordinates, autocommit=True), strict)
+    # COPY's rows are UTF-8, whatever the database's encoding is; behind a pooler, what is prepared is not there again
+    coordinates = {**postgres_coordinates(conn_id or DEFAULT_CONN_ID), "client_encoding": "UTF8"}
+    return SqlWarehouse(
+        PostgresDialect(), lambda: psycopg.connect(**coordinates, autocommit=True, prepare_threshold=None), strict
+    )
 
 
 def _snowflake(conn_id: str, strict: bool) -> Warehouse:

@@ -39,6 +39,8 @@ def apply_changes(
 def _delete(connection: psycopg.Connection, target: Target, gone: Rows, key: Sequence[str]) -> int:
     if not gone.total:
         return 0
+    if connection.execute("SELECT has_database_privilege(current_database(), 'TEMP')").fetchone() != (True,):
+        raise VersionUnknownError("the role that publishes may not create temporary tables, which rows to delete need")
     if key:
         _load(connection, target.only(key), gone)
         missing = " OR ".join(f"{quote_identifier(name)} IS NULL" for name in key)
@@ -51,7 +53,9 @@ def _delete(connection: psycopg.Connection, target: Target, gone: Rows, key: Seq
 
 
 def _load(connection: psycopg.Connection, columns: Target, rows: Rows) -> None:
-    connection.execute(f"CREATE TEMPORARY TABLE {_GONE} ({columns.definitions})")
+    # made from the table, so that its columns have the same collations
+    statement = f"CREATE TEMPORARY TABLE {_GONE} AS SELECT {columns.columns} FROM {columns.quoted} WITH NO DATA"  # noqa: S608 - quoted
+    connection.execute(statement)
     copy_rows(connection, columns, _GONE, rows.read(list(columns.types)))
     connection.execute(f"ANALYZE {_GONE}")  # nobody else does it for a temporary table
 

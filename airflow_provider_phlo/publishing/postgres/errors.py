@@ -22,6 +22,8 @@ from airflow_provider_phlo.publishing.postgres import tables
 _STAYS = "The old content stays."
 _DEPENDS = (errors.DependentObjectsStillExist, errors.FeatureNotSupported, errors.InvalidTableDefinition)
 _CONFLICTS = (errors.DeadlockDetected, errors.SerializationFailure)
+# DELETE from a table of a publication that has no replica identity, or one that the publication leaves out
+_NOT_REPLICATED = (errors.ObjectNotInPrerequisiteState, errors.InvalidColumnReference)
 _NOT_ALLOWED = (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction)
 
 
@@ -64,20 +66,47 @@ def _translate(target: str, error: psycopg.Error) -> PhloError:
             f"{target}: its columns have to change, but {error.diag.message_primary}{detail}. "
             f"{_STAYS} Drop what depends on the column, publish again, then create it anew."
         )
-    if isinstance(error, psycopg.IntegrityError | psycopg.DataError):
-        about = error.diag.constraint_name or error.diag.column_name or "no constraint is named"
-        return SchemaError(
-            f"{target}: PostgreSQL rejects the new content ({type(error).__name__}: {about}). "
-            f"{_STAYS} Correct the source, or the constraint."
-        )
+    if isinstance(error, (*_NOT_REPLICATED, psycopg.IntegrityError, psycopg.DataError)):
+        return _rejected(target, error)
     if isinstance(error, errors.ProgramLimitExceeded | errors.TooManyColumns):
         return SchemaError(
             f"{target}: {error.diag.message_primary}. {_STAYS} Publish fewer or shorter columns; columns that were "
             "dropped count too, until the table is created anew."
+        )
+    if isinstance(error, errors.QueryCanceled):
+        return TransientError(
+            f"{target}: the publication was cancelled: it took longer than the role's statement_timeout, or somebody "
+            f"ended it. {_STAYS} ALTER ROLE … SET statement_timeout = 0 for the role that publishes, or try again."
         )
     if isinstance(error, _NOT_ALLOWED):
         return ConfigurationError(f"{target}: PostgreSQL does not let this connection write ({describe(error)}).")
     return TransientError(
         f"{target}: {describe(error)}. {_STAYS} PostgreSQL undoes what is not committed. Publish again when the server "
         "answers and has room."
+    )
+
+
+def _rejected(target: str, error: psycopg.Error) -> SchemaError:
+    """Return why the rows cannot be put into the table, or be taken from it."""
+    if isinstance(error, _NOT_REPLICATED):
+        return SchemaError(
+            f"{target}: {error.diag.message_primary}: a publication (logical replication) sends the rows of this table "
+            f"that are deleted. {_STAYS} Declare a primary key in the model, or ALTER TABLE … REPLICA IDENTITY FULL."
+        )
+    if isinstance(error, errors.ForeignKeyViolation):
+        return SchemaError(
+            f"{target}: PostgreSQL rejects the new content, since the foreign key {error.diag.constraint_name} of "
+            f"{error.diag.table_name} would refer to rows that are not there. {_STAYS} Rows that change are deleted "
+            "and inserted again: make the foreign key DEFERRABLE INITIALLY DEFERRED, so that it is checked at the end. "
+            "If it is, correct the source."
+        )
+    if isinstance(error, errors.UntranslatableCharacter):
+        return SchemaError(
+            f"{target}: the database has an encoding that lacks characters of the new content. {_STAYS} Publish to a "
+            "database with the encoding UTF8."
+        )
+    about = error.diag.constraint_name or error.diag.column_name or "no constraint is named"
+    return SchemaError(
+        f"{target}: PostgreSQL rejects the new content ({type(error).__name__}: {about}). "
+        f"{_STAYS} Correct the source, or the constraint."
     )

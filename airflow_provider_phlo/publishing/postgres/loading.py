@@ -68,7 +68,7 @@ def replace_rows(connection: psycopg.Connection, target: Target, mart: Mart) -> 
     """Replace the rows of a table whose columns stay: each reader goes on seeing its own snapshot."""
     started = time.perf_counter()
     with translate_errors(target.name):
-        deleted = connection.execute(f"DELETE FROM {target.quoted}").rowcount  # noqa: S608 - quoted
+        deleted = _delete_all(connection, target)
         rows = copy_rows(connection, target, target.quoted, mart.read())
         _require_all_rows(connection, target, rows)
     return PublishResult(target.name, rows, len(target.types), _since(started), inserted=rows, deleted=deleted)
@@ -244,6 +244,27 @@ def _require_all_rows(connection: psycopg.Connection, target: Target, sent: int)
             f"{target.name}: {sent} rows were sent, but the table has {found} afterwards: a trigger or rule on it "
             "drops rows. The old content stays. Drop the trigger or rule, or publish to another table."
         )
+
+
+def _delete_all(connection: psycopg.Connection, target: Target) -> int:
+    """
+    Delete all rows.
+
+    :raises SchemaError: a trigger or rule on the table keeps some.
+    """
+    statement = f"DELETE FROM {target.quoted}"  # noqa: S608 - quoted
+    deleted = connection.execute(statement).rowcount
+    existing = find_existing(connection, target)
+    if existing is None or not existing.own_rules:
+        return deleted
+    connection.execute(statement)  # what others have inserted meanwhile
+    left = f"SELECT FROM {target.quoted} LIMIT 1"
+    if not connection.execute(left).rowcount:
+        return deleted
+    raise SchemaError(
+        f"{target.name}: a trigger or rule on it keeps rows that are deleted, so that they could not be replaced. The "
+        "old content stays. Drop the trigger or rule, or publish to another table."
+    )
 
 
 def _since(started: float) -> float:

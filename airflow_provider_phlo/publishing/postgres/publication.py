@@ -19,16 +19,17 @@ from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.library_errors import describe
 from airflow_provider_phlo.publishing.postgres.declarations import declare, missing, require_columns
 from airflow_provider_phlo.publishing.postgres.delta import apply_changes
+from airflow_provider_phlo.publishing.postgres.dependents import require_harmless, require_independent
 from airflow_provider_phlo.publishing.postgres.errors import translate_errors
 from airflow_provider_phlo.publishing.postgres.loading import replace_rows, replace_tables
 from airflow_provider_phlo.publishing.postgres.results import Mart, Mode, PublishResult, Rows
+from airflow_provider_phlo.publishing.postgres.session import plain_cursors, transaction
 from airflow_provider_phlo.publishing.postgres.state import Record, find_record, record, repair
 from airflow_provider_phlo.publishing.postgres.tables import (
     Target,
     changes,
     find_existing,
     lock_writers_out,
-    require_independent,
     take_turn,
     target_of,
 )
@@ -73,10 +74,8 @@ def publish_together(
     what = ", ".join(target.name for _, target in publications)
     if connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
         raise ConfigurationError(f"Cannot publish {what}: the connection has an open transaction.")
-    with translate_errors(what):
-        with connection.transaction():
-            # a publisher that waited has to see what the one before it wrote; COPY FREEZE allows no older snapshot
-            connection.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+    with plain_cursors(connection), translate_errors(what):
+        with transaction(connection):
             for name in sorted(target.name for _, target in publications):  # in one order: publishers never deadlock
                 take_turn(connection, name)
             results = _publish_pending(connection, publications)
@@ -124,13 +123,14 @@ def _keeps_columns(connection: psycopg.Connection, publications: Sequence[_Publi
     """
     Return whether all tables have the columns that they are to have.
 
-    :raises SchemaError: something depends on a column that has to change.
+    :raises SchemaError: something depends on a column that has to change, or on rows that are deleted.
     """
     kept = True
     for _, target in publications:
         existing = find_existing(connection, target)
         if existing is not None:
             require_independent(connection, target, existing)
+            require_harmless(connection, target, existing)
         kept = kept and existing is not None and not changes(existing, target.types)
     return kept
 

@@ -78,6 +78,8 @@ class Existing(NamedTuple):
     :param owned: whether this connection may change it.
     :param guarded: whether row security hides rows from this connection.
     :param own_rules: whether somebody's triggers or rules change what is written.
+    :param bypassed: whether its rows may be written without its own triggers: by its parent, or a subscription.
+    :param generated: columns that PostgreSQL computes.
     """
 
     oid: int
@@ -88,6 +90,8 @@ class Existing(NamedTuple):
     owned: bool
     guarded: bool
     own_rules: bool
+    bypassed: bool
+    generated: frozenset[str]
 
 
 # our trigger is named by a prefix, so that no other is taken for it
@@ -97,7 +101,9 @@ SELECT c.oid, c.relkind, c.relkind = 'r' AND c.relpersistence = 'p' AND NOT c.re
     pg_has_role(c.relowner, 'USAGE'), row_security_active(c.oid),
     c.relhasrules OR c.relhassubclass OR EXISTS (
         SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgname <> %s
-    )
+    ),
+    EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid)
+        OR EXISTS (SELECT FROM pg_subscription_rel s WHERE s.srrelid = c.oid)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s
 """
 
@@ -111,7 +117,7 @@ def find_existing(connection: psycopg.Connection, target: Target) -> Existing | 
     found = connection.execute(_FIND, [OUR_TRIGGER, target.schema, target.table]).fetchone()
     if found is None:
         return None
-    oid, kind, plain, owned, guarded, own_rules = found
+    oid, kind, plain, owned, guarded, own_rules, bypassed = found
     if kind not in ("r", "p"):
         raise ConfigurationError(
             f"Cannot publish {target.name}: something with that name exists and is not a table. "
@@ -124,13 +130,14 @@ def find_existing(connection: psycopg.Connection, target: Target) -> Existing | 
             "BYPASSRLS. Readers stay subject to the policies."
         )
     columns = connection.execute(
-        "SELECT attname, format_type(atttypid, atttypmod), atthasdef OR attidentity <> '' FROM pg_attribute "
-        "WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+        "SELECT attname, format_type(atttypid, atttypmod), atthasdef OR attidentity <> '', attgenerated <> '' "
+        "FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
         [oid],
     ).fetchall()
-    types = {name: kind for name, kind, _ in columns}
-    own_default = frozenset(name for name, _, default in columns if default)
-    return Existing(oid, types, own_default, kind == "p", plain, owned, guarded, own_rules)
+    types = {name: kind for name, kind, *_ in columns}
+    own_default = frozenset(name for name, _, default, _ in columns if default)
+    generated = frozenset(name for name, *_, computed in columns if computed)
+    return Existing(oid, types, own_default, kind == "p", plain, owned, guarded, own_rules, bypassed, generated)
 
 
 def target_of(schema: str, table: str, columns: pa.Schema) -> Target:
@@ -141,6 +148,8 @@ def target_of(schema: str, table: str, columns: pa.Schema) -> Target:
     :raises SchemaError: it cannot have these columns.
     """
     _require_possible_names(f"{schema}.{table}", [schema, table, *columns.names])
+    if schema.startswith("pg_") or schema == "information_schema":
+        raise ConfigurationError(f"Cannot publish {schema}.{table}: schema {schema} is PostgreSQL's own. Name another.")
     if table.startswith(RESERVED):
         raise ConfigurationError(
             f"Cannot publish {schema}.{table}: names that begin with {RESERVED} are those of this package's own tables."
@@ -178,64 +187,6 @@ def _require_possible_columns(target: str, names: Sequence[str]) -> None:
             f"Cannot publish {target}: every PostgreSQL table has columns of its own named {', '.join(taken)}. "
             "Give the column another name in the model."
         )
-
-
-_DEPENDENTS = """
-SELECT DISTINCT CASE WHEN r.oid IS NULL THEN pg_describe_object(d.classid, d.objid, 0)
-    ELSE pg_describe_object('pg_class'::regclass, r.ev_class, 0) END
-FROM pg_depend d JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
-LEFT JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
-WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = %s AND a.attname = ANY(%s)
-    AND d.deptype = 'n' AND d.classid <> 'pg_constraint'::regclass
-"""
-
-
-def require_independent(connection: psycopg.Connection, target: Target, existing: Existing) -> None:
-    """
-    Check that nothing uses the columns that have to go or get another type.
-
-    :raises SchemaError: something does; it is named.
-    """
-    retyped = {name for name, kind in target.types.items() if existing.types.get(name, kind.sql) != kind.sql}
-    dropped = existing.types.keys() - target.types.keys() - existing.own_default
-    if not (retyped or dropped):
-        return
-    rows = connection.execute(_DEPENDENTS, [existing.oid, sorted(retyped | dropped)]).fetchall()
-    dependents = sorted(name for (name,) in rows)
-    if dependents:
-        what = [
-            f"{' and '.join(sorted(names))} {verb}"
-            for names, verb in ((dropped, "go"), (retyped, "get another type"))
-            if names
-        ]
-        advice = _advice_for_api(connection, target) or (
-            "Drop what uses them, publish again, then create it anew; or keep the columns in the model as they were."
-        )
-        raise SchemaError(
-            f"{target.name}: its columns have to change ({', '.join(what)}), but they are used by "
-            f"{', '.join(dependents)}. Nothing was written, the old content stays. {advice}"
-        )
-
-
-def _advice_for_api(connection: psycopg.Connection, target: Target) -> str:
-    """Return how a view of the API gets out of the way; nothing if the table is not served."""
-    records = f"{quote_identifier(target.schema)}.{quote_identifier(SERVED)}"
-    if connection.execute("SELECT has_table_privilege(to_regclass(%s), 'SELECT')", [records]).fetchone() != (True,):
-        return ""
-    found = connection.execute(
-        f"SELECT schema || '.' || name, split_part(model, '.', 3) FROM {records} "  # noqa: S608 - quoted
-        "WHERE kind = 'view' AND relation = %s ORDER BY name",
-        [target.table],
-    ).fetchall()
-    if not found:
-        return ""
-    views, models = (", ".join(dict.fromkeys(names)) for names in zip(*found, strict=True))
-    options = " ".join(f"--models {model}" for model in dict.fromkeys(model for _, model in found))
-    return (
-        f"{views} would not fit any more. Columns that the model {models} does not have any more leave the view by "
-        "phlo api generate-views --apply; for those that get another type, take it away (phlo api generate-views "
-        f"--withdraw {options}), publish again, then apply it again."
-    )
 
 
 def changes(existing: Existing, types: Types) -> tuple[str, ...]:
@@ -299,7 +250,7 @@ def _lock(connection: psycopg.Connection, targets: Sequence[Target], mode: str) 
         try:
             with connection.transaction():
                 _lock_each(connection, targets, mode, time.monotonic() + patience)
-                connection.execute("SET LOCAL lock_timeout = DEFAULT")
+                connection.execute("SET LOCAL lock_timeout = 0")
         except (errors.LockNotAvailable, errors.DeadlockDetected):
             if time.monotonic() > give_up:
                 raise errors.LockNotAvailable from None

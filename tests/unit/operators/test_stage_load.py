@@ -113,12 +113,13 @@ def test_what_a_warehouse_cannot_hold_is_set_aside_if_validation_is_not_strict(c
         assert connection.execute("SELECT count(*), min(run_id) FROM raw.orders__quarantine").fetchone() == (1, "r")
 
 
-def test_loads_into_postgres_and_logs_every_statement(context, home, capsys):
-    name = staged(orders=orders(order("x", 1)))
+def test_loads_into_postgres_and_logs_every_statement(context, home, capsys, monkeypatch):
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")  # as it is for a database of that encoding
+    name = staged(orders=orders(order("x", 1, customer="Zoë")))
     result, _ = load(context, batches=[name], warehouse="postgres")
     assert (result["warehouse"], result["tables"][0]["inserted"]) == ("postgres", 1)
     with psycopg.connect(ensure_postgres(home).uri) as connection:
-        assert connection.execute("SELECT order_id FROM raw.orders").fetchall() == [("x",)]
+        assert connection.execute("SELECT order_id, customer FROM raw.orders").fetchall() == [("x", "Zoë")]
     text = capsys.readouterr().out
     assert text.index("\nCOPY ") < text.index("\nMERGE INTO ") < text.index("\nTRUNCATE ") < text.index("\nCOMMIT")
 

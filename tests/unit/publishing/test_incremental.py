@@ -54,8 +54,9 @@ def publish(catalog, connection, declared=None, tables=TABLES):
     return publish_marts_to_postgres(None, None, connection, tables, catalog=catalog, declared=declared)["m"]
 
 
-def rows_of(connection, table="m"):
-    return sorted(map(repr, connection.execute(f"SELECT id, v, t, d, l FROM marts.{table}", prepare=False).fetchall()))
+def rows_of(connection, table="m", schema="marts"):
+    query = f"SELECT id, v, t, d, l FROM {schema}.{table}"
+    return sorted(map(repr, connection.execute(query, prepare=False).fetchall()))
 
 
 def rows_in(table):
