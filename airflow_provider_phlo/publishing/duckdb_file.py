@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import duckdb
 
@@ -33,6 +34,18 @@ if TYPE_CHECKING:
 _MEMORY = "512MB"
 # DuckDB names a database after its file, and refuses a schema of the same name as ambiguous
 _DATABASE = "phlo publishes"
+
+
+# what somebody may have made in a file
+_OBJECTS = """
+SELECT 'schema', '', schema_name FROM duckdb_schemas() WHERE database_name = 'before' AND NOT internal
+UNION ALL SELECT 'table', schema_name, table_name FROM duckdb_tables() WHERE database_name = 'before'
+UNION ALL SELECT 'view', schema_name, view_name FROM duckdb_views() WHERE database_name = 'before' AND NOT internal
+UNION ALL SELECT 'macro', schema_name, function_name FROM duckdb_functions()
+    WHERE database_name = 'before' AND NOT internal
+UNION ALL SELECT 'sequence', schema_name, sequence_name FROM duckdb_sequences() WHERE database_name = 'before'
+UNION ALL SELECT 'type', schema_name, type_name FROM duckdb_types() WHERE database_name = 'before' AND NOT internal
+"""
 
 
 @dataclass(frozen=True)
@@ -82,6 +95,10 @@ class DuckDBPublisher:
                 f"Cannot publish to {self.path}: DuckDB would take {self.schema} for the schema or for the file. Give "
                 "one of them another name."
             )
+        if "?" in str(self.path.parent):
+            raise ConfigurationError(
+                f"Cannot publish to {self.path}: DuckDB opens no file in a folder with ? in its name. Name another folder."
+            )
         require_distinct_tables([f"{self.schema}.{name}" for name in marts])
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -105,9 +122,10 @@ class DuckDBPublisher:
     @contextlib.contextmanager
     def _beside(self) -> Iterator[Path]:
         """Yield a path in a private folder on the same disk; remove what a crash has left of such folders."""
-        prefix = f".{self.path.name}.new-"
-        for left in self.path.parent.glob(f"{prefix}*"):
-            shutil.rmtree(left)
+        prefix = f".{quote(self.path.name)}.new-"
+        for left in self.path.parent.iterdir():
+            if left.name.startswith(prefix):
+                shutil.rmtree(left)
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=self.path.parent))
         try:
             yield folder / f"{_DATABASE}.duckdb"
@@ -147,13 +165,8 @@ class DuckDBPublisher:
                 f"Cannot publish to {self.path}: it is not a DuckDB file, or another process writes to it "
                 f"({describe(error)}). Name another file, or close it; readers open it with read_only=True."
             ) from None
-        query = (
-            "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = 'before' "
-            "UNION ALL SELECT schema_name, view_name FROM duckdb_views() "
-            "WHERE database_name = 'before' AND NOT internal"
-        )
-        found = set(connection.execute(query).fetchall())
-        if found - {(self.schema, name) for name in own}:
+        found = set(connection.execute(_OBJECTS).fetchall())
+        if found - {("table", self.schema, name) for name in own} - {("schema", "", self.schema)}:
             connection.execute(f"COPY FROM DATABASE before TO {quote_identifier(_DATABASE)}")
         connection.execute("DETACH before")
 

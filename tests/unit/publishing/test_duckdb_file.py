@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from decimal import Decimal
+from urllib.parse import quote
 
 import duckdb
 import pyarrow as pa
@@ -91,6 +92,42 @@ def test_what_else_is_in_the_file_stays(tmp_path):
         assert owner.execute(query).fetchone() == (1, 2, 3)
         with pytest.raises(duckdb.ConstraintException):
             owner.execute("INSERT INTO mine VALUES (7)")
+
+
+@pytest.mark.parametrize(
+    ("made", "used"),
+    [
+        ("CREATE MACRO twice(x) AS 2 * x", "SELECT twice(21)"),
+        ("CREATE MACRO answers() AS TABLE SELECT 42", "FROM answers()"),
+        ("CREATE SEQUENCE numbers START 41; SELECT nextval('numbers')", "SELECT nextval('numbers')"),
+        ("CREATE TYPE sizes AS ENUM ('42')", "SELECT '42'::sizes::INTEGER"),
+        ("CREATE SCHEMA empty", "SELECT 42 FROM duckdb_schemas() WHERE schema_name = 'empty'"),
+    ],
+    ids=["macro", "table macro", "sequence", "type", "schema"],
+)
+def test_what_is_no_table_stays_too(tmp_path, made, used):
+    path = tmp_path / "m.duckdb"
+    publisher = DuckDBPublisher(path, schema="marts")
+    publisher.publish({"a": version(1)})
+    with duckdb.connect(path) as owner:
+        owner.execute(made)
+    publisher.publish({"a": version(2)})
+    with duckdb.connect(path, read_only=True) as reader:
+        assert reader.execute("SELECT max(version) FROM marts.a").fetchone() == (2,)
+    with duckdb.connect(path) as owner:
+        assert owner.execute(used).fetchone() == (42,)
+
+
+def test_any_name_of_the_file_and_a_folder_that_duckdb_cannot_open(tmp_path):
+    for name in ("a?b.duckdb", "a[b]*.duckdb", "100%#.duckdb", "é'\".duckdb"):
+        left = tmp_path / f".{quote(name)}.new-x"
+        left.mkdir()
+        for number in (1, 2):
+            DuckDBPublisher(tmp_path / name, schema="marts").publish({"a": version(number), "b": version(number)})
+        assert seen(tmp_path / name) == (2, 2, 1000)
+        assert not left.exists()
+    with pytest.raises(ConfigurationError, match=r"folder with \? in its name"):
+        DuckDBPublisher(tmp_path / "a?" / "b.duckdb").publish({"a": version(1)})
 
 
 def test_a_source_that_breaks_off_leaves_the_old_file(tmp_path):
