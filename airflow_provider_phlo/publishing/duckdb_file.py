@@ -97,7 +97,7 @@ class DuckDBPublisher:
             )
         if "?" in str(self.path.parent):
             raise ConfigurationError(
-                f"Cannot publish to {self.path}: DuckDB opens no file in a folder with ? in its name. Name another folder."
+                f"Cannot publish to {self.path}: DuckDB opens no file in a folder with ? in its name. Name another."
             )
         require_distinct_tables([f"{self.schema}.{name}" for name in marts])
         try:
