@@ -86,6 +86,7 @@ def is_held(table: Table, identifier: str, content: Content, volatile_columns: C
 
     Compares the count and two 64-bit sums of row hashes: no order, no sort, one pass over each side.
 
+    :param content: with the table's columns.
     :param volatile_columns: columns that do not count.
     """
     snapshot = table.current_snapshot()
@@ -95,12 +96,7 @@ def is_held(table: Table, identifier: str, content: Content, volatile_columns: C
     fields = table.schema().fields
     row = ", ".join(_hashed(field) for field in fields if field.name.lower() not in volatile) or "0"
     sums = f"SELECT count(*), sum(hash({row})::HUGEINT), sum(hash('phlo', {row})::HUGEINT) FROM"
-    present = set(content.schema.names)
-    # a column that left the SQL is NULL here: it makes no difference once all its old values are gone
-    columns = ", ".join(
-        quote_identifier(field.name) if field.name in present else f"NULL AS {quote_identifier(field.name)}"
-        for field in fields
-    )
+    columns = ", ".join(quote_identifier(field.name) for field in fields)
     old = f"phlo_compared.{identifier.rpartition('.')[2]}"
     with content.connection() as connection:
         create_table_view(connection, table, old, snapshot_id=snapshot.snapshot_id)

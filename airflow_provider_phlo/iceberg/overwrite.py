@@ -6,7 +6,7 @@ For tables that are computed whole each time (dbt models): a run with no new dat
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,7 +24,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.update.snapshot import ManageSnapshots
 from pyiceberg.types import IcebergType, NestedField
 
-from airflow_provider_phlo.exceptions import CommitConflictError, SchemaError
+from airflow_provider_phlo.exceptions import CommitConflictError
 from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.branches.commits import commit_files
 from airflow_provider_phlo.iceberg.branches.publication import run_branch
@@ -36,10 +36,11 @@ from airflow_provider_phlo.iceberg.files.manifests import live_tasks
 from airflow_provider_phlo.iceberg.files.writing import write_files
 from airflow_provider_phlo.iceberg.tables.creation import TABLE_PROPERTIES, ensure_namespace, partition_spec, sort_order
 from airflow_provider_phlo.iceberg.tables.evolution import apart_from_partitions
-from airflow_provider_phlo.iceberg.tables.layout import AS_IT_IS, TableLayout
+from airflow_provider_phlo.iceberg.tables.layout import AS_IT_IS, TableLayout, columns_in_use
 from airflow_provider_phlo.iceberg.tables.names import require_distinct_names
 from airflow_provider_phlo.iceberg.tables.refs import branch_head, point_branch
 from airflow_provider_phlo.iceberg.tables.settling import AS_THEY_ARE, Settlement, settle_columns
+from airflow_provider_phlo.iceberg.tables.staging import begin, commit_staged, staged_before, staged_summary
 from airflow_provider_phlo.iceberg.tables.support import require_writable
 from airflow_provider_phlo.terms import MAIN_BRANCH, SnapshotId
 
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
     from pyiceberg.manifest import DataFile
     from pyiceberg.table import Transaction
+    from pyiceberg.table.metadata import TableMetadata
 
 
 @dataclass(frozen=True)
@@ -102,11 +104,10 @@ def overwrite_if_changed(
     """
     Make ``data`` the whole content of a table, in one snapshot; write nothing if the table already holds it.
 
-    Rows are compared as a multiset, whatever their order. Columns follow the data; one that differs from the table's in
-    nothing but case is the table's, as for DuckDB, and keeps the name that it has there. On ``main`` columns that
-    disappeared or changed to any other type are replaced in the commit that writes the rows. A branch shares its
-    columns with ``main``, so there a column that disappeared stays, filled with NULL, and all keep their order, until
-    that is published.
+    Rows are compared as a multiset, whatever their order. Columns follow the data, in their types; one that differs
+    from the table's in nothing but case is the table's, as for DuckDB, and keeps the name that it has there. A wider
+    column that the table is partitioned or sorted by stays as it is. On ``main`` columns change in the commit that
+    writes the rows; those of a branch, and its layout, become the table's when it is published.
 
     :param identifier: ``namespace.table``; both are created when missing, with format version 2.
     :param branch: write there, starting again from ``main``; what is new is compared with ``main``.
@@ -116,8 +117,8 @@ def overwrite_if_changed(
     :param expected_head: main's snapshot that ``data`` was computed from, None for a table without one.
     :raises ConfigurationError: the table is of a kind that PyIceberg does not write, or two columns of ``data``, or two
         members of a struct, differ in nothing but case.
-    :raises SchemaError: a column has no Iceberg type, or on a branch a type that its old one cannot become; or the
-        table stays partitioned or sorted by one that disappeared.
+    :raises SchemaError: a column has no Iceberg type, or the table stays partitioned or sorted by one that disappeared
+        or has another type.
     :raises CommitConflictError: another writer came first, or main is not at ``expected_head``; nothing was written.
     """
     data = as_content(identifier, data)
@@ -149,13 +150,11 @@ def _overwrite_table(
     """Write what a table does not hold; see :func:`overwrite_if_changed`."""
     identifier, head = ".".join(table.name()), branch_head(table)
     data = _with_names_of(table.schema(), data)
-    difference = _difference(table.schema(), schema_of(data))
+    difference = _difference(table.metadata, schema_of(data))
     settlement = difference.settlement
-    if branch is not None and difference.replaced:
-        raise SchemaError(_type_change(identifier, table.schema(), difference.replaced))
     layout.check_removal(identifier, table.metadata, difference.stale)
     AS_IT_IS.check_removal(identifier, table.metadata, [field.name for field in difference.replaced])
-    same_columns = not difference.adds and not (branch is None and difference.stale) and layout.is_of(table)
+    same_columns = not difference.adds and not difference.stale and layout.is_of(table)
     if same_columns and is_held(table, identifier, data, volatile_columns):
         if branch is None:
             settle_columns(catalog, identifier, settlement)
@@ -163,13 +162,13 @@ def _overwrite_table(
             branches.drop(catalog, identifier, branch)
         return OverwriteResult(identifier, False, len(data), head, branch, settlement)
     require_writable(table)
-    with _raise_conflicts(identifier):
+    with raise_conflicts(identifier):
         if branch is not None:
             table = branches.create(catalog, identifier, branch, at=head)
-        if same_columns and (branch is not None or settlement.is_of(table)):
+        if same_columns and settlement.is_of(table):
             snapshot_id = _replace_files(catalog, table, data, branch or MAIN_BRANCH, summary)
         else:
-            snapshot_id = _overwrite(table, data, difference, layout, branch, summary)
+            snapshot_id, settlement = _overwrite(table, data, difference, layout, branch, summary)
     return OverwriteResult(identifier, True, len(data), snapshot_id, branch, settlement)
 
 
@@ -195,7 +194,7 @@ def _create(
 ) -> OverwriteResult:
     """Create the table and its first snapshot in one commit, so that no reader finds it without its rows."""
     ensure_namespace(catalog, identifier.rpartition(".")[0])
-    with _raise_conflicts(identifier):
+    with raise_conflicts(identifier):
         schema = schema_of(data)
         transaction = catalog.create_table_transaction(
             identifier,
@@ -228,8 +227,8 @@ def _overwrite(
     layout: TableLayout,
     branch: str | None,
     summary: dict[str, str],
-) -> int:
-    """Commit columns and rows together; return the new snapshot."""
+) -> tuple[int, Settlement]:
+    """Commit columns and rows together; return the new snapshot, and what is left to do once the branch is main."""
     old = _files(table, branch or MAIN_BRANCH)
     # PyIceberg writes a table's first snapshot to main or nowhere: for a branch, to nowhere, and name it then
     nameless = branch is not None and branch_head(table, branch) is None
@@ -237,16 +236,23 @@ def _overwrite(
     sources = {item.source_id for spec in table.specs().values() for item in spec.fields}
     sources.update(item.source_id for item in table.sort_order().fields)
     needed = [name for name in difference.stale if table.schema().find_field(name).field_id in sources]
-    with table.transaction() as transaction:
-        with apart_from_partitions(".".join(table.name())):
-            _evolve(transaction, difference, keep=needed if branch is None else difference.stale)
-        layout.apply(transaction)
-        snapshot_id = _write(transaction, data, old, None if nameless else branch or MAIN_BRANCH, summary)
-        if branch is None:
-            difference.settlement.apply(transaction)
+    transaction = begin(table)
+    if branch is not None:
+        summary = summary | staged_summary(table)
+        transaction = begin(table, staged_before(table))
+        difference = _difference(transaction.table_metadata, schema_of(data))
+    with apart_from_partitions(".".join(table.name())):
+        _evolve(transaction, difference, keep=needed)
+    layout.apply(transaction)
+    snapshot_id = _write(transaction, data, old, None if nameless else branch or MAIN_BRANCH, summary)
+    difference.settlement.apply(transaction)
+    if branch is None:
+        transaction.commit_transaction()
+        return snapshot_id, difference.settlement
+    staged = commit_staged(transaction)
     if nameless:
         table.refresh().manage_snapshots().create_branch(snapshot_id, str(branch)).commit()
-    return snapshot_id
+    return snapshot_id, staged
 
 
 def _write(
@@ -291,14 +297,15 @@ def _with_names_of(current: Schema, data: Content) -> Content:
     return data.renamed(names) if names else data
 
 
-def _difference(current: Schema, wanted: Schema) -> _Difference:
-    present = {field.name: field for field in current.fields}
+def _difference(metadata: TableMetadata, wanted: Schema) -> _Difference:
+    present = {field.name: field for field in metadata.schema().fields}
+    needed = columns_in_use(metadata)
     kinds: dict[str, list[NestedField]] = {"added": [], "widened": [], "replaced": [], "kept": []}
     for field in wanted.fields:
         old = present.get(field.name)
         if old is None:
             kinds["added"].append(field)
-        elif fits(field.field_type, old.field_type):
+        elif (fits if old.field_id in needed else _is_same)(field.field_type, old.field_type):
             kinds["kept"].append(field)
         elif fits(old.field_type, field.field_type):
             kinds["widened"].append(field)
@@ -313,7 +320,7 @@ def _difference(current: Schema, wanted: Schema) -> _Difference:
 
 def fits(values: IcebergType, column: IcebergType) -> bool:
     """Return whether a column of type ``column`` takes values of another as they are."""
-    if duckdb_type(values) == duckdb_type(column):  # nested types are equal whatever their field ids
+    if _is_same(values, column):
         return True
     if not (values.is_primitive and column.is_primitive):
         return False
@@ -324,19 +331,14 @@ def fits(values: IcebergType, column: IcebergType) -> bool:
     return True
 
 
-def _type_change(identifier: str, current: Schema, replaced: Sequence[NestedField]) -> str:
-    changes = ", ".join(
-        f"{field.name} ({current.find_field(field.name).field_type} to {field.field_type})" for field in replaced
-    )
-    return (
-        f"{identifier} changes the type of {changes}. Iceberg cannot do that under a table's readers. Cast back to the "
-        "old type, choose another name, or rebuild the table once without a run token: "
-        f"PHLO_RUN_TOKEN= dbt run --select {identifier.rpartition('.')[2]}"
-    )
+def _is_same(one: IcebergType, other: IcebergType) -> bool:
+    """Return whether two types are one; nested ones are, whatever the ids of their members."""
+    return duckdb_type(one) == duckdb_type(other)
 
 
 @contextmanager
-def _raise_conflicts(identifier: str) -> Iterator[None]:
+def raise_conflicts(identifier: str) -> Iterator[None]:
+    """Raise the errors of a commit that lost a race as a conflict."""
     try:
         yield
     except (CommitFailedException, TableAlreadyExistsError, ValidationException) as error:

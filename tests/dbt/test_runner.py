@@ -29,6 +29,7 @@ from airflow_provider_phlo.iceberg import overwrite
 from airflow_provider_phlo.iceberg.catalogs import retries
 from airflow_provider_phlo.iceberg.duckdb.views import connect
 from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
+from airflow_provider_phlo.iceberg.tables.layout import TableLayout
 from tests.dbt.own_project import make_project
 from tests.expect import expect
 from tests.unit import raw_tables
@@ -134,7 +135,8 @@ def test_columns_that_left_the_sql_go_with_publication(catalog: Catalog, build: 
 
 
 def test_a_type_that_cannot_change_keeps_its_own_error(catalog: Catalog, build: Build) -> None:
-    overwrite_if_changed(catalog, TABLE, pa.table({"entry_id": ["a"], "glucose_mg_dl": ["text"]}))
+    by_text = TableLayout(partition_by=("glucose_mg_dl",))
+    overwrite_if_changed(catalog, TABLE, pa.table({"entry_id": ["a"], "glucose_mg_dl": ["text"]}), layout=by_text)
     with pytest.raises(SchemaError, match="glucose_mg_dl"):
         build()
 

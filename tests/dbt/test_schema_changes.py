@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from airflow_provider_phlo.dbt.runner import ModelRun, build_model
-from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
+from airflow_provider_phlo.exceptions import ConfigurationError, QualityCheckError, SchemaError
 from airflow_provider_phlo.iceberg.duckdb.views import connect
+from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
 from tests.dbt.own_project import write_project
 from tests.lake import open_lake
 
@@ -43,6 +45,20 @@ HISTORIES = (
     {"name": "by_both", "key": "[id, part]"},
     {"name": "by_text", "key": """ "id || '-' || part" """},
 )
+# what an increment, or a table, selects first, and then, and its types; a test fails if a variable says so
+GUARDED = {
+    "append_new_columns": ("2 as v", "2 as v, 3 as b", {"id": "int", "v": "int", "b": "int"}),
+    "sync_all_columns": ("2 as v, 3 as old", "2::bigint as v, 3 as b", {"id": "int", "v": "long", "b": "int"}),
+    "table": ("2::bigint as v, 3 as old", "'x' as b, 2::int as v", {"id": "int", "b": "string", "v": "int"}),
+}
+GUARDED_SQL = (
+    "{{ config(materialized='KIND', unique_key='id', on_schema_change='MODE', "
+    "persist_docs={'relation': true, 'columns': true}) }}\n"
+    "select 1 as id, {% if var('later', false) %}AFTER{% else %}BEFORE{% endif %}"
+)
+GUARDED_YAML = (
+    "{{name: guarded_{mode}, description: \"{{{{ var('about', '') }}}}\", columns: [{{name: b, description: of b}}]}}"
+)
 ORDERED = {
     "models/ordered.sql": "select {% if var('turned', false) %}1 as b, 2 as a, 3 as c"
     "{% else %}2 as a, 1 as b{% endif %}",
@@ -50,6 +66,18 @@ ORDERED = {
     "union all select 1, 2, 3{% else %}union all select 2, 1{% endif %}",
     "models/parted.sql": "{{ config(partition_by=none if var('bare', false) else ['p']) }} "
     "select 1 as a {% if not var('bare', false) %}, 'x' as p{% endif %}",
+    **{
+        f"models/guarded_{mode}.sql": GUARDED_SQL.replace("KIND", "table" if mode == "table" else "incremental")
+        .replace("MODE", "ignore" if mode == "table" else mode)
+        .replace("AFTER", after)
+        .replace("BEFORE", before)
+        for mode, (before, after, _) in GUARDED.items()
+    },
+    **{
+        f"tests/guard_{mode}.sql": f"select 1 from {{{{ ref('guarded_{mode}') }}}} where {{{{ var('fails', false) }}}}"
+        for mode in GUARDED
+    },
+    "models/guarded.yml": "models:\n" + "".join(f"  - {GUARDED_YAML.format(mode=mode)}\n" for mode in GUARDED),
     "models/keys.sql": "select 1 as id, {{ var('part', 'null::varchar') }} as part",
     "snapshots/all.yml": f"snapshots: [{', '.join(map(HISTORY.format_map, HISTORIES))}]\n",
     **{
@@ -141,6 +169,41 @@ def test_a_column_that_the_table_is_partitioned_by_does_not_go_unsaid(project: P
     with pytest.raises(SchemaError, match=r"s\.parted is partitioned by p, which its new content lacks"):
         build(project, home, "parted", "two", vars={"bare": True})
     assert row(home, "parted") == {"a": 1, "p": "x"}
+
+
+@pytest.mark.parametrize("mode", GUARDED)
+def test_a_run_that_fails_leaves_a_table_as_it_was(project: Path, home: Path, mode: str) -> None:
+    """Its columns too: who reads main meets nothing that was not tested."""
+    name = f"guarded_{mode}"
+    build(project, home, name, "one", vars={"about": "first"})
+    before = facts(home, name)
+    for token in ("two", "three"):
+        with pytest.raises(QualityCheckError):
+            build(project, home, name, token, vars={"later": True, "fails": True, "about": "second"})
+        assert facts(home, name) == before
+    done = build(project, home, name, "three", vars={"later": True, "about": "second"})
+    assert done.changed
+    columns, text, _, found = facts(home, name)
+    assert columns == [(name, kind, "of b" if name == "b" else None) for name, kind in GUARDED[mode][2].items()]
+    assert (text, [each["v"] for each in found]) == ("second", [2])
+    assert not build(project, home, name, "four", vars={"later": True, "about": "second"}).changed
+
+
+def facts(home: Path, model: str) -> tuple[Any, ...]:
+    """Return what main is: columns with types and comments, the table's comment, its refs, and its rows."""
+    table = open_lake(home).load_table(f"s.{model}")
+    columns = [(item.name, str(item.field_type), item.doc) for item in table.schema().fields]
+    rows = connect(open_lake(home), tables=[f"s.{model}"]).sql(f"SELECT * FROM s.{model}").to_arrow_table().to_pylist()
+    return columns, table.properties.get("comment"), table.metadata.refs.get("main"), rows
+
+
+@pytest.mark.parametrize("token", ["", "run"], ids=["command line", "run"])
+def test_a_full_refresh_takes_the_narrower_type(project: Path, home: Path, token: str) -> None:
+    name = "guarded_append_new_columns" if token else "wider_ignore"
+    wide = pa.table({"id": pa.array([1], pa.int64()), "v": pa.array([2.5])})
+    overwrite_if_changed(open_lake(home), f"s.{name}", wide)
+    build(project, home, name, token, full_refresh=True)
+    assert {str(item.field_type) for item in open_lake(home).load_table(f"s.{name}").schema().fields} == {"int"}
 
 
 @pytest.mark.parametrize("name", [history["name"] for history in HISTORIES])

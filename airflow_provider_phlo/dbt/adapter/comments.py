@@ -8,10 +8,10 @@ from typing import Any
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchTableError
-from pyiceberg.table import Table
+from pyiceberg.table import Table, Transaction
 
 from airflow_provider_phlo.iceberg.duckdb.views import view_name
-from airflow_provider_phlo.iceberg.tables.evolution import COMMENT, describe
+from airflow_provider_phlo.iceberg.tables.evolution import COMMENT, describe, stage_description
 from airflow_provider_phlo.sql import literal, quote_identifier
 
 #: the text of a table (None) and of its columns, by name
@@ -20,8 +20,16 @@ Comments = dict[str | None, str]
 
 def store_comments(catalog: Catalog, identifier: str, comments: Comments) -> None:
     """Set the comments of a table; what it has already is not written again."""
-    columns = {name: text for name, text in comments.items() if name is not None}
-    describe(catalog, identifier, comments.get(None), columns)
+    describe(catalog, identifier, comments.get(None), _of_columns(comments))
+
+
+def stage_comments(transaction: Transaction, comments: Comments) -> None:
+    """Stage the comments of a table; what it has already is not written again."""
+    stage_description(transaction, comments.get(None), _of_columns(comments))
+
+
+def _of_columns(comments: Comments) -> dict[str, str]:
+    return {name: text for name, text in comments.items() if name is not None}
 
 
 def show_comments(cursor: Any, catalog: Catalog, identifiers: Iterable[str]) -> None:

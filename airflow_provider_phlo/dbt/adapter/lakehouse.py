@@ -2,39 +2,36 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from pyiceberg.exceptions import NamespaceNotEmptyError, NoSuchNamespaceError, NoSuchTableError
 
-from airflow_provider_phlo.dbt.adapter.comments import Comments, store_comments
+from airflow_provider_phlo.dbt.adapter.columns import ChangingTables
+from airflow_provider_phlo.dbt.adapter.comments import Comments, stage_comments, store_comments
 from airflow_provider_phlo.dbt.adapter.increments import Increment, change_of
 from airflow_provider_phlo.dbt.adapter.node import VOLATILE_COLUMNS, Node
-from airflow_provider_phlo.dbt.adapter.opening import PASSING, OpenTables, beyond
-from airflow_provider_phlo.dbt.adapter.relations import kind_of, stored_schema
+from airflow_provider_phlo.dbt.adapter.opening import PASSING, beyond
+from airflow_provider_phlo.dbt.adapter.relations import kind_of
 from airflow_provider_phlo.dbt.adapter.rows import exact_batches
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError, SchemaError
-from airflow_provider_phlo.iceberg.branches.publication import run_branch
 from airflow_provider_phlo.iceberg.branches.run_branches import Head
 from airflow_provider_phlo.iceberg.content import RowsOfQuery
 from airflow_provider_phlo.iceberg.duckdb.views import create_view, view_name
 from airflow_provider_phlo.iceberg.merge.replacement import Replacement, replace_rows
-from airflow_provider_phlo.iceberg.overwrite import OverwriteResult, fits, overwrite_if_changed
-from airflow_provider_phlo.iceberg.tables.evolution import evolve
+from airflow_provider_phlo.iceberg.overwrite import OverwriteResult, overwrite_if_changed
 from airflow_provider_phlo.iceberg.tables.layout import AS_IT_IS
 from airflow_provider_phlo.iceberg.tables.refs import branch_head
-from airflow_provider_phlo.iceberg.tables.settling import AS_THEY_ARE, Settlement, settle_columns
-from airflow_provider_phlo.schemas.types import iceberg_type
+from airflow_provider_phlo.iceberg.tables.settling import Settlement
 from airflow_provider_phlo.sql import quote_identifier
 from airflow_provider_phlo.terms import MAIN_BRANCH, SnapshotId, names_of
 
 if TYPE_CHECKING:
-    from pyiceberg.catalog import Catalog
-    from pyiceberg.types import NestedField
+    pass
 
 #: What this process wrote, and the errors of what it could not write, by ``namespace.table``: dbt passes on only text.
 results: dict[str, OverwriteResult] = {}
@@ -48,16 +45,12 @@ def forget() -> None:
     beyond.clear()
 
 
-class Lakehouse(OpenTables):
+class Lakehouse(ChangingTables):
     """One catalog, as the tables of a DuckDB in memory."""
 
     def __init__(self) -> None:
         """Open nothing yet: dbt makes the adapter even if it only parses."""
         super().__init__()
-        # columns that go when the run is published, by table
-        self._stale: dict[str, list[str]] = {}
-        # what has been begun on the run's branch: it goes on from there
-        self._started: set[str] = set()
         # what SQL of hooks and operations may have changed
         self._loaded: set[str] = set()
         # what SQL has made views of, in lower case
@@ -103,12 +96,20 @@ class Lakehouse(OpenTables):
         if not is_built:
             return
         if node is not None and (texts := self.comments.pop(node.identifier, None)):
-            catalog = self.catalog if node.kind == "test" else self._start(node.identifier)[0]
-            store_comments(catalog, node.identifier, texts)
+            self._comment(node, texts)
         for identifier in sorted(self._loaded):
             if kind_of(cursor, identifier) is None:
                 self._loaded.discard(identifier)
                 self.drop(identifier)
+
+    def _comment(self, node: Node, texts: Comments) -> None:
+        """Set the comments of what was built; those of a run's branch become the table's with its rows."""
+        if node.kind == "test" or not self.stages(node.identifier) or node.identifier not in results:
+            catalog = self.catalog if node.kind == "test" else self.start(node.identifier)[0]
+            store_comments(catalog, node.identifier, texts)
+            return
+        stage_comments(self.begun(node.identifier), texts)
+        results[node.identifier] = replace(results[node.identifier], settlement=self.commit_changes(node.identifier))
 
     def _built(self, cursor: Any, node: Node | None) -> list[tuple[str, str]]:
         """Return what is in DuckDB only, with its kind."""
@@ -136,6 +137,7 @@ class Lakehouse(OpenTables):
             summary=_summary(),
             expected_head=self._expected_head(identifier),
         )
+        self.staged[identifier] = results[identifier].settlement
         failures.pop(identifier, None)
         if branch is None:
             self._heads[identifier] = results[identifier].snapshot_id
@@ -208,111 +210,50 @@ class Lakehouse(OpenTables):
         """
         identifier = increment.identifier
         try:
-            catalog, branch = self._start(identifier)
-            table = catalog.load_table(identifier)
+            catalog, branch = self.start(identifier)
+            table = self.changed_table(identifier)
             if node is not None and not node.layout.has_partitions_of(table):
                 raise ConfigurationError(
                     f"{identifier} is not partitioned as partition_by={node.config.get('partition_by')!r} says: build "
                     "it once with a full refresh."
                 )
             change = change_of(increment, strategy, table)
+            settlement = self.commit_changes(identifier)
             done = replace_rows(
                 catalog,
                 identifier,
                 change.rows,
                 change.matcher,
                 branch=branch,
-                volatile_columns=[*(node.volatile_columns if node else ()), *self._stale.get(identifier, ())],
+                volatile_columns=node.volatile_columns if node else (),
                 summary=_summary(),
                 expected_head=self._expected_head(identifier, branch),
+                settlement=settlement,
             )
-            create_view(increment.cursor, self.catalog, identifier, branch=self.branch)
+            self.show_changed(increment.cursor, identifier)
             [(rows,)] = increment.cursor.execute(f"SELECT count(*) FROM {view_name(identifier)}").fetchall()  # noqa: S608
-            self._note(identifier, done, rows, branch_head(table))
+            self._note(identifier, done, rows, branch_head(table), settlement)
         except PhloError as error:
             failures[identifier] = error
             raise
         return change.gaps
 
-    def _start(self, identifier: str) -> tuple[Catalog, str]:
-        """Return where a table is written: the catalog, and the branch of the table."""
-        if self.branch is None:
-            return self.catalog, MAIN_BRANCH
-        run = run_branch(self.catalog, self.branch)
-        if identifier not in self._started:
-            run.start(identifier)
-            self._started.add(identifier)
-        return run.target, run.ref
-
-    def _note(self, identifier: str, done: Replacement, rows: int, head: SnapshotId | None) -> None:
+    def _note(
+        self, identifier: str, done: Replacement, rows: int, head: SnapshotId | None, settlement: Settlement
+    ) -> None:
         """
         Keep what increments have done.
 
         :param head: the snapshot that the first of them found.
+        :param settlement: what is staged for the table.
         """
         before = results.get(identifier)
         changed = done.snapshot_id is not None or (before is not None and before.changed)
         head = done.snapshot_id or (before.snapshot_id if before else head)
-        results[identifier] = OverwriteResult(
-            identifier,
-            changed,
-            rows,
-            head,
-            self.branch,
-            Settlement(tuple(self._stale.get(identifier, ()))) if self.branch else AS_THEY_ARE,
-        )
+        results[identifier] = OverwriteResult(identifier, changed, rows, head, self.branch, settlement)
         failures.pop(identifier, None)  # of a batch that was tried again
         if self.branch is None:
             self._heads[identifier] = head
-
-    def add_columns(self, cursor: Any, identifier: str, columns: Mapping[str, str]) -> None:
-        """
-        Add columns to a table; its rows have NULL there.
-
-        :param columns: DuckDB's types by name.
-        """
-        if columns:
-            catalog, _ = self._start(identifier)
-            evolve(catalog, identifier, stored_schema(cursor, identifier, columns))
-            create_view(cursor, self.catalog, identifier, branch=self.branch)
-
-    def remove_columns(self, cursor: Any, identifier: str, columns: Sequence[str]) -> None:
-        """Remove columns from a table; those of a run's branch when it is published, as main has the same columns."""
-        if not columns:
-            return
-        metadata = self._start(identifier)[0].load_table(identifier).metadata
-        AS_IT_IS.check_removal(identifier, metadata, columns)
-        if self.branch is None:
-            settle_columns(self.catalog, identifier, Settlement(tuple(columns)))
-            create_view(cursor, self.catalog, identifier)
-        else:
-            self._stale.setdefault(identifier, []).extend(columns)
-
-    def widen_column(self, cursor: Any, identifier: str, name: str, kind: str) -> None:
-        """
-        Give a column a wider type.
-
-        :param kind: DuckDB's.
-        :raises SchemaError: Iceberg cannot make the one type of the other.
-        """
-        self.add_columns(cursor, identifier, {name: kind})
-
-    def holds(self, cursor: Any, identifier: str, name: str, kind: str) -> bool:
-        """Return whether a column takes values of DuckDB's type ``kind`` as they are."""
-        column = self._column(identifier, name)
-        if column is None:
-            return False
-        wanted = iceberg_type(stored_schema(cursor, identifier, {name: kind}).field(0).type, itertools.count(1))
-        return fits(wanted, column.field_type)
-
-    def has_members(self, identifier: str, name: str) -> bool:
-        """Return whether a column is a struct, list or map."""
-        column = self._column(identifier, name)
-        return column is not None and not column.field_type.is_primitive
-
-    def _column(self, identifier: str, name: str) -> NestedField | None:
-        schema = self._start(identifier)[0].load_table(identifier).schema()
-        return next((item for item in schema.fields if item.name.lower() == name.lower()), None)
 
     def _expected_head(self, identifier: str, ref: str | None = None) -> SnapshotId | Literal[Head.ANY] | None:
         """

@@ -22,6 +22,7 @@ from airflow_provider_phlo.iceberg.files.manifests import FileChanges, SnapshotF
 from airflow_provider_phlo.iceberg.tables.partitioning import partition_schema
 from airflow_provider_phlo.iceberg.tables.properties import avro_codec
 from airflow_provider_phlo.iceberg.tables.refs import branch_head, point_branch
+from airflow_provider_phlo.iceberg.tables.staging import BASE_SCHEMA
 from airflow_provider_phlo.terms import MAIN_BRANCH
 
 
@@ -85,7 +86,10 @@ def commit_changes(
         current = next(loaded)
         if base_of(current, branch) != base:
             raise CommitConflictError(f"{identifier}: branch {branch} was changed by another writer.")
-        _commit_snapshot(catalog, current, branch, _snapshot(current, snapshot_id, parent, manifests, facts))
+        snapshot = _snapshot(current, snapshot_id, parent, manifests, facts)
+        if BASE_SCHEMA in summary:  # the columns that the files were written with are not the table's yet
+            snapshot = snapshot.model_copy(update={"schema_id": table.metadata.current_schema_id})
+        _commit_snapshot(catalog, current, branch, snapshot)
         return snapshot_id
 
     return retry_commit(attempt, identifier)

@@ -12,13 +12,14 @@ from uuid import UUID
 import orjson
 from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
-from pyiceberg.exceptions import NoSuchNamespaceError, NoSuchTableError, ValidationError
+from pyiceberg.exceptions import CommitFailedException, NoSuchNamespaceError, NoSuchTableError, ValidationError
 from pyiceberg.io import FileIO
 from pyiceberg.serializers import Compressor, FromInputFile
 from pyiceberg.table import CommitTableResponse, StagedTable, Table
 from pyiceberg.table.metadata import TableMetadata, TableMetadataUtil
 from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.table.update import (
+    AddSchemaUpdate,
     TableRequirement,
     TableUpdate,
     _apply_table_update,
@@ -308,6 +309,8 @@ def _next_metadata(base: TableMetadata, location: str, updates: tuple[TableUpdat
     context = _TableMetadataUpdateContext()
     metadata = base
     for update in updates:
+        if isinstance(update, AddSchemaUpdate) and metadata.schema_by_id(update.schema_.schema_id) is not None:
+            raise CommitFailedException(f"schema {update.schema_.schema_id} was added by another")
         metadata = _apply_table_update(update, metadata, context)
     if context.has_changes():
         metadata = _update_table_metadata_log(metadata, location, base.last_updated_ms)

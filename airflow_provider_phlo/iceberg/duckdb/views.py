@@ -36,6 +36,7 @@ from airflow_provider_phlo.iceberg.files.manifests import live_tasks
 from airflow_provider_phlo.iceberg.files.reading import read_file
 from airflow_provider_phlo.iceberg.tables.lookup import existing_table, is_staging, table_names
 from airflow_provider_phlo.iceberg.tables.names import require_distinct_names, require_distinct_tables, require_nameable
+from airflow_provider_phlo.iceberg.tables.staging import as_on_branch
 from airflow_provider_phlo.iceberg.tables.support import require_readable_data
 from airflow_provider_phlo.sql import literal, quote_identifier
 
@@ -153,6 +154,7 @@ def create_table_view(
     :returns: where its files are, for :func:`~.sessions.read_only`.
     :raises SchemaError: if rows, or what is deleted of them, are in files that cannot be read.
     """
+    table = as_on_branch(table, branch)
     require_distinct_names(identifier, table.schema())
     snapshot = table.snapshot_by_id(snapshot_id) if snapshot_id is not None else _snapshot(table, branch)
     return create_files_view(

@@ -36,6 +36,8 @@ from airflow_provider_phlo.iceberg.merge.rows import Mask
 from airflow_provider_phlo.iceberg.tables.lookup import column_names
 from airflow_provider_phlo.iceberg.tables.partitioning import split
 from airflow_provider_phlo.iceberg.tables.refs import branch_head
+from airflow_provider_phlo.iceberg.tables.settling import AS_THEY_ARE, Settlement
+from airflow_provider_phlo.iceberg.tables.staging import as_settled, staged_summary
 from airflow_provider_phlo.iceberg.tables.support import require_writable
 from airflow_provider_phlo.row_hash import encoded_rows, row_hashes
 from airflow_provider_phlo.terms import MAIN_BRANCH, MergeStrategy, SnapshotId
@@ -84,6 +86,7 @@ def replace_rows(
     volatile_columns: Collection[str] = (),
     summary: Mapping[str, str] | None = None,
     expected_head: SnapshotId | Literal[Head.ANY] | None = Head.ANY,
+    settlement: Settlement = AS_THEY_ARE,
 ) -> Replacement:
     """
     Replace the rows that ``matcher`` names by ``rows``, in one snapshot, or none when nothing changes.
@@ -95,6 +98,7 @@ def replace_rows(
     :param volatile_columns: columns that do not count when rows are compared.
     :param summary: properties of the snapshot.
     :param expected_head: main's snapshot that ``rows`` were computed from.
+    :param settlement: what is staged for the table: the rows have its columns.
     :raises SchemaError: rows do not fit the table.
     :raises CommitConflictError: another writer came first; nothing was written.
     :raises TransientError: the disk is full.
@@ -102,6 +106,8 @@ def replace_rows(
     table = catalog.load_table(identifier)
     require_writable(table)
     require_head(identifier, branch_head(table), expected_head)
+    staged = staged_summary(table) if settlement.updates else {}
+    table = as_settled(table, settlement)
     at = branch_head(table, branch) if branch in table.metadata.refs else branch_head(table)
     files, layout = SnapshotFiles(table, at), FileLayout(table)
     key = tuple(matcher.columns) if isinstance(matcher, KeyMatcher) else ()
@@ -111,7 +117,7 @@ def replace_rows(
         added, removed = rewrite(files, batch, decision, layout)
     with remove_written_on(layout, CommitConflictError):
         snapshot_id = commit_files(
-            catalog, table, branch, added=added, removed=removed, summary=summary or {}, files=files
+            catalog, table, branch, added=added, removed=removed, summary={**(summary or {}), **staged}, files=files
         )
     return Replacement(snapshot_id=snapshot_id, **decision.counts)
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from pyiceberg.catalog import Catalog
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.schema import Schema
-from pyiceberg.table import Table
+from pyiceberg.table import Table, Transaction
 from pyiceberg.types import IcebergType, NestedField, PrimitiveType
 
 from airflow_provider_phlo.exceptions import SchemaError
@@ -57,18 +57,31 @@ def evolve(catalog: Catalog, identifier: str, batch: pa.Schema) -> Table:
 
     def attempt() -> Table:
         table = catalog.load_table(identifier)
-        additions, widenings = _changes(table.schema(), batch, identifier)
-        _require_distinct_additions(identifier, table.schema(), additions)
-        if additions or widenings:
-            require_committable(table)
-            with apart_from_partitions(identifier), table.update_schema() as update:
-                for path, kind in additions.items():
-                    update.add_column(path, kind, doc=_comment(batch, path))
-                for path, wider in widenings.items():
-                    update.update_column(path, wider)
+        with table.transaction() as transaction:
+            stage_evolution(transaction, batch)
         return table
 
     return retry_commit(attempt, identifier)
+
+
+def stage_evolution(transaction: Transaction, batch: pa.Schema) -> None:
+    """
+    Stage what :func:`evolve` commits.
+
+    :raises SchemaError: as :func:`evolve`.
+    """
+    table, schema = transaction._table, transaction.table_metadata.schema()
+    identifier = ".".join(table.name())
+    additions, widenings = _changes(schema, batch, identifier)
+    _require_distinct_additions(identifier, schema, additions)
+    if not (additions or widenings):
+        return
+    require_committable(table)
+    with apart_from_partitions(identifier), transaction.update_schema() as update:
+        for path, kind in additions.items():
+            update.add_column(path, kind, doc=_comment(batch, path))
+        for path, wider in widenings.items():
+            update.update_column(path, wider)
 
 
 @contextmanager
@@ -122,25 +135,30 @@ def describe(catalog: Catalog, identifier: str, table_text: str | None, column_t
     """
 
     def attempt() -> None:
-        table = catalog.load_table(identifier)
-        changes = {
-            item.name: column_texts[item.name]
-            for item in table.schema().fields
-            if item.name in column_texts and column_texts[item.name] != (item.doc or "")
-        }
-        is_new = table_text is not None and table_text != table.properties.get(COMMENT, "")
-        if not (is_new or changes):
-            return
-        require_committable(table)
-        with table.transaction() as transaction:
-            if is_new:
-                transaction.set_properties({COMMENT: table_text})
-            if changes:
-                with apart_from_partitions(identifier), transaction.update_schema() as update:
-                    for name, text in changes.items():
-                        update.update_column(name, doc=text)
+        with catalog.load_table(identifier).transaction() as transaction:
+            stage_description(transaction, table_text, column_texts)
 
     retry_commit(attempt, identifier)
+
+
+def stage_description(transaction: Transaction, table_text: str | None, column_texts: Mapping[str, str]) -> None:
+    """Stage what :func:`describe` commits."""
+    table, metadata = transaction._table, transaction.table_metadata
+    changes = {
+        item.name: column_texts[item.name]
+        for item in metadata.schema().fields
+        if item.name in column_texts and column_texts[item.name] != (item.doc or "")
+    }
+    is_new = table_text is not None and table_text != metadata.properties.get(COMMENT, "")
+    if not (is_new or changes):
+        return
+    require_committable(table)
+    if is_new:
+        transaction.set_properties({COMMENT: table_text})
+    if changes:
+        with apart_from_partitions(".".join(table.name())), transaction.update_schema() as update:
+            for name, text in changes.items():
+                update.update_column(name, doc=text)
 
 
 def fit(rows: pa.Table, table: Table) -> pa.Table:

@@ -98,6 +98,11 @@ class TableLayout:
         return {name: str(value) for name, value in self.properties.items() if table.properties.get(name) != str(value)}
 
 
+def columns_in_use(metadata: TableMetadata) -> set[int]:
+    """Return the ids of the columns that a table is partitioned or sorted by."""
+    return set().union(*_uses(metadata).values())
+
+
 def _uses(metadata: TableMetadata) -> dict[str, set[int]]:
     """Return the ids of the columns that a table is partitioned and sorted by."""
     return {
