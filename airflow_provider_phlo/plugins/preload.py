@@ -103,6 +103,7 @@ def preload(modules: Sequence[str], *, for_tasks: bool) -> None:
         done = sum(_attempt(name, functools.partial(importlib.import_module, name)) for name in modules)
         _attempt("what Dag files do first", _warm_up)
         if for_tasks:
+            _attempt("the tables of SQL catalogs", _map_tables)
             _attempt("dbt", _warm_up_dbt)
     log.info("phlo: preloaded %d modules in %.1f s", done, time.monotonic() - started)
 
@@ -120,6 +121,13 @@ def _warm_up() -> None:
 def airflow_command() -> str:
     """Return the ``airflow`` command of this process: a job that is starting does not know its type yet."""
     return next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
+
+
+def _map_tables() -> None:
+    """Do what the first query of each task would do: SQLAlchemy maps the classes of PyIceberg, and those of Airflow."""
+    from sqlalchemy.orm import configure_mappers
+
+    configure_mappers()
 
 
 def _warm_up_dbt() -> None:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyiceberg.manifest import DataFile
 from pyiceberg.table import FileScanTask
 
 from airflow_provider_phlo.exceptions import SchemaError
@@ -46,6 +47,8 @@ WORKERS = min(4, os.cpu_count() or 1)
 LOOKUP_ROWS = 500_000
 # rows whose content is compared at a time
 COMPARED_ROWS = 65_536
+# bytes of rows that are kept between looking at them and writing them again
+KEPT_BYTES = 128 * 2**20
 
 
 def in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
@@ -54,6 +57,31 @@ def in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> lis
         return [function(item) for item in items]
     with ThreadPoolExecutor(WORKERS) as pool:
         return list(pool.map(function, items))
+
+
+class RowsKept:
+    """Whole rows of files that are looked at and then written again, as many as there is memory for."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, list[pa.Table]] = {}
+        self._left = KEPT_BYTES
+
+    def keep(self, file: DataFile, parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
+        """Yield all rows of a file, in file order, and keep them if there is room for all of them."""
+        kept: list[pa.Table] = []
+        for part in parts:
+            self._left -= part.nbytes
+            if self._left >= 0:
+                kept.append(part)
+            else:
+                kept.clear()
+            yield part
+        if self._left >= 0:
+            self._of[file.file_path] = kept
+
+    def take(self, file: DataFile) -> list[pa.Table] | None:
+        """Return the rows of a file, and keep them no longer; None if they are not here."""
+        return self._of.pop(file.file_path, None)
 
 
 @dataclass(frozen=True)
@@ -65,12 +93,14 @@ class MergeDecision:
     :param to_write: a mask of the rows of the batch that are written.
     :param to_remove: the files that lose rows, each with a mask of those rows.
     :param files_read: how many files were opened.
+    :param rows_kept: what was read whole of those files already.
     """
 
     counts: dict[str, int]
     to_write: Mask
     to_remove: list[tuple[FileScanTask, Mask]] = field(default_factory=list)
     files_read: int = 0
+    rows_kept: RowsKept = field(default_factory=RowsKept)
 
 
 def decide(files: SnapshotFiles, batch: Batch, partition_date: PartitionDate | None) -> MergeDecision:

@@ -23,11 +23,12 @@ from pyiceberg.table import FileScanTask, Table
 from airflow_provider_phlo.exceptions import CommitConflictError
 from airflow_provider_phlo.iceberg.branches.commits import commit_files
 from airflow_provider_phlo.iceberg.branches.run_branches import Head, require_head
+from airflow_provider_phlo.iceberg.files.content_hashes import whole_rows
 from airflow_provider_phlo.iceberg.files.manifests import SnapshotFiles
 from airflow_provider_phlo.iceberg.files.reading import FileReader
 from airflow_provider_phlo.iceberg.files.writing import FileLayout
 from airflow_provider_phlo.iceberg.merge.batch import ArrowBatches, Batch
-from airflow_provider_phlo.iceberg.merge.changes import MergeDecision
+from airflow_provider_phlo.iceberg.merge.changes import MergeDecision, RowsKept
 from airflow_provider_phlo.iceberg.merge.copy_on_write import remove_written_on
 from airflow_provider_phlo.iceberg.merge.keys import NOT_IN_BATCH, KeyBounds, KeyIndex
 from airflow_provider_phlo.iceberg.merge.plan import MergePlan
@@ -127,7 +128,8 @@ def _decide(files: SnapshotFiles, batch: Batch, matcher: RowMatcher | None, vola
     if matcher is None:
         return MergeDecision({"inserted": len(batch), "removed": 0, "unchanged": 0}, written)
     compared = [name for name in column_names(files.table) if name.lower() not in volatile]
-    found = [(task, *_find(files.table, task, matcher, compared)) for task in matcher.tasks(files)]
+    kept = RowsKept()
+    found = [(task, *_find(files.table, task, matcher, compared, kept)) for task in matcher.tasks(files)]
     old = pa.concat_arrays([pa.array([], pa.string()), *(hashes for _, _, hashes in found)])
     new = pa.concat_arrays(
         [pa.array([], pa.string()), *(row_hashes(part, compared) for part in batch.chosen(written) if len(part))]
@@ -139,17 +141,21 @@ def _decide(files: SnapshotFiles, batch: Batch, matcher: RowMatcher | None, vola
         start += len(hashes)
         if mask.any():
             gone.append((task, mask))
+        else:
+            kept.take(task.file)
     counts = {"inserted": int(written.sum()), "removed": int(stays.sum()), "unchanged": int((~written).sum())}
-    return MergeDecision(counts, written, gone, len(found))
+    return MergeDecision(counts, written, gone, len(found), kept)
 
 
-def _find(table: Table, task: FileScanTask, matcher: RowMatcher, compared: Sequence[str]) -> tuple[Mask, pa.Array]:
-    """Return which live rows of a file match, and the hashes of these."""
+def _find(
+    table: Table, task: FileScanTask, matcher: RowMatcher, compared: Sequence[str], kept: RowsKept
+) -> tuple[Mask, pa.Array]:
+    """Return which live rows of a file match, and the hashes of these; keep the rows for the time of writing."""
     with FileReader(table, task) as reader:
         masks = [matcher(part) for part in reader.rows(matcher.columns)]
         hashes = [pa.array([], pa.string())]
         if any(mask.any() for mask in masks):
-            for mask, part in zip(masks, reader.rows(compared), strict=True):
+            for mask, part in zip(masks, kept.keep(task.file, whole_rows(reader)), strict=True):
                 hashes.append(row_hashes(part.filter(pa.array(mask)), compared))
     return np.concatenate([np.zeros(0, bool), *masks]), pa.concat_arrays(hashes)
 

@@ -21,7 +21,7 @@ from airflow_provider_phlo.iceberg.files.manifests import SnapshotFiles
 from airflow_provider_phlo.iceberg.files.reading import FileReader
 from airflow_provider_phlo.iceberg.files.writing import FileLayout, PartitionWriters
 from airflow_provider_phlo.iceberg.merge.batch import Batch
-from airflow_provider_phlo.iceberg.merge.changes import MergeDecision, in_threads
+from airflow_provider_phlo.iceberg.merge.changes import MergeDecision, RowsKept, in_threads
 from airflow_provider_phlo.iceberg.merge.rows import Mask
 from airflow_provider_phlo.iceberg.tables.partitioning import Partition, split_lazily
 
@@ -61,7 +61,7 @@ def rewrite(
     def write(unit: _Unit) -> list[DataFile]:
         writers = PartitionWriters(layout)
         for task, gone in unit.files:
-            for rows in _survivors(layout, task, gone):
+            for rows in _survivors(layout, task, gone, decision.rows_kept):
                 writers.write(rows, unit.partition)
         for rows in unit.rows:
             writers.write(rows(), unit.partition)
@@ -108,12 +108,16 @@ def _join_small_files(unit: _Unit, files: SnapshotFiles, decision: MergeDecision
         unit.files += [(task, None) for task in small]
 
 
-def _survivors(layout: FileLayout, task: FileScanTask, gone: Mask | None) -> Iterator[pa.Table]:
+def _survivors(layout: FileLayout, task: FileScanTask, gone: Mask | None, kept: RowsKept) -> Iterator[pa.Table]:
     start = 0
+    for rows in kept.take(task.file) or _read(layout, task):
+        if gone is not None:
+            of_part = gone[start : start + len(rows)]
+            start += len(rows)
+            rows = rows.filter(pa.array(np.logical_not(of_part))) if of_part.any() else rows
+        yield rows
+
+
+def _read(layout: FileLayout, task: FileScanTask) -> Iterator[pa.Table]:
     with FileReader(layout.table, task) as reader:
-        for rows in whole_rows(reader):
-            if gone is not None:
-                of_part = gone[start : start + len(rows)]
-                start += len(rows)
-                rows = rows.filter(pa.array(np.logical_not(of_part))) if of_part.any() else rows
-            yield rows
+        yield from whole_rows(reader)

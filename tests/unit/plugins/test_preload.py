@@ -51,7 +51,13 @@ def test_the_scheduler_gets_what_tasks_need(start, imported):
     assert {"airflow_provider_phlo.ingestion.staging", "pyiceberg.catalog.sql", "pandera.pandas", "duckdb"} <= set(
         imported
     )
-    assert imported == [*preload.PARSE_MODULES, *preload.TASK_MODULES, "what Dag files do first", "dbt"]
+    assert imported == [
+        *preload.PARSE_MODULES,
+        *preload.TASK_MODULES,
+        "what Dag files do first",
+        "the tables of SQL catalogs",
+        "dbt",
+    ]
 
 
 def test_the_dag_processor_gets_what_dag_files_need(start, imported):
