@@ -105,7 +105,7 @@ def test_what_else_is_in_the_file_stays(tmp_path):
     ],
     ids=["macro", "table macro", "sequence", "type", "schema"],
 )
-def test_what_is_no_table_stays_too(tmp_path, made, used):
+def test_what_is_not_a_table_stays_too(tmp_path, made, used):
     path = tmp_path / "m.duckdb"
     publisher = DuckDBPublisher(path, schema="marts")
     publisher.publish({"a": version(1)})
