@@ -173,6 +173,9 @@ class TestLineage:
         code, _, err = lineage("export", "--format", "dot", "--output", str(tmp_path / "none" / "x.dot"))
         assert code == REFUSED
         assert "cannot be written: No such file or directory" in err
+        code, _, err = lineage("export", "--format", "dot", "--output", "/")
+        assert code == REFUSED
+        assert "phlo lineage export: / cannot be written: it is a folder." in err
 
     def test_openmetadata_gets_it(self, lineage, run_phlo, place, monkeypatch):
         create_table(open_lake(place / "home"), "bronze.stg_glucose_entries", pa.table({"glucose_mg_dl": [100.0]}))

@@ -111,6 +111,8 @@ def _lines(graph: Graph, form: str) -> Iterable[str]:
 
 def _write(path: Path, lines: Iterable[str]) -> None:
     """Replace a file at once: whoever reads it meanwhile reads all of it."""
+    if not path.name or path.is_dir():
+        raise ConfigurationError(f"{path} cannot be written: it is a folder.")
     part = path.with_name(f".{path.name}.part")
     try:
         part.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

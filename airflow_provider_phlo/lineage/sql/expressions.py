@@ -11,6 +11,16 @@ from airflow_provider_phlo.lineage.sql.scopes import Scope
 if TYPE_CHECKING:
     from sqlglot import exp
 
+# aggregates of DuckDB and Trino that are only names to sqlglot
+_NAMES = """
+approx_most_frequent approx_set arbitrary arg_max_null arg_max_nulls_last arg_min_null arg_min_nulls_last
+bitstring_agg checksum combine_aggr convex_hull_agg count_star decimal_average entropy evaluate_classifier_predictions
+every favg fsum geometric_mean geometry_union_agg histogram histogram_exact kahan_sum kurtosis_pop lttb mad map_agg
+map_union mean multimap_agg numeric_histogram product qdigest_agg reduce_agg reservoir_quantile sem set_agg set_union
+sum_no_overflow sumkahan tdigest_agg variant_group_object
+"""
+_AGGREGATES = frozenset(_NAMES.split())
+
 #: Analyse a query inside an expression, which sees the scope around it.
 Subqueries = Callable[["exp.Expr", Scope], Relation]
 
@@ -78,8 +88,10 @@ class _Walk:
                 yield self._of_star(node)
             elif isinstance(node, exp.Columns):
                 yield Value({}, "COLUMNS(…) is not supported")
+            elif isinstance(node, exp.PositionalColumn):
+                yield Value({}, "#1, a column by its place, is not supported")
             else:
-                if isinstance(node, exp.AggFunc | exp.Window):
+                if is_aggregate(node) or isinstance(node, exp.Window):
                     how = stronger(how, How.AGGREGATED)
                 todo += _parts_of(node, how, bound, self._scope)
 
@@ -118,6 +130,23 @@ def _parts_of(
         window = scope.windows.get(node.text("alias").lower()) if isinstance(node, exp.Window) else None
         if window is not None:
             yield from ((part, how, bound) for part in window.iter_expressions())
+
+
+def is_aggregate(node: exp.Expr) -> bool:
+    """Return whether a node is an aggregate, or decides which rows go into one."""
+    from sqlglot import exp
+
+    if isinstance(node, exp.Anonymous):
+        return node.name.lower() in _AGGREGATES
+    return isinstance(node, exp.AggFunc | exp.Filter | exp.WithinGroup)
+
+
+def has_aggregate(expression: exp.Expr) -> bool:
+    """Return whether there is an aggregate or a window in an expression, outside of its subqueries."""
+    from sqlglot import exp
+
+    inside = expression.walk(prune=lambda node: isinstance(node, exp.Query))
+    return any(is_aggregate(node) or isinstance(node, exp.Window) for node in inside)
 
 
 def value_of_all(expressions: Sequence[exp.Expr], scope: Scope, subqueries: Subqueries) -> Value:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from airflow_provider_phlo.lineage.sql.expressions import value_of, value_of_all
+from airflow_provider_phlo.lineage.sql.expressions import has_aggregate, value_of, value_of_all
 from airflow_provider_phlo.lineage.sql.from_clause import FromClause
 from airflow_provider_phlo.lineage.sql.relations import (
     Column,
@@ -131,7 +131,7 @@ class Queries:
         if group is not None:
             yield _by_position(group, scope, relation, subqueries), Effect.GROUPED
             if group.args.get("all"):
-                yield relation.whole, Effect.GROUPED
+                yield _grouped_by_all(select, scope, relation, subqueries), Effect.GROUPED
         if distinct is not None:
             on = distinct.args.get("on")
             yield (value_of(on, scope, subqueries) if on is not None else relation.whole), Effect.DEDUPLICATED
@@ -241,6 +241,14 @@ def _by_position(clause: exp.Expr, scope: Scope, relation: Relation, subqueries:
         else:
             values.append(value_of(inner, scope, subqueries))
     return combined(values)
+
+
+def _grouped_by_all(select: exp.Expr, scope: Scope, relation: Relation, subqueries: Callable[..., Relation]) -> Value:
+    """Return what GROUP BY ALL is made of: all that is selected and not aggregated."""
+    if any(item.is_star for item in select.expressions):
+        return relation.whole
+    keys = [item for item in select.expressions if not has_aggregate(item)]
+    return combined(value_of(item, scope, subqueries) for item in keys)
 
 
 def _grouping(clause: exp.Expr) -> Iterator[exp.Expr]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import duckdb
 import pytest
 
 from airflow_provider_phlo.lineage.sql import analyse_sql, table_relation
@@ -140,7 +141,12 @@ def test_trino(sql, expected):
         ("SELECT a FROM t JOIN u ON t.b = u.d", {"t.b": "joined", "u.d": "joined"}),
         ("SELECT a FROM t JOIN u USING (a)", {"t.a": "joined", "u.a": "joined"}),
         ("SELECT b, max(c) FROM t GROUP BY 1 HAVING max(l) > 1", {"t.b": "grouped", "t.l": "filtered"}),
-        ("SELECT b, max(c) AS m FROM t GROUP BY ALL", {"t.b": "grouped", "t.c": "grouped"}),
+        ("SELECT b, max(c) AS m FROM t GROUP BY ALL", {"t.b": "grouped"}),
+        (
+            "SELECT a + b AS k, mad(c) + 1 AS m, (SELECT max(d) FROM u) AS x FROM t GROUP BY ALL",
+            {"t.a": "grouped", "t.b": "grouped", "u.d": "grouped"},
+        ),
+        ("SELECT * FROM (SELECT a, b FROM t) GROUP BY ALL", {"t.a": "grouped", "t.b": "grouped"}),
         ("SELECT b, max(c) AS m FROM t GROUP BY ROLLUP (b)", {"t.b": "grouped"}),
         ("SELECT DISTINCT a, b FROM t", {"t.a": "deduplicated", "t.b": "deduplicated"}),
         ("SELECT DISTINCT ON (c) a FROM t", {"t.c": "deduplicated"}),
@@ -172,6 +178,19 @@ def test_tables_whose_columns_are_not_known():
     assert lineage("SELECT q FROM t JOIN z ON t.a = z.k") == {"q": "z.q"}
 
 
+def test_every_aggregate_of_duckdb_is_one():
+    query = "SELECT DISTINCT function_name FROM duckdb_functions() WHERE function_type = 'aggregate'"
+    names = [name for (name,) in duckdb.sql(query).fetchall() if name.isidentifier()]
+    assert len(names) > 70
+    found = {
+        name: next(said for call in ("(a)", "(a, b)") if (said := lineage(f"SELECT {name}{call} AS x FROM t").get("x")))
+        for name in names
+    }
+    assert {name for name, said in found.items() if said not in ("[t.a]", "[t.a] [t.b]")} == set()
+    assert lineage("SELECT histogram(a) FILTER (b > 1) AS x FROM t") == {"x": "[t.a] [t.b]"}
+    assert lineage("SELECT map_agg(a, b) AS x FROM t", "trino") == {"x": "[t.a] [t.b]"}
+
+
 @pytest.mark.parametrize(
     ("sql", "reason"),
     [
@@ -185,6 +204,7 @@ def test_tables_whose_columns_are_not_known():
         ("SELECT p.a FROM t PIVOT (sum(b) FOR c IN (1, 2)) p", "PIVOT is not supported"),
         ("SELECT k FROM (SELECT a AS k, b AS k FROM t) q", "two columns are called"),
         ("SELECT p FROM z AS q(p)", "columns are named by position"),
+        ("SELECT upper(#1) AS k FROM t", "a column by its place"),
     ],
 )
 def test_columns_that_are_unknown_say_why(sql, reason):
