@@ -76,7 +76,8 @@ def publish_marts_to_postgres(
         else:
             sources = stack.enter_context(open_trino_tables(trino, names))
         connection = stack.enter_context(_connect(postgres))
-        known = _declared(tables_to_publish, declared, key or {})
+        columns = {name: source.columns.names for name, source in sources.items()}
+        known = _declared(tables_to_publish, columns, declared, key or {})
         marts = [_mart(table, sources[source], known[table]) for table, source in tables_to_publish.items()]
         results = publish_together(marts, connection, schema=schema)
     for table, result in results.items():
@@ -123,12 +124,14 @@ def publish_marts_to_duckdb(
 
 def _declared(
     tables: Mapping[str, str],
+    columns: Mapping[str, Sequence[str]],
     declared: Mapping[str, Declaration] | None,
     keys: Mapping[str, str | Sequence[str]],
 ) -> dict[str, Declaration]:
     """
     Return what each table is to have.
 
+    :param columns: the columns of each source.
     :raises ConfigurationError: a key is given for a table that is not published.
     """
     from airflow_provider_phlo import settings
@@ -137,7 +140,7 @@ def _declared(
 
     if unknown := sorted(set(keys) - set(tables)):
         raise ConfigurationError(f"key names tables that are not published: {', '.join(unknown)}.")
-    by_model = declarations(settings.home(), tables.values()) if declared is None else {}
+    by_model = declarations(settings.home(), columns) if declared is None else {}
     found = {}
     for table, source in tables.items():
         known = (declared or {}).get(table) or by_model.get(source) or Declaration()

@@ -197,11 +197,12 @@ def test_the_key_is_that_of_a_test_that_lets_no_two_rows_be_equal(tests, key):
 
 def test_meta_and_constraints(tmp_path, model):
     model(unique(), meta={"key": ["day", "n"], "primary_key": "id"}, config={"meta": {"indexes": [{"columns": "n"}]}})
-    found = declarations(tmp_path, ["marts.m", "marts.other"])
+    columns = ["id", "day", "n"]
+    found = declarations(tmp_path, {"marts.m": columns, "marts.other": columns})
     assert list(found) == ["marts.m"]
     assert found["marts.m"][:3] == (("day", "n"), ("id",), (Index(("n",)),))
     model(project="later", columns={"id": {"constraints": [{"type": "primary_key"}]}}, description="")
-    assert declarations(tmp_path, ["marts.m"])["marts.m"][1:4] == (
+    assert declarations(tmp_path, {"marts.m": columns})["marts.m"][1:4] == (
         ("id",),
         (Index(("day", "id")), Index(("n",), type="hash")),
         None,
@@ -209,4 +210,27 @@ def test_meta_and_constraints(tmp_path, model):
     for odd in ({"column": ["n"]}, "n", {"columns": []}):
         model(project="later", config={"indexes": [odd]})
         with pytest.raises(ConfigurationError, match="Model m declares an index as"):
-            declarations(tmp_path, ["marts.m"])
+            declarations(tmp_path, {"marts.m": columns})
+
+
+def test_columns_are_found_as_sql_finds_them(tmp_path, model):
+    def key(*tests, columns=("id", "day", "n"), **changed):
+        model(*tests, **changed)
+        return declarations(tmp_path, {"marts.m": columns})["marts.m"].key
+
+    assert key(unique("ID")) == ("id",)
+    assert key(unique('"Id of it"'), columns=["Id of it"]) == ("Id of it",)
+    assert key(unique('"say ""hi"""'), columns=['say "hi"']) == ('say "hi"',)
+    assert key(combination("DAY", '"id"')) == ("day", "id")
+    # an expression, and a column that the table does not have yet
+    assert key(unique("day || '-' || id")) == key(combination("lower(day)", "id")) == key(unique("new")) == ()
+    assert key(unique("day || '-' || id"), unique("id")) == ("id",)
+    assert key(unique("ID"), columns=["id", "Id"]) == ()
+    model(
+        meta={"primary_key": "ID", "indexes": [{"columns": ["Day", "n"]}]},
+        columns={"ID": {"description": "it"}, "gone": {"description": "?"}},
+        config={},
+    )
+    found = declarations(tmp_path, {"marts.m": ["id", "day", "n"]})["marts.m"]
+    assert (found.primary_key, found.indexes) == (("id",), (Index(("day", "n")),))
+    assert found.comments["id"] == "it"
