@@ -18,6 +18,12 @@ from airflow_provider_phlo.exceptions import ConfigurationError
 
 # dbt sends no usage statistics
 QUIET = {"DBT_SEND_ANONYMOUS_USAGE_STATS": "False", "DO_NOT_TRACK": "1"}
+# what dbt takes from the environment, and silently leaves out tests or rows for
+_FLAGS = (
+    *("DBT_RESOURCE_TYPES", "DBT_EXCLUDE_RESOURCE_TYPES", "DBT_EMPTY", "DBT_SAMPLE", "DBT_FULL_REFRESH", "DBT_DEFER"),
+    *("DBT_DEFER_TO_STATE", "DBT_FAVOR_STATE", "DBT_FAVOR_STATE_MODE", "DBT_EVENT_TIME_START", "DBT_EVENT_TIME_END"),
+)
+_OFF = ("", "0", "f", "false", "n", "no", "off")
 
 
 @dataclass(frozen=True)
@@ -104,6 +110,20 @@ class Project:
         """Return the project of a JSON object."""
         return cls(
             Path(content["directory"]), Path(content["home"]), content["target"], content["vars"], content["env"]
+        )
+
+
+def require_no_flags(variables: Mapping[str, str]) -> None:
+    """
+    Refuse variables that mean flags of dbt's: what a DAG builds and tests is said in the DAG.
+
+    :raises ConfigurationError: names them.
+    """
+    found = [name for name in _FLAGS if variables.get(name, "").strip().lower() not in _OFF]
+    if found:
+        raise ConfigurationError(
+            f"The environment sets {', '.join(found)}: dbt would build or test something else than the DAG says. Unset "
+            "it for Airflow, and say what is meant with `select`, `exclude`, `full_refresh` or `partition_date`."
         )
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dbt.adapters.factory import reset_adapters
+from dbt.cli.exceptions import DbtUsageException
 from dbt.cli.main import dbtRunner
 from pyiceberg.exceptions import NoSuchTableError
 
@@ -31,7 +32,7 @@ from airflow_provider_phlo.dbt.manifest import (
     tables_named,
 )
 from airflow_provider_phlo.dbt.profiles import DEFAULT_TARGET
-from airflow_provider_phlo.dbt.project import QUIET, Project
+from airflow_provider_phlo.dbt.project import QUIET, Project, require_no_flags
 from airflow_provider_phlo.dbt.project import environment as set_environment
 from airflow_provider_phlo.dbt.projects import load_manifest
 from airflow_provider_phlo.dbt.results import PASSED, TestOutcome, describe, judge, outcomes_of, query_of
@@ -110,8 +111,7 @@ def build_model(
     :raises ConfigurationError: the SQL does not compile, or a table it reads does not exist.
     :raises TransientError: the engine failed while it ran, or another writer came first :data:`REBUILDS` times.
     """
-    project = Project(project_dir, home, target, vars or {}, env or {})
-    ensure_manifest(project)
+    project = _parsed(Project(project_dir, home, target, vars or {}, env or {}), environment)
     manifest = load_manifest(project.folder)
     if tests is None:
         tests = _tests_with(project, unique_id)
@@ -253,8 +253,7 @@ def run_tests(
     :raises ConfigurationError: one does not compile, is not in the project any more, or was not run.
     :raises TransientError: the engine failed while they ran.
     """
-    project = Project(project_dir, home, target, vars or {}, env or {})
-    ensure_manifest(project)
+    project = _parsed(Project(project_dir, home, target, vars or {}, env or {}), environment)
     manifest = load_manifest(project.folder)
     command = _command([_node(manifest, unique_id, project_dir) for unique_id in unique_ids], project)
     read = ", ".join(sorted({name for unique_id in unique_ids for name in _relations(manifest, unique_id)}))
@@ -265,6 +264,12 @@ def run_tests(
     if left_out:
         raise ConfigurationError(f"dbt did not run {', '.join(sorted(left_out))}: does a selector leave them out?")
     return PassedTests(passed, warnings, outcomes_of(results))
+
+
+def _parsed(project: Project, environment: Mapping[str, str] | None) -> Project:
+    require_no_flags({**os.environ, **project.env, **(environment or {})})
+    ensure_manifest(project)
+    return project
 
 
 def _node(manifest: Manifest, unique_id: str, project_dir: Path) -> Any:
@@ -336,7 +341,9 @@ def _invoke(
     if lakehouse.failures:
         raise next(iter(lakehouse.failures.values()))
     if done.result is None:
-        raise ConfigurationError(f"dbt cannot run {table}: {describe(str(done.exception))}")
+        wrong_use = isinstance(done.exception, DbtUsageException)  # of flags, which hold no data
+        said = str(done.exception)
+        raise ConfigurationError(f"dbt cannot run {table}: {said if wrong_use else describe(said)}")
     return done.result.results, lakehouse.results.get(table)
 
 

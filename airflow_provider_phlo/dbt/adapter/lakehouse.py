@@ -120,8 +120,10 @@ class Lakehouse(ChangingTables):
         found = [(name, "TABLE") for (name,) in tables if not any(part in name for part in PASSING)]
         if node is None or (node.identifier, "TABLE") in found:
             return found
-        made = node.identifier.lower() in self._views  # `dbt clone` makes one of any model
-        self._views.discard(node.identifier.lower())
+        # `dbt clone` makes a view of any model, and gives it its name once it is there
+        names = {node.identifier.lower(), f"{node.identifier.lower()}{PASSING[0]}"}
+        made = not self._views.isdisjoint(names)
+        self._views -= names
         if node.materialized == "view" or (made and kind_of(cursor, node.identifier) == "view"):
             found.append((node.identifier, "VIEW"))
         return found

@@ -26,7 +26,7 @@ from airflow_provider_phlo.dbt.manifest import (
     stamp_of,
     tables_read,
 )
-from airflow_provider_phlo.dbt.project import Project
+from airflow_provider_phlo.dbt.project import Project, require_no_flags
 from airflow_provider_phlo.exceptions import ConfigurationError
 
 _FOLDER = "selections"
@@ -61,8 +61,11 @@ class Selection:
 
     def key(self) -> str:
         """Return what differs when another selection, or another state, is asked for."""
-        digest = blake2b(json.dumps(self.arguments()).encode(), digest_size=12)
-        manifest = self.state / MANIFEST if self.state else None
+        indirect = os.environ.get("DBT_INDIRECT_SELECTION")
+        asked = [*self.arguments(), *([f"--indirect-selection={indirect}"] if indirect else [])]
+        digest = blake2b(json.dumps(asked).encode(), digest_size=12)
+        state = self.state or Path(os.environ.get("DBT_STATE") or os.environ.get("DBT_ARTIFACT_STATE_PATH") or "")
+        manifest = state / MANIFEST if state != Path() else None
         if manifest is not None and manifest.is_file():
             digest.update(manifest.read_bytes())
         return digest.hexdigest()
@@ -86,8 +89,10 @@ def ask(project: Project, selection: Selection) -> Selected:
     """
     Ask dbt what it selects.
 
-    :raises ConfigurationError: dbt does not understand the selection; quotes what it says.
+    :raises ConfigurationError: dbt does not understand the selection; quotes what it says. Or the environment selects,
+        too.
     """
+    require_no_flags({**os.environ, **project.env})
     rendered = rendered_path(ensure_manifest(project))
     stamp, file = stamp_of(project.folder), project.folder / _FOLDER / f"{selection.key()}.json"
     kept = _read(file, file.stat().st_mtime_ns) if file.is_file() else None

@@ -145,7 +145,7 @@ def _requirements(transaction: Transaction) -> Sequence[TableRequirement]:
     needed: list[TableRequirement] = [
         AssertTableUUID(uuid=before.table_uuid),
         AssertCurrentSchemaId(current_schema_id=before.current_schema_id),
-        # of the schema that the transaction began with, which may be one that was staged before
+        # the transaction may have begun with a schema that was staged before
         *(item for item in transaction._requirements if not isinstance(item, AssertCurrentSchemaId)),
     ]
     if any(isinstance(item, AddSchemaUpdate) for item in transaction._updates):

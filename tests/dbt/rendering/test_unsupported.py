@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 from airflow.sdk import DAG
 
+from airflow_provider_phlo import settings
 from airflow_provider_phlo.dbt import phlo_dbt_task_group
+from airflow_provider_phlo.dbt.project import Project
+from airflow_provider_phlo.dbt.rendering.selection import Selection, ask
+from airflow_provider_phlo.dbt.runner import build_model
 from airflow_provider_phlo.exceptions import ConfigurationError
 from tests.dbt.own_project import make_project
 
@@ -80,6 +84,28 @@ def one_home(parsed_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_case_45_a_configuration_without_effect_is_refused_by_name(project: Path, name: str) -> None:
     with pytest.raises(ConfigurationError, match=rf"dbt model {name} \(models/{name}.sql\) asks .*{REFUSED[name][1]}"):
         render(project, name)
+
+
+@pytest.mark.parametrize("name", ["DBT_EXCLUDE_RESOURCE_TYPES", "DBT_EMPTY", "DBT_SAMPLE", "DBT_DEFER"])
+def test_flags_in_the_environment_are_refused(project: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would leave out tests or rows, and what dbt selected with them would be kept."""
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(ConfigurationError, match=f"sets {name}: dbt would build or test something else"):
+        render(project, "a_table")
+    with pytest.raises(ConfigurationError, match=name):
+        build_model(project, "model.phlo.a_table", home=project.parent)
+    monkeypatch.setenv(name, "")
+    assert render(project, "a_table")
+
+
+def test_what_dbt_selects_follows_its_environment(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = ask(Project(project, settings.home()), Selection(("stored",))).nodes
+    monkeypatch.setenv("DBT_INDIRECT_SELECTION", "empty")
+    assert before - ask(Project(project, settings.home()), Selection(("stored",))).nodes == {
+        name for name in before if name.startswith("test.")
+    }
+    monkeypatch.delenv("DBT_INDIRECT_SELECTION")
+    assert ask(Project(project, settings.home()), Selection(("stored",))).nodes == before
 
 
 @pytest.mark.parametrize("name", [*HONOURED, "in_python", "stored", "contracted", "seeded", "snapped"])

@@ -1,0 +1,36 @@
+"""``dbt clone``: a view of what another target has, kept as a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from dbt.cli.main import dbtRunner
+
+from airflow_provider_phlo.dbt.adapter.connections import PhloConnectionManager
+from tests.dbt.own_project import write_project
+from tests.lake import open_lake, open_views
+
+FILES = {
+    "dbt_project.yml": "name: s\nprofile: s\nmodels: {+materialized: table}\n",
+    "profiles.yml": "s: {target: prod, outputs: {prod: {type: phlo, schema: prod}, dev: {type: phlo, schema: dev}}}\n",
+    "models/orders.sql": "select 1 as id",
+    "models/by_view.sql": "{{ config(materialized='view') }} select 2 as id",
+    "seeds/rates.csv": "id\n3\n",
+}
+
+
+def test_what_is_cloned_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was green, and a model that is no view was nowhere."""
+    project, home = write_project(tmp_path / "shop", FILES), tmp_path / "home"
+    monkeypatch.setenv("PHLO_HOME", str(home))
+    folders = [f"--project-dir={project}", f"--profiles-dir={project}", "--log-level=none", f"--log-path={tmp_path}"]
+    for command in (["build"], ["clone", "--target=dev", f"--state={tmp_path}/prod"]):
+        PhloConnectionManager.close_all_connections()
+        target = tmp_path / ("prod" if command == ["build"] else "dev")
+        assert dbtRunner().invoke([*command, *folders, f"--target-path={target}"]).success
+    with open_views(open_lake(home)) as connection:
+        found = {
+            name: connection.sql(f"SELECT id FROM dev.{name}").fetchall() for name in ("orders", "by_view", "rates")
+        }
+    assert found == {"orders": [(1,)], "by_view": [(2,)], "rates": [(3,)]}
