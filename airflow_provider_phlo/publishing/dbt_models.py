@@ -8,8 +8,8 @@ What a dbt model declares of its mart: the key, primary key, indexes and comment
   ``meta: {indexes: [...]}`` in the same form;
 - comments: the descriptions of model and columns.
 
-Columns are found as dbt's SQL finds them: in upper or lower case, with quotes or without. A test of an expression is not
-a key.
+Columns are found as dbt's SQL finds them: in upper or lower case, with quotes or without. A test of an expression is
+not a key.
 """
 
 from __future__ import annotations
