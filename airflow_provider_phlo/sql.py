@@ -53,6 +53,13 @@ def quote_identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def bare_identifier(text: str) -> str:
+    """Return the name that an identifier of SQL stands for, with quotes around it or without."""
+    if len(text) > 2 and text[0] == text[-1] == '"':
+        return text[1:-1].replace('""', '"')
+    return text
+
+
 def quote(name: str) -> str:
     """
     Quote the name of a table: ``ns.table`` becomes ``"ns"."table"``, ``a.b.table`` becomes ``"a.b"."table"``.

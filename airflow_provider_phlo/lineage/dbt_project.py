@@ -13,6 +13,7 @@ from airflow_provider_phlo.dbt.manifest import is_ephemeral, table_of
 from airflow_provider_phlo.lineage.graph import Graph, Kind, Node
 from airflow_provider_phlo.lineage.kept import KeptAnalyses, Read
 from airflow_provider_phlo.lineage.sql.relations import Column, How, Relation, Value, table_relation, unknown_relation
+from airflow_provider_phlo.sql import bare_identifier
 
 # how dbt calls an ephemeral model in the SQL of those that read it
 EPHEMERAL = "__dbt__cte__"
@@ -169,7 +170,9 @@ class ProjectNodes:
         seen = added.add_column("*")
         for parent, column in self._tested_columns(test, parents):
             node = self._graph.nodes[graph_id(parent)]
-            seen.origins[node.id, node.exact_name(column)] = How.COMPUTED
+            name = node.exact_name(bare_identifier(column))
+            if name in node.columns or not node.complete:  # it may be of an expression
+                seen.origins[node.id, name] = How.COMPUTED
         compiled = self._project.compiled.get(added.id)
         if compiled is not None and compiled.sql is not None:
             read = self._read(compiled.sql)

@@ -22,6 +22,7 @@ from typing import Any
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.publishing.postgres.declarations import Declaration, Index
+from airflow_provider_phlo.sql import bare_identifier
 
 _INDEX_OPTIONS = {"columns", "unique", "type"}
 
@@ -105,7 +106,7 @@ def _column(name: str, columns: Sequence[str]) -> str | None:
     """Return the column that SQL takes a name for, or None."""
     if name in columns:
         return name
-    bare = name[1:-1].replace('""', '"') if len(name) > 2 and name[0] == name[-1] == '"' else name
+    bare = bare_identifier(name)
     same = [column for column in columns if column.lower() == bare.lower()]
     return bare if bare in columns else same[0] if len(same) == 1 else None
 
@@ -128,10 +129,13 @@ def _unique(manifest: Mapping[str, Any], node: Mapping[str, Any]) -> Iterator[tu
         ):
             continue
         kind = test.get("test_metadata") or {}
-        if kind.get("name") == "unique" and test.get("column_name"):
-            yield (test["column_name"],)
+        given = kind.get("kwargs") or {}
+        # the arguments alone have it where the test is written below the model
+        column = test.get("column_name") or given.get("column_name")
+        if kind.get("name") == "unique" and column:
+            yield (column,)
         elif kind.get("name") == "unique_combination_of_columns":
-            yield _names((kind.get("kwargs") or {}).get("combination_of_columns"))
+            yield _names(given.get("combination_of_columns"))
 
 
 def _fails_for_any(test: Mapping[str, Any]) -> bool:

@@ -21,6 +21,7 @@ from airflow_provider_phlo.schemas.personal import is_not_pii, is_pii
 from airflow_provider_phlo.serving.columns import KnownColumns
 from airflow_provider_phlo.serving.expressions import require_expression
 from airflow_provider_phlo.serving.names import require_name, require_role
+from airflow_provider_phlo.sql import bare_identifier
 
 PREFIX = "mrt_"
 USER, ANONYMOUS, AUTHENTICATOR = "api_user", "api_anon", "authenticator"
@@ -340,7 +341,8 @@ def _relationships(manifest: Mapping[str, Any]) -> Iterable[tuple[str, str, str,
         one = others[0] if others else many
         field_name = (kind.get("kwargs") or {}).get("field")
         if many and one and field_name and test.get("column_name"):
-            yield many, test["column_name"], one, str(field_name), _tells_apart(manifest, one, str(field_name))
+            column = bare_identifier(str(field_name))
+            yield many, bare_identifier(test["column_name"]), one, column, _tells_apart(manifest, one, column)
 
 
 def _tells_apart(manifest: Mapping[str, Any], unique_id: str, column: str) -> bool:
@@ -349,7 +351,8 @@ def _tells_apart(manifest: Mapping[str, Any], unique_id: str, column: str) -> bo
     if node is None:
         return False
     declared = declared_by(manifest, node)
-    return (column,) in (declared.key, declared.primary_key)
+    keys = (declared.key, declared.primary_key)
+    return any(tuple(map(bare_identifier, key)) == (column,) for key in keys)
 
 
 def _usable(related: Iterable[Relationship]) -> Iterable[Relationship]:

@@ -196,8 +196,8 @@ def _published(connection: psycopg.Connection, served: Served, target: Target) -
     if not tables:
         raise ConfigurationError(
             f"None of the marts is published to the schema {target.marts} of this database: "
-            f"{', '.join(mart.table for mart in served.marts)}. Publish them first (phlo materialize), or say where "
-            "they are (--marts-schema)."
+            f"{', '.join(mart.table for mart in served.marts)}. Publish them first (phlo materialize), each to a table "
+            "that is called as its model's, or say where they are (--marts-schema)."
         )
     return tables
 

@@ -81,6 +81,8 @@ models:
         data_tests:
           - not_null
           - relationships: {arguments: {to: ref('staged'), field: id}}
+  - name: fields
+    columns: [{name: who.is, quote: true, data_tests: [unique]}]
 exposures:
   - name: board
     label: The board
@@ -231,6 +233,13 @@ def test_tests_look_at_columns(graph):
     assert of_id >= {"not_null_named_id", "none_below"}
     of_staged = [step.node.detail for step in walk(graph, *find(graph, "staged.id"), Direction.DOWNSTREAM, 1)]
     assert "relationships(id)" in of_staged
+
+
+def test_a_test_of_a_quoted_column_looks_at_that_column(graph):
+    node, column = find(graph, 'fields."who.is"')
+    assert (list(node.columns), column) == (["who.is", 'q"x'], "who.is")
+    seen = [step.node.detail for step in walk(graph, node, column, Direction.DOWNSTREAM, 1)]
+    assert [detail for detail in seen if detail.startswith("unique")] == ['unique("who.is")']
 
 
 def test_a_test_that_warns_is_called_by_its_name(graph):

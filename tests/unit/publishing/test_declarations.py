@@ -218,7 +218,8 @@ def test_columns_are_found_as_sql_finds_them(tmp_path, model):
         model(*tests, **changed)
         return declarations(tmp_path, {"marts.m": columns})["marts.m"].key
 
-    assert key(unique("ID")) == ("id",)
+    below_the_model = {**unique(None), "test_metadata": {"name": "unique", "kwargs": {"column_name": "ID"}}}
+    assert key(unique("ID")) == key(below_the_model) == ("id",)
     assert key(unique('"Id of it"'), columns=["Id of it"]) == ("Id of it",)
     assert key(unique('"say ""hi"""'), columns=['say "hi"']) == ('say "hi"',)
     assert key(combination("DAY", '"id"')) == ("day", "id")

@@ -166,9 +166,12 @@ def test_relationships_between_what_is_served() -> None:
         {**relationship(many, "id", one, "id"), "unique_id": "the same again"},
     ]
     served = read(many, one, other, *tests, models=["mrt_*"])
-    found = [(each.many.name, each.many_column, each.one.name, each.one_column) for each in served.relationships]
-    assert found == [("a", "id", "b", "id")]
+    columns = [(each.many.name, each.many_column, each.one.name, each.one_column) for each in served.relationships]
+    assert columns == [("a", "id", "b", "id")]
     assert not served.relationships[0].unique  # nothing says that b has one row for an id
+    quoted = [relationship(many, '"id"', one, '"id"')]
+    (found,) = read(many, one, *quoted, models=["mrt_*"]).relationships
+    assert (found.many_column, found.one_column) == ("id", "id")
     keyed = {**one, "config": {**one["config"], "meta": {"primary_key": ["id"]}}}
     assert read(many, keyed, *tests, models=["mrt_*"]).relationships[0].unique
 
