@@ -108,6 +108,8 @@ class Queries:
     # --- SELECT
 
     def _select(self, select: exp.Expr, outer: Scope | None, known: dict[str, Relation]) -> Relation:
+        if select.args.get("match") is not None:
+            return unknown_relation("MATCH_RECOGNIZE is not supported")
         scope = Scope(outer, self._aliases_visible)
         scope.windows = {window.name.lower(): window for window in select.args.get("windows") or ()}
         subqueries = partial(self._inside, known)

@@ -235,6 +235,13 @@ def test_queries_that_are_unknown_say_why(sql, reason):
     assert reason in relation.rests[0].value.unknown
 
 
+def test_rows_that_match_a_pattern_are_unknown():
+    matched = "t MATCH_RECOGNIZE (ORDER BY a MEASURES last(x.b) AS m PATTERN (x+) DEFINE x AS x.b > 1)"
+    assert lineage(f"SELECT m, a FROM (SELECT * FROM {matched}) q", "trino") == dict.fromkeys(
+        ("m", "a"), "unknown: MATCH_RECOGNIZE is not supported"
+    )
+
+
 def test_a_dialect_that_is_not_known_leaves_columns_unknown():
     relation = analyse_sql("SELECT a FROM t", "klingon", tables)
     assert relation.rests[0].value.unknown == "sqlglot does not know the dialect klingon"
