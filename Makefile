@@ -20,7 +20,7 @@ MAKEFLAGS += --no-print-directory
 # imports are most of the time of every start: let Python keep what it compiled
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-system test-faults test-bi soak integration benchmark lint typecheck env psql stop clean
+.PHONY: help setup demo test test-system test-faults test-bi soak integration programs benchmark lint typecheck env psql stop clean
 
 help:  ## Show what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -56,6 +56,9 @@ soak: $(STAMP)  ## Run fault and unit tests in their long sizes: 20,000 random s
 
 integration: $(STAMP)  ## Build dbt projects, and run the tests on real servers: Airflow, Trino, Nessie, S3 (downloads them once; PHLO_SKIP_SERVICES=1 skips)
 	@$(PY) -m pytest tests/integration tests/services tests/dbt --timeout=900 $(PARALLEL) --no-loadscope-reorder $(ONLY)
+
+programs: $(STAMP)  ## Fetch what the tests on real servers start: once, and they fetch what is missing themselves
+	@$(PY) -m tests.services.programs
 
 benchmark: $(STAMP)  ## Measure merges, checks, validation and reconciliation against their peers (quiet machine, half an hour)
 	@$(VENV)/bin/uv pip install --quiet -p $(PY) 'deltalake==1.6.6' 'adbc-driver-postgresql==1.13'

@@ -30,6 +30,7 @@ from airflow_provider_phlo.dbt.profiles import DEFAULT_TARGET
 from airflow_provider_phlo.dbt.project import QUIET, Project, environment
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
 from airflow_provider_phlo.private_files import protect
+from airflow_provider_phlo.process import process_as_before
 from airflow_provider_phlo.terms import table_of_source
 
 MANIFEST = "manifest.json"
@@ -168,7 +169,7 @@ def _parse(project: Project) -> None:
     folder = project.folder
     fresh = Path(mkdtemp(prefix="parse-", dir=folder))
     try:
-        # what is wrong with a project, a process of its own says
+        # what is wrong with a project, dbt's command line says
         if not _parse_here(project, fresh):
             _parse_elsewhere(project, fresh)
         rendered = _slim(json.loads((fresh / MANIFEST).read_bytes()))
@@ -181,11 +182,10 @@ def _parse(project: Project) -> None:
 
 
 def _parse_here(project: Project, fresh: Path) -> bool:
-    """Parse in this process if dbt is in memory: its imports take longer. Return whether that is done."""
-    if "dbt.cli.main" not in sys.modules:
-        return False
-    from dbt.adapters.factory import reset_adapters
-    from dbt.cli.main import dbtRunner
+    """Parse in this process; return whether that is done."""
+    with process_as_before():
+        from dbt.adapters.factory import reset_adapters
+        from dbt.cli.main import dbtRunner
 
     quiet = ("--quiet", "--no-use-colors", "--log-level=none", "--log-level-file=none")
     with environment(_variables_of_parsing(project)):

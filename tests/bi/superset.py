@@ -16,14 +16,12 @@ from typing import Any
 import requests
 
 from tests.patience import PATIENCE
-from tests.services.downloads import missing, python_program
+from tests.services import programs
+from tests.services.downloads import missing
 from tests.services.running import HOST, free_port, running
 
 ROOT = Path(__file__).parents[2]
 FILES = ROOT / "deploy" / "superset"
-# its wheel names neither cachetools nor rich, which it imports, and does not work with a newer flask-caching
-PACKAGES = ("apache-superset==6.1.0", "psycopg2-binary==2.9.13", "cachetools<7", "flask-caching==2.3.1", "rich<15")
-BROWSER = ("playwright==1.65.2",)
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ class RunningSuperset:
         chromium = shutil.which("chromium")
         if chromium is None:
             missing("Chromium is not installed", "install it (Debian: apt-get install chromium).")
-        python = python_program("python", *BROWSER)
+        python = programs.playwright()
         request = {
             "url": self.url,
             "password": self.password,
@@ -92,7 +90,7 @@ class RunningSuperset:
 @contextmanager
 def running_superset(folder: Path, database_url: str) -> Iterator[RunningSuperset]:
     """Run Superset for the time of the block, with its own tables in this database."""
-    program = python_program("gunicorn", *PACKAGES)
+    gunicorn = programs.superset()
     port, password = free_port(), secrets.token_hex(16)
     environment = {
         "PATH": os.environ["PATH"],
@@ -103,14 +101,14 @@ def running_superset(folder: Path, database_url: str) -> Iterator[RunningSuperse
         "SCARF_ANALYTICS": "false",
         "PHLO_SUPERSET_PASSWORD": password,
     }
-    command = [program.with_name("python"), FILES / "set_up.py"]
+    command = [gunicorn.with_name("python"), FILES / "set_up.py"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, cwd=folder)
     assert done.returncode == 0, done.stderr[-3000:]
     url = f"http://{HOST}:{port}"
     options = [f"--bind={HOST}:{port}", "--workers=1", "--worker-class=gthread", "--threads=8"]
     options += ["--timeout=120", "--graceful-timeout=2"]
     with running(
-        [str(program), *options, "superset.app:create_app()"],
+        [str(gunicorn), *options, "superset.app:create_app()"],
         ready=lambda: _answers(url),
         log=folder / "superset.log",
         environment=environment,

@@ -21,7 +21,7 @@ FILES = {
 
 
 def test_what_is_cloned_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It was green, and a model that is no view was nowhere."""
+    """It was green, and a model that is not a view was nowhere."""
     project, home = write_project(tmp_path / "shop", FILES), tmp_path / "home"
     monkeypatch.setenv("PHLO_HOME", str(home))
     folders = [f"--project-dir={project}", f"--profiles-dir={project}", "--log-level=none", f"--log-path={tmp_path}"]

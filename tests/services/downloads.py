@@ -156,7 +156,9 @@ def _go(name: str, version: str, packages: list[str], folder: Path) -> Path:
             if shutil.which("go") is None:
                 missing("Go is not installed", "install it (Debian: apt-get install golang).")
             environment = {**os.environ, "GOBIN": str(target)}
-            subprocess.run(["go", "install", *packages], check=True, env=environment, cwd=folder)
+            # tests run it for seconds and build it for minutes
+            quickly = ["-gcflags=all=-N -l", "-ldflags=-s -w"]
+            subprocess.run(["go", "install", *quickly, *packages], check=True, env=environment, cwd=folder)
     return target / name
 
 

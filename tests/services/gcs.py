@@ -8,18 +8,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tests.services.downloads import python_program
+from tests.services import programs
 from tests.services.running import HOST, free_port, running
 
-PACKAGE, BUCKET = "gcp-storage-emulator==2026.7.19", "bucket"
+BUCKET = "bucket"
 
 
 @contextmanager
 def running_gcs(folder: Path) -> Iterator[str]:
     """Run the emulator for the time of the block, which gets an Airflow connection to it."""
     port = free_port()
-    program = str(python_program("gcp-storage-emulator", PACKAGE))
-    command = [program, "start", f"--host={HOST}", f"--port={port}", "--in-memory", f"--default-bucket={BUCKET}"]
+    command = [
+        str(programs.gcs()),
+        "start",
+        f"--host={HOST}",
+        f"--port={port}",
+        "--in-memory",
+        f"--default-bucket={BUCKET}",
+    ]
     with running(command, ready=lambda: _listens(port), log=folder / "gcs.log", environment={"HOME": str(folder)}):
         extra = {
             "warehouse": "unused",

@@ -11,12 +11,10 @@ from pathlib import Path
 
 import requests
 
-from tests.services.downloads import jar
+from tests.services import programs
 from tests.services.running import HOST, free_port, running
 from tests.services.s3 import S3Server
 
-VERSION = "0.99.0"
-COORDINATES = f"org.projectnessie.nessie:nessie-quarkus:{VERSION}:jar:runner"
 JAVA = 21
 JVM = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
@@ -84,10 +82,9 @@ def running_nessie(folder: Path, s3: S3Server) -> Iterator[NessieServer]:
     configuration = folder / "config" / "application.properties"
     configuration.parent.mkdir()
     configuration.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
-    program = jar(COORDINATES)
     environment = {"PATH": os.environ["PATH"], "QUARKUS_CONFIG_LOCATIONS": str(configuration)}
     with running(
-        [java(JAVA), *JVM, "-jar", str(program)],
+        [java(JAVA), *JVM, "-jar", str(programs.nessie())],
         ready=lambda: _ready(server),
         log=folder / "nessie.log",
         environment=environment,

@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.services.downloads import go_program
+from tests.services import programs
 from tests.services.running import HOST, free_port, running
 
-MODULE, VERSION = "github.com/versity/versitygw/cmd/versitygw", "v1.8.0"
 REGION = "us-east-1"
 
 
@@ -74,7 +73,7 @@ def running_s3(folder: Path) -> Iterator[S3Server]:
         "ROOT_SECRET_ACCESS_KEY": server.secret_key,
         "VGW_REGION": server.region,
     }
-    command = [str(go_program(MODULE, VERSION)), "--port", f"{HOST}:{port}", "--quiet"]
+    command = [str(programs.versitygw()), "--port", f"{HOST}:{port}", "--quiet"]
     with running(
         [*command, "posix", str(store)], ready=lambda: _listens(port), log=folder / "s3.log", environment=environment
     ):

@@ -13,10 +13,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tests.services.downloads import python_program
+from tests.services import programs
 from tests.services.running import HOST, free_port, running
 
-PACKAGES = ("fakesnow[server]==0.12.1", "snowflake-connector-python==4.8.1")
 DATABASE = "LAKE"
 _TRANSACTIONS = ("BEGIN", "COMMIT")
 
@@ -25,7 +24,7 @@ _TRANSACTIONS = ("BEGIN", "COMMIT")
 def running_snowflake(folder: Path) -> Iterator[int]:
     """Run the server for the time of the block, which gets its port."""
     port = free_port()
-    command = [str(python_program("fakesnow", *PACKAGES)), "-s", "--port", str(port), "--host", HOST]
+    command = [str(programs.fakesnow()), "-s", "--port", str(port), "--host", HOST]
     with running(
         command, ready=lambda: _listens(port), log=folder / "snowflake.log", environment={"HOME": str(folder)}
     ):

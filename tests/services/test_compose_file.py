@@ -13,7 +13,7 @@ import pytest
 from airflow_provider_phlo.services.machine.env_file import read_env_file
 from airflow_provider_phlo.services.supervising.compose_secrets import generate_missing
 from tests.patience import PATIENCE
-from tests.services.downloads import go_program_of
+from tests.services import programs
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "docker-compose.yaml"
@@ -42,9 +42,8 @@ def env_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def resolve(env_file: Path, *profiles: str) -> subprocess.CompletedProcess[str]:
-    program = go_program_of(Path(__file__).with_name("compose_config"))
     environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"]}
-    command = [program, FILE, env_file, *profiles]
+    command = [programs.compose_config(), FILE, env_file, *profiles]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
 
 

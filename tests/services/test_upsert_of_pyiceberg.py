@@ -7,16 +7,14 @@ import re
 import shutil
 import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from tests.services.downloads import python_package, python_source
+from tests.services import programs
 
 PAGE = Path(__file__).parents[2] / "docs" / "merge.md"
-DATAFUSION = "55.0.0"  # their tests make rows with it
 # what our merge says or does where theirs expects something else, by the test; docs/merge.md has the reasons
 DIFFERENT = {
     "test_merge_rows[join_cols2-501-1500-1-1000-True-False-500-0]": "rows inserted should be 0, but got 500",
@@ -34,9 +32,9 @@ PASSED = 14
 
 @pytest.mark.timeout(300)
 def test_upsert_as_pyiceberg_tests_it(tmp_path: Path) -> None:
-    source = python_source("pyiceberg", version("pyiceberg"))
+    source = programs.pyiceberg_source()
     shutil.copy(Path(__file__).parent / "upsert_by_merge.py", tmp_path)
-    path = os.pathsep.join([str(tmp_path), str(python_package("datafusion", DATAFUSION))])
+    path = os.pathsep.join([str(tmp_path), str(programs.datafusion())])
     report = tmp_path / "report.xml"
     done = subprocess.run(
         [

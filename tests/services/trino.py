@@ -34,9 +34,8 @@ from airflow_provider_phlo.iceberg.catalogs.opening import open_catalog
 from airflow_provider_phlo.services.machine import processes
 from airflow_provider_phlo.services.postgres.server import PostgresServer, ensure_postgres, stop_postgres
 from tests.patience import PATIENCE
-from tests.services import downloads
+from tests.services import downloads, programs
 
-VERSION = "476"  # the newest that is published as one archive; writes delete files that PyIceberg reads
 CATALOG = "lake"  # Trino's name of the catalog
 NAME = "phlo"  # the catalog's name in its own tables: that of PyIceberg
 JVM = [
@@ -107,7 +106,7 @@ def shared_trino(folder: Path) -> Iterator[Trino]:
 
     :param folder: the same for all workers of a session; has what Trino and its Postgres keep.
     """
-    installation(), downloads.java(at_least=22)  # here it may skip
+    programs.trino(), downloads.java(at_least=22)  # here it may skip
     folder.mkdir(mode=0o700, exist_ok=True)
     state = folder / "state.json"
     try:
@@ -178,7 +177,7 @@ def serve(folder: Path) -> None:
 @contextmanager
 def running_trino(home: Path) -> Iterator[Trino]:
     """Run Trino and its Postgres with all state in ``home`` for the time of the block."""
-    program, java = installation(), downloads.java(at_least=22)
+    program, java = programs.trino(), downloads.java(at_least=22)
     mark = f"phlo-trino-{uuid.uuid4().hex}"
     server = None
     try:
@@ -196,17 +195,6 @@ def running_trino(home: Path) -> Iterator[Trino]:
         stop_postgres(home)
         if server is not None:
             server.wait(timeout=PATIENCE)  # it is this process that has to take note of its end
-
-
-def installation() -> Path:
-    """Return the folder with Trino's ``server`` and its ``plugins``, fetched on first use."""
-    return downloads.unpacked(
-        f"trino-{VERSION}",
-        {
-            "server": f"io.trino:trino-server-core:{VERSION}:tar.gz",
-            "plugins/iceberg": f"io.trino:trino-iceberg:{VERSION}:zip",
-        },
-    )
 
 
 def _configure(trino: Trino) -> None:

@@ -1,16 +1,14 @@
 """
 What dbt selects: asked of dbt itself, in its own grammar, and kept with the parsed project until that changes.
 
-Where dbt is in memory already, as in a dag-processor that is warm, it is asked there, else in a process of its own:
-``python -m airflow_provider_phlo.dbt.rendering.selection``.
+dbt is imported for that: parsing and all selections of a Dag file share what that takes.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -28,6 +26,7 @@ from airflow_provider_phlo.dbt.manifest import (
 )
 from airflow_provider_phlo.dbt.project import Project, require_no_flags
 from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.process import process_as_before
 
 _FOLDER = "selections"
 _KEPT = 200
@@ -98,7 +97,9 @@ def ask(project: Project, selection: Selection) -> Selected:
     kept = _read(file, file.stat().st_mtime_ns) if file.is_file() else None
     if kept is not None and kept["fingerprint"] == stamp:
         return Selected(frozenset(kept["selected"]), file)
-    nodes = _ask_here(project, selection) if "dbt.cli.main" in sys.modules else _ask_elsewhere(project, selection)
+    nodes = _nodes(project, selection)
+    # dbt's locks are semaphores of the machine, of which Python complains when a process of a Dag file ends with them
+    gc.collect()
     manifest = read_manifest(rendered)
     found = {name: node for name, node in manifest["nodes"].items() if name in nodes}
     content = {"fingerprint": stamp, "selected": sorted(nodes), "metadata": manifest["metadata"], "nodes": found}
@@ -122,7 +123,7 @@ def _forget_old(folder: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def _ask_here(project: Project, selection: Selection) -> set[str]:
+def _nodes(project: Project, selection: Selection) -> set[str]:
     with project.environment():
         found = _list(project, selection)
         sources = sorted(_sources_read(project, found))
@@ -134,18 +135,22 @@ def _ask_here(project: Project, selection: Selection) -> set[str]:
 
 
 def _list(project: Project, selection: Selection) -> set[str]:
-    from dbt.cli.main import dbtRunner
+    with process_as_before():
+        from dbt.adapters.factory import reset_adapters
+        from dbt.cli.main import dbtRunner
 
-    from airflow_provider_phlo.dbt.projects import load_manifest
+        from airflow_provider_phlo.dbt.projects import load_manifest
 
-    done = dbtRunner(manifest=load_manifest(project.folder)).invoke(
-        [
-            *("--quiet", "--no-use-colors", "--log-level=none", "--log-level-file=none", "--no-write-json", "ls"),
-            *project.arguments(),
-            *("--output=json", "--output-keys=unique_id"),
-            *selection.arguments(),
-        ]
-    )
+    arguments = [
+        *("--quiet", "--no-use-colors", "--log-level=none", "--log-level-file=none", "--no-write-json", "ls"),
+        *project.arguments(),
+        *("--output=json", "--output-keys=unique_id"),
+        *selection.arguments(),
+    ]
+    try:
+        done = dbtRunner(manifest=load_manifest(project.folder)).invoke(arguments)
+    finally:
+        reset_adapters()
     if done.result is None:
         raise ConfigurationError(f"dbt cannot select {selection} in {project.directory}: {done.exception}")
     return {json.loads(line)["unique_id"] for line in done.result}
@@ -160,40 +165,3 @@ def _sources_read(project: Project, selected: Collection[str]) -> set[str]:
     tested = {each for test in missing.values() for each in test["depends_on"]["nodes"]}
     sources = (nodes[name] for name in read & manifest["sources"].keys() & tested)
     return {f"source:{each['package_name']}.{each['source_name']}.{each['name']}" for each in sources}
-
-
-def _ask_elsewhere(project: Project, selection: Selection) -> set[str]:
-    asked = {"project": project.to_json(), "arguments": _to_json(selection)}
-    done = subprocess.run(
-        [sys.executable, "-m", __name__, json.dumps(asked)],
-        capture_output=True,
-        text=True,
-    )
-    lines = done.stdout.strip().splitlines()
-    if done.returncode or not lines:
-        raise ConfigurationError((lines or done.stderr.strip().splitlines() or ["dbt ended silently"])[-1])
-    return set(json.loads(lines[-1]))
-
-
-def _to_json(selection: Selection) -> dict[str, Any]:
-    return {**selection.__dict__, "state": str(selection.state) if selection.state else None}
-
-
-def _main() -> None:
-    asked = json.loads(sys.argv[1])
-    arguments = asked["arguments"]
-    selection = Selection(
-        tuple(arguments["select"]),
-        tuple(arguments["exclude"]),
-        arguments["selector"],
-        Path(arguments["state"]) if arguments["state"] else None,
-    )
-    try:
-        print(json.dumps(sorted(_ask_here(Project.from_json(asked["project"]), selection))))
-    except ConfigurationError as error:
-        print(" ".join(str(error).split()))
-        raise SystemExit(1) from None
-
-
-if __name__ == "__main__":
-    _main()

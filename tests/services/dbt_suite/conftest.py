@@ -13,6 +13,7 @@ from dbt.tests.fixtures import project as of_dbt
 from dbt.tests.util import check_relation_types
 
 from airflow_provider_phlo.dbt.adapter.impl import PhloAdapter
+from tests.quick_dbt import quick_dbt  # noqa: F401  # a fixture
 from tests.services.dbt_suite.differences import DIFFERENCES
 from tests.sizes import SOAK
 
