@@ -53,9 +53,9 @@ def translate_errors(target: str) -> Iterator[None]:
 def _translate(target: str, error: psycopg.Error) -> PhloError:
     if isinstance(error, errors.LockNotAvailable):
         return CommitConflictError(
-            f"{target}: a table is new or its columns have to change, but other sessions held the tables for "
-            f"{tables.LOCK_SECONDS} s. Nothing was written. End the sessions that are idle in a transaction, "
-            "or try again later."
+            f"{target}: other sessions held the tables for {tables.LOCK_SECONDS} s: they have changed rows and not "
+            "committed, or they read a table whose columns have to change. Nothing was written. End the sessions that "
+            "are idle in a transaction, or try again later."
         )
     if isinstance(error, _CONFLICTS):
         return CommitConflictError(f"{target}: another session changes the same tables. {_STAYS} Try again.")

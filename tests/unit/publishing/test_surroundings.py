@@ -5,9 +5,9 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
+from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError, SchemaError
 from airflow_provider_phlo.publishing import publish_marts_to_postgres
-from airflow_provider_phlo.publishing.postgres import Declaration
+from airflow_provider_phlo.publishing.postgres import Declaration, tables
 from tests.unit.publishing.test_incremental import KEYED, catalog, rows_in, rows_of, some, table  # noqa: F401
 
 # one worker starts the server
@@ -204,3 +204,17 @@ def test_any_other_name_of_a_schema(connection, publish, table, schema):  # noqa
     assert "has changed its rows" in publish(schema=schema).reason
     table.append(some(100))
     assert publish(schema=schema).mode == "incremental"
+
+
+def test_rows_that_somebody_has_changed_and_not_committed_are_not_waited_for_for_ever(
+    connection, server, publish, table, monkeypatch
+):
+    monkeypatch.setattr(tables, "LOCK_SECONDS", 0.5)
+    publish()
+    table.append(some(100))
+    with psycopg.connect(server.uri) as other:
+        other.execute("UPDATE marts.m SET t = 'by hand' WHERE id = 1")
+        with pytest.raises(CommitConflictError, match=r"held the tables for 0\.5 s: they have changed rows"):
+            publish()
+    assert "has changed its rows" in publish().reason
+    assert rows_of(connection) == rows_in(table)
