@@ -42,6 +42,7 @@ _RENDERED_VERSION = "5"
 # how many folders of a project that was parsed with other variables stay
 _VARIANTS_KEPT = 20
 _NOT_RENDERED = frozenset({"checksum", "columns", "compiled_code", "raw_code", "unrendered_config"})
+_TEXTS = frozenset({".sql", ".yml", ".yaml", ".csv", ".md", ".py"})
 _CLOCK = re.compile(r"^\d\d:\d\d:\d\d +", re.MULTILINE)
 _MATERIALIZATION = re.compile(r"materialization_(?P<name>.+)_(default|duckdb|phlo|trino)")
 
@@ -195,6 +196,17 @@ def _parse_here(project: Project, fresh: Path) -> bool:
             reset_adapters()
 
 
+def _undecodable(folder: Path) -> str:
+    """Return which files of a project dbt cannot read as text."""
+    found = []
+    for path in sorted(path for path in folder.rglob("*") if path.suffix in _TEXTS and path.is_file()):
+        try:
+            path.read_text("utf-8")
+        except UnicodeDecodeError as error:
+            found.append(f"{path.relative_to(folder)} is not UTF-8 (byte {error.start}): save it as UTF-8.")
+    return "\n".join(found)
+
+
 def _parse_elsewhere(project: Project, fresh: Path) -> None:
     command = [sys.executable, "-m", "dbt.cli.main", "--quiet", "--no-use-colors", "--log-level-file", "none", "parse"]
     done = subprocess.run(
@@ -208,7 +220,8 @@ def _parse_elsewhere(project: Project, fresh: Path) -> None:
     )
     if done.returncode:
         said = _CLOCK.sub("", done.stdout).strip()
-        tail = "\n".join(said.splitlines()[-20:])
+        tail = _undecodable(project.directory) if "UnicodeDecodeError" in said else ""
+        tail = tail or "\n".join(said.splitlines()[-20:])
         raise ConfigurationError(f"dbt cannot parse {project.directory} (exit code {done.returncode}):\n{tail}")
 
 

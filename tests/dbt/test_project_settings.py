@@ -8,7 +8,10 @@ import pytest
 from airflow.sdk import DAG
 
 from airflow_provider_phlo.dbt import phlo_dbt_task_group
+from airflow_provider_phlo.dbt.manifest import ensure_manifest
+from airflow_provider_phlo.dbt.project import Project
 from airflow_provider_phlo.dbt.runner import build_model
+from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg.duckdb.views import connect
 from tests.dbt.own_project import write_project
 from tests.lake import open_lake
@@ -76,3 +79,12 @@ def test_settings_of_a_project_are_followed(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.delenv("LAYER")
     assert render(project).get_task("g.a_part.doubled").table == f"{schema}_marts.doubled"
     assert sorted(home.glob("dbt/*/*/manifest.json")) == sorted([*parsed, of_gold])
+
+
+def test_files_that_are_no_text_are_named(tmp_path: Path) -> None:
+    """Dbt itself ends with a traceback that names none."""
+    project = write_project(tmp_path / "shop", {"dbt_project.yml": "name: s\nprofile: s\n"})
+    (project / "seeds").mkdir()
+    (project / "seeds" / "latin.csv").write_bytes("id\nMünchen\n".encode("latin-1"))
+    with pytest.raises(ConfigurationError, match=r"exit code 2\):\nseeds/latin.csv is not UTF-8 \(byte 4\)"):
+        ensure_manifest(Project(project, tmp_path / "home"))

@@ -98,6 +98,7 @@ class PhloAdapter(DuckDBAdapter):
         if self._node is not None and self._node.kind != "unit_test":
             with self._dbt_errors(self._node.identifier):
                 require_nameable(self._node.identifier)
+            _require_one_word(node)
             self._require_upstream(node)
             self._require_strategy(node)
         return context
@@ -340,6 +341,14 @@ class PhloAdapter(DuckDBAdapter):
     def store_relation(self, *_: Any, **__: Any) -> None:
         """Refuse what only dbt-duckdb's external materialization asks for."""
         raise DbtRuntimeError("Tables are stored in the Iceberg catalog: materialized='external' does not work here.")
+
+
+def _require_one_word(node: Any) -> None:
+    """Refuse a name that the catalog would take for a namespace and a table."""
+    if "." in node.alias and str(node.resource_type) in ("model", "seed", "snapshot"):
+        raise CompilationError(
+            f"{node.name}: a table's name has no dots in the catalog, and {node.alias!r} has: give it an `alias`."
+        )
 
 
 def _identifier(relation: Any) -> str:

@@ -66,6 +66,8 @@ def _of_the_node(node: Mapping[str, Any], materializations: Collection[str]) -> 
     materialized = config["materialized"]
     if materialized in _ELSEWHERE or materialized not in {*materializations, "ephemeral"}:
         yield f"materialized={materialized!r} (choose table, incremental, view or ephemeral)"
+    if "." in node["alias"]:
+        yield f"the name {node['alias']!r} (a table's name has no dots in the catalog: give it an `alias`)"
     yield from _of_the_database(node)
     yield from (f"{name} ({reason})" for name, reason in _OPTIONS.items() if config.get(name))
 

@@ -23,6 +23,7 @@ REFUSED = {
     "appended": (f"{INCREMENTAL}, incremental_strategy='append'", "unique_key='id' with incremental_strategy='append'"),
     "located": ("location='/somewhere'", "location"),
     "granted": ("grants={'select': ['somebody']}", "grants"),
+    "do.tted": ("tags='odd'", r"the name 'do.tted' \(a table's name has no dots"),
     "in_another_database": ("database='warehouse'", "database='warehouse'"),
 }
 HONOURED = {
@@ -83,7 +84,7 @@ def one_home(parsed_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", REFUSED)
 def test_case_45_a_configuration_without_effect_is_refused_by_name(project: Path, name: str) -> None:
     with pytest.raises(ConfigurationError, match=rf"dbt model {name} \(models/{name}.sql\) asks .*{REFUSED[name][1]}"):
-        render(project, name)
+        render(project, f"path:models/{name}.sql")
 
 
 @pytest.mark.parametrize("name", ["DBT_EXCLUDE_RESOURCE_TYPES", "DBT_EMPTY", "DBT_SAMPLE", "DBT_DEFER"])

@@ -1,4 +1,4 @@
-"""``dbt clone``: a view of what another target has, kept as a table."""
+"""Dbt's command line: ``dbt clone``, which keeps views of what another target has as tables, and names with dots."""
 
 from __future__ import annotations
 
@@ -18,6 +18,19 @@ FILES = {
     "models/by_view.sql": "{{ config(materialized='view') }} select 2 as id",
     "seeds/rates.csv": "id\n3\n",
 }
+
+
+def test_a_name_with_a_dot_is_refused_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = write_project(
+        tmp_path / "shop", {**FILES, "models/a.b.sql": "select 1 as id", "tests/t.u.sql": "select 1 where false"}
+    )
+    monkeypatch.setenv("PHLO_HOME", str(tmp_path / "home"))
+    PhloConnectionManager.close_all_connections()
+    folders = [f"--project-dir={project}", f"--profiles-dir={project}", "--log-level=none", f"--log-path={tmp_path}"]
+    done = dbtRunner().invoke(["build", "--select", "a.b", "t.u", *folders, f"--target-path={tmp_path}/target"])
+    found = {result.node.name: result for result in done.result.results}  # type: ignore[union-attr]
+    assert "a.b: a table's name has no dots in the catalog, and 'a.b' has: give it" in str(found["a.b"].message)
+    assert str(found["t.u"].status) == "pass"
 
 
 def test_what_is_cloned_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
