@@ -109,6 +109,8 @@ class PhloOperator(ReportsToOpenLineage, BaseOperator):
     def partial(cls, **arguments: Any) -> OperatorPartial:
         """Return the operator to be mapped; its outlets are those that it would have if it were not mapped."""
         made = super().partial(**arguments)
+        # asked for through super(), Airflow leaves None, which no task can run with
+        made.kwargs["inlets"] = made.kwargs.get("inlets") or []
         if "outlets" in arguments:
             return made
         made._expand_called = True  # or it would warn that it never was
@@ -167,6 +169,21 @@ def _mapped_arguments(value: Any) -> list[Mapping[str, Any]]:
     if isinstance(value, list | tuple):  # expand_kwargs([{…}, {…}])
         return [each if isinstance(each, Mapping) else {} for each in value]
     return [{}]
+
+
+def require_tables(task_id: str, tables: Any) -> None:
+    """
+    Check what a task is to publish.
+
+    :raises ConfigurationError: there are no tables, or a template has become text instead of a mapping.
+    """
+    if not tables:
+        raise ConfigurationError(f"{task_id} publishes nothing: name its tables.")
+    if not isinstance(tables, Mapping):
+        raise ConfigurationError(
+            f"{task_id}: tables is a {type(tables).__name__}, not a mapping of targets to their sources. A template "
+            "gives a mapping in a DAG with render_template_as_native_obj=True, or in the place of single names."
+        )
 
 
 def check_engine(engine: str | None) -> None:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_phlo import runs
 from airflow_provider_phlo.assets.iceberg import outlets_of, set_event_of
 from airflow_provider_phlo.assets.postgres import postgres_asset
-from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.operators.base import NOTHING_TO_DO, PhloOperator
+from airflow_provider_phlo.operators.base import NOTHING_TO_DO, PhloOperator, require_tables
 from airflow_provider_phlo.operators.links import TableLink
 from airflow_provider_phlo.operators.openlineage import copies
 
@@ -108,8 +107,7 @@ class PublishOperator(PhloOperator):
         :raises ConfigurationError: there are no tables, or a source or connection does not exist; nothing is written
             then.
         """
-        if not self.tables:
-            raise ConfigurationError(f"{self.task_id} publishes nothing: name its tables.")
+        require_tables(self.task_id, self.tables)
         from airflow_provider_phlo.hooks.iceberg import PhloIcebergHook
         from airflow_provider_phlo.hooks.postgres import postgres_coordinates
         from airflow_provider_phlo.publishing import publish_marts_to_postgres

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo.assets.iceberg import outlets_of
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.operators.base import PhloOperator
+from airflow_provider_phlo.operators.base import PhloOperator, require_tables
 from airflow_provider_phlo.operators.links import TableLink
 from airflow_provider_phlo.operators.openlineage import copies
 
@@ -90,8 +90,7 @@ class PublishDuckDBOperator(PhloOperator):
         :raises ConfigurationError: there are no tables, the path is relative or not that of a DuckDB file, or a source
             does not exist; nothing is written then.
         """
-        if not self.tables:
-            raise ConfigurationError(f"{self.task_id} publishes nothing: name its tables.")
+        require_tables(self.task_id, self.tables)
         if not Path(self.path).is_absolute():
             raise ConfigurationError(
                 f"{self.task_id}: {self.path} is relative, and tasks may run in any folder. Give an absolute path."

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo.assets.iceberg import outlets_of
-from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.installed_plugins import Kind
-from airflow_provider_phlo.operators.base import PhloOperator
+from airflow_provider_phlo.operators.base import PhloOperator, require_tables
 from airflow_provider_phlo.registry import load, require
 
 if TYPE_CHECKING:
@@ -72,8 +71,7 @@ class PublishPluginOperator(PhloOperator):
             does not take these options; nothing is written then.
         :raises AccountingError: the publisher has not written what it was given.
         """
-        if not self.tables:
-            raise ConfigurationError(f"{self.task_id} publishes nothing: name its tables.")
+        require_tables(self.task_id, self.tables)
         from airflow_provider_phlo.hooks.iceberg import PhloIcebergHook
         from airflow_provider_phlo.publishing.lakehouse import open_catalog_tables
         from airflow_provider_phlo.publishing.publishers import made, publish_through

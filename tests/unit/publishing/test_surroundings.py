@@ -207,7 +207,11 @@ def test_any_other_name_of_a_schema(connection, publish, table, schema):  # noqa
 
 
 def test_rows_that_somebody_has_changed_and_not_committed_are_not_waited_for_for_ever(
-    connection, server, publish, table, monkeypatch
+    connection,
+    server,
+    publish,
+    table,  # noqa: F811
+    monkeypatch,
 ):
     monkeypatch.setattr(tables, "LOCK_SECONDS", 0.5)
     publish()
