@@ -109,8 +109,9 @@ class PhloOperator(ReportsToOpenLineage, BaseOperator):
     def partial(cls, **arguments: Any) -> OperatorPartial:
         """Return the operator to be mapped; its outlets are those that it would have if it were not mapped."""
         made = super().partial(**arguments)
-        # asked for through super(), Airflow leaves None, which no task can run with
+        # asked for through super(), Airflow leaves None in their places, and no task can run with that
         made.kwargs["inlets"] = made.kwargs.get("inlets") or []
+        made.kwargs["executor_config"] = made.kwargs.get("executor_config") or {}
         if "outlets" in arguments:
             return made
         made._expand_called = True  # or it would warn that it never was
