@@ -34,6 +34,7 @@ class LosingProxy(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: LosingProxy
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def handle_any(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))

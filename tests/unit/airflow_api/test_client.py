@@ -45,6 +45,7 @@ ANSWERS: dict[tuple[str, str], tuple[int, Any]] = {
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     seen: list[tuple[str, str, str | None, Any]] = []
     # answers that come once, before the others; None breaks the connection off
     first: dict[tuple[str, str], list[tuple[int, Any] | None]] = {}
