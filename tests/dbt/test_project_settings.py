@@ -81,7 +81,7 @@ def test_settings_of_a_project_are_followed(tmp_path: Path, monkeypatch: pytest.
     assert sorted(home.glob("dbt/*/*/manifest.json")) == sorted([*parsed, of_gold])
 
 
-def test_files_that_are_no_text_are_named(tmp_path: Path) -> None:
+def test_files_that_are_not_text_are_named(tmp_path: Path) -> None:
     """Dbt itself ends with a traceback that names none."""
     project = write_project(tmp_path / "shop", {"dbt_project.yml": "name: s\nprofile: s\n"})
     (project / "seeds").mkdir()
