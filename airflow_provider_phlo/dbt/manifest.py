@@ -38,7 +38,7 @@ PARSED = "partial_parse.msgpack"
 RENDERED = "render.json"
 _STAMP = "fingerprint"
 # the version of what is rendered: files of an earlier one are made again
-_RENDERED_VERSION = "5"
+_RENDERED_VERSION = "6"
 # how many folders of a project that was parsed with other variables stay
 _VARIANTS_KEPT = 20
 _NOT_RENDERED = frozenset({"checksum", "columns", "compiled_code", "raw_code", "unrendered_config"})
@@ -170,11 +170,13 @@ def _parse(project: Project) -> None:
     folder = project.folder
     fresh = Path(mkdtemp(prefix="parse-", dir=folder))
     try:
+        lost: list[str] = []
         # what is wrong with a project, dbt's command line says
-        if not _parse_here(project, fresh):
+        if not _parse_here(project, fresh, lost):
             _parse_elsewhere(project, fresh)
         rendered = _slim(json.loads((fresh / MANIFEST).read_bytes()))
         rendered["variables"] = variables_named(project.directory)
+        rendered["lost_tests"] = sorted(lost)
         (fresh / RENDERED).write_text(json.dumps(rendered))
         for name in (PARSED, RENDERED, MANIFEST):
             (fresh / name).replace(folder / name)
@@ -182,16 +184,26 @@ def _parse(project: Project) -> None:
         shutil.rmtree(fresh)
 
 
-def _parse_here(project: Project, fresh: Path) -> bool:
-    """Parse in this process; return whether that is done."""
+def _parse_here(project: Project, fresh: Path, lost: list[str]) -> bool:
+    """
+    Parse in this process; return whether that is done.
+
+    :param lost: gets the tests that dbt leaves out, as what they read is not in the project, each with the reason.
+    """
     with process_as_before():
         from dbt.adapters.factory import reset_adapters
         from dbt.cli.main import dbtRunner
 
+    def note(event: Any) -> None:
+        if event.info.name == "NodeNotFoundOrDisabled":
+            test = event.data
+            name = ".".join(filter(None, (test.target_package, test.target_name)))
+            lost.append(f"{test.unique_id.split('.')[2]} ({test.original_file_path}) reads {test.target_kind} {name}")
+
     quiet = ("--quiet", "--no-use-colors", "--log-level=none", "--log-level-file=none")
     with environment(_variables_of_parsing(project)):
         try:
-            return dbtRunner().invoke([*quiet, "parse", *project.arguments(fresh)]).success
+            return dbtRunner(callbacks=[note]).invoke([*quiet, "parse", *project.arguments(fresh)]).success
         finally:
             reset_adapters()
 

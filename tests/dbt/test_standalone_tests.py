@@ -248,3 +248,26 @@ def test_names_are_short_enough_for_airflow() -> None:
     }
     _, [found] = assign_tests(manifest, ["model.p.m"], manifest["tests"])
     assert len(found.name) == 120
+
+
+def test_a_test_that_dbt_leaves_out_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A typo in what a test reads made the test vanish; one of what is disabled is meant to be left out."""
+    monkeypatch.setenv("PHLO_HOME", str(tmp_path / "home"))
+    related = "relationships: {arguments: {to: ref('%s'), field: id}}"
+    tests = f"[unique, {related % 'peple'}, {related % 'off'}]"
+    project = make_project(
+        tmp_path / "shop",
+        {
+            "models/orders.sql": "select 1 as id",
+            "models/off.sql": "{{ config(enabled=false) }} select 1 as id",
+            "models/s.yml": f"models: [{{name: orders, columns: [{{name: id, data_tests: {tests}}}]}}]\n",
+        },
+    )
+    for _ in range(2):  # each time that the Dag file is parsed
+        caplog.clear()
+        [task] = render(project).tasks
+        assert [test.split(".")[2] for test in task.tests] == ["unique_orders_id"]
+        [said] = [record.getMessage() for record in caplog.records if "leaves out" in record.message]
+        assert "relationships_orders_id__id__ref_peple_ (models/s.yml) reads node peple" in said

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pyiceberg.exceptions import NamespaceNotEmptyError, NoSuchNamespaceError, NoSuchTableError
 
@@ -29,9 +29,6 @@ from airflow_provider_phlo.iceberg.tables.refs import branch_head
 from airflow_provider_phlo.iceberg.tables.settling import Settlement
 from airflow_provider_phlo.sql import quote_identifier
 from airflow_provider_phlo.terms import MAIN_BRANCH, SnapshotId, names_of
-
-if TYPE_CHECKING:
-    pass
 
 #: What this process wrote, and the errors of what it could not write, by ``namespace.table``: dbt passes on only text.
 results: dict[str, OverwriteResult] = {}

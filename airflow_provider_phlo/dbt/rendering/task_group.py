@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["DbtModelOperator", "phlo_dbt_task_group"]
 
 _TESTS = "tests"
+
+log = logging.getLogger(__name__)
 # two of them, and the group's id, are within Airflow's 250 characters
 _LONGEST_WORD = 100
 # of models that are in no folder
@@ -182,6 +185,8 @@ class _Renderer:
         self._of_models = of_models
         self._layers: dict[tuple[str | None, str], TaskGroup] = {}
         self._tasks: dict[str, DbtModelOperator] = {}
+        for lost in self._manifest["lost_tests"]:
+            log.warning("dbt leaves out a test: %s, which the project does not have. Correct or remove it.", lost)
         built = [name for name in self._manifest["nodes"] if name in selected]
         self._tests, self._standalone = assign_tests(self._manifest, built, selected)
         self._require_models(self._tests.keys() - {name for name in built if not is_ephemeral(self._nodes[name])})
