@@ -19,6 +19,7 @@ from airflow_provider_phlo.exceptions import (
     ConfigurationError,
     TransientError,
 )
+from tests.patience import PATIENCE
 
 ANSWERS: dict[tuple[str, str], tuple[int, Any]] = {
     ("POST", "/auth/token"): (201, {"access_token": "t"}),
@@ -49,12 +50,16 @@ class Handler(BaseHTTPRequestHandler):
     seen: list[tuple[str, str, str | None, Any]] = []
     # answers that come once, before the others; None breaks the connection off
     first: dict[tuple[str, str], list[tuple[int, Any] | None]] = {}
+    # where those that get one of these wait for each other
+    together: threading.Barrier | None = None
 
     def answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         path = urlsplit(self.path).path
         self.seen.append((self.command, self.path, self.headers.get("Authorization"), json.loads(body or "null")))
         waiting = self.first.get((self.command, path))
+        if waiting and self.together is not None:
+            self.together.wait(PATIENCE)
         found = waiting.pop(0) if waiting else ANSWERS.get((self.command, path), (404, {"detail": "not found"}))
         if path == "/api/v2/many":
             found = 200, many(parse_qs(urlsplit(self.path).query))
@@ -87,7 +92,7 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[AirflowApi]:
     # a proxy of the machine must not be asked for what is on the machine
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
-    Handler.seen, Handler.first = [], {}
+    Handler.seen, Handler.first, Handler.together = [], {}, None
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
@@ -145,6 +150,7 @@ def test_an_expired_token_is_renewed(api: AirflowApi, status: int) -> None:
 def test_a_token_of_many_threads_is_renewed_once(api: AirflowApi) -> None:
     api.dag_ids()
     Handler.first["GET", "/api/v2/dags"] = [(401, {})] * 4
+    Handler.together = threading.Barrier(4)
     threads = [threading.Thread(target=api.dag_ids) for _ in range(4)]
     for thread in threads:
         thread.start()
