@@ -6,7 +6,8 @@ in a process of its own, in seconds of CPU and of wall, with the memory over tha
 processes, as on a command line, and once in forks of a process that is warm, as Airflow's tasks are.
 
 - the whole table beside DuckDB building the same rows natively, plus pyarrow writing them as Parquet
-- 1,000 changed rows beside building the table again, and beside the same rows merged by ``iceberg.merge.merge``
+- 1,000 changed rows beside building the table again, and beside the same rows merged by ``iceberg.merge.merge``: the
+  median of some rounds, each with other values
 """
 
 from __future__ import annotations
@@ -20,9 +21,14 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-STEPS = ("native", "whole", "first", "increment", "again", "merge")
+if TYPE_CHECKING:
+    from pyiceberg.catalog import Catalog
+
+ONCE = ("native", "whole", "first")
+EACH_ROUND = ("increment", "again", "merge")
+ROUNDS = 5
 CHANGED = 1_000
 DAYS = 30
 FILES = {
@@ -50,27 +56,39 @@ def rows(count: int, first: int = 0, step: int = 1) -> str:
 
 def make(home: Path, total: int) -> None:
     """Fill the source tables, and parse the project."""
-    import duckdb
-
     from airflow_provider_phlo.dbt.manifest import ensure_manifest
     from airflow_provider_phlo.dbt.project import Project
     from airflow_provider_phlo.iceberg.catalogs.opening import embedded_properties, open_catalog
-    from airflow_provider_phlo.iceberg.content import RowsOfQuery
-    from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
-    from airflow_provider_phlo.iceberg.tables.layout import TableLayout
 
     for name, content in FILES.items():
         (home / "project" / name).parent.mkdir(parents=True, exist_ok=True)
         (home / "project" / name).write_text(content)
     catalog = open_catalog("phlo", embedded_properties(home))
-    recent = total // DAYS * 3
-    changes = rows(CHANGED, total - recent, max(1, recent // CHANGED))
-    tables = {"raw.events": rows(total), "raw.changes": f"SELECT * REPLACE (a + 1 AS a) FROM ({changes})"}
-    with duckdb.connect() as connection:
-        for name, sql in tables.items():
-            new = RowsOfQuery(name, connection, f"({sql.replace('TOTAL', str(total))})", _batches)
-            overwrite_if_changed(catalog, name, new, layout=TableLayout(("day",)))
+    _store(catalog, "raw.events", rows(total).replace("TOTAL", str(total)))
+    change(home, total, 0)
     ensure_manifest(Project(home / "project", home))
+
+
+def change(home: Path, total: int, number: int) -> None:
+    """Change rows of the last three days, to other values each time."""
+    from airflow_provider_phlo.iceberg.catalogs.opening import embedded_properties, open_catalog
+
+    recent = total // DAYS * 3
+    changed = rows(CHANGED, total - recent, max(1, recent // CHANGED)).replace("TOTAL", str(total))
+    catalog = open_catalog("phlo", embedded_properties(home))
+    _store(catalog, "raw.changes", f"SELECT * REPLACE (a + {number + 1} AS a) FROM ({changed})")
+
+
+def _store(catalog: Catalog, name: str, sql: str) -> None:
+    import duckdb
+
+    from airflow_provider_phlo.iceberg.content import RowsOfQuery
+    from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
+    from airflow_provider_phlo.iceberg.tables.layout import TableLayout
+
+    with duckdb.connect() as connection:
+        new = RowsOfQuery(name, connection, f"({sql})", _batches)
+        overwrite_if_changed(catalog, name, new, layout=TableLayout(("day",)))
 
 
 def _batches(_: str, relation: Any) -> Any:
@@ -118,7 +136,7 @@ def native(home: Path) -> Callable[[], Any]:
     return run
 
 
-def merged(home: Path) -> Callable[[], Any]:
+def merged(home: Path, token: str) -> Callable[[], Any]:
     """Return what merges the changed rows with the engine of ingestion, and publishes."""
     from airflow_provider_phlo.iceberg.branches.publication import Publication, run_branch
     from airflow_provider_phlo.iceberg.catalogs.opening import embedded_properties, open_catalog
@@ -129,22 +147,22 @@ def merged(home: Path) -> Callable[[], Any]:
 
     def run() -> Any:
         changes = connect(catalog, tables=["raw.changes"]).sql("SELECT * FROM raw.changes").to_arrow_table()
-        done = merge(catalog, "large_x.whole", changes, MergePlan(key=("id",)), token="merge")
-        run_branch(catalog, "phlo_merge").publish(Publication("large_x.whole", expected_head=done.head))
+        done = merge(catalog, "large_x.whole", changes, MergePlan(key=("id",)), token=token)
+        run_branch(catalog, f"phlo_{token}").publish(Publication("large_x.whole", expected_head=done.head))
         return done.updated
 
     return run
 
 
-def measure(home: Path, what: str) -> dict[str, Any]:
-    """Return the figures of one step, taken in this process."""
+def measure(home: Path, what: str, number: int) -> dict[str, Any]:
+    """Return the figures of one step of a round, taken in this process."""
     steps = {
         "whole": lambda: build(home, "whole", "w"),
         "native": lambda: native(home),
         "first": lambda: build(home, "kept", "f"),
-        "increment": lambda: build(home, "kept", "i"),
-        "again": lambda: build(home, "kept", "a"),
-        "merge": lambda: merged(home),
+        "increment": lambda: build(home, "kept", f"i{number}"),
+        "again": lambda: build(home, "kept", f"a{number}"),
+        "merge": lambda: merged(home, f"m{number}"),
     }
     run = steps[what]()
     before = resource.getrusage(resource.RUSAGE_SELF)
@@ -155,7 +173,7 @@ def measure(home: Path, what: str) -> dict[str, Any]:
     return {"cpu": cpu, "wall": wall, "memory MB": (after.ru_maxrss - before.ru_maxrss) / 1024, "result": result}
 
 
-def measure_in_fork(home: Path, what: str) -> None:
+def measure_in_fork(home: Path, what: str, number: int) -> None:
     """Print the figures of one step, taken in a fork of a process that has preloaded what Airflow's scheduler does."""
     from airflow_provider_phlo.plugins import preload
 
@@ -164,43 +182,50 @@ def measure_in_fork(home: Path, what: str) -> None:
     if not child:
         try:
             # a fork shares its memory with what it was forked of: its own cannot be told apart
-            print(json.dumps({**measure(home, what), "memory MB": None}), flush=True)
+            print(json.dumps({**measure(home, what, number), "memory MB": None}), flush=True)
         finally:
             os._exit(0)
     os.waitpid(child, 0)
 
 
-def figures(home: Path, how: str) -> dict[str, dict[str, Any]]:
-    """Return the figures of all steps, in their order."""
-    found = {}
-    for what in STEPS:
-        command = [sys.executable, "-m", "benchmarks.dbt_models", how, str(home), what]
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.getcwd(),
-            "PHLO_HOME": str(home),
-            "AIRFLOW_HOME": str(home / "airflow"),
-        }
-        found[what] = json.loads(subprocess.check_output(command, env=environment).splitlines()[-1])
-        shown = {name: round(value, 2) for name, value in found[what].items() if value is not None}
-        print(how, what, shown, flush=True)
+def figures(home: Path, how: str, total: int) -> dict[str, dict[str, Any]]:
+    """Return the figures of all steps, in their order; of those of each round the one in the middle."""
+    found = {what: _step(home, how, what) for what in ONCE}
+    rounds: dict[str, list[dict[str, Any]]] = {what: [] for what in EACH_ROUND}
+    for number in range(ROUNDS):
+        change(home, total, number)
+        for what in EACH_ROUND:
+            rounds[what].append(_step(home, how, what, number))
+    return found | {what: sorted(of, key=lambda each: each["cpu"])[ROUNDS // 2] for what, of in rounds.items()}
+
+
+def _step(home: Path, how: str, what: str, number: int = 0) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.dbt_models", how, str(home), what, str(number)]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.getcwd(),
+        "PHLO_HOME": str(home),
+        "AIRFLOW_HOME": str(home / "airflow"),
+    }
+    found: dict[str, Any] = json.loads(subprocess.check_output(command, env=environment).splitlines()[-1])
+    print(how, what, {name: round(value, 2) for name, value in found.items() if value is not None}, flush=True)
     return found
 
 
 def main() -> None:
     """Measure all steps, in new processes and in warm ones, and print the ratios."""
-    if len(sys.argv) == 4:
-        how, home, what = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
+    if len(sys.argv) == 5:
+        how, home, what, number = sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
         if how == "warm":
-            measure_in_fork(home, what)
+            measure_in_fork(home, what, number)
         else:
-            print(json.dumps(measure(home, what)))
+            print(json.dumps(measure(home, what, number)))
         return
     total = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000_000
     for how in ("new", "warm"):
         with tempfile.TemporaryDirectory(prefix="phlo-dbt-models-") as folder:
             make(Path(folder), total)
-            found = figures(Path(folder), how)
+            found = figures(Path(folder), how, total)
         for one, other in (("whole", "native"), ("increment", "first"), ("increment", "merge")):
             print(f"{how}: {one} / {other}: {found[one]['cpu'] / found[other]['cpu']:.2f} of CPU")
 
