@@ -42,7 +42,6 @@ _RENDERED_VERSION = "6"
 # how many folders of a project that was parsed with other variables stay
 _VARIANTS_KEPT = 20
 _NOT_RENDERED = frozenset({"checksum", "columns", "compiled_code", "raw_code", "unrendered_config"})
-_TEXTS = frozenset({".sql", ".yml", ".yaml", ".csv", ".md", ".py"})
 _CLOCK = re.compile(r"^\d\d:\d\d:\d\d +", re.MULTILINE)
 _MATERIALIZATION = re.compile(r"materialization_(?P<name>.+)_(default|duckdb|phlo|trino)")
 
@@ -211,7 +210,7 @@ def _parse_here(project: Project, fresh: Path, lost: list[str]) -> bool:
 def _undecodable(folder: Path) -> str:
     """Return which files of a project dbt cannot read as text."""
     found = []
-    for path in sorted(path for path in folder.rglob("*") if path.suffix in _TEXTS and path.is_file()):
+    for path in sorted(files_of(folder)):
         try:
             path.read_text("utf-8")
         except UnicodeDecodeError as error:
