@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+from airflow_provider_phlo.alerts.incidents.store import TABLE as INCIDENTS
 from airflow_provider_phlo.alerts.rules.selectors import WILDCARDS
 from airflow_provider_phlo.alerts.rules.verdicts import (
     LONGEST_UNKNOWN,
@@ -18,6 +19,7 @@ from airflow_provider_phlo.alerts.rules.verdicts import (
     Verdict,
 )
 from airflow_provider_phlo.quality import RowCountAnomalyCheck
+from airflow_provider_phlo.quality.check_results import TABLE as CHECK_RESULTS
 from airflow_provider_phlo.quality.drift.statistics import ROWS
 from airflow_provider_phlo.quality.freshness import FreshnessPolicy, State, TablePolicy
 from airflow_provider_phlo.suggestions import did_you_mean
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 # the share of records in quarantine that is too much, where no rule says another
 QUARANTINE_SHARE = 0.05
+# what the provider itself writes down, in a table that it makes before it has anything to write
+_RECORDS = (CHECK_RESULTS, INCIDENTS)
 # what is read for a day may still come this long after it
 _LAST_RUN_OF_A_DAY = timedelta(hours=1)
 
@@ -140,7 +144,7 @@ def _freshness(about: _About, rules: Iterable[Rule]) -> Iterator[Verdict]:
     own = about.facts.policy.freshness if about.facts.policy else None
     if own is not None:
         yield _freshness_by(about, own, POLICY)
-    elif about.facts.snapshot_id is None and about.facts.policy is None:
+    elif about.facts.snapshot_id is None and about.facts.policy is None and about.facts.table not in _RECORDS:
         message = (
             "nothing has ever been published into it, so no policy stands with it: see whether its first run failed"
         )

@@ -13,9 +13,11 @@ from pyiceberg.schema import Schema
 from pyiceberg.types import NestedField, StringType
 
 from airflow_provider_phlo import phlo_ingestion
+from airflow_provider_phlo.alerts.incidents.store import TABLE as INCIDENTS
 from airflow_provider_phlo.iceberg.branches.rollback import plan_rollback, rollback
 from airflow_provider_phlo.iceberg.maintenance.compaction import compact
 from airflow_provider_phlo.metrics.loads import Load, TableLoads, table_loads
+from airflow_provider_phlo.quality.check_results import TABLE as CHECK_RESULTS
 from airflow_provider_phlo.quality.freshness import POLICY_PROPERTY, FreshnessPolicy, TablePolicy, table_policy
 from tests.unit.watching.conftest import POLICY, TODAY, YESTERDAY, Reading
 
@@ -148,6 +150,13 @@ def test_a_table_whose_first_run_never_published(catalog: Catalog, look: Any) ->
     [found] = look().verdicts
     assert (found.table, found.passed) == ("raw.fails", None)
     assert "nothing has ever been published into it" in found.message
+
+
+@pytest.mark.parametrize("name", [CHECK_RESULTS, INCIDENTS])
+def test_a_record_that_another_watcher_has_just_made(catalog: Catalog, look: Any, name: str) -> None:
+    catalog.create_namespace("phlo")
+    catalog.create_table(name, Schema(NestedField(1, "k", StringType())))
+    assert look(dry_run=True).verdicts == ()
 
 
 def test_an_unchanged_table_is_not_read_again(publish: Callable[..., None], freshness: Any, catalog: Catalog) -> None:
