@@ -50,8 +50,8 @@ OF_THE_STATEMENT = {
     "Binder Error": "the statement names a column or a function that does not fit",
     "Catalog Error": "the statement names something that does not exist",
 }
-# Kinds that a value decides: the same data fails again.
-OF_THE_DATA = frozenset(
+# kinds that a value decides
+_OF_THE_DATA = frozenset(
     {
         "Conversion Error",
         "Invalid Input Error",
@@ -103,13 +103,29 @@ _FUNCTIONS = {
 }
 _MOST_COLUMNS = 4
 _TRINO = re.compile(
-    r"Trino\w*Error\(type=(?P<type>\w+), name=(?P<name>\w+), message=(?P<message>.*), query_id=(?P<query>\w+)\)\s*$",
+    # dbt adds where the compiled code is, on lines of their own
+    r"Trino\w*Error\(type=\w+, name=(?P<name>\w+), message=(?P<message>.*), query_id=(?P<query>\w+)\)(?:\s|$)",
     re.DOTALL,
 )
 # errors of Trino whose message is about names and types, which come from the statement
 _TRINO_OF_THE_STATEMENT = re.compile(
     r"SYNTAX_ERROR|PERMISSION_DENIED|\w+_NOT_FOUND|MISSING_\w+|DUPLICATE_\w+|AMBIGUOUS_\w+|TYPE_MISMATCH|FUNCTION_\w+"
+    r"|NOT_SUPPORTED|COLUMN_TYPE_UNKNOWN|EXPRESSION_NOT_\w+|MISMATCHED_\w+|INVALID_\w+_PROPERTY"
 )
+_TRINO_OF_THE_DATA = re.compile(
+    r"INVALID_(?:CAST|FUNCTION)_ARGUMENT|DIVISION_BY_ZERO|NUMERIC_VALUE_OUT_OF_RANGE|CONSTRAINT_VIOLATION"
+    r"|SUBQUERY_MULTIPLE_ROWS|MERGE_TARGET_ROW_MULTIPLE_MATCHES|JSON_\w+_ERROR|PATH_EVALUATION_ERROR"
+)
+# how Trino's client reports an answer without the protocol; what follows is the body of the page
+_TRINO_HTTP = re.compile(r"\berror (?P<status>[45]\d\d)(?=:|\s|$)")
+# answers that a retry does not change, and what to look at
+_TRINO_REFUSALS = {
+    "401": "it does not accept the login: check user, password and authentication method",
+    "403": "it does not let this user in: check user and rights",
+}
+_TLS_REQUIRED = "TLS/SSL is required for authentication"
+# tables that dbt makes for the time of a run: another run of the same model has taken one away
+_OF_A_RUN = re.compile(r"__dbt_(?:tmp|backup)\b")
 
 
 def duckdb_kind(text: str) -> str | None:
@@ -186,12 +202,30 @@ def describe_trino_error(name: str, message: str, query_id: str | None, statemen
     return f"Trino: {name}{about}" + (f" (query {query_id})" if query_id else "")
 
 
+def describe_trino_refusal(text: str) -> str | None:
+    """Return why Trino lets nobody in, out of its client's text; None if that says nothing of it."""
+    if _TLS_REQUIRED in text:
+        return "Trino: passwords and tokens go over https only: set the scheme, and the port for it"
+    found = _TRINO_HTTP.search(text)
+    reason = _TRINO_REFUSALS.get(found["status"]) if found else None
+    return f"Trino's server answers {found['status']}: {reason}" if found and reason else None
+
+
 def is_of_the_statement(text: str) -> bool:
     """Return whether the statement itself is wrong, so that it fails again whatever the data is."""
     found = _TRINO.search(text)
     if found:
-        return _TRINO_OF_THE_STATEMENT.fullmatch(found["name"]) is not None
+        lost = found["name"].endswith("_NOT_FOUND") and _OF_A_RUN.search(found["message"])
+        return _TRINO_OF_THE_STATEMENT.fullmatch(found["name"]) is not None and not lost
     return duckdb_kind(text) in OF_THE_STATEMENT
+
+
+def is_of_the_data(text: str) -> bool:
+    """Return whether a value is wrong for the statement, so that the same data fails again."""
+    found = _TRINO.search(text)
+    if found:
+        return _TRINO_OF_THE_DATA.fullmatch(found["name"]) is not None
+    return duckdb_kind(text) in _OF_THE_DATA
 
 
 def _names_kept(said: str, statement: str) -> str:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError, QualityCheckError, TransientError
 from airflow_provider_phlo.sql_errors import (
-    OF_THE_DATA,
     describe_duckdb,
     describe_trino,
-    duckdb_kind,
+    describe_trino_refusal,
+    is_of_the_data,
     is_of_the_statement,
 )
 
@@ -152,11 +152,12 @@ def _line(text: str, code: str) -> int | None:
 
 def may_pass_again(text: str) -> bool:
     """Return whether what dbt reports might not happen again with the same SQL and the same data."""
-    return not _is_of_the_project(text) and duckdb_kind(text) not in OF_THE_DATA
+    return not _is_of_the_project(text) and not is_of_the_data(text)
 
 
 def _is_of_the_project(text: str) -> bool:
-    return "Compilation Error" in text or is_of_the_statement(text) or _fails_again_in_python(text)
+    of_sql = is_of_the_statement(text) or describe_trino_refusal(text) is not None
+    return "Compilation Error" in text or of_sql or _fails_again_in_python(text)
 
 
 def _failed_batches(result: NodeResult) -> str:
@@ -172,7 +173,7 @@ def describe(text: str, statement: str = "") -> str:
     """Return what dbt says without a value of the data; dbt passes on the engine's own text."""
     if _OF_THE_PROJECT.match(text):
         return text.strip()
-    described = describe_duckdb(text, statement) or describe_trino(text, statement)
+    described = describe_duckdb(text, statement) or describe_trino(text, statement) or describe_trino_refusal(text)
     if described:
         return described
     first = _FIRST_WORDS.match(text)

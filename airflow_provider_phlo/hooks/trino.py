@@ -7,6 +7,7 @@ from typing import Any
 
 from airflow_provider_phlo.connections import find_connection
 from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.sql_errors import describe_trino_refusal
 
 
 def connect_to(trino_conn_id: str = "trino_default") -> Callable[[], Any]:
@@ -37,6 +38,15 @@ def connect_to(trino_conn_id: str = "trino_default") -> Callable[[], Any]:
                 "Iceberg catalog that the iceberg connection opens."
             )
         hook: Any = TrinoHook(trino_conn_id=trino_conn_id)  # type: ignore[no-untyped-call]
-        return hook.get_conn()
+        try:
+            return hook.get_conn()
+        except Exception as error:  # nothing is sent yet: the client refuses what it is given, each time in another way
+            why = (
+                describe_trino_refusal(str(error))
+                or f"a value of it is not one that Trino's client takes ({type(error).__name__})"
+            )
+            raise ConfigurationError(
+                f"Connection '{trino_conn_id}' cannot be used: {why}. See the extras of Airflow's Trino provider."
+            ) from error
 
     return connect

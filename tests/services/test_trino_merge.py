@@ -41,6 +41,7 @@ TYPES = {
     "at": pa.timestamp("us", "UTC"),
     "tags": pa.list_(pa.int64()),
     "pair": pa.struct([("a", pa.int64()), ("b", pa.string())]),
+    "parts": pa.struct([("x", pa.list_(pa.struct([("y", pa.int64())]))), ("m", pa.map_(pa.string(), pa.int64()))]),
     "version": pa.int64(),
     "measured": pa.float64(),
     "gone": pa.bool_(),
@@ -54,6 +55,7 @@ VALUES: dict[str, list[Any]] = {
     "at": [None, dt.datetime(2024, 1, 1, 0, 0, 0, 1, tzinfo=dt.UTC)],
     "tags": [None, [], [1, None]],
     "pair": [None, {"a": 1, "b": None}, {"a": None, "b": "b"}],
+    "parts": [None, {"x": None, "m": None}, {"x": [], "m": []}, {"x": [None, {"y": None}], "m": [("k", None)]}],
     "added": [None, "new"],
 }
 KEYS = (("id",), ("part", "ratio"), ("ratio",))
@@ -196,5 +198,9 @@ def test_what_cannot_be_merged_is_refused_before_anything_is_written(trino, lake
     bare = f"{table_name}_bare"
     lake.create_table(bare, pa.schema([("id", pa.int64())]))
     refused(ConfigurationError, "needs the metadata columns", one.select(["id"]), MergePlan(key=("id",)), bare)
+    hidden = {"id": pa.int64(), "$path": pa.string()}
+    create(lake, f"{table_name}_hidden", hidden)
+    text = r"Trino has a column '\$path' of its own"
+    refused(ConfigurationError, text, batch([{"id": 1}], hidden), MergePlan(key=("id",)), f"{table_name}_hidden")
     assert lake.load_table(table_name).current_snapshot() is None
     assert not [name for _, name in lake.list_tables("raw") if name.endswith("__staging_refused")]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import time
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -10,19 +13,23 @@ import pyarrow as pa
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 from pandera.pandas import Field
+from pyiceberg.catalog import Catalog
 
 from airflow_provider_phlo import phlo_ingestion
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError, TransientError
 from airflow_provider_phlo.hooks.trino import connect_to
+from airflow_provider_phlo.iceberg.branches import move_main
 from airflow_provider_phlo.iceberg.duckdb.views import all_tables
 from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.iceberg.merge.engine import EMBEDDED
 from airflow_provider_phlo.iceberg.tables.refs import branch_head
 from airflow_provider_phlo.iceberg.trino import TrinoEngine, staged_merge
+from airflow_provider_phlo.iceberg.trino import engine as engine_module
 from airflow_provider_phlo.operators.merge import MergeOperator
 from airflow_provider_phlo.quality import CountCheck, CustomSQLCheck, RangeCheck, UniqueCheck
 from airflow_provider_phlo.schemas import PhloSchema
 from tests.expect import expect
+from tests.patience import PATIENCE
 from tests.services.batches import batch, content, create, publish, run
 from tests.services.trino import Trino
 
@@ -133,6 +140,68 @@ def test_a_snapshot_that_never_was_main_is_not_merged_into(trino, lake, table_na
     assert result.inserted == 1
     assert values(lake, table_name) == {1: 1.0}
     assert branch_head(lake.load_table(table_name), "phlo_open") is not None
+
+
+def slowly(guard: Callable[[Any], str]) -> Callable[[Any], str]:
+    """Return a guard that holds when ``guard`` does, and keeps Trino busy for a while."""
+    busy = "(SELECT sum(a.x * b.x) FROM UNNEST(sequence(1, 2000)) a(x) CROSS JOIN UNNEST(sequence(1, 2000)) b(x)) > 0"
+    return lambda staged: f"{guard(staged)} AND {busy}"
+
+
+def publish_meanwhile(server: Trino, name: str, token: str, branch: str) -> threading.Thread:
+    """Make another writer's branch main while Trino runs the MERGE of a run."""
+
+    def runs(catalog: Catalog) -> bool:
+        staged = staged_merge.find(catalog, name, token)
+        if staged is None or staged.claim is None:
+            return False
+        state = f"SELECT state FROM system.runtime.queries WHERE query_id = '{staged.claim.query}'"
+        return server.query(state) == [["RUNNING"]]
+
+    def work() -> None:
+        catalog, deadline = server.catalog(), time.monotonic() + PATIENCE
+        while not runs(catalog) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        move_main(catalog, name, branch)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize(
+    ("plan", "goes_on"),
+    [(PLAN, False), (PLAN, True), (MergePlan("append", method="hash"), False)],
+    ids=["merge", "merge, and main goes on", "append"],
+)
+def test_a_commit_to_another_partition_while_the_merge_runs(trino, lake, table_name, monkeypatch, plan, goes_on):
+    """Trino looks for conflicts in the partitions that it writes only, and the same key comes to another one."""
+    create(lake, table_name, TYPES)
+    run(EMBEDDED, lake, table_name, batch([{"id": 0, "value": 0.0}], TYPES), PLAN)
+    engine, rows = TrinoEngine(trino.connect), batch([{"id": 1, "value": 1.0}], TYPES, "2024-01-16")
+    merged = engine.merge(lake, table_name, rows, plan, token="one")
+    EMBEDDED.merge(lake, table_name, batch([{"id": 1, "value": 1.0}], TYPES), plan, token="two")
+    theirs = branch_head(lake.load_table(table_name), "phlo_two")
+    find = engine_module._find_accepted
+
+    def find_later(*args: Any) -> Any:
+        assert lake.load_table(table_name).current_snapshot().parent_snapshot_id == theirs  # Trino has committed it
+        if goes_on:
+            run(EMBEDDED, lake, table_name, batch([{"id": 7, "value": 7.0}], TYPES), PLAN)
+        return find(*args)
+
+    monkeypatch.setattr(engine_module, "_find_accepted", find_later)
+    with monkeypatch.context() as slow:
+        slow.setattr(engine_module, "_guard", slowly(engine_module._guard))
+        other = publish_meanwhile(trino, table_name, "one", "phlo_two")
+        with pytest.raises(CommitConflictError, match="main moved"):
+            publish(engine, lake, table_name, "one", merged)
+        other.join()
+    assert goes_on or branch_head(lake.load_table(table_name)) == theirs
+    monkeypatch.setattr(engine_module, "_find_accepted", find)
+    again, _ = run(engine, lake, table_name, rows, plan, token="one")
+    expect(again, inserted=0, updated=0, deleted_duplicates=int(goes_on))
+    assert sorted(dict(row)["id"] for row in content(lake, table_name)) == ([0, 1, 7] if goes_on else [0, 1])
 
 
 def write(server: Trino, name: str, writer: int) -> None:

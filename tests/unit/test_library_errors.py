@@ -8,6 +8,7 @@ import socket
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -33,7 +34,7 @@ from trino.exceptions import TrinoUserError
 
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError, SchemaError, TransientError
 from airflow_provider_phlo.library_errors import describe, keep_values_in, without_values
-from airflow_provider_phlo.sql_errors import describe_duckdb, describe_trino
+from airflow_provider_phlo.sql_errors import describe_duckdb, describe_trino, is_of_the_data, is_of_the_statement
 from tests.canary import CANARY, has_canary, told
 
 NOTES = pa.array([CANARY])
@@ -267,11 +268,42 @@ def test_what_the_system_says_to_duckdb_is_passed_on(words: str) -> None:
     )
 
 
-def test_dbts_text_of_trino_is_understood() -> None:
-    text = (
-        "Database Error in model m (models/m.sql)\n  TrinoUserError(type=USER_ERROR, name=TABLE_NOT_FOUND, "
-        "message=\"line 1:15: Table 'lake.raw.notes' does not exist\", query_id=20260101_1)"
+def dbts_text(name: str, message: str) -> str:
+    """Return what dbt says of an error of Trino in a model."""
+    from dbt_common.exceptions import DbtDatabaseError
+    from trino.exceptions import TrinoUserError
+
+    error = TrinoUserError({"errorName": name, "errorType": "USER_ERROR", "message": message}, "20260101_1")
+    node = SimpleNamespace(
+        resource_type="model", name="m", original_file_path="models/m.sql", build_path="/w/run/models/m.sql"
     )
+    return str(DbtDatabaseError(str(error), node=node))
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "of_the_statement", "of_the_data"),
+    [
+        ("COLUMN_NOT_FOUND", "line 2:8: Column 'x' cannot be resolved", True, False),
+        ("NOT_SUPPORTED", "Type not supported for Iceberg: smallint", True, False),
+        ("INVALID_CAST_ARGUMENT", f"Cannot cast '{CANARY}' to INT", False, True),
+        ("DIVISION_BY_ZERO", "/ by zero", False, True),
+        ("EXCEEDED_TIME_LIMIT", "Query exceeded the maximum execution time limit of 1.00ms", False, False),
+        ("TABLE_NOT_FOUND", "line 9:5: Table 'lake.s.m__dbt_tmp' does not exist", False, False),
+    ],
+)
+def test_what_dbt_says_of_trino_shows_whether_a_retry_helps(
+    name: str, message: str, of_the_statement: bool, of_the_data: bool
+) -> None:
+    text = dbts_text(name, message)
+    assert text.endswith("compiled code at /w/run/models/m.sql")
+    assert (is_of_the_statement(text), is_of_the_data(text)) == (of_the_statement, of_the_data)
+    described = describe_trino(text, "select x from lake.raw.notes") or ""
+    assert described.startswith(f"Trino: {name}")
+    assert not has_canary(described)
+
+
+def test_dbts_text_of_trino_is_understood() -> None:
+    text = dbts_text("TABLE_NOT_FOUND", "line 1:15: Table 'lake.raw.notes' does not exist")
     assert describe_trino(text, "select * from lake.raw.notes") == (
         "Trino: TABLE_NOT_FOUND: line 1:15: Table 'lake.raw.notes' does not exist (query 20260101_1)"
     )

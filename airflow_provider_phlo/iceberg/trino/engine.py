@@ -4,8 +4,9 @@ Merge by Trino: the batch goes into a staging table, one ``MERGE`` statement tak
 Trino can neither write a branch nor put properties into a snapshot. So nothing of a run can be seen before it is
 published, and what makes a retry harmless is this:
 
-- The statement carries a guard: it changes something only if main is still the snapshot that was audited. Iceberg
-  itself refuses to commit it when somebody else commits meanwhile.
+- The statement carries a guard: it changes something only if main is the snapshot that was audited when it begins.
+- While it runs, somebody else may commit to other partitions: Trino looks for conflicts only in those that it writes,
+  and one key may come to be in two. A MERGE whose snapshot does not follow the audited one is taken back.
 - Trino stamps each snapshot with its query's id. That id is written down (the claim of the staging table) after Trino
   has given it and before the query starts. So main's own history shows whether an attempt that died has committed,
   whatever others have committed since.
@@ -22,25 +23,29 @@ from typing import Any
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
+from pyiceberg.table.snapshots import Snapshot
+from pyiceberg.table.update import AssertRefSnapshotId, SetPropertiesUpdate
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError, TerminalError, TransientError
 from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.branches.marks import find_published_result
 from airflow_provider_phlo.iceberg.branches.publication import Publication, RunBranch
 from airflow_provider_phlo.iceberg.branches.upkeep import upkeep_of
+from airflow_provider_phlo.iceberg.catalogs.retries import retry_commit
 from airflow_provider_phlo.iceberg.merge.batch import ArrowBatches, Batch
 from airflow_provider_phlo.iceberg.merge.plan import MergePlan, MergeResult
-from airflow_provider_phlo.iceberg.tables.refs import branch_head, lineage
+from airflow_provider_phlo.iceberg.tables.refs import branch_head, lineage, point_branch
 from airflow_provider_phlo.iceberg.trino import staged_merge
 from airflow_provider_phlo.iceberg.trino.queries import Queries
 from airflow_provider_phlo.iceberg.trino.staged_merge import Claim, Intent, StagedMerge
 from airflow_provider_phlo.iceberg.trino.staged_rows import to_stage, unhashed_files
 from airflow_provider_phlo.sql import quote, quote_identifier
-from airflow_provider_phlo.terms import MergeStrategy, MetadataColumn, PartitionDate, Token
+from airflow_provider_phlo.terms import MAIN_BRANCH, MergeStrategy, MetadataColumn, PartitionDate, Token
 
 log = logging.getLogger(__name__)
 
 REQUIRED = (MetadataColumn.DLT_ID, MetadataColumn.ROW_HASH)
+HIDDEN = ("$path", "$file_modified_time", "$partition", "$row_id")
 QUERY_ID = "trino_query_id"  # what Trino calls it in a snapshot's summary
 
 
@@ -136,7 +141,7 @@ class TrinoEngine:
         if not staged.claims:
             return
         self._trino.settle(staged.claims[0].query or "")
-        committed = _find_committed(catalog, staged)
+        committed = _find_accepted(catalog, staged)
         if committed is not None:
             log.info(
                 "%s: an attempt of run %s committed its MERGE and died: it is now marked as published",
@@ -201,7 +206,7 @@ class TrinoEngine:
             raise failure or CommitConflictError(f"{staged.identifier}: Trino did not run the MERGE.")
         if failure is not None:
             self._trino.settle(claimed[0])
-        committed = _find_committed(catalog, StagedMerge(staged.identifier, catalog.load_table(staged.name)))
+        committed = _find_accepted(catalog, StagedMerge(staged.identifier, catalog.load_table(staged.name)))
         if committed is None:
             raise failure or CommitConflictError(f"{staged.identifier}: main moved since the merge was audited.")
         return committed
@@ -242,6 +247,11 @@ def _require(table: Table, plan: MergePlan) -> None:
         )
     if name != name.lower():
         raise ConfigurationError(f"{name}: Trino knows names in lower case only: rename it, or use engine='pyiceberg'.")
+    hidden = [column for column in columns if column.lower() in HIDDEN]
+    if hidden:
+        raise ConfigurationError(
+            f"{name}: Trino has a column {hidden[0]!r} of its own in every table: rename it, or use engine='pyiceberg'."
+        )
     nested = [item.name for item in table.schema().fields if not item.field_type.is_primitive]
     for column in (*plan.key, plan.order_by):
         if column in nested:
@@ -293,6 +303,51 @@ def _pin(catalog: Catalog, staged: StagedMerge) -> None:
     if branch_head(table) != staged.intent.head:
         raise CommitConflictError(f"{staged.identifier}: another writer committed while the merge was planned.")
     staged.drop(catalog)
+
+
+def _find_accepted(catalog: Catalog, staged: StagedMerge) -> tuple[Claim, int] | None:
+    """
+    Return what :func:`_find_committed` does, unless somebody else's commit came between the audit and the MERGE's.
+
+    Then main is set back to theirs, and None returned. Where main has moved on already, rows without a key stay as they
+    are, as if they had come first; others are merged again, which leaves one row per key.
+    """
+    committed = _find_committed(catalog, staged)
+    snapshot = catalog.load_table(staged.identifier).snapshot_by_id(committed[1]) if committed else None
+    if snapshot is None or snapshot.parent_snapshot_id == staged.intent.head:
+        return committed
+    token, plan = staged.intent.token, staged.intent.plan
+    if _take_back(catalog, staged.identifier, snapshot):
+        log.info("%s: main moved while run %s merged: its snapshot is taken back", staged.identifier, token)
+    elif plan.strategy == MergeStrategy.MERGE or plan.by_hash:
+        log.warning("%s: main moved while run %s merged, and went on from there", staged.identifier, token)
+    else:
+        return committed
+    staged.drop(catalog)
+    return None
+
+
+def _take_back(catalog: Catalog, identifier: str, snapshot: Snapshot) -> bool:
+    """Set main back to the snapshot before ``snapshot``; return False where that is not main any more."""
+
+    def attempt() -> bool:
+        table = catalog.load_table(identifier)
+        if branch_head(table) != snapshot.snapshot_id or snapshot.parent_snapshot_id is None:
+            return False
+        undone = branches.undone_snapshots(table) | {snapshot.snapshot_id}
+        branches.commit(
+            catalog,
+            table,
+            [AssertRefSnapshotId(ref=MAIN_BRANCH, snapshot_id=snapshot.snapshot_id)],
+            [
+                point_branch(table, MAIN_BRANCH, snapshot.parent_snapshot_id),
+                # who has begun to build on it is refused
+                SetPropertiesUpdate(updates={branches.UNDONE_PROPERTY: ",".join(map(str, sorted(undone)))}),
+            ],
+        )
+        return True
+
+    return retry_commit(attempt, identifier)
 
 
 def _find_committed(catalog: Catalog, staged: StagedMerge) -> tuple[Claim, int] | None:

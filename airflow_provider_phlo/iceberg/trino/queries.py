@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 from trino import exceptions as trino_errors
 
-from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError, TransientError
+from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError, PhloError, TransientError
 from airflow_provider_phlo.sql import literal
+from airflow_provider_phlo.sql_errors import describe_trino_refusal
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +19,9 @@ ENDED = ("FINISHED", "FAILED")
 PATIENCE = 60.0  # seconds for a query that was killed to end
 _CONFLICTS = ("ICEBERG_COMMIT_ERROR", "TRANSACTION_CONFLICT")
 _TRANSIENT_TYPES = ("INTERNAL_ERROR", "EXTERNAL", "INSUFFICIENT_RESOURCES")
+# those of the type USER_ERROR that the statement has no part in: somebody has ended it, or nobody asked for its rows
+_ENDED_FROM_OUTSIDE = ("ADMINISTRATIVELY_KILLED", "USER_CANCELED", "ABANDONED_QUERY")
+_NO_TRINO = "The server answers 404: no Trino is at this address, check host, port and scheme"
 
 
 class StatementError(ConfigurationError):
@@ -131,20 +135,36 @@ class Queries:
             cursor = connection.cursor(stats_callback=on_stats)
             rows = cursor.execute(sql, list(parameters)).fetchall()
             return Answer(rows, [(column[0], column[1]) for column in cursor.description or ()])
-        except (trino_errors.Error, trino_errors.TrinoQueryError, trino_errors.HttpError, OSError) as error:
-            raise _translate(error) from error
+        except PhloError:
+            raise
+        except (trino_errors.Error, trino_errors.HttpError, OSError) as error:
+            raise _translate(error, begun=self._running is not None) from error
+        except (ValueError, LookupError, AttributeError, TypeError) as error:  # of what reads the answer
+            raise TransientError(
+                f"What answers is not Trino, or something between has changed its answer ({type(error).__name__}): "
+                "nothing is known of the query. Check host and port; a retry may help."
+            ) from error
         finally:
             self._running = None
 
 
-def _translate(error: Exception) -> Exception:
-    """Return the error of this package that says whether a retry can help; Trino's own text may hold values."""
+def _translate(error: Exception, *, begun: bool) -> Exception:
+    """
+    Return the error of this package that says whether a retry can help; Trino's own text may hold values.
+
+    :param begun: whether Trino has taken the query: what it answers then, such as that it does not know it after a
+        restart, says nothing of the connection.
+    """
     name, query = getattr(error, "error_name", None), getattr(error, "query_id", None)
+    if name is None and not begun:
+        refusal = _NO_TRINO if str(error).startswith("error 404") else describe_trino_refusal(str(error))
+        if refusal:
+            return StatementError(f"{refusal}.", type(error).__name__)
     if name is None:
         return TransientError(f"Trino does not answer ({type(error).__name__}): nothing is known of the query; retry.")
     what = f"Trino failed with {name} (query {query}; its web page says more)"
     if name in _CONFLICTS:
         return CommitConflictError(f"{what}: another writer was faster.")
-    if getattr(error, "error_type", "") in _TRANSIENT_TYPES:
+    if getattr(error, "error_type", "") in _TRANSIENT_TYPES or name in _ENDED_FROM_OUTSIDE:
         return TransientError(f"{what}. A retry may help.")
     return StatementError(f"{what}. Check the connection's user, its rights and its catalog.", name)

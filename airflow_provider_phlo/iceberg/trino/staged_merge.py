@@ -21,7 +21,7 @@ from typing import Any
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import CommitFailedException, NoSuchTableError, TableAlreadyExistsError
-from pyiceberg.table import Table
+from pyiceberg.table import Table, Transaction
 from pyiceberg.table.refs import SnapshotRefType
 from pyiceberg.table.update import AssertRefSnapshotId, AssertTableUUID, SetPropertiesUpdate, SetSnapshotRefUpdate
 
@@ -29,8 +29,10 @@ from airflow_provider_phlo.exceptions import CommitConflictError
 from airflow_provider_phlo.formats import VERSION_FIELD, require_known_version
 from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.catalogs.retries import retry_commit
+from airflow_provider_phlo.iceberg.files.writing import write_files
 from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.iceberg.tables.creation import TABLE_PROPERTIES
+from airflow_provider_phlo.iceberg.tables.evolution import fit
 from airflow_provider_phlo.iceberg.tables.lookup import STAGING, find_table, staging_name
 from airflow_provider_phlo.iceberg.trino.sql import ROW, MergeSql
 from airflow_provider_phlo.sql import quote
@@ -222,11 +224,21 @@ def stage(catalog: Catalog, target: Table, rows: pa.Table, intent: Intent) -> St
         transaction = catalog.create_table_transaction(
             name, numbered.schema, properties={**TABLE_PROPERTIES, INTENT: intent.to_json()}
         )
-        transaction.append(numbered)
+        _append(transaction, numbered)
         transaction.commit_transaction()
     except (TableAlreadyExistsError, CommitFailedException) as error:
         raise CommitConflictError(f"{identifier}: another attempt of run {intent.token} stages rows.") from error
     return StagedMerge(identifier, catalog.load_table(name))
+
+
+def _append(transaction: Transaction, rows: pa.Table) -> None:
+    """Append rows to a table that is not there yet; PyIceberg's own append makes an empty list of structs of NULL."""
+    begun = transaction._table
+    table = Table(begun.name(), transaction.table_metadata, begun.metadata_location, begun.io, begun.catalog)
+    producer = transaction.update_snapshot().fast_append()
+    for file in write_files(table, (part for part in (fit(rows, table),)), "staged"):
+        producer.append_data_file(file)
+    producer.commit()
 
 
 def note_duplicates(catalog: Catalog, staged: StagedMerge) -> StagedMerge:
