@@ -20,7 +20,7 @@ BEGUN: Answer = (200, json.dumps({"id": "q1", "nextUri": "{here}/next", "stats":
 
 
 class Server(ThreadingHTTPServer):
-    """Answers in turn what it is told to, the last for ever."""
+    """Gives its answers in turn, the last for ever."""
 
     answers: list[Answer]
 
