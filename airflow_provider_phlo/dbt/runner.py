@@ -8,21 +8,24 @@ about a second.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dbt.adapters.factory import reset_adapters
-from dbt.cli.exceptions import DbtUsageException
-from dbt.cli.main import dbtRunner
 from pyiceberg.exceptions import NoSuchTableError
 
-from airflow_provider_phlo.dbt.artifacts import keep_results, run_folder
-from airflow_provider_phlo.dbt.execution import known_nodes
 from airflow_provider_phlo.dbt.inputs import Inputs, depend_on_nothing_else, inputs_of, settings_read
+from airflow_provider_phlo.dbt.invocation import (
+    command_for,
+    find_node,
+    invoke,
+    relations_of,
+    tests_on,
+    variables_for,
+)
 from airflow_provider_phlo.dbt.manifest import (
     MANIFEST,
     ensure_manifest,
@@ -32,12 +35,11 @@ from airflow_provider_phlo.dbt.manifest import (
     tables_named,
 )
 from airflow_provider_phlo.dbt.profiles import DEFAULT_TARGET
-from airflow_provider_phlo.dbt.project import QUIET, Project, require_no_flags
+from airflow_provider_phlo.dbt.project import Project, require_no_flags
 from airflow_provider_phlo.dbt.project import environment as set_environment
 from airflow_provider_phlo.dbt.projects import load_manifest
-from airflow_provider_phlo.dbt.results import PASSED, TestOutcome, describe, judge, outcomes_of, query_of
+from airflow_provider_phlo.dbt.results import PASSED, TestOutcome, judge, outcomes_of, query_of
 from airflow_provider_phlo.dbt.standalone_tests import assign_tests
-from airflow_provider_phlo.dbt.templates import kept_templates
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg.catalogs.retries import retry_conflicts
 
@@ -115,8 +117,8 @@ def build_model(
     manifest = load_manifest(project.folder)
     if tests is None:
         tests = _tests_with(project, unique_id)
-    build = _Build(project, manifest, _node(manifest, unique_id, project_dir), tests, full_refresh)
-    with set_environment(_variables(manifest, [unique_id, *_tests_on(manifest, unique_id)], project, environment)):
+    build = _Build(project, manifest, find_node(manifest, unique_id, project_dir), tests, full_refresh)
+    with set_environment(variables_for(manifest, [unique_id, *tests_on(manifest, unique_id)], project, environment)):
         done = retry_conflicts(build.attempt, f"{build.table} (built again on what they wrote)", REBUILDS)
     return replace(done, reads=tables_named(read_manifest(rendered_path(project.folder / MANIFEST)), unique_id))
 
@@ -165,8 +167,8 @@ class _Build:
             return found
         self._start_from_main()
         manifest = self._unused.pop() if self._unused else load_manifest(self.project.folder)
-        command = [*_command([self.node], self.project), *(["--full-refresh"] if self.full_refresh else [])]
-        results, written = _invoke(manifest, command, self.table, self.project.folder, self.nodes, self.node.unique_id)
+        command = [*command_for([self.node], self.project), *(["--full-refresh"] if self.full_refresh else [])]
+        results, written = invoke(manifest, command, self.table, self.project.folder, self.nodes, self.node.unique_id)
         passed, warnings = judge(self.table, results, "it was not published")
         properties = self._kept(inputs, results, written)
         return ModelRun(
@@ -196,7 +198,9 @@ class _Build:
         names = read_manifest(rendered_path(folder / MANIFEST))["variables"]
         if names is None or self.project.target != DEFAULT_TARGET or not os.environ.get("PHLO_RUN_TOKEN"):
             return None
-        read = {name for node in self.nodes if node in self.manifest.nodes for name in _relations(self.manifest, node)}
+        read = {
+            name for node in self.nodes if node in self.manifest.nodes for name in relations_of(self.manifest, node)
+        }
         parsed = [folder.name, str(stamp_of(folder)), *self.nodes]
         return inputs_of(self.table, read, self.catalog, parsed, settings_read(names))
 
@@ -255,10 +259,10 @@ def run_tests(
     """
     project = _parsed(Project(project_dir, home, target, vars or {}, env or {}), environment)
     manifest = load_manifest(project.folder)
-    command = _command([_node(manifest, unique_id, project_dir) for unique_id in unique_ids], project)
-    read = ", ".join(sorted({name for unique_id in unique_ids for name in _relations(manifest, unique_id)}))
-    with set_environment(_variables(manifest, unique_ids, project, environment)):
-        results, _ = _invoke(manifest, command, read, project.folder, unique_ids, unique_ids[0])
+    command = command_for([find_node(manifest, unique_id, project_dir) for unique_id in unique_ids], project)
+    read = ", ".join(sorted({name for unique_id in unique_ids for name in relations_of(manifest, unique_id)}))
+    with set_environment(variables_for(manifest, unique_ids, project, environment)):
+        results, _ = invoke(manifest, command, read, project.folder, unique_ids, unique_ids[0])
         passed, warnings = judge(read, results, "what is built on it is stopped")
     left_out = set(unique_ids) - {result.node.unique_id for result in results}
     if left_out:
@@ -270,81 +274,6 @@ def _parsed(project: Project, environment: Mapping[str, str] | None) -> Project:
     require_no_flags({**os.environ, **project.env, **(environment or {})})
     ensure_manifest(project)
     return project
-
-
-def _node(manifest: Manifest, unique_id: str, project_dir: Path) -> Any:
-    node = manifest.nodes.get(unique_id) or manifest.unit_tests.get(unique_id)
-    if node is None:
-        kind, _, name = unique_id.partition(".")
-        raise ConfigurationError(
-            f"{project_dir} has no {kind} {name}: the project has changed since the DAG was parsed. Clear the task "
-            "once the DAG is parsed again."
-        )
-    return node
-
-
-def _command(nodes: Sequence[Any], project: Project) -> list[str]:
-    options = {"indirect-selection": "buildable", "log-level": "none", "log-level-file": "none"}
-    return [
-        "--no-write-json",
-        "build",
-        *project.arguments(),
-        *(f"--{name}={value}" for name, value in options.items()),
-        # one node needs no list of what every schema has: of the others, dbt asks when something is looked for
-        "--cache-selected-only",
-        "--select",
-        *(_selector(node) for node in nodes),
-    ]
-
-
-def _selector(node: Any) -> str:
-    """Return dbt's selection of one node: `fqn` alone takes what is in a folder of that name, and tests so called."""
-    selector = f"fqn:{'.'.join(node.fqn)},resource_type:{node.resource_type}"
-    # tests are in files with others
-    return f"{selector},file:{Path(node.original_file_path).name}" if node.resource_type == "model" else selector
-
-
-def _variables(
-    manifest: Manifest, unique_ids: Iterable[str], project: Project, environment: Mapping[str, str] | None
-) -> dict[str, str]:
-    """Return the environment of a command that runs these nodes: they read and make no other tables than theirs."""
-    tables = {name for unique_id in unique_ids for name in _relations(manifest, unique_id)}
-    # a test that keeps the rows it found replaces those of its last run
-    tests = (manifest.nodes[name] for name in unique_ids if name.startswith("test."))
-    tables.update(f"{test.schema}.{test.identifier}" for test in tests)
-    return {
-        **QUIET,
-        **project.env,
-        **(environment or {}),
-        "PHLO_HOME": str(project.home),
-        "PHLO_DBT_TABLES": ",".join(sorted(tables)),
-    }
-
-
-def _invoke(
-    manifest: Manifest, command: Sequence[str], table: str, folder: Path, nodes: Sequence[str], named: str
-) -> tuple[Sequence[NodeResult], OverwriteResult | None]:
-    from airflow_provider_phlo.dbt.adapter import lakehouse
-    from airflow_provider_phlo.dbt.adapter.connections import PhloConnectionManager
-
-    lakehouse.forget()
-    place = run_folder(folder, os.environ.get("PHLO_RUN_ID") or "manual", named)
-    # the adapter would go on with the database of an earlier run in this process
-    PhloConnectionManager.close_all_connections()
-    try:
-        with known_nodes(nodes), kept_templates(folder):
-            done = dbtRunner(manifest=manifest).invoke([*command, f"--target-path={place}"])
-    finally:
-        reset_adapters()
-    if done.result is not None:
-        keep_results(done.result, place)
-    if lakehouse.failures:
-        raise next(iter(lakehouse.failures.values()))
-    if done.result is None:
-        wrong_use = isinstance(done.exception, DbtUsageException)  # of flags, which hold no data
-        said = str(done.exception)
-        raise ConfigurationError(f"dbt cannot run {table}: {said if wrong_use else describe(said)}")
-    return done.result.results, lakehouse.results.get(table)
 
 
 def _publish(catalog: Catalog, written: OverwriteResult, properties: Mapping[str, str]) -> int | None:
@@ -370,14 +299,6 @@ def _publish(catalog: Catalog, written: OverwriteResult, properties: Mapping[str
     return snapshot_id
 
 
-def _tests_on(manifest: Manifest, unique_id: str) -> list[str]:
-    return [
-        child.unique_id
-        for child in manifest.nodes.values()
-        if child.resource_type == "test" and unique_id in child.depends_on_nodes
-    ]
-
-
 def _made_already(inputs: Inputs, catalog: Catalog) -> ModelRun | None:
     table = inputs.table_made_of_them(catalog)
     snapshot = table.current_snapshot() if table else None
@@ -393,20 +314,3 @@ def _tests_with(project: Project, unique_id: str) -> list[str]:
     rendered = read_manifest(rendered_path(project.folder / MANIFEST))
     with_models, _ = assign_tests(rendered, rendered["nodes"], {*rendered["tests"], *rendered["unit_tests"]})
     return with_models.get(unique_id, [])
-
-
-def _relations(manifest: Manifest, unique_id: str) -> Iterator[str]:
-    """Yield the node's own table and those it reads, through ephemeral models."""
-    node: Any = manifest.sources.get(unique_id) or manifest.nodes.get(unique_id) or manifest.unit_tests[unique_id]
-    if node.resource_type not in ("test", "unit_test") and not _is_ephemeral(node):
-        yield f"{node.schema}.{node.identifier}"
-    for parent in node.depends_on_nodes if node.resource_type != "source" else ():
-        found: Any = manifest.sources.get(parent) or manifest.nodes[parent]
-        if _is_ephemeral(found):
-            yield from _relations(manifest, parent)
-        else:
-            yield f"{found.schema}.{found.identifier}"
-
-
-def _is_ephemeral(node: Any) -> bool:
-    return getattr(node.config, "materialized", None) == "ephemeral"
