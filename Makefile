@@ -15,12 +15,14 @@ PARALLEL = -n $(WORKERS) --dist loadgroup
 export PHLO_TESTS = $(value K)
 export PHLO_SQL = $(value SQL)
 ONLY = $(if $(value K),-k "$$PHLO_TESTS")
+# a part has all that its name says
+BUT_LONG = $(if $(value K),,-m "not long")
 
 MAKEFLAGS += --no-print-directory
 # imports are most of the time of every start: let Python keep what it compiled
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-system test-faults test-bi soak integration programs benchmark lint typecheck env psql stop clean
+.PHONY: help setup demo test test-long test-system test-faults test-bi soak integration programs benchmark lint typecheck env psql stop clean
 
 help:  ## Show what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -39,8 +41,11 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)  ## Run the example pipelines under Airflow and stay up (DEMO_EXIT=1: leave when done; LIVE=1: on the connections of .env)
 	@exec $(PY) -m airflow_provider_phlo.services.demo
 
-test: $(STAMP)  ## Run the unit tests (K=name: only those, as pytest -k)
-	@$(PY) -m pytest $(PARALLEL) --no-loadscope-reorder $(ONLY)
+test: $(STAMP)  ## Run the unit tests, but those marked as long (K=name: only those, as pytest -k)
+	@$(PY) -m pytest $(PARALLEL) --no-loadscope-reorder $(BUT_LONG) $(ONLY)
+
+test-long: $(STAMP)  ## Run the unit tests that take longest: programs that are started, random histories (minutes)
+	@$(PY) -m pytest $(PARALLEL) --no-loadscope-reorder -m long $(ONLY)
 
 test-system: $(STAMP)  ## Run the system tests: real schedulers, the demo in a clean clone (minutes)
 	@$(PY) -m pytest tests/system --timeout=900 -n 2 --dist loadfile $(ONLY)

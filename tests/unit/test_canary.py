@@ -144,6 +144,7 @@ def declare(source: Callable[[], Any], **arguments: Any) -> Any:
     return phlo_ingestion(table_name="visits", unique_key="id", group="demo", **arguments)(visits)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("strict", [True, False])
 @pytest.mark.parametrize("path", PATHS)
 def test_case_34_no_value_leaves_an_ingestion(
@@ -231,6 +232,7 @@ def test_case_34_no_value_leaves_a_failed_query(sql: str, home: Path, capfd: pyt
     assert files_with_canary(home) == []
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("notes")
 @pytest.mark.parametrize(
     "rule",

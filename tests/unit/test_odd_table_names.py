@@ -20,6 +20,7 @@ class Row(PhloSchema):
     value: float = Field(ge=0, nullable=True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_case_03_a_table_by_any_name(name: str, run_ingestion: Any, run_phlo: Any, tmp_path: Any, monkeypatch: Any):
     (tmp_path / "include").mkdir()  # the project is here: others keep nothing in it

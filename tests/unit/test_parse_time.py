@@ -59,6 +59,7 @@ def run(code: str, **environment: str) -> str:
     return done.stdout.splitlines()[-1]
 
 
+@pytest.mark.long
 def test_nothing_that_airflow_parses_imports_a_heavy_library(tmp_path):
     """One interpreter takes the modules one after the other; a library is charged to the module that brings it."""
     code = f"""

@@ -173,6 +173,7 @@ def test_case_33_a_process_of_the_demo_writes_private_files(tmp_path: Path) -> N
     assert (tmp_path / "written").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "start",
     [

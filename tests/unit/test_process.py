@@ -106,11 +106,13 @@ def run(code: str, *arguments: str, **environment: str) -> str:
     return done.stdout.splitlines()[-1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("module", [*CHANGED, *FENCED])
 def test_what_an_import_changes_is_known(module):
     assert json.loads(run(OBSERVE, module)) == {**CHANGED, **FENCED}[module]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "entry",
     [
@@ -123,6 +125,7 @@ def test_case_65_times_keep_their_offsets_after_pandera_is_imported(entry):
     assert run(f"{SHIFTED}\n{entry}\nprint(pa.Table.from_pylist([{{'at': AT}}])['at'][0].as_py() == UTC)") == "True"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("later", ["pandera", "pandera.pandas", "pandera.polars"])
 def test_case_65_pandera_imported_later_does_not_shift_times(later):
     code = f"import airflow_provider_phlo.schemas, {later}\n{SHIFTED.replace('!= UTC', '== UTC')}\nprint('kept')"
@@ -134,6 +137,7 @@ def test_case_65_a_deployment_that_ignores_offsets_stores_the_right_instant():
     assert run(code, PYARROW_IGNORE_TIMEZONE="1") == "True"
 
 
+@pytest.mark.long
 def test_case_65_checks_of_frames():
     code = f"""{SHIFTED}
 from airflow_provider_phlo.quality import FreshnessCheck, RangeCheck
@@ -146,6 +150,7 @@ print([FreshnessCheck("at", 2).execute(old).passed, early.passed, early.failed])
     assert run(code) == "[False, False, 1]"
 
 
+@pytest.mark.long
 def test_the_preload_leaves_the_process_as_it_was():
     code = """import logging, os
 from airflow_provider_phlo.process import process_as_before

@@ -62,6 +62,7 @@ def airflow_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return home
 
 
+@pytest.mark.long
 def test_an_option_is_what_airflow_says_or_nothing(airflow_home: Path) -> None:
     (airflow_home / "airflow.cfg").write_text(FILE)
 

@@ -87,6 +87,7 @@ def test_events_without_a_time_are_kept_and_in_nobodys_way(database, folder):
     assert (answer.events, answer.rows) == (3, [])
 
 
+@pytest.mark.long
 def test_a_load_rewrites_what_is_as_small_as_it(database, folder):
     """Of n events in files of ten, each is written at most once for each tier, and a reader opens few segments."""
     written, loads = 0, size(150, 1000)
@@ -367,6 +368,7 @@ class Play:
 STEPS_OF_PLAY = (Play.load, Play.crash, Play.delete, Play.save, Play.restore, Play.damage)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(size(12, 400)))
 def test_random_loads_crashes_and_losses_against_a_model(tmp_path, seed, monkeypatch):
     """Readers see the state of the table at the last publication, or the one that a crash had just finished."""

@@ -98,6 +98,7 @@ def sessions(events):
     return sorted((row for row in rows if row[2] >= SINCE), key=lambda row: (-row[2].timestamp(), row[0]))
 
 
+@pytest.mark.long
 @given(data=st.data(), events=drawn_events)
 @settings(max_examples=size(60, 2000), deadline=None, suppress_health_check=list(HealthCheck))
 def test_answers_are_those_of_plain_python(ask, data, events):

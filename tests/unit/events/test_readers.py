@@ -7,6 +7,8 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from airflow_provider_phlo.events.loading import load_and_publish
 from tests.patience import PATIENCE
 from tests.sizes import size
@@ -62,6 +64,7 @@ def write_batch(folder, load):
     (folder / f"events_20260101_{load:06}_batch_001.jsonl").write_text("\n".join(lines) + "\n")
 
 
+@pytest.mark.long
 def test_fifty_readers_during_twenty_loads(tmp_path):
     raw, database = tmp_path / "raw", tmp_path / "events.duckdb"
     raw.mkdir()

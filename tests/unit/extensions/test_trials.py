@@ -173,6 +173,7 @@ def test_a_source_that_breaks_a_promise(check, parameters, body, what, why):
     assert why in found[what][1]
 
 
+@pytest.mark.long
 def test_a_source_is_tried_with_the_arguments_that_are_given(phlo_check):
     code = "def thing(name):\n    for number in range(10**9):\n        yield {'id': number, 'name': name}\n"
     assert phlo_check("source", code, "--arguments", '{"name": "Ann"}') == (0, {})  # and is not read to its end
@@ -217,6 +218,7 @@ def test_examples_that_cannot_be_read(check, examples, why):
     assert why in str(found)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("body", ["while True: pass", "import os; os._exit(0)", "import os; os.abort()"])
 def test_a_trial_that_hangs_or_ends_its_process(phlo_check, monkeypatch, body):
     monkeypatch.setattr(trials, "_SECONDS", 4.0)

@@ -30,6 +30,7 @@ WRITTEN = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "packed"])
 @pytest.mark.parametrize("kind", WRITTEN)
 def test_documents_are_rows_however_they_are_written(lake, counts, kind, packed):
@@ -97,6 +98,7 @@ ELSE = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ELSE)
 def test_what_is_something_else_is_named_and_stops_no_other(lake, counts, kind):
     name, content, reason = ELSE[kind]

@@ -89,6 +89,7 @@ FORMATS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_same_events_in_any_format_are_the_same_rows(lake, counts, expected, name):
     lake.write(name, FORMATS[name])
@@ -131,6 +132,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", BROKEN)
 def test_a_bad_file_is_named_and_stops_no_other(lake, counts, kind):
     name, content, reason = BROKEN[kind]

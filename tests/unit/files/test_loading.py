@@ -132,6 +132,7 @@ def test_of_two_files_with_the_same_bytes_both_are_named_when_they_fail(lake, co
     assert counts(caught.value.result) == (4, 1, 1, 1, 0)
 
 
+@pytest.mark.long
 def test_too_little_memory_stops_the_load_and_the_next_goes_on(lake, counts, monkeypatch):
     noise = random.Random(1).randbytes(10_000_000).hex()
     lines = [event(number, payload=noise[number * 10_000 : (number + 1) * 10_000]) for number in range(2000)]

@@ -161,6 +161,7 @@ def all_paths(lake: Lake, names: list[str]) -> None:
     assert lake.merge(pa.Table.from_pylist(rows, schema=schema)).updated == 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("names", [NAMES[:9], NAMES[9:]], ids=["plain", "odd"])
 def test_case_01_names_inside_nested_columns(lake: Lake, names: list[str]) -> None:
     all_paths(lake, names)
@@ -169,6 +170,7 @@ def test_case_01_names_inside_nested_columns(lake: Lake, names: list[str]) -> No
 ANY_NAME = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12)
 
 
+@pytest.mark.long
 @settings(max_examples=size(8, 200), deadline=None, database=None)
 @given(st.lists(st.one_of(st.sampled_from(NAMES), ANY_NAME), min_size=1, max_size=4).filter(distinct))
 def test_case_01_any_name_in_any_place(names: list[str]) -> None:
@@ -352,6 +354,7 @@ def new_row(lake: Lake, k: int) -> pa.Table:
 STEP = st.tuples(st.sampled_from(KINDS), st.sampled_from(PLACES), st.integers(0, 7))
 
 
+@pytest.mark.long
 @settings(max_examples=size(8, 200), deadline=None, database=None)
 @given(st.lists(STEP, min_size=1, max_size=5))
 def test_case_06_any_history_of_a_schema(steps: list[tuple[str, tuple[str, ...], int]]) -> None:

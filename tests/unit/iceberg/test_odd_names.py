@@ -31,6 +31,7 @@ def read(lake: Catalog) -> list[tuple]:
         return sorted(connection.execute(f"SELECT * FROM {T}").fetchall())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ODD)
 def test_case_02_odd_names_of_key_order_sort_and_partition(lake: Catalog, name: str) -> None:
     schema = pa.schema([(name, pa.int64()), (name + "2", pa.int64()), ("gone", pa.bool_()), ("v", pa.string())])

@@ -129,6 +129,7 @@ def files_in(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [name for name in READABLE if name not in UNWRITABLE])
 def test_case_22_a_table_of_another_writer_is_read_merged_and_kept(name: str, catalog: Catalog) -> None:
     with unpacked(name) as written:

@@ -251,6 +251,7 @@ def test_what_another_version_left_of_a_dropped_column_goes(catalog: Catalog) ->
 ORDERS = [["b", "a"], ["a", "new", "b"], ["new", "b", "a"], ["b"], ["c.d", "b", "a"], ["A", "b"]]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("branch", [None, "phlo_r"])
 @pytest.mark.parametrize("rows", [1, 2])
@@ -522,6 +523,7 @@ _ALIKE: list[tuple[pa.DataType, list[object]]] = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("kind", "values"), _ALIKE, ids=[str(kind) for kind, _ in _ALIKE])
 def test_nested_values_that_hash_alike_are_told_apart(
     catalog: Catalog, kind: pa.DataType, values: list[object]

@@ -360,6 +360,7 @@ ELSEWHERE = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("feature", sorted(WORKS))
 def test_case_19_what_is_honoured_works(run: Run, feature: str) -> None:
     for made, expected in WORKS[feature]:

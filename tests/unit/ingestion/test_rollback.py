@@ -135,6 +135,7 @@ def test_a_run_in_flight_that_would_double_rows_is_stopped(tmp_path: Path) -> No
     assert pipeline.numbers() == [1, 2, 3, 4]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("strategy", ["merge", "append"])
 @pytest.mark.parametrize("seconds", [-864_000, -600, 0, 600, 864_000])
 def test_case_40_no_clock_decides_what_is_read_again(tmp_path: Path, seconds: float, strategy: str) -> None:

@@ -86,6 +86,7 @@ def house(tmp_path: Path) -> House:
 MOMENT = dt.datetime(2024, 1, 16, 5, 30, tzinfo=UTC)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("same_run", [True, False], ids=["one run", "two runs"])
 @pytest.mark.parametrize("batch_rows", [1, 100])
 @pytest.mark.parametrize(
@@ -359,6 +360,7 @@ def same(stored: Mapping[str, Any], json_columns: set[str], value: Any) -> bool:
     return type(found) is type(value) and found == value
 
 
+@pytest.mark.long
 @settings(max_examples=size(4, 100), deadline=None, suppress_health_check=list(HealthCheck))
 @given(days=DAYS, batch_rows=st.sampled_from([1, 2, 100]))
 def test_thirty_days_of_changing_types_hold_every_value_exactly(

@@ -138,6 +138,7 @@ def origins(graph, name):
     return found.unknown or {".".join(origin): str(how) for origin, how in found.origins.items()}
 
 
+@pytest.mark.long
 def test_every_kind_is_there(graph):
     kinds = {node.kind for node in graph.nodes.values()}
     assert kinds == {*Kind} - {Kind.CHECK, Kind.RECONCILIATION, Kind.MART, Kind.QUARANTINE}

@@ -139,6 +139,7 @@ def numbers(home, table="pull_requests"):
 HELLO = [("hello", number) for number in range(1, 6)]
 
 
+@pytest.mark.long
 def test_each_run_reads_what_is_new(organization, home, make_context):
     hello = organization.repository("hello", 4)
     assert run_dag(make_context, "one", {})[0] == 4
@@ -151,6 +152,7 @@ def test_each_run_reads_what_is_new(organization, home, make_context):
     assert run_dag(make_context, "three", {})[0] == 0
 
 
+@pytest.mark.long
 def test_a_clock_that_was_fast_once_hides_nothing_later(organization, home, make_context):
     hello = organization.repository("hello", 4)
     organization.now = 10_000_000  # the server is years ahead
@@ -166,6 +168,7 @@ def test_a_clock_that_was_fast_once_hides_nothing_later(organization, home, make
     assert run_dag(make_context, "three", {})[0] == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("table", ["pull_requests", "pull_request_reviews", "pull_request_files"])
 def test_rows_that_are_lost_are_read_again(organization, home, make_context, table):
     organization.repository("hello", 5)
@@ -176,6 +179,7 @@ def test_rows_that_are_lost_are_read_again(organization, home, make_context, tab
     assert numbers(home, table) == before != []
 
 
+@pytest.mark.long
 def test_a_run_with_since_hides_nothing_of_a_repository_that_is_new_or_has_lost_its_rows(
     organization, home, make_context
 ):
@@ -189,6 +193,7 @@ def test_a_run_with_since_hides_nothing_of_a_repository_that_is_new_or_has_lost_
     assert numbers(home) == [*HELLO, ("old", 1)]
 
 
+@pytest.mark.long
 def test_rows_that_are_lost_while_a_run_reads_are_read_again(organization, home, make_context, monkeypatch):
     hello = organization.repository("hello", 4)
     run_dag(make_context, "one", {})
@@ -210,6 +215,7 @@ def test_rows_that_are_lost_while_a_run_reads_are_read_again(organization, home,
     assert numbers(home) == HELLO
 
 
+@pytest.mark.long
 def test_what_is_staged_is_not_taken_for_all_there_is(organization, home, make_context):
     hello = organization.repository("hello", 4)
     _, staged, _ = run_dag(make_context, "one", {})

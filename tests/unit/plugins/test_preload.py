@@ -125,6 +125,7 @@ print(json.dumps(report))
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
 def test_importing_is_all_that_happens_and_children_work(tmp_path):
     """No thread, no connection, no state: and what was imported works in a forked child."""

@@ -195,6 +195,7 @@ DuckDBPublisher(pathlib.Path(sys.argv[1]), schema="marts").publish({"b": Source(
 """
 
 
+@pytest.mark.long
 def test_kill_9_leaves_the_old_file_and_the_next_publication_cleans_up(tmp_path):
     path = tmp_path / "m.duckdb"
     DuckDBPublisher(path, schema="marts").publish({"b": version(1)})

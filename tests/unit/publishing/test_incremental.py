@@ -131,6 +131,7 @@ EDITS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("edit", EDITS)
 def test_what_somebody_has_changed_is_written_as_a_whole(connection, catalog, table, edit):
     statement, reason = EDITS[edit]

@@ -284,6 +284,7 @@ publish(pa.RecordBatchReader.from_batches(rows.schema, batches()), psycopg.conne
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("columns", ["same", "changed"])
 def test_kill_9_in_the_middle_leaves_the_old_content_and_nothing_else(connection, server, columns):
     publish(version(1, 2), connection, "daily")

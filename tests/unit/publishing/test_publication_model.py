@@ -211,6 +211,7 @@ CHANGES = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("keyed", [True, False], ids=["key", "whole rows"])
 def test_a_published_mart_equals_the_snapshot_whatever_happened(tmp_path, connection, keyed):
     seed = int(os.environ.get("PHLO_SEED", random.randrange(10**6))) if "PHLO_SOAK" in os.environ else 13

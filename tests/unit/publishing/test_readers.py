@@ -117,6 +117,7 @@ def reader(server):
         connection.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("partitioned", [False, True], ids=["plain", "partitioned"])
 @pytest.mark.parametrize("isolation", ISOLATION)
 @pytest.mark.parametrize("change", CHANGES)
@@ -158,6 +159,7 @@ def test_case_39_a_reader_sees_the_old_or_the_new(connection, server, reader, ch
     assert {seen(connection, table) for table in CHANGES[change]} == {2}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("statement", ["SELECT * FROM marts.a", "SELECT v FROM marts.a", "SELECT version FROM marts.a"])
 @pytest.mark.parametrize("isolation", ISOLATION)
 @pytest.mark.parametrize("change", CHANGES)

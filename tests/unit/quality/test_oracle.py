@@ -156,6 +156,7 @@ def cases(chance: random.Random, rows: Rows) -> list[tuple[QualityCheck, bool, i
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("start", [SEEDS[len(SEEDS) * part // 3 : len(SEEDS) * (part + 1) // 3] for part in range(3)])
 def test_checks_of_values_are_as_plain_python_has_them(start):
     for seed in start:

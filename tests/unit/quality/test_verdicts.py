@@ -214,6 +214,7 @@ BOUNDS = [2.0**53, -(2.0**53), 2**53 + 1, 10**40, -(10**40), 1e300, math.inf, -m
 BOUNDS += [Decimal("0.005"), Decimal(2**63), Decimal("-1e30"), -1, 127.5, 1e19]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "values"),
     [

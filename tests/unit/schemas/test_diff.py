@@ -162,6 +162,7 @@ def merges(catalog: Catalog, old: Schema, rows: pa.Table) -> bool:
     return True
 
 
+@pytest.mark.long
 @given(pairs_of_schemas())
 @settings(max_examples=size(80, 800), deadline=None)
 def test_the_difference_says_what_a_merge_does(catalog: Catalog, pair: tuple[Schema, Schema]) -> None:

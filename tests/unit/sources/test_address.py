@@ -88,6 +88,7 @@ def concrete(text: str, home: Host, other: Host) -> str:
     return text
 
 
+@pytest.mark.long
 @settings(max_examples=size(400, 4000), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(PIECES, min_size=1, max_size=9).map("".join), st.sampled_from(["url", "redirect", "link"]))
 @example("http://OTHER\\@HOME/x", "redirect")

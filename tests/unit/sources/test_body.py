@@ -104,6 +104,7 @@ def test_case_32_a_body_that_is_too_large_is_refused(raw, patience, kind):
     assert most < 8 * MEGABYTE
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "write",
     [

@@ -288,6 +288,7 @@ class Collection:
         return self.reply(status=304, headers=headers) if unchanged else self.reply(found, headers=headers)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("links_on_304", [False, True])
 @pytest.mark.parametrize(
     ("per_page", "cap", "count"),
@@ -306,6 +307,7 @@ def test_case_25_a_full_page_does_not_hide_the_one_after_it(
     assert read == set(range(count + 2))
 
 
+@pytest.mark.long
 @settings(max_examples=size(40, 400), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_case_25_conditional_readers_see_what_unconditional_ones_see(server, reply, make, tmp_path_factory, data):

@@ -74,6 +74,7 @@ def test_before_the_first_publication_there_are_no_rows(tmp_path):
 NOT_A_NUMBER = "Give a whole number above 0, in digits"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", ["/top-repos", "/user-sessions"])
 @pytest.mark.parametrize(
     ("query", "said"),
@@ -206,6 +207,7 @@ def test_everything_but_health_asks_for_the_token(published, method, path):
         assert client.request(method, path, headers=headers).status_code in (200, 503)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("headers", "refused"),
     [
@@ -295,6 +297,7 @@ def test_a_client_that_hangs_up_ends_its_query(published, endless, prefix):
     assert endless.count(queries.USER_SESSIONS) >= 4
 
 
+@pytest.mark.long
 def test_a_query_that_takes_too_long_is_ended(published, endless, monkeypatch):
     from airflow_provider_phlo.ui import events
 

@@ -22,6 +22,7 @@ def by_document(published):
 schema = schemathesis.pytest.from_fixture("by_document")
 
 
+@pytest.mark.long
 @schema.parametrize()
 @settings(max_examples=size(10, 1000), deadline=None, suppress_health_check=list(HealthCheck))
 def test_answers_are_as_the_document_says(case):

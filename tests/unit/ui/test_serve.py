@@ -10,11 +10,13 @@ import time
 from pathlib import Path
 
 import httpx
+import pytest
 
 from airflow_provider_phlo.services.machine.ports import free_port
 from tests.patience import PATIENCE
 
 
+@pytest.mark.long
 def test_it_serves_until_it_is_ended(tmp_path):
     port = free_port()
     command = [str(Path(sys.executable).with_name("phlo")), "serve", "--port", str(port)]

@@ -67,6 +67,7 @@ def broken_attempt(loader, tables, batches, token, at):
         return
 
 
+@pytest.mark.long
 @settings(
     max_examples=size(12, 500),
     deadline=None,

@@ -42,6 +42,7 @@ def breaking_connection(postgres, at, *, after):
     return connection
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_connection_that_breaks_at_any_statement_leaves_all_or_nothing_and_a_retry_finishes(postgres, after):
     batch = postgres.write(orders=[orders(order("x", 2), order("x", 1), order("y", 1))], lines=[lines((1, "x", 1))])

@@ -241,6 +241,7 @@ def project(tmp_path_factory):
     )
 
 
+@pytest.mark.long
 def test_a_dbt_model_has_the_lineage_of_its_sql(loaded, run, project):
     def task():
         return DbtModelOperator(task_id="a", project_dir=str(project), model="model.phlo.adults", table="silver.adults")
@@ -309,6 +310,7 @@ def test_a_value_in_an_error_stays_out_of_the_log(make_context, caplog):
     assert not has_canary(caplog.text)
 
 
+@pytest.mark.long
 def test_nothing_of_it_is_imported_where_the_provider_is_absent(tmp_path):
     """A fresh interpreter without the provider runs a task."""
     code = """

@@ -364,6 +364,7 @@ def test_what_is_not_an_address_is_refused(url):
 # --- size
 
 
+@pytest.mark.long
 def test_500_tables_that_have_not_changed_take_few_requests(fake, server):
     columns = tuple(column(f"c{number}", doc=f"number {number}") for number in range(20))
     facts = CatalogFacts(tuple(table(f"t{number:03}", columns=columns) for number in range(500)))

@@ -182,6 +182,7 @@ def program(home: Path, *command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("prefix", [("phlo",), ("airflow", "phlo")])
 def test_both_programs(tmp_path: Path, prefix: tuple[str, ...]) -> None:
     fill(tmp_path)

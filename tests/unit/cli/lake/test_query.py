@@ -260,12 +260,14 @@ def phlo(
     )
 
 
+@pytest.mark.long
 def test_program_prints_json_alone(home: Path) -> None:
     done = phlo(home, "SELECT count(*) AS n FROM raw.readings", "--output", "json")
     assert json.loads(done.stdout) == [{"n": 3}], done.stderr
     assert not (home / "nobody").exists()  # no Airflow home was made on the way
 
 
+@pytest.mark.long
 def test_program_reports_an_unknown_table_with_1(home: Path) -> None:
     done = phlo(home, "SELECT * FROM raw.reading")
     expect(done, returncode=1, stdout="")
@@ -280,6 +282,7 @@ def test_program_says_when_there_is_nothing_to_query(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_airflow_phlo_is_the_same(home: Path) -> None:
     done = phlo(home, "SELECT count(*) AS n FROM raw.readings", "-o", "csv", program=("airflow", "phlo"))
     assert done.stdout == "n\n3\n", done.stderr

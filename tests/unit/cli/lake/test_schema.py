@@ -249,6 +249,7 @@ three = IngestOperator(table="three", validation_schema="include.schemas.reading
     return tmp_path
 
 
+@pytest.mark.long
 def test_as_airflow_runs_it(project: Path) -> None:
     done = program(project, "airflow", "phlo", "schema", "list", "-o", "json")
     rows = {row["table"]: (row["model"], row["difference"]) for row in json.loads(done.stdout) if row["table"]}

@@ -128,6 +128,7 @@ def test_an_empty_catalog(catalog: Catalog, run_phlo: Any) -> None:
     assert "The catalog has no tables yet." in run_phlo("metrics")[1]
 
 
+@pytest.mark.long
 def test_a_terminal_of_40_columns(catalog: Catalog) -> None:
     fill(catalog, 1000)
     shown = shown_by_terminal([str(Path(sys.executable).with_name("phlo")), "metrics", "asset", TABLE], 40)

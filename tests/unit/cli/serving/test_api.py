@@ -60,6 +60,7 @@ def values(kind: str) -> pa.Array:
     return pa.array(["a", "b"])
 
 
+@pytest.mark.long
 def test_the_committed_files_are_those_of_the_models(phlo: Any, tmp_path: Path) -> None:
     code, out, err = phlo("--check")
     assert (code, err) == (0, "")

@@ -193,6 +193,7 @@ def _read_here(_: Path) -> tuple[dict[str, Any], ...]:
     return tuple({"facts": read().to_json()} for read in (facts._of_dags, facts._of_catalog))
 
 
+@pytest.mark.long
 def test_case_56_no_arguments_make_a_traceback(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "enter_project_environment", lambda **_: None)
     # what lineage reads of DAGs and catalog in programs of its own, seconds each, is read here, once

@@ -127,6 +127,7 @@ def contracts(draw: st.DrawFn, target: Target) -> Contract:
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("target", Target)
 def test_what_both_can_say_is_not_lost(target: Target) -> None:
     @settings(max_examples=40, deadline=None)

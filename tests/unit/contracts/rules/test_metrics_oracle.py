@@ -98,6 +98,7 @@ CASES = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("column", list(COLUMNS))
 @pytest.mark.parametrize("size", [0, 1, 8])
 def test_every_metric_operator_and_unit(tmp_path: Path, column: str, size: int) -> None:

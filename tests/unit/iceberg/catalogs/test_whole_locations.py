@@ -32,6 +32,7 @@ LOCATIONS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("location", LOCATIONS.values(), ids=LOCATIONS)
 def test_a_table_lives_where_its_location_says(tmp_path: Path, location: str) -> None:
     catalog, folder = open_lake(tmp_path), tmp_path / "elsewhere"

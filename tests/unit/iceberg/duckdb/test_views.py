@@ -285,6 +285,7 @@ NOT_A_NUMBER = [
 NOT_A_NUMBER += [f"{each}({compared})" for compared in ("d", "f", "p.d") for each in ("isnan", "NOT isfinite")]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("other", [1.0, -1.0, None, NAN])
 @pytest.mark.parametrize("written", [merge_rows, append_rows])
 def test_case_08_no_filter_loses_rows_that_are_not_a_number(

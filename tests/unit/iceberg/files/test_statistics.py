@@ -87,6 +87,7 @@ CASES = st.sampled_from(sorted(VALUES)).flatmap(
 )
 
 
+@pytest.mark.long
 @settings(max_examples=size(60, 600), deadline=None)
 @given(CASES, st.integers(1, 4), st.sampled_from(["truncate(16)", "truncate(2)", "full"]))
 def test_case_08_bounds_hold_for_every_value_of_the_file(
@@ -138,6 +139,7 @@ def _bound_of(value: Any) -> Any:
     return value
 
 
+@pytest.mark.long
 @settings(max_examples=20, deadline=None)
 @given(st.lists(texts(), min_size=1, max_size=10, unique=True), st.integers(1, 4), st.data())
 def test_case_08_a_key_of_any_length_is_found_again(keys: list[str], row_group: int, data: st.DataObject) -> None:

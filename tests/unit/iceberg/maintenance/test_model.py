@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
@@ -26,6 +27,8 @@ from airflow_provider_phlo.iceberg.tables.refs import branch_head
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
 from tests.lake import open_lake
 from tests.unit.position_deletes import commit_deletes, delete_file
+
+pytestmark = pytest.mark.long
 
 TABLE = "raw.t"
 SCHEMA = pa.schema([("k", pa.int64()), ("v", pa.int64())])

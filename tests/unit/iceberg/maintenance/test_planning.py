@@ -480,6 +480,7 @@ def s3() -> Iterator[str]:
         server.stop()
 
 
+@pytest.mark.long
 def test_all_jobs_on_an_object_store(tmp_path: Path, s3: str) -> None:
     import boto3
 

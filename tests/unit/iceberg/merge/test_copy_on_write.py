@@ -352,6 +352,7 @@ def test_a_missing_optional_column_becomes_null(lake: Lake) -> None:
     assert lake.rows("k", "w") == [(1, None), (2, None)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "partition_by",
     [
@@ -554,6 +555,7 @@ WORDS = st.builds(
 )
 
 
+@pytest.mark.long
 @given(st.lists(st.dictionaries(WORDS, st.integers(0, 5), min_size=1, max_size=6), min_size=2, max_size=5))
 @settings(max_examples=size(25, 250), deadline=None)
 def test_text_keys_are_found_whatever_their_bounds(batches: list[dict[str, int]]) -> None:

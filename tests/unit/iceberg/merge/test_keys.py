@@ -24,6 +24,7 @@ def plain(row: tuple[str, int, float]) -> tuple[str, int, Any]:
     return (row[0], row[1], "NaN" if row[2] != row[2] else row[2] + 0.0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("limit", [keys._TOO_MANY, 2], ids=["one number holds all columns", "numbered anew"])
 @pytest.mark.parametrize("key", [("s",), ("f",), ("s", "i"), ("i", "f", "s")], ids=str)
 @given(batch=PARTS, present=PARTS)

@@ -134,6 +134,7 @@ def parts(found: Rule, kind: str) -> tuple[pa.Table, list[str]]:
     return (table if table is not None else pa.table({})), days
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("found", rules(), ids=lambda found: found.title)
 @pytest.mark.parametrize("parts_of_the_batch", ["one table", "one table per row, read again"])
 def test_rule(found: Rule, parts_of_the_batch: str, catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:

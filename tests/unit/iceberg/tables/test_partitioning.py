@@ -105,6 +105,7 @@ def _schema(rows: pa.Table) -> Schema:
     return arrow_to_iceberg(rows.schema)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("partition_by", TRANSFORMS)
 @pytest.mark.parametrize("kind", VALUES)
 def test_case_09_and_14_every_transform_of_every_value(tmp_path: Path, kind: str, partition_by: str) -> None:

@@ -86,6 +86,7 @@ def as_another_writer_sets(catalog: Catalog, properties: dict[str, str]) -> None
     catalog._parsed.clear()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "value"), MALFORMED)
 def test_a_malformed_property_is_named_before_a_byte_is_written(
     catalog: Catalog, tmp_path: Path, name: str, value: str

@@ -79,6 +79,7 @@ SERIES: dict[str, tuple[RowCountAnomalyCheck, int]] = {
 }
 
 
+@pytest.mark.long
 def test_row_counts_with_weekdays():
     head, lines = table("Row counts of a week")
     factors = [float(re.findall(r"[\d.]+", cell)[0]) for cell in head[2:]]
@@ -104,6 +105,7 @@ def drifted(check: HistogramDriftCheck, rows: int, shift: float) -> float:
     return float(np.mean(seen))
 
 
+@pytest.mark.long
 def test_shifts_of_a_distribution():
     head, lines = table("Shifts of a distribution")
     shifts = [float(re.findall(r"[\d.]+", cell)[0]) for cell in head[2:]]

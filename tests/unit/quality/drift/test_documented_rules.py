@@ -78,6 +78,7 @@ def create(catalog: Any, name: str, lines: list[list[str]]) -> None:
     catalog.create_table(name, data.schema).append(data)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("example", examples(), ids=lambda example: example.title)
 def test_example(example, catalog):
     ensure_namespace(catalog, "raw")

@@ -261,6 +261,7 @@ def check_seed(seed: int) -> None:
     check_distributions(seed)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seeds", [SEEDS[start : start + STEP] for start in SEEDS[::STEP]])
 def test_drift_is_as_plain_python_has_it(seeds):
     for seed in seeds:

@@ -60,6 +60,7 @@ def test_other_types_are_left_to_a_query(connection, kind):
     assert not are_proven_distinct(connection, Query(f"(SELECT NULL::{kind} AS a)"), ["a"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("at_once", [3, 100, 10_000])
 def test_many_keys_are_looked_at_in_turns(connection, monkeypatch, at_once):
     monkeypatch.setattr(distinct_hashes, "AT_ONCE", at_once)

@@ -116,6 +116,7 @@ def test_a_table_turns_late_when_it_is_due(data: st.DataObject) -> None:
     assert policy.judge(newest + HOUR, due).state == State.FRESH
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("zone", ZONES[1:3])
 @pytest.mark.parametrize("cron", [*CRONS, "@weekly", "@quarterly", "0 6 29 2 *", "0 0 1-7 * 1", "5 */3 * * *"])
 def test_ticks_are_those_of_airflow(cron: str, zone: str) -> None:

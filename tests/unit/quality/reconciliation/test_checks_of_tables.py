@@ -143,6 +143,7 @@ def test_infinity_is_within_no_tolerance():
             expect(check.execute(rows, tables), passed=False, different_count=1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("changed", ["number", "ratio", "text", "at"])
 def test_one_changed_cell_is_found_wherever_it_is(changed):
     size, chance = 200_000, random.Random(changed)

@@ -165,6 +165,7 @@ def judge(result: QualityCheckResult, case: Case, where: Any) -> None:
         assert equal == case.same, (case, result.message, where)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seeds", [SEEDS[start : start + STEP] for start in SEEDS[::STEP]])
 def test_reconciliations_are_as_plain_python_has_them(seeds):
     for seed in seeds:

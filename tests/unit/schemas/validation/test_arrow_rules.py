@@ -91,6 +91,7 @@ def cases(draw: st.DrawFn) -> tuple[ModelColumns, list[Any]]:
     return declared, draw(st.lists(st.none() | values, min_size=1, max_size=5))
 
 
+@pytest.mark.long
 @settings(max_examples=size(200, 2000), deadline=None)
 @given(cases())
 def test_arrow_says_only_what_pandera_says(case: tuple[ModelColumns, list[Any]]) -> None:

@@ -220,6 +220,7 @@ def whole_outcome(source: Any, folder: Path) -> tuple[Any, ...]:
     )
 
 
+@pytest.mark.long
 @settings(max_examples=size(60, 600), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(ROWS)
 def test_the_same_rows_have_the_same_outcome_in_any_form(rows: list[dict[str, Any]]) -> None:

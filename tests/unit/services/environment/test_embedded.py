@@ -224,6 +224,7 @@ def test_airflow_is_on_loopback_and_asks_for_a_login(home: Path) -> None:
     assert variables["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS"] == "False"
 
 
+@pytest.mark.long
 def test_airflow_reads_its_secrets_from_the_files(home: Path) -> None:
     code = (
         "from airflow.configuration import conf; "
@@ -264,6 +265,7 @@ def make(home: Path, target: str, **variables: str) -> subprocess.CompletedProce
     )
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not (ROOT / ".venv" / ".setup-done").exists(), reason="make setup has not run")
 def test_make_env_prints_exports_that_airflow_works_with(tmp_path: Path) -> None:
     home = tmp_path / "a folder"

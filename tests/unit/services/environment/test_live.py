@@ -36,6 +36,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
     processes.stop(embedded.secret(home, "mark"))
 
 
+@pytest.mark.long
 def test_case_50_the_recordings_are_served_when_they_are_needed(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Once for all shells, at one port, at another one if that is taken; a stranger there gets no data from us."""
     variables = embedded.connections_to_recordings(home, ROOT, {})

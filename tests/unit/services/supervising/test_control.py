@@ -69,6 +69,7 @@ def say(line: str) -> None:
     pass
 
 
+@pytest.mark.long
 def test_a_folder_that_is_not_a_project(tmp_path: Path) -> None:
     for verb in ("start", "stop", "restart", "status", "logs"):
         done = phlo(tmp_path, verb)
@@ -133,6 +134,7 @@ def test_a_home_of_another_project_is_refused(project: Project, tmp_path: Path) 
         control.stop(project, ["triggerer"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 1}', '{"parts": {"scheduler": 1}}'])
 def test_a_state_that_cannot_be_read_does_not_count(project: Project, content: str) -> None:
     write_state(project.home, this_process(project.root))
@@ -181,6 +183,7 @@ def test_wishes_are_counted(project: Project) -> None:
 # --- compose ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_compose_without_an_engine_is_one_line(project: Project) -> None:
     (project.root / "docker-compose.yaml").write_text("services: {}\n")
     for verb in ("start", "stop", "restart", "status", "logs"):

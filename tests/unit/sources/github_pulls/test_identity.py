@@ -14,6 +14,7 @@ def swapped(organization):
     organization.repository("hello", 150, reviews=3, files=3)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("place", ["plan", "second page", "between", "read"])
 def test_a_name_that_changes_hands_while_a_run_reads_mixes_nothing(organization, a_run, place):
     organization.repository("hello", 150, reviews=1, files=1)

@@ -35,6 +35,7 @@ def test_a_base_that_names_no_repository_counts_for_the_one_that_was_asked_for(o
     assert reading["repository_id"] == 100
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("count", [99, 100, 130, 200])
 def test_pages_are_asked_for_by_number_where_something_takes_their_links_away(organization, a_run, count):
     organization.links = False

@@ -325,6 +325,7 @@ def page_of(organization, there, count, reply, request):
     return reply(pulls, 200, {"Link": link if last > 100 else f'<{request.path}?page=1>; rel="first"'})
 
 
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_number_of_pull_requests(organization, a_run, reply):
     """Ten times as many pull requests need no more memory: each page goes to a file."""
     peaks = []
