@@ -140,7 +140,9 @@ class _Build:
 
     @property
     def table(self) -> str:
-        return f"{self.node.schema}.{self.node.alias}"
+        table = f"{self.node.schema}.{self.node.alias}"
+        # Trino writes names in lower case
+        return table if self.project.profile.is_embedded else table.lower()
 
     @cached_property
     def catalog(self) -> Catalog:

@@ -21,11 +21,15 @@ from airflow_provider_phlo.dbt.manifest import (
     table_of,
     tables_read,
 )
-from airflow_provider_phlo.dbt.profiles import DEFAULT_TARGET, PROFILES
+from airflow_provider_phlo.dbt.profiles import DEFAULT_TARGET, PROFILES, TRINO
 from airflow_provider_phlo.dbt.project import QUIET, Project
 from airflow_provider_phlo.dbt.rendering.operators import DbtModelOperator, DbtTestOperator, parse_environment
 from airflow_provider_phlo.dbt.rendering.selection import Selected, Selection, ask
-from airflow_provider_phlo.dbt.rendering.unsupported import require_supported, require_supported_source
+from airflow_provider_phlo.dbt.rendering.unsupported import (
+    require_different_names,
+    require_supported,
+    require_supported_source,
+)
 from airflow_provider_phlo.dbt.standalone_tests import StandaloneTests, assign_tests
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.process import cosmos_imported_quietly
@@ -188,6 +192,9 @@ class _Renderer:
         for lost in self._manifest["lost_tests"]:
             log.warning("dbt leaves out a test: %s, which the project does not have. Correct or remove it.", lost)
         built = [name for name in self._manifest["nodes"] if name in selected]
+        require_different_names(
+            (self._nodes[name] for name in built if not is_ephemeral(self._nodes[name])), self._engine
+        )
         self._tests, self._standalone = assign_tests(self._manifest, built, selected)
         self._require_models(self._tests.keys() - {name for name in built if not is_ephemeral(self._nodes[name])})
         self._ungrouped = groups_in_a_circle(self._steps(built))
@@ -219,9 +226,9 @@ class _Renderer:
             task_group=group,
             doc_md=model.get("description") or None,
             model=node.unique_id,
-            table=table_of(model),
+            table=self._table(model),
             tests=self._tests.get(node.unique_id, []),
-            outlets=[iceberg_asset(table_of(model), group=_folder(model), extra=model_page(model))],
+            outlets=[iceberg_asset(self._table(model), group=_folder(model), extra=model_page(model))],
             inlets=[*self._inlets(model)],
             **self._of_models,
             **self._arguments,
@@ -281,7 +288,11 @@ class _Renderer:
 
     def _inlets(self, model: Mapping[str, Any]) -> Iterable[Asset]:
         for unique_id in dict.fromkeys(tables_read(self._nodes, model["unique_id"])):
-            yield iceberg_asset(table_of(self._nodes[unique_id]))
+            yield iceberg_asset(self._table(self._nodes[unique_id]))
+
+    def _table(self, node: Mapping[str, Any]) -> str:
+        """Return the table that a node is in the catalog: Trino writes names in lower case."""
+        return table_of(node).lower() if self._engine == TRINO else table_of(node)
 
 
 def _layer_of(model: Mapping[str, Any]) -> str:

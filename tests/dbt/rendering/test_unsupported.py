@@ -25,6 +25,12 @@ REFUSED = {
     "granted": ("grants={'select': ['somebody']}", "grants"),
     "do.tted": ("tags='odd'", r"the name 'do.tted' \(a table's name has no dots"),
     "in_another_database": ("database='warehouse'", "database='warehouse'"),
+    "laid_out_by_trino": ("properties={'partitioning': \"ARRAY['id']\"}", r"properties \(they are dbt-trino's"),
+}
+ON_TRINO = {
+    "appended": (f"{INCREMENTAL}, incremental_strategy='append'", "unique_key='id' with incremental_strategy='append'"),
+    "by_default": (INCREMENTAL, "unique_key='id' with incremental_strategy='append', which is dbt-trino's default"),
+    "by_partition": (None, r"partition_by \(dbt-trino takes the layout from `properties`"),
 }
 HONOURED = {
     "merged": f"{INCREMENTAL}, incremental_strategy='merge', merge_exclude_columns=['a']",
@@ -33,6 +39,8 @@ HONOURED = {
     "microbatch": "materialized='incremental', incremental_strategy='microbatch', event_time='at', "
     "begin='2024-01-01', batch_size='day'",
     "by_partition": "materialized='incremental', incremental_strategy='insert_overwrite', partition_by='id'",
+    "by_default": INCREMENTAL,
+    "for_both": "partition_by='id', properties={'partitioning': \"ARRAY['id']\"}",
     "a_table": "materialized='table'",
     "a_view": "materialized='view'",
     "own": "materialized='own'",
@@ -53,6 +61,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "macros/own.sql": OWN,
             "models/in_python.py": "def model(dbt, session):\n    return session.sql('select 1 as id')\n",
             "models/stored.sql": "select 1 as id",
+            "models/upper.sql": "{{ config(alias='A_Table', schema='Fancy', tags='named') }} select 1 as id",
+            "models/lower.sql": "{{ config(alias='a_table', schema='fancy', tags='named') }} select 1 as id",
             "models/contracted.sql": "select 1 as id",
             "models/s.yml": "models: [{name: stored, columns: [{name: id, data_tests: [unique: {config: "
             "{store_failures: true}}]}]}, {name: contracted, config: {contract: {enforced: true}}, "
@@ -64,9 +74,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
-def render(project: Path, select: str) -> list[str]:
+def render(project: Path, select: str, target: str = "duckdb") -> list[str]:
     with DAG("a_dag", schedule=None) as dag:
-        phlo_dbt_task_group(select, project_dir=project)
+        phlo_dbt_task_group(select, project_dir=project, target=target)
     return [task.task_id for task in dag.tasks]
 
 
@@ -85,6 +95,29 @@ def one_home(parsed_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_case_45_a_configuration_without_effect_is_refused_by_name(project: Path, name: str) -> None:
     with pytest.raises(ConfigurationError, match=rf"dbt model {name} \(models/{name}.sql\) asks .*{REFUSED[name][1]}"):
         render(project, f"path:models/{name}.sql")
+
+
+@pytest.mark.parametrize("name", ON_TRINO)
+def test_what_has_no_effect_on_trino_is_refused_by_name(project: Path, name: str) -> None:
+    """Rows would be doubled on Trino that are replaced on DuckDB, and a table would have another layout."""
+    with pytest.raises(ConfigurationError, match=rf"model {name} .* no effect on Trino: {ON_TRINO[name][1]}"):
+        render(project, name, "trino")
+
+
+@pytest.mark.parametrize("name", ["merged", "only_appended", "for_both", "located", "granted"])
+def test_what_has_its_effect_on_trino_is_rendered(project: Path, name: str) -> None:
+    assert [task.rpartition(".")[2] for task in render(project, name, "trino")] == [name]
+
+
+def test_names_that_are_one_on_trino(project: Path) -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"lower \(models/lower.sql\) and upper .* are both the table fancy.a_table"
+    ):
+        render(project, "tag:named", "trino")
+    with DAG("a_dag", schedule=None) as dag:
+        phlo_dbt_task_group("upper", project_dir=project, target="trino")
+    (task,) = dag.tasks
+    assert task.outlets[0].uri.endswith("fancy/a_table")
 
 
 @pytest.mark.parametrize("name", ["DBT_EXCLUDE_RESOURCE_TYPES", "DBT_EMPTY", "DBT_SAMPLE", "DBT_DEFER"])
