@@ -22,6 +22,7 @@ from dlt.common.pipeline import LoadInfo
 from dlt.extract import DltResource, DltSource
 from dlt.extract.extractors import ImportFileMeta
 from dlt.extract.hints import HintsMeta
+from dlt.extract.incremental import Incremental, IncrementalResourceWrapper
 from dlt.extract.incremental.context import TimeIntervalContext
 from dlt.extract.items import TableNameMeta
 
@@ -277,6 +278,26 @@ def read_mark(mark: Any, found: Hints, table: str, key: tuple[str, ...], normali
         if mark.create_table_variant:
             raise _refusal(table, "mark.with_hints(create_table_variant=True)", "its rows go to one table")
         _read(mark.hints or {}, found, table, key, normalize)
+
+
+def kept_cursors(yielded: Any) -> Iterator[tuple[str, str | None]]:
+    """
+    Yield the cursors that a dlt source or resource that was read keeps in dlt's state, its parents included.
+
+    One with an ``end_value``, or the window of a scheduler, keeps none.
+
+    :returns: names of resources, each with the path of a cursor, or None for whatever else it keeps.
+    """
+    if isinstance(yielded, DltSource):
+        yielded = next(iter(yielded.selected_resources.values()))
+    pipe = yielded._pipe if isinstance(yielded, DltResource) else None
+    while pipe is not None:
+        yield pipe.name, None
+        for step in pipe.steps:
+            cursor = step.incremental if isinstance(step, IncrementalResourceWrapper) else step
+            if isinstance(cursor, Incremental) and cursor.end_value is None:
+                yield pipe.name, cursor.cursor_path
+        pipe = pipe.parent
 
 
 @contextmanager

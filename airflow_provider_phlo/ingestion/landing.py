@@ -92,6 +92,7 @@ def merge_on_branch(
     :raises AccountingError: if the counts do not add up.
     :raises SchemaError: if a column that decides what the merge does has values of several types, or values that do
         not decide it.
+    :raises ConfigurationError: if the batch is what came after the rows that it would replace.
     """
     run = run_branch(catalog, branches.branch_name(batch.token))
     counts = {name: getattr(batch, name) for name in ("read", "added", "dropped", "quarantined")}
@@ -118,6 +119,7 @@ def merge_on_branch(
 
     with take_turn(catalog, definition.table, keep=True):
         merged = retry_conflicts(attempt, definition.table)
+    _require_whole_partition(batch, merged)
     landed = LandedBatch(
         batch.table,
         batch.partition_date,
@@ -130,6 +132,18 @@ def merge_on_branch(
     )
     _require_accounted(run.target, batch, rows, landed)
     return landed
+
+
+def _require_whole_partition(batch: StagedBatch, merged: MergeResult) -> None:
+    """Refuse to replace rows by those that came after them: a cursor does not yield the former again."""
+    if batch.reads_on and merged.replaced:
+        raise ConfigurationError(
+            f"{batch.table}: the partition {batch.partition_date} has {merged.replaced} row(s) of an earlier run, and "
+            "the source reads on from where that stopped (dlt's state): what came later would replace them. main is as "
+            "it was. Let the source yield the whole day (a cursor with end_value, or allow_external_schedulers=True), "
+            "use merge_strategy='merge' or 'append', or set the table back first (phlo catalog rollback), which sets "
+            "the cursor back, too."
+        )
 
 
 def _require_no_variants(table: str, columns: pa.Schema, plan: MergePlan) -> None:

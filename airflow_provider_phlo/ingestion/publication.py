@@ -17,7 +17,7 @@ from airflow_provider_phlo.iceberg.catalogs.retries import retry_conflicts
 from airflow_provider_phlo.iceberg.catalogs.turns import take_turn
 from airflow_provider_phlo.iceberg.merge.engine import EMBEDDED, MergeEngine
 from airflow_provider_phlo.iceberg.tables.lookup import find_table
-from airflow_provider_phlo.ingestion import quarantine, staged_batches
+from airflow_provider_phlo.ingestion import quarantine, source_state, staged_batches
 from airflow_provider_phlo.ingestion.definition import TableDefinition
 from airflow_provider_phlo.ingestion.landing import find_published_batch, merge_on_branch
 from airflow_provider_phlo.ingestion.results import LandedBatch
@@ -171,20 +171,33 @@ def _advanced_state(catalog: Catalog, batch: StagedBatch, definition: TableDefin
 
     It keeps its state if main was set back after the batch was extracted. The batch's state continues after the rows
     that were undone, so with it no run would read them again. Without it, the next run reads them, and this batch.
+    What other runs have published since then of other resources stays beside it.
 
-    :raises ConfigurationError: if reading the batch again would double its rows.
+    :raises ConfigurationError: if rows that this batch has would be there twice: others have read them as well, or the
+        next run will.
     """
     if not batch.state:
         return {}
     # on a branch of the whole catalog, main has no such table before its first publication
     plan, table = definition.plan, find_table(catalog, definition.table)
     properties = table.properties if table is not None else {}
+    hashed = plan.deduplication and plan.method == DeduplicationMethod.HASH
+    doubles = plan.strategy == MergeStrategy.REPLACE or (plan.strategy == MergeStrategy.APPEND and not hashed)
     if batch.set_back == properties.get(SET_BACK_PROPERTY, ""):
-        return {STATE_PROPERTY: batch.state}
-    if plan.strategy == MergeStrategy.APPEND and not (plan.deduplication and plan.method == DeduplicationMethod.HASH):
+        present = properties.get(STATE_PROPERTY, "")
+        before = present if batch.read_on is None else batch.read_on
+        shared = source_state.advanced_by_both(before, batch.state, present)
+        if shared and doubles and batch.rows:
+            raise ConfigurationError(
+                f"{definition.table}: another run has published rows since this run read its source from the same "
+                f"place of {', '.join(shared)}, and they may be the same rows: clear the run, so that it reads on from "
+                "where the table is now. Runs one after the other (max_active_runs=1) do not meet."
+            )
+        return {STATE_PROPERTY: source_state.merged(before, batch.state, present)}
+    if doubles:
         raise ConfigurationError(
             f"{definition.table} was set back while this run was under way, and the next run would read again what "
-            "this one appends: clear the run, so that it continues from where the table is now."
+            "this one writes: clear the run, so that it continues from where the table is now."
         )
     log.info("%s was set back meanwhile: the next run reads again from there", definition.table)
     return {}

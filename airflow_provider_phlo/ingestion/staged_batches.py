@@ -53,6 +53,8 @@ class StagedBatch:
     :param seconds: how long extraction, validation and staging took.
     :param replay: whether the records came from the quarantine.
     :param state: dlt's state after the extraction, as its own JSON; empty when the source keeps none.
+    :param read_on: dlt's state on which the source was read; None in older batches, which do not say.
+    :param reads_on: whether the source yielded only what is new since then.
     :param set_back: the id of the last time that the table's main was set back before the source was read; empty for
         never.
     :param hard_delete: the column that dlt's hint of this name marks; empty for none.
@@ -71,6 +73,8 @@ class StagedBatch:
     quarantined: int = 0
     seconds: float = 0.0
     state: str = ""
+    read_on: str | None = None
+    reads_on: bool = False
     set_back: str = ""
     hard_delete: str = ""
     added: int = 0

@@ -52,6 +52,7 @@ from airflow_provider_phlo.ingestion.rejects import (
     first_of_each,
     rejected_records,
 )
+from airflow_provider_phlo.ingestion.source_state import reads_on
 from airflow_provider_phlo.ingestion.transforms import UNKNOWN
 from airflow_provider_phlo.ingestion.unified_types import unify_types
 from airflow_provider_phlo.process import keep_offsets
@@ -153,6 +154,8 @@ def stage(
             quarantined=stager.quarantined,
             seconds=round(time.monotonic() - started, 3),
             state=new_state,
+            read_on=state,
+            reads_on=reads_on(state, dlt_features.kept_cursors(yielded)),
             set_back=set_back,
             hard_delete=stager.rejects.hard_delete,
             replay=replay,

@@ -238,13 +238,13 @@ def test_a_branch_that_was_never_published_stays_for_inspection(house: House) ->
 
 
 def test_dlts_state_advances_with_publication_only(house: House) -> None:
-    landed = house.land(house.stage("one", [{"k": 1, "v": 1.0}], state="cursor 1"))
+    landed = house.land(house.stage("one", [{"k": 1, "v": 1.0}], state='{"s": {"cursor": 1}}'))
     assert preparation.table_state(house.catalog.load_table(TABLE)) == ""
     house.publish(landed)
-    assert preparation.table_state(house.catalog.load_table(TABLE)) == "cursor 1"
-    house.publish(house.land(house.stage("two", [{"k": 1, "v": 1.0}], state="cursor 2")))
+    assert preparation.table_state(house.catalog.load_table(TABLE)) == '{"s": {"cursor": 1}}'
+    house.publish(house.land(house.stage("two", [{"k": 1, "v": 1.0}], state='{"s": {"cursor": 2}}')))
     house.run("three", [{"k": 3, "v": 1.0}])  # a source without state leaves it alone
-    assert preparation.table_state(house.catalog.load_table(TABLE)) == "cursor 2"
+    assert preparation.table_state(house.catalog.load_table(TABLE)) == '{"s": {"cursor": 2}}'
     assert preparation.table_state(None) == ""
 
 

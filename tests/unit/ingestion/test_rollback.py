@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +39,13 @@ class Pipeline:
         self.home, self.root, self.definition = home, home / "staging", definition
         self.catalog: Catalog = open_lake(home)
 
-    def land(self, token: str) -> dict[str, Any]:
+    def land(self, token: str, day: str = "2024-01-15", source: Callable[[], Any] = lambda: counter) -> dict[str, Any]:
         batch = stage(
-            counter,
+            source,
             StagingPlan(TABLE, key=("n",)),
             root=self.root,
             token=token,
-            partition_date="2024-01-15",
+            partition_date=day,
             run_id=f"run {token}",
             pipelines_dir=self.home / "dlt",
             state=preparation.table_state(found := find_table(self.catalog, TABLE)),
