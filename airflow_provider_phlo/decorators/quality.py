@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.naming import qualified_table
-from airflow_provider_phlo.operators.base import check_engine
+from airflow_provider_phlo.operators.base import check_engine, check_flags
 from airflow_provider_phlo.operators.quality import QualityCheckOperator
 from airflow_provider_phlo.quality import QualityCheck
 
@@ -74,6 +74,7 @@ class Quality:
         self.engine = engine
         self.trino_conn_id = trino_conn_id
         check_engine(engine)
+        check_flags(blocking=blocking)
         problem = check_problem(self.checks)
         if problem:
             raise ConfigurationError(f"@phlo_quality on {self.name}: {problem}")

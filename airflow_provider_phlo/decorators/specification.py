@@ -14,11 +14,14 @@ from airflow_provider_phlo.decorators.quality import Quality, check_problem
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.ingestion.definition import TableDefinition, merge_plan
 from airflow_provider_phlo.naming import qualified_table
-from airflow_provider_phlo.operators.base import check_engine
+from airflow_provider_phlo.operators.base import check_engine, check_flags
 from airflow_provider_phlo.operators.contract import ContractCheck
 from airflow_provider_phlo.quality import FreshnessCheck, QualityCheck
 from airflow_provider_phlo.quality.freshness import FreshnessPolicy, TablePolicy
 from airflow_provider_phlo.terms import Engine, MetadataColumn, names_of
+
+# seconds; longer is a mistake, or infinity
+_YEAR = 366 * 86_400
 
 
 class AuditTask(NamedTuple):
@@ -79,6 +82,9 @@ class IngestionSpec:
         if not self.unique_key:
             raise ConfigurationError("unique_key is empty: name the key column or columns.")
         check_engine(self.engine)
+        flags = ("validate", "strict_validation", "add_metadata_columns")
+        check_flags(**{name: getattr(self, name) for name in flags})
+        self._check_task_limits()
         self.definition()
         if not self.add_metadata_columns and self.engine == Engine.TRINO:
             raise ConfigurationError("engine='trino' needs add_metadata_columns=True.")
@@ -86,6 +92,21 @@ class IngestionSpec:
             self._check_freshness(self.freshness_hours)
         self._check_audit(self.audit)
         self.contract_checks()
+
+    def _check_task_limits(self) -> None:
+        """Refuse what is not a number, and a runtime of 0, which Airflow takes for no limit."""
+        for name, least in (("max_retries", 0), ("retry_delay_seconds", 0), ("max_runtime_seconds", 1)):
+            value = getattr(self, name)
+            whole = name != "max_retries" or isinstance(value, int)
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, (int, float))
+                or not whole
+                or not least <= value < _YEAR
+            ):
+                raise ConfigurationError(
+                    f"{name}={value!r}: give a {'whole ' if name == 'max_retries' else ''}number from {least}."
+                )
 
     def _check_freshness(self, hours: Any) -> None:
         pair = isinstance(hours, (tuple, list)) and len(hours) == 2

@@ -113,11 +113,12 @@ def merge_plan(strategy: str, key: tuple[str, ...], config: Mapping[str, Any]) -
         if value is not None and not isinstance(value, kind):
             expected = "True or False" if kind is bool else "the name of one column"
             raise ConfigurationError(f"merge_config: {name}={value!r}, give {expected}.")
+    deduplication: bool | None = config.get("deduplication")  # None stands for the default, as with the others
     return MergePlan(
         strategy,
         key,
-        deduplication=bool(config.get("deduplication", strategy != MergeStrategy.APPEND)),
-        method=config.get("deduplication_method", DeduplicationMethod.LAST),
+        deduplication=strategy != MergeStrategy.APPEND if deduplication is None else deduplication,
+        method=config.get("deduplication_method") or DeduplicationMethod.LAST,
         order_by=config.get("order_by"),
         hard_delete=config.get("hard_delete"),
     )

@@ -197,6 +197,17 @@ def check_engine(engine: str | None) -> None:
         raise ConfigurationError(f"engine={engine!r} is not available: choose one of {', '.join(Engine)}.")
 
 
+def check_flags(**flags: Any) -> None:
+    """
+    Check that options which are on or off are True or False: any text would switch them on, "False" as well.
+
+    :raises ConfigurationError: if one is something else.
+    """
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise ConfigurationError(f"{name}={value!r}: give True or False.")
+
+
 def chosen_engine(engine: str | None) -> str:
     """
     Return a task's own engine, else the one that is set for all tasks.

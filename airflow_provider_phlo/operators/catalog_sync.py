@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo import settings
 from airflow_provider_phlo.exceptions import TransientError
-from airflow_provider_phlo.operators.base import NOTHING_TO_DO, PhloOperator
+from airflow_provider_phlo.operators.base import NOTHING_TO_DO, PhloOperator, check_flags
 from airflow_provider_phlo.terms import names_of
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class CatalogSyncOperator(PhloOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_flags(quality_checks=quality_checks, contracts=contracts)
         self.tables = tables
         self.schema = schema
         self.quality_checks = quality_checks

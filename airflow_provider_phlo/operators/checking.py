@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_phlo import runs, settings, task_alerts
 from airflow_provider_phlo.exceptions import QualityCheckError
 from airflow_provider_phlo.library_errors import describe
-from airflow_provider_phlo.operators.base import NOTHING_TO_DO, PhloOperator, check_engine, chosen_engine
+from airflow_provider_phlo.operators.base import NOTHING_TO_DO, PhloOperator, check_engine, check_flags, chosen_engine
 from airflow_provider_phlo.operators.links import CheckResultsLink, TableLink
 from airflow_provider_phlo.operators.openlineage import dataset_of_table
 from airflow_provider_phlo.terms import MAIN_BRANCH, Engine
@@ -56,6 +56,7 @@ class CheckingOperator(PhloOperator):
     ) -> None:
         super().__init__(**kwargs)
         check_engine(engine)
+        check_flags(blocking=blocking)
         self.branch = branch
         self.blocking = blocking
         self.partition_column = partition_column

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow_provider_phlo import settings
 from airflow_provider_phlo.contract_files import locate_contract
 from airflow_provider_phlo.exceptions import ConfigurationError, QualityCheckError
+from airflow_provider_phlo.operators.base import check_flags
 from airflow_provider_phlo.operators.checking import CheckingOperator, keep_results, raise_for_audit
 from airflow_provider_phlo.quality import QualityCheck, QualityCheckResult
 
@@ -103,6 +104,7 @@ class ContractOperator(CheckingOperator):
 
     def __init__(self, *, contract: str, sla: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        check_flags(sla=sla)
         self.contract = contract
         self.sla = sla
         if self.get_dag() is not None and "{{" not in contract:

@@ -13,7 +13,7 @@ from airflow.sdk.bases.decorator import DecoratedOperator, task_decorator_factor
 from airflow_provider_phlo import runs, settings
 from airflow_provider_phlo.connections import find_connection
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.operators.base import NOTHING_TO_DO
+from airflow_provider_phlo.operators.base import NOTHING_TO_DO, check_flags
 from airflow_provider_phlo.operators.openlineage import dataset_of_table
 from airflow_provider_phlo.operators.rate_limits import RateLimitedOperator
 from airflow_provider_phlo.operators.table import REPLAYS_ANOTHER, TableOperator
@@ -76,6 +76,7 @@ class IngestOperator(RateLimitedOperator, TableOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_flags(validate=validate, strict_validation=strict_validation, refresh=refresh)
         self.source = _function_of(source)
         self.validate = validate
         self.strict_validation = strict_validation

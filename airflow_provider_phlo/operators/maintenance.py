@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_phlo.operators.base import NOTHING_TO_DO, PhloOperator
+from airflow_provider_phlo.operators.base import NOTHING_TO_DO, PhloOperator, check_flags
 from airflow_provider_phlo.operators.links import TableLink
 from airflow_provider_phlo.terms import names_of
 
@@ -60,6 +60,7 @@ class MaintenanceOperator(PhloOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_flags(dry_run=dry_run, force=force)
         self.tables = tables
         self.jobs = jobs
         self.dry_run_only = dry_run  # BaseOperator has a method dry_run

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo.assets.iceberg import outlets_of
-from airflow_provider_phlo.operators.base import NOTHING_TO_DO
+from airflow_provider_phlo.operators.base import NOTHING_TO_DO, check_flags
 from airflow_provider_phlo.operators.table import REPLAYS_ANOTHER, LandingOperator
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class MergeOperator(LandingOperator):
     template_fields: Sequence[str] = ("staged", "table", "unique_key")
 
     def __init__(self, *, staged: Any, table: str, publish: bool = True, **kwargs: Any) -> None:
+        check_flags(publish=publish)
         kwargs.setdefault("outlets", self.default_outlets({"table": table, "publish": publish}))
         super().__init__(table=table, **kwargs)
         self.staged = staged

@@ -6,7 +6,7 @@ import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_phlo.exceptions import SourceUnavailableError
-from airflow_provider_phlo.operators.base import PhloOperator
+from airflow_provider_phlo.operators.base import PhloOperator, check_flags
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -33,6 +33,7 @@ class RateLimitedOperator(PhloOperator):
 
     def __init__(self, *, deferrable: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        check_flags(deferrable=deferrable)
         self.deferrable = deferrable
 
     def execute_after_reset(self, context: Context, event: Any = None, waits_in_vain: int = 0) -> Any:

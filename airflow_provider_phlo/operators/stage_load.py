@@ -9,7 +9,7 @@ from airflow_provider_phlo import runs, settings
 from airflow_provider_phlo.assets.iceberg import outlets_of, set_event
 from airflow_provider_phlo.assets.postgres import postgres_asset
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.operators.base import NOTHING_TO_DO, PhloOperator
+from airflow_provider_phlo.operators.base import NOTHING_TO_DO, PhloOperator, check_flags
 from airflow_provider_phlo.operators.counters import count_rows
 from airflow_provider_phlo.operators.links import TableLink
 from airflow_provider_phlo.operators.openlineage import dataset_of_table
@@ -72,6 +72,7 @@ class StageLoadOperator(PhloOperator):
         retention_days: int | None = None,
         **kwargs: Any,
     ) -> None:
+        check_flags(strict_validation=strict_validation)
         if not tables:
             raise ConfigurationError("StageLoadOperator loads nothing: name its tables.")
         kwargs.setdefault("outlets", self.default_outlets({"tables": tables, "warehouse": warehouse}))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_phlo import settings
 from airflow_provider_phlo.assets.iceberg import set_event
-from airflow_provider_phlo.operators.base import PhloOperator, check_engine, chosen_engine
+from airflow_provider_phlo.operators.base import PhloOperator, check_engine, check_flags, chosen_engine
 from airflow_provider_phlo.operators.counters import count_rows
 from airflow_provider_phlo.operators.links import TableLink
 from airflow_provider_phlo.operators.openlineage import dataset_of_table
@@ -53,6 +53,7 @@ class TableOperator(PhloOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_flags(add_metadata_columns=add_metadata_columns)
         self.table = table
         self.unique_key = unique_key
         self.validation_schema = validation_schema

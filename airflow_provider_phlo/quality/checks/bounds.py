@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC, date, datetime, time
 from decimal import Context, Decimal
 from fractions import Fraction
@@ -13,6 +14,7 @@ from airflow_provider_phlo.sql import Query, quote_identifier
 
 # what 64 bits hold
 _NANOSECONDS = datetime(1677, 9, 22, tzinfo=UTC), datetime(2262, 4, 11, tzinfo=UTC)
+_BEYOND_MICROSECONDS = re.compile(r"\d[.,]\d{6}(\d+)")
 _WIDTHS = {"TINY": 8, "SMALL": 16, "": 32, "BIG": 64, "HUGE": 128}
 
 
@@ -28,6 +30,10 @@ def bound_problem(bound: Any, kind: str) -> str | None:
     if accepted is None:
         return None
     words, types = accepted
+    if _is_cut(bound, kind):
+        return f"{kind}: {bound!s} is more exact than microseconds, which is as exact as a bound can be: round it"
+    if isinstance(bound, bool):  # a number to Python
+        return f"{kind}: a bound must be {words}, not bool"
     if isinstance(bound, str) and _parser(kind):
         try:
             _typed(bound, kind)
@@ -117,6 +123,14 @@ def _typed(bound: Any, kind: str) -> Any:
     """Return ``bound`` in the form in which values of a column compare with it: ISO text becomes a date or time."""
     parser = _parser(kind)
     return parser(bound) if parser and isinstance(bound, str) else bound
+
+
+def _is_cut(bound: Any, kind: str) -> bool:
+    """Return whether a time has more digits than Python's times, which leave out the others."""
+    if not isinstance(bound, str):
+        return bool(getattr(bound, "nanosecond", 0))  # pandas' timestamps
+    further = _BEYOND_MICROSECONDS.search(bound) if _parser(kind) else None
+    return further is not None and further[1].strip("0") != ""
 
 
 def _accepted(kind: str) -> tuple[str, tuple[type, ...]] | None:

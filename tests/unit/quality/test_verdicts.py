@@ -456,3 +456,20 @@ def _check_pairs(
         "source", key_columns="id", value_tolerance=relative, absolute_value_tolerance=absolute
     )
     assert reconcile(check, source, target).failed == differing, (round_, kind, relative, absolute)
+
+
+@pytest.mark.parametrize("bound", ["2024-01-15T10:00:00.0000009", "2024-01-15 10:00:00,1234567+00:00", pd.Timestamp(1)])
+def test_a_bound_of_time_is_not_cut(bound: Any) -> None:
+    """Python leaves out the digits beyond microseconds: the bound would be another."""
+    moments = pa.table({"at": pa.array([dt.datetime(2024, 1, 15, 10)])})
+    result = RangeCheck("at", min_value=bound).execute(moments)
+    assert not result.passed
+    assert "more exact than microseconds" in result.message
+    assert RangeCheck("at", min_value="2024-01-15T10:00:00.000000000").execute(moments).passed
+
+
+@pytest.mark.parametrize("column", [[0, 1], [0.0, 1.0], [Decimal("0.5")]], ids=str)
+def test_truth_is_not_a_bound_of_numbers(column: list[Any]) -> None:
+    result = RangeCheck("v", min_value=False, max_value=True).execute(pa.table({"v": column}))
+    assert not result.passed
+    assert "a bound must be a number, not bool" in result.message
