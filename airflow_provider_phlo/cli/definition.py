@@ -80,7 +80,7 @@ COMMANDS: tuple[Command | Group, ...] = (
         arguments=(
             Argument(("sql",), {"help": 'The statement, e.g. "SELECT count(*) FROM raw.glucose_entries"'}),
             Argument(("--branch",), {"help": "Read this branch (catalog branches) of the tables that have it"}),
-            output("table", "json", "csv"),
+            output("table", "json", "csv", "parquet"),
         ),
     ),
     Group(

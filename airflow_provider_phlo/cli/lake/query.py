@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from airflow_provider_phlo.cli.lake import parquet
 from airflow_provider_phlo.cli.terminal.errors import FAILED, exit_on_error
 from airflow_provider_phlo.cli.terminal.output import Result, open_catalog, show
 from airflow_provider_phlo.exceptions import ConfigurationError
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
     from pyiceberg.catalog import Catalog
 
+_PARQUET = "parquet"
 # statements and schemas that list tables need all of them
 _METADATA = re.compile(r"^\s*show\b|\b(information_schema|pg_catalog|duckdb_\w+\s*\(|sqlite_master)", re.I)
 
@@ -33,11 +36,15 @@ def query(args: argparse.Namespace) -> None:
 
     with exit_on_error("query"):
         assert_read_only(args.sql)
+        if args.output == _PARQUET:
+            parquet.require_a_file()
     with exit_on_error("query", refused=FAILED, statement=args.sql):
-        if args.branch is None and _reads_nothing(args.sql):
-            result = _run_alone(args.sql)
-        else:
-            result = run(open_catalog(), args.sql, branch=args.branch)
+        alone = args.branch is None and _reads_nothing(args.sql)
+        with _connected_to_nothing() if alone else _connected(open_catalog(), args.sql, args.branch) as connection:
+            if args.output == _PARQUET:
+                parquet.print_parquet(connection, args.sql, _unique)
+                return
+            result = _answer(connection, args.sql)
     show(replace(result, exact=True), args.output)
 
 
@@ -52,15 +59,23 @@ def run(catalog: Catalog, sql: str, *, branch: str | None = None) -> Result:
         has the branch.
     """
     from airflow_provider_phlo.iceberg.duckdb.statements import assert_read_only
+
+    assert_read_only(sql)
+    with _connected(catalog, sql, branch) as connection:
+        return _answer(connection, sql)
+
+
+@contextmanager
+def _connected(catalog: Catalog, sql: str, branch: str | None) -> Iterator[DuckDBPyConnection]:
+    """Give a connection to the tables that a statement names."""
     from airflow_provider_phlo.iceberg.duckdb.views import all_tables, connect
     from airflow_provider_phlo.iceberg.trino.preview import create_staged_view
 
-    assert_read_only(sql)
     tables = _tables(catalog, sql)
     if branch is not None:
         _check_branch(catalog, all_tables(catalog) if tables is None else tables, branch)
     with connect(catalog, tables=tables, branch=branch, staged=create_staged_view, locked=True) as connection:
-        return _answer(connection, sql)
+        yield connection
 
 
 def _reads_nothing(sql: str) -> bool:
@@ -69,8 +84,9 @@ def _reads_nothing(sql: str) -> bool:
     return not _METADATA.search(sql) and not referenced_tables(sql)
 
 
-def _run_alone(sql: str) -> Result:
-    """Run a statement that reads no table: the catalog, which takes a second to import, is not opened."""
+@contextmanager
+def _connected_to_nothing() -> Iterator[DuckDBPyConnection]:
+    """Give a connection for a statement that reads no table; the catalog takes a second to import, and stays shut."""
     import duckdb
 
     from airflow_provider_phlo.iceberg.duckdb.sessions import read_only, spill_privately
@@ -79,7 +95,7 @@ def _run_alone(sql: str) -> Result:
         spill_privately(connection)
         connection.execute("SET TimeZone = 'UTC'")
         read_only(connection)
-        return _answer(connection, sql)
+        yield connection
 
 
 def _answer(connection: DuckDBPyConnection, sql: str) -> Result:

@@ -71,7 +71,12 @@ VERBOSE = Argument(
     ("-v", "--verbose"),
     {"help": "Of an error, show also what it came from and the lines of code", "action": "store_true"},
 )
-_FORMS = {"json": "json (timestamps ISO 8601, decimals as text)", "csv": "csv", "junit": "junit (XML)"}
+_FORMS = {
+    "json": "json (timestamps ISO 8601, decimals as text)",
+    "csv": "csv",
+    "parquet": "parquet (a file's bytes, in exact types)",
+    "junit": "junit (XML)",
+}
 
 #: The options of every command that talks to Airflow.
 API = (

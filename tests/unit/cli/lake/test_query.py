@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import argparse
 import csv
 import datetime
 import io
@@ -14,10 +15,11 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from pyarrow import parquet
 from pyiceberg.catalog import Catalog
 
 from airflow_provider_phlo.cli import main as cli
-from airflow_provider_phlo.cli.lake.query import run
+from airflow_provider_phlo.cli.lake.query import query, run
 from airflow_provider_phlo.cli.terminal.errors import REFUSED
 from airflow_provider_phlo.cli.terminal.output import Result, plain, write_csv, write_json, write_table
 from airflow_provider_phlo.exceptions import ConfigurationError
@@ -335,3 +337,55 @@ def test_a_name_that_has_to_be_quoted_is_shown_quoted(run_phlo, name, hint):
 def test_levels_of_a_namespace_are_quoted_as_one(run_phlo):
     code, _, err = run_phlo("query", "SELECT * FROM sales.eu.orders AS o WHERE o.a.b = 1")
     assert (code, 'write "sales.eu"."orders" for a table in a namespace of several levels' in err) == (1, True), err
+
+
+def in_parquet(
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capture: pytest.CaptureFixture[bytes],
+    sql: str,
+    branch: str | None = None,
+) -> pa.Table:
+    monkeypatch.setenv("PHLO_HOME", str(home))
+    query(argparse.Namespace(sql=sql, output="parquet", branch=None))
+    return parquet.read_table(pa.BufferReader(capture.readouterr().out))
+
+
+def test_parquet_has_the_types_and_values_of_the_table(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    found = in_parquet(home, monkeypatch, capfdbinary, "SELECT * FROM raw.readings ORDER BY id NULLS LAST")
+    assert found["id"].to_pylist() == ["a", "b", None]
+    assert found["price"].to_pylist() == [Decimal("1.10"), None, Decimal("2.00")]
+    assert found["taken_at"].to_pylist() == [TAKEN, TAKEN, None]
+    assert str(found["value"].to_pylist()) == "[1.5, nan, None]"
+
+
+def test_parquet_of_many_rows_and_of_none(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    sql = "SELECT range n, '' AS t, NULL::VARCHAR AS u, range n FROM range({})"
+    found = in_parquet(home, monkeypatch, capfdbinary, sql.format(250_001))
+    assert found.column_names == ["n", "t", "u", "n_2"]
+    assert found["n_2"].to_pylist() == list(range(250_001))
+    assert (found["t"][0].as_py(), found["u"][0].as_py()) == ("", None)
+    empty = in_parquet(home, monkeypatch, capfdbinary, sql.format(0))
+    assert (empty.num_rows, empty.column_names) == (0, found.column_names)
+    assert in_parquet(home, monkeypatch, capfdbinary, "SELECT 9::HUGEINT AS n")["n"].to_pylist() == [Decimal(9)]
+
+
+@pytest.mark.parametrize(
+    "value", ["INTERVAL 1 DAY", "'101'::BIT", "[TIMETZ '10:00+02']", "{'a': 1::UHUGEINT}", "union_value(a := 1)"]
+)
+def test_parquet_refuses_types_that_it_lacks(run_phlo: Any, value: str) -> None:
+    code, out, err = run_phlo("query", f"SELECT 1 AS n, {value} AS odd", "--output", "parquet")
+    assert (code, out) == (1, "")
+    assert "odd (" in err
+    assert "cast it" in err
+
+
+def test_parquet_is_not_for_terminals(run_phlo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    code, _, err = run_phlo("query", "SELECT 1", "--output", "parquet")
+    assert code == REFUSED
+    assert "> result.parquet" in err
