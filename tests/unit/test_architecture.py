@@ -86,7 +86,6 @@ def test_every_name_in_the_order_exists():
     assert named <= {*MODULES, *folders}
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("module", [module for module in MODULES if module])
 def test_modules_import_only_what_lies_below(module):
     number = floor(module)

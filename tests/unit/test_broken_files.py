@@ -59,6 +59,7 @@ def raised(work: Any) -> Exception:
     return caught.value
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["missing", "cut", "garbage"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_case_55_a_file_of_a_table(lake: Catalog, home: Path, run_phlo: Any, kind: str, how: str) -> None:
@@ -86,6 +87,7 @@ READERS: dict[str, Callable[[Catalog], Any]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["missing", "cut", "encrypted"])
 @pytest.mark.parametrize("reader", READERS)
 def test_case_55_every_reader_says_which_data_file(lake: Catalog, home: Path, reader: str, how: str) -> None:

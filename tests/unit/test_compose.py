@@ -179,6 +179,7 @@ def test_a_read_only_container_gets_files_only(name: str) -> None:
             assert "file" in COMPOSE["configs"][config["source"]]
 
 
+@pytest.mark.long
 def test_the_databases_are_made_and_closed_to_the_others() -> None:
     binaries = programs_folder()
     passwords = {name: f"it's {name}" for _, name in re.findall(r"\\getenv (\w+) (\w+)", DATABASES.read_text())}

@@ -367,6 +367,7 @@ def test_replace_replaces_the_partition(run_ingestion, catalog):
     assert [row["id"] for row in rows_of(catalog)] == ["a", "b", "c"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("config", "ids"),
     [
@@ -410,6 +411,7 @@ def warning_quality(): ...
 def daily_quality(): ...
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("audit", [[RangeCheck(column="value", max_value=1)], blocking_quality, daily_quality])
 def test_a_failed_audit_leaves_main_untouched(run_ingestion, catalog, audit):
     value = [1.0]

@@ -99,6 +99,7 @@ def test_the_root_has_no_other_names():
     assert set(airflow_provider_phlo.__all__) == {"__version__", "phlo_ingestion", "phlo_quality", "phlo_watch_dag"}
 
 
+@pytest.mark.long
 def test_the_wheel_carries_the_package_and_its_entry_points(tmp_path):
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
     done = subprocess.run(command, capture_output=True, text=True)

@@ -132,6 +132,7 @@ def test_case_65_pandera_imported_later_does_not_shift_times(later):
     assert run(code) == "kept"
 
 
+@pytest.mark.long
 def test_case_65_a_deployment_that_ignores_offsets_stores_the_right_instant():
     code = f"{SHIFTED}\nimport airflow_provider_phlo.schemas\nprint(pa.array([AT])[0].as_py() == UTC)"
     assert run(code, PYARROW_IGNORE_TIMEZONE="1") == "True"

@@ -114,6 +114,7 @@ SCHEMA = pa.schema(
 )
 
 
+@pytest.mark.long
 @settings(max_examples=60, deadline=None)
 @given(rows=ROWS, order=st.permutations(SCHEMA.names), cut=st.integers(0, 8))
 def test_order_chunks_and_empty_columns_are_not_content(rows: list[dict[str, Any]], order: list[str], cut: int) -> None:

@@ -29,6 +29,7 @@ with exit_on_error("query"):
     assert process.wait(PATIENCE) == code
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "arguments",
     [["query", "SELECT 1"], ["logs"], ["services", "status"], ["--help"]],

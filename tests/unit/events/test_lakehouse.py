@@ -100,6 +100,7 @@ def test_what_was_not_published_is_taken_by_the_next_run(lake, runs):
     assert [key for key, _ in runs.rows()] == ["1", "2"]
 
 
+@pytest.mark.long
 def test_another_database_is_taken_whole_also_what_was_loaded_earlier(lake, runs, tmp_path):
     """When it was loaded says nothing of what was taken of another; one that comes back is known by its hashes."""
     other = Lake(tmp_path / "other")

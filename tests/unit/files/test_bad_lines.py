@@ -83,6 +83,7 @@ def test_each_bad_line_has_its_reason_and_stops_no_other(lake, counts):
     assert len(lake.query("FROM events")) == len(BAD)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("line", list(BAD)[13:20], ids=range(7))
 def test_a_single_bad_line_at_the_end(lake, counts, line):
     lake.write("a.jsonl", text(event(1), line)[:-1])

@@ -60,6 +60,7 @@ def make(lake, sql):
         connection.execute(sql)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", SHAPES)
 def test_tables_of_another_shape_are_refused_and_left_as_they_are(lake, kind):
     sql, difference = SHAPES[kind]

@@ -153,6 +153,7 @@ def test_a_bad_file_is_named_and_stops_no_other(lake, counts, kind):
     assert counts(lake.load()) == (3, 1, 2, 1, 0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("end", [b"", b"\n"])
 def test_a_gzip_bomb_is_stopped_at_a_limit(lake, monkeypatch, end):
     monkeypatch.setattr(lines, "_RATIO_FROM", 1 << 20)

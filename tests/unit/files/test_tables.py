@@ -195,6 +195,7 @@ def test_a_csv_with_a_name_twice_is_named(lake):
         lake.load()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [scanning.SMALL_BYTES, 1])
 def test_large_tables_are_loaded_as_small_ones(lake, counts, monkeypatch, size):
     monkeypatch.setattr(scanning, "SMALL_BYTES", size)

@@ -48,6 +48,7 @@ def cpu_seconds(work: Callable[[], object]) -> float:
     return min(taken)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("step", ["fit", "evolve", "stage"])
 def test_case_49_cost_per_column_is_linear(catalog: Catalog, step: str) -> None:
     seconds = {}
@@ -96,6 +97,7 @@ def few_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(marks, "PACKED_TOGETHER", 5)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("few_kept")
 def test_case_62_metadata_stays_small_and_every_run_is_known(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     make_table(catalog, **{"write.metadata.previous-versions-max": "5"})

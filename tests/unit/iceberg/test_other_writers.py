@@ -210,6 +210,7 @@ def require_refused(catalog: Catalog, written: WrittenTable, attempts: dict[str,
     assert catalog.load_table(T).metadata_location == metadata
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", sorted(UNREADABLE.keys() - UNWRITABLE.keys()))
 def test_case_23_a_table_that_cannot_be_read_is_refused(name: str, catalog: Catalog) -> None:
     with unpacked(name) as written:

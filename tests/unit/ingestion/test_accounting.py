@@ -57,6 +57,7 @@ STRATEGIES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_the_sum_holds_for_every_strategy_and_is_stored(
     house: House, name: str, caplog: pytest.LogCaptureFixture

@@ -463,6 +463,7 @@ def test_readers_meanwhile_see_whole_snapshots_only(house: House) -> None:
     assert {length for state in seen for length, _ in state} == {KEYS}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("key", [("k",), ("k", "v"), ("v", "k")])
 @pytest.mark.parametrize("change", ["rename", "drop", "other key"])
 def test_case_07_rows_without_the_key_column_are_not_merged_by_it(

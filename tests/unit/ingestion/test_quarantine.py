@@ -179,6 +179,7 @@ def test_a_table_without_quarantine(house: House) -> None:
 # --- replays
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("definition", [MERGE, APPEND, APPEND_BY_HASH], ids=["merge", "append", "append by hash"])
 def test_a_replay_ingests_exactly_what_waits_and_marks_it(house: House, definition: TableDefinition) -> None:
     house.run("one", records((1, 1), (2, 200), (3, 3000), (4, 400)), definition)

@@ -40,6 +40,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.long
 @settings(max_examples=size(300, 3000), deadline=None)
 @given(VALUES)
 def test_what_is_written_is_read_back(value: Any) -> None:
@@ -84,6 +85,7 @@ def test_integers_of_any_length() -> None:
         assert read_raw(raw_text({"n": number})) == {"n": number}
 
 
+@pytest.mark.long
 def test_nesting_of_any_depth_is_written() -> None:
     value: Any = "core"
     for _ in range(100_000):

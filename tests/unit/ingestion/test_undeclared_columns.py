@@ -242,6 +242,7 @@ class Filtered(PhloSchema):
     filtered: float = Field(nullable=True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", [float, int, str, decimal.Decimal], ids=lambda kind: kind.__name__)
 def test_a_later_declaration_brings_variants_together(house: House, kind: type) -> None:
     old = [{"k": 1, "filtered": 118}, {"k": 2, "filtered": 118.5}, {"k": 3, "filtered": "119"}]
@@ -418,6 +419,7 @@ def test_case_15_a_column_that_decides_has_no_variants(house: House, plan: dict[
     assert house.values() == ([{"k": 1, "at": True}] if "order_by" in plan else [])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "value", [0, 0.0, -0.0, decimal.Decimal("0.0"), "0", "false", " False ", "F", "no", "N", "", b"", b"\0", {}, []]
 )
@@ -430,6 +432,7 @@ def test_case_19_a_value_that_says_no_removes_no_row(house: House, value: Any) -
     assert house.values() == [{"k": 1}]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("value", [1, "true", "2024-01-15", dt.date(1970, 1, 1), dt.time(0), 0.5, {"by": 0}])
 def test_case_19_a_value_that_is_not_null_removes_its_row(house: House, value: Any) -> None:
     definition = TableDefinition(TABLE, MergePlan(key=("k",), hard_delete="gone"))

@@ -58,6 +58,7 @@ def test_templates():
     expect(task, tables=["raw.*"], jobs=["expiry"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -52,6 +52,7 @@ def connection(home):
         connection.execute("DROP SCHEMA IF EXISTS marts CASCADE")
 
 
+@pytest.mark.long
 def test_publishes_to_the_bundled_server(connection):
     tables = {"daily": "marts.mrt_daily", "raw_daily": "mrt_daily"}
     task = PublishOperator(task_id="publish", tables=tables)

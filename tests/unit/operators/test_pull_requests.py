@@ -238,6 +238,7 @@ def test_what_is_staged_is_not_taken_for_all_there_is(organization, home, make_c
     assert numbers(home) == HELLO
 
 
+@pytest.mark.long
 def test_retention_removes_what_both_stages_have(organization, home, make_context, monkeypatch):
     organization.repository("hello", 2)
     run_dag(make_context, "one", {})
@@ -248,6 +249,7 @@ def test_retention_removes_what_both_stages_have(organization, home, make_contex
     assert [len(open_stage(prefix).batches()) for prefix in prefixes] == [0, 0]
 
 
+@pytest.mark.long
 def test_a_repository_that_is_no_longer_listed_is_named(organization, home, make_context):
     organization.repository("gone", 1)
     organization.repository("hello", 1)

@@ -72,6 +72,7 @@ def test_a_failed_audit_stops_a_replay(run_ingestion, catalog):
     assert len(quarantine.find(catalog, "raw.readings", quarantine.Selection())) == 2
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("bad")
 @pytest.mark.parametrize("wanted", [{"table": "raw.other"}, {"table": "raw.readings", "group": "elsewhere"}])
 def test_other_tasks_read_and_change_nothing(run_ingestion, catalog, wanted):
@@ -83,6 +84,7 @@ def test_other_tasks_read_and_change_nothing(run_ingestion, catalog, wanted):
     assert catalog.load_table("raw.readings").metadata_location == before
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("bad")
 def test_records_can_be_chosen(run_ingestion, catalog):
     first = quarantine.find(catalog, "raw.readings", quarantine.Selection())[0]["quarantine_id"]

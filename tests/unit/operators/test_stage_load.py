@@ -101,6 +101,7 @@ def test_a_day_that_is_loaded_again_does_not_bring_back_what_a_later_batch_chang
     assert table["customer"].to_pylist() == ["new name"]
 
 
+@pytest.mark.long
 def test_what_a_warehouse_cannot_hold_is_set_aside_if_validation_is_not_strict(context, home):
     name = staged(orders=orders(order("x", 1), order("y", 1, customer="a\0b")))
     with pytest.raises(AirflowFailException, match=r"Column customer .*U\+0000, and 1 row"):
@@ -113,6 +114,7 @@ def test_what_a_warehouse_cannot_hold_is_set_aside_if_validation_is_not_strict(c
         assert connection.execute("SELECT count(*), min(run_id) FROM raw.orders__quarantine").fetchone() == (1, "r")
 
 
+@pytest.mark.long
 def test_loads_into_postgres_and_logs_every_statement(context, home, capsys, monkeypatch):
     monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")  # as it is for a database of that encoding
     name = staged(orders=orders(order("x", 1, customer="Zoë")))

@@ -84,6 +84,7 @@ def comments(connection):
     return connection.execute(query, ["marts.m"] * 3).fetchone()
 
 
+@pytest.mark.long
 def test_what_the_model_declares_is_there_once(connection, catalog, model):
     model(unique())
     first = publish(catalog, connection)

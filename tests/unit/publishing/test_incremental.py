@@ -64,6 +64,7 @@ def rows_in(table):
     return sorted(repr((row["id"], row["v"], row["t"], row["d"], row["l"])) for row in rows)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("declared", [None, KEYED], ids=["whole rows", "key"])
 def test_only_what_differs_is_written(connection, catalog, table, declared):
     first = publish(catalog, connection, declared)
@@ -148,6 +149,7 @@ def test_what_somebody_has_changed_is_written_as_a_whole(connection, catalog, ta
     assert rows_of(connection) == rows_in(table)
 
 
+@pytest.mark.long
 def test_what_differs_in_the_source_is_written_as_a_whole(connection, catalog, table):
     publish(catalog, connection)
     other = catalog.create_table("marts.other", SCHEMA)

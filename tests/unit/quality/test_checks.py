@@ -375,6 +375,7 @@ def test_one_error_carries_all_results(caplog):
 numbers = st.lists(st.one_of(st.none(), st.integers(-5, 5), st.floats(-5, 5), st.just(NAN)), max_size=30)
 
 
+@pytest.mark.long
 @settings(max_examples=size(40, 400), deadline=None)
 @given(numbers, st.integers(-5, 5), st.integers(0, 5))
 def test_checks_agree_with_pandas(values, low, width):

@@ -122,6 +122,7 @@ def test_case_67_doubles_have_no_slack(source, target, tolerance, passed):
     assert reconcile(check, *sides).passed is passed
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "days"),
     [
@@ -338,6 +339,7 @@ def test_case_76_frames_without_rows_and_columns_without_values_agree():
         assert check.execute(nothing).passed
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "values",
     [[1, 2], [0.5, NAN], ["a", None], [True, None], [b"x", b""], [[1], []], [{"a": 1}, None], [Decimal(1), None]],
@@ -415,6 +417,7 @@ def test_case_79_columns_that_differ_in_case_only_are_refused_in_tables(lake):
 # --- an oracle in plain Python ------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_tolerances_of_values_are_as_plain_python_has_them():
     """Thousands of pairs near the tolerance, of both kinds, as decimals of every size and as doubles."""
     generator = random.Random(67)

@@ -78,6 +78,7 @@ def test_the_server_lists_an_organisation_to_its_last_file(replay, kind):  # noq
     assert len(ask(f"repositories/{platform}/pulls/{large['number']}/files")) == 130
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "path", ["repos/phlo-labs/none/pulls", "repos/phlo-labs/web/pulls/1/files", "repos/phlo-labs", "repositories/7"]
 )

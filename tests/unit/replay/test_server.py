@@ -55,6 +55,7 @@ def test_github_pages_overlap_by_one_item(replay):
     assert joined == replay.recordings.events
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 8, 9])
 def test_pages_of_any_size_end(replay, size):
     names = {repository["full_name"] for repository in replay.recordings.repositories}
@@ -136,6 +137,7 @@ def test_public_events_repeat_between_pages_and_are_known_by_their_etag(replay):
     assert not again.modified or int(again.events[0]["id"]) > int(ids[0])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("day", ["1999-12-31", "2024-01-18", "2024-01-31", "2024-02-29", "2026-01-01"])
 def test_case_50_the_server_answers_for_any_day(replay, day):
     start, end = day_window(day)
@@ -206,6 +208,7 @@ def test_the_program_starts_prints_its_url_and_ends_on_a_signal(tmp_path):
     assert json.loads((tmp_path / "home" / "manifest.json").read_text())["days"] == 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("header", [{}, {"api-secret": SECRET}, {"api-secret": "0" * 40}, {"api-secret": "é"}])
 def test_case_38_nobody_advances_the_recordings_without_the_secret(replay, header):
     before = replay.recordings.entries

@@ -250,6 +250,7 @@ def test_a_disk_that_fills_meanwhile_leaves_whole_files_and_the_same_call_goes_o
     assert content(tmp_path).keys() == {*files, MANIFEST}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["my lake", "Ana's “lake”", "größe", "-p", "100%", "a.b", "~"])
 def test_odd_names_are_names(tmp_path: Path, name: str) -> None:
     program = Path(sys.executable).with_name("phlo")

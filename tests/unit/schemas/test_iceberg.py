@@ -255,6 +255,7 @@ def test_a_metadata_column_cannot_be_declared() -> None:
     assert [field.name for field in pandera_to_iceberg(Wrong, metadata_columns=False).fields] == ["_dlt_id"]
 
 
+@pytest.mark.long
 @given(schemas())
 @settings(max_examples=150, deadline=None)
 def test_iceberg_to_model_and_back(schema: Schema) -> None:
@@ -262,6 +263,7 @@ def test_iceberg_to_model_and_back(schema: Schema) -> None:
     assert pandera_to_iceberg(model, metadata_columns=False) == schema
 
 
+@pytest.mark.long
 @given(MODELS)
 @settings(max_examples=150, deadline=None)
 def test_model_to_iceberg_and_back(model: type[PhloSchema]) -> None:

@@ -69,6 +69,7 @@ def test_every_type_is_written_and_read(run_ingestion: Any, catalog: Any) -> Non
     assert schema_diff(Things, catalog.load_table("raw.things")) == ()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "keys"),
     [
@@ -87,6 +88,7 @@ def test_rare_types_as_keys(run_ingestion: Any, kind: Any, keys: list[Any], meta
     expect(merged, unchanged=1, updated=1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("column", "value"),
     [

@@ -92,6 +92,7 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", BOMBS)
 def test_case_32_a_body_that_is_too_large_is_refused(raw, patience, kind):
     make, encoding = BOMBS[kind]

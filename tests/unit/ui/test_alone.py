@@ -180,6 +180,7 @@ def bearer(token):
 PATHS = [("GET", "/top-repos"), ("GET", "/user-sessions"), ("POST", "/ingest"), ("POST", "/load"), ("GET", "/docs")]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("method", "path"), [*PATHS, ("GET", "/openapi.json"), ("GET", "/docs/swagger-ui.css")])
 def test_everything_but_health_asks_for_the_token(published, method, path):
     client = make_client(published, token=TOKEN)

@@ -114,6 +114,7 @@ def test_iceberg_holds_what_postgres_cannot(iceberg):
     assert iceberg.load([ORDERS], iceberg.write(orders=[orders(*NUL)]))[0].inserted == 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_connection_that_breaks_leaves_rows_and_quarantine_or_neither(lenient_postgres, after):
     batch = lenient_postgres.write(orders=[orders(order("x", 1), *BAD)])

@@ -94,6 +94,7 @@ def test_a_promise_that_is_withdrawn(watched: Watched) -> None:
     assert watched.over() == {"readings freshness": "no contract promises it any more"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("text", ["name: [\n", CONTRACT + "slaa: 1\n"])
 def test_a_contract_that_cannot_be_read_is_not_gone(watched: Watched, text: str) -> None:
     watched.contract.write_text(text)

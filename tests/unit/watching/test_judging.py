@@ -208,6 +208,7 @@ def test_a_contract_is_watched(publish: Callable[..., None], look: Any, home: Pa
     assert (files.subject, files.table, "broken.yaml" in files.message) == ("files", None, True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("status", "passed"), [("active", False), ("deprecated", False), ("draft", None)])
 def test_a_promised_table_that_does_not_exist(
     publish: Callable[..., None], look: Any, home: Path, catalog: Any, status: str, passed: bool | None

@@ -72,6 +72,7 @@ def untrusted(tmp_path):
     return context
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("settings", "error"),
     [

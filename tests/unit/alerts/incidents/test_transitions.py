@@ -151,6 +151,7 @@ def test_of_several_checks_the_last_one_that_passes_resolves():
     assert [each.content["action"] for each in watching.messages] == ["resolve"]
 
 
+@pytest.mark.long
 def test_ten_thousand_failures_of_one_table_are_one_message():
     watching = Watching(configuration())
     watching.round(minutes(0), *(failed(minutes(0), check=f"check {number}") for number in range(10_000)))
@@ -361,6 +362,7 @@ class World:
         self.state = delivery.settle(self.state, outcomes, claimant, now)
 
 
+@pytest.mark.long
 @settings(max_examples=150, deadline=None)
 @given(STEPS)
 def test_nothing_is_lost_and_nothing_said_twice_but_what_was_not_marked(steps):

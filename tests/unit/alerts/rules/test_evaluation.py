@@ -43,6 +43,7 @@ def days(*values, last=TODAY, missing=()):
     return pa.table({"day": pa.array([row[0] for row in kept], pa.date32()), "cv_pct": [row[1] for row in kept]})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("rows", "passed", "says"),
     [
@@ -82,6 +83,7 @@ def test_a_metric_of_a_table_of_any_name(catalog, configure, name):
     assert (found.passed, found.table) == (False, name), found.message
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("rule", "passed", "says"),
     [
@@ -235,6 +237,7 @@ def test_what_fails_again_is_heard_of_in_plain_words(catalog, configure, select,
     assert not any(word in found.message for word in ("Brien", "Error", "!"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("value", "kind", "when", "passed"),
     [

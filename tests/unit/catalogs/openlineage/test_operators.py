@@ -270,6 +270,7 @@ def test_a_dbt_model_has_the_lineage_of_its_sql(loaded, run, project):
     assert not only(again, "outputs")["outputFacets"]  # its rows are as they were
 
 
+@pytest.mark.long
 def test_dbt_tests_alone_are_assertions(loaded, run, project, home):
     run(DbtModelOperator(task_id="a", project_dir=str(project), model="model.phlo.adults", table="silver.adults"))
     tests = read_manifest(rendered_path(ensure_manifest(Project(project, home))))["tests"]

@@ -118,6 +118,7 @@ def test_rollback_says_first_and_does_then(phlo: Any, home: Path) -> None:
     assert states == {"manual__three": "undone", "manual__two": "undone", "manual__one": "current"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

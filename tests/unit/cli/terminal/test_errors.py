@@ -80,6 +80,7 @@ def test_case_56_ages_are_numbers_of_days(run_phlo, home: Path, days: float) -> 
             options()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["a?b", "a#b", "a%20b", "a%b", "a b+ü", "a;b&c=d", "?timeout=1"])
 def test_case_56_everything_lies_in_phlo_home(
     run_phlo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str

@@ -205,6 +205,7 @@ def test_all_problems_are_said_at_once(tmp_path: Path) -> None:
     assert len(said.splitlines()) == 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "text",
     ["", "[]", "- a", "a", pytest.param("[" * 5000, id="nested"), "\x00", "a: {b: [&x 1, *x]}"],

@@ -234,6 +234,7 @@ def test_a_struct_that_grew(catalog: Catalog) -> None:
     assert rows(connect(catalog), "SELECT nested FROM raw.t") == [({"z": 1, "b": ["x", None], "c": None},)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("namespace", ["memory", "temp", "system", "Temp", "pg_catalog", "information_schema"])
 def test_case_03_a_namespace_that_duckdb_takes_for_its_own(catalog: Catalog, namespace: str) -> None:
     """Others have such tables: they are refused by name, and the other tables are read."""

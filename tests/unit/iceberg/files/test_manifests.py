@@ -40,6 +40,7 @@ def paths(catalog: Catalog) -> set[str]:
     return {each.manifest_path for each in SnapshotFiles(table, branch_head(table)).manifests}
 
 
+@pytest.mark.long
 def test_manifests_of_small_runs_are_folded(catalog: Catalog) -> None:
     for number in range(3 * SMALL_MANIFESTS):
         run(catalog, f"t{number}", [number])

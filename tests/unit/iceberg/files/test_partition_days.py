@@ -55,6 +55,7 @@ def lose_data(table):
         Path(file.removeprefix("file://")).unlink()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("column", [DAY, MOMENT, "local", "text"])
 @pytest.mark.parametrize("transform", [None, IdentityTransform(), MonthTransform()], ids=str)
 def test_every_kind_of_column(catalog, make, column, transform):

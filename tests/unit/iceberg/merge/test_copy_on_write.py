@@ -246,6 +246,7 @@ def test_replace_without_a_key_drops_exact_copies_by_hash(lake: Lake) -> None:
 NOW = dt.datetime(2024, 1, 2, 3, 4, 5, 678901, tzinfo=dt.UTC)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "keys",
     [
@@ -571,6 +572,7 @@ def test_text_keys_are_found_whatever_their_bounds(batches: list[dict[str, int]]
             assert len(rows) == len(model)
 
 
+@pytest.mark.long
 @settings(max_examples=size(12, 250), deadline=None)
 @given(sequences())
 def test_any_sequence_of_batches_agrees_with_a_model(

@@ -50,6 +50,7 @@ def test_rows_without_a_key_do_not_match_the_batch() -> None:
     assert np.array_equal(index.numbers, [0, 1])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", [pa.int64(), pa.uint8(), pa.timestamp("us", "UTC"), pa.date32()], ids=str)
 @given(batch=st.sets(st.integers(0, 200)).map(sorted), present=st.lists(st.none() | st.integers(0, 200)))
 def test_keys_in_order_are_found_too(kind: pa.DataType, batch: list[int], present: list[int | None]) -> None:

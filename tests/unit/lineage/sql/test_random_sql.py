@@ -28,6 +28,7 @@ def written(seed: int, dialect: str) -> Rel:
     return Writer(seed, dialect).statement()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dialect", ["duckdb", "trino"])
 def test_the_lineage_is_the_one_the_query_was_written_with(dialect):
     for seed in range(QUERIES):
@@ -67,6 +68,7 @@ def elsewhere(sql, number):
     return sql.replace("raw.", f"other{number}.")
 
 
+@pytest.mark.long
 def test_no_column_changes_with_one_that_is_not_in_its_lineage(database):
     """Change the values of one column of a table after the other, and look which columns of the result change."""
     seen = 0

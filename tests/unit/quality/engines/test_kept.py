@@ -117,6 +117,7 @@ def check_and_end() -> None:
     _kept.clear()  # that of the parent too
 
 
+@pytest.mark.long
 def test_the_end_of_a_process_is_silent() -> None:
     done = subprocess.run([sys.executable, "-c", CHECK], capture_output=True, text=True, timeout=PATIENCE)
     assert (done.stdout, done.stderr, done.returncode) == ("True\n", "", 0)

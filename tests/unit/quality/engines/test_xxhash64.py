@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import duckdb
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,6 +43,7 @@ def test_pieces_are_hashed_as_each_alone(pieces):
     assert xxhash64.xxhash64(content, starts, sizes).tolist() == [int(found[0]) for found in alone]
 
 
+@pytest.mark.long
 def test_more_rows_than_one_vector_of_the_engine():
     texts = [f"text {number}" * (number % 9) for number in range(5000)]
     assert hashes(texts) == [hash_ for text in texts for hash_ in [one(text)]]

@@ -650,6 +650,7 @@ KINDS = [str, int, float, bool, bytes, datetime.datetime, datetime.date, decimal
 DECLARED = {kind: declare(kind) for kind in KINDS}
 
 
+@pytest.mark.long
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(values=st.lists(VALUES, min_size=1, max_size=6), kind=st.sampled_from(KINDS))
 def test_no_value_breaks_a_batch(values: list[Any], kind: Any) -> None:

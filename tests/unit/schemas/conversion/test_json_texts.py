@@ -102,6 +102,7 @@ def one_by_one(values: list[str | None]) -> list[str | None]:
     return [None if value is None else json_text(value) for value in values]
 
 
+@pytest.mark.long
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(values=TEXTS)
 def test_a_column_is_judged_as_its_texts_are(values: list[str | None]) -> None:

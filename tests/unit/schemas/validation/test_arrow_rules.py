@@ -345,6 +345,7 @@ def test_a_polars_check_that_raises_answers_once_or_warns(caplog: pytest.LogCapt
     assert "42" not in caplog.text + str(found)
 
 
+@pytest.mark.long
 @settings(max_examples=60, deadline=None)
 @given(values=st.lists(st.none() | st.integers(-3, 3), min_size=1, max_size=8))
 def test_both_backends_find_the_same_rows(values: list[Any]) -> None:

@@ -54,6 +54,7 @@ def query(url: str, sql: str) -> list[tuple[object, ...]]:
         return connection.execute(sql).fetchall()
 
 
+@pytest.mark.long
 def test_the_url_starts_the_server_and_leads_to_a_database_of_its_own(home: Path) -> None:
     stop_postgres(home)
     assert query(url(home), "SELECT current_database(), current_user") == [("airflow", "airflow")]

@@ -65,6 +65,7 @@ def test_role_owns_the_database_and_is_not_a_superuser(server: PostgresServer) -
     assert rows(server, "select one from marts.t") == [(1,)]
 
 
+@pytest.mark.long
 def test_roles_are_made_once_that_is_allowed(tmp_path: Path) -> None:
     """Who serves the marts makes roles; of those, only that of PostgREST may ever log in."""
     try:
@@ -144,6 +145,7 @@ def test_takes_another_port_when_its_own_is_gone(server: PostgresServer, home: P
     assert rows(again, "select 1") == [(1,)]
 
 
+@pytest.mark.long
 def test_takes_the_port_that_it_is_given(tmp_path: Path) -> None:
     port = free_port()
     try:
@@ -153,6 +155,7 @@ def test_takes_the_port_that_it_is_given(tmp_path: Path) -> None:
         stop_postgres(tmp_path)
 
 
+@pytest.mark.long
 def test_two_processes_at_once_get_one_server(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from airflow_provider_phlo.services.postgres.server import *; "
@@ -200,6 +203,7 @@ def test_no_process_is_left(tmp_path: Path) -> None:
     assert _server_pid(tmp_path / "postgres") is None
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.geteuid() != 0, reason="others run the server as themselves")
 def test_root_starts_it_from_folders_that_are_closed_to_others(tmp_path: Path) -> None:
     """As in a clone below /root: neither the programs nor the data can be reached by the user the server runs as."""

@@ -119,6 +119,7 @@ _CONDITION = st.recursive(
 )
 
 
+@pytest.mark.long
 def test_both_show_the_same_rows(connection: psycopg.Connection) -> None:
     connection.execute("CREATE TEMP TABLE rows (n int, m int, t text)")
     connection.execute(

@@ -36,6 +36,7 @@ def test_a_name_that_changes_hands_while_a_run_reads_mixes_nothing(organization,
     assert len(readings) == 150
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("place", ["plan", "second page"])
 def test_a_server_that_knows_only_names_never_gives_one_repository_the_rows_of_another(organization, a_run, place):
     organization.by_id = False

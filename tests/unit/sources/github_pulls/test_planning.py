@@ -296,6 +296,7 @@ def test_two_runs_at_once_do_not_meet(organization, a_run):
     assert not {chunk["chunk"] for chunk in one.chunks} & {chunk["chunk"] for chunk in two.chunks}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("pulls", "size", "most", "expected"),
     [

@@ -187,6 +187,7 @@ def test_a_token_that_may_read_no_pull_request_is_an_error(organization, a_run, 
     assert len(a_run.read(plan)) == 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("headers", "message"),
     [
