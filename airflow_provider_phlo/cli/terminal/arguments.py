@@ -73,7 +73,7 @@ VERBOSE = Argument(
 )
 _FORMS = {
     "json": "json (timestamps ISO 8601, decimals as text)",
-    "csv": "csv",
+    "csv": "csv (NULL is an empty field, empty text two quotes)",
     "parquet": "parquet (a file's bytes, in exact types)",
     "junit": "junit (XML)",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import re
@@ -122,10 +123,26 @@ def write_json(result: Result, out: TextIO) -> None:
 
 
 def write_csv(result: Result, out: TextIO) -> None:
-    """Write a header and the rows; NULL is an empty field."""
+    """Write a header and the rows; NULL is an empty field, and empty text two quotes."""
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(result.columns)
-    writer.writerows([("" if value is None else _text(value)) for value in row] for row in result.rows)
+    for row in result.rows:
+        # a reader may skip an empty line: of a single column, NULL is in quotes as well
+        if len(row) > 1 and "" in row:
+            out.write(",".join(_csv_field(value) for value in row) + "\n")
+        else:
+            writer.writerow("" if value is None else _text(value) for value in row)
+
+
+def _csv_field(value: Any) -> str:
+    """Return one field as :mod:`csv` writes it, which makes no difference between NULL and empty text."""
+    if value is None:
+        return ""
+    if value == "":
+        return '""'
+    field = io.StringIO()
+    csv.writer(field, lineterminator="").writerow([_text(value)])
+    return field.getvalue()
 
 
 def terminal_width(out: TextIO | None = None) -> int | None:

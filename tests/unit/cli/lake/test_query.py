@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 from pyiceberg.catalog import Catalog
 
@@ -163,6 +164,23 @@ def test_json_keeps_columns_of_one_name(catalog: Catalog) -> None:
 def test_csv_quotes_and_leaves_null_empty() -> None:
     text = written(write_csv, Result(["a", "b"], [('x,"y"\n', None), ("z", 1)]))
     assert list(csv.reader(io.StringIO(text))) == [["a", "b"], ['x,"y"\n', ""], ["z", "1"]]
+
+
+def test_csv_distinguishes_null_from_empty_text() -> None:
+    rows = [(None, "", "x"), ("", None, 'a,"b"\n'), (None, None, " "), ("", "", 1)]
+    text = written(write_csv, Result(["a", "b", "c"], rows))
+    assert text == 'a,b,c\n,"",x\n"",,"a,""b""\n"\n,, \n"","",1\n'
+    read = arrow_csv.read_csv(
+        io.BytesIO(text.encode()),
+        parse_options=arrow_csv.ParseOptions(newlines_in_values=True),
+        convert_options=arrow_csv.ConvertOptions(
+            column_types=dict.fromkeys("abc", pa.string()), strings_can_be_null=True, quoted_strings_can_be_null=False
+        ),
+    )
+    assert list(zip(*read.to_pydict().values(), strict=True)) == [
+        tuple(value if value is None else str(value) for value in row) for row in rows
+    ]
+    assert written(write_csv, Result(["a"], [(None,), ("",), ("x",)])) == 'a\n""\n""\nx\n'
 
 
 def test_csv_has_nan_and_infinity() -> None:
