@@ -68,7 +68,8 @@ class FreshnessCheck(SQLCheck):
     The newest value of a time column is at most ``max_age_hours`` old.
 
     A date counts as its midnight, a time without a zone as UTC, ISO text as the time that it spells. Times more than
-    an hour ahead of the clock are ignored. Without any time the check fails.
+    an hour ahead of the clock, and text that is not a time, do not count, and the message says how many there are.
+    Without any time the check fails.
 
     Example::
 
@@ -99,8 +100,9 @@ class FreshnessCheck(SQLCheck):
         return f"column {self.column} is {types[self.column]}: freshness needs a timestamp, a date or ISO text"
 
     def aggregates(self, rows: RowsUnderCheck) -> Mapping[str, Query]:
-        """Compute the age of the newest value in seconds, and count the values ahead of the clock."""
-        time = rows.dialect.instant(quote_identifier(self.column), rows.columns[self.column])
+        """Compute the age of the newest value in seconds, and count the values that are not usable."""
+        column, kind = quote_identifier(self.column), rows.columns[self.column]
+        time = rows.dialect.instant(column, kind)
         now = datetime.now(UTC)
         newest = f"max(CASE WHEN {time} <= ? THEN {time} END)"
         return {
@@ -108,18 +110,20 @@ class FreshnessCheck(SQLCheck):
                 f"date_diff('second', {newest}, CAST(? AS TIMESTAMP WITH TIME ZONE))", (now + CLOCK_SKEW, now)
             ),
             "ahead": Query(f"count(CASE WHEN {time} > ? THEN 1 END)", (now + CLOCK_SKEW,)),
+            **({"other": Query(f"count({column}) - count({time})")} if kind.startswith("VARCHAR") else {}),
         }
 
     def judge(self, row_count: int, values: Mapping[str, Any]) -> QualityCheckResult:
         """Pass when the newest value is young enough."""
-        age, ahead = values["age"], values["ahead"]
+        age, ahead, other = values["age"], values["ahead"], values.get("other", 0)
         hours = None if age is None else round(age / 3600, 2)
         note = f"; {ahead} times ahead of the clock are not counted" if ahead else ""
+        note += f"; {other} texts that are not times are not counted" if other else ""
         newest = "no usable time" if hours is None else f"newest time is {hours} h old"
         return QualityCheckResult(
             passed=age is not None and age <= self.max_age_hours * 3600,
             message=f"{newest} in {self.column} ({self.expectation()} is expected){note}",
-            metrics={"age_hours": hours, "future_count": ahead},
+            metrics={"age_hours": hours, "future_count": ahead, **({"unreadable_count": other} if other else {})},
             actual=None if hours is None else f"{hours} h old",
         )
 

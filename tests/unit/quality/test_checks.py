@@ -127,6 +127,11 @@ def test_freshness_does_not_believe_the_future_and_needs_a_time():
     result = FreshnessCheck("t", max_age_hours=24).execute(frame)
     assert not result.passed
     assert result.metrics == {"age_hours": pytest.approx(30, abs=0.1), "future_count": 1}
+    text = pa.table({"t": [(now - timedelta(hours=30)).isoformat(), "yesterday", "2024-13-01", "", None]})
+    result = FreshnessCheck("t", max_age_hours=31).execute(text)
+    assert result.passed
+    assert result.message.endswith("; 3 texts that are not times are not counted")
+    assert result.metrics == {"age_hours": pytest.approx(30, abs=0.1), "future_count": 0, "unreadable_count": 3}
     none = FreshnessCheck("t", 24).execute(frame.slice(0, 0))
     expect(none, passed=False, message="no usable time in t (at most 24 h old is expected)")
     assert "freshness needs a timestamp" in FreshnessCheck("n", 24).execute(frame).message
