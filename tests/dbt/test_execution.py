@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from airflow_provider_phlo.dbt import execution, runner
+from airflow_provider_phlo.dbt import execution, invocation, runner
 from airflow_provider_phlo.dbt.manifest import ensure_manifest
 from airflow_provider_phlo.dbt.project import Project
 from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
@@ -86,7 +86,7 @@ def results_of(project: Path, home: Path, model: str, monkeypatch: pytest.Monkey
     """Return status, failures and message by node."""
     found: list[Any] = []
     with monkeypatch.context() as patched:
-        patched.setattr(runner, "known_nodes", way)
+        patched.setattr(invocation, "known_nodes", way)
         patched.setattr(runner, "judge", lambda table, results, outcome: found.extend(results) or (0, ()))
         runner.build_model(project, f"model.phlo.{model}", home=home)
     return {result.node.unique_id: (str(result.status), result.failures, result.message) for result in found}

@@ -90,7 +90,7 @@ def test_nothing_is_done_where_nothing_is_new(build: Build, home: Path, monkeypa
     assert (first.changed, first.tests, first.nothing_new) == (True, 2, False)
     before = open_lake(home).load_table("silver.plain").metadata_location
     with monkeypatch.context() as patched:
-        patched.delattr(runner, "_invoke")
+        patched.delattr(runner, "invoke")
         again = build("plain", {"NOTES_KIND": "x", "PHLO_PARTITION_DATE": "2031-01-01"})
     assert again == ModelRun("silver.plain", 2, False, first.snapshot_id, nothing_new=True, reads={RAW: RAW})
     assert open_lake(home).load_table("silver.plain").metadata_location == before

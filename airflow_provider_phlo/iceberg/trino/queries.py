@@ -165,6 +165,8 @@ def _translate(error: Exception, *, begun: bool) -> Exception:
     what = f"Trino failed with {name} (query {query}; its web page says more)"
     if name in _CONFLICTS:
         return CommitConflictError(f"{what}: another writer was faster.")
-    if getattr(error, "error_type", "") in _TRANSIENT_TYPES or name in _ENDED_FROM_OUTSIDE:
+    if name in _ENDED_FROM_OUTSIDE:
+        return TransientError(f"A query was ended in Trino ({name}, query {query}; its web page says more): retry.")
+    if getattr(error, "error_type", "") in _TRANSIENT_TYPES:
         return TransientError(f"{what}. A retry may help.")
     return StatementError(f"{what}. Check the connection's user, its rights and its catalog.", name)

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
+from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.quality.engines import trino_sql
 from airflow_provider_phlo.quality.engines.catalog_tables import CatalogTables
 from airflow_provider_phlo.quality.engines.dialects import TRINO, Dialect
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from pyiceberg.table import Table
 
     from airflow_provider_phlo.iceberg.trino.queries import Answer, Queries
-
-# Trino's names for a query that a person or an administrator ended; that says nothing about the data
-ENDED_BY_OTHERS = ("ADMINISTRATIVELY_KILLED", "USER_CANCELED")
 
 
 class TrinoCatalogEngine(CatalogTables):
@@ -75,8 +72,6 @@ class TrinoCatalogEngine(CatalogTables):
         try:
             return self._trino.ask(query.sql, [_bindable(value) for value in query.parameters])
         except StatementError as error:
-            if error.name in ENDED_BY_OTHERS:
-                raise TransientError(f"A query of the checks was ended in Trino ({error.name}): retry.") from error
             raise EvaluationError(error.name) from error
 
     def _types(self, answer: Answer) -> list[tuple[str, str]]:
