@@ -391,7 +391,7 @@ def test_a_query_is_ended_when_its_task_is_killed(on_trino, trino, lake, table_n
     task.on_kill()
     thread.join(timeout=PATIENCE)
     assert not thread.is_alive()
-    assert [re.sub(r"query \w+", "query", each) for each in outcomes] == [
+    assert [re.sub(r", query \w+", ", query", each) for each in outcomes] == [
         "A query was ended in Trino (ADMINISTRATIVELY_KILLED, query; its web page says more): retry."
     ]
     assert trino.query(running) == [[0]]
