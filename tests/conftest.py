@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import socketserver
 import sys
 import tempfile
 from collections.abc import Generator
@@ -35,6 +36,17 @@ os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
 # imports are most of the time of every process that a test starts: let Python keep what it compiled
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# a client may hang up while a server of a test answers: what is printed of that is not the program's under test
+_say_error = socketserver.BaseServer.handle_error
+
+
+def _say_error_of_server(server: socketserver.BaseServer, request: Any, client_address: Any) -> None:
+    if not isinstance(sys.exc_info()[1], ConnectionError):
+        _say_error(server, request, client_address)
+
+
+socketserver.BaseServer.handle_error = _say_error_of_server  # type: ignore[assignment]
 
 # dbt reads its own macros again for each project: within a process they are the same
 enable_test_caching()
