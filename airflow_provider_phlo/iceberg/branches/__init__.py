@@ -15,6 +15,7 @@ from airflow_provider_phlo.iceberg.branches.run_branches import (
     move_main,
     token_of,
     undone_snapshots,
+    undone_text,
     withdraw,
 )
 
@@ -31,5 +32,6 @@ __all__ = [
     "move_main",
     "token_of",
     "undone_snapshots",
+    "undone_text",
     "withdraw",
 ]

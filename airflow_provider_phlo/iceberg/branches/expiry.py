@@ -178,7 +178,7 @@ def expiry_updates(table: Table, plan: ExpiryPlan) -> Iterator[TableUpdate]:
     undone = branches.undone_snapshots(table)
     known = undone - set(plan.snapshots)
     if known:
-        yield SetPropertiesUpdate(updates={branches.UNDONE_PROPERTY: ",".join(map(str, sorted(known)))})
+        yield SetPropertiesUpdate(updates={branches.UNDONE_PROPERTY: branches.undone_text(known)})
     elif undone:
         yield RemovePropertiesUpdate(removals=[branches.UNDONE_PROPERTY])
 

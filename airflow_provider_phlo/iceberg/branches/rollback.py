@@ -184,7 +184,7 @@ def _properties(table: Table, target: int, undone: list[int]) -> tuple[dict[str,
     else:
         wanted.update(_marks_before(table, marks, target, undone))
     guard = (branches.undone_snapshots(table) | set(undone)) - set(lineage(table.metadata, target))
-    wanted[UNDONE_PROPERTY] = ",".join(map(str, sorted(guard))) or None
+    wanted[UNDONE_PROPERTY] = branches.undone_text(guard) or None
     unmarked = {name for name in marks if wanted[name] is None}  # packed ones have no property of that name
     changed = {name: value for name, value in wanted.items() if now.get(name) != value or name in unmarked}
     if STATE_PROPERTY not in changed:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any, Literal
 
@@ -224,6 +224,11 @@ def _require_audited(table: Table, branch: str, expected_head: SnapshotId | Lite
 def undone_snapshots(table: Table) -> set[SnapshotId]:
     """Return the snapshots that main was set back from."""
     return {int(snapshot_id) for snapshot_id in table.properties.get(UNDONE_PROPERTY, "").split(",") if snapshot_id}
+
+
+def undone_text(snapshot_ids: Iterable[SnapshotId]) -> str:
+    """Return what :data:`UNDONE_PROPERTY` says of snapshots; :func:`undone_snapshots` reads it."""
+    return ",".join(map(str, sorted(snapshot_ids)))
 
 
 def _until(snapshot_ids: Iterator[int], last: int | None) -> Iterator[int]:

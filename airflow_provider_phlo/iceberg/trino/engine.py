@@ -342,7 +342,7 @@ def _take_back(catalog: Catalog, identifier: str, snapshot: Snapshot) -> bool:
             [
                 point_branch(table, MAIN_BRANCH, snapshot.parent_snapshot_id),
                 # who has begun to build on it is refused
-                SetPropertiesUpdate(updates={branches.UNDONE_PROPERTY: ",".join(map(str, sorted(undone)))}),
+                SetPropertiesUpdate(updates={branches.UNDONE_PROPERTY: branches.undone_text(undone)}),
             ],
         )
         return True
