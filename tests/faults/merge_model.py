@@ -39,15 +39,12 @@ class Expected:
 
     :param rows: the table afterwards, but for ``choices``.
     :param choices: of keys that the table has several times: the rows one of which is left.
-    :param exact: whether it is sure how many rows are updated and how many unchanged: not where the batch's row equals
-        some of the table's rows of its key, but not others. Their sum is sure.
     """
 
     counts: Counter[str]
     rows: list[Row]
     choices: list[list[Row]] = field(default_factory=list)
     changed: bool = True
-    exact: bool = True
 
 
 def plain(value: Any) -> Hashable:
@@ -117,14 +114,14 @@ def _merge(plan: Plan, table: list[Row], batch: list[Row]) -> Expected:
     for row in table:
         at.setdefault(_key(plan, row), []).append(row)
     counts = Counter(duplicates=len(batch) - len(survivors))
-    rows, choices, exact = [], [], True
+    rows, choices = [], []
     for row in survivors:
         hits = at.pop(_key(plan, row), [])
         counts["deleted_duplicates"] += max(len(hits) - 1, 0)
         newest = _newest(plan, hits)
+        newest = [hit for hit in newest if hit and content(hit) == content(row)] or newest
         outcomes = [_outcome(plan, hit, row) for hit in newest]
         counts[outcomes[0][0]] += 1
-        exact = exact and len({outcome for outcome, _ in outcomes}) == 1
         counts["outdated"] += newest[0] is not None and _is_older(plan, row, newest[0])
         left = {whole(each): each for _, each in outcomes if each is not None}
         if len(left) > 1:
@@ -132,7 +129,7 @@ def _merge(plan: Plan, table: list[Row], batch: list[Row]) -> Expected:
         rows += list(left.values()) if len(left) == 1 else []
     rows += [row for rest in at.values() for row in rest]
     names = ("inserted", "updated", "deleted", "deleted_duplicates")
-    return Expected(counts, rows, choices, any(counts[name] for name in names), exact)
+    return Expected(counts, rows, choices, any(counts[name] for name in names))
 
 
 def _outcome(plan: Plan, hit: Row | None, row: Row) -> tuple[str, Row | None]:

@@ -220,9 +220,9 @@ def _upsert(files: SnapshotFiles, batch: Batch) -> MergeDecision:
     tasks = _within(files, batch.decision_columns, batch.plan.key) if len(batch) else []
     hits = [each for each in in_threads(_Finder(files, batch), tasks) if each is not None]
     at = np.concatenate([np.zeros(0, np.int64), *(each.batch_rows for each in hits)])
-    winner, outdated = _winners(batch, at, [each.order for each in hits])
-    deleted = winner & ~outdated & batch.deletes[at]
     differing = np.concatenate([np.zeros(0, bool), *(each.differs for each in hits)])
+    winner, outdated = _winners(batch, at, differing, [each.order for each in hits])
+    deleted = winner & ~outdated & batch.deletes[at]
     updated = winner & ~outdated & differing & ~batch.deletes[at]
     found = np.zeros(len(batch), bool)
     found[at] = True
@@ -297,23 +297,27 @@ def _hit_rows(reader: FileReader, hits: Numbers) -> Iterator[tuple[slice, pa.Tab
         start += len(part)
 
 
-def _winners(batch: Batch, at: Numbers, orders: Sequence[pa.Array | None]) -> tuple[Mask, Mask]:
+def _winners(batch: Batch, at: Numbers, differing: Mask, orders: Sequence[pa.Array | None]) -> tuple[Mask, Mask]:
     """
     Return which of the table's rows with one key is compared with the batch's row, and which rows are newer than that.
 
+    That is the newest, and of several one that equals the batch's row.
+
     :param at: for every hit the row of the batch.
+    :param differing: for every hit, whether it differs from that row.
     :param orders: the hits' values of ``order_by``.
     """
-    outdated = np.zeros(len(at), bool)
-    if batch.order is None or not len(at):
-        return first_of_each_number(at), outdated
-    present = pa.concat_arrays([each for each in orders if each is not None])
-    both = ranks(pa.concat_arrays([present, batch.order.take(pa.array(at))]))
-    theirs, ours = both[: len(at)].astype(np.int64), both[len(at) :].astype(np.int64)
-    newest_first = np.lexsort((-theirs, at))
-    winner = np.zeros(len(at), bool)
-    winner[newest_first[first_of_each_number(at[newest_first])]] = True
-    return winner, ours < theirs
+    theirs, outdated = np.zeros(len(at), np.int64), np.zeros(len(at), bool)
+    if batch.order is not None and len(at):
+        present = pa.concat_arrays([each for each in orders if each is not None])
+        both = ranks(pa.concat_arrays([present, batch.order.take(pa.array(at))]))
+        theirs, outdated = both[: len(at)].astype(np.int64), both[len(at) :] < both[: len(at)]
+    winner = first_of_each_number(at)
+    if not winner.all():
+        best_first = np.lexsort((differing, -theirs, at))
+        winner = np.zeros(len(at), bool)
+        winner[best_first[first_of_each_number(at[best_first])]] = True
+    return winner, outdated
 
 
 def _gone(hits: Sequence[_KeyMatches], remove: Mask) -> Iterator[tuple[FileScanTask, Mask]]:
