@@ -85,7 +85,7 @@ class FromClause:
         kinds = {join.text("kind").upper(), join.text("side").upper()}
         for name in using:
             both = self._scope.merge(name, source.relation, join.text("side").upper())
-            self._effects |= dict(effects_of(both, Effect.JOINED))
+            self._effects |= dict(effects_of(self._scope.deciding(both), Effect.JOINED))
         self._add_source(source)
         self._conditions(join)
         if kinds & {"SEMI", "ANTI"}:
@@ -94,7 +94,7 @@ class FromClause:
     def _conditions(self, join: exp.Expr) -> None:
         condition = join.args.get("on")
         if condition is not None:
-            value = value_of(condition, self._scope, self._subqueries)
+            value = self._scope.deciding(value_of(condition, self._scope, self._subqueries))
             self._effects |= dict(effects_of(value, Effect.JOINED))
 
     def _shared_names(self, relation: Relation) -> list[str]:
@@ -134,6 +134,8 @@ class FromClause:
             return unknown_relation(f"{_name_of(function)}(…) reads something that is not a table")
         arguments = item.expressions if isinstance(item, exp.Unnest) else list(function.iter_expressions())
         value = value_of_all(arguments, self._scope, self._subqueries).at_least(How.COMPUTED)
+        for origin, effect in effects_of(value, Effect.JOINED):  # it makes as many rows as they say
+            self._effects.setdefault(origin, effect)
         ordinality = item.args.get("offset")
         if isinstance(ordinality, exp.Identifier):
             names = [*names, ordinality.name]

@@ -120,15 +120,18 @@ class Queries:
         for clause in ("where", "having", "qualify"):
             condition = select.args.get(clause)
             if condition is not None:
-                effects |= dict(effects_of(value_of(condition.this, scope, subqueries), Effect.FILTERED))
+                value = scope.deciding(value_of(condition.this, scope, subqueries))
+                effects |= dict(effects_of(value, Effect.FILTERED))
         for condition, effect in self._row_clauses(select, scope, relation, subqueries):
-            for origin, each in effects_of(condition, effect):
+            for origin, each in effects_of(scope.deciding(condition), effect):
                 effects.setdefault(origin, each)
         return self._ordered(select, Relation(columns, rests, effects), outer, known, scope)
 
     def _row_clauses(
         self, select: exp.Expr, scope: Scope, relation: Relation, subqueries: Callable[..., Relation]
     ) -> Iterator[tuple[Value, Effect]]:
+        for unnested in _unnested(select):
+            yield value_of_all(unnested, scope, subqueries), Effect.JOINED
         group, distinct = select.args.get("group"), select.args.get("distinct")
         if group is not None:
             yield _by_position(group, scope, relation, subqueries), Effect.GROUPED
@@ -151,7 +154,7 @@ class Queries:
         if order is None:
             return relation
         around = scope.with_aliases_first() if scope is not None else scope_of(relation)
-        value = _by_position(order, around, relation, partial(self._inside, known))
+        value = around.deciding(_by_position(order, around, relation, partial(self._inside, known)))
         effects = dict(effects_of(value, Effect.SORTED)) | dict(relation.effects)
         return Relation(relation.columns, relation.rests, effects)
 
@@ -243,6 +246,17 @@ def _by_position(clause: exp.Expr, scope: Scope, relation: Relation, subqueries:
         else:
             values.append(value_of(inner, scope, subqueries))
     return combined(values)
+
+
+def _unnested(select: exp.Expr) -> Iterator[Sequence[exp.Expr]]:
+    """Yield the arguments of each ``unnest`` among the columns: it makes as many rows as they say."""
+    from sqlglot import exp
+
+    for expression in select.expressions:
+        for node in expression.walk(prune=lambda node: isinstance(node, exp.Query)):
+            subscripts = isinstance(node, exp.Anonymous) and node.name.lower() == "generate_subscripts"
+            if subscripts or isinstance(node, exp.UDTF | exp.Explode):
+                yield list(node.iter_expressions())
 
 
 def _grouped_by_all(select: exp.Expr, scope: Scope, relation: Relation, subqueries: Callable[..., Relation]) -> Value:

@@ -136,6 +136,12 @@ class Scope:
         self.merged[key] = {"FULL": both.at_least(How.COMPUTED), "RIGHT": rights[0]}.get(side, lefts[0])
         return both
 
+    def deciding(self, condition: Value) -> Value:
+        """Return what a condition is made of: where that is not all known, also each column that it may name."""
+        if condition.unknown is None:
+            return condition
+        return combined([condition, *(source.relation.whole for source in self.sources)])
+
     def with_aliases_first(self) -> Scope:
         """Return the scope of ORDER BY, where an alias comes before a column of the same name."""
         return Scope(

@@ -34,6 +34,8 @@ def expand(select: exp.Expr, scope: Scope, subqueries: Subqueries) -> tuple[list
         elif star is None:
             column = Column(_name(expression), value_of(expression, scope, subqueries))
             columns.append(column)
+            if scope.aliases_visible and _may_be_fields(expression):
+                rests.append(Rest(value=column.value))
             if column.key is not None and _is_alias(expression):
                 scope.aliases.setdefault(column.key, column.value)
         else:
@@ -46,6 +48,17 @@ def _is_alias(expression: exp.Expr) -> bool:
     from sqlglot import exp
 
     return isinstance(expression, exp.Alias)
+
+
+def _may_be_fields(expression: exp.Expr) -> bool:
+    """Return whether it may be DuckDB's ``unnest(struct)``: a column for each field, whatever its alias."""
+    from sqlglot import exp
+
+    inner = expression.unalias()
+    while isinstance(inner, exp.Paren):
+        inner = inner.this
+    is_list = isinstance(inner.this, exp.Array | exp.ArrayAgg | exp.GenerateSeries) and not inner.expressions
+    return isinstance(inner, exp.Explode) and not is_list
 
 
 def _star_of(expression: exp.Expr) -> exp.Expr | None:
@@ -81,10 +94,16 @@ def _name(expression: exp.Expr) -> str | None:
 
 
 def _expand_star(star: exp.Expr, table: str, scope: Scope, subqueries: Subqueries) -> Iterator[Column | Rest]:
-    removed = {each.name.lower() for each in star.args.get("except_") or ()}
+    taken_out = [(each.text("table").lower(), each.name.lower()) for each in star.args.get("except_") or ()]
     replaced = {each.alias.lower(): each for each in star.args.get("replace") or ()}
-    renamed = {each.this.name.lower(): str(each.alias) for each in star.args.get("rename") or ()}
-    for item in _columns_of_star(table, scope):
+    renames = [
+        (each.this.text("table").lower(), each.this.name.lower(), str(each.alias))
+        for each in star.args.get("rename") or ()
+    ]
+    for source, item in _columns_of_star(table, scope):
+        # (t.id) is that of t only
+        removed = {name for of, name in taken_out if of in ("", source)}
+        renamed = {name: alias for of, name, alias in renames if of in ("", source)}
         if isinstance(item, Rest):
             yield item.without({*removed, *replaced, *renamed})
             for name in () if item.table is None else {**replaced, **renamed}:
@@ -110,29 +129,30 @@ def _one(
     return Column(renamed.get(key, name), value)
 
 
-def _columns_of_star(table: str, scope: Scope) -> Iterator[Column | Rest]:
+def _columns_of_star(table: str, scope: Scope) -> Iterator[tuple[str, Column | Rest]]:
+    """Yield each column, and the table or subquery that it is of; that is nothing for one that USING makes of two."""
     if table:
         source = scope.source(table)
         if source is None:
             value = scope.resolve([table])
-            yield Rest(value=Value({}, value.unknown or f"the fields of {table} are not known"))
+            yield table.lower(), Rest(value=Value({}, value.unknown or f"the fields of {table} are not known"))
             return
         yield from _columns_of(source)
         return
     shown: set[str] = set()
     for source in scope.sources:
-        for item in _columns_of(source):
+        for name, item in _columns_of(source):
             if isinstance(item, Rest):
-                yield item.without(scope.merged)
+                yield name, item.without(scope.merged)
             elif item.key not in scope.merged:
-                yield item
+                yield name, item
             elif item.key not in shown:
                 shown.add(item.key)
-                yield Column(item.name, scope.merged[item.key])
+                yield "", Column(item.name, scope.merged[item.key])
     for key in scope.merged.keys() - shown:  # in tables whose columns are not known
-        yield Column(key, scope.merged[key])
+        yield "", Column(key, scope.merged[key])
 
 
-def _columns_of(source: Source) -> Iterator[Column | Rest]:
-    yield from source.relation.columns
-    yield from source.relation.rests
+def _columns_of(source: Source) -> Iterator[tuple[str, Column | Rest]]:
+    for each in (*source.relation.columns, *source.relation.rests):
+        yield source.name, each  # type: ignore[misc]
