@@ -38,11 +38,14 @@ PARSED = "partial_parse.msgpack"
 RENDERED = "render.json"
 _STAMP = "fingerprint"
 # the version of what is rendered: files of an earlier one are made again
-_RENDERED_VERSION = "6"
+_RENDERED_VERSION = "7"
 # how many folders of a project that was parsed with other variables stay
 _VARIANTS_KEPT = 20
 _NOT_RENDERED = frozenset({"checksum", "columns", "compiled_code", "raw_code", "unrendered_config"})
 _CLOCK = re.compile(r"^\d\d:\d\d:\d\d +", re.MULTILINE)
+# the packages of macros that adapters bring
+_OF_ADAPTERS = ("dbt_phlo", "dbt_duckdb", "dbt_trino")
+_STRATEGY = re.compile(r"get_incremental_(?P<name>.+)_sql")
 _MATERIALIZATION = re.compile(r"materialization_(?P<name>.+)_(default|duckdb|phlo|trino)")
 
 
@@ -274,7 +277,14 @@ def _slim(manifest: Mapping[str, Any]) -> dict[str, Any]:
             for unique_id, test in manifest.get("unit_tests", {}).items()
         },
         "materializations": sorted(_materializations(manifest)),
+        "strategies": sorted(_strategies(manifest)),
     }
+
+
+def _strategies(manifest: Mapping[str, Any]) -> set[str]:
+    """Return the strategies of incremental models that the project and its packages add to dbt's, as dbt names them."""
+    macros = (macro for macro in manifest["macros"].values() if macro["package_name"] not in ("dbt", *_OF_ADAPTERS))
+    return {match["name"] for macro in macros if (match := _STRATEGY.fullmatch(macro["name"]))}
 
 
 def _materializations(manifest: Mapping[str, Any]) -> set[str]:

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from jinja2 import Environment, StrictUndefined, TemplateError
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 
-EMBEDDED, TRINO = "phlo", "trino"
+EMBEDDED, TRINO, _PLAIN = "phlo", "trino", "duckdb"
 # what `target` is called unless the project's profile says otherwise
 DEFAULT_TARGET = "duckdb"
 PROFILES = "profiles.yml"
@@ -48,14 +49,14 @@ class Profile:
     :param name: the entry of it.
     :param target: the output.
     :param engine: the output's type, ``phlo`` or ``trino``.
-    :param content: what ``profiles.yml`` is to say, where it is made for the project.
+    :param content: what ``profiles.yml`` says of the project, or is to say.
     """
 
     directory: Path | None
     name: str
     target: str
     engine: str
-    content: Mapping[str, Any] | None = None
+    content: Mapping[str, Any]
 
     @property
     def is_embedded(self) -> bool:
@@ -63,8 +64,8 @@ class Profile:
         return self.engine == EMBEDDED
 
     def text(self) -> str:
-        """Return the file that is made, empty for the project's own."""
-        return yaml.safe_dump(self.content, sort_keys=False) if self.content else ""
+        """Return the profile as a file: the whole one that is made, or the entry of the project's own."""
+        return yaml.safe_dump(self.content, sort_keys=False)
 
     def write(self, folder: Path) -> Path:
         """
@@ -87,48 +88,74 @@ def profile_of(project_dir: Path, target: str = DEFAULT_TARGET) -> Profile:
     """
     Return the profile that a project runs with.
 
-    :param project_dir: the folder with ``dbt_project.yml``; ``profiles.yml`` is looked for there, or in
-        ``DBT_PROFILES_DIR``.
-    :param target: an output of its profile; ``duckdb`` and ``trino`` are made where it does not have them.
+    :param project_dir: the folder with ``dbt_project.yml``; ``profiles.yml`` is looked for where dbt does, in
+        ``DBT_PROFILES_DIR``, the project and ``~/.dbt``: the first that knows the project's profile.
+    :param target: an output of its profile; where it does not have them, ``duckdb`` is the one that the profile names,
+        or made, and ``trino`` is made.
     :raises ConfigurationError: the project or its profile cannot be read, or the profile is for something else.
     """
     project = read_yaml(project_dir / "dbt_project.yml")
-    name = str(project.get("profile") or project.get("name") or "phlo")
-    directory = _directory(project_dir)
-    entry = read_yaml(directory / PROFILES).get(name) if directory else None
+    name = _rendered(project.get("profile") or project.get("name") or "phlo", project_dir / "dbt_project.yml")
+    directory, entry = _found(project_dir, name)
     outputs = _outputs(entry, name, directory)
-    default = str((entry or {}).get("target") or "")
-    for wanted in (target, *([default] if target == DEFAULT_TARGET else [])):
-        kind = str(outputs.get(wanted, {}).get("type") or "")
-        if kind in (EMBEDDED, TRINO) and (wanted == target or kind == EMBEDDED):
-            return Profile(directory, name, wanted, kind)
+    file = (directory or project_dir) / PROFILES
+    kinds = {each: _rendered(output.get("type") or "", file) for each, output in outputs.items()}
+    # the one that the project itself means comes after one that is called like ours
+    wanted = [target, *([_default(entry or {}, name, file)] if target == DEFAULT_TARGET and outputs else [])]
+    for each in wanted:
+        if kinds.get(each) == EMBEDDED or (kinds.get(each) == TRINO and each == target):
+            return Profile(directory, name, each, kinds[each], {name: entry})
     schema = str(project.get("name") or "phlo")
     if target == TRINO:
         return _made(name, target, {**_TRINO_OUTPUT, "schema": schema})
+    for each in wanted:
+        if kinds.get(each) == _PLAIN:
+            kept = {key: value for key, value in outputs[each].items() if key not in _OF_A_FILE}
+            return _made(name, each, {"type": EMBEDDED, "schema": schema, **kept})
     if target != DEFAULT_TARGET:
         known = ", ".join(outputs) or "none"
         raise ConfigurationError(
-            f"Profile {name!r} of {project_dir} has no output {target!r} of type phlo or trino (outputs: {known}): "
-            f"add it to {PROFILES}, or choose target='duckdb' or 'trino'."
+            f"Profile {name!r} of {project_dir} has no output {target!r} of type phlo, duckdb or trino (outputs: "
+            f"{known}): add it to {PROFILES}, or choose target='duckdb' or 'trino'."
         )
-    return _made(name, target, _embedded_output(project_dir, name, outputs, default, schema))
-
-
-def _embedded_output(
-    project_dir: Path, name: str, outputs: Mapping[str, Mapping[str, Any]], default: str, schema: str
-) -> dict[str, Any]:
-    """Return an output of our type: one for plain DuckDB without its file, else the shortest."""
-    chosen = outputs.get(default) or next(iter(outputs.values()), None)
-    if chosen is None or chosen.get("type") == TRINO:
-        return {"type": EMBEDDED, "schema": schema, "threads": 1}
-    if chosen.get("type") != "duckdb":
+    other = kinds.get(wanted[-1], TRINO)
+    if other != TRINO:
         raise ConfigurationError(
-            f"Profile {name!r} of {project_dir} is for {chosen.get('type')}, whose SQL may mean something else here. "
+            f"Profile {name!r} of {project_dir} is for {other}, whose SQL may mean something else here. "
             f"If the project is to run on the lakehouse, add an output to its {PROFILES}:\n"
             f"  {DEFAULT_TARGET}:\n    type: {EMBEDDED}\n    schema: {schema}"
         )
-    kept = {key: value for key, value in chosen.items() if key not in _OF_A_FILE}
-    return {"type": EMBEDDED, **({} if "schema" in kept else {"schema": schema}), **kept}
+    return _made(name, target, {"type": EMBEDDED, "schema": schema, "threads": 1})
+
+
+def _default(entry: Mapping[str, Any], name: str, file: Path) -> str:
+    """Return the output that a profile itself means."""
+    outputs = entry["outputs"]
+    named = _rendered(entry.get("target") or (next(iter(outputs)) if len(outputs) == 1 else "default"), file)
+    if named not in outputs:
+        raise ConfigurationError(
+            f"Profile {name!r} in {file} has no output {named!r}, which is its target (outputs: {', '.join(outputs)}): "
+            "correct its `target`."
+        )
+    return named
+
+
+def _rendered(value: Any, file: Path) -> str:
+    """Return a text of a profile, which may be a template that reads the environment."""
+    text = str(value)
+    if "{{" not in text and "{%" not in text:
+        return text
+
+    def env_var(name: str, default: str | None = None) -> str:
+        found = os.environ.get(name, default)
+        if found is None:
+            raise ConfigurationError(f"{file} reads the environment variable {name}, which is not set.")
+        return found
+
+    try:
+        return Environment(undefined=StrictUndefined, autoescape=False).from_string(text).render(env_var=env_var)  # noqa: S701
+    except TemplateError as error:
+        raise ConfigurationError(f"{file}: {text} cannot be read, as {error}: name it, or use env_var.") from None
 
 
 def _made(name: str, target: str, output: Mapping[str, Any]) -> Profile:
@@ -136,11 +163,13 @@ def _made(name: str, target: str, output: Mapping[str, Any]) -> Profile:
     return Profile(None, name, target, str(output["type"]), content)
 
 
-def _directory(project_dir: Path) -> Path | None:
-    """Return where the project's ``profiles.yml`` is, None if it has none."""
+def _found(project_dir: Path, name: str) -> tuple[Path | None, Any]:
+    """Return where the ``profiles.yml`` is that has a profile of this name, and that; None if none has."""
     named = os.environ.get("DBT_PROFILES_DIR")
-    folders = (project_dir, *([Path(named)] if named else []))
-    return next((folder for folder in folders if (folder / PROFILES).is_file()), None)
+    for folder in (*([Path(named)] if named else []), project_dir, Path.home() / ".dbt"):
+        if (folder / PROFILES).is_file() and (entry := read_yaml(folder / PROFILES).get(name)) is not None:
+            return folder, entry
+    return None, None
 
 
 def _outputs(entry: Any, name: str, directory: Path | None) -> Mapping[str, Mapping[str, Any]]:

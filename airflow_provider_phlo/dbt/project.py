@@ -71,7 +71,8 @@ class Project:
     @cached_property
     def profile(self) -> Profile:
         """Return the profile that it runs with."""
-        return profile_of(self.directory, self.target)
+        with self.environment():
+            return profile_of(self.directory, self.target)
 
     def write_profile(self) -> Path:
         """Return the folder of the project's ``profiles.yml``, which is written if the project has none."""

@@ -52,6 +52,8 @@ class Lakehouse(ChangingTables):
         self._loaded: set[str] = set()
         # what SQL has made views of, in lower case
         self._views: set[str] = set()
+        # what has been written since this was opened, by table; a process may run dbt before and after
+        self._written: dict[str, OverwriteResult] = {}
         self._lock = threading.RLock()
         #: descriptions of tables (None) and of their columns that are to be stored, by table
         self.comments: dict[str, Comments] = {}
@@ -101,12 +103,15 @@ class Lakehouse(ChangingTables):
 
     def _comment(self, node: Node, texts: Comments) -> None:
         """Set the comments of what was built; those of a run's branch become the table's with its rows."""
-        if node.kind == "test" or not self.stages(node.identifier) or node.identifier not in results:
+        if node.kind == "test" or not self.stages(node.identifier) or node.identifier not in self._written:
             catalog = self.catalog if node.kind == "test" else self.start(node.identifier)[0]
             store_comments(catalog, node.identifier, texts)
             return
         stage_comments(self.begun(node.identifier), texts)
-        results[node.identifier] = replace(results[node.identifier], settlement=self.commit_changes(node.identifier))
+        self._keep(replace(self._written[node.identifier], settlement=self.commit_changes(node.identifier)))
+
+    def _keep(self, done: OverwriteResult) -> None:
+        self._written[done.table] = results[done.table] = done
 
     def _built(self, cursor: Any, node: Node | None) -> list[tuple[str, str]]:
         """Return what is in DuckDB only, with its kind."""
@@ -126,7 +131,7 @@ class Lakehouse(ChangingTables):
         return found
 
     def _overwrite(self, identifier: str, rows: Any, branch: str | None, node: Node | None) -> None:
-        results[identifier] = overwrite_if_changed(
+        done = overwrite_if_changed(
             self.catalog,
             identifier,
             rows,
@@ -136,10 +141,11 @@ class Lakehouse(ChangingTables):
             summary=_summary(),
             expected_head=self._expected_head(identifier),
         )
-        self.staged[identifier] = results[identifier].settlement
+        self._keep(done)
+        self.staged[identifier] = done.settlement
         failures.pop(identifier, None)
         if branch is None:
-            self._heads[identifier] = results[identifier].snapshot_id
+            self._heads[identifier] = done.snapshot_id
         else:
             self._started.add(identifier)
             # one that is new is known from here: a hook that changes it is to find these rows, not main's none
@@ -246,10 +252,10 @@ class Lakehouse(ChangingTables):
         :param head: the snapshot that the first of them found.
         :param settlement: what is staged for the table.
         """
-        before = results.get(identifier)
+        before = self._written.get(identifier)
         changed = done.snapshot_id is not None or (before is not None and before.changed)
         head = done.snapshot_id or (before.snapshot_id if before else head)
-        results[identifier] = OverwriteResult(identifier, changed, rows, head, self.branch, settlement)
+        self._keep(OverwriteResult(identifier, changed, rows, head, self.branch, settlement))
         failures.pop(identifier, None)  # of a batch that was tried again
         if self.branch is None:
             self._heads[identifier] = head
@@ -261,8 +267,8 @@ class Lakehouse(ChangingTables):
         :param ref: where it is written, if it is one of several increments: main of a run's branch of the whole
             catalog moves with each of them.
         """
-        if self.branch is not None and ref == MAIN_BRANCH and identifier in results:
-            return results[identifier].snapshot_id
+        if self.branch is not None and ref == MAIN_BRANCH and identifier in self._written:
+            return self._written[identifier].snapshot_id
         return self._heads.get(identifier, None if self._opens(identifier) else Head.ANY)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_phlo import settings
 from airflow_provider_phlo.assets.iceberg import outlets_of, set_event
 from airflow_provider_phlo.dbt.profiles import DEFAULT_TARGET, profile_of
+from airflow_provider_phlo.dbt.project import environment as set_environment
 from airflow_provider_phlo.exceptions import ConfigurationError, QualityCheckError
 from airflow_provider_phlo.operators.base import PhloOperator
 from airflow_provider_phlo.operators.links import TableLink
@@ -71,7 +72,8 @@ class DbtOperator(PhloOperator):
 
     @property
     def _is_embedded(self) -> bool:
-        return profile_of(Path(self.project_dir), self.target).is_embedded
+        with set_environment(self.parse_env):
+            return profile_of(Path(self.project_dir), self.target).is_embedded
 
     def variables(self, context: Context) -> dict[str, Any]:
         """

@@ -215,7 +215,7 @@ class _Renderer:
     def task(self, *, dag: DAG, task_group: TaskGroup, node: DbtNode, **_: Any) -> DbtModelOperator | None:
         """Return a node's task, inside the group of its layer; None for an ephemeral one, which has no table."""
         model = self._nodes[node.unique_id]
-        require_supported(model, self._manifest["materializations"], self._engine)
+        require_supported(model, self._manifest["materializations"], self._manifest["strategies"], self._engine)
         self._require_supported_sources(tables_read(self._nodes, node.unique_id))
         if is_ephemeral(model):
             return None

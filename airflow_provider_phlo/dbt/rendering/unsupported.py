@@ -26,18 +26,21 @@ _DATABASES = (None, "memory")
 _LAYOUT, _LAYOUT_OF_TRINO = ("partition_by", "sort_by", "table_properties"), "properties"
 
 
-def require_supported(node: Mapping[str, Any], materializations: Collection[str], engine: str) -> None:
+def require_supported(
+    node: Mapping[str, Any], materializations: Collection[str], strategies: Collection[str], engine: str
+) -> None:
     """
     Refuse a model, seed or snapshot with a configuration that would have no effect.
 
     :param node: of the manifest.
     :param materializations: those that dbt, the adapter, the project and its packages have.
+    :param strategies: those of increments that the project and its packages add.
     :param engine: what runs the models, see :class:`.profiles.Profile`.
     :raises ConfigurationError: names the node, its file and each such configuration.
     """
     embedded = engine == EMBEDDED
     if embedded:
-        found = [*_of_the_node(node, materializations), *_of_the_increment(node["config"])]
+        found = [*_of_the_node(node, materializations), *_of_the_increment(node["config"], strategies)]
     else:
         found = [*_of_the_increment_on_trino(node["config"])]
     found += _of_the_layout(node["config"], embedded)
@@ -113,11 +116,12 @@ def _of_the_increment_on_trino(config: Mapping[str, Any]) -> Iterable[str]:
         )
 
 
-def _of_the_increment(config: Mapping[str, Any]) -> Iterable[str]:
+def _of_the_increment(config: Mapping[str, Any], added: Collection[str]) -> Iterable[str]:
     if config["materialized"] != "incremental":
         return
     strategy = config.get("incremental_strategy")
-    if strategy not in _STRATEGIES:
-        yield f"incremental_strategy={strategy!r} (choose one of {', '.join(filter(None, _STRATEGIES))})"
+    if strategy not in _STRATEGIES and str(strategy).replace("+", "_") not in added:
+        known = ", ".join([*filter(None, _STRATEGIES), *added])
+        yield f"incremental_strategy={strategy!r} (choose one of {known})"
     if strategy == "append" and config.get("unique_key"):
         yield f"unique_key={config['unique_key']!r} with incremental_strategy='append' (use merge or delete+insert)"

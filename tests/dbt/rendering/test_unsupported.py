@@ -44,7 +44,11 @@ HONOURED = {
     "a_table": "materialized='table'",
     "a_view": "materialized='view'",
     "own": "materialized='own'",
+    "in_an_own_way": f"{INCREMENTAL}, incremental_strategy='own+way'",
 }
+OWN_WAY = """{% macro get_incremental_own_way_sql(arguments) %}
+insert into {{ arguments['target_relation'] }} select id + 1, a, at from {{ arguments['temp_relation'] }}
+{% endmacro %}"""
 OWN = "{% materialization own, default %}{{ return(materialization_table_default()) }}{% endmaterialization %}"
 
 
@@ -59,6 +63,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 for name, config in models.items()
             },
             "macros/own.sql": OWN,
+            "macros/own_way.sql": OWN_WAY,
             "models/in_python.py": "def model(dbt, session):\n    return session.sql('select 1 as id')\n",
             "models/stored.sql": "select 1 as id",
             "models/upper.sql": "{{ config(alias='A_Table', schema='Fancy', tags='named') }} select 1 as id",
