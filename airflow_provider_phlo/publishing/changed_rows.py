@@ -7,6 +7,7 @@ holds the rows that it did not touch, too, so the rows of both sides are counted
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from pyiceberg.types import DoubleType, FloatType
 from airflow_provider_phlo.iceberg.duckdb.sessions import spill_privately
 from airflow_provider_phlo.iceberg.duckdb.views import create_files_view, view_name
 from airflow_provider_phlo.iceberg.files.manifests import SnapshotFiles, live_tasks
+from airflow_provider_phlo.library_errors import describe
 from airflow_provider_phlo.publishing.postgres.loading import BATCH_ROWS
 from airflow_provider_phlo.publishing.postgres.versions import Changes, Rows, VersionUnknownError
 from airflow_provider_phlo.sql import quote_identifier
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyiceberg.table import FileScanTask, Table
 
+log = logging.getLogger(__name__)
+
 # beyond this share of the rows, writing all of them is not slower
 _MOST_CHANGED = 0.5
 # tables with fewer rows are not worth the question
@@ -32,7 +36,7 @@ _FEW_ROWS = 10_000
 _MEMORY = "512MB"
 _ROWS_AT_ONCE = 500_000
 _GONE, _COME = "phlo.gone", "phlo.come"
-_CHANGES, _COPIES = '"phlo changes"', '"phlo copies"'
+_CHANGES = '"phlo changes"'
 
 
 @contextmanager
@@ -41,19 +45,24 @@ def changed_rows(table: Table, since: int | None, until: int | None) -> Iterator
     Yield the rows that differ between two snapshots.
 
     :param since: the id of a snapshot; None for the table before its first.
-    :raises VersionUnknownError: a snapshot is gone, or most rows differ.
+    :raises VersionUnknownError: a snapshot or what it consists of is gone or broken, or most rows differ.
     """
     for snapshot_id in (since, until):
         if snapshot_id is not None and table.metadata.snapshot_by_id(snapshot_id) is None:
             raise VersionUnknownError(f"snapshot {snapshot_id} of its source has expired")
-    gone, come = changed_files(table, since, until)
     with duckdb.connect() as connection:
         spill_privately(connection)
         connection.execute(
             f"SET TimeZone = 'UTC'; SET memory_limit = '{_MEMORY}'; SET preserve_insertion_order = false"
         )
-        _count_against_each_other(connection, table, gone, come)
-        changes = Changes(_rows(connection, "<"), _rows(connection, ">"))
+        copies = _free_name(table)
+        try:
+            _count_against_each_other(connection, table, *changed_files(table, since, until), copies)
+        except Exception as error:  # noqa: BLE001 - DuckDB, PyIceberg, Avro and file systems each raise their own
+            # the older one may be in pieces, and the newer one whole; if it is not, reading all of it says so
+            log.warning("What differs from snapshot %s cannot be read: %s", since, describe(error))
+            raise VersionUnknownError(f"what differs from snapshot {since} of its source cannot be read") from None
+        changes = Changes(_rows(connection, copies, "<"), _rows(connection, copies, ">"))
         _require_few(table, until, changes)
         yield changes
 
@@ -83,16 +92,20 @@ def _by_content(tasks: Iterable[FileScanTask]) -> dict[tuple[str, frozenset[str]
 
 
 def _count_against_each_other(
-    connection: duckdb.DuckDBPyConnection, table: Table, gone: Sequence[FileScanTask], come: Sequence[FileScanTask]
+    connection: duckdb.DuckDBPyConnection,
+    table: Table,
+    gone: Sequence[FileScanTask],
+    come: Sequence[FileScanTask],
+    copies: str,
 ) -> None:
-    """Make a table of the rows that one side has more often, which may spill."""
+    """Make a table of the rows that one side has more often, which may spill; ``copies`` is the column of how often."""
     columns = ", ".join(quote_identifier(field.name) for field in table.schema().fields)
     # equal numbers may have different signs
     groups = ", ".join([columns, *(f"signbit({name})" for name in _floating(table))])
-    sides = f"SELECT *, 1::BIGINT AS {_COPIES} FROM {view_name(_COME)} UNION ALL SELECT *, -1 FROM {view_name(_GONE)}"  # noqa: S608 - quoted
+    sides = f"SELECT *, 1::BIGINT AS {copies} FROM {view_name(_COME)} UNION ALL SELECT *, -1 FROM {view_name(_GONE)}"  # noqa: S608 - quoted
     counted = (
-        f"SELECT {columns}, sum({_COPIES})::BIGINT AS {_COPIES} FROM ({sides}) "  # noqa: S608 - quoted
-        f"GROUP BY {groups} HAVING sum({_COPIES}) <> 0"
+        f"SELECT {columns}, sum({copies})::BIGINT AS {copies} FROM ({sides}) "  # noqa: S608 - quoted
+        f"GROUP BY {groups} HAVING sum({copies}) <> 0"
     )
     statement = f"CREATE TABLE {_CHANGES} AS "
     for older, newer in _by_partition(gone, come):
@@ -123,17 +136,26 @@ def _by_partition(
         yield older, newer
 
 
-def _rows(connection: duckdb.DuckDBPyConnection, sign: str) -> Rows:
-    copies = f"SELECT * FROM {_CHANGES} WHERE {_COPIES} {sign} 0"  # noqa: S608 - quoted
-    query = f"SELECT coalesce(sum(abs({_COPIES})), 0)::BIGINT FROM ({copies})"  # noqa: S608 - quoted
+def _rows(connection: duckdb.DuckDBPyConnection, copies: str, sign: str) -> Rows:
+    differing = f"SELECT * FROM {_CHANGES} WHERE {copies} {sign} 0"  # noqa: S608 - quoted
+    query = f"SELECT coalesce(sum(abs({copies})), 0)::BIGINT FROM ({differing})"  # noqa: S608 - quoted
     ((total,),) = connection.execute(query).fetchall()
-    each = f"SELECT *, unnest(range(abs({_COPIES}))) FROM ({copies})"  # noqa: S608 - quoted
+    each = f"SELECT *, unnest(range(abs({copies}))) FROM ({differing})"  # noqa: S608 - quoted
 
     def read(names: Sequence[str]) -> pa.RecordBatchReader:
         wanted = ", ".join(map(quote_identifier, names))
         return connection.sql(f"SELECT {wanted} FROM ({each})").to_arrow_reader(BATCH_ROWS)  # noqa: S608 - quoted
 
     return Rows(total, read)
+
+
+def _free_name(table: Table) -> str:
+    """Return a name, as SQL, that no column of the table has."""
+    taken = {field.name.lower() for field in table.schema().fields}
+    name = "phlo copies"
+    while name in taken:
+        name += " "
+    return quote_identifier(name)
 
 
 def _floating(table: Table) -> list[str]:

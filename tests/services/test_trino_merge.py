@@ -67,7 +67,7 @@ RATIOS = [NAN, 0.0, -0.0, 2.5, 3.5]
 def random_rows(chance: random.Random, columns: list[str], narrow: bool) -> list[dict[str, Any]]:
     """Return rows with few keys and few values, so that they meet.
 
-    But for ``narrow``, rows of one version are equal: of a table's rows with one key, the newest is then one.
+    But for ``narrow``, rows of one version are equal, so that a table has one newest row of each key.
     """
     rows = []
     for _ in range(chance.choice([0, 8, 16, 16, 24, 24, 24])):

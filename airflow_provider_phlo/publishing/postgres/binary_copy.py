@@ -19,9 +19,9 @@ import pyarrow.compute as pc
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.schemas.conversion.arrow_columns import inexact, times_of_no_day
 
-# days and microseconds between 1970-01-01 and 2000-01-01, where PostgreSQL counts from
-_EPOCH_DAYS = 10_957
-_EPOCH_MICROSECONDS = _EPOCH_DAYS * 86_400_000_000
+# 4714-11-24 BC and 5874897-12-31, counted from 1970; a timestamp's last year is beyond what Arrow counts
+_FIRST_DAY, _LAST_DAY = -2_440_588, 2_145_042_905
+_FIRST_MICROSECOND = _FIRST_DAY * 86_400_000_000
 # what a decimal128 holds
 _DIGITS = 38
 # U+0000 as JSON writes it, not a backslash before "u0000"
@@ -106,20 +106,19 @@ def _cast(sql: str, kind: pa.DataType) -> ColumnType:
 
 def _date(array: pa.Array) -> pa.Array:
     days = array.cast(pa.date32())
-    _require_after_first(days.cast(pa.int32()), np.iinfo(np.int32).min + _EPOCH_DAYS)
+    _require_within(days.cast(pa.int32()), _FIRST_DAY, _LAST_DAY)
     return days
 
 
 def _timestamp(array: pa.Array) -> pa.Array:
-    _require_after_first(array.cast(pa.int64()), np.iinfo(np.int64).min + _EPOCH_MICROSECONDS)
+    _require_within(array.cast(pa.int64()), _FIRST_MICROSECOND, np.iinfo(np.int64).max)
     return array
 
 
-def _require_after_first(numbers: pa.Array, first: int) -> None:
-    # PostgreSQL reads the lowest number as infinity, and this package's epoch is later than Arrow's
-    least = pc.min(numbers).as_py()
-    if least is not None and least <= first:
-        raise OverflowError("they are before the first date that PostgreSQL has")
+def _require_within(numbers: pa.Array, first: int, last: int) -> None:
+    least, most = pc.min(numbers).as_py(), pc.max(numbers).as_py()
+    if least is not None and not first <= least <= most <= last:
+        raise OverflowError("they are before the first date that PostgreSQL has, 4714-11-24 BC, or after its last")
 
 
 def _text(array: pa.Array) -> pa.Array:

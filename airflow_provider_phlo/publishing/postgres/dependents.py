@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import psycopg
 
 from airflow_provider_phlo.exceptions import SchemaError
-from airflow_provider_phlo.publishing.postgres.tables import SERVED, Existing, Target
+from airflow_provider_phlo.publishing.postgres.tables import (
+    SERVED,
+    Existing,
+    Target,
+    dropped_columns,
+    retyped_columns,
+)
 from airflow_provider_phlo.sql import quote_identifier
 
 # what a foreign key does to the rows that refer to a row that is deleted
@@ -22,6 +30,33 @@ LEFT JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
 WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = %s AND a.attname = ANY(%s)
     AND d.deptype = 'n' AND d.classid <> 'pg_constraint'::regclass
 """
+
+# what belongs to columns, and goes or is built anew with them
+_DECLARED = """
+SELECT DISTINCT pg_describe_object(d.classid, d.objid, 0)
+FROM pg_depend d JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = %s AND a.attname = ANY(%s)
+    AND d.deptype = 'a' AND d.classid <> 'pg_attribute'::regclass
+    -- the sequence of a column, which goes with it by its name
+    AND NOT (d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_class WHERE oid = d.objid AND relkind = 'S'))
+ORDER BY 1
+"""
+_REFERRING = """
+SELECT n.nspname, c.relname, k.conname FROM pg_constraint k
+JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE k.contype = 'f' AND k.confrelid = ANY(%s) AND k.conrelid <> ALL(%s) AND k.conparentid = 0 ORDER BY 1, 2, 3
+"""
+
+
+def declared_on(connection: psycopg.Connection, existing: Existing, columns: Collection[str]) -> list[str]:
+    """Return the indexes, constraints, defaults and statistics that are declared on any of these columns."""
+    return [name for (name,) in connection.execute(_DECLARED, [existing.oid, sorted(columns)]).fetchall()]
+
+
+def referring(connection: psycopg.Connection, tables: Collection[Existing]) -> list[tuple[str, str, str]]:
+    """Return schema, table and name of each foreign key that another table has upon any of these."""
+    numbers = [existing.oid for existing in tables]
+    return connection.execute(_REFERRING, [numbers, numbers]).fetchall()
 
 
 def require_harmless(connection: psycopg.Connection, target: Target, existing: Existing) -> None:
@@ -54,11 +89,10 @@ def require_independent(connection: psycopg.Connection, target: Target, existing
             "and the source has columns of these names. Nothing was written. Drop them there, or give them other names "
             "in the model."
         )
-    retyped = {name for name, kind in target.types.items() if existing.types.get(name, kind.sql) != kind.sql}
-    dropped = existing.types.keys() - target.types.keys() - existing.own_default
+    retyped, dropped = retyped_columns(existing, target.types), dropped_columns(existing, target.types)
     if not (retyped or dropped):
         return
-    rows = connection.execute(_DEPENDENTS, [existing.oid, sorted(retyped | dropped)]).fetchall()
+    rows = connection.execute(_DEPENDENTS, [existing.oid, sorted({*retyped, *dropped})]).fetchall()
     dependents = sorted(name for (name,) in rows)
     if dependents:
         what = [

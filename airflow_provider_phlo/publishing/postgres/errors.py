@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -24,6 +25,12 @@ _DEPENDS = (errors.DependentObjectsStillExist, errors.FeatureNotSupported, error
 _CONFLICTS = (errors.DeadlockDetected, errors.SerializationFailure)
 # DELETE from a table of a publication that has no replica identity, or one that the publication leaves out
 _NOT_REPLICATED = (errors.ObjectNotInPrerequisiteState, errors.InvalidColumnReference)
+# classes of SQLSTATE that say nothing of the rows or of what is declared: connection, resources, operator, system
+_MAY_PASS = frozenset({"08", "25", "40", "53", "55", "57", "58", "XX"})
+# what is called by a trigger, a constraint or a default; the rest of a context may quote rows
+_FUNCTION = re.compile(
+    r'^(?:PL/\w+|SQL) function "?([^"\n]+?)"?(?: line \d+.*| statement \d+| during \w+)?$', re.MULTILINE
+)
 _NOT_ALLOWED = (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction)
 
 
@@ -59,6 +66,13 @@ def _translate(target: str, error: psycopg.Error) -> PhloError:
         )
     if isinstance(error, _CONFLICTS):
         return CommitConflictError(f"{target}: another session changes the same tables. {_STAYS} Try again.")
+    called = _FUNCTION.search(error.diag.context or "")
+    if called and (error.sqlstate or "")[:2] not in _MAY_PASS:
+        return SchemaError(
+            f"{target}: {called[1]}, a function that something in the database calls (a trigger, an event trigger, a "
+            f"constraint), fails: {type(error).__name__} ({error.sqlstate}). {_STAYS} Correct it, or drop what calls "
+            "it."
+        )
     if isinstance(error, _DEPENDS):
         # names objects, no rows
         detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
@@ -79,7 +93,10 @@ def _translate(target: str, error: psycopg.Error) -> PhloError:
             f"ended it. {_STAYS} ALTER ROLE … SET statement_timeout = 0 for the role that publishes, or try again."
         )
     if isinstance(error, _NOT_ALLOWED):
-        return ConfigurationError(f"{target}: PostgreSQL does not let this connection write ({describe(error)}).")
+        return ConfigurationError(
+            f"{target}: PostgreSQL does not let this connection write ({describe(error)}). {_STAYS} GRANT the role "
+            "that publishes what it lacks, or use another connection or schema."
+        )
     return TransientError(
         f"{target}: {describe(error)}. {_STAYS} PostgreSQL undoes what is not committed. Publish again when the server "
         "answers and has room."

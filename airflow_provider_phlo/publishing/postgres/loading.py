@@ -16,6 +16,7 @@ waits for them.
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,21 +25,27 @@ from typing import IO, NamedTuple, TypeAlias
 
 import psycopg
 import pyarrow as pa
+from psycopg import errors
 
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.publishing.postgres import binary_copy
+from airflow_provider_phlo.publishing.postgres.dependents import declared_on
 from airflow_provider_phlo.publishing.postgres.errors import translate_errors
 from airflow_provider_phlo.publishing.postgres.results import Mart, PublishResult, Rows
 from airflow_provider_phlo.publishing.postgres.tables import (
     Target,
     Types,
     changes,
+    dropped_columns,
     find_existing,
     leaf_partitions,
     lock_readers_out,
+    retyped_columns,
     take_turn,
 )
 from airflow_provider_phlo.sql import quote_identifier
+
+log = logging.getLogger(__name__)
 
 BATCH_ROWS = 20_000
 _SPOOL_BYTES = 1 << 20
@@ -153,10 +160,23 @@ def _alter(connection: psycopg.Connection, target: Target) -> tuple[str, ...]:
     """Give a table that is there its columns; return what ALTER TABLE did."""
     with translate_errors(target.name):
         existing = find_existing(connection, target)
-        altered = changes(existing, target.types) if existing else ()
-        if altered:
+        if existing is None or not (altered := changes(existing, target.types)):
+            return ()
+        dropped = dropped_columns(existing, target.types)
+        gone = [f"-- {name} goes with its column" for name in declared_on(connection, existing, dropped)]
+        retyped = retyped_columns(existing, target.types)
+        declared = declared_on(connection, existing, retyped)
+        try:
             connection.execute(f"ALTER TABLE {target.quoted} {', '.join(altered)}")
-        return tuple(altered)
+        except (errors.UndefinedFunction, errors.DatatypeMismatch, errors.UndefinedObject, psycopg.DataError) as error:
+            raise SchemaError(
+                f"{target.name}: its columns get other types ({', '.join(sorted(retyped))}), which does not go with "
+                f"what is declared on them ({type(error).__name__}): {', '.join(declared)}. The old content stays. "
+                "Drop that, publish again, then create it anew; or keep the types in the model as they were."
+            ) from None
+        for each in gone:
+            log.warning("%s: %s", target.name, each.removeprefix("-- "))
+        return (*altered, *gone)
 
 
 def _create(connection: psycopg.Connection, target: Target) -> None:

@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 import psycopg
 
-from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
 from airflow_provider_phlo.library_errors import describe
 from airflow_provider_phlo.publishing.postgres.declarations import declare, missing, require_columns
 from airflow_provider_phlo.publishing.postgres.delta import apply_changes
-from airflow_provider_phlo.publishing.postgres.dependents import require_harmless, require_independent
+from airflow_provider_phlo.publishing.postgres.dependents import referring, require_harmless, require_independent
 from airflow_provider_phlo.publishing.postgres.errors import translate_errors
 from airflow_provider_phlo.publishing.postgres.loading import replace_rows, replace_tables
 from airflow_provider_phlo.publishing.postgres.results import Mart, Mode, PublishResult, Rows
@@ -96,11 +96,11 @@ def _publish_pending(connection: psycopg.Connection, publications: Sequence[_Pub
             repair(connection, target)
             pending.append(_Publication(mart, target))
     if pending:
-        found = (
-            _publish_rows(connection, pending)
-            if _keeps_columns(connection, pending)
-            else _publish_tables(connection, pending)
-        )
+        if _keeps_columns(connection, pending):
+            found = _publish_rows(connection, pending)
+        else:
+            pending = _with_referring(connection, pending, publications)
+            found = _publish_tables(connection, pending)
         results |= {mart.table: result for (mart, _), result in zip(pending, found, strict=True)}
     return results
 
@@ -133,6 +133,31 @@ def _keeps_columns(connection: psycopg.Connection, publications: Sequence[_Publi
             require_harmless(connection, target, existing)
         kept = kept and existing is not None and not changes(existing, target.types)
     return kept
+
+
+def _with_referring(
+    connection: psycopg.Connection, pending: Sequence[_Publication], publications: Sequence[_Publication]
+) -> list[_Publication]:
+    """
+    Return what is emptied when columns change, with what refers to that: PostgreSQL empties such tables together only.
+
+    :raises SchemaError: a table that is not published here does.
+    """
+    chosen = {target.name: _Publication(mart, target) for mart, target in pending}
+    known = {target.name: _Publication(mart, target) for mart, target in publications}
+    while True:
+        there = [existing for _, target in chosen.values() if (existing := find_existing(connection, target))]
+        found = referring(connection, there)
+        others = [f"{key} of {schema}.{table}" for schema, table, key in found if f"{schema}.{table}" not in known]
+        if others:
+            raise SchemaError(
+                f"Cannot publish {', '.join(chosen)}: columns change, for which the tables are emptied, and PostgreSQL "
+                f"does not empty what another table refers to: {', '.join(others)}. Nothing was written. Drop the "
+                "foreign key, publish again, then create it anew; tables of one task may refer to each other."
+            )
+        if not found:
+            return list(chosen.values())
+        chosen |= {name: known[name] for schema, table, _ in found for name in [f"{schema}.{table}"]}
 
 
 def _publish_tables(connection: psycopg.Connection, publications: Sequence[_Publication]) -> list[PublishResult]:
@@ -189,6 +214,10 @@ def _finish(
     # without the lock, the statements would wait for whoever writes
     may = locked and existing is not None and existing.owned
     declared = declare(connection, target, mart.declared) if may else ()
+    if existing is not None and not existing.owned and (wanted := missing(connection, target, mart.declared)):
+        result = replace(
+            result, reason=f"{result.reason}; for the same reason, this is not declared: {'; '.join(wanted)}"
+        )
     reason = record(connection, target, mart.version if locked else None, result.rows)
     if reason and locked:
         log.info("The next publication of %s writes all rows, since %s", target.name, reason)

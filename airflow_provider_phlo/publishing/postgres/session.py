@@ -20,6 +20,7 @@ SET LOCAL extra_float_digits = 1;
 SET LOCAL idle_in_transaction_session_timeout = 0;
 SET LOCAL lock_timeout = 0;
 """
+_WITH_TRANSACTION_TIMEOUT = 170000
 
 
 @contextmanager
@@ -49,4 +50,6 @@ def transaction(connection: psycopg.Connection) -> Iterator[None]:
     """
     with connection.transaction():
         connection.execute(_SETTINGS)
+        if connection.info.server_version >= _WITH_TRANSACTION_TIMEOUT:
+            connection.execute("SET LOCAL transaction_timeout = 0")
         yield

@@ -166,8 +166,13 @@ def record(connection: psycopg.Connection, target: Target, version: Version | No
 def repair(connection: psycopg.Connection, target: Target) -> None:
     """Make what the table's trigger needs, if somebody has dropped or renamed that: else nobody can write to it."""
     existing = find_existing(connection, target)
-    if existing is not None and _trigger(connection, target, existing) is not None:
-        _create_tables(connection, target)
+    if existing is None or _trigger(connection, target, existing) is None:
+        return
+    try:
+        with connection.transaction():
+            _create_tables(connection, target)
+    except errors.InsufficientPrivilege:
+        return  # they are another role's; if it has dropped them, the first row that is written says so
 
 
 def _trigger(connection: psycopg.Connection, target: Target, existing: Existing) -> _Trigger | None:

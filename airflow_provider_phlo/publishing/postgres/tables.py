@@ -194,18 +194,23 @@ def changes(existing: Existing, types: Types) -> tuple[str, ...]:
     added = [
         f"ADD COLUMN {quote_identifier(name)} {kind.sql}" for name, kind in types.items() if name not in existing.types
     ]
-    dropped = [
-        f"DROP COLUMN {quote_identifier(name)}"
-        for name in existing.types
-        if name not in types and name not in existing.own_default
-    ]
+    dropped = [f"DROP COLUMN {quote_identifier(name)}" for name in dropped_columns(existing, types)]
     retyped = [
         # the rows are gone by then: there is nothing to convert
-        f"ALTER COLUMN {quote_identifier(name)} TYPE {kind.sql} USING NULL"
-        for name, kind in types.items()
-        if name in existing.types and existing.types[name] != kind.sql
+        f"ALTER COLUMN {quote_identifier(name)} TYPE {types[name].sql} USING NULL"
+        for name in retyped_columns(existing, types)
     ]
     return (*added, *dropped, *retyped)
+
+
+def dropped_columns(existing: Existing, types: Types) -> list[str]:
+    """Return the columns that have to go so that the table has ``types``."""
+    return [name for name in existing.types if name not in types and name not in existing.own_default]
+
+
+def retyped_columns(existing: Existing, types: Types) -> list[str]:
+    """Return the columns that have to get another type."""
+    return [name for name, kind in types.items() if existing.types.get(name, kind.sql) != kind.sql]
 
 
 def take_turn(connection: psycopg.Connection, what: str) -> None:

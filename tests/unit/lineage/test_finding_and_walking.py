@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.lineage.building import build
 from airflow_provider_phlo.lineage.finding import find
-from airflow_provider_phlo.lineage.graph import Graph, Kind
+from airflow_provider_phlo.lineage.graph import Graph, Kind, Node
 from airflow_provider_phlo.lineage.impact import impact
 from airflow_provider_phlo.lineage.sql.relations import Effect, How
 from airflow_provider_phlo.lineage.tree import name_of, notes_of, quoted, tree_lines
@@ -96,10 +96,11 @@ def test_names_that_are_refused(named, text, said):
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=10).filter(lambda text: text.strip()))
 @settings(max_examples=100, deadline=None, database=None)
+@example("X")
 def test_a_column_is_found_by_the_name_it_is_shown_with(name):
     graph = graph_of({"silver.a": ["raw.a"]})
-    node = graph.nodes["silver.a"]
-    node.columns.clear()
+    node = Node("silver.a", graph.nodes["silver.a"].kind)
+    graph.nodes["silver.a"] = node
     node.add_column(name)
     assert find(graph, f"silver.a.{quoted(name)}") == (node, name)
 

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from airflow_provider_phlo.services.postgres.server import PostgresServer, ensure_postgres, stop_postgres
+from airflow_provider_phlo.services.postgres.server import PostgresServer, allow_roles, stop_postgres
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +17,7 @@ def server(tmp_path_factory):
         return
     home = tmp_path_factory.mktemp("postgres")
     try:
-        yield ensure_postgres(home)
+        yield allow_roles(home)
     finally:
         stop_postgres(home)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from pathlib import Path
 
 import psycopg
 import pyarrow as pa
 import pytest
 from pyiceberg.types import StringType
 
-from airflow_provider_phlo.exceptions import SchemaError
+from airflow_provider_phlo.exceptions import SchemaError, TransientError
 from airflow_provider_phlo.iceberg.tables.creation import ensure_namespace
 from airflow_provider_phlo.publishing import publish_marts_to_postgres
 from airflow_provider_phlo.publishing.postgres import Declaration, tables
@@ -259,3 +260,47 @@ def test_all_tables_come_from_one_transaction_whatever_each_needs(connection, ca
     results = publish_marts_to_postgres(None, None, connection, both, catalog=catalog)
     assert {name: result.mode for name, result in results.items()} == {"m": "full", "o": "full"}
     assert rows_of(connection, "o") == rows_in(other)
+
+
+@pytest.mark.parametrize("key", [(), ("phlo copies", "found")], ids=["whole rows", "key"])
+def test_case_01_any_name_of_a_column_differs_like_any_other(connection, catalog, key):
+    names = [
+        "phlo copies",
+        "phlo copies ",
+        *["found", "place", "content", "copy", "rows", "gone", "t", "g"],
+        'a"b',
+        "100%s",
+    ]
+
+    def same(*numbers):
+        return pa.table({name: pa.array(numbers, pa.int64()) for name in names})
+
+    odd = catalog.create_table("marts.m", same().schema)
+    declared = {"m": Declaration(key=key)}
+    odd.append(same(*range(20)))
+    publish(catalog, connection, declared)
+    odd.overwrite(same(*range(5, 21)))
+    found = publish(catalog, connection, declared)
+    assert (found.mode, found.inserted, found.deleted, found.rows) == ("incremental", 1, 5, 16)
+    content = connection.execute('SELECT "phlo copies", "100%s" FROM marts.m', prepare=False).fetchall()
+    assert sorted(content) == [(number, number) for number in range(5, 21)]
+
+
+@pytest.mark.parametrize("lost", ["a data file", "the manifest list"])
+def test_a_snapshot_that_is_in_pieces_does_not_stand_in_the_way_of_a_whole_one(connection, catalog, table, lost):
+    publish(catalog, connection, KEYED)
+    (file,) = [task.file.file_path for task in table.scan().plan_files()]
+    before = table.current_snapshot()
+    table.overwrite(some(*range(50)))
+    Path((file if lost == "a data file" else before.manifest_list).removeprefix("file://")).unlink()
+    found = publish(catalog, connection, KEYED)
+    assert (found.mode, found.reason) == (
+        "full",
+        f"what differs from snapshot {before.snapshot_id} of its source cannot be read",
+    )
+    assert rows_of(connection) == rows_in(table)
+    (file,) = [task.file.file_path for task in table.scan().plan_files()]
+    table.append(some(60))
+    Path(file.removeprefix("file://")).unlink()
+    with pytest.raises(TransientError, match=r"data file .* is missing"):
+        publish(catalog, connection, KEYED)

@@ -126,7 +126,10 @@ def test_slices_and_bytes_behind_nulls(connection, offset):
         (pa.array(["a\x00b"]), "U\\+0000"),
         (pa.array([1], pa.timestamp("ns")), "lose digits"),
         (pa.array([-(2**63)], pa.timestamp("us")), "before the first date"),
+        (pa.array([-210_866_803_200_000_001], pa.timestamp("us", "UTC")), "before the first date"),
         (pa.array([-(2**31)], pa.int32()).cast(pa.date32()), "before the first date"),
+        (pa.array([-2_440_589], pa.int32()).cast(pa.date32()), "before the first date"),
+        (pa.array([2_145_042_906], pa.int32()).cast(pa.date32()), "after its last"),
         (pa.array([[NAN]]), "lose digits"),
         (pa.array([[("secret", 1), ("secret", 2)]], pa.map_(pa.string(), pa.int64())), "one of its keys twice"),
         (pa.array([[({"x": 1}, 1)]], pa.map_(pa.struct([("x", pa.int64())]), pa.int64())), "keys of a map are nested"),
@@ -143,6 +146,20 @@ def test_what_postgres_cannot_hold_is_refused_without_showing_it(connection, arr
         publish_column(connection, array)
     assert "secret" not in str(found.value)
     assert connection.execute("SELECT to_regclass('marts.t')").fetchone() == (None,)
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "text"),
+    [
+        (-2_440_588, pa.date32(), "4714-11-24 BC"),
+        (2_145_042_905, pa.date32(), "5874897-12-31"),
+        (-210_866_803_200_000_000, pa.timestamp("us"), "4714-11-24 00:00:00 BC"),
+        (2**63 - 1, pa.timestamp("us"), "294247-01-10 04:00:54.775807"),
+    ],
+)
+def test_the_first_and_last_day_of_postgres_arrive(connection, number, kind, text):
+    publish_column(connection, pa.array([number], pa.int32() if kind == pa.date32() else pa.int64()).cast(kind))
+    assert connection.execute("SELECT v::text FROM marts.t").fetchall() == [(text,)]
 
 
 def test_a_type_without_counterpart_is_refused():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing
 
 import psycopg
@@ -97,4 +98,17 @@ def test_a_statement_that_takes_too_long_for_the_role_says_so(server, connection
         pytest.raises(TransientError, match=r"longer than the role's statement_timeout"),
     ):
         publish(own, big)
+    assert content(connection) == RIGHT
+
+
+def test_a_time_limit_of_transactions_is_that_of_others(server, connection):
+    if connection.info.server_version < 170000:
+        pytest.skip("transaction_timeout is one of 17")
+    with closing(psycopg.connect(server.uri, options="-c transaction_timeout=200", autocommit=True)) as own:
+
+        def slow():
+            time.sleep(0.5)
+            return ROWS
+
+        publish_together([Mart("m", ROWS.schema, slow)], own)
     assert content(connection) == RIGHT

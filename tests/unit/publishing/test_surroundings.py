@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import psycopg
+import pyarrow as pa
 import pytest
+from pyiceberg.types import StringType
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError, SchemaError
 from airflow_provider_phlo.publishing import publish_marts_to_postgres
@@ -222,3 +224,113 @@ def test_rows_that_somebody_has_changed_and_not_committed_are_not_waited_for_for
             publish()
     assert "has changed its rows" in publish().reason
     assert rows_of(connection) == rows_in(table)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "RAISE EXCEPTION 'secret %', NEW.t",
+        "PERFORM 1 / (NEW.id - 100)",
+        "PERFORM NEW.t::int",
+        "INSERT INTO nothing_of_that_name VALUES (NEW.t)",
+    ],
+    ids=["raises", "division", "cast", "table"],
+)
+def test_a_function_of_somebody_that_fails_is_named_and_no_retry_helps(connection, publish, table, body):  # noqa: F811
+    publish()
+    before = rows_of(connection)
+    connection.execute(
+        f"""CREATE FUNCTION marts.f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body}; RETURN NEW; END $$;
+        CREATE TRIGGER t BEFORE INSERT ON marts.m FOR EACH ROW WHEN (NEW.id = 100) EXECUTE FUNCTION marts.f()"""
+    )
+    table.append(some(100, t="secret"))
+    with pytest.raises(SchemaError, match=r"marts\.m: marts\.f\(\), a function .* fails: .*old content stays") as error:
+        publish()
+    assert "secret" not in str(error.value)
+    assert rows_of(connection) == before
+
+
+@pytest.mark.parametrize(
+    ("declares", "named"),
+    [
+        ("ALTER TABLE marts.m ADD CHECK (v > 0)", "constraint m_v_check on table marts.m"),
+        ("CREATE INDEX i ON marts.m (id) WHERE v > 0", "index marts.i"),
+        ("CREATE INDEX i ON marts.m ((v + 1))", "index marts.i"),
+        ("CREATE TABLE marts.o (v float8 PRIMARY KEY); INSERT INTO marts.o VALUES (1.5);"
+         "ALTER TABLE marts.m ADD FOREIGN KEY (v) REFERENCES marts.o", "constraint m_v_fkey on table marts.m"),
+    ],
+    ids=["check", "partial index", "index of an expression", "foreign key"],
+)  # fmt: skip
+def test_what_does_not_go_with_another_type_is_named(connection, publish, table, declares, named):  # noqa: F811
+    publish()
+    before = rows_of(connection)
+    connection.execute(declares)
+    with table.update_schema(allow_incompatible_changes=True) as update:
+        update.delete_column("v")
+    with table.update_schema() as update:
+        update.add_column("v", StringType())
+    with pytest.raises(SchemaError, match=r"\(v\), which does not go with what is declared on them .*: ") as error:
+        publish()
+    assert f"): {named}. The old content stays" in str(error.value)
+    assert rows_of(connection) == before
+
+
+def test_what_goes_with_a_column_is_said(connection, publish, table):  # noqa: F811
+    publish()
+    connection.execute(
+        """CREATE INDEX i ON marts.m (id, v); CREATE INDEX stays ON marts.m (t);
+        CREATE STATISTICS marts.s ON id, v FROM marts.m;
+        ALTER TABLE marts.m ADD CONSTRAINT c CHECK (v + id > -5)"""
+    )
+    with table.update_schema(allow_incompatible_changes=True) as update:
+        update.delete_column("v")
+    assert publish().altered == (
+        'DROP COLUMN "v"',
+        "-- constraint c on table marts.m goes with its column",
+        "-- index marts.i goes with its column",
+        "-- statistics object marts.s goes with its column",
+    )
+    assert publish().mode == "unchanged"
+
+
+def test_tables_that_refer_to_each_other_change_their_columns_together(connection, catalog, table):  # noqa: F811
+    child = catalog.create_table("marts.child", pa.schema([("m", pa.int64())]))
+    child.append(pa.table({"m": [1, 2]}))
+    both = {"child": "marts.child", "m": "marts.m"}
+
+    def publish(*names):
+        tables = {name: both[name] for name in names}
+        found = publish_marts_to_postgres(None, None, connection, tables, catalog=catalog, declared=PRIMARY)
+        return {name: result.mode for name, result in found.items()}
+
+    publish(*both)
+    connection.execute("ALTER TABLE marts.child ADD FOREIGN KEY (m) REFERENCES marts.m DEFERRABLE INITIALLY DEFERRED")
+    with table.update_schema() as update:
+        update.add_column("more", StringType())
+    # the child holds its snapshot already, and is emptied with what it refers to
+    assert publish(*both) == {"child": "full", "m": "full"}
+    assert publish(*both) == {"child": "unchanged", "m": "unchanged"}
+    with table.update_schema() as update:
+        update.add_column("even more", StringType())
+    with pytest.raises(SchemaError, match=r"another table refers to: child_m_fkey of marts\.child\. Nothing was"):
+        publish("m")
+    assert connection.execute("SELECT m FROM marts.child ORDER BY m").fetchall() == [(1,), (2,)]
+
+
+def test_what_is_not_declared_on_a_table_of_somebody_else_is_said(connection, publish, table):  # noqa: F811
+    connection.execute("CREATE ROLE publisher; GRANT publisher TO CURRENT_USER")
+    try:
+        publish()
+        connection.execute(
+            "DROP INDEX marts.m_id_idx; GRANT ALL ON SCHEMA marts TO publisher; GRANT ALL ON marts.m TO publisher"
+        )
+        table.append(some(1))
+        connection.execute("SET ROLE publisher")
+        found = publish()
+    finally:
+        connection.execute("RESET ROLE; DROP OWNED BY publisher; DROP ROLE publisher")
+    assert (found.mode, found.rows) == ("full", 101)
+    assert found.reason == (
+        "the role that publishes does not own it; for the same reason, this is not declared: "
+        'CREATE UNIQUE INDEX ON "marts"."m" USING "btree" ("id")'
+    )
