@@ -6,6 +6,8 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pyiceberg.io.pyarrow import schema_to_pyarrow
+
 from airflow_provider_phlo.dbt.adapter.opening import OpenTables
 from airflow_provider_phlo.dbt.adapter.relations import stored_schema
 from airflow_provider_phlo.iceberg.branches.publication import run_branch
@@ -121,7 +123,8 @@ class ChangingTables(OpenTables):
         column = self._column(identifier, name)
         if column is None:
             return False
-        wanted = iceberg_type(stored_schema(cursor, identifier, {name: kind}).field(0).type, itertools.count(1))
+        known = schema_to_pyarrow(self.changed_table(identifier).schema(), include_field_ids=False)
+        wanted = iceberg_type(stored_schema(cursor, identifier, {name: kind}, known).field(0).type, itertools.count(1))
         return fits(wanted, column.field_type)
 
     def has_members(self, identifier: str, name: str) -> bool:

@@ -187,8 +187,18 @@ class PhloAdapter(DuckDBAdapter):
                 raise DbtRuntimeError(str(error)) from error
 
     def list_relations_without_caching(self, schema_relation: Any) -> list[Any]:
-        """Return the tables of a schema, also those that are opened when SQL names them."""
+        """
+        Return the tables of a schema, also those that are opened when SQL names them.
+
+        What was a view when it was built and is an incremental model now is listed as a view: dbt builds it anew, as
+        a view has no rows of its own that increments could go to.
+        """
         found: list[Any] = super().list_relations_without_caching(schema_relation)
+        nodes = getattr(self._macro_resolver, "nodes", {}).values()
+        anew = self._lakehouse.of_views & {
+            f"{node.schema}.{node.alias}" for node in nodes if str(node.config.materialized) == "incremental"
+        }
+        found = [each.incorporate(type="view") if _identifier(each) in anew else each for each in found]
         opened = {str(relation.identifier).lower() for relation in found}
         for identifier in self._lakehouse.unread_tables_of(str(schema_relation.schema)):
             schema, _, name = identifier.rpartition(".")

@@ -8,6 +8,7 @@ is the new rows themselves, or what SQL makes of both sides. The work follows wh
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,10 +16,11 @@ from typing import Any
 
 import pyarrow as pa
 from pyiceberg.expressions import And, BooleanExpression, GreaterThanOrEqual, LessThan
+from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.table import Table
 from pyiceberg.types import DateType, TimestampType, TimestamptzType
 
-from airflow_provider_phlo.dbt.adapter.rows import exact_rows
+from airflow_provider_phlo.dbt.adapter.rows import exact_rows, with_types_of
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
 from airflow_provider_phlo.iceberg.merge.replacement import ConditionMatcher, KeyMatcher, PartitionMatcher, RowMatcher
 from airflow_provider_phlo.iceberg.tables.evolution import fit
@@ -32,6 +34,11 @@ _NEW, _OLD = "DBT_INTERNAL_SOURCE", "DBT_INTERNAL_DEST"
 _OLD_OF_DELETES = ("DBT_INCREMENTAL_TARGET", "DBT_INTERNAL_TARGET")
 
 
+# what a name does not have, outside of quotes
+_SQL = re.compile(r"[(|,:+]")
+_QUOTED_NAME = re.compile(r'"(?:[^"]|"")*"')
+
+
 @dataclass(frozen=True)
 class Increment:
     """
@@ -41,7 +48,7 @@ class Increment:
     :param cursor: of DuckDB, with the temporary table and the view of the model.
     :param new: the temporary table with the new rows, in SQL.
     :param old: the view of the model, in SQL.
-    :param key: ``unique_key``, one or several.
+    :param key: ``unique_key``, one or several; for ``delete+insert`` SQL, too.
     :param predicates: ``incremental_predicates``, SQL that holds for the rows of the model that are looked at.
     :param update_columns: of ``merge``: the columns that a row of the model takes from the new one; all when empty.
     :param exclude_columns: of ``merge``: the columns that it does not take.
@@ -88,6 +95,10 @@ def change_of(increment: Increment, strategy: str, table: Table) -> Change:
     return _STRATEGIES[strategy](_Sides(increment, table))
 
 
+def _unquoted(text: str) -> str:
+    return _QUOTED_NAME.sub("", text)
+
+
 @dataclass(frozen=True)
 class _Sides:
     increment: Increment
@@ -119,6 +130,12 @@ class _Sides:
     def key(self) -> list[str]:
         return list(dict.fromkeys(self.column(name, "unique_key") for name in self.increment.key))
 
+    @property
+    def expressions(self) -> list[str]:
+        """Return those of the key that can only be SQL, as no column is called so, such as ``id || '-' || day``."""
+        known = {name.lower() for name in self.old_columns}
+        return [key for key in self.increment.key if key.strip().lower() not in known and _SQL.search(_unquoted(key))]
+
     @cached_property
     def common(self) -> list[str]:
         """Return the table's columns that the new rows have; those that only they have are left out."""
@@ -127,9 +144,9 @@ class _Sides:
 
     def rows(self, sql: str) -> pa.Table:
         """Return what SQL selects, fitted to the table."""
-        rows = storable(
-            self.increment.identifier, exact_rows(self.increment.identifier, self.increment.cursor.sql(sql))
-        )
+        identifier = self.increment.identifier
+        known = schema_to_pyarrow(self.table.schema(), include_field_ids=False)
+        rows = storable(identifier, with_types_of(exact_rows(identifier, self.increment.cursor.sql(sql)), known))
         names = {name.lower(): name for name in self.old_columns}
         return fit(rows.rename_columns([names.get(name.lower(), name) for name in rows.column_names]), self.table)
 
@@ -161,14 +178,36 @@ def _delete_insert(sides: _Sides) -> Change:
     increment, rows = sides.increment, sides.new_rows()
     if not increment.key:
         return Change(rows, None)
+    if sides.expressions:
+        return _delete_insert_by_expressions(sides, rows)
     matcher = KeyMatcher(rows, sides.key)
     if not increment.predicates:
         return Change(rows, matcher, matcher.with_gaps)
-    said = " ".join(increment.predicates).upper()
-    alias = next((name for name in _OLD_OF_DELETES if name in said), _OLD)
+    alias = _old_of_deletes(increment)
     condition = sides.condition(f"EXISTS (SELECT 1 FROM {increment.new} AS {_NEW} WHERE {sides.same_key(_NEW, alias)})")  # noqa: S608
     found = ConditionMatcher(increment.cursor, alias, condition, sides.old_columns, keys=matcher)
     return Change(rows, found, matcher.with_gaps)
+
+
+def _delete_insert_by_expressions(sides: _Sides, rows: pa.Table) -> Change:
+    """Replace rows whose key is SQL: no statistics of files say which rows those are."""
+    increment = sides.increment
+    names = {quote_identifier(f"phlo key {place}"): key for place, key in enumerate(increment.key)}
+    keys = ", ".join(f"({key}) AS {name}" for name, key in names.items())
+    # in there, the columns of a key can only be the table's
+    same = " AND ".join(f"{name} IS NOT DISTINCT FROM ({key})" for name, key in names.items())
+    new = f"(SELECT {keys} FROM {increment.new}) AS phlo_keys"  # noqa: S608 - the model's own SQL
+    condition = sides.condition(f"EXISTS (SELECT 1 FROM {new} WHERE {same})")  # noqa: S608
+    unknown = " OR ".join(f"{name} IS NULL" for name in names)
+    [(gaps,)] = increment.cursor.execute(f"SELECT count(*) FROM {new} WHERE {unknown}").fetchall()  # noqa: S608
+    found = ConditionMatcher(increment.cursor, _old_of_deletes(increment), condition, sides.old_columns)
+    return Change(rows, found, gaps)
+
+
+def _old_of_deletes(increment: Increment) -> str:
+    """Return what predicates of delete+insert call the model."""
+    said = " ".join(increment.predicates).upper()
+    return next((name for name in _OLD_OF_DELETES if name in said), _OLD)
 
 
 def _merge(sides: _Sides) -> Change:

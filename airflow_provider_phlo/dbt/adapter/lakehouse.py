@@ -15,7 +15,7 @@ from airflow_provider_phlo.dbt.adapter.columns import ChangingTables
 from airflow_provider_phlo.dbt.adapter.comments import Comments, stage_comments, store_comments
 from airflow_provider_phlo.dbt.adapter.increments import Increment, change_of
 from airflow_provider_phlo.dbt.adapter.node import VOLATILE_COLUMNS, Node
-from airflow_provider_phlo.dbt.adapter.opening import PASSING, beyond
+from airflow_provider_phlo.dbt.adapter.opening import MATERIALIZED, PASSING, beyond
 from airflow_provider_phlo.dbt.adapter.relations import kind_of
 from airflow_provider_phlo.dbt.adapter.rows import exact_batches
 from airflow_provider_phlo.exceptions import ConfigurationError, PhloError, SchemaError
@@ -138,7 +138,7 @@ class Lakehouse(ChangingTables):
             branch=branch,
             volatile_columns=node.volatile_columns if node else VOLATILE_COLUMNS,
             layout=node.layout if node else AS_IT_IS,
-            summary=_summary(),
+            summary=_summary() | ({MATERIALIZED: "view"} if node and node.materialized == "view" else {}),
             expected_head=self._expected_head(identifier),
         )
         self._keep(done)

@@ -41,12 +41,22 @@ from airflow_provider_phlo.terms import SnapshotId
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
     from pyiceberg.catalog import Catalog
+    from pyiceberg.table import Table
 
 #: what dbt-duckdb calls a table while it builds it, and the one that it is about to drop
 PASSING = ("__dbt_tmp", "__dbt_backup")
 
 #: The tables that SQL of this process named though dbt does not know that it reads them.
 beyond: set[str] = set()
+
+
+#: what a snapshot's summary says of a view, which is kept as a table
+MATERIALIZED = "phlo.materialized"
+
+
+def _is_of_view(table: Table) -> bool:
+    snapshot = table.current_snapshot()
+    return snapshot is not None and snapshot.summary is not None and snapshot.summary.get(MATERIALIZED) == "view"
 
 
 def catalog_from_environment(environment: Mapping[str, str] = os.environ) -> Catalog:
@@ -71,6 +81,8 @@ class OpenTables:
         self._heads: dict[str, SnapshotId | None] = {}
         # tables that are not opened until SQL names them, by their names in lower case
         self._unread: dict[str, str] = {}
+        #: tables that were views of dbt's when they were last written
+        self.of_views: set[str] = set()
         #: tables by the names that sources have in SQL, in lower case, where these differ
         self.sources: Mapping[str, str] = {}
 
@@ -101,9 +113,11 @@ class OpenTables:
             connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(schema)}")
 
     def _show(self, connection: DuckDBPyConnection, tables: Sequence[str]) -> None:
-        heads = {table: branch_head(self.catalog.load_table(table)) for table in tables}
+        loaded = {table: self.catalog.load_table(table) for table in tables}
+        heads = {name: branch_head(table) for name, table in loaded.items()}
         connect(self.catalog, tables=tables, branch=self.branch, staged=self._staged_views(), connection=connection)
         self._heads |= heads
+        self.of_views |= {name for name, table in loaded.items() if _is_of_view(table)}
 
     def is_table(self, identifier: str) -> bool:
         """Return whether the catalog has a table of this name that this run opens."""

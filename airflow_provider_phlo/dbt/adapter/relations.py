@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from airflow_provider_phlo.dbt.adapter.rows import exact_rows
+from airflow_provider_phlo.dbt.adapter.rows import exact_rows, with_types_of
 from airflow_provider_phlo.iceberg.tables.storable import storable
 from airflow_provider_phlo.sql import quote_identifier
 
@@ -23,7 +23,15 @@ def kind_of(cursor: Any, identifier: str) -> str | None:
     return None if not found else "view" if found[0][0] == "view" else "table"
 
 
-def stored_schema(cursor: Any, identifier: str, columns: Mapping[str, str]) -> pa.Schema:
-    """Return columns as they are stored; ``columns`` has DuckDB's types by name."""
+def stored_schema(
+    cursor: Any, identifier: str, columns: Mapping[str, str], known: pa.Schema | None = None
+) -> pa.Schema:
+    """
+    Return columns as they are stored.
+
+    :param columns: DuckDB's types by name.
+    :param known: the table's columns: NULL without a type is one of theirs.
+    """
     empty = ", ".join(f"CAST(NULL AS {kind}) AS {quote_identifier(name)}" for name, kind in columns.items())
-    return storable(identifier, exact_rows(identifier, cursor.sql(f"SELECT {empty} LIMIT 0"))).schema
+    rows = exact_rows(identifier, cursor.sql(f"SELECT {empty} LIMIT 0"))
+    return storable(identifier, with_types_of(rows, known or pa.schema([]))).schema

@@ -59,6 +59,34 @@ def exact_rows(identifier: str, relation: duckdb.DuckDBPyRelation) -> pa.Table:
     return pa.concat_tables(exact_batches(identifier, relation))
 
 
+def with_types_of(rows: pa.Table, wanted: pa.Schema) -> pa.Table:
+    """Return rows whose columns and members of nothing but NULLs have the types of those that they go to, by name."""
+    kinds = {item.name.lower(): item.type for item in wanted}
+    for place, item in enumerate(rows.schema):
+        kind = _typed(item.type, kinds.get(item.name.lower()))
+        if kind != item.type:
+            rows = rows.set_column(place, item.name, rows[item.name].cast(kind))
+    return rows
+
+
+def _typed(kind: pa.DataType, wanted: pa.DataType | None) -> pa.DataType:
+    if wanted is None or pa.types.is_null(kind):
+        return wanted or kind
+    if pa.types.is_struct(kind) and pa.types.is_struct(wanted):
+        members = {member.name: member.type for member in wanted}
+        return pa.struct([(member.name, _typed(member.type, members.get(member.name))) for member in kind])
+    if pa.types.is_map(kind) and pa.types.is_map(wanted):
+        return pa.map_(_typed(kind.key_type, wanted.key_type), _typed(kind.item_type, wanted.item_type))
+    if _is_list(kind) and _is_list(wanted):
+        element = _typed(kind.value_type, wanted.value_type)
+        return kind if element == kind.value_type else pa.list_(element)
+    return kind
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+
+
 def _require_digits(identifier: str, rows: pa.Table, columns: Sequence[str]) -> None:
     for name in columns:
         try:
