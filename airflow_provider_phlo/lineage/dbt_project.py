@@ -221,8 +221,13 @@ def record(node: Node, relation: Relation) -> None:
         node.effects.setdefault(origin, effect)
     node.unknown = node.unknown or _reason(relation)
     node.complete = node.complete or _reason(relation) is None
+    rests = [rest for rest in relation.rests if rest.table is None]
     for name, known in node.columns.items():
-        if name not in named and not known.origins and known.unknown is None:
+        if name in named:
+            continue
+        for value in (rest.find(name) for rest in rests):
+            known.origins.update(value.origins if value is not None else {})
+        if not known.origins and known.unknown is None:
             known.unknown = node.unknown or "the SQL does not have it"
 
 
@@ -231,7 +236,9 @@ def _reason(relation: Relation) -> str | None:
     if any(column.name is None for column in relation.columns):
         return "a column has no name: give it an alias"
     for rest in relation.rests:
-        return f"not all columns of {rest.table} are known" if rest.table is not None else rest.value.unknown
+        if rest.table is not None:
+            return f"not all columns of {rest.table} are known"
+        return rest.value.unknown or "its SQL takes the names of columns from what it unnests"
     return None
 
 
@@ -241,12 +248,22 @@ def _with_snapshot_columns(relation: Relation, node: Mapping[str, Any]) -> Relat
     names = [*_SNAPSHOT_COLUMNS, *(["dbt_is_deleted"] if config.get("hard_deletes") == "new_record" else [])]
     keys = config.get("unique_key") or ()
     keys = [keys] if isinstance(keys, str) else list(keys)
-    changes = [*keys, *([config["updated_at"]] if config.get("updated_at") else [])]
+    changes = [*keys, *([config["updated_at"]] if config.get("updated_at") else []), *_checked(relation, config)]
     found = [value.at_least(How.COMPUTED) for each in changes if (value := relation.find(each)) is not None]
     origins = {origin: how for value in found for origin, how in value.origins.items()}
     unknown = None if len(found) == len(changes) and changes else "dbt makes it when it sees a change"
     added = [Column(renamed.get(name) or name, Value(origins, unknown)) for name in names]
     return Relation([*relation.columns, *added], relation.rests, relation.effects)
+
+
+def _checked(relation: Relation, config: Mapping[str, Any]) -> list[str]:
+    """Return the columns whose change makes a new row of a snapshot."""
+    if config.get("strategy") != "check":
+        return []
+    given = config.get("check_cols") or ()
+    if given == "all":
+        return [column.name for column in relation.columns if column.name is not None]
+    return [given] if isinstance(given, str) else list(given)
 
 
 def _materialized(node: Mapping[str, Any]) -> str:

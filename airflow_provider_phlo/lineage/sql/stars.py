@@ -33,9 +33,11 @@ def expand(select: exp.Expr, scope: Scope, subqueries: Subqueries) -> tuple[list
             rests.append(Rest(value=Value({}, "a star with a pattern is not supported")))
         elif star is None:
             column = Column(_name(expression), value_of(expression, scope, subqueries))
-            columns.append(column)
-            if scope.aliases_visible and _may_be_fields(expression):
+            may_be_fields = scope.aliases_visible and _may_be_fields(expression)
+            if may_be_fields:
                 rests.append(Rest(value=column.value))
+            if column.name is not None or not may_be_fields:
+                columns.append(column)
             if column.key is not None and _is_alias(expression):
                 scope.aliases.setdefault(column.key, column.value)
         else:

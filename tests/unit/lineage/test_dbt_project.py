@@ -71,6 +71,16 @@ sources:
         "{% snapshot snap %}{{ config(schema='silver', unique_key='id', strategy='timestamp', updated_at='at') }}"
         "select id, value, at from {{ ref('staged') }}{% endsnapshot %}"
     ),
+    "snapshots/checked.sql": (
+        "{% snapshot checked %}{{ config(schema='silver', unique_key='site', strategy='check', check_cols=['label']) }}"
+        "select site, label, 1 as one from {{ ref('names') }}{% endsnapshot %}"
+    ),
+    "snapshots/checked_all.sql": (
+        "{% snapshot checked_all %}{{ config(schema='silver', unique_key='site', strategy='check', check_cols='all') }}"
+        "select * from {{ ref('names') }}{% endsnapshot %}"
+    ),
+    "models/unnested.sql": "select unnest(label) from {{ ref('names') }}",
+    "models/elements.sql": "select unnest(label) as element from {{ ref('names') }}",
     "tests/none_below.sql": "{{ config(severity='warn') }} select id from {{ ref('named') }} where twice < 0",
     "models/models.yml": """
 models:
@@ -217,6 +227,20 @@ def test_impact_of_a_column(graph):
     assert affected["silver.snap"].columns == ["at", "dbt_scd_id", "dbt_updated_at", "dbt_valid_from", "dbt_valid_to"]
     assert "silver.history" not in affected
     assert "silver.named" not in affected
+
+
+@pytest.mark.parametrize("snapshot", ["checked", "checked_all"])
+def test_what_a_snapshot_checks_decides_when_its_rows_are_valid(graph, snapshot):
+    found = impact(graph, *find(graph, "names.label"))
+    (columns,) = [each.columns for each in found.affected if each.node.names[:1] == [snapshot]]
+    assert columns == ["label", "dbt_scd_id", "dbt_updated_at", "dbt_valid_from", "dbt_valid_to"]
+
+
+@pytest.mark.parametrize("model", ["unnested", "elements"])
+def test_names_that_are_taken_from_what_is_unnested_are_not_known(graph, model):
+    node, _ = find(graph, model)
+    assert (node.complete, node.unknown) == (False, "its SQL takes the names of columns from what it unnests")
+    assert any(step.node is node for step in walk(graph, *find(graph, "names.label"), Direction.DOWNSTREAM, 1))
 
 
 def test_impact_of_a_table(graph):
