@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dbt.cli.main import dbtRunner
 
+from airflow_provider_phlo.dbt.adapter.connections import PhloConnectionManager
 from airflow_provider_phlo.dbt.runner import build_model
 from airflow_provider_phlo.iceberg.duckdb.views import connect
 from tests.dbt.own_project import write_project
@@ -75,3 +77,28 @@ def test_a_hook_at_the_end_of_a_run_finds_what_the_run_has_built(project: Path, 
     for token, left in (("one", 2), ("two", 1)):
         end = {"at_the_end": f"delete from shop.plain where id > {left}"}
         assert built(project, home, "plain", token, vars=end) == [(number, 0) for number in range(1, left + 1)]
+
+
+def test_hooks_of_models_that_are_built_at_once_change_one_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One transaction that loaded the table was in the way of all others."""
+    log = (
+        "+pre-hook: create table if not exists shop.log (model varchar, moment varchar)\n"
+        "  +post-hook: [\"insert into shop.log values ('{{ this.name }}', 'in')\", "
+        "{sql: \"insert into shop.log values ('{{ this.name }}', 'after')\", transaction: false}]\n"
+    )
+    files = {
+        "dbt_project.yml": f"name: shop\nprofile: shop\nmodels:\n  +materialized: table\n  {log}",
+        "profiles.yml": "shop: {outputs: {default: {type: phlo, schema: shop, threads: 4}}}\n",
+        **{f"models/model_{number}.sql": "select unnest(range(1000)) as id" for number in range(8)},
+    }
+    project, home = write_project(tmp_path / "shop", files), tmp_path / "home"
+    monkeypatch.setenv("PHLO_HOME", str(home))
+    folders = [f"--project-dir={project}", f"--profiles-dir={project}", "--log-level=none", f"--log-path={tmp_path}"]
+    for runs in (1, 2):
+        PhloConnectionManager.close_all_connections()
+        done = dbtRunner().invoke(["run", *folders, f"--target-path={tmp_path}/target"])
+        assert [str(result.message) for result in done.result if str(result.status) != "success"] == []  # type: ignore[union-attr]
+        found = connect(open_lake(home)).sql("SELECT model, moment, count(*) FROM shop.log GROUP BY ALL").fetchall()
+        assert sorted(found) == [(f"model_{number}", at, runs) for number in range(8) for at in ("after", "in")]

@@ -101,6 +101,9 @@ class PhloAdapter(DuckDBAdapter):
             _require_one_word(node)
             self._require_upstream(node)
             self._require_strategy(node)
+            if node.config.get("pre_hook") or node.config.get("post_hook"):
+                self._building.turn = self._lakehouse.turn
+                self._building.turn.acquire()
         return context
 
     def _require_upstream(self, node: Any) -> None:
@@ -146,6 +149,9 @@ class PhloAdapter(DuckDBAdapter):
         if self._node is not None:
             self._lakehouse.comments.pop(self._node.identifier, None)
         self._building.node = None
+        if turn := getattr(self._building, "turn", None):
+            self._building.turn = None
+            turn.release()
         super().post_model_hook(config, context)
 
     def commit_if_has_connection(self) -> None:

@@ -55,6 +55,9 @@ class Lakehouse(ChangingTables):
         # what has been written since this was opened, by table; a process may run dbt before and after
         self._written: dict[str, OverwriteResult] = {}
         self._lock = threading.RLock()
+        #: held by one of the nodes with hooks while it is built: those of several may change one table, which is loaded
+        #: into DuckDB for that, and no transaction may have begun before
+        self.turn = threading.Lock()
         #: descriptions of tables (None) and of their columns that are to be stored, by table
         self.comments: dict[str, Comments] = {}
 
