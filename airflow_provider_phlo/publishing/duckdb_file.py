@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import shutil
 import tempfile
@@ -17,7 +18,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 import duckdb
@@ -30,6 +31,8 @@ from airflow_provider_phlo.sql import literal, quote_identifier
 
 if TYPE_CHECKING:
     from airflow_provider_phlo.publishing.lakehouse import Source
+
+log = logging.getLogger(__name__)
 
 _MEMORY = "512MB"
 # DuckDB names a database after its file, and refuses a schema of the same name as ambiguous
@@ -46,6 +49,35 @@ UNION ALL SELECT 'macro', schema_name, function_name FROM duckdb_functions()
 UNION ALL SELECT 'sequence', schema_name, sequence_name FROM duckdb_sequences() WHERE database_name = 'before'
 UNION ALL SELECT 'type', schema_name, type_name FROM duckdb_types() WHERE database_name = 'before' AND NOT internal
 """
+# what somebody may have declared on a table
+_INDEXES = """
+SELECT index_name, sql FROM duckdb_indexes()
+WHERE database_name = 'before' AND schema_name = ? AND table_name = ? ORDER BY index_name
+"""
+_COMMENTS = """
+SELECT NULL, comment FROM duckdb_tables()
+WHERE database_name = 'before' AND schema_name = $1 AND table_name = $2 AND comment IS NOT NULL
+UNION ALL SELECT column_name, comment FROM duckdb_columns()
+WHERE database_name = 'before' AND schema_name = $1 AND table_name = $2 AND comment IS NOT NULL
+"""
+_CONSTRAINTS = """
+SELECT constraint_text FROM duckdb_constraints()
+WHERE database_name = 'before' AND schema_name = $1 AND table_name = $2
+UNION ALL SELECT column_name || ' DEFAULT ' || column_default FROM duckdb_columns()
+WHERE database_name = 'before' AND schema_name = $1 AND table_name = $2 AND column_default IS NOT NULL ORDER BY 1
+"""
+
+
+class _Declared(NamedTuple):
+    """
+    What somebody has declared on a table of the old file.
+
+    :param indexes: the name of each index → its SQL.
+    :param comments: column → its comment; that of the table itself under None.
+    """
+
+    indexes: dict[str, str]
+    comments: dict[str | None, str]
 
 
 @dataclass(frozen=True)
@@ -65,7 +97,8 @@ class DuckDBPublisher:
     """
     Publishes marts to a DuckDB file, which only its owner may read.
 
-    Other tables and views that are in the file stay. Publishers of one file take turns.
+    Other tables and views that are in the file stay, and indexes and comments on those that are published. Publishers
+    of one file take turns.
 
     ::
 
@@ -87,7 +120,8 @@ class DuckDBPublisher:
 
         :param marts: the source of each table.
         :raises ConfigurationError: the path is not that of a DuckDB file, or another process writes to it.
-        :raises SchemaError: DuckDB cannot hold a column, or takes two tables or columns for one.
+        :raises SchemaError: DuckDB cannot hold a column, takes two tables or columns for one, or the rows are not
+            unique in a unique index that somebody has made.
         :raises TransientError: the disk is full, or another library's error.
         """
         if self.schema.lower() == self.path.name.partition(".")[0].lower():
@@ -136,17 +170,19 @@ class DuckDBPublisher:
         try:
             with duckdb.connect(fresh) as connection:
                 connection.execute(f"SET memory_limit = '{_MEMORY}'; SET TimeZone = 'UTC'")
-                self._keep_others(connection, set(marts))
+                declared = self._keep_others(connection, set(marts))
                 connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(self.schema)}")
-                return {name: self._fill(connection, name, source) for name, source in marts.items()}
+                return {
+                    name: self._fill(connection, name, source, declared.get(name)) for name, source in marts.items()
+                }
         except (duckdb.BinderException, duckdb.CatalogException, duckdb.NotImplementedException) as error:
             raise SchemaError(f"Cannot publish to {self.path}: {describe(error)}. The old file stays.") from None
         except duckdb.Error as error:
             raise TransientError(f"Cannot publish to {self.path}: {describe(error)}. The old file stays.") from None
 
-    def _keep_others(self, connection: duckdb.DuckDBPyConnection, own: set[str]) -> None:
+    def _keep_others(self, connection: duckdb.DuckDBPyConnection, own: set[str]) -> dict[str, _Declared]:
         """
-        Copy the old file if there is more in it than what is published.
+        Copy the old file if there is more in it than what is published; return what is declared on that.
 
         :raises ConfigurationError: it cannot be read as it is.
         """
@@ -157,7 +193,7 @@ class DuckDBPublisher:
                 "there). Close it, or open the file once with DuckDB, so that it takes over what was written."
             )
         if not self.path.exists() or not self.path.stat().st_size:
-            return
+            return {}
         try:
             connection.execute(f"ATTACH {literal(str(self.path))} AS before (READ_ONLY)")
         except (duckdb.IOException, duckdb.SerializationException) as error:
@@ -168,17 +204,54 @@ class DuckDBPublisher:
         found = set(connection.execute(_OBJECTS).fetchall())
         if found - {("table", self.schema, name) for name in own} - {("schema", "", self.schema)}:
             connection.execute(f"COPY FROM DATABASE before TO {quote_identifier(_DATABASE)}")
+        declared = {name: self._declared(connection, name) for name in own}
         connection.execute("DETACH before")
+        return declared
 
-    def _fill(self, connection: duckdb.DuckDBPyConnection, name: str, source: Source) -> FileResult:
+    def _declared(self, connection: duckdb.DuckDBPyConnection, name: str) -> _Declared:
+        lost = [text for (text,) in connection.execute(_CONSTRAINTS, [self.schema, name]).fetchall()]
+        if lost:
+            log.warning("Constraints and defaults of %s.%s are not kept: %s", self.schema, name, ", ".join(lost))
+        return _Declared(
+            dict(connection.execute(_INDEXES, [self.schema, name]).fetchall()),
+            dict(connection.execute(_COMMENTS, [self.schema, name]).fetchall()),
+        )
+
+    def _fill(
+        self, connection: duckdb.DuckDBPyConnection, name: str, source: Source, declared: _Declared | None
+    ) -> FileResult:
         started = time.perf_counter()
         table = f"{quote_identifier(self.schema)}.{quote_identifier(name)}"
         connection.register("phlo rows", source.read())
         statement = f'CREATE OR REPLACE TABLE {table} AS SELECT * FROM "phlo rows"'  # noqa: S608 - quoted
         ((rows,),) = connection.execute(statement).fetchall()
         connection.unregister("phlo rows")
+        before = declared or _Declared({}, {})
+        comments = dict(before.comments)
+        comments.update(source.comments.items())
         if source.comment:
-            connection.execute(f"COMMENT ON TABLE {table} IS {literal(source.comment)}")
-        for column, comment in source.comments.items():
-            connection.execute(f"COMMENT ON COLUMN {table}.{quote_identifier(column)} IS {literal(comment)}")
+            comments[None] = source.comment
+        for column, comment in comments.items():
+            if column is None:
+                connection.execute(f"COMMENT ON TABLE {table} IS {literal(comment)}")
+            elif column in source.columns.names:
+                connection.execute(f"COMMENT ON COLUMN {table}.{quote_identifier(column)} IS {literal(comment)}")
+        for index, statement in before.indexes.items():
+            self._index(connection, name, index, statement)
         return FileResult(f"{self.schema}.{name}", rows, round(time.perf_counter() - started, 3))
+
+    def _index(self, connection: duckdb.DuckDBPyConnection, name: str, index: str, statement: str) -> None:
+        """
+        Create an index that the table had.
+
+        :raises SchemaError: it is unique, and the rows are not.
+        """
+        try:
+            connection.execute(statement)
+        except (duckdb.BinderException, duckdb.CatalogException):
+            log.warning("Index %s of %s.%s goes with its column", index, self.schema, name)
+        except duckdb.ConstraintException:
+            raise SchemaError(
+                f"Cannot publish to {self.path}: the index {index} of {self.schema}.{name} is unique, and the new rows "
+                "are not. The old file stays. Drop the index, or correct the source."
+            ) from None

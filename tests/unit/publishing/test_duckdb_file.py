@@ -15,7 +15,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from airflow_provider_phlo.exceptions import ConfigurationError, TransientError
+from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError, TransientError
 from airflow_provider_phlo.publishing.duckdb_file import DuckDBPublisher
 from airflow_provider_phlo.publishing.lakehouse import Source
 
@@ -116,6 +116,34 @@ def test_what_is_not_a_table_stays_too(tmp_path, made, used):
         assert reader.execute("SELECT max(version) FROM marts.a").fetchone() == (2,)
     with duckdb.connect(path) as owner:
         assert owner.execute(used).fetchone() == (42,)
+
+
+def test_indexes_and_comments_on_what_is_published_stay(tmp_path, caplog):
+    path = tmp_path / "m.duckdb"
+    publisher = DuckDBPublisher(path, schema="my s")
+    publisher.publish({'a"b': version(1, more=range(1000))})
+    with duckdb.connect(path) as owner:
+        owner.execute(
+            """CREATE INDEX "i 1" ON "my s"."a""b"(n, (version + 1)); CREATE UNIQUE INDEX u ON "my s"."a""b"(n);
+            CREATE INDEX goes ON "my s"."a""b"(more); COMMENT ON COLUMN "my s"."a""b".version IS 'mine'"""
+        )
+    publisher.publish({'a"b': version(2)})
+    with duckdb.connect(path, read_only=True) as reader:
+        assert reader.execute("SELECT index_name FROM duckdb_indexes() ORDER BY 1").fetchall() == [("i 1",), ("u",)]
+        found = reader.execute("SELECT column_name, comment FROM duckdb_columns() WHERE comment IS NOT NULL ORDER BY 1")
+        assert found.fetchall() == [("n", "a 'number'"), ("version", "mine")]
+        assert reader.execute("SELECT comment FROM duckdb_tables()").fetchall() == [("its comment",)]
+    assert 'Index goes of my s.a"b goes with its column' in caplog.text
+    twice = pa.table({"version": [3, 3], "n": [1, 1]})
+    with pytest.raises(SchemaError, match=r'the index u of my s\.a"b is unique, and the new rows are not'):
+        publisher.publish({'a"b': Source(twice.schema, twice.to_reader)})
+    with duckdb.connect(path) as owner:
+        assert owner.execute('SELECT max(version) FROM "my s"."a""b"').fetchone() == (2,)
+        owner.execute(
+            """DROP INDEX "my s"."i 1"; DROP INDEX "my s".u; ALTER TABLE "my s"."a""b" ALTER n SET NOT NULL"""
+        )
+    publisher.publish({'a"b': version(3)})
+    assert 'Constraints and defaults of my s.a"b are not kept: NOT NULL' in caplog.text
 
 
 def test_any_name_of_the_file_and_a_folder_that_duckdb_cannot_open(tmp_path):
