@@ -177,7 +177,7 @@ def measure_in_fork(home: Path, what: str, number: int) -> None:
     """Print the figures of one step, taken in a fork of a process that has preloaded what Airflow's scheduler does."""
     from airflow_provider_phlo.plugins import preload
 
-    preload.preload(preload.MODULES["scheduler"], for_tasks=True)
+    preload.preload(for_tasks=True)
     child = os.fork()
     if not child:
         try:

@@ -26,29 +26,40 @@ _OF_A_RUN = re.compile(
 )
 
 
-def files_of(project_dir: Path) -> Iterator[Path]:
-    """Yield the files that decide what a project is; links are followed."""
+def files_of(project_dir: Path) -> Iterator[str]:
+    """Yield the files that decide what a project is, each once; links are followed, since local packages are links."""
     settings = read_yaml(project_dir / "dbt_project.yml")
     ignored = {str(project_dir / str(settings.get(option) or default)) for option, default in _WRITTEN.items()}
-    seen: set[str] = set()
-    # packages that are local are links
-    for folder, subfolders, names in os.walk(project_dir, followlinks=True):
-        places = {name: os.path.join(folder, name) for name in subfolders if not name.startswith(".")}
-        subfolders[:] = [name for name, place in places.items() if place not in ignored and not _is_seen(place, seen)]
-        yield from (Path(folder, name) for name in names if os.path.splitext(name)[1] in _SOURCES)
+    seen, folders = {_place(project_dir.stat())}, [str(project_dir)]
+    while folders:
+        for entry in _entries(folders.pop()):
+            if not entry.is_dir():
+                if _kind(entry.name) in _SOURCES:
+                    yield entry.path
+            elif not (entry.name.startswith(".") or entry.path in ignored or _place(entry.stat()) in seen):
+                seen.add(_place(entry.stat()))  # links may lead in a circle
+                folders.append(entry.path)
 
 
-def _is_seen(folder: str, seen: set[str]) -> bool:
-    """Return whether a folder was walked before: links may lead in a circle."""
-    place = os.path.realpath(folder)
-    known = place in seen
-    seen.add(place)
-    return known
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError:  # dbt says so of what it reads
+        return []
+
+
+def _place(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
+def _kind(file: str) -> str:
+    return os.path.splitext(file)[1]
 
 
 def variables_named(project_dir: Path) -> list[str] | None:
     """Return the names of the environment variables that a project reads; None if it makes up names."""
-    texts = [path.read_text(errors="replace") for path in files_of(project_dir) if path.suffix != ".csv"]
+    texts = [Path(file).read_text(errors="replace") for file in files_of(project_dir) if _kind(file) != ".csv"]
     names = {single or double for text in texts for single, double in _VARIABLE.findall(text)}
     return None if "" in names else sorted(names)
 
@@ -61,17 +72,17 @@ def parse_settings(project_dir: Path, profile: str, env: Mapping[str, str]) -> d
     :param env: further variables, which come first.
     """
     names = set(_names(profile))
-    for path in files_of(project_dir):
-        if path.suffix in _YAML or path.suffix == ".sql":
-            names.update(_names_in(path, path.stat().st_mtime_ns))
+    for file in files_of(project_dir):
+        if _kind(file) in _YAML or _kind(file) == ".sql":
+            names.update(_names_in(file, os.stat(file).st_mtime_ns))
     known = {**os.environ, **env}
     return {name: known[name] for name in sorted(names) if name in known and not _OF_A_RUN.match(name)}
 
 
 @lru_cache(maxsize=10_000)
-def _names_in(path: Path, _modified: int) -> frozenset[str]:
-    text = path.read_text(errors="replace")
-    if path.suffix == ".sql" and not _NAMES_NODES.search(text):
+def _names_in(file: str, _modified: int) -> frozenset[str]:
+    text = Path(file).read_text(errors="replace")
+    if _kind(file) == ".sql" and not _NAMES_NODES.search(text):
         text = "\n".join(_CONFIG.findall(text))
     return frozenset(_names(text))
 

@@ -59,10 +59,9 @@ _MOMENTS = re.compile(
 )
 _OUR_OWN = frozenset({"PHLO_CATALOG_NAME", "PHLO_CATALOG_PROPERTIES", "PHLO_RUN_ID", "PHLO_RUN_TOKEN"})
 _VERSIONS = ("airflow-provider-phlo", "dbt-core", "dbt-duckdb", "duckdb")
+_INSTALLED = [f"{name} {importlib.metadata.version(name)}" for name in _VERSIONS]
 #: The tables that a query reads if it returns the same for the same, else None; by what does not count and its hash.
-REPEATABLE: Kept[tuple[str, ...] | None] = Kept(
-    "repeatable", " ".join(["1", *(f"{name} {importlib.metadata.version(name)}" for name in _VERSIONS)])
-)
+REPEATABLE: Kept[tuple[str, ...] | None] = Kept("repeatable", " ".join(["1", *_INSTALLED]))
 
 
 class Inputs:
@@ -105,8 +104,7 @@ def inputs_of(
     :param settings: the environment variables that the project reads.
     """
     digest = blake2b(digest_size=16)
-    versions = [f"{package} {importlib.metadata.version(package)}" for package in _VERSIONS]
-    digest.update(json.dumps([versions, [*project], sorted(settings.items())]).encode())
+    digest.update(json.dumps([_INSTALLED, [*project], sorted(settings.items())]).encode())
     for name in sorted({*read} - {table}):
         try:
             metadata = catalog.load_table(name).metadata

@@ -39,6 +39,7 @@ RENDERED = "render.json"
 _STAMP = "fingerprint"
 # the version of what is rendered: files of an earlier one are made again
 _RENDERED_VERSION = "7"
+_VERSIONS = f"{importlib.metadata.version('dbt-core')} {_RENDERED_VERSION}"
 # how many folders of a project that was parsed with other variables stay
 _VARIANTS_KEPT = 20
 _NOT_RENDERED = frozenset({"checksum", "columns", "compiled_code", "raw_code", "unrendered_config"})
@@ -135,13 +136,13 @@ def tables_tested(manifest: Mapping[str, Any], tested: Iterable[str]) -> list[st
 
 def fingerprint(project: Project) -> str:
     """Return a hash of everything that affects how a project is parsed: its files, profile, dbt's version, and ours."""
-    versions = f"{importlib.metadata.version('dbt-core')} {_RENDERED_VERSION}"
-    digest = blake2b(f"{versions}\n{project.profile.text()}".encode(), digest_size=16)
+    digest = blake2b(f"{_VERSIONS}\n{project.profile.text()}".encode(), digest_size=16)
     directory = project.directory
     digest.update(str(directory.resolve()).encode())
-    for path in sorted(files_of(directory)):
-        content = path.read_bytes()
-        digest.update(f"\n{path.relative_to(directory)}\n{len(content)}\n".encode())
+    for file in sorted(files_of(directory)):
+        with open(file, "rb") as opened:
+            content = opened.read()
+        digest.update(f"\n{file.removeprefix(f'{directory}/')}\n{len(content)}\n".encode())
         digest.update(content)
     return digest.hexdigest()
 
@@ -213,11 +214,11 @@ def _parse_here(project: Project, fresh: Path, lost: list[str]) -> bool:
 def _undecodable(folder: Path) -> str:
     """Return which files of a project dbt cannot read as text."""
     found = []
-    for path in sorted(files_of(folder)):
+    for file in sorted(files_of(folder)):
         try:
-            path.read_text("utf-8")
+            Path(file).read_text("utf-8")
         except UnicodeDecodeError as error:
-            found.append(f"{path.relative_to(folder)} is not UTF-8 (byte {error.start}): save it as UTF-8.")
+            found.append(f"{file.removeprefix(f'{folder}/')} is not UTF-8 (byte {error.start}): save it as UTF-8.")
     return "\n".join(found)
 
 

@@ -201,7 +201,7 @@ def read_yaml(file: Path) -> Mapping[str, Any]:
 
 @lru_cache(maxsize=32)
 def _parsed(file: Path, _modified: int) -> Mapping[str, Any]:
-    content = yaml.safe_load(file.read_text())
+    content = yaml.load(file.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - safe
     if not isinstance(content, Mapping | None):
         raise ConfigurationError(f"{file} does not hold a mapping.")
     return content or {}

@@ -117,11 +117,11 @@ def _ended_at(task_instance: Any) -> datetime:
 
 
 def _write(verdict: Verdict, error: Any = None) -> None:
-    configuration = task_alerts.configuration_for(_KIND)
-    if configuration is None or _is_about_checks(configuration, verdict, error):
-        return
     catalog = _catalog()
     if verdict.passed and not _is_resolution(catalog, verdict):
+        return  # nearly every task: the rules are not even read
+    configuration = task_alerts.configuration_for(_KIND)
+    if configuration is None or _is_about_checks(configuration, verdict, error):
         return
     task_alerts.write_down(lambda: catalog, configuration, [verdict])
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from celery.signals import worker_init  # type: ignore[import-untyped]
 
-from airflow_provider_phlo.plugins.preload import MODULES, preload
+from airflow_provider_phlo.plugins.preload import preload
 
 
 @worker_init.connect  # type: ignore[untyped-decorator]
@@ -19,4 +19,4 @@ def on_worker_init(**_: Any) -> None:
     from airflow_provider_phlo import settings
 
     if settings.preload():
-        preload(MODULES["scheduler"], for_tasks=True)
+        preload(for_tasks=True)

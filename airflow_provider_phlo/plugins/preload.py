@@ -11,9 +11,11 @@ from __future__ import annotations
 import functools
 import importlib
 import logging
+import pkgutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from airflow.listeners import hookimpl
@@ -22,11 +24,16 @@ from airflow_provider_phlo.process import cosmos_imported_quietly, process_as_be
 
 log = logging.getLogger(__name__)
 
-# the most expensive first, then what tasks of each kind import when they run; what is not installed is left out
+_ROOT = Path(__file__).resolve().parents[1]
+
+# what tasks import of others, the most expensive first; what is not installed is left out
 TASK_MODULES = (
     "pyarrow.parquet",
     "pandas",
     "pandera.pandas",
+    "pandera.typing.dask",
+    "pandera.typing.modin",
+    "pandera.typing.pyspark",
     "pyiceberg.catalog.sql",
     "pyiceberg.io.pyarrow",
     "pyiceberg.avro.decoder_fast",
@@ -35,38 +42,26 @@ TASK_MODULES = (
     "psycopg",
     "requests",
     "dlt.sources.helpers.requests",
-    "airflow_provider_phlo.hooks.dlt",
-    "airflow_provider_phlo.hooks.iceberg",
-    "airflow_provider_phlo.ingestion.landing",
-    "airflow_provider_phlo.ingestion.publication",
-    "airflow_provider_phlo.ingestion.staging",
-    "airflow_provider_phlo.quality.check_results",
-    "airflow_provider_phlo.quality.engines.distinct_hashes",
-    "airflow_provider_phlo.quality.reconciliation.aggregates",
-    "airflow_provider_phlo.quality.reconciliation.checksums",
-    "airflow_provider_phlo.quality.reconciliation.row_counts",
-    "airflow_provider_phlo.quality.report",
-    "airflow_provider_phlo.quality.scan",
-    "airflow_provider_phlo.alerts.rules.configuration",
-    "airflow_provider_phlo.alerts.rules.evaluation",
-    "airflow_provider_phlo.contracts.enforcement",
-    "airflow_provider_phlo.metrics.loads",
-    "airflow_provider_phlo.hooks.postgres",
-    "airflow_provider_phlo.publishing.changed_rows",
-    "airflow_provider_phlo.publishing.dbt_models",
-    "airflow_provider_phlo.publishing.marts",
-    "airflow_provider_phlo.publishing.postgres",
-    "airflow_provider_phlo.services.postgres.server",
-    "airflow_provider_phlo.dbt.adapter",
     "dbt.cli.main",
     "dbt.task.build",
-    "airflow_provider_phlo.dbt.runner",
-    "dbt.adapters.duckdb.environments.local",
-    "dbt_common.clients.agate_helper",
-    "airflow_provider_phlo.iceberg.duckdb.views",
-    "airflow_provider_phlo.iceberg.trino.preview",
     "dbt.adapters.duckdb",
+    "dbt.adapters.duckdb.environments.local",
+    "dbt.adapters.phlo.__version__",
+    "dbt_common.clients.agate_helper",
+    "google.protobuf.descriptor_pb2",
+    "airflow.dag_processing.bundles.local",
+    "airflow.sdk.execution_time.cache",
+    "airflow.sdk.execution_time.timeout",
+    "airflow.version",
+    "upath.implementations.local",
 )
+# whose modules tasks use: all of them, so that none that is added is forgotten
+TASK_PACKAGES = (
+    *("alerts", "assets", "contracts", "dbt", "hooks", "iceberg", "ingestion", "metrics", "operators"),
+    *("publishing", "quality", "schemas", "services.postgres", "sources"),
+)
+# of those, what imports a library that few use: Polars takes a second
+NOT_PRELOADED = frozenset({"airflow_provider_phlo.schemas.validation.polars_rules"})
 PARSE_MODULES = (
     "airflow_provider_phlo",
     "airflow_provider_phlo.decorators",
@@ -76,7 +71,32 @@ PARSE_MODULES = (
     "cosmos.airflow.task_group",
     "cosmos.operators.local",
 )
-MODULES = {"scheduler": (*PARSE_MODULES, *TASK_MODULES), "dag-processor": PARSE_MODULES}
+# whether what these commands fork runs tasks, not only parses Dag files
+COMMANDS = {"scheduler": True, "dag-processor": False}
+
+
+def modules(*, for_tasks: bool) -> Iterator[str]:
+    """
+    Yield the names of what is imported.
+
+    :param for_tasks: whether tasks are forked, not only what parses Dag files.
+    """
+    yield from PARSE_MODULES
+    if for_tasks:
+        yield from TASK_MODULES
+        for package in TASK_PACKAGES:
+            yield from _all_of(f"{_ROOT.name}.{package}", _ROOT.joinpath(*package.split(".")))
+
+
+def _all_of(package: str, folder: Path) -> Iterator[str]:
+    """Yield the names of a package and of all modules in it; nothing is imported."""
+    yield package
+    for found in pkgutil.iter_modules([str(folder)]):
+        name = f"{package}.{found.name}"
+        if found.ispkg:
+            yield from _all_of(name, folder / found.name)
+        elif name not in NOT_PRELOADED and found.name != "__main__":
+            yield name
 
 
 @hookimpl
@@ -85,24 +105,26 @@ def on_starting(component: Any) -> None:
     from airflow_provider_phlo import settings
 
     command = airflow_command() if type(component).__name__ == "Job" else ""
-    if command not in MODULES or not settings.preload():
+    if command not in COMMANDS or not settings.preload():
         return
-    if command == "scheduler" and not settings.forks_tasks():
+    if COMMANDS[command] and not settings.forks_tasks():
         return  # its tasks run in other workers, which it does not fork
-    preload(MODULES[command], for_tasks=command == "scheduler")
+    preload(for_tasks=COMMANDS[command])
 
 
-def preload(modules: Sequence[str], *, for_tasks: bool) -> None:
+def preload(*, for_tasks: bool) -> None:
     """
     Import modules for the children of this process; what cannot be imported is named in the log and left out.
 
-    :param for_tasks: whether the children run tasks, not only parse Dag files.
+    :param for_tasks: whether they run tasks, not only parse Dag files.
     """
     started = time.monotonic()
     with process_as_before(), cosmos_imported_quietly():  # tasks of others are forked from here too
-        done = sum(_attempt(name, functools.partial(importlib.import_module, name)) for name in modules)
+        names = modules(for_tasks=for_tasks)
+        done = sum(_attempt(name, functools.partial(importlib.import_module, name)) for name in names)
         _attempt("what Dag files do first", _warm_up)
         if for_tasks:
+            _attempt("the plugins of packages", _load_plugins)
             _attempt("the tables of SQL catalogs", _map_tables)
             _attempt("dbt", _warm_up_dbt)
     log.info("phlo: preloaded %d modules in %.1f s", done, time.monotonic() - started)
@@ -121,6 +143,20 @@ def _warm_up() -> None:
 def airflow_command() -> str:
     """Return the ``airflow`` command of this process: a job that is starting does not know its type yet."""
     return next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
+
+
+def _load_plugins() -> None:
+    """
+    Let Airflow find the listeners of tasks, which every task would.
+
+    What is in the folder of plugins is imported anew for tasks, and may open what they must not share: each task then
+    does so itself.
+    """
+    from airflow.sdk.configuration import conf
+    from airflow.sdk.listener import get_listener_manager
+
+    if not any(Path(conf.get("core", "plugins_folder")).rglob("*.py")):
+        get_listener_manager()
 
 
 def _map_tables() -> None:

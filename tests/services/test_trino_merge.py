@@ -107,7 +107,7 @@ def random_plan(chance: random.Random, key: tuple[str, ...], strategies: list[st
 @pytest.mark.parametrize("seed", SEEDS)
 def test_random_sequences_leave_the_rows_that_the_contract_says(trino, lake, table_name, seed):
     chance = random.Random(seed)
-    duplicates = seed % 2 == 1  # appended rows may share keys: which of them is kept is anybody's choice
+    duplicates = seed % 2 == 1  # appended rows may share keys
     key = KEYS[seed % len(KEYS)]
     strategies, days = (["merge"], ["merge", "append", "replace"])[duplicates], DAYS
     if seed % 4 == 1:
@@ -186,6 +186,19 @@ def test_rows_of_others_without_hash_are_compared_by_their_columns(trino, lake, 
     assert audited == content(lake, table_name)
     appended, _ = run(engine, lake, table_name, rows, MergePlan("append", method="hash"))
     expect(appended, inserted=0, duplicates=4)
+
+
+@pytest.mark.parametrize("strategy", ["merge", "append"])
+@pytest.mark.parametrize("method", ["last", "first", "hash"])
+def test_a_batch_without_rows_changes_nothing(trino, lake, table_name, strategy, method):
+    create(lake, table_name, SMALL)
+    engine, plan = TrinoEngine(trino.connect), MergePlan(strategy, ("id",), method=method)
+    run(engine, lake, table_name, batch([{"id": 1, "x": 1.0}], SMALL), plan)
+    before = lake.load_table(table_name).current_snapshot()
+    result, audited = run(engine, lake, table_name, batch([], SMALL), plan)
+    assert counts(result.to_json()) == dict.fromkeys(COUNTS, 0)
+    assert audited == content(lake, table_name)
+    assert lake.load_table(table_name).current_snapshot() == before
 
 
 def test_what_cannot_be_merged_is_refused_before_anything_is_written(trino, lake, table_name):

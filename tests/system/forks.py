@@ -74,7 +74,7 @@ def main() -> None:
     from airflow_provider_phlo.process import cosmos_imported_quietly, process_as_before
 
     with process_as_before(), cosmos_imported_quietly():
-        for name in (*PROGRAMS.values(), *COMMANDS, *preload.MODULES["scheduler"]):
+        for name in (*PROGRAMS.values(), *COMMANDS, *preload.modules(for_tasks=True)):
             importlib.import_module(name)
     for line in sys.stdin:
         words, variables, output = json.loads(line)

@@ -134,8 +134,7 @@ def _render(group_id: str, project: Project, selected: Selected, renderer: _Rend
         from cosmos.constants import DbtResourceType, ExecutionMode, InvocationMode, LoadMode, TestBehavior
 
     project_config = ProjectConfig(
-        dbt_project_path=project.directory,
-        models_relative_path=".",  # Cosmos requires the folder, and dbt_project.yml may call it anything
+        project_name=project.profile.name,
         manifest_path=selected.manifest,
         install_dbt_deps=False,
         env_vars=QUIET,
@@ -152,7 +151,10 @@ def _render(group_id: str, project: Project, selected: Selected, renderer: _Rend
             profiles_yml_filepath=project.write_profile() / PROFILES,
         ),
         execution_config=ExecutionConfig(
-            execution_mode=ExecutionMode.LOCAL, invocation_mode=InvocationMode.DBT_RUNNER, dbt_project_path=None
+            execution_mode=ExecutionMode.LOCAL,
+            invocation_mode=InvocationMode.DBT_RUNNER,
+            # Cosmos would read dbt_project.yml slowly, for the folder of packages, of which nothing is made here
+            dbt_project_path=project.folder,
         ),
         render_config=RenderConfig(
             load_method=LoadMode.DBT_MANIFEST,

@@ -24,6 +24,7 @@ from pyiceberg.utils.schema_conversion import AvroSchemaConversion
 
 # readers of later releases may keep something of what they have read: then they are not for several files
 _KNOWN = "0.12."
+_INSTALLED = importlib.metadata.version("pyiceberg")
 # the schemas of a manifest: one per partition spec and version of the format
 _MOST = 256
 _SCHEMA_KEY = "avro.schema"
@@ -36,7 +37,7 @@ _readers: dict[tuple[Any, ...], tuple[Any, Any, Reader]] = {}
 @cache
 def keep_readers() -> None:
     """Let PyIceberg keep what it reads Avro files with, in this process; to call it again changes nothing."""
-    if not importlib.metadata.version("pyiceberg").startswith(_KNOWN):
+    if not _INSTALLED.startswith(_KNOWN):
         return
     file.AvroFileHeader.get_schema = _schema  # type: ignore[method-assign, assignment]
     file.resolve_reader = _reader  # type: ignore[attr-defined]

@@ -41,7 +41,7 @@ def to_stage(batch: Batch, partition_date: PartitionDate | None, unhashed: Table
 
 def _among_unhashed(hashes: pa.Array, table: Table | None) -> pa.Array:
     """Return for each hash whether a row of the table has this content and no stored hash."""
-    found = pa.array([False] * len(hashes))
+    found = pa.array([False] * len(hashes), pa.bool_())
     if table is None or not len(hashes):
         return found
     for task in unhashed_files(table, branch_head(table)):

@@ -52,12 +52,21 @@ def test_the_scheduler_gets_what_tasks_need(start, imported):
         imported
     )
     assert imported == [
-        *preload.PARSE_MODULES,
-        *preload.TASK_MODULES,
+        *preload.modules(for_tasks=True),
         "what Dag files do first",
+        "the plugins of packages",
         "the tables of SQL catalogs",
         "dbt",
     ]
+
+
+def test_all_modules_of_tasks_are_there_but_what_few_use():
+    names = set(preload.modules(for_tasks=True))
+    for folder in ("operators", "dbt/rendering", "alerts/incidents"):
+        for file in (ROOT / "airflow_provider_phlo" / folder).glob("[a-z]*.py"):
+            assert ".".join(file.relative_to(ROOT).with_suffix("").parts) in names
+    assert preload.NOT_PRELOADED
+    assert not preload.NOT_PRELOADED & names
 
 
 def test_the_dag_processor_gets_what_dag_files_need(start, imported):
@@ -92,7 +101,7 @@ def test_a_scheduler_that_forks_no_tasks_is_left_alone(start, imported, monkeypa
 
 
 def test_what_is_not_installed_is_left_out(start, monkeypatch, caplog):
-    monkeypatch.setitem(preload.MODULES, "dag-processor", ("no_such_module", "json"))
+    monkeypatch.setattr(preload, "PARSE_MODULES", ("no_such_module", "json"))
     caplog.set_level("INFO")
     start("dag-processor")
     assert "preloaded 1 modules" in caplog.text
@@ -109,7 +118,7 @@ Job()  # as the command does; Airflow calls its listeners
 links = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd")]
 opened = [os.readlink(link) for link in links if os.path.islink(link)]
 report = {
-    "missing": [name for name in (*preload.PARSE_MODULES, *preload.TASK_MODULES, "dlt") if name not in sys.modules],
+    "missing": [name for name in (*preload.modules(for_tasks=True), "dlt") if name not in sys.modules],
     "early": sorted({"dlt", "pandera", "pyiceberg", "duckdb"} & loaded),
     "threads": threading.active_count(),
     "open": [name for name in opened if name.startswith("socket:") or name.endswith((".db", ".duckdb"))],
