@@ -153,7 +153,7 @@ def _render(group_id: str, project: Project, selected: Selected, renderer: _Rend
         execution_config=ExecutionConfig(
             execution_mode=ExecutionMode.LOCAL,
             invocation_mode=InvocationMode.DBT_RUNNER,
-            # Cosmos would read dbt_project.yml slowly, for the folder of packages, of which nothing is made here
+            # a folder without dbt_project.yml, which Cosmos would read slowly, and only for the folder of packages
             dbt_project_path=project.folder,
         ),
         render_config=RenderConfig(
