@@ -95,7 +95,7 @@ class PhloAdapter(DuckDBAdapter):
         node = getattr(config, "model", None)
         self._building.node = None if node is None else _described(node)
         context = super().pre_model_hook(config)
-        if self._node is not None and self._node.kind != "unit_test":
+        if node is not None and self._node is not None and self._node.kind != "unit_test":
             with self._dbt_errors(self._node.identifier):
                 require_nameable(self._node.identifier)
             _require_one_word(node)
