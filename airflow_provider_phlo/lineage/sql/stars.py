@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from airflow_provider_phlo.lineage.sql.expressions import value_of
@@ -102,7 +102,8 @@ def _expand_star(star: exp.Expr, table: str, scope: Scope, subqueries: Subquerie
         (each.this.text("table").lower(), each.this.name.lower(), str(each.alias))
         for each in star.args.get("rename") or ()
     ]
-    for source, item in _columns_of_star(table, scope):
+    done: set[str | None] = set()
+    for source, item in _columns_of_star(table, scope, taken_out):
         # (t.id) is that of t only
         removed = {name for of, name in taken_out if of in ("", source)}
         renamed = {name: alias for of, name, alias in renames if of in ("", source)}
@@ -113,7 +114,8 @@ def _expand_star(star: exp.Expr, table: str, scope: Scope, subqueries: Subquerie
                 value = item.find(name)
                 if value is not None and not scope.find_known(name):
                     yield _one(name, str(name), value, replaced, renamed, scope, subqueries)
-        elif item.key not in removed:
+        elif item.key not in removed and item.key not in done:
+            done |= {item.key} & replaced.keys()  # others of that name go
             yield _one(item.key or "", item.name, item.value, replaced, renamed, scope, subqueries)
 
 
@@ -131,7 +133,9 @@ def _one(
     return Column(renamed.get(key, name), value)
 
 
-def _columns_of_star(table: str, scope: Scope) -> Iterator[tuple[str, Column | Rest]]:
+def _columns_of_star(
+    table: str, scope: Scope, taken_out: Sequence[tuple[str, str]]
+) -> Iterator[tuple[str, Column | Rest]]:
     """Yield each column, and the table or subquery that it is of; that is nothing for one that USING makes of two."""
     if table:
         source = scope.source(table)
@@ -141,6 +145,7 @@ def _columns_of_star(table: str, scope: Scope) -> Iterator[tuple[str, Column | R
             return
         yield from _columns_of(source)
         return
+    known: set[str] = set()
     shown: set[str] = set()
     for source in scope.sources:
         for name, item in _columns_of(source):
@@ -149,9 +154,11 @@ def _columns_of_star(table: str, scope: Scope) -> Iterator[tuple[str, Column | R
             elif item.key not in scope.merged:
                 yield name, item
             elif item.key not in shown:
-                shown.add(item.key)
-                yield "", Column(item.name, scope.merged[item.key])
-    for key in scope.merged.keys() - shown:  # in tables whose columns are not known
+                known.add(item.key)
+                if (name, item.key) not in taken_out:  # else, it is where the next table has it
+                    shown.add(item.key)
+                    yield "", Column(item.name, scope.merged[item.key])
+    for key in scope.merged.keys() - known:  # in tables whose columns are not known
         yield "", Column(key, scope.merged[key])
 
 

@@ -98,6 +98,15 @@ def effects(sql, dialect="duckdb"):
             "SELECT * EXCLUDE (t.a, s, l) RENAME (u.a AS k) FROM t JOIN u ON t.b = u.d",
             {"b": "t.b", "c": "t.c", "k": "u.a", "d": "u.d", "e": "u.e"},
         ),
+        (
+            "SELECT * EXCLUDE (t.a, b, c, l, s) FROM t JOIN u USING (a) UNION ALL SELECT x, x, x FROM v",
+            {"a": "t.a v.x", "d": "u.d v.x", "e": "u.e v.x"},
+        ),
+        ("SELECT * EXCLUDE (t.a, u.a, b, c, l, s) FROM t JOIN u USING (a)", {"d": "u.d", "e": "u.e"}),
+        (
+            "SELECT * EXCLUDE (l, s, c) REPLACE (d + 1 AS a) FROM t JOIN u ON b = d UNION ALL SELECT b, b, x, x FROM v",
+            {"a": "(u.d) v.b", "b": "t.b v.b", "d": "u.d v.x", "e": "u.e v.x"},
+        ),
         ("SELECT * EXCLUDE (memory.raw.v.b) FROM v, v AS w", {"x": "v.x", "b": "v.b"}),
         ("SELECT q.x FROM t, LATERAL (SELECT t.c AS x) q", {"x": "t.c"}),
         ("SELECT q.x FROM t, (SELECT t.c AS x) q", {"x": "t.c"}),
