@@ -40,6 +40,8 @@ def process_as_before() -> Iterator[None]:
 # what Cosmos logs as a warning where there is no OpenLineage, and Airflow where Cosmos asks for its setting
 _OF_COSMOS = {
     "cosmos.operators.local": "To enable emitting Openlineage events",
+    # of seeds, which it looks for beside the manifest; what it is for is not used
+    "cosmos.fs": "Unable to read file",
     "airflow.sdk._shared.configuration.parser": "section/key [openlineage/",
     "airflow._shared.configuration.parser": "section/key [openlineage/",
 }
@@ -47,7 +49,7 @@ _OF_COSMOS = {
 
 @contextmanager
 def cosmos_imported_quietly() -> Iterator[None]:
-    """Leave out the warnings that Cosmos causes when it is imported, though nothing is missing that anybody uses."""
+    """Leave out the warnings of Cosmos, and of what it imports, about what is missing and nobody uses."""
     filters = {logging.getLogger(name): _Without(start) for name, start in _OF_COSMOS.items()}
     for logger, without in filters.items():
         logger.addFilter(without)

@@ -150,3 +150,9 @@ def test_what_dbt_selects_follows_its_environment(project: Path, monkeypatch: py
 @pytest.mark.parametrize("name", [*HONOURED, "in_python", "stored", "contracted", "seeded", "snapped"])
 def test_case_43_case_45_what_has_its_effect_is_rendered(project: Path, name: str) -> None:
     assert [task.rpartition(".")[2] for task in render(project, name)] == [name]
+
+
+def test_case_61_a_seed_is_rendered_without_a_warning(project: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Cosmos looks for a seed's file beside the manifest, and warned of that in each parse of the Dag file."""
+    render(project, "seeded")
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == []
