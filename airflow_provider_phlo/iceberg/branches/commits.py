@@ -85,7 +85,9 @@ def commit_changes(
     def attempt() -> int:
         current = next(loaded)
         if base_of(current, branch) != base:
-            raise CommitConflictError(f"{identifier}: branch {branch} was changed by another writer.")
+            raise CommitConflictError(
+                f"{identifier}: branch {branch} was changed by another writer; nothing was published, retry."
+            )
         snapshot = _snapshot(current, snapshot_id, parent, manifests, facts)
         if BASE_SCHEMA in summary:  # the columns that the files were written with are not the table's yet
             snapshot = snapshot.model_copy(update={"schema_id": table.metadata.current_schema_id})
