@@ -315,18 +315,20 @@ def struct_at(schema: Any, place: tuple[str, ...]) -> StructType:
 
 def change(lake: Lake, kind: str, place: tuple[str, ...], number: int) -> None:
     """Change the members at a place by PyIceberg; those named ``keep``, ``in`` and the key stay."""
-    present = [item for item in struct_at(lake.table.schema(), place).fields if item.field_type.is_primitive]
-    present = [item for item in present if item.name not in ("k", "keep")]
+    members = struct_at(lake.table.schema(), place).fields
+    present = [item for item in members if item.field_type.is_primitive and item.name not in ("k", "keep")]
+    taken = {item.name for item in members}
+    fresh = next(name for name in (f"n{number}" + "-" * tries for tries in range(9)) if name not in taken)
     with lake.table.update_schema(allow_incompatible_changes=True) as update:
         if kind == "add" or not present:
-            update.add_column((*place, f"n{number}"), LongType())
+            update.add_column((*place, fresh), LongType())
             return
         item = present[number % len(present)]
         path = (*place, item.name)
         if kind in ("drop", "readd"):
             update.delete_column(path)
         elif kind == "rename":
-            update.rename_column(path, f"r-{number}")
+            update.rename_column(path, fresh)
         elif kind == "widen" and isinstance(item.field_type, IntegerType):
             update.update_column(path, LongType())
         elif kind == "move":
