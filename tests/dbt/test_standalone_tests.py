@@ -148,6 +148,7 @@ def test_case_46_a_failed_test_blocks(project: Path, lake_home: Path) -> None:
 
 
 def test_a_unit_test_of_an_ephemeral_model_blocks(project: Path, lake_home: Path) -> None:
+    assert build_model(project, "model.phlo.orders", home=lake_home).rows  # dbt asks it for its columns
     yaml = project / "models" / "s.yml"
     yaml.write_text(YAML.replace("expect: {rows: [{id: 2}]}", "expect: {rows: [{id: 3}]}"))
     try:
