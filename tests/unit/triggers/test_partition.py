@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import date
+from pathlib import Path
 
 import pyarrow as pa
+import pytest
 from airflow.sdk.module_loading import import_string
 
+from airflow_provider_phlo.exceptions import TransientError
 from airflow_provider_phlo.triggers.partition import PhloPartitionTrigger
 from tests.lake import create_table
 
@@ -58,6 +61,26 @@ def test_waits_until_the_partition_is_published(catalog):
         return await asyncio.wait_for(waiting, timeout=20)
 
     assert asyncio.run(watch()) == SUCCESS
+
+
+def test_looks_that_fail_are_repeated_but_not_for_ever(catalog):
+    """As while a store does not answer: the table's files are not to be found."""
+    publish(catalog)
+    folder = Path(catalog.load_table("raw.t").location().removeprefix("file://"))
+    away = folder.with_name("away")
+    folder.rename(away)
+
+    async def watch():
+        waiting = asyncio.create_task(first_event(poke_interval=0.3))
+        done, _ = await asyncio.wait([waiting], timeout=0.5)
+        assert not done
+        away.rename(folder)
+        return await asyncio.wait_for(waiting, timeout=20)
+
+    assert asyncio.run(watch()) == SUCCESS
+    folder.rename(away)
+    with pytest.raises(TransientError, match=r"raw\.t"):
+        asyncio.run(first_event())
 
 
 def test_reads_the_catalog_of_the_connection(catalog, tmp_path, monkeypatch):
