@@ -25,8 +25,8 @@ class PhloPartitionTrigger(BaseTrigger):
     Fire once a table has published rows of a day.
 
     The event is ``{"status": "success", "table": …, "partition_date": …}``, or ``{"status": "error", "message": …}``
-    where waiting cannot help. A look that fails for a reason that may pass is warned of and repeated; the fifth in a row
-    ends the trigger, and the task is retried.
+    where waiting cannot help. A look that fails for a reason that may pass is warned of and repeated; the fifth in
+    a row ends the trigger, and the task is retried.
 
     :param table: ``namespace.table``.
     :param partition_date: ``YYYY-MM-DD``.
