@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from airflow_provider_phlo.hooks.iceberg import PhloIcebergHook
 
 
-# so many looks in a row may fail: who waits for hours should not end with one answer that a server did not give
+# as many looks in a row end the trigger: who waits for hours should not end with one answer that a server did not give
 _FAILED_LOOKS = 5
 
 
