@@ -63,8 +63,11 @@ def processes_of(clone: Path) -> list[psutil.Process]:
 
 def addresses(processes: list[psutil.Process]) -> set[str]:
     """Return the addresses that the processes listen at."""
-    connections = [connection for process in processes for connection in process.net_connections("inet")]
-    return {connection.laddr.ip for connection in connections if connection.status == psutil.CONN_LISTEN}
+    found = set()
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):  # tasks come and go
+            found |= {each.laddr.ip for each in process.net_connections("inet") if each.status == psutil.CONN_LISTEN}
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -355,6 +358,7 @@ def staying(clone: Path, demo: Any) -> Iterator[Staying]:
         print(f"make demo with its environment there: {seconds:.0f} s\n{output}")
         read_until(process, "Ctrl-C")
         yield Staying(process, seconds, before["n"])
+    make(clone, "stop")  # a test that failed has left it running
 
 
 def test_second_demo_is_faster_and_changes_no_count(staying: Staying, clone: Path, demo: Any) -> None:
