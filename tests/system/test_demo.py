@@ -358,7 +358,6 @@ def staying(clone: Path, demo: Any) -> Iterator[Staying]:
         print(f"make demo with its environment there: {seconds:.0f} s\n{output}")
         read_until(process, "Ctrl-C")
         yield Staying(process, seconds, before["n"])
-    make(clone, "stop")  # a test that failed has left it running
 
 
 def test_second_demo_is_faster_and_changes_no_count(staying: Staying, clone: Path, demo: Any) -> None:
@@ -399,6 +398,7 @@ def test_case_52_the_clock_runs_on_loopback_and_ctrl_c_ends_all(staying: Staying
 
 def test_stop_cleans_up_after_kill_9(demo: Any, clone: Path) -> None:
     """While tasks run: what they are doing, Airflow, Postgres and the replayed APIs are all left behind."""
+    make(clone, "stop")  # a test before it that failed has left a demo running
     with starting(clone) as process:
         read_until(process, "✓")
         os.killpg(process.pid, signal.SIGKILL)
