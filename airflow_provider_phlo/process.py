@@ -48,7 +48,7 @@ _OF_COSMOS = {
 
 
 @contextmanager
-def cosmos_imported_quietly() -> Iterator[None]:
+def without_warnings_of_cosmos() -> Iterator[None]:
     """Leave out the warnings of Cosmos, and of what it imports, about what is missing and nobody uses."""
     filters = {logging.getLogger(name): _Without(start) for name, start in _OF_COSMOS.items()}
     for logger, without in filters.items():

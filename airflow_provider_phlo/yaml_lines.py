@@ -24,6 +24,16 @@ _SAID = {
 }
 
 
+def plain_yaml(path: Path) -> Any:
+    """
+    Return what a YAML file holds, without lines: by libyaml, several times as fast, where PyYAML has it.
+
+    :raises OSError: it cannot be read.
+    :raises yaml.YAMLError: it is not YAML.
+    """
+    return yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - safe
+
+
 class Document:
     """
     What a YAML file holds.

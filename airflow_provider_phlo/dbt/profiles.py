@@ -18,6 +18,7 @@ import yaml
 from jinja2 import Environment, StrictUndefined, TemplateError
 
 from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.yaml_lines import plain_yaml
 
 EMBEDDED, TRINO, _PLAIN = "phlo", "trino", "duckdb"
 # what `target` is called unless the project's profile says otherwise
@@ -201,7 +202,7 @@ def read_yaml(file: Path) -> Mapping[str, Any]:
 
 @lru_cache(maxsize=32)
 def _parsed(file: Path, _modified: int) -> Mapping[str, Any]:
-    content = yaml.load(file.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - safe
+    content = plain_yaml(file)
     if not isinstance(content, Mapping | None):
         raise ConfigurationError(f"{file} does not hold a mapping.")
     return content or {}

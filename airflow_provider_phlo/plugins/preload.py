@@ -20,7 +20,7 @@ from typing import Any
 
 from airflow.listeners import hookimpl
 
-from airflow_provider_phlo.process import cosmos_imported_quietly, process_as_before
+from airflow_provider_phlo.process import process_as_before, without_warnings_of_cosmos
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ def preload(*, for_tasks: bool) -> None:
     :param for_tasks: whether they run tasks, not only parse Dag files.
     """
     started = time.monotonic()
-    with process_as_before(), cosmos_imported_quietly():  # tasks of others are forked from here too
+    with process_as_before(), without_warnings_of_cosmos():  # tasks of others are forked from here too
         names = modules(for_tasks=for_tasks)
         done = sum(_attempt(name, functools.partial(importlib.import_module, name)) for name in names)
         _attempt("what Dag files do first", _warm_up)

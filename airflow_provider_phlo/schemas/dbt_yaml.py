@@ -21,6 +21,7 @@ from airflow_provider_phlo.schemas.columns import DECIMAL
 from airflow_provider_phlo.schemas.constraints import constraints
 from airflow_provider_phlo.schemas.dbt_tests import KNOWN_TESTS, UNCERTAIN, Test, sql_literal, tests_of
 from airflow_provider_phlo.schemas.personal import is_pii
+from airflow_provider_phlo.yaml_lines import plain_yaml
 
 log = logging.getLogger(__name__)
 _SKIPPED = "__skipped_tests__"
@@ -133,7 +134,7 @@ def models_of(path: Path) -> dict[str, Mapping[str, Any]]:
     :raises SchemaError: if it cannot be read.
     """
     try:
-        content = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - safe
+        content = plain_yaml(path)
     except OSError as error:
         raise SchemaError(f"The dbt YAML {path} cannot be read ({error.strerror}): give the path of a file.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

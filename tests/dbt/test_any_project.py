@@ -14,7 +14,6 @@ from airflow_provider_phlo.dbt import phlo_dbt_task_group
 from airflow_provider_phlo.dbt.runner import build_model
 from airflow_provider_phlo.exceptions import ConfigurationError, QualityCheckError
 from airflow_provider_phlo.iceberg.duckdb.views import connect
-from tests.dbt.own_project import write_project
 from tests.lake import open_lake
 
 # one worker parses the project
@@ -77,11 +76,6 @@ unit_tests:
     "unique_key: id, strategy: check, check_cols: [amount]}}]\n",
     "tests/no_negative.sql": "select * from {{ ref('customers') }} where amount < 0",
 }
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_project(tmp_path_factory.mktemp("dbt") / "jaffle", FILES)
 
 
 @pytest.fixture(scope="module")

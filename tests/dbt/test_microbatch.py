@@ -15,7 +15,6 @@ from airflow_provider_phlo.dbt.runner import ModelRun, build_model
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg.duckdb.views import connect
 from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
-from tests.dbt.own_project import write_project
 from tests.lake import open_lake
 
 # one worker parses the project
@@ -37,11 +36,6 @@ FILES = {
     "read_csv('{{ env_var('FILES', '') }}/{{ model.batch.event_time_start.strftime('%Y%m%d') if model.batch }}.csv', "
     "names=['there'])",
 }
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_project(tmp_path_factory.mktemp("dbt") / "shop", FILES)
 
 
 @pytest.fixture(scope="module")

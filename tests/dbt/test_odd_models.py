@@ -12,7 +12,6 @@ from airflow_provider_phlo.dbt import phlo_dbt_task_group
 from airflow_provider_phlo.dbt.runner import ModelRun, build_model
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
 from airflow_provider_phlo.iceberg.duckdb.views import connect
-from tests.dbt.own_project import write_project
 from tests.lake import open_lake
 
 # one worker parses the project
@@ -43,11 +42,6 @@ FILES = {
     "models/circle/first.sql": "select * from {{ source('late', 'second') }}",
     "models/circle/second.sql": "select * from {{ ref('first') }}",
 }
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_project(tmp_path_factory.mktemp("dbt") / "shop", FILES)
 
 
 @pytest.fixture(scope="module")

@@ -12,14 +12,14 @@ import pyarrow as pa
 import pytest
 
 from airflow_provider_phlo.iceberg.merge.rows import ranks
-from airflow_provider_phlo.process import cosmos_imported_quietly
+from airflow_provider_phlo.process import without_warnings_of_cosmos
 from tests.patience import PATIENCE
 
 IMPORTS = """
 import logging, sys
 logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-from airflow_provider_phlo.process import cosmos_imported_quietly
-with cosmos_imported_quietly():
+from airflow_provider_phlo.process import without_warnings_of_cosmos
+with without_warnings_of_cosmos():
     from cosmos import DbtTaskGroup
     import cosmos.operators.local
 """
@@ -33,7 +33,7 @@ def test_case_61_cosmos_is_imported_silently():
 
 def test_case_61_other_messages_of_the_same_loggers_stay(caplog):
     log = logging.getLogger("cosmos.operators.local")
-    with cosmos_imported_quietly():
+    with without_warnings_of_cosmos():
         log.warning("To enable emitting Openlineage events, install it.")
         log.warning("the disk is full")
     log.warning("To enable emitting Openlineage events, install it.")

@@ -10,7 +10,6 @@ import pytest
 from airflow_provider_phlo.dbt.runner import build_model
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg.duckdb.views import connect
-from tests.dbt.own_project import write_project
 from tests.lake import open_lake
 
 # one worker parses the project
@@ -54,11 +53,6 @@ FILES = {
     "{% if is_incremental() %} select 3 as id {% elif var('later', false) %} select 2 as id {% else %} select 1 as id "
     "{% endif %}",
 }
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_project(tmp_path_factory.mktemp("dbt") / "shop", FILES)
 
 
 @pytest.fixture(scope="module")

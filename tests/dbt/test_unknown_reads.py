@@ -14,7 +14,6 @@ from airflow_provider_phlo.dbt import phlo_dbt_task_group
 from airflow_provider_phlo.dbt.runner import ModelRun, build_model, run_tests
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg.duckdb.views import connect
-from tests.dbt.own_project import write_project
 from tests.lake import open_lake
 
 # one worker parses the project
@@ -55,11 +54,6 @@ sources:
 """,
     "selectors.yml": "selectors: [{name: notes, definition: {method: fqn, value: from_dlt}}]\n",
 }
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_project(tmp_path_factory.mktemp("dbt") / "shop", FILES)
 
 
 @pytest.fixture(scope="module")

@@ -71,9 +71,9 @@ def running_forks(shell: str, folder: Path, variables: Mapping[str, str], output
 def main() -> None:
     """Run what comes in, one line after the other."""
     from airflow_provider_phlo.plugins import preload
-    from airflow_provider_phlo.process import cosmos_imported_quietly, process_as_before
+    from airflow_provider_phlo.process import process_as_before, without_warnings_of_cosmos
 
-    with process_as_before(), cosmos_imported_quietly():
+    with process_as_before(), without_warnings_of_cosmos():
         for name in (*PROGRAMS.values(), *COMMANDS, *preload.modules(for_tasks=True)):
             importlib.import_module(name)
     for line in sys.stdin:

@@ -20,12 +20,11 @@ from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.table import Table
 from pyiceberg.types import DateType, TimestampType, TimestamptzType
 
-from airflow_provider_phlo.dbt.adapter.rows import exact_rows, with_types_of
+from airflow_provider_phlo.dbt.adapter.rows import storable_rows
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
 from airflow_provider_phlo.iceberg.merge.replacement import ConditionMatcher, KeyMatcher, PartitionMatcher, RowMatcher
 from airflow_provider_phlo.iceberg.tables.evolution import fit
 from airflow_provider_phlo.iceberg.tables.lookup import column_names
-from airflow_provider_phlo.iceberg.tables.storable import storable
 from airflow_provider_phlo.sql import quote_identifier
 
 # what dbt calls the two sides in conditions
@@ -146,7 +145,7 @@ class _Sides:
         """Return what SQL selects, fitted to the table."""
         identifier = self.increment.identifier
         known = schema_to_pyarrow(self.table.schema(), include_field_ids=False)
-        rows = storable(identifier, with_types_of(exact_rows(identifier, self.increment.cursor.sql(sql)), known))
+        rows = storable_rows(identifier, self.increment.cursor.sql(sql), known)
         names = {name.lower(): name for name in self.old_columns}
         return fit(rows.rename_columns([names.get(name.lower(), name) for name in rows.column_names]), self.table)
 

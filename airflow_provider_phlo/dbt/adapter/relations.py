@@ -7,8 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from airflow_provider_phlo.dbt.adapter.rows import exact_rows, with_types_of
-from airflow_provider_phlo.iceberg.tables.storable import storable
+from airflow_provider_phlo.dbt.adapter.rows import storable_rows
 from airflow_provider_phlo.sql import quote_identifier
 
 
@@ -33,5 +32,4 @@ def stored_schema(
     :param known: the table's columns: NULL without a type is one of theirs.
     """
     empty = ", ".join(f"CAST(NULL AS {kind}) AS {quote_identifier(name)}" for name, kind in columns.items())
-    rows = exact_rows(identifier, cursor.sql(f"SELECT {empty} LIMIT 0"))
-    return storable(identifier, with_types_of(rows, known or pa.schema([]))).schema
+    return storable_rows(identifier, cursor.sql(f"SELECT {empty} LIMIT 0"), known or pa.schema([])).schema

@@ -11,6 +11,7 @@ from duckdb.sqltypes import DuckDBPyType
 
 from airflow_provider_phlo.exceptions import SchemaError
 from airflow_provider_phlo.iceberg.content import BATCH_ROWS
+from airflow_provider_phlo.iceberg.tables.storable import storable
 
 _NESTED_TYPES = frozenset({"list", "array", "struct", "tuple", "map"})
 # DuckDB's types whose values Arrow has as they are; of BIT, for one, it shows DuckDB's own bytes, of TIMETZ no zone
@@ -50,16 +51,17 @@ def exact_batches(identifier: str, relation: duckdb.DuckDBPyRelation) -> Generat
         yield schema.empty_table()
 
 
-def exact_rows(identifier: str, relation: duckdb.DuckDBPyRelation) -> pa.Table:
+def storable_rows(identifier: str, relation: duckdb.DuckDBPyRelation, known: pa.Schema) -> pa.Table:
     """
-    Return the rows as Arrow has them, all in memory.
+    Return the rows as a table of Iceberg can hold them, all in memory.
 
-    :raises SchemaError: as :func:`exact_batches`.
+    :param known: the table's columns: NULL without a type is one of theirs.
+    :raises SchemaError: as :func:`exact_batches`, or a type is not one of Iceberg's.
     """
-    return pa.concat_tables(exact_batches(identifier, relation))
+    return storable(identifier, _with_types_of(pa.concat_tables(exact_batches(identifier, relation)), known))
 
 
-def with_types_of(rows: pa.Table, wanted: pa.Schema) -> pa.Table:
+def _with_types_of(rows: pa.Table, wanted: pa.Schema) -> pa.Table:
     """Return rows whose columns and members of nothing but NULLs have the types of those that they go to, by name."""
     kinds = {item.name.lower(): item.type for item in wanted}
     for place, item in enumerate(rows.schema):

@@ -32,7 +32,7 @@ from airflow_provider_phlo.dbt.rendering.unsupported import (
 )
 from airflow_provider_phlo.dbt.standalone_tests import StandaloneTests, assign_tests
 from airflow_provider_phlo.exceptions import ConfigurationError
-from airflow_provider_phlo.process import cosmos_imported_quietly
+from airflow_provider_phlo.process import without_warnings_of_cosmos
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG, Asset, TaskGroup
@@ -127,45 +127,44 @@ def phlo_dbt_task_group(
     return group
 
 
+@without_warnings_of_cosmos()
 def _render(group_id: str, project: Project, selected: Selected, renderer: _Renderer) -> DbtTaskGroup:
     """Let Cosmos make the group of what dbt has selected."""
-    with cosmos_imported_quietly():
-        from cosmos import DbtTaskGroup, ExecutionConfig, ProfileConfig, ProjectConfig, RenderConfig
-        from cosmos.constants import DbtResourceType, ExecutionMode, InvocationMode, LoadMode, TestBehavior
+    from cosmos import DbtTaskGroup, ExecutionConfig, ProfileConfig, ProjectConfig, RenderConfig
+    from cosmos.constants import DbtResourceType, ExecutionMode, InvocationMode, LoadMode, TestBehavior
 
-        project_config = ProjectConfig(
-            project_name=project.profile.name,
-            manifest_path=selected.manifest,
-            install_dbt_deps=False,
-            env_vars=QUIET,
-        )
-        # a plain path: Cosmos's own ObjectStoragePath would make every task import all plugins of the UI, 1 s
-        project_config.manifest_path = selected.manifest
-        return DbtTaskGroup(
-            group_id=group_id,
-            project_config=project_config,
-            profile_config=ProfileConfig(
-                profile_name=project.profile.name,
-                target_name=project.profile.target,
-                # Cosmos asks for the file, and nothing reads it
-                profiles_yml_filepath=project.write_profile() / PROFILES,
-            ),
-            execution_config=ExecutionConfig(
-                execution_mode=ExecutionMode.LOCAL,
-                invocation_mode=InvocationMode.DBT_RUNNER,
-                # a folder without dbt_project.yml, which Cosmos would read slowly, and only for the folder of packages
-                dbt_project_path=project.folder,
-            ),
-            render_config=RenderConfig(
-                load_method=LoadMode.DBT_MANIFEST,
-                test_behavior=TestBehavior.BUILD,
-                emit_datasets=False,
-                node_converters={
-                    kind: renderer.task
-                    for kind in (DbtResourceType.MODEL, DbtResourceType.SEED, DbtResourceType.SNAPSHOT)
-                },
-            ),
-        )
+    project_config = ProjectConfig(
+        project_name=project.profile.name,
+        manifest_path=selected.manifest,
+        install_dbt_deps=False,
+        env_vars=QUIET,
+    )
+    # a plain path: Cosmos's own ObjectStoragePath would make every task import all plugins of the UI, 1 s
+    project_config.manifest_path = selected.manifest
+    return DbtTaskGroup(
+        group_id=group_id,
+        project_config=project_config,
+        profile_config=ProfileConfig(
+            profile_name=project.profile.name,
+            target_name=project.profile.target,
+            # Cosmos asks for the file, and nothing reads it
+            profiles_yml_filepath=project.write_profile() / PROFILES,
+        ),
+        execution_config=ExecutionConfig(
+            execution_mode=ExecutionMode.LOCAL,
+            invocation_mode=InvocationMode.DBT_RUNNER,
+            # a folder without dbt_project.yml, which Cosmos would read slowly, and only for the folder of packages
+            dbt_project_path=project.folder,
+        ),
+        render_config=RenderConfig(
+            load_method=LoadMode.DBT_MANIFEST,
+            test_behavior=TestBehavior.BUILD,
+            emit_datasets=False,
+            node_converters={
+                kind: renderer.task for kind in (DbtResourceType.MODEL, DbtResourceType.SEED, DbtResourceType.SNAPSHOT)
+            },
+        ),
+    )
 
 
 class _Renderer:
