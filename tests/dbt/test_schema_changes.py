@@ -77,6 +77,13 @@ ORDERED = {
         f"tests/guard_{mode}.sql": f"select 1 from {{{{ ref('guarded_{mode}') }}}} where {{{{ var('fails', false) }}}}"
         for mode in GUARDED
     },
+    **{
+        f"models/failing_{mode}.sql": "{{ config(materialized='incremental', unique_key='id', "
+        f"incremental_strategy='merge', on_schema_change='{mode}') }}}} "
+        "{% if not is_incremental() %} select 1 as id, 2::int as v, 'x' as old"
+        "{% else %} select unnest({{ var('ids', [1, 1]) }}) as id, 3::bigint as v, 'y' as new {% endif %}"
+        for mode in ("append_new_columns", "sync_all_columns")
+    },
     "models/guarded.yml": "models:\n" + "".join(f"  - {GUARDED_YAML.format(mode=mode)}\n" for mode in GUARDED),
     "models/keys.sql": "select 1 as id, {{ var('part', 'null::varchar') }} as part",
     "snapshots/all.yml": f"snapshots: [{', '.join(map(HISTORY.format_map, HISTORIES))}]\n",
@@ -204,6 +211,33 @@ def test_a_full_refresh_takes_the_narrower_type(project: Path, home: Path, token
     overwrite_if_changed(open_lake(home), f"s.{name}", wide)
     build(project, home, name, token, full_refresh=True)
     assert {str(item.field_type) for item in open_lake(home).load_table(f"s.{name}").schema().fields} == {"int"}
+
+
+@pytest.mark.parametrize("token", ["", "run"], ids=["command line", "run"])
+@pytest.mark.parametrize("mode", ["append_new_columns", "sync_all_columns"])
+def test_columns_come_and_go_with_the_rows_of_an_increment(
+    project: Path, tmp_path: Path, mode: str, token: str
+) -> None:
+    """Of an increment that failed, dbt's command line left new columns, and had removed others with their values."""
+    name = f"failing_{mode}"
+    build(project, tmp_path, name, token)
+    before = facts(tmp_path, name)
+    with pytest.raises(SchemaError, match="share their unique_key"):
+        build(project, tmp_path, name, token)
+    assert facts(tmp_path, name) == before
+    versions = len(open_lake(tmp_path).load_table(f"s.{name}").metadata.metadata_log)
+    build(project, tmp_path, name, token, vars={"ids": [1, 2]})
+    table = open_lake(tmp_path).load_table(f"s.{name}")
+    assert row_sets(tmp_path, name)[0]["new"] == "y"
+    assert ("old" in table.schema().column_names) is (mode == "append_new_columns")
+    assert table.current_snapshot().schema_id == table.metadata.current_schema_id
+    if not token:
+        assert len(table.metadata.metadata_log) == versions + 1
+
+
+def row_sets(home: Path, model: str) -> list[dict[str, Any]]:
+    rows = connect(open_lake(home), tables=[f"s.{model}"]).sql(f"SELECT * FROM s.{model} ORDER BY id")
+    return [dict(each) for each in rows.to_arrow_table().to_pylist()]
 
 
 @pytest.mark.parametrize("name", [history["name"] for history in HISTORIES])

@@ -1,4 +1,4 @@
-"""Columns that increments and comments change: staged for a run's branch, the table's once that is published."""
+"""Columns that increments and comments change: the table's with the rows that come, or once a run is published."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pyiceberg.io.pyarrow import schema_to_pyarrow
 from airflow_provider_phlo.dbt.adapter.opening import OpenTables
 from airflow_provider_phlo.dbt.adapter.relations import stored_schema
 from airflow_provider_phlo.iceberg.branches.publication import run_branch
-from airflow_provider_phlo.iceberg.duckdb.views import create_table_view, create_view
+from airflow_provider_phlo.iceberg.duckdb.views import create_table_view
 from airflow_provider_phlo.iceberg.overwrite import fits, raise_conflicts
-from airflow_provider_phlo.iceberg.tables.evolution import evolve, stage_evolution
-from airflow_provider_phlo.iceberg.tables.settling import AS_THEY_ARE, Settlement, settle_columns
-from airflow_provider_phlo.iceberg.tables.staging import as_settled, begin, commit_staged, with_metadata
+from airflow_provider_phlo.iceberg.tables.evolution import stage_evolution
+from airflow_provider_phlo.iceberg.tables.settling import AS_THEY_ARE, Settlement
+from airflow_provider_phlo.iceberg.tables.staging import as_settled, begin, commit_staged, uncommitted, with_metadata
 from airflow_provider_phlo.schemas.types import iceberg_type
 from airflow_provider_phlo.terms import MAIN_BRANCH
 
@@ -56,22 +56,14 @@ class ChangingTables(OpenTables):
         """
         if not columns:
             return
-        added = stored_schema(cursor, identifier, columns)
-        if self.stages(identifier):
-            stage_evolution(self.begun(identifier), added)
-        else:
-            evolve(self.start(identifier)[0], identifier, added)
+        stage_evolution(self.begun(identifier), stored_schema(cursor, identifier, columns))
         self.show_changed(cursor, identifier)
 
     def remove_columns(self, cursor: Any, identifier: str, columns: Sequence[str]) -> None:
         """Remove columns from a table."""
         if not columns:
             return
-        removal = Settlement(tuple(columns))
-        if self.stages(identifier):
-            removal.apply(self.begun(identifier))
-        else:
-            settle_columns(self.start(identifier)[0], identifier, removal)
+        Settlement(tuple(columns)).apply(self.begun(identifier))
         self.show_changed(cursor, identifier)
 
     def stages(self, identifier: str) -> bool:
@@ -81,16 +73,24 @@ class ChangingTables(OpenTables):
     def begun(self, identifier: str) -> Transaction:
         """Return what the run is about to change of a table's columns, beside what it has staged."""
         if identifier not in self._changes:
-            self._changes[identifier] = begin(
-                self.catalog.load_table(identifier), self.staged.get(identifier, AS_THEY_ARE)
-            )
+            table = self.start(identifier)[0].load_table(identifier)
+            self._changes[identifier] = begin(table, self._settled(identifier))
         return self._changes[identifier]
 
+    def _settled(self, identifier: str) -> Settlement:
+        return self.staged.get(identifier, AS_THEY_ARE) if self.stages(identifier) else AS_THEY_ARE
+
     def commit_changes(self, identifier: str) -> Settlement:
-        """Commit the changes of columns of a run's branch; return all that is staged for the table."""
+        """
+        Commit the changes of columns of a run's branch; return all that is staged for the table.
+
+        Those of main are left for the commit of the rows that come.
+        """
         if identifier not in self._changes:
-            return self.staged.get(identifier, AS_THEY_ARE)
+            return self._settled(identifier)
         change = self._changes.pop(identifier)
+        if not self.stages(identifier):
+            return uncommitted(change)
         with raise_conflicts(identifier):
             self.staged[identifier] = commit_staged(change)
         return self.staged[identifier]
@@ -100,14 +100,16 @@ class ChangingTables(OpenTables):
         table = self.start(identifier)[0].load_table(identifier)
         if identifier in self._changes:
             return with_metadata(table, self._changes[identifier].table_metadata)
-        return as_settled(table, self.staged.get(identifier, AS_THEY_ARE))
+        return as_settled(table, self._settled(identifier))
 
     def show_changed(self, cursor: Any, identifier: str) -> None:
         """Show a table with the columns that the run gives it."""
-        if self.stages(identifier):
-            create_table_view(cursor, self.changed_table(identifier), identifier, branch=self.branch)
-        else:
-            create_view(cursor, self.catalog, identifier, branch=self.branch)
+        branch = self.branch if self.stages(identifier) else None
+        create_table_view(cursor, self.changed_table(identifier), identifier, branch=branch)
+
+    def forget_changes(self, identifier: str) -> None:
+        """Forget what a node that has failed was about to change."""
+        self._changes.pop(identifier, None)
 
     def widen_column(self, cursor: Any, identifier: str, name: str, kind: str) -> None:
         """

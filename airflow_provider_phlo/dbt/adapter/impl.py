@@ -148,6 +148,7 @@ class PhloAdapter(DuckDBAdapter):
         """Forget what was built."""
         if self._node is not None:
             self._lakehouse.comments.pop(self._node.identifier, None)
+            self._lakehouse.forget_changes(self._node.identifier)
         self._building.node = None
         if turn := getattr(self._building, "turn", None):
             self._building.turn = None

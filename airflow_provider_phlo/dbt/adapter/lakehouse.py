@@ -145,6 +145,7 @@ class Lakehouse(ChangingTables):
             expected_head=self._expected_head(identifier),
         )
         self._keep(done)
+        self.forget_changes(identifier)  # the rows came with their columns
         self.staged[identifier] = done.settlement
         failures.pop(identifier, None)
         if branch is None:

@@ -22,6 +22,7 @@ from airflow_provider_phlo.iceberg.files.manifests import FileChanges, SnapshotF
 from airflow_provider_phlo.iceberg.tables.partitioning import partition_schema
 from airflow_provider_phlo.iceberg.tables.properties import avro_codec
 from airflow_provider_phlo.iceberg.tables.refs import branch_head, point_branch
+from airflow_provider_phlo.iceberg.tables.settling import AS_THEY_ARE, Settlement
 from airflow_provider_phlo.iceberg.tables.staging import BASE_SCHEMA
 from airflow_provider_phlo.terms import MAIN_BRANCH
 
@@ -35,6 +36,7 @@ def commit_files(
     removed: Sequence[DataFile] = (),
     summary: Mapping[str, str],
     files: SnapshotFiles | None = None,
+    settlement: Settlement = AS_THEY_ARE,
 ) -> int | None:
     """
     Replace ``removed`` by ``added``, in one snapshot that becomes the head of ``branch``.
@@ -45,11 +47,15 @@ def commit_files(
     :param branch: made by this commit if it does not exist.
     :param summary: properties of the snapshot.
     :param files: the files of the snapshot to build on; None means the head of ``branch``, or main's if it is new.
+    :param settlement: what becomes the table's in the same commit: ``table`` and the files have it already.
     :returns: the snapshot's id, or None if there is nothing to do.
     :raises CommitConflictError: if another writer has changed the branch, or how the table is partitioned.
     """
     operation = Operation.OVERWRITE if removed else Operation.APPEND
-    return commit_changes(catalog, table, branch, FileChanges(added, removed), operation, summary=summary, files=files)
+    changes = FileChanges(added, removed)
+    return commit_changes(
+        catalog, table, branch, changes, operation, summary=summary, files=files, settlement=settlement
+    )
 
 
 def commit_changes(
@@ -61,6 +67,7 @@ def commit_changes(
     *,
     summary: Mapping[str, str],
     files: SnapshotFiles | None = None,
+    settlement: Settlement = AS_THEY_ARE,
 ) -> int | None:
     """
     Commit ``changes`` as one snapshot that becomes the head of ``branch``; see :func:`commit_files`.
@@ -80,7 +87,8 @@ def commit_changes(
         manifests = next_manifests(files, changes, snapshot_id)
     facts = _summary(table, parent, operation, changes, summary)
     base = base_of(table, branch)
-    loaded = chain([table], iter(lambda: catalog.load_table(identifier), None))
+    # what a settlement changes is the catalog's table, not the one that has it
+    loaded = chain([] if settlement.updates else [table], iter(lambda: catalog.load_table(identifier), None))
 
     def attempt() -> int:
         current = next(loaded)
@@ -89,9 +97,10 @@ def commit_changes(
                 f"{identifier}: branch {branch} was changed by another writer; nothing was published, retry."
             )
         snapshot = _snapshot(current, snapshot_id, parent, manifests, facts)
-        if BASE_SCHEMA in summary:  # the columns that the files were written with are not the table's yet
+        # the columns that the files were written with are not the table's yet
+        if BASE_SCHEMA in summary or settlement.updates:
             snapshot = snapshot.model_copy(update={"schema_id": table.metadata.current_schema_id})
-        _commit_snapshot(catalog, current, branch, snapshot)
+        _commit_snapshot(catalog, current, branch, snapshot, settlement)
         return snapshot_id
 
     return retry_commit(attempt, identifier)
@@ -143,21 +152,23 @@ def _snapshot(
     )
 
 
-def _commit_snapshot(catalog: Catalog, table: Table, branch: str, snapshot: Snapshot) -> None:
+def _commit_snapshot(catalog: Catalog, table: Table, branch: str, snapshot: Snapshot, settlement: Settlement) -> None:
     """
-    Add ``snapshot`` and make it the head of ``branch``.
+    Add ``snapshot`` and make it the head of ``branch``, and the table what ``settlement`` says.
 
     :raises CommitFailedException: if another writer was faster: the branch may be untouched.
     """
     # PyIceberg lets nothing but main be asserted of a table without snapshots; whoever was faster has made one
     asserted = branch if table.metadata.snapshots else MAIN_BRANCH
+    needed, updates = settlement.changes(table) if settlement.updates else ((), ())
     requirements = (
         AssertTableUUID(uuid=table.metadata.table_uuid),
         AssertRefSnapshotId(ref=asserted, snapshot_id=branch_head(table, asserted)),
+        *needed,
     )
     try:
         moved = point_branch(table, branch, snapshot.snapshot_id)
-        catalog.commit_table(table, requirements, (AddSnapshotUpdate(snapshot=snapshot), moved))
+        catalog.commit_table(table, requirements, (*updates, AddSnapshotUpdate(snapshot=snapshot), moved))
     except ValueError as error:
         # PyIceberg reports a sequence number that another commit has taken as a plain ValueError
         newer = catalog.load_table(".".join(table.name()))

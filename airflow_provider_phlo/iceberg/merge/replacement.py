@@ -37,7 +37,7 @@ from airflow_provider_phlo.iceberg.merge.rows import Mask
 from airflow_provider_phlo.iceberg.tables.lookup import column_names
 from airflow_provider_phlo.iceberg.tables.partitioning import split
 from airflow_provider_phlo.iceberg.tables.refs import branch_head
-from airflow_provider_phlo.iceberg.tables.settling import AS_THEY_ARE, Settlement
+from airflow_provider_phlo.iceberg.tables.settling import AS_THEY_ARE, Settlement, settle_columns
 from airflow_provider_phlo.iceberg.tables.staging import as_settled, staged_summary
 from airflow_provider_phlo.iceberg.tables.support import require_writable
 from airflow_provider_phlo.row_hash import encoded_rows, row_hashes
@@ -99,7 +99,8 @@ def replace_rows(
     :param volatile_columns: columns that do not count when rows are compared.
     :param summary: properties of the snapshot.
     :param expected_head: main's snapshot that ``rows`` were computed from.
-    :param settlement: what is staged for the table: the rows have its columns.
+    :param settlement: what is staged for the table: the rows have its columns. On main it is committed with them, or
+        alone where no row changes.
     :raises SchemaError: rows do not fit the table.
     :raises CommitConflictError: another writer came first; nothing was written.
     :raises TransientError: the disk is full.
@@ -107,7 +108,8 @@ def replace_rows(
     table = catalog.load_table(identifier)
     require_writable(table)
     require_head(identifier, branch_head(table), expected_head)
-    staged = staged_summary(table) if settlement.updates else {}
+    on_main = branch == MAIN_BRANCH
+    staged = staged_summary(table) if settlement.updates and not on_main else {}
     table = as_settled(table, settlement)
     at = branch_head(table, branch) if branch in table.metadata.refs else branch_head(table)
     files, layout = SnapshotFiles(table, at), FileLayout(table)
@@ -118,8 +120,17 @@ def replace_rows(
         added, removed = rewrite(files, batch, decision, layout)
     with remove_written_on(layout, CommitConflictError):
         snapshot_id = commit_files(
-            catalog, table, branch, added=added, removed=removed, summary={**(summary or {}), **staged}, files=files
+            catalog,
+            table,
+            branch,
+            added=added,
+            removed=removed,
+            summary={**(summary or {}), **staged},
+            files=files,
+            settlement=settlement if on_main else AS_THEY_ARE,
         )
+        if snapshot_id is None and on_main and settlement.updates:
+            settle_columns(catalog, identifier, settlement)
     return Replacement(snapshot_id=snapshot_id, **decision.counts)
 
 

@@ -95,6 +95,11 @@ def commit_staged(transaction: Transaction) -> Settlement:
     return settlement
 
 
+def uncommitted(transaction: Transaction) -> Settlement:
+    """Return what makes a transaction's changes the table's, for the commit that writes rows; nothing is committed."""
+    return Settlement(requirements=tuple(_requirements(transaction)), updates=tuple(transaction._updates))
+
+
 def as_on_branch(table: Table, branch: str | None) -> Table:
     """Return a table with the columns that a branch has: those that its run has staged, if any."""
     snapshot = table.snapshot_by_name(branch) if branch in table.metadata.refs else None
