@@ -13,6 +13,7 @@ from airflow_provider_phlo.cli.alerting.commands import ALERT_COMMANDS
 from airflow_provider_phlo.cli.contracts.commands import CONTRACT_COMMANDS
 from airflow_provider_phlo.cli.extensions.commands import PLUGIN_COMMANDS
 from airflow_provider_phlo.cli.extensions.groups import groups_for
+from airflow_provider_phlo.cli.lake.forget_commands import FORGET_COMMANDS
 from airflow_provider_phlo.cli.lake.maintenance_commands import MAINTENANCE_COMMANDS
 from airflow_provider_phlo.cli.observing.commands import OBSERVING_COMMANDS
 from airflow_provider_phlo.cli.projects.commands import PROJECT_COMMANDS
@@ -332,6 +333,7 @@ COMMANDS: tuple[Command | Group, ...] = (
     *PLUGIN_COMMANDS,
     *SERVING_COMMANDS,
     *MAINTENANCE_COMMANDS,
+    *FORGET_COMMANDS,
 )
 
 

@@ -324,8 +324,8 @@ def remove_expired(root: Any, table: str, older_than: float) -> int:
     :returns: how many were removed.
     """
     removed = 0
-    for day in _children(root / table):
-        for folder in _children(day):
+    for day in children(root / table):
+        for folder in children(day):
             if _staged_at(folder) < older_than:
                 remove(folder)
                 removed += 1
@@ -337,14 +337,15 @@ def _staged_at(folder: Any) -> float:
     if batch:
         return batch.staged_at
     # a folder of an object store has no time of its own, but its files have
-    return _changed_at(folder) or max(map(_changed_at, _below(folder)), default=0) or time.time()
+    return _changed_at(folder) or max(map(_changed_at, below(folder)), default=0) or time.time()
 
 
-def _below(folder: Any) -> Iterator[Any]:
-    for path in _children(folder):
+def below(folder: Any) -> Iterator[Any]:
+    """Yield the files and folders below a folder; none, if it is not there."""
+    for path in children(folder):
         yield path
         if path.is_dir():
-            yield from _below(path)
+            yield from below(path)
 
 
 def _changed_at(path: Any) -> float:
@@ -356,7 +357,8 @@ def _changed_at(path: Any) -> float:
     return moment.timestamp() if moment else 0
 
 
-def _children(path: Any) -> list[Any]:
+def children(path: Any) -> list[Any]:
+    """Return what is in a folder; nothing, if it is not there."""
     try:
         return list(path.iterdir())
     except (FileNotFoundError, NotADirectoryError):
@@ -366,7 +368,7 @@ def _children(path: Any) -> list[Any]:
 def remove(path: Any) -> None:
     """Remove a file or folder; another process may be removing it too."""
     if path.is_dir():
-        for child in _children(path):
+        for child in children(path):
             remove(child)
         with suppress(OSError):  # gone already, or not empty
             path.rmdir()

@@ -40,7 +40,7 @@ FLOORS = (
         "",
         "ingestion. dbt. publishing. lineage. sources. events. files. warehouse. airflow_api. "
         "materializing. services. scaffolding. diagnosis. metrics. run_logs. contracts. alerts. watching. servers. "
-        "catalogs. extensions. serving.",
+        "catalogs. extensions. serving. forgetting.",
     ),
     ("1a quality", "", "quality."),
     ("1a iceberg", "", "iceberg."),

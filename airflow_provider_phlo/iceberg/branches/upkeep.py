@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
@@ -89,6 +89,18 @@ def held_manifest_lists(properties: Mapping[str, str]) -> dict[str, str]:
     """Return the manifest lists of expired snapshots whose files queries may still read, by the hour they expired."""
     held: dict[str, str] = json.loads(properties.get(HELD_PROPERTY, "{}"))
     return held
+
+
+def held_updates(table: Table, *, without: Collection[str]) -> list[TableUpdate]:
+    """
+    Return what a commit does so that the table holds some manifest lists no longer.
+
+    :param without: the hours that they are held for.
+    """
+    if not without:
+        return []
+    held = {hour: path for hour, path in held_manifest_lists(table.properties).items() if hour not in without}
+    return [SetPropertiesUpdate(updates={HELD_PROPERTY: json.dumps(held)})]
 
 
 def _held_after(table: Table, plan: ExpiryPlan, now: int) -> list[TableUpdate]:

@@ -169,6 +169,8 @@ class FileChanges:
     :param clustered: whether all manifests are written anew, sorted by partition.
     :param without_bounds: the columns, as field ids, whose bounds a data file loses, by its path: see
         ``maintenance.bounds``.
+    :param traceless: whether manifests keep nothing of files that are removed, now or before: an entry that says so has
+        bounds, which are values of rows.
     """
 
     added: Sequence[DataFile] = ()
@@ -176,9 +178,12 @@ class FileChanges:
     dropped: Sequence[DataFile] = ()
     clustered: bool = False
     without_bounds: Mapping[str, Collection[int]] = field(default_factory=dict)
+    traceless: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.added or self.removed or self.dropped or self.clustered or self.without_bounds)
+        return bool(
+            self.added or self.removed or self.dropped or self.clustered or self.without_bounds or self.traceless
+        )
 
 
 def next_manifests(files: SnapshotFiles, changes: FileChanges, snapshot_id: int) -> list[ManifestFile]:
@@ -200,15 +205,17 @@ def next_manifests(files: SnapshotFiles, changes: FileChanges, snapshot_id: int)
         for spec_id, entries in pools.items()
         for chunk in _chunks(sorted(entries, key=_by_partition), size)
     ]
-    return written + kept + list(_without_dropped(files, {file.file_path for file in changes.dropped}, snapshot_id))
+    return written + kept + list(_without_dropped(files, changes, snapshot_id))
 
 
-def _without_dropped(files: SnapshotFiles, dropped: set[str], snapshot_id: int) -> Iterator[ManifestFile]:
+def _without_dropped(files: SnapshotFiles, changes: FileChanges, snapshot_id: int) -> Iterator[ManifestFile]:
     """Yield the manifests of delete files, without those that are dropped."""
+    dropped = {file.file_path for file in changes.dropped}
     for manifest in files.delete_manifests:
-        entries = files.entries(manifest) if dropped else []
+        anew = changes.traceless and manifest.deleted_files_count != 0
+        entries = files.entries(manifest) if dropped or anew else []
         kept = [entry for entry in entries if entry.data_file.file_path not in dropped]
-        if len(kept) == len(entries):
+        if len(kept) == len(entries) and not anew:
             yield manifest
         elif kept:
             carried = [_carried(entry, False, snapshot_id) for entry in kept]
@@ -222,6 +229,8 @@ def _taken_apart(
     size = manifest_files(sum(map(_size, files.manifests)))
     small = [each for each in files.manifests if changes.clustered or _size(each) * 3 < size]
     folded = {each.manifest_path for each in small} if changes.clustered or len(small) >= SMALL_MANIFESTS else set()
+    if changes.traceless:
+        folded |= {each.manifest_path for each in files.manifests if each.deleted_files_count != 0}
     touched = gone | changes.without_bounds.keys()
     kept: list[ManifestFile] = []
     pools: dict[int, list[ManifestEntry]] = defaultdict(list)
@@ -237,6 +246,8 @@ def _taken_apart(
         found |= met
         for entry in files.entries(manifest):
             path = entry.data_file.file_path
+            if path in gone and changes.traceless:
+                continue
             carried = _carried(entry, path in gone, snapshot_id)
             carried.data_file = _without_bounds(entry.data_file, changes.without_bounds.get(path, ()))
             pools[manifest.partition_spec_id].append(carried)

@@ -105,7 +105,7 @@ def plan_orphans(catalog: Catalog, identifier: str, *, days: float, now: datetim
     table = catalog.load_table(identifier)
     needed = referenced(table)
     for _ in range(LISTINGS):
-        listed = [file for file in _files(table.io, table.location()) if file.modified < oldest]
+        listed = [file for file in stored_files(table.io, table.location()) if file.modified < oldest]
         newer = catalog.load_table(identifier)
         needed |= referenced(newer)
         if newer.metadata_location == table.metadata_location:
@@ -116,7 +116,7 @@ def plan_orphans(catalog: Catalog, identifier: str, *, days: float, now: datetim
     return OrphanPlan(tuple(Orphan(file.location, file.bytes) for file in unknown))
 
 
-def _require_one_address(identifier: str, location: str, unknown: Sequence[_File], needed: set[str]) -> None:
+def _require_one_address(identifier: str, location: str, unknown: Sequence[StoredFile], needed: set[str]) -> None:
     """
     Refuse to call files orphans that the table may need by another address: a link, an alias of the store's host.
 
@@ -192,14 +192,16 @@ def _within(inner: str, outer: str) -> bool:
 
 
 @dataclass(frozen=True)
-class _File:
+class StoredFile:
+    """A file as its store lists it."""
+
     location: str
     bytes: int
     modified: datetime.datetime
 
 
-def _files(io: FileIO, location: str) -> Iterator[_File]:
-    """List all files below ``location``, as locations that ``io`` understands."""
+def stored_files(io: FileIO, location: str) -> Iterator[StoredFile]:
+    """Yield all files below ``location``, as locations that ``io`` understands."""
     listed = _by_arrow(io, location) if isinstance(io, PyArrowFileIO) else _by_fsspec(io, location)
     for file in listed:
         # Hadoop's catalogs find the current metadata by it, nothing names it
@@ -207,17 +209,17 @@ def _files(io: FileIO, location: str) -> Iterator[_File]:
             yield file
 
 
-def _by_arrow(io: PyArrowFileIO, location: str) -> Iterator[_File]:
+def _by_arrow(io: PyArrowFileIO, location: str) -> Iterator[StoredFile]:
     from pyarrow.fs import FileSelector, FileType
 
     scheme, netloc, path = io.parse_location(location, io.properties)
     path = path.rstrip("/")
     for info in io.fs_by_scheme(scheme, netloc).get_file_info(FileSelector(path, recursive=True, allow_not_found=True)):
         if info.type == FileType.File and info.mtime is not None:
-            yield _File(location.rstrip("/") + info.path[len(path) :], info.size, info.mtime)
+            yield StoredFile(location.rstrip("/") + info.path[len(path) :], info.size, info.mtime)
 
 
-def _by_fsspec(io: Any, location: str) -> Iterator[_File]:
+def _by_fsspec(io: Any, location: str) -> Iterator[StoredFile]:
     scheme = location.partition("://")[0]
     store = io.get_fs(scheme)
     root = store._strip_protocol(location).rstrip("/")
@@ -225,7 +227,7 @@ def _by_fsspec(io: Any, location: str) -> Iterator[_File]:
     for path, info in found.items():
         modified = info.get("LastModified") or info.get("last_modified") or info.get("mtime") or info.get("updated")
         if modified is not None:
-            yield _File(location.rstrip("/") + path[len(root) :], info["size"], _moment(modified))
+            yield StoredFile(location.rstrip("/") + path[len(root) :], info["size"], _moment(modified))
 
 
 def _moment(value: Any) -> datetime.datetime:

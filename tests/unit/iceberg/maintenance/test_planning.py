@@ -340,14 +340,14 @@ def test_a_table_that_changes_while_it_is_listed_is_listed_again(
     write(catalog, "t0", 0)
     from airflow_provider_phlo.iceberg.maintenance import orphans
 
-    listed, left = orphans._files, [1, 2]
+    listed, left = orphans.stored_files, [1, 2]
 
-    def _files(*args: Any) -> Iterator[Any]:
+    def changing(*args: Any) -> Iterator[Any]:
         if left:
             write(catalog, f"meanwhile{left.pop()}", 5)
         yield from listed(*args)
 
-    monkeypatch.setattr(orphans, "_files", _files)
+    monkeypatch.setattr(orphans, "stored_files", changing)
     # everything counts as old, what is written while it is listed, too
     assert remove_orphans(catalog, TABLE, days=0, now=later(hours=1)).files == ()
     assert left == []

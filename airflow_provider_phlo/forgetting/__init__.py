@@ -1,0 +1,6 @@
+"""
+Remove the rows of a person from everywhere, and prove it: what ``phlo forget`` does.
+
+Each place can be searched and cleaned (:mod:`.places`): tables with all their history (:mod:`.tables`, :mod:`.traces`,
+:mod:`.holdings`, :mod:`.rewriting`, :mod:`.strays`), quarantines (:mod:`.records`), the staging area (:mod:`.staging`).
+"""
