@@ -39,7 +39,7 @@ def forget(places: Sequence[Place], began: Callable[[Place], None] = lambda plac
     """
     Remove what is in the places, one after the other, then search all of them again.
 
-    :param began: is told which place is next.
+    :param began: is called with the place that is next.
     :returns: what is left: nothing, unless findings are true.
     :raises PhloError: it could not be done to the end; what was removed stays removed: call it again.
     """

@@ -40,7 +40,7 @@ class Holdings:
 
     :param table: as it is now.
     :param wanted: whose rows.
-    :raises ConfigurationError: they cannot be told: see :meth:`Key.tests`.
+    :raises ConfigurationError: nobody can say which they are: see :meth:`Key.tests`.
     """
 
     table: Table

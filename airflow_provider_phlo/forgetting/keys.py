@@ -1,5 +1,5 @@
 """
-Whose rows: the values of a key, typed as a table's columns are, and the test that tells rows which have them.
+Whose rows: the values of a key, typed as a table's columns are, and the test that finds rows which have them.
 
 A value appears in no message: errors of this wing are pasted into tickets.
 """
@@ -30,7 +30,7 @@ from airflow_provider_phlo.iceberg.tables.staging import with_metadata
 @dataclass(frozen=True)
 class RowTest:
     """
-    Tells rows of a person from others, by columns as one schema of a table has them.
+    Finds rows of a person, by columns as one schema of a table has them.
 
     :param view: the table with that schema.
     :param columns: what it looks at.
@@ -158,7 +158,7 @@ def parse_key(table: Table, given: Sequence[str]) -> Key:
             f"{identifier} has the key {', '.join(own)}: give --key column=value for each of its columns."
         )
     raise ConfigurationError(
-        f"It is not known what the key of {identifier} is: give --key column=value, once for each column that tells "
+        f"It is not known what the key of {identifier} is: give --key column=value, once for each column that shows "
         f"whose rows they are (of {', '.join(item.name for item in table.schema().fields)})."
     )
 

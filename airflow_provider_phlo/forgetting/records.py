@@ -60,7 +60,7 @@ class RecordKey:
         return is_value(raw, self.key.values[column], self.kinds[column])
 
     def _is_mentioned(self, text: str) -> bool:
-        """Return whether a text that is no record has all values as words: nobody can tell what else it says."""
+        """Return whether a text that is not a record has all values as words: what else it says is not known."""
         return all(re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text) for value in self.key.values.values())
 
 

@@ -1,4 +1,4 @@
-"""Give a branch a snapshot without rows of a person: the files that hold them, written again without them."""
+"""Rewrite a branch without the rows of a person: the files that hold them are written again without these."""
 
 from __future__ import annotations
 
