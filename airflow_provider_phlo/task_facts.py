@@ -78,12 +78,14 @@ class MartFacts:
     :param table: ``schema.table``; in a DuckDB file, ``file.schema.table``.
     :param source: ``namespace.table``.
     :param uri: of its asset, if it has one of its own: two connections may lead to one server.
+    :param file: the path of a DuckDB file.
     """
 
     connection: str
     table: str
     source: str
     uri: str = ""
+    file: str = ""
 
 
 @dataclass(frozen=True)

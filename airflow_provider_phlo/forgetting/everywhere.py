@@ -45,7 +45,8 @@ def forget(places: Sequence[Place], began: Callable[[Place], None] = lambda plac
     """
     for place in places:
         began(place)
-        _erase(place)
+        if place.find():
+            _erase(place)
     return look(places)
 
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import dlt
 from pyiceberg.catalog import Catalog
 
+from airflow_provider_phlo.forgetting.downstream import Copy, downstream
+from airflow_provider_phlo.forgetting.duckdb_file import DuckDBPlace
 from airflow_provider_phlo.forgetting.keys import Key
 from airflow_provider_phlo.forgetting.places import Kind, Place
+from airflow_provider_phlo.forgetting.postgres import Connect, PostgresPlace
 from airflow_provider_phlo.forgetting.records import RecordKey, kinds_of
 from airflow_provider_phlo.forgetting.staging import StagingPlace
 from airflow_provider_phlo.forgetting.tables import TablePlace
 from airflow_provider_phlo.iceberg.tables.lookup import STAGING, existing_table, find_table, table_names
 from airflow_provider_phlo.ingestion.quarantine import quarantine_table
+from airflow_provider_phlo.lineage.graph import Graph
+from airflow_provider_phlo.lineage.graph import Kind as NodeKind
 
 
 @dataclass(frozen=True)
@@ -63,3 +69,67 @@ def _staged_for_trino(lake: Lake, identifier: str, key: Key) -> Iterator[str]:
         table = find_table(lake.catalog, name) if match and match["table"] == identifier else None
         if table is not None and key.values.keys() <= {item.name for item in table.schema().fields}:
             yield name
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """
+    Where rows of a person may be.
+
+    :param places: in the order in which they are cleaned.
+    :param beyond: what cannot be searched, and why or what to do.
+    """
+
+    places: tuple[Place, ...] = ()
+    beyond: tuple[tuple[str, str], ...] = ()
+
+
+def gather(lake: Lake, identifier: str, key: Key, graph: Graph | None, connect: Callable[[str], Connect]) -> Gathered:
+    """
+    Return the places of a table and of everything that is made from it.
+
+    :param identifier: ``namespace.table``.
+    :param graph: the lineage; None leaves out what is made from the table.
+    :param connect: returns what opens the PostgreSQL of an Airflow connection.
+    :raises ConfigurationError: the table does not exist.
+    """
+    places, beyond = places_of(lake, identifier, key), []
+    if graph is None:
+        beyond.append(("what is made from it", "left out, as --only-table asks"))
+    else:
+        beyond += [("lineage", problem) for problem in graph.problems]
+        made = downstream(graph, identifier, list(key.values))
+        for copy in made.copies:
+            place = _place_of(lake, copy, key.renamed(copy.columns), connect)
+            if place is not None:
+                places.append(place)
+            elif copy.node.kind is NodeKind.MART:
+                beyond.append((copy.node.id, "a publisher of a plugin, or a file whose path only a run knows"))
+        beyond += [(name, "holds figures computed from these rows: build it again") for name in made.figures]
+        beyond += [
+            (name, f"what it has of them is not known ({reason}): search it by itself") for name, reason in made.unknown
+        ]
+    return Gathered(tuple(places), tuple(beyond))
+
+
+def _has_had(catalog: Catalog, identifier: str, key: Key) -> bool:
+    """Return whether a table is there, and one of its schemas has the columns: a model may not be built yet."""
+    table = find_table(catalog, identifier)
+    schemas = table.schemas().values() if table is not None else ()
+    return any(key.values.keys() <= {item.name for item in schema.fields} for schema in schemas)
+
+
+def _place_of(lake: Lake, copy: Copy, key: Key, connect: Callable[[str], Connect]) -> Place | None:
+    """Return a place; None for what is nowhere, or where nobody can search."""
+    node = copy.node
+    if node.kind is not NodeKind.MART:
+        return lake.table(node.id, key) if _has_had(lake.catalog, node.id, key) else None
+    server, _, name = node.id.partition(":")
+    schema, _, table = name.rpartition(".")
+    if server == "duckdb":
+        if not node.detail.startswith("/") or "{{" in node.detail:
+            return None
+        return DuckDBPlace(Path(node.detail), schema.rpartition(".")[2], table, key)
+    # a plugin's publisher calls its tables as it likes, and PostgreSQL's have a URI
+    is_postgres = any(each.startswith("postgres") and "://" in each for each in node.names)
+    return PostgresPlace(connect(server), server, schema, table, key) if is_postgres else None

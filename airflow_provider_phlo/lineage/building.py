@@ -144,6 +144,7 @@ def _add_mart(graph: Graph, task: TaskFacts, facts: MartFacts) -> None:
     node = next(known, None) or graph.add(f"{facts.connection}:{facts.table}", Kind.MART)
     names = (facts.table, facts.table.rpartition(".")[2], facts.uri)
     node.names += [name for name in names if name and name not in node.names]
+    node.detail = node.detail or facts.file
     _run_by(node, task)
     source = graph.add(facts.source, Kind.TABLE)
     node.add_parent(source.id)

@@ -56,7 +56,8 @@ class Node:
     :param effects: the columns that decide which rows there are.
     :param unknown: why its columns are not known; None if they are.
     :param tasks: the tasks that write or run it, as ``dag.task``.
-    :param detail: what people want to know besides: a check's expectation and severity, a dashboard's address.
+    :param detail: what people want to know besides: a check's expectation and severity, a dashboard's address, an
+        export's file.
     """
 
     id: str

@@ -18,7 +18,7 @@ from airflow_provider_phlo.lineage.sql.relations import Column, Effect, How, Rel
 _FILE = "sql.json"
 _WORD = re.compile(r"\w+")
 #: The version of what is kept: changes with the analysis, and with the form.
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ class PublishDuckDBOperator(PhloOperator):
         file = Path(self.path).name
         return TaskLineage(
             marts=tuple(
-                MartFacts("duckdb", f"{file}.{self.schema}.{name}", self.qualified(source))
+                MartFacts("duckdb", f"{file}.{self.schema}.{name}", self.qualified(source), file=self.path)
                 for name, source in self.tables.items()
             )
         )

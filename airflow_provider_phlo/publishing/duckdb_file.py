@@ -15,7 +15,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -143,6 +143,31 @@ class DuckDBPublisher:
             raise TransientError(f"{self.path}: {error.strerror}. The old file stays, if there was one.") from None
         return results
 
+    def replace_without(self, delete: Callable[[duckdb.DuckDBPyConnection], object]) -> None:
+        """
+        Replace the file by a copy of what is left of it: what is deleted in a file of DuckDB stays on its pages.
+
+        :param delete: gets a connection to a copy, and deletes rows of it.
+        :raises ConfigurationError: the path is not that of a DuckDB file, or another process writes to it.
+        :raises TransientError: the disk is full, or another library's error.
+        """
+        try:
+            with self._turn(), self._beside() as fresh:
+                trimmed = fresh.with_name("trimmed.duckdb")
+                with duckdb.connect(trimmed) as connection:
+                    if not self._attach(connection):
+                        return
+                    connection.execute("COPY FROM DATABASE before TO trimmed; DETACH before")
+                    delete(connection)
+                with duckdb.connect(fresh) as connection:
+                    connection.execute(f"ATTACH {literal(str(trimmed))} AS trimmed (READ_ONLY)")
+                    connection.execute(f"COPY FROM DATABASE trimmed TO {quote_identifier(_DATABASE)}; DETACH trimmed")
+                put_in_place(fresh, self.path)
+        except duckdb.Error as error:
+            raise TransientError(f"Cannot replace {self.path}: {describe(error)}. The old file stays.") from None
+        except OSError as error:
+            raise TransientError(f"{self.path}: {error.strerror}. The old file stays.") from None
+
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
         """Wait for the publisher before this one."""
@@ -186,6 +211,21 @@ class DuckDBPublisher:
 
         :raises ConfigurationError: it cannot be read as it is.
         """
+        if not self._attach(connection):
+            return {}
+        found = set(connection.execute(_OBJECTS).fetchall())
+        if found - {("table", self.schema, name) for name in own} - {("schema", "", self.schema)}:
+            connection.execute(f"COPY FROM DATABASE before TO {quote_identifier(_DATABASE)}")
+        declared = {name: self._declared(connection, name) for name in own}
+        connection.execute("DETACH before")
+        return declared
+
+    def _attach(self, connection: duckdb.DuckDBPyConnection) -> bool:
+        """
+        Attach the old file as ``before``; return whether there is one.
+
+        :raises ConfigurationError: it cannot be read as it is.
+        """
         wal = self.path.with_name(f"{self.path.name}.wal")
         if wal.exists():
             raise ConfigurationError(
@@ -193,7 +233,7 @@ class DuckDBPublisher:
                 "there). Close it, or open the file once with DuckDB, so that it takes over what was written."
             )
         if not self.path.exists() or not self.path.stat().st_size:
-            return {}
+            return False
         try:
             connection.execute(f"ATTACH {literal(str(self.path))} AS before (READ_ONLY)")
         except (duckdb.IOException, duckdb.SerializationException) as error:
@@ -201,12 +241,7 @@ class DuckDBPublisher:
                 f"Cannot publish to {self.path}: it is not a DuckDB file, or another process writes to it "
                 f"({describe(error)}). Name another file, or close it; readers open it with read_only=True."
             ) from None
-        found = set(connection.execute(_OBJECTS).fetchall())
-        if found - {("table", self.schema, name) for name in own} - {("schema", "", self.schema)}:
-            connection.execute(f"COPY FROM DATABASE before TO {quote_identifier(_DATABASE)}")
-        declared = {name: self._declared(connection, name) for name in own}
-        connection.execute("DETACH before")
-        return declared
+        return True
 
     def _declared(self, connection: duckdb.DuckDBPyConnection, name: str) -> _Declared:
         lost = [text for (text,) in connection.execute(_CONSTRAINTS, [self.schema, name]).fetchall()]

@@ -16,11 +16,19 @@ if TYPE_CHECKING:
     import argparse
 
     from airflow_provider_phlo.forgetting.everywhere import Finding
+    from airflow_provider_phlo.forgetting.gathering import Gathered
     from airflow_provider_phlo.forgetting.places import Place
+    from airflow_provider_phlo.forgetting.postgres import Connect
 
 _COMMAND = "forget"
 _COLUMNS = ["kind", "place", "state", "rows", "files", "snapshots", "batches", "notes"]
 _STDIN = "-"
+# what nobody can search from here
+_ALWAYS_BEYOND = (
+    ("sources", "a backfill brings the rows again, if they are still there"),
+    ("backups", "also versions that a store keeps of removed objects, snapshots of disks, WAL"),
+    ("copies of others", "logs, exported files, caches, tables of other systems"),
+)
 
 
 def forget(args: argparse.Namespace) -> None:
@@ -28,27 +36,29 @@ def forget(args: argparse.Namespace) -> None:
     from airflow_provider_phlo.forgetting import everywhere
 
     with exit_on_error(_COMMAND):
-        places = _places(args)
+        gathered = _gather(args)
+        places = gathered.places
         findings = everywhere.look(places)
     found = [each for each in findings if each.found]
     if not found or args.dry_run:
-        _report(findings, "found", args.output)
+        _report(findings, "found", args.output, gathered.beyond)
         return
     if args.output == "table" or not args.yes:
-        _report(findings, "found", "table", to_people=args.output != "table")
+        _report(findings, "found", "table", gathered.beyond, to_people=args.output != "table")
     _confirm(args, len(found))
     with exit_on_error(_COMMAND):
         left = everywhere.forget(places, _tell)
     before = {(each.kind, each.name) for each in found}
     shown = [each for each in left if each.found or (each.kind, each.name) in before]
-    _report(shown, "left", args.output, free="forgotten")
+    _report(shown, "left", args.output, gathered.beyond, free="forgotten")
     if any(each.found for each in left):
         exit_with(_COMMAND, "something is left: see the notes above.", FAILED)
 
 
-def _places(args: argparse.Namespace) -> list[Place]:
+def _gather(args: argparse.Namespace) -> Gathered:
     from airflow_provider_phlo import settings
-    from airflow_provider_phlo.forgetting.gathering import Lake, places_of
+    from airflow_provider_phlo.cli.lake.lineage_graph import load_graph
+    from airflow_provider_phlo.forgetting.gathering import Lake, gather
     from airflow_provider_phlo.forgetting.keys import parse_key
     from airflow_provider_phlo.iceberg.tables.lookup import existing_table
     from airflow_provider_phlo.naming import qualified_table
@@ -57,7 +67,16 @@ def _places(args: argparse.Namespace) -> list[Place]:
     catalog, identifier = open_catalog(), qualified_table(args.table)
     key = parse_key(existing_table(catalog, identifier), _given(args.key))
     lake = Lake(catalog, open_folder(settings.staging_url()), args.writer_days, args.drop_tags)
-    return places_of(lake, identifier, key)
+    return gather(lake, identifier, key, None if args.only_table else load_graph(args.project or ()), _connect)
+
+
+def _connect(conn_id: str) -> Connect:
+    """Return what opens the PostgreSQL of an Airflow connection."""
+    import psycopg
+
+    from airflow_provider_phlo.hooks.postgres import postgres_coordinates
+
+    return lambda: psycopg.connect(**postgres_coordinates(conn_id), autocommit=True)
 
 
 def _given(keys: Sequence[str]) -> list[str]:
@@ -89,9 +108,18 @@ def _tell(place: Place) -> None:
 
 
 def _report(
-    findings: Sequence[Finding], state: str, output: str, *, free: str = "free", to_people: bool = False
+    findings: Sequence[Finding],
+    state: str,
+    output: str,
+    beyond: Sequence[tuple[str, str]] = (),
+    *,
+    free: str = "free",
+    to_people: bool = False,
 ) -> None:
     rows = [_row(each, state if each.found else free) for each in findings]
+    rows += [
+        ("beyond", name, "not searched", None, None, None, None, [why]) for name, why in (*beyond, *_ALWAYS_BEYOND)
+    ]
     if output == "table":
         rows = [(*row[:-1], "; ".join(row[-1])) for row in rows]
     stdout = sys.stdout

@@ -14,7 +14,9 @@ FORGET_COMMANDS = (
         help="Remove the rows of a person from everywhere, and prove it",
         description=(
             "Show where the rows with a key are, ask, remove them, search again: in every snapshot, branch and file "
-            "of the table, in its quarantine and its staged batches. The key's value appears in no output."
+            "of the table, in its quarantine and staged batches, and in the tables, marts and exports that are made "
+            "from it and have a copy of the key. What cannot be searched is listed. The key's value appears in no "
+            "output."
         ),
         path="airflow_provider_phlo.cli.lake.forget.forget",
         examples=(
@@ -41,6 +43,20 @@ FORGET_COMMANDS = (
                 {
                     "help": "Drop tags that point to snapshots with the rows, instead of refusing them",
                     "action": "store_true",
+                },
+            ),
+            Argument(
+                ("--only-table",),
+                {
+                    "help": "Leave out what is made from the table: dbt models, marts, exports",
+                    "action": "store_true",
+                },
+            ),
+            Argument(
+                ("--project",),
+                {
+                    "help": "The folder of a dbt project that no DAG runs; may be given several times",
+                    "action": "append",
                 },
             ),
             number_option(
