@@ -206,7 +206,7 @@ class OpenFile:
                 schema=layout.arrow_schema,
                 store_decimal_as_integer=True,
                 write_page_checksum=True,
-                use_dictionary=_worth_a_dictionary(sample),
+                use_dictionary=_worth_a_dictionary(layout.named_as_in_files(_sample(sample))),
                 **layout.options,
             )
 
@@ -288,13 +288,35 @@ def write_files(table: Table, parts: Generator[pa.Table, None, None], label: str
         raise
 
 
-def _worth_a_dictionary(rows: pa.Table) -> list[str]:
-    start = max(0, (len(rows) - SAMPLE_ROWS) // 2)
-    sample = rows.slice(start, SAMPLE_ROWS)
-    return [
-        name
-        for name in sample.column_names
-        if not pa.types.is_nested(sample.schema.field(name).type)
-        and not isinstance(sample.schema.field(name).type, pa.BaseExtensionType)
-        and pc.count_distinct(sample[name], mode="all").as_py() <= DICTIONARY_SHARE * len(sample)
-    ]
+def _sample(rows: pa.Table) -> pa.Table:
+    return rows.slice(max(0, (len(rows) - SAMPLE_ROWS) // 2), SAMPLE_ROWS)
+
+
+def _worth_a_dictionary(sample: pa.Table) -> list[str]:
+    """
+    Return the columns, and the members of structs, that are written with a dictionary.
+
+    Those with one text, or one value of bytes, and NULLs are: without one, DuckDB 2.0 takes the NULLs for the text, and
+    the text for NULL, where it filters by them.
+    """
+    return [path for name in sample.column_names for path in _worth_in(name, sample[name], DICTIONARY_SHARE)]
+
+
+def _worth_in(path: str, values: pa.ChunkedArray, share: float) -> Iterator[str]:
+    kind = values.type
+    if isinstance(kind, pa.BaseExtensionType):
+        return
+    if pa.types.is_struct(kind):
+        for place in range(kind.num_fields):
+            yield from _worth_in(f"{path}.{kind.field(place).name}", pc.struct_field(values, [place]), 0)
+    elif not pa.types.is_nested(kind) and (share or _is_text(kind)):
+        count = pc.count_distinct(values, mode="all").as_py()
+        if count <= share * len(values) or (_is_text(kind) and count <= 1 + bool(values.null_count)):
+            yield path
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return any(
+        is_one(kind)
+        for is_one in (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
+    )

@@ -21,7 +21,7 @@ from airflow_provider_phlo.iceberg.duckdb.statements import assert_read_only, re
 from airflow_provider_phlo.iceberg.duckdb.views import all_tables, connect, create_view
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
 from airflow_provider_phlo.iceberg.overwrite import overwrite_if_changed
-from tests.lake import open_lake
+from tests.lake import open_lake, open_views
 
 UTC = dt.UTC
 ROW = {
@@ -390,3 +390,27 @@ def test_read_only_without_folders_reads_no_file(tmp_path: Path) -> None:
     assert rows(connection, "SELECT 1") == [(1,)]
     with pytest.raises(duckdb.PermissionException):
         connection.execute(f"SELECT * FROM read_csv('{tmp_path}/x.csv')")
+
+
+@pytest.mark.parametrize(
+    "values", [["a", None], [None, "a", None], ["", ""], ["x" * 40, None], [None, None], ["a", "b"]]
+)
+def test_a_filter_knows_null_from_the_only_text_of_a_column(catalog: Catalog, values: list[str | None]) -> None:
+    """DuckDB 2.0 takes the one for the other in Parquet without a dictionary, as columns and members had it."""
+    rows = pa.table(
+        {
+            "id": range(len(values)),
+            "odd name": pa.array(values, pa.string()),
+            "b": pa.array([value and value.encode() for value in values], pa.binary()),
+            "s": pa.array([{"t": value, "deep": {"t.u": value}} for value in values]).cast(
+                pa.struct([("t", pa.string()), ("deep", pa.struct([("t.u", pa.string())]))])
+            ),
+        }
+    )
+    overwrite_if_changed(catalog, "raw.texts", rows)
+    with open_views(catalog) as connection:
+        for column in ('"odd name"', "b", "s.t", 's.deep."t.u"'):
+            found = connection.execute(f"SELECT id FROM raw.texts WHERE {column} IS NULL ORDER BY id").fetchall()
+            assert found == [(at,) for at, value in enumerate(values) if value is None], column
+            found = connection.execute(f"SELECT id FROM raw.texts WHERE {column} IS DISTINCT FROM NULL").fetchall()
+            assert len(found) == sum(value is not None for value in values), column
