@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import dlt
 from pyiceberg.catalog import Catalog
 
 from airflow_provider_phlo.forgetting.downstream import Copy, downstream
@@ -20,6 +19,7 @@ from airflow_provider_phlo.forgetting.staging import StagingPlace
 from airflow_provider_phlo.forgetting.tables import TablePlace
 from airflow_provider_phlo.iceberg.tables.lookup import STAGING, existing_table, find_table, table_names
 from airflow_provider_phlo.ingestion.quarantine import quarantine_table
+from airflow_provider_phlo.ingestion.staging import naming_convention
 from airflow_provider_phlo.lineage.graph import Graph
 from airflow_provider_phlo.lineage.graph import Kind as NodeKind
 
@@ -52,7 +52,7 @@ def places_of(lake: Lake, identifier: str, key: Key) -> list[Place]:
     :raises ConfigurationError: it does not exist.
     """
     table = existing_table(lake.catalog, identifier)
-    records = RecordKey(key, kinds_of(table, key), dlt.Schema("phlo").naming.normalize_identifier)
+    records = RecordKey(key, kinds_of(table, key), naming_convention())
     found: list[Place] = [StagingPlace(lake.catalog, lake.staging, identifier, records)]
     found += [lake.table(name, key, Kind.STAGING) for name in _staged_for_trino(lake, identifier, key)]
     found.append(lake.table(identifier, key))

@@ -132,7 +132,7 @@ class TablePlace:
     def _notes(self, traces: Traces) -> Iterator[str]:
         others = [name for name in traces.branches if name != MAIN_BRANCH]
         if others:
-            yield f"branches {', '.join(others)} get a snapshot without them, too"
+            yield f"also on {', '.join(others)}"
         if traces.tags:
             yield f"{_tags(traces)} to such a snapshot: dropped"
         if traces.snapshots:

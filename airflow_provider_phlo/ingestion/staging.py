@@ -111,7 +111,7 @@ def stage(
         log.info("%s: this run has already staged %d rows, nothing is extracted", plan.table, found.rows)
         return found
     with dlt_state(plan.table, pipelines_dir, state) as managed:
-        normalize = dlt.Schema("phlo").naming.normalize_identifier
+        normalize = naming_convention()
         if plan.declared is not None:
             require_names(plan.declared, normalize)
         with plain_errors(plan.table), exact_answers():
@@ -161,6 +161,12 @@ def stage(
             replay=replay,
         )
     )
+
+
+def naming_convention() -> Callable[[str], str]:
+    """Return dlt's naming convention, as it is configured: a source's name of a field → the column's."""
+    normalize: Callable[[str], str] = dlt.Schema("phlo").naming.normalize_identifier
+    return normalize
 
 
 class _Stager:

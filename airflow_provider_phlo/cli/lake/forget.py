@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _COMMAND = "forget"
 _COLUMNS = ["kind", "place", "state", "rows", "files", "snapshots", "batches", "notes"]
+# for people; what is wrong is never cut off there
+_FOR_PEOPLE = [*_COLUMNS[:-1], "what to do"]
 _STDIN = "-"
 # what nobody can search from here
 _ALWAYS_BEYOND = (
@@ -42,6 +44,7 @@ def forget(args: argparse.Namespace) -> None:
     found = [each for each in findings if each.found]
     if not found or args.dry_run:
         _report(findings, "found", args.output, gathered.beyond)
+        _say(args, "Nothing has been changed: leave out --dry-run to remove it." if found else "Nothing was found.")
         return
     if args.output == "table" or not args.yes:
         _report(findings, "found", "table", gathered.beyond, to_people=args.output != "table")
@@ -52,7 +55,8 @@ def forget(args: argparse.Namespace) -> None:
     shown = [each for each in left if each.found or (each.kind, each.name) in before]
     _report(shown, "left", args.output, gathered.beyond, free="forgotten")
     if any(each.found for each in left):
-        exit_with(_COMMAND, "something is left: see the notes above.", FAILED)
+        exit_with(_COMMAND, "something is left: see above.", FAILED)
+    _say(args, "Forgotten: a second search of all these places found nothing.")
 
 
 def _gather(args: argparse.Namespace) -> Gathered:
@@ -107,6 +111,11 @@ def _tell(place: Place) -> None:
         print(printable(f"{place.kind} {place.name} …"), file=sys.stderr)
 
 
+def _say(args: argparse.Namespace, text: str) -> None:
+    if args.output == "table":
+        print(text)
+
+
 def _report(
     findings: Sequence[Finding],
     state: str,
@@ -125,7 +134,7 @@ def _report(
     stdout = sys.stdout
     try:
         sys.stdout = sys.stderr if to_people else stdout  # programs read only the result
-        show(Result(_COLUMNS, rows), output)
+        show(Result(_FOR_PEOPLE if output == "table" else _COLUMNS, rows), output)
     finally:
         sys.stdout = stdout
 
