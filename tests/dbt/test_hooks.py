@@ -102,3 +102,50 @@ def test_hooks_of_models_that_are_built_at_once_change_one_table(
         assert [str(result.message) for result in done.result if str(result.status) != "success"] == []  # type: ignore[union-attr]
         found = connect(open_lake(home)).sql("SELECT model, moment, count(*) FROM shop.log GROUP BY ALL").fetchall()
         assert sorted(found) == [(f"model_{number}", at, runs) for number in range(8) for at in ("after", "in")]
+
+
+AUDITED = {
+    "dbt_project.yml": """
+name: s
+profile: s
+on-run-start:
+  - "create table if not exists s.audit (n integer primary key, event varchar not null, src varchar default 'it''s',
+    made timestamp default current_timestamp, size integer check (size > 0))"
+  - "{{ var('first', 'select 1') }}"
+on-run-end: ["create or replace view s.summary as select count(*) as n from s.audit"]
+""",
+    "profiles.yml": "s: {target: a, outputs: {a: {type: phlo, schema: s}}}",
+    "models/m.sql": "{{ config(materialized='incremental', post_hook=var('hook', 'select 1')) }} select 1 as a",
+}
+
+
+def test_what_a_hook_makes_is_kept_as_it_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Defaults and constraints were gone once the table was stored, and views with the process."""
+    project = write_project(tmp_path / "shop", AUDITED)
+    monkeypatch.setenv("PHLO_HOME", str(tmp_path / "home"))
+
+    def build(**variables: str) -> str:
+        PhloConnectionManager.close_all_connections()
+        folders = [f"--project-dir={project}", f"--profiles-dir={project}", f"--target-path={tmp_path}/target"]
+        done = dbtRunner().invoke(["build", f"--vars={variables!r}", *folders, "--log-level=none"])
+        failed = [each.message for each in done.result.results if each.status == "error"]  # type: ignore[union-attr]
+        return str(failed[0]) if failed else ""
+
+    def audit() -> list[tuple[Any, ...]]:
+        sql = "SELECT n, event, src, made IS NOT NULL, (SELECT n FROM s.summary) FROM s.audit ORDER BY n"
+        return connect(open_lake(tmp_path / "home")).sql(sql).fetchall()
+
+    assert not build(first="insert into s.audit (n, event) values (1, 'start')")
+    assert not build(first="insert into s.audit (n, event) values (2, 'again')")
+    assert audit() == [(1, "start", "it's", True, 2), (2, "again", "it's", True, 2)]
+    for wrong, said in {
+        "insert into s.audit (n) values (3)": "NOT NULL constraint",
+        "insert into s.audit (n, event) values (2, 'x')": "Duplicate key",
+        "insert into s.audit (n, event, size) values (3, 'x', 0)": "CHECK constraint",
+        "create sequence if not exists s.numbers": "Sequence s.numbers would begin again with every dbt command",
+        "create table s.g (a integer, b integer generated always as (a + 1))": "s.g has a generated column",
+    }.items():
+        assert said in build(first=wrong)
+    assert "have a DEFAULT" in build(hook="alter table {{ this }} add column b integer default 5")
+    assert not build(first="insert or replace into s.audit (n, event) values (2, 'anew')")
+    assert audit() == [(1, "start", "it's", True, 2), (2, "anew", "it's", True, 2)]

@@ -14,7 +14,7 @@ from dbt.adapters.duckdb.environments.local import LocalEnvironment
 from dbt_common.exceptions import DbtRuntimeError
 
 from airflow_provider_phlo.dbt.adapter.lakehouse import Lakehouse
-from airflow_provider_phlo.dbt.adapter.statements import changed_tables
+from airflow_provider_phlo.dbt.adapter.statements import changed_tables, kept_sequence, made_views
 
 TYPE = "phlo"
 _MEMORY = ":memory:"
@@ -89,6 +89,11 @@ class PhloConnectionManager(DuckDBConnectionManager):
             cursor = self.get_thread_connection().handle.cursor()
             self.lakehouse().open_named(cursor, sql)
         changed = changed_tables(sql)
+        if name := kept_sequence(sql):
+            raise DbtRuntimeError(
+                f"Sequence {name} would begin again with every dbt command, as it is DuckDB's and in memory: number "
+                "rows from what the table has, or write `create or replace sequence`."
+            )
         if not changed:
             return super().add_query(sql, auto_begin, *args, **kwargs)
         connection = self.get_thread_connection()
@@ -98,6 +103,7 @@ class PhloConnectionManager(DuckDBConnectionManager):
         # outside of a transaction, others see the loaded table before the SQL has changed it
         with nullcontext() if connection.transaction_open else lakehouse.exclusive():
             lakehouse.load_changed(cursor, changed)
+            lakehouse.made_views |= made_views(sql)
             return super().add_query(sql, auto_begin, *args, **kwargs)
 
     def cleanup_all(self) -> None:

@@ -13,6 +13,7 @@ from pyiceberg.exceptions import NamespaceNotEmptyError, NoSuchNamespaceError, N
 
 from airflow_provider_phlo.dbt.adapter.columns import ChangingTables
 from airflow_provider_phlo.dbt.adapter.comments import Comments, stage_comments, store_comments
+from airflow_provider_phlo.dbt.adapter.definitions import definition, definition_of, require_no_defaults
 from airflow_provider_phlo.dbt.adapter.increments import Increment, change_of
 from airflow_provider_phlo.dbt.adapter.node import VOLATILE_COLUMNS, Node
 from airflow_provider_phlo.dbt.adapter.opening import MATERIALIZED, PASSING, beyond
@@ -24,7 +25,7 @@ from airflow_provider_phlo.iceberg.content import RowsOfQuery
 from airflow_provider_phlo.iceberg.duckdb.views import create_view, view_name
 from airflow_provider_phlo.iceberg.merge.replacement import Replacement, replace_rows
 from airflow_provider_phlo.iceberg.overwrite import OverwriteResult, overwrite_if_changed
-from airflow_provider_phlo.iceberg.tables.layout import AS_IT_IS
+from airflow_provider_phlo.iceberg.tables.layout import AS_IT_IS, TableLayout
 from airflow_provider_phlo.iceberg.tables.refs import branch_head
 from airflow_provider_phlo.iceberg.tables.settling import Settlement
 from airflow_provider_phlo.sql import quote_identifier
@@ -52,6 +53,8 @@ class Lakehouse(ChangingTables):
         self._loaded: set[str] = set()
         # what SQL has made views of, in lower case
         self._views: set[str] = set()
+        #: those of them that it has made, until they are stored
+        self.made_views: set[str] = set()
         # what has been written since this was opened, by table; a process may run dbt before and after
         self._written: dict[str, OverwriteResult] = {}
         self._lock = threading.RLock()
@@ -85,8 +88,9 @@ class Lakehouse(ChangingTables):
             try:
                 if options is not None and options.kind == "snapshot":
                     _require_keys(cursor, options)
+                layout = _layout_of(cursor, identifier, options, kind)
                 rows = RowsOfQuery(identifier, cursor, view_name(identifier), exact_batches)
-                self._overwrite(identifier, rows, branch, options)
+                self._overwrite(identifier, rows, branch, options, layout)
             except PhloError as error:
                 failures[identifier] = error
                 raise
@@ -123,6 +127,7 @@ class Lakehouse(ChangingTables):
             "WHERE database_name = current_database() AND NOT temporary AND NOT internal ORDER BY ALL"
         ).fetchall()
         found = [(name, "TABLE") for (name,) in tables if not any(part in name for part in PASSING)]
+        found += [(name, "VIEW") for name in self._views_of_hooks(cursor, node)]
         if node is None or (node.identifier, "TABLE") in found:
             return found
         # `dbt clone` makes a view of any model, and gives it its name once it is there
@@ -133,14 +138,31 @@ class Lakehouse(ChangingTables):
             found.append((node.identifier, "VIEW"))
         return found
 
-    def _overwrite(self, identifier: str, rows: Any, branch: str | None, node: Node | None) -> None:
+    def _views_of_hooks(self, cursor: Any, node: Node | None) -> list[str]:
+        """Return the views that SQL has made beside what dbt builds: they are kept as tables, as models' are."""
+        self.made_views -= {name for name in self.made_views if any(part in name for part in PASSING)}
+        if node is not None:
+            self.made_views.discard(node.identifier.lower())
+        if not self.made_views:
+            return []
+        views = cursor.execute(
+            "SELECT schema_name || '.' || view_name FROM duckdb_views() "
+            "WHERE database_name = current_database() AND NOT temporary AND NOT internal ORDER BY ALL"
+        ).fetchall()
+        found = [name for (name,) in views if name.lower() in self.made_views]
+        self.made_views -= {name.lower() for name in found}
+        return found
+
+    def _overwrite(
+        self, identifier: str, rows: Any, branch: str | None, node: Node | None, layout: TableLayout
+    ) -> None:
         done = overwrite_if_changed(
             self.catalog,
             identifier,
             rows,
             branch=branch,
             volatile_columns=node.volatile_columns if node else VOLATILE_COLUMNS,
-            layout=node.layout if node else AS_IT_IS,
+            layout=layout,
             summary=_summary() | ({MATERIALIZED: "view"} if node and node.materialized == "view" else {}),
             expected_head=self._expected_head(identifier),
         )
@@ -186,6 +208,8 @@ class Lakehouse(ChangingTables):
         name, loaded = view_name(identifier), quote_identifier(f"phlo loaded {identifier}")
         cursor.execute(f"CREATE TEMP TABLE {loaded} AS SELECT * FROM {name}")  # noqa: S608 - quoted
         cursor.execute(f"DROP VIEW {name}")
+        if columns is None:
+            columns = definition_of(self.changed_table(identifier))
         if columns is None:
             cursor.execute(f"CREATE TABLE {name} AS SELECT * FROM {loaded}")  # noqa: S608 - quoted
         else:
@@ -274,6 +298,19 @@ class Lakehouse(ChangingTables):
         if self.branch is not None and ref == MAIN_BRANCH and identifier in self._written:
             return self._written[identifier].snapshot_id
         return self._heads.get(identifier, None if self._opens(identifier) else Head.ANY)
+
+
+def _layout_of(cursor: Any, identifier: str, node: Node | None, kind: str) -> TableLayout:
+    """
+    Return how a table is to be kept: a hook's also with what its columns have beside types.
+
+    :raises ConfigurationError: the catalog cannot keep it.
+    """
+    if node is None:
+        return TableLayout(properties=definition(cursor, identifier)) if kind == "TABLE" else AS_IT_IS
+    if node.materialized == "incremental" and kind == "TABLE":
+        require_no_defaults(cursor, identifier)
+    return node.layout
 
 
 def _require_keys(cursor: Any, snapshot: Node) -> None:

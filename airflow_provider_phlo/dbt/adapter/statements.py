@@ -23,6 +23,13 @@ _CHANGE = re.compile(
     rf"\b(?:{_VERBS})\s+(?:if\s+(?:not\s+)?exists\s+)?(?P<name>{_NAME}(?:\s*\.\s*{_NAME})*)", re.IGNORECASE
 )
 _SCHEMA_DROP = re.compile(rf"\bdrop\s+schema\s+(?:if\s+exists\s+)?(?P<name>{_NAME}(?:\s*\.\s*{_NAME})*)", re.IGNORECASE)
+_MADE_VIEW = re.compile(
+    rf"\bcreate\s+(?:or\s+replace\s+)?view\s+(?:if\s+not\s+exists\s+)?(?P<name>{_NAME}(?:\s*\.\s*{_NAME})*)",
+    re.IGNORECASE,
+)
+_KEPT_SEQUENCE = re.compile(
+    rf"\bcreate\s+sequence\s+if\s+not\s+exists\s+(?P<name>{_NAME}(?:\s*\.\s*{_NAME})*)", re.IGNORECASE
+)
 _PART = re.compile(_NAME)
 _QUALIFIED = re.compile(rf"{_NAME}(?:\s*\.\s*{_NAME})+")
 # what dbt's own macros ask is in ``system.information_schema``
@@ -47,6 +54,17 @@ def changed_tables(sql: str) -> dict[str, bool]:
             name = ".".join(parts[-2:])
             found[name] = found.get(name, False) or match["view"] is None
     return found | {f"{_parts(match['name'])[-1]}.*": False for match in _SCHEMA_DROP.finditer(sql)}
+
+
+def made_views(sql: str) -> set[str]:
+    """Return the views that statements make, as ``schema.name`` in lower case."""
+    return {".".join(["main", *_parts(match["name"])][-2:]) for match in _MADE_VIEW.finditer(sql)}
+
+
+def kept_sequence(sql: str) -> str | None:
+    """Return the name of a sequence that SQL expects to go on from an earlier run, if it makes one."""
+    match = _KEPT_SEQUENCE.search(sql)
+    return match and match["name"]
 
 
 def named_tables(sql: str) -> set[str]:
