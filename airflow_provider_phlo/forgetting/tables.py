@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pyiceberg.catalog import Catalog
+from pyiceberg.io import FileIO
 from pyiceberg.table import Table
 from pyiceberg.table.update import AssertRefSnapshotId
 
@@ -165,8 +166,7 @@ class TablePlace:
                 f"{self.identifier}: a run that began before has brought such rows back: run it again."
             )
         for path in (*traces.removable, *strays.old):
-            with suppress(FileNotFoundError):
-                traces.table.io.delete(path)
+            remove_file(traces.table.io, path)
         _remove_empty_folders(traces.table, (*traces.left, *strays.old))
 
     def _wait(self, strays: Strays) -> str:
@@ -178,6 +178,12 @@ class TablePlace:
             f"may be about to commit them: run it again after {until:%Y-%m-%d %H:%M} UTC, or give --writer-days if no "
             "writer runs that long"
         )
+
+
+def remove_file(io: FileIO, path: str) -> None:
+    """Remove a file; somebody else may have done so."""
+    with suppress(FileNotFoundError):
+        io.delete(path)
 
 
 def _tags(traces: Traces) -> str:
