@@ -11,7 +11,8 @@ from pyiceberg.catalog import Catalog
 
 from airflow_provider_phlo.forgetting.downstream import Copy, downstream
 from airflow_provider_phlo.forgetting.duckdb_file import DuckDBPlace
-from airflow_provider_phlo.forgetting.keys import Key
+from airflow_provider_phlo.forgetting.keys import Key, Wanted
+from airflow_provider_phlo.forgetting.mentions import TABLES, Mentions
 from airflow_provider_phlo.forgetting.places import Kind, Place
 from airflow_provider_phlo.forgetting.postgres import Connect, PostgresPlace
 from airflow_provider_phlo.forgetting.records import RecordKey, kinds_of
@@ -39,7 +40,7 @@ class Lake:
     writer_days: float = 3
     drop_tags: bool = False
 
-    def table(self, identifier: str, wanted: Key | RecordKey, kind: Kind = Kind.TABLE) -> TablePlace:
+    def table(self, identifier: str, wanted: Wanted, kind: Kind = Kind.TABLE) -> TablePlace:
         """Return a table as a place."""
         return TablePlace(self.catalog, identifier, wanted, self.writer_days, self.drop_tags, kind)
 
@@ -94,21 +95,24 @@ def gather(lake: Lake, identifier: str, key: Key, graph: Graph | None, connect: 
     :raises ConfigurationError: the table does not exist.
     """
     places, beyond = places_of(lake, identifier, key), []
+    keys: dict[str, list[Key]] = {identifier: [key]}
     if graph is None:
         beyond.append(("what is made from it", "left out, as --only-table asks"))
     else:
         beyond += [("lineage", problem) for problem in graph.problems]
         made = downstream(graph, identifier, list(key.values))
         for copy in made.copies:
-            place = _place_of(lake, copy, key.renamed(copy.columns), connect)
+            own = key.renamed(copy.columns)
+            keys.setdefault(copy.node.id, []).append(own)
+            place = _place_of(lake, copy, own, connect)
             if place is not None:
                 places.append(place)
             elif copy.node.kind is NodeKind.MART:
                 beyond.append((copy.node.id, "a publisher of a plugin, or a file whose path only a run knows"))
         beyond += [(name, "holds figures computed from these rows: build it again") for name in made.figures]
-        beyond += [
-            (name, f"what it has of them is not known ({reason}): search it by itself") for name, reason in made.unknown
-        ]
+        beyond += [(name, f"whether it has such rows is not known ({reason})") for name, reason in made.unknown]
+    named = Mentions(keys)
+    places += [lake.table(name, named, Kind.RESULTS) for name in TABLES if find_table(lake.catalog, name) is not None]
     return Gathered(tuple(places), tuple(beyond))
 
 

@@ -16,6 +16,7 @@ class Kind(StrEnum):
     STAGING = "staging"
     MART = "mart"
     EXPORT = "export"
+    RESULTS = "results"
 
 
 @dataclass(frozen=True)

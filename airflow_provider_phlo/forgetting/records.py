@@ -14,7 +14,7 @@ from pyiceberg.types import IcebergType, StringType
 
 from airflow_provider_phlo.exact_json import RepeatedNames
 from airflow_provider_phlo.forgetting.keys import Key, RowTest
-from airflow_provider_phlo.forgetting.values import is_value
+from airflow_provider_phlo.forgetting.values import as_word, is_value
 from airflow_provider_phlo.iceberg.merge.rows import Mask
 from airflow_provider_phlo.ingestion.records import read_raw, record_of
 from airflow_provider_phlo.schemas.conversion.records import Malformed
@@ -61,7 +61,7 @@ class RecordKey:
 
     def _is_mentioned(self, text: str) -> bool:
         """Return whether a text that is not a record has all values as words: what else it says is not known."""
-        return all(re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text) for value in self.key.values.values())
+        return all(re.search(as_word(value), text) for value in self.key.values.values())
 
 
 def kinds_of(table: Table, key: Key) -> dict[str, IcebergType]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import decimal
+import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -45,6 +47,12 @@ def _number(raw: Any) -> decimal.Decimal | None:
     except decimal.InvalidOperation:
         return None
     return found if found.is_finite() else None
+
+
+def as_word(value: str) -> str:
+    """Return the pattern of a value in a text: not as a part of another one, ``7`` in ``17`` or ``7-2``."""
+    spellings = {value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
+    return rf"(?<![\w-])(?:{'|'.join(map(re.escape, sorted(spellings)))})(?![\w-])"
 
 
 def rows_with(rows: pa.Table, values: Mapping[str, str], kinds: Mapping[str, IcebergType]) -> Mask:

@@ -21,13 +21,16 @@ from pyiceberg.types import (
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.forgetting.everywhere import Finding, forget, look
-from airflow_provider_phlo.forgetting.gathering import Lake, places_of
+from airflow_provider_phlo.forgetting.gathering import Lake, gather, places_of
 from airflow_provider_phlo.forgetting.keys import Key
 from airflow_provider_phlo.forgetting.values import is_value
 from airflow_provider_phlo.iceberg.merge import MergePlan
 from airflow_provider_phlo.ingestion import landing, publication, quarantine, staged_batches
 from airflow_provider_phlo.ingestion.definition import TableDefinition
 from airflow_provider_phlo.ingestion.staging import StagingPlan, stage
+from airflow_provider_phlo.quality.check_results import TABLE as CHECK_RESULTS
+from airflow_provider_phlo.quality.check_results import Occasion, record
+from airflow_provider_phlo.quality.results import QualityCheckResult
 from airflow_provider_phlo.schemas import PhloSchema
 from airflow_provider_phlo.schemas.columns import model_columns
 from tests.lake import open_lake, publish_run
@@ -100,6 +103,48 @@ def test_a_retry_of_a_published_run_brings_nothing_back(home: Path, lake: Lake) 
     publish_run(home, lake.catalog, DEFINITION, [visit("a"), visit("bad", 200)], "one")
     found: list[Finding] = look(places_of(lake, TABLE, Key({"user_id": THEIRS})))
     assert not any(each.found for each in found)
+
+
+def test_a_run_that_merged_before_publishes_after(home: Path, lake: Lake) -> None:
+    """Its branch was made on a main that had the row: it merges again, and the row does not come back."""
+    batch = stage(
+        lambda: iter([visit("c")]),
+        StagingPlan(TABLE, key=("user_id",), declared=DEFINITION.declared),
+        root=home / "staging",
+        token="three",
+        partition_date="2024-01-16",
+        run_id="run",
+        pipelines_dir=home / "dlt",
+    )
+    assert batch is not None
+    landed = landing.land(lake.catalog, home / "staging", batch, DEFINITION)
+    assert landed is not None
+    places = places_of(lake, TABLE, Key({"user_id": THEIRS}))
+    assert not any(each.found for each in forget(places))
+    publication.publish(lake.catalog, home / "staging", landed, DEFINITION, lambda branch: None)
+    assert sorted(lake.catalog.load_table(TABLE).scan().to_arrow()["user_id"].to_pylist()) == ["a", "b", "c"]
+    assert not any(each.found for each in look(places))
+
+
+def test_results_of_checks_that_name_the_key(home: Path, lake: Lake) -> None:
+    def result(table: str, message: str, **sample: str) -> QualityCheckResult:
+        return QualityCheckResult(
+            passed=False, check_name="c", table=table, message=message, samples=(sample,) if sample else ()
+        )
+
+    results = [
+        result(TABLE, f"2 missing (user_id=x; user_id={THEIRS})"),
+        result(TABLE, "1 row", user_id=THEIRS),
+        result(TABLE, f"user_id={THEIRS}-2"),
+        result("raw.others", f"user_id={THEIRS}-3"),
+    ]
+    record(lake.catalog, Occasion("d", "r", "t", -1, 1), results)
+    gathered = gather(lake, TABLE, Key({"user_id": THEIRS}), None, lambda name: pytest.fail(name))
+    found = {each.name: each.found.amounts.get("rows") for each in look(gathered.places)}
+    assert found[CHECK_RESULTS] == 2
+    assert not any(each.found for each in forget(gathered.places))
+    left = lake.catalog.load_table(CHECK_RESULTS).scan().to_arrow()["message"].to_pylist()
+    assert sorted(left) == [f"user_id={THEIRS}-2", f"user_id={THEIRS}-3"]
 
 
 NOON = datetime.datetime(2024, 1, 15, 12, tzinfo=datetime.UTC)
