@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pyiceberg.catalog import Catalog
 
+from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.forgetting.downstream import Copy, downstream
 from airflow_provider_phlo.forgetting.duckdb_file import DuckDBPlace
 from airflow_provider_phlo.forgetting.keys import Key, Wanted
@@ -18,11 +19,15 @@ from airflow_provider_phlo.forgetting.postgres import Connect, PostgresPlace
 from airflow_provider_phlo.forgetting.records import RecordKey, kinds_of
 from airflow_provider_phlo.forgetting.staging import StagingPlace
 from airflow_provider_phlo.forgetting.tables import TablePlace
+from airflow_provider_phlo.iceberg.maintenance.orphans import MINIMUM_HOURS
 from airflow_provider_phlo.iceberg.tables.lookup import STAGING, existing_table, find_table, table_names
 from airflow_provider_phlo.ingestion.quarantine import quarantine_table
 from airflow_provider_phlo.ingestion.staging import naming_convention
 from airflow_provider_phlo.lineage.graph import Graph
 from airflow_provider_phlo.lineage.graph import Kind as NodeKind
+
+# how dbt calls the schema of stored failures, behind the target's
+_STORED_FAILURES = "dbt_test__audit"
 
 
 @dataclass(frozen=True)
@@ -33,12 +38,20 @@ class Lake:
     :param staging: the staging root.
     :param writer_days: files that nothing names are a running writer's until they are older.
     :param drop_tags: whether tags that lead to such rows are dropped; else their tables are refused.
+    :raises ConfigurationError: ``writer_days`` is less than an hour.
     """
 
     catalog: Catalog
     staging: Any
     writer_days: float = 3
     drop_tags: bool = False
+
+    def __post_init__(self) -> None:
+        if self.writer_days * 24 < MINIMUM_HOURS:
+            raise ConfigurationError(
+                f"writer_days={self.writer_days} is less than {MINIMUM_HOURS} hour. Age is all that protects files "
+                "that a running writer has not committed: give more."
+            )
 
     def table(self, identifier: str, wanted: Wanted, kind: Kind = Kind.TABLE) -> TablePlace:
         """Return a table as a place."""
@@ -111,9 +124,18 @@ def gather(lake: Lake, identifier: str, key: Key, graph: Graph | None, connect: 
                 beyond.append((copy.node.id, "a publisher of a plugin, or a file whose path only a run knows"))
         beyond += [(name, "holds figures computed from these rows: build it again") for name in made.figures]
         beyond += [(name, f"whether it has such rows is not known ({reason})") for name, reason in made.unknown]
+    places += _stored_failures(lake, [each for own in keys.values() for each in own])
     named = Mentions(keys)
     places += [lake.table(name, named, Kind.RESULTS) for name in TABLES if find_table(lake.catalog, name) is not None]
     return Gathered(tuple(places), tuple(beyond))
+
+
+def _stored_failures(lake: Lake, keys: Sequence[Key]) -> Iterator[Place]:
+    """Yield what dbt's tests have stored of rows that failed: tables with the columns of what they test."""
+    for name in table_names(lake.catalog):
+        if name.rpartition(".")[0].endswith(_STORED_FAILURES):
+            distinct = {tuple(sorted(key.values)): key for key in keys if _has_had(lake.catalog, name, key)}
+            yield from (lake.table(name, key) for key in distinct.values())
 
 
 def _has_had(catalog: Catalog, identifier: str, key: Key) -> bool:

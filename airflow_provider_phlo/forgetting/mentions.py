@@ -48,7 +48,7 @@ class Mentions:
     def _is_named(self, row: Mapping[str, Any]) -> bool:
         if row.get(_TABLE_NAME) not in self.keys:
             return False
-        # of a reconciliation, the columns may be those of the other table
+        # a reconciliation may name the columns of the other table
         text = "\n".join(value for value in row.values() if value is not None)
         return any(
             all(re.search(_mention(name, value), text) for name, value in key.values.items())

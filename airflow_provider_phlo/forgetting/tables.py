@@ -32,7 +32,7 @@ from airflow_provider_phlo.iceberg.branches.upkeep import held_updates
 from airflow_provider_phlo.iceberg.catalogs.retries import retry_commit, retry_conflicts
 from airflow_provider_phlo.iceberg.catalogs.turns import take_turn
 from airflow_provider_phlo.iceberg.files.manifests import SnapshotFiles
-from airflow_provider_phlo.iceberg.maintenance.orphans import check_orphan_removal, normalized
+from airflow_provider_phlo.iceberg.maintenance.orphans import MINIMUM_HOURS, check_orphan_removal, normalized
 from airflow_provider_phlo.iceberg.tables.lookup import existing_table
 from airflow_provider_phlo.iceberg.tables.properties import may_collect
 from airflow_provider_phlo.iceberg.tables.refs import branch_head
@@ -114,7 +114,7 @@ class TablePlace:
 
     def _require_erasable(self, traces: Traces) -> None:
         table = traces.table
-        check_orphan_removal(self.catalog, table, days=self.writer_days)
+        check_orphan_removal(self.catalog, table, days=max(self.writer_days, MINIMUM_HOURS / 24))
         if not may_collect(table.properties):
             raise ConfigurationError(
                 f"{self.identifier} has gc.enabled={table.properties['gc.enabled']}: its files are shared with "

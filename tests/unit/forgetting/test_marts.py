@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from pyiceberg.catalog import Catalog
 
+from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.forgetting.downstream import downstream
 from airflow_provider_phlo.forgetting.everywhere import forget, look
 from airflow_provider_phlo.forgetting.gathering import Gathered, Lake, gather
@@ -41,6 +42,7 @@ def tables(catalog: Catalog) -> Catalog:
     people = {"id": ["a", THEIRS, "b"], "mail": ["x", MAIL, "y"], "visits": [1, 2, 3]}
     create_table(catalog, "raw.people", pa.table(people))
     create_table(catalog, "marts.people", pa.table({"person": people["id"], "mail": people["mail"]}))
+    create_table(catalog, "marts_dbt_test__audit.unique_people", pa.table({"person": [THEIRS, "c"], "n": [2, 2]}))
     create_table(catalog, "marts.figures", pa.table({"visits": [6]}))
     return catalog
 
@@ -94,6 +96,7 @@ def test_everything_with_a_copy_is_cleaned(
     assert found == {
         "raw.people": 1,
         "marts.people": 1,
+        "marts_dbt_test__audit.unique_people": 1,
         "postgres_default:marts.people": 1,
         f"{export}:main.people": 1,
     }
@@ -138,3 +141,8 @@ def test_a_key_of_two_columns_needs_both(graph: Graph) -> None:
     found = downstream(graph, "raw.people", ["id", "mail"])
     assert found.copies == ()
     assert {"marts.people", "marts.figures"} <= {*found.figures}
+
+
+def test_files_of_a_running_writer_are_left(home: Path, tables: Catalog) -> None:
+    with pytest.raises(ConfigurationError, match="less than 1 hour"):
+        Lake(tables, home / "staging", writer_days=0)
