@@ -12,7 +12,9 @@ from pyiceberg.table.snapshots import Operation
 from airflow_provider_phlo.exceptions import CommitConflictError
 from airflow_provider_phlo.forgetting.holdings import Holdings, State
 from airflow_provider_phlo.iceberg.branches.commits import commit_changes
+from airflow_provider_phlo.iceberg.files.content_hashes import whole_rows
 from airflow_provider_phlo.iceberg.files.manifests import FileChanges, SnapshotFiles
+from airflow_provider_phlo.iceberg.files.reading import FileReader
 from airflow_provider_phlo.iceberg.files.writing import FileLayout
 from airflow_provider_phlo.iceberg.merge.batch import Batch
 from airflow_provider_phlo.iceberg.merge.changes import MergeDecision
@@ -57,6 +59,20 @@ def rewrite_branch(catalog: Catalog, holdings: Holdings, branch: str) -> None:
             summary={"phlo.strategy": STRATEGY, "phlo.deleted": str(rows)},
             files=files,
         )
+
+
+def require_rewritable(holdings: Holdings, branch: str) -> None:
+    """
+    Check that the files which :func:`rewrite_branch` would write again can be read whole, by reading them.
+
+    :raises SchemaError: rows are deleted in a way that PyIceberg does not read, or values do not fit the columns.
+    """
+    table = holdings.table
+    for task in SnapshotFiles(table, branch_head(table, branch)).tasks():
+        if _is_touched(holdings, task):
+            with FileReader(table, task) as reader:
+                for _ in whole_rows(reader):
+                    pass
 
 
 def rows_of(holdings: Holdings, branch: str) -> int:

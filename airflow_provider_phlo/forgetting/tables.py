@@ -23,7 +23,7 @@ from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationE
 from airflow_provider_phlo.forgetting.holdings import Holdings
 from airflow_provider_phlo.forgetting.keys import Wanted
 from airflow_provider_phlo.forgetting.places import Found, Kind
-from airflow_provider_phlo.forgetting.rewriting import rewrite_branch, rows_of
+from airflow_provider_phlo.forgetting.rewriting import require_rewritable, rewrite_branch, rows_of
 from airflow_provider_phlo.forgetting.strays import Strays, metadata_among, search_strays, unnamed_files
 from airflow_provider_phlo.forgetting.traces import Traces, search
 from airflow_provider_phlo.iceberg import branches
@@ -31,11 +31,9 @@ from airflow_provider_phlo.iceberg.branches.expiry import ExpiryPlan, expiry_upd
 from airflow_provider_phlo.iceberg.branches.upkeep import held_updates
 from airflow_provider_phlo.iceberg.catalogs.retries import retry_commit, retry_conflicts
 from airflow_provider_phlo.iceberg.catalogs.turns import take_turn
-from airflow_provider_phlo.iceberg.files.manifests import SnapshotFiles
 from airflow_provider_phlo.iceberg.maintenance.orphans import MINIMUM_HOURS, check_orphan_removal, normalized
 from airflow_provider_phlo.iceberg.tables.lookup import existing_table
 from airflow_provider_phlo.iceberg.tables.properties import may_collect
-from airflow_provider_phlo.iceberg.tables.refs import branch_head
 from airflow_provider_phlo.iceberg.tables.support import require_writable
 from airflow_provider_phlo.terms import MAIN_BRANCH
 
@@ -73,6 +71,8 @@ class TablePlace:
         """
         traces, strays = self._search()
         self._require_erasable(traces)
+        for branch in traces.branches:
+            require_rewritable(self._known(), branch)
         amounts = {
             "rows": rows_of(self._known(), MAIN_BRANCH) if MAIN_BRANCH in traces.branches else 0,
             "files": len(traces.files) + len(traces.removable) + len(strays.old) + len(strays.young),
@@ -127,8 +127,6 @@ class TablePlace:
                 f"{self.identifier}: {_tags(traces)} to a snapshot with these rows, and a tag never changes. Drop "
                 "it yourself, or give --drop-tags to have it dropped."
             )
-        for branch in traces.branches:  # equality deletes that still apply are refused here
-            list(SnapshotFiles(table, branch_head(table, branch)).tasks())
 
     def _notes(self, traces: Traces) -> Iterator[str]:
         others = [name for name in traces.branches if name != MAIN_BRANCH]
