@@ -10,6 +10,7 @@ from dbt.cli.main import dbtRunner
 
 from airflow_provider_phlo.dbt.adapter.connections import PhloConnectionManager
 from airflow_provider_phlo.dbt.runner import build_model
+from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg.duckdb.views import connect
 from tests.dbt.own_project import write_project
 from tests.lake import open_lake
@@ -47,10 +48,20 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         f"'transaction': {inside}}}]) }}}} {ROWS}"
         for materialized, hook, inside in CASES
     }
-    settings = "name: shop\nprofile: shop\non-run-end: [\"{{ var('at_the_end', '') }}\"]\n"
+    models |= {
+        f"models/reads_nothing_{materialized}.sql": f"{{{{ config(materialized={materialized!r}) }}}} "
+        "select * from {{ source('nowhere', 'rows') }}"
+        for materialized in ("table", "incremental", "view")
+    }
+    settings = "name: shop\nprofile: shop\non-run-end: [\"{{ var('at_the_end', '') }}{% do adapter.commit() %}\"]\n"
     return write_project(
         tmp_path_factory.mktemp("dbt") / "shop",
-        {"dbt_project.yml": settings, "models/plain.sql": "{{ config(materialized='table') }} " + ROWS, **models},
+        {
+            "dbt_project.yml": settings,
+            "models/plain.sql": "{{ config(materialized='table') }} " + ROWS,
+            "models/sources.yml": "sources: [{name: nowhere, tables: [{name: rows}]}]",
+            **models,
+        },
     )
 
 
@@ -77,6 +88,14 @@ def test_a_hook_at_the_end_of_a_run_finds_what_the_run_has_built(project: Path, 
     for token, left in (("one", 2), ("two", 1)):
         end = {"at_the_end": f"delete from shop.plain where id > {left}"}
         assert built(project, home, "plain", token, vars=end) == [(number, 0) for number in range(1, left + 1)]
+
+
+@pytest.mark.parametrize("materialized", ["view", "table", "incremental"])
+def test_what_is_refused_is_not_stored_by_the_hook_at_the_end(project: Path, home: Path, materialized: str) -> None:
+    end = {"at_the_end": f"create or replace table shop.log_{materialized} as select 1 as runs"}
+    with pytest.raises(ConfigurationError, match=r"Table nowhere\.rows does not exist, and reads_nothing"):
+        built(project, home, f"reads_nothing_{materialized}", "one", vars=end)
+    assert open_lake(home).load_table(f"shop.log_{materialized}").scan().to_arrow().to_pylist() == [{"runs": 1}]
 
 
 def test_hooks_of_models_that_are_built_at_once_change_one_table(

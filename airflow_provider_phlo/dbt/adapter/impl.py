@@ -91,19 +91,21 @@ class PhloAdapter(DuckDBAdapter):
         return getattr(self._building, "node", None)
 
     def pre_model_hook(self, config: Any) -> Any:
-        """Remember what is being built."""
+        """Remember what is being built; of what is refused nothing is kept, as dbt calls no hook after it."""
         node = getattr(config, "model", None)
-        self._building.node = None if node is None else _described(node)
-        context = super().pre_model_hook(config)
-        if node is not None and self._node is not None and self._node.kind != "unit_test":
-            with self._dbt_errors(self._node.identifier):
-                require_nameable(self._node.identifier)
+        described = None if node is None else _described(node)
+        is_built = described is not None and described.kind != "unit_test"
+        if described is not None and is_built:
+            with self._dbt_errors(described.identifier):
+                require_nameable(described.identifier)
             _require_one_word(node)
             self._require_upstream(node)
             self._require_strategy(node)
-            if node.config.get("pre_hook") or node.config.get("post_hook"):
-                self._building.turn = self._lakehouse.turn
-                self._building.turn.acquire()
+        context = super().pre_model_hook(config)
+        if is_built and (node.config.get("pre_hook") or node.config.get("post_hook")):
+            self._building.turn = self._lakehouse.turn
+            self._building.turn.acquire()
+        self._building.node = described
         return context
 
     def _require_upstream(self, node: Any) -> None:
