@@ -43,6 +43,11 @@ _TEXTS = {
     "Map keys must be unique": "a map has one of its keys twice, which DuckDB does not read: leave its column out",
     "File is encrypted but no file crypto metadata": "a file is encrypted, which is not read here",
 }
+# what DuckDB says of a line of a CSV file, after the line itself
+_TEXTS_OF_LINES = {
+    "\nValue with unterminated quote found": "a quote is not closed, or text follows one",
+    "\nExpected Number of Columns: ": "a line does not have as many values as there are columns",
+}
 # Kinds that the text of the statement decides, whatever the data is; where that is not known, this is all that is said.
 OF_THE_STATEMENT = {
     "Parser Error": "the statement cannot be parsed",
@@ -146,13 +151,25 @@ def describe_duckdb(text: str, statement: str = "") -> str | None:
         return None
     said = text[found.end() :].replace("\n" + found["indent"], "\n")
     if kind in OF_THE_STATEMENT:
-        what = _names_kept(said, statement) if statement else OF_THE_STATEMENT[kind]
+        what = _names_kept(said, statement) if statement else _of_the_statement(kind, said)
     else:
-        told = next((meaning for known, meaning in _TEXTS.items() if said.startswith(known)), _MEANINGS[kind])
+        told = _told(said) or _MEANINGS[kind]
         system = next((words for words in _OF_THE_SYSTEM if said.endswith(words)), "")
         what = told + system + _in_file(said) + _about_columns(said, statement)
     pointed = _pointed_at(said, statement)
     return f"{kind}: {what}" + (f", at {pointed}" if pointed else "")
+
+
+def _of_the_statement(kind: str, said: str) -> str:
+    is_there = kind == "Catalog Error" and "already exists" in said
+    return "the statement makes something whose name is taken" if is_there else OF_THE_STATEMENT[kind]
+
+
+def _told(said: str) -> str | None:
+    """Return what a text about data means that quotes none of it."""
+    if said.startswith("CSV Error on Line: "):
+        return next((meaning for known, meaning in _TEXTS_OF_LINES.items() if known in said), None)
+    return next((meaning for known, meaning in _TEXTS.items() if said.startswith(known)), None)
 
 
 def _in_file(said: str) -> str:

@@ -31,6 +31,11 @@ _PYTHON = re.compile(
 _MAY_PASS = re.compile(r"(?:\w+\.)*(?:\w*(?:Connection|Timeout|IO)\w*|OSError|MemoryError|BlockingIOError)$")
 _POINTED = re.compile(r"^\s*LINE \d+: (?P<line>[^\n]+)", re.MULTILINE)
 _QUOTED = re.compile(r'"(?P<name>[^"\n]+)"')
+# texts of dbt's own reader of CSV files, and what they mean
+_OF_SEEDS = {
+    "a callable raised a StopIteration exception": "is empty: a seed's first line has the names of its columns",
+    "CSV contains a field longer than the maximum length": "has a value of over 131,072 characters",
+}
 _TESTS = frozenset({"test", "unit_test"})
 #: The states of what is done and may be built upon.
 PASSED = frozenset({"pass", "success", "no-op"})
@@ -112,11 +117,15 @@ def _error(table: str, broken: Sequence[NodeResult]) -> PhloError:
     if any(map(_is_of_the_project, texts)):
         return ConfigurationError(f"{table} was not built. {said}")
     if not all(map(may_pass_again, texts)):
-        return ConfigurationError(
-            f"{table} was not built. {said}. The same rows fail again: correct them at their source, or let the SQL "
-            "take them (try_cast, try, a filter)."
-        )
+        return ConfigurationError(f"{table} was not built. {said}. The same rows fail again: {_advice(broken)}.")
     return TransientError(f"{table} was not built. {said}")
+
+
+def _advice(broken: Sequence[NodeResult]) -> str:
+    files = [result.node.original_file_path for result in broken if str(result.node.resource_type) == "seed"]
+    if len(files) == len(broken):
+        return f"correct {', '.join(files)}, or the seed's column_types"
+    return "correct them at their source, or let the SQL take them (try_cast, try, a filter)"
 
 
 def _describe_result(result: NodeResult) -> str:
@@ -126,6 +135,9 @@ def _describe_result(result: NodeResult) -> str:
     path = getattr(node, "compiled_path", None)
     if found := _PYTHON.search(text):
         return f"the Python model raised {found['error']} (line {found['line']} of {path})"
+    of_seed = next((meaning for known, meaning in _OF_SEEDS.items() if known in text), None)
+    if of_seed and str(node.resource_type) == "seed":
+        return f"{node.original_file_path} {of_seed}"
     said = describe(text, code)
     if not path or _OF_THE_PROJECT.match(text):
         return said
@@ -157,7 +169,8 @@ def may_pass_again(text: str) -> bool:
 
 def _is_of_the_project(text: str) -> bool:
     of_sql = is_of_the_statement(text) or describe_trino_refusal(text) is not None
-    return "Compilation Error" in text or of_sql or _fails_again_in_python(text)
+    of_files = "Compilation Error" in text or any(known in text for known in _OF_SEEDS)
+    return of_files or of_sql or _fails_again_in_python(text)
 
 
 def _failed_batches(result: NodeResult) -> str:

@@ -26,5 +26,5 @@ def write_project(folder: Path, files: Mapping[str, str]) -> Path:
     """Write a project's files, by their path inside it, and return its folder."""
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(content)
+        (folder / name).write_bytes(content.encode())
     return folder

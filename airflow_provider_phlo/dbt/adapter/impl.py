@@ -92,7 +92,7 @@ class PhloAdapter(DuckDBAdapter):
 
     def pre_model_hook(self, config: Any) -> Any:
         """Remember what is being built; of what is refused nothing is kept, as dbt calls no hook after it."""
-        node = getattr(config, "model", None)
+        node: Any = getattr(config, "model", None)
         described = None if node is None else _described(node)
         is_built = described is not None and described.kind != "unit_test"
         if described is not None and is_built:

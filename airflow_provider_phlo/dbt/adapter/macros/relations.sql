@@ -31,12 +31,6 @@
   {%- endcall %}
 {% endmacro %}
 
-{#- A seed's table is made anew: what it has in the catalog is replaced when it is committed, in one snapshot. -#}
-{% macro phlo__reset_csv_table(model, full_refresh, old_relation, agate_table) %}
-  {% do adapter.drop_relation(old_relation) %}
-  {{ return(create_csv_table(model, agate_table)) }}
-{% endmacro %}
-
 {% macro phlo__alter_relation_comment(relation, relation_comment) -%}
   {% do adapter.comment(relation, relation_comment) %}
 {% endmacro %}
