@@ -9,17 +9,16 @@ any point, it goes on from what is there (see :mod:`.traces`).
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.io import FileIO
-from pyiceberg.table import Table
 from pyiceberg.table.update import AssertRefSnapshotId
 
 from airflow_provider_phlo.exceptions import CommitConflictError, ConfigurationError
+from airflow_provider_phlo.forgetting.folders import remove_empty_folders
 from airflow_provider_phlo.forgetting.holdings import Holdings
 from airflow_provider_phlo.forgetting.keys import Wanted
 from airflow_provider_phlo.forgetting.places import Found, Kind
@@ -31,7 +30,7 @@ from airflow_provider_phlo.iceberg.branches.expiry import ExpiryPlan, expiry_upd
 from airflow_provider_phlo.iceberg.branches.upkeep import held_updates
 from airflow_provider_phlo.iceberg.catalogs.retries import retry_commit, retry_conflicts
 from airflow_provider_phlo.iceberg.catalogs.turns import take_turn
-from airflow_provider_phlo.iceberg.maintenance.orphans import MINIMUM_HOURS, check_orphan_removal, normalized
+from airflow_provider_phlo.iceberg.maintenance.orphans import MINIMUM_HOURS, check_orphan_removal
 from airflow_provider_phlo.iceberg.tables.lookup import existing_table
 from airflow_provider_phlo.iceberg.tables.properties import may_collect
 from airflow_provider_phlo.iceberg.tables.support import require_writable
@@ -165,7 +164,7 @@ class TablePlace:
             )
         for path in (*traces.removable, *strays.old):
             remove_file(traces.table.io, path)
-        _remove_empty_folders(traces.table, (*traces.left, *strays.old))
+        remove_empty_folders(traces.table.io, traces.table.location(), (*traces.left, *strays.old))
 
     def _wait(self, strays: Strays) -> str:
         if strays.since is None:
@@ -187,18 +186,3 @@ def remove_file(io: FileIO, path: str) -> None:
 def _tags(traces: Traces) -> str:
     several = len(traces.tags) > 1
     return f"tag{'s' if several else ''} {', '.join(traces.tags)} point{'' if several else 's'}"
-
-
-def _remove_empty_folders(table: Table, paths: Iterable[str]) -> None:
-    """Remove the folders that are empty now: that of a partition is called by its values."""
-    root = Path(normalized(table.location()).removeprefix("file:"))
-    if not normalized(table.location()).startswith("file:"):
-        return  # object stores have no folders
-    for path in paths:
-        folder = Path(normalized(path).removeprefix("file:")).parent
-        while root in folder.parents:
-            try:
-                folder.rmdir()
-            except OSError:  # not empty, or gone
-                break
-            folder = folder.parent

@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import datetime
 import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from moto.server import ThreadedMotoServer
 from pyiceberg.catalog import Catalog
 from pyiceberg.manifest import DataFileContent
 from pyiceberg.table import Table
 
 from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
+from airflow_provider_phlo.forgetting import everywhere
 from airflow_provider_phlo.forgetting.keys import Key, parse_key
 from airflow_provider_phlo.forgetting.tables import TablePlace
 from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.branches.declared import declare_columns
 from airflow_provider_phlo.iceberg.branches.expiry import Retention, expire
 from airflow_provider_phlo.iceberg.branches.marks import find_published_result
+from airflow_provider_phlo.iceberg.catalogs.opening import embedded_properties, open_catalog
+from airflow_provider_phlo.iceberg.catalogs.retries import retry_conflicts
 from airflow_provider_phlo.iceberg.maintenance.compaction import compact
 from airflow_provider_phlo.iceberg.merge import MergePlan, merge
 from airflow_provider_phlo.iceberg.tables.creation import ensure_table
 from airflow_provider_phlo.iceberg.tables.refs import branch_head
 from airflow_provider_phlo.schemas.iceberg import arrow_to_iceberg
+from tests.lake import open_lake
 from tests.unit.forgetting.remains import remains
 from tests.unit.position_deletes import commit_deletes, delete_file
 
@@ -254,3 +261,64 @@ def test_a_key_that_is_not_known(catalog: Catalog) -> None:
     with pytest.raises(ConfigurationError, match="n is not of the column's type, long") as refused:
         TablePlace(catalog, "raw.n", Key({"n": "secret"})).find()
     assert "secret" not in str(refused.value)
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    server = ThreadedMotoServer("127.0.0.1", 0)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        yield f"http://{host}:{port}"
+    finally:
+        server.stop()
+
+
+def test_on_an_object_store(tmp_path: Path, s3: str) -> None:
+    import boto3
+
+    bucket = "lake"
+    keys = {"aws_access_key_id": "k", "aws_secret_access_key": "s", "region_name": "us-east-1"}
+    store = boto3.client("s3", endpoint_url=s3, **keys)
+    store.create_bucket(Bucket=bucket)
+    options = {"s3.endpoint": s3, "s3.access-key-id": "k", "s3.secret-access-key": "s", "s3.region": "us-east-1"}
+    catalog = open_catalog("phlo", {**embedded_properties(tmp_path), **options, "warehouse": f"s3://{bucket}/house"})
+    ensure_table(catalog, TABLE, arrow_to_iceberg(SCHEMA), partition_by=("id",))
+    write(catalog, "a", row(1), theirs())
+    write(catalog, "b", row(2), theirs(mail=f"{MAIL}-2"))
+    there = place(catalog)
+    assert there.find().amounts["rows"] == 1
+    there.erase()
+    assert not there.find()
+    copies = tmp_path / "copies"
+    for item in store.list_objects_v2(Bucket=bucket)["Contents"]:
+        path = copies / item["Key"]
+        if item["Key"].endswith("/"):  # Arrow marks folders
+            path.mkdir(parents=True, exist_ok=True)
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(store.get_object(Bucket=bucket, Key=item["Key"])["Body"].read())
+    assert remains(copies, THEIRS, MAIL) == []
+    assert [each["id"] for each in rows(catalog)] == ["other-1", "other-2"]
+
+
+def test_writers_at_the_same_time_lose_nothing(home: Path, catalog: Catalog) -> None:
+    write(catalog, "a", row(1), theirs(), row(2))
+
+    def publish(number: int) -> None:
+        def attempt() -> None:
+            write(
+                open_lake(Path(catalog.properties["uri"].removeprefix("sqlite:///")).parent), f"w{number}", row(number)
+            )
+
+        retry_conflicts(attempt, TABLE)
+
+    with ThreadPoolExecutor(3) as pool:
+        writers = [pool.submit(publish, number) for number in range(10, 16)]
+        left = pool.submit(lambda: everywhere.forget([place(catalog)])).result()
+        for writer in writers:
+            writer.result()
+    assert not any(each.found for each in left)
+    assert not place(catalog).find()
+    assert {each["id"] for each in rows(catalog)} == {f"other-{number}" for number in (1, 2, *range(10, 16))}
+    assert remains(folder(catalog), THEIRS, MAIL) == []
