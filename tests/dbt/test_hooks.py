@@ -123,6 +123,45 @@ def test_hooks_of_models_that_are_built_at_once_change_one_table(
         assert sorted(found) == [(f"model_{number}", at, runs) for number in range(8) for at in ("after", "in")]
 
 
+STRATEGIES = ("append", "delete+insert", "merge")
+
+
+@pytest.mark.parametrize("token", [False, True], ids=["command line", "run"])
+def test_an_increment_follows_a_pre_hook_that_changes_its_table(tmp_path: Path, token: bool) -> None:
+    """DuckDB could not put a view in the place of the table that the hook had changed, and said so."""
+    hook = "{% if is_incremental() %}delete from {{ this }} where id = 1{% endif %}"
+    sql = "select unnest([2, 3]) as id, {% if is_incremental() %}5{% else %}0{% endif %} as v"
+    options = "materialized='incremental', unique_key='id', incremental_strategy="
+    python = (
+        "def model(dbt, session):\n    dbt.config(materialized='incremental', unique_key='id')\n"
+        "    return session.sql(f'select unnest([2, 3]) as id, {5 if dbt.is_incremental else 0} as v')\n"
+    )
+    names = {each: f"by_{each.partition('+')[0]}" for each in STRATEGIES}
+    first = "select 1 as id, 0 as v union all "
+    project = write_project(
+        tmp_path / "shop",
+        {
+            "dbt_project.yml": 'name: shop\nprofile: shop\nmodels: {+pre_hook: "' + hook + '"}\n',
+            "models/python.py": python,
+            **{
+                f"models/{name}.sql": f"{{{{ config({options}{each!r}) }}}}"
+                f" {{% if not is_incremental() %}}{first}{{% endif %}} {sql}"
+                for each, name in names.items()
+            },
+        },
+    )
+
+    def rows(name: str) -> list[tuple[Any, ...]]:
+        for run in ("one", "two"):
+            environment = {"PHLO_RUN_TOKEN": run if token else ""}
+            build_model(project, f"model.shop.{name}", home=tmp_path / "home", environment=environment)
+        return connect(open_lake(tmp_path / "home")).sql(f"SELECT * FROM shop.{name} ORDER BY ALL").fetchall()
+
+    replaced = [(2, 5), (3, 5)]
+    assert rows("python") == rows(names["merge"]) == rows(names["delete+insert"]) == replaced
+    assert rows(names["append"]) == [(2, 0), (2, 5), (3, 0), (3, 5)]
+
+
 AUDITED = {
     "dbt_project.yml": """
 name: s

@@ -29,7 +29,8 @@
 
 {% macro phlo_increment(strategy, arg_dict) %}
   {%- set target = arg_dict['target_relation'] -%}
-  {%- if adapter.needs_whole_table(strategy, config, model) -%}
+  {#- a pre-hook may have changed the table: it is DuckDB's own then -#}
+  {%- if adapter.kind_of(target) == 'table' or adapter.needs_whole_table(strategy, config, model) -%}
     {%- do phlo_load_with_constraints(target) -%}
     {{ return(phlo_duckdb_increment_sql(strategy, arg_dict)) }}
   {%- endif -%}
@@ -50,7 +51,7 @@
   {%- elif strategy == 'append' -%}
     {{ return(default__get_incremental_append_sql(arg_dict)) }}
   {%- endif -%}
-  {%- do exceptions.raise_compiler_error("incremental_strategy='" ~ strategy ~ "' cannot check the constraints of a contract: use 'merge' or 'delete+insert'.") -%}
+  {%- do exceptions.raise_compiler_error("incremental_strategy='" ~ strategy ~ "' cannot check the constraints of a contract, nor follow a pre-hook that changes the model's table: use 'merge' or 'delete+insert', or a hook with `transaction: false`.") -%}
 {% endmacro %}
 
 {#- The table's columns, with the constraints of the model's contract: DuckDB enforces them. -#}
