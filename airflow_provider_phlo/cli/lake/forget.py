@@ -89,10 +89,14 @@ def _given(keys: Sequence[str]) -> list[str]:
 
     :raises ConfigurationError: there are none.
     """
-    found = [line for each in keys for line in (sys.stdin.read().splitlines() if each == _STDIN else [each])]
+    found = [part for each in keys for part in (_lines_given() if each == _STDIN else [each])]
     if not any(found):
         raise ConfigurationError("--key is empty: give the value of the key, or column=value for each of its columns.")
     return found
+
+
+def _lines_given() -> list[str]:
+    return [line for line in sys.stdin.read().splitlines() if line]
 
 
 def _confirm(args: argparse.Namespace, places: int) -> None:

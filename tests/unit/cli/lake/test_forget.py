@@ -71,7 +71,7 @@ def test_it_removes_and_the_second_time_finds_nothing(phlo: Any, users: Catalog)
 
 
 def test_the_key_comes_from_the_standard_input(phlo: Any, users: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO(f"id={SECRET}\n"))
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"id={SECRET}\n\n"))
     assert phlo("--key", "-", "--yes")[0] == 0
     assert ids(users) == ["other"]
 
