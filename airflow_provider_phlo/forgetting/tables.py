@@ -28,6 +28,7 @@ from airflow_provider_phlo.forgetting.traces import Traces, search
 from airflow_provider_phlo.iceberg import branches
 from airflow_provider_phlo.iceberg.branches.expiry import ExpiryPlan, expiry_updates
 from airflow_provider_phlo.iceberg.branches.upkeep import held_updates
+from airflow_provider_phlo.iceberg.catalogs.opening import is_nessie
 from airflow_provider_phlo.iceberg.catalogs.retries import retry_commit, retry_conflicts
 from airflow_provider_phlo.iceberg.catalogs.turns import take_turn
 from airflow_provider_phlo.iceberg.maintenance.orphans import MINIMUM_HOURS, check_orphan_removal
@@ -113,6 +114,12 @@ class TablePlace:
 
     def _require_erasable(self, traces: Traces) -> None:
         table = traces.table
+        if is_nessie(self.catalog):
+            raise ConfigurationError(
+                f"{self.identifier} is in a Nessie catalog, whose other branches and commits need files that are not "
+                "known here: nothing was removed. Delete the rows on every branch with the engine that writes it, then "
+                "run nessie-gc."
+            )
         check_orphan_removal(self.catalog, table, days=max(self.writer_days, MINIMUM_HOURS / 24))
         if not may_collect(table.properties):
             raise ConfigurationError(

@@ -185,6 +185,26 @@ def test_a_tag_is_refused_unless_it_may_be_dropped(catalog: Catalog) -> None:
     assert set(catalog.load_table(TABLE).refs()) == {"main"}
 
 
+@pytest.mark.parametrize("where", ["nessie", "gc", "neighbour"])
+def test_what_is_not_safe_is_refused(catalog: Catalog, where: str) -> None:
+    write(catalog, "a", row(1), theirs())
+    if where == "nessie":
+        catalog.properties["nessie.is-nessie-catalog"] = "true"
+    elif where == "gc":
+        with catalog.load_table(TABLE).transaction() as change:
+            change.set_properties({"gc.enabled": "false"})
+    else:
+        catalog.create_table(
+            "raw.inside", arrow_to_iceberg(SCHEMA), location=f"{catalog.load_table(TABLE).location()}/in"
+        )
+    before = catalog.load_table(TABLE).metadata_location
+    messages = {"nessie": "nessie-gc", "gc": "gc.enabled=false", "neighbour": "share a location"}
+    for attempt in (place(catalog).find, place(catalog).erase):
+        with pytest.raises(ConfigurationError, match=messages[where]):
+            attempt()
+    assert catalog.load_table(TABLE).metadata_location == before
+
+
 def test_a_partition_of_their_own(catalog: Catalog) -> None:
     """The value is in names of folders, in partitions of manifests, and in bounds of manifest lists."""
     ensure_table(catalog, "raw.by_id", arrow_to_iceberg(SCHEMA), partition_by=("id",))
