@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_phlo.dbt.runner import build_model
-from airflow_provider_phlo.exceptions import ConfigurationError
+from airflow_provider_phlo.exceptions import ConfigurationError, SchemaError
 from airflow_provider_phlo.iceberg.duckdb.views import connect
 from tests.lake import open_lake
 
@@ -49,6 +49,12 @@ FILES = {
     "models/untyped_merge.sql": model("unique_key='id', incremental_strategy='merge'", FIRST_TYPED, UNTYPED),
     **{f"models/key_{name}.sql": model(options, FIRST, LATER) for name, options in KEYS.items()},
     "models/key_merge.sql": model("unique_key='id || k', incremental_strategy='merge'", FIRST, LATER),
+    "models/narrow.sql": model(
+        "incremental_strategy='append'",
+        "select 1.5::float as v, [1.5::float] as l, {'a': 1.5::float} as s",
+        "select {{ var('v', 2.5) }}::double as v, [{{ var('l', 2.5) }}::double] as l, "
+        "{'a': {{ var('s', 2.5) }}::double} as s",
+    ),
     "models/was_view.sql": "{{ config(materialized='incremental' if var('later', false) else 'view') }}"
     "{% if is_incremental() %} select 3 as id {% elif var('later', false) %} select 2 as id {% else %} select 1 as id "
     "{% endif %}",
@@ -103,3 +109,13 @@ def test_what_was_a_view_has_no_rows_to_add_to(project: Path, home: Path) -> Non
     assert rows(home, "was_view") == [(2,)]
     build(project, home, "was_view", "three", vars={"later": True})
     assert rows(home, "was_view") == [(2,), (3,)]
+
+
+@pytest.mark.parametrize("column", ["v", "l", "s"])
+def test_a_number_that_a_column_cannot_hold_is_an_error(project: Path, tmp_path: Path, column: str) -> None:
+    """It became infinite."""
+    build(project, tmp_path, "narrow", "one")
+    with pytest.raises(SchemaError, match=rf"s.narrow: column '{column}' has values of .*double.* that do not fit"):
+        build(project, tmp_path, "narrow", "two", vars={column: "1e300"})
+    build(project, tmp_path, "narrow", "three", vars={"v": "'inf'"})
+    assert [row[0] for row in rows(tmp_path, "narrow")] == [1.5, float("inf")]

@@ -181,7 +181,9 @@ class _Comparison:
             return True
         if _STORED_FAILURES in name:
             return name.rpartition(".")[2] in failed
-        return model is not None and model.is_view and f"model.shop.{model.name}" not in plain.statuses
+        return (
+            model is not None and model.is_view and plain.statuses.get(f"model.shop.{model.name}") != ("success", None)
+        )
 
 
 def _is_known(plain: tuple[Any, str], ours: tuple[Any, str]) -> bool:

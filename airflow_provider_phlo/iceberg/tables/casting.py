@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 
 def cast(values: Any, kind: pa.DataType) -> Any:
@@ -21,14 +22,51 @@ def cast(values: Any, kind: pa.DataType) -> Any:
         return pa.chunked_array(wrapped, kind) if isinstance(values, pa.ChunkedArray) else wrapped[0]
     optional = _optional(kind)
     if optional == kind or values.type == kind:
-        return values.cast(kind)
+        return _in_range(values, values.cast(kind))
     # Arrow refuses the NULL of a required member even where the struct itself is NULL
-    found = values.cast(optional)
+    found = _in_range(values, values.cast(optional))
     chunks = found.chunks if isinstance(found, pa.ChunkedArray) else [found]
     for chunk in chunks:
         _require_members(chunk, kind)
     done = renamed(pa.chunked_array(chunks, optional), kind)
     return done if isinstance(values, pa.ChunkedArray) else done.chunk(0)
+
+
+def _in_range(values: Any, found: Any) -> Any:
+    """Return what a cast has found, if no number became infinite: Arrow lets one that is too large for a float."""
+    if not _narrows(values.type, found.type):
+        return found
+    if pa.types.is_floating(found.type):
+        if _infinite(found) != _infinite(values):
+            raise pa.ArrowInvalid(f"Number out of the range of {found.type}")
+        return found
+    old, new = (each.chunks if isinstance(each, pa.ChunkedArray) else [each] for each in (values, found))
+    for before, after in zip(map(_inside, old), map(_inside, new), strict=True):
+        for name in before.keys() & after.keys():
+            _in_range(before[name], after[name])
+    return found
+
+
+def _narrows(old: pa.DataType, new: pa.DataType) -> bool:
+    """Return whether there is a floating-point number that gets fewer bits."""
+    if pa.types.is_floating(old) and pa.types.is_floating(new):
+        return bool(new.bit_width < old.bit_width)
+    if old == new or not (pa.types.is_nested(old) and pa.types.is_nested(new)):
+        return False
+    if pa.types.is_struct(old):
+        kinds = {item.name: item.type for item in members(new)}
+        return any(_narrows(item.type, kinds[item.name]) for item in members(old) if item.name in kinds)
+    return any(_narrows(one.type, other.type) for one, other in zip(members(old), members(new), strict=False))
+
+
+def _infinite(values: Any) -> int:
+    return pc.sum(pc.is_inf(values)).as_py() or 0
+
+
+def _inside(values: pa.Array) -> dict[str, pa.Array]:
+    if pa.types.is_struct(values.type):
+        return {values.type.field(place).name: values.field(place) for place in range(values.type.num_fields)}
+    return {"key": values.keys, "value": values.items} if pa.types.is_map(values.type) else {"": values.flatten()}
 
 
 def type_of_list(kind: pa.DataType) -> Callable[[pa.Field], pa.DataType]:
