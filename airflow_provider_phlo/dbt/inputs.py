@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyiceberg.exceptions import NoSuchTableError
 
-from airflow_provider_phlo.dbt.adapter.connections import TYPE
+from airflow_provider_phlo.dbt.adapter.dialect import TYPE
 from airflow_provider_phlo.dbt.kept import Kept
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg.duckdb.statements import nodes_of, read_tables, syntax_tree

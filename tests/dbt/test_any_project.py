@@ -32,13 +32,15 @@ vars: {greeting: hello}
 models:
   jaffle_shop:
     staging: {+materialized: view}
-    marts: {+materialized: table, +schema: marts}
+    marts: {+materialized: "{{ 'table' if target.type == 'duckdb' else 'ephemeral' }}", +schema: marts}
 """,
     "seeds/raw_orders.csv": "id,customer,ordered_at,amount\n"
     f"1,ann,{DAYS[0]},10\n2,bob,{DAYS[1]},20\n3,ann,{DAYS[2]},30\n",
     "models/staging/stg_orders.sql": "select * from {{ ref('raw_orders') }}",
     "models/marts/customers.sql": "select customer, sum(amount) as amount from {{ ref('stg_orders') }} group by 1",
     "models/marts/greeting.sql": "select '{{ var('greeting') }}' as said, '{{ env_var('WHO', 'nobody') }}' as who",
+    "models/marts/dialect.sql": "{{ config(enabled=target.type == 'duckdb') }} "
+    "select '{{ target.type }}' as of_target, '{{ adapter.type() }}' as of_adapter",
     "models/marts/by_day.sql": "{{ config(partition_by='month(ordered_at)', sort_by='amount desc', "
     "table_properties={'write.parquet.row-group-limit': '1000'}) }} select * from {{ ref('stg_orders') }}",
     "models/marts/contracted.sql": "select id, amount from {{ ref('stg_orders') }}",
@@ -115,7 +117,7 @@ def test_case_42_case_43_all_of_it_is_rendered_and_built(project: Path, lake_hom
         "staging.stg_orders",
         *(
             f"marts.{name}"
-            for name in ("customers", "greeting", "by_day", "in_python", "logged", "named_v1", "named_v2")
+            for name in ("customers", "greeting", "dialect", "by_day", "in_python", "logged", "named_v1", "named_v2")
         ),
         "jaffle_shop.raw_orders",
         "jaffle_shop_history.orders_history",
@@ -129,6 +131,7 @@ def test_case_42_case_43_all_of_it_is_rendered_and_built(project: Path, lake_hom
     assert rows(catalog, "jaffle_shop_marts.customers") == [("ann", 40), ("bob", 20)]
     assert rows(catalog, "jaffle_shop_marts.in_python") == [(3,)]
     assert rows(catalog, "jaffle_shop_marts.greeting") == [("hello", "nobody")]
+    assert rows(catalog, "jaffle_shop_marts.dialect") == [("duckdb", "duckdb")]
     # what a test stored is there for all to see, though it only warns
     [failures] = [name for name in catalog.list_tables("jaffle_shop_dbt_test__audit") if "accepted" in name[1]]
     assert rows(catalog, ".".join(failures)) == [("bob", 1)]

@@ -13,9 +13,12 @@ from pathlib import Path
 from dbt.adapters.base import AdapterPlugin
 
 from airflow_provider_phlo.dbt.adapter.connections import PhloCredentials
+from airflow_provider_phlo.dbt.adapter.dialect import say_duckdb
 from airflow_provider_phlo.dbt.adapter.impl import PhloAdapter
 
 __all__ = ["Plugin"]
+
+say_duckdb()
 
 Plugin = AdapterPlugin(
     adapter=PhloAdapter,

@@ -13,10 +13,10 @@ from dbt.adapters.duckdb.credentials import DuckDBCredentials
 from dbt.adapters.duckdb.environments.local import LocalEnvironment
 from dbt_common.exceptions import DbtRuntimeError
 
+from airflow_provider_phlo.dbt.adapter.dialect import TYPE
 from airflow_provider_phlo.dbt.adapter.lakehouse import Lakehouse
 from airflow_provider_phlo.dbt.adapter.statements import changed_tables, kept_sequence, made_views
 
-TYPE = "phlo"
 _MEMORY = ":memory:"
 
 
