@@ -207,7 +207,7 @@ def test_what_dbt_selects_is_what_is_rendered(project: Path) -> None:
     expected = {
         "+customers": 3,
         "stg_orders+1": 6,
-        "path:models/marts": 9,
+        "path:models/marts": 10,
         "config.materialized:view": 1,
         "named.v2": 1,
         "stg_orders+,config.materialized:table": 4,

@@ -209,7 +209,9 @@ class Lakehouse(ChangingTables):
         cursor.execute(f"CREATE TEMP TABLE {loaded} AS SELECT * FROM {name}")  # noqa: S608 - quoted
         cursor.execute(f"DROP VIEW {name}")
         if columns is None:
-            columns = definition_of(self.changed_table(identifier))
+            # a hook's table that the run begins would be the run's, and not be published
+            begun = identifier in self._started
+            columns = definition_of(self.changed_table(identifier) if begun else self.catalog.load_table(identifier))
         if columns is None:
             cursor.execute(f"CREATE TABLE {name} AS SELECT * FROM {loaded}")  # noqa: S608 - quoted
         else:
