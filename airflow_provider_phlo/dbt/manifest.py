@@ -14,8 +14,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
@@ -26,11 +24,12 @@ from typing import Any
 
 from airflow_provider_phlo.dbt.files import files_of, variables_named
 from airflow_provider_phlo.dbt.packages import require_packages
+from airflow_provider_phlo.dbt.parsing import parse
 from airflow_provider_phlo.dbt.profiles import DEFAULT_TARGET
-from airflow_provider_phlo.dbt.project import QUIET, Project, environment
-from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
+from airflow_provider_phlo.dbt.project import Project
+from airflow_provider_phlo.exceptions import PhloError
+from airflow_provider_phlo.outliving import outlive
 from airflow_provider_phlo.private_files import protect
-from airflow_provider_phlo.process import process_as_before
 from airflow_provider_phlo.terms import table_of_source
 
 MANIFEST = "manifest.json"
@@ -40,10 +39,11 @@ _STAMP = "fingerprint"
 # the version of what is rendered: files of an earlier one are made again
 _RENDERED_VERSION = "7"
 _VERSIONS = f"{importlib.metadata.version('dbt-core')} {_RENDERED_VERSION}"
+# of the largest project on a slow machine
+MOST_SECONDS = 1800
 # how many folders of a project that was parsed with other variables stay
 _VARIANTS_KEPT = 20
 _NOT_RENDERED = frozenset({"checksum", "columns", "compiled_code", "raw_code", "unrendered_config"})
-_CLOCK = re.compile(r"^\d\d:\d\d:\d\d +", re.MULTILINE)
 # the packages of macros that adapters bring
 _OF_ADAPTERS = ("dbt_phlo", "dbt_duckdb", "dbt_trino")
 _STRATEGY = re.compile(r"get_incremental_(?P<name>.+)_sql")
@@ -66,12 +66,32 @@ def ensure_manifest(project: Project) -> Path:
         return folder / MANIFEST
     protect(project.home)
     folder.mkdir(parents=True, exist_ok=True)
-    with _lock(folder):
-        if stamp_of(folder) != wanted:
-            _parse(project)
-            (folder / _STAMP).write_text(wanted)
-            _forget_old_variants(folder)
+    require_packages(project.directory)
+    outlive(lambda: _make(project, wanted), "dbt's parsing of a project", MOST_SECONDS)
     return folder / MANIFEST
+
+
+def _make(project: Project, wanted: str) -> None:
+    """Parse into a temporary folder, then move the results: a task never reads half a file."""
+    folder = project.folder
+    with _lock(folder):
+        if stamp_of(folder) == wanted:  # another process has done it meanwhile
+            return
+        for left in folder.glob("parse-*"):  # of one that was killed
+            shutil.rmtree(left)
+        fresh = Path(mkdtemp(prefix="parse-", dir=folder))
+        try:
+            lost = parse(project, fresh)
+            rendered = _slim(json.loads((fresh / MANIFEST).read_bytes()))
+            rendered["variables"] = variables_named(project.directory)
+            rendered["lost_tests"] = sorted(lost)
+            (fresh / RENDERED).write_text(json.dumps(rendered))
+            for name in (PARSED, RENDERED, MANIFEST):
+                (fresh / name).replace(folder / name)
+        finally:
+            shutil.rmtree(fresh)
+        (folder / _STAMP).write_text(wanted)
+        _forget_old_variants(folder)
 
 
 def _forget_old_variants(folder: Path) -> None:
@@ -165,85 +185,6 @@ def _lock(folder: Path) -> Iterator[None]:
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def _parse(project: Project) -> None:
-    """Parse into a temporary folder, then move the results: a task never reads half a file."""
-    require_packages(project.directory)
-    folder = project.folder
-    fresh = Path(mkdtemp(prefix="parse-", dir=folder))
-    try:
-        lost: list[str] = []
-        # what is wrong with a project, dbt's command line says
-        if not _parse_here(project, fresh, lost):
-            _parse_elsewhere(project, fresh)
-        rendered = _slim(json.loads((fresh / MANIFEST).read_bytes()))
-        rendered["variables"] = variables_named(project.directory)
-        rendered["lost_tests"] = sorted(lost)
-        (fresh / RENDERED).write_text(json.dumps(rendered))
-        for name in (PARSED, RENDERED, MANIFEST):
-            (fresh / name).replace(folder / name)
-    finally:
-        shutil.rmtree(fresh)
-
-
-def _parse_here(project: Project, fresh: Path, lost: list[str]) -> bool:
-    """
-    Parse in this process; return whether that is done.
-
-    :param lost: gets the tests that dbt leaves out, as what they read is not in the project, each with the reason.
-    """
-    with process_as_before():
-        from dbt.adapters.factory import reset_adapters
-        from dbt.cli.main import dbtRunner
-
-    def note(event: Any) -> None:
-        if event.info.name == "NodeNotFoundOrDisabled":
-            test = event.data
-            name = ".".join(filter(None, (test.target_package, test.target_name)))
-            lost.append(f"{test.unique_id.split('.')[2]} ({test.original_file_path}) reads {test.target_kind} {name}")
-
-    quiet = ("--quiet", "--no-use-colors", "--log-level=none", "--log-level-file=none")
-    with environment(_variables_of_parsing(project)):
-        try:
-            return dbtRunner(callbacks=[note]).invoke([*quiet, "parse", *project.arguments(fresh)]).success
-        finally:
-            reset_adapters()
-
-
-def _undecodable(folder: Path) -> str:
-    """Return which files of a project dbt cannot read as text."""
-    found = []
-    for file in sorted(files_of(folder)):
-        try:
-            Path(file).read_text("utf-8")
-        except UnicodeDecodeError as error:
-            found.append(f"{file.removeprefix(f'{folder}/')} is not UTF-8 (byte {error.start}): save it as UTF-8.")
-    return "\n".join(found)
-
-
-def _parse_elsewhere(project: Project, fresh: Path) -> None:
-    command = [sys.executable, "-m", "dbt.cli.main", "--quiet", "--no-use-colors", "--log-level-file", "none", "parse"]
-    done = subprocess.run(
-        [*command, *project.arguments(fresh)],
-        # Python's warnings say nothing here
-        env={**os.environ, **_variables_of_parsing(project), "PYTHONWARNINGS": "ignore"},
-        cwd=project.folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    if done.returncode:
-        said = _CLOCK.sub("", done.stdout).strip()
-        tail = _undecodable(project.directory) if "UnicodeDecodeError" in said else ""
-        tail = tail or "\n".join(said.splitlines()[-20:])
-        raise ConfigurationError(f"dbt cannot parse {project.directory} (exit code {done.returncode}):\n{tail}")
-
-
-def _variables_of_parsing(project: Project) -> dict[str, str]:
-    # a run's own date takes the place of this one when its SQL is compiled
-    date = os.environ.get("PHLO_PARTITION_DATE", "1970-01-01")
-    return {"PHLO_PARTITION_DATE": date, **QUIET, **project.env}
 
 
 def _slim(manifest: Mapping[str, Any]) -> dict[str, Any]:

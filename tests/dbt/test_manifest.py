@@ -19,6 +19,7 @@ from airflow_provider_phlo.dbt import manifest, phlo_dbt_task_group
 from airflow_provider_phlo.dbt.manifest import ensure_manifest, fingerprint, read_manifest, rendered_path
 from airflow_provider_phlo.dbt.project import Project
 from airflow_provider_phlo.exceptions import ConfigurationError
+from tests.patience import until
 
 PROFILE = """
 phlo:
@@ -153,17 +154,45 @@ def test_two_projects_of_one_name_are_parsed_once_each(
     shutil.copytree(project, other)
     (other / "models" / "one.sql").write_text("select 2 as b")
     monkeypatch.setenv("PHLO_HOME", str(tmp_path / "home"))
-    parsed: list[Path] = []
-    parse = manifest._parse
+    parsed, parse = tmp_path / "parsed", manifest.parse
 
-    def counted(project: Project) -> None:
-        parsed.append(project.directory)
-        parse(project)
+    def counted(project: Project, fresh: Path) -> list[str]:
+        with parsed.open("a") as file:  # in a fork
+            print(project.directory, file=file)
+        return parse(project, fresh)
 
-    monkeypatch.setattr(manifest, "_parse", counted)
+    monkeypatch.setattr(manifest, "parse", counted)
     for _ in range(2):  # as a dag-processor parses the file again and again
         with DAG("a_dag", schedule=None) as dag:
             for folder in (project, other):
                 phlo_dbt_task_group(project_dir=folder, group_id=f"in_{folder.parent.name.replace('-', '_')}")
         assert len({task.task_id for task in dag.tasks}) == 2
-    assert sorted(parsed) == sorted([project, other])
+    assert sorted(parsed.read_text().splitlines()) == sorted(map(str, [project, other]))
+
+
+SLOW = """
+import sys, time
+from pathlib import Path
+from airflow_provider_phlo.dbt import manifest
+from airflow_provider_phlo.dbt.project import Project
+
+parse = manifest.parse
+
+def slow(project, fresh):
+    time.sleep(2)
+    return parse(project, fresh)
+
+manifest.parse = slow
+manifest.ensure_manifest(Project(*map(Path, sys.argv[1:])))
+"""
+
+
+def test_case_53_what_an_import_began_is_there_for_the_next_one(project: Path, tmp_path: Path) -> None:
+    """Airflow kills the import of a Dag file after a minute; a large project takes longer than that to parse."""
+    home = tmp_path / "home"
+    with subprocess.Popen([sys.executable, "-c", SLOW, str(project), str(home)]) as importing:
+        until(lambda: [*Project(project, home).folder.glob("parse-*")])
+        importing.kill()
+    made = until(lambda: manifest.stamp_of(Project(project, home).folder))
+    assert made == fingerprint(Project(project, home))
+    assert not [*Project(project, home).folder.glob("parse-*")]
