@@ -7,11 +7,9 @@ import pickle
 import signal
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 
 from airflow_provider_phlo.exceptions import PhloError, TransientError
-
-# standard input, output and errors
-_STANDARD = 3
 
 
 def outlive(work: Callable[[], None], what: str, most_seconds: int) -> None:
@@ -50,18 +48,14 @@ def outlive(work: Callable[[], None], what: str, most_seconds: int) -> None:
 
 
 def _work(work: Callable[[], None], writing: int, most_seconds: int) -> None:
-    """Be the fork: without what belongs to its parent, whose end others would not see while its files are open."""
+    """Be the fork: without what belongs to its parent."""
     code = 1
     try:
         os.setsid()
         for number in (signal.SIGALRM, signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
         signal.alarm(most_seconds)
-        nothing = os.open(os.devnull, os.O_RDWR)
-        for standard in range(_STANDARD):
-            os.dup2(nothing, standard)
-        os.closerange(_STANDARD, writing)
-        os.closerange(writing + 1, os.sysconf("SC_OPEN_MAX"))
+        _leave_files(but=writing)
         work()
         code = 0
     except BaseException as error:  # noqa: BLE001 - the parent raises it
@@ -69,3 +63,16 @@ def _work(work: Callable[[], None], writing: int, most_seconds: int) -> None:
         os.write(writing, pickle.dumps(told))
     finally:
         os._exit(code)
+
+
+def _leave_files(but: int) -> None:
+    """
+    Let all files that are open lead nowhere: others see their end when the parent ends.
+
+    They are not closed: what logs to one of them by its number would write into the next file that gets the number.
+    """
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number in map(int, os.listdir("/dev/fd")):
+        if number not in (but, nothing):
+            with suppress(OSError):  # that of the listing itself
+                os.dup2(nothing, number)

@@ -68,6 +68,19 @@ def test_work_ends_after_its_time() -> None:
     assert time.monotonic() - started < PATIENCE
 
 
+def test_what_the_work_writes_to_its_parents_files_goes_nowhere(tmp_path: Path) -> None:
+    parents, own = tmp_path / "of the parent", tmp_path / "of the work"
+    with parents.open("w") as log:
+
+        def work() -> None:
+            with own.open("w") as file:
+                os.write(log.fileno(), b"a line of a log")
+                file.write("content")
+
+        outlive(work, "work", 60)
+    assert (parents.read_text(), own.read_text()) == ("", "content")
+
+
 @pytest.mark.parametrize("end", ["killed", "alarm"])
 def test_work_goes_on_when_nobody_waits(tmp_path: Path, end: str) -> None:
     begun, done = tmp_path / end, tmp_path / "done"
