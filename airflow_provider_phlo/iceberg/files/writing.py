@@ -315,8 +315,12 @@ def _worth_in(path: str, values: pa.ChunkedArray, share: float) -> Iterator[str]
             yield path
 
 
+# types of text, and of bytes
+_TEXTS = (
+    *(pa.types.is_string, pa.types.is_large_string),
+    *(pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary),
+)
+
+
 def _is_text(kind: pa.DataType) -> bool:
-    return any(
-        is_one(kind)
-        for is_one in (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
-    )
+    return any(is_one(kind) for is_one in _TEXTS)

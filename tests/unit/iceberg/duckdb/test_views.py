@@ -13,7 +13,7 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.schema import Schema
-from pyiceberg.types import DoubleType, IntegerType, LongType, NestedField, StringType, UUIDType
+from pyiceberg.types import DoubleType, FixedType, IntegerType, LongType, NestedField, StringType, StructType, UUIDType
 
 from airflow_provider_phlo.exceptions import ConfigurationError
 from airflow_provider_phlo.iceberg.duckdb.sessions import read_only
@@ -414,3 +414,20 @@ def test_a_filter_knows_null_from_the_only_text_of_a_column(catalog: Catalog, va
             assert found == [(at,) for at, value in enumerate(values) if value is None], column
             found = connection.execute(f"SELECT id FROM raw.texts WHERE {column} IS DISTINCT FROM NULL").fetchall()
             assert len(found) == sum(value is not None for value in values), column
+
+
+def test_a_filter_knows_null_from_the_only_bytes_of_a_fixed_length(catalog: Catalog) -> None:
+    member = NestedField(4, "f", FixedType(2), required=False)
+    fields = [
+        NestedField(1, "id", LongType()),
+        NestedField(2, "f", FixedType(2)),
+        NestedField(3, "s", StructType(member)),
+    ]
+    catalog.create_namespace_if_not_exists("raw")
+    catalog.create_table("raw.bytes", Schema(*fields))
+    values = pa.array([b"ab", None, b"ab"], pa.binary(2))
+    rows = pa.table({"id": range(3), "f": values, "s": pa.StructArray.from_arrays([values], names=["f"])})
+    merge(catalog, "raw.bytes", rows, MergePlan(key=("id",)), token="t", branch="main")
+    with open_views(catalog) as connection:
+        for column in ("f", "s.f"):
+            assert connection.execute(f"SELECT id FROM raw.bytes WHERE {column} IS NULL").fetchall() == [(1,)]
