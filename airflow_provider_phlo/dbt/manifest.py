@@ -14,6 +14,9 @@ import json
 import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
@@ -27,8 +30,7 @@ from airflow_provider_phlo.dbt.packages import require_packages
 from airflow_provider_phlo.dbt.parsing import parse
 from airflow_provider_phlo.dbt.profiles import DEFAULT_TARGET
 from airflow_provider_phlo.dbt.project import Project
-from airflow_provider_phlo.exceptions import PhloError
-from airflow_provider_phlo.outliving import outlive
+from airflow_provider_phlo.exceptions import ConfigurationError, PhloError
 from airflow_provider_phlo.private_files import protect
 from airflow_provider_phlo.terms import table_of_source
 
@@ -40,7 +42,8 @@ _STAMP = "fingerprint"
 _RENDERED_VERSION = "7"
 _VERSIONS = f"{importlib.metadata.version('dbt-core')} {_RENDERED_VERSION}"
 # of the largest project on a slow machine
-MOST_SECONDS = 1800
+_MOST_SECONDS = 1800
+_SAID = "phlo: "
 # how many folders of a project that was parsed with other variables stay
 _VARIANTS_KEPT = 20
 _NOT_RENDERED = frozenset({"checksum", "columns", "compiled_code", "raw_code", "unrendered_config"})
@@ -67,8 +70,42 @@ def ensure_manifest(project: Project) -> Path:
     protect(project.home)
     folder.mkdir(parents=True, exist_ok=True)
     require_packages(project.directory)
-    outlive(lambda: _make(project, wanted), "dbt's parsing of a project", MOST_SECONDS)
+    if _is_timed():
+        _make_elsewhere(project)
+    else:
+        _make(project, wanted)
     return folder / MANIFEST
+
+
+def _is_timed() -> bool:
+    """Return whether Airflow ends what is done here after some time, as it does the import of a Dag file."""
+    handler = signal.getsignal(signal.SIGALRM)
+    return signal.getitimer(signal.ITIMER_REAL)[0] > 0 and str(getattr(handler, "__module__", "")).startswith(
+        "airflow."
+    )
+
+
+def _make_elsewhere(project: Project) -> None:
+    """
+    Parse in a process of its own, which goes on when this one is interrupted, or killed.
+
+    An import has 30 seconds unless Airflow is told otherwise: what takes longer would begin anew with every import. A
+    fork would be quicker, but what dbt parses with waits in it for threads that only its parent has.
+    """
+    command = [sys.executable, "-m", __name__, "--of-an-import", json.dumps(project.to_json())]
+    # left alone when there is an exception, as `subprocess.run` would not leave it
+    parsing = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    output, _ = parsing.communicate()
+    if parsing.returncode:
+        said = output.rpartition(_SAID)[2] if _SAID in output else f"exit code {parsing.returncode}"
+        raise ConfigurationError(said.strip())
 
 
 def _make(project: Project, wanted: str) -> None:
@@ -251,12 +288,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m airflow_provider_phlo.dbt.manifest", description=main.__doc__)
     parser.add_argument("project", nargs="?", default=os.environ.get("PHLO_DBT_PROJECT") or "include/dbt", type=Path)
     parser.add_argument("--target", default=os.environ.get("PHLO_DBT_TARGET") or DEFAULT_TARGET)
+    parser.add_argument("--of-an-import", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     home = Path(os.environ.get("PHLO_HOME") or ".phlo").resolve()
+    project = Project(arguments.project.resolve(), home, arguments.target)
+    if arguments.of_an_import:
+        signal.alarm(_MOST_SECONDS)  # nobody may be waiting any more
+        project = Project.from_json(json.loads(arguments.of_an_import))
     try:
-        ensure_manifest(Project(arguments.project.resolve(), home, arguments.target))
+        with project.environment():
+            _make(project, fingerprint(project)) if arguments.of_an_import else ensure_manifest(project)
     except PhloError as error:
-        raise SystemExit(f"phlo: {error}") from error
+        raise SystemExit(f"{_SAID}{error}") from error
 
 
 if __name__ == "__main__":

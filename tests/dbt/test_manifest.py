@@ -157,7 +157,7 @@ def test_two_projects_of_one_name_are_parsed_once_each(
     parsed, parse = tmp_path / "parsed", manifest.parse
 
     def counted(project: Project, fresh: Path) -> list[str]:
-        with parsed.open("a") as file:  # in a fork
+        with parsed.open("a") as file:
             print(project.directory, file=file)
         return parse(project, fresh)
 
@@ -170,29 +170,44 @@ def test_two_projects_of_one_name_are_parsed_once_each(
     assert sorted(parsed.read_text().splitlines()) == sorted(map(str, [project, other]))
 
 
-SLOW = """
-import sys, time
+IMPORT = """
+import sys
 from pathlib import Path
-from airflow_provider_phlo.dbt import manifest
+from airflow.sdk.execution_time.timeout import timeout
+from airflow_provider_phlo.dbt.manifest import ensure_manifest
 from airflow_provider_phlo.dbt.project import Project
 
-parse = manifest.parse
-
-def slow(project, fresh):
-    time.sleep(2)
-    return parse(project, fresh)
-
-manifest.parse = slow
-manifest.ensure_manifest(Project(*map(Path, sys.argv[1:])))
+with timeout(float(sys.argv[3])):
+    print(ensure_manifest(Project(*map(Path, sys.argv[1:3]))))
 """
 
 
-def test_case_53_what_an_import_began_is_there_for_the_next_one(project: Path, tmp_path: Path) -> None:
-    """Airflow kills the import of a Dag file after a minute; a large project takes longer than that to parse."""
+def importing(project: Path, home: Path, seconds: float) -> subprocess.Popen[str]:
+    """Begin what an import of a Dag file does, with Airflow's own limit."""
+    command = [sys.executable, "-c", IMPORT, str(project), str(home), str(seconds)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+@pytest.mark.parametrize("end", ["interrupted", "killed"])
+def test_case_53_what_an_import_began_is_there_for_the_next_one(project: Path, tmp_path: Path, end: str) -> None:
+    """A large project takes longer to parse than Airflow gives an import, which it kills some time later."""
     home = tmp_path / "home"
-    with subprocess.Popen([sys.executable, "-c", SLOW, str(project), str(home)]) as importing:
-        until(lambda: [*Project(project, home).folder.glob("parse-*")])
-        importing.kill()
-    made = until(lambda: manifest.stamp_of(Project(project, home).folder))
-    assert made == fingerprint(Project(project, home))
-    assert not [*Project(project, home).folder.glob("parse-*")]
+    folder = Project(project, home).folder
+    with importing(project, home, 0.2 if end == "interrupted" else 600) as first:
+        if end == "killed":
+            until(lambda: [*folder.glob("parse-*")])
+            first.kill()
+        said, _ = first.communicate()
+    assert first.returncode
+    assert ("AirflowTaskTimeout" in said) == (end == "interrupted")
+    assert until(lambda: manifest.stamp_of(folder)) == fingerprint(Project(project, home))
+    with importing(project, home, 600) as second:
+        assert second.communicate()[0].splitlines()[-1] == str(folder / "manifest.json")
+
+
+def test_an_import_says_what_is_wrong_with_a_project(project: Path, tmp_path: Path) -> None:
+    (project / "models" / "two.sql").write_text("select * from {{ ref('nobody') }}")
+    with importing(project, tmp_path / "home", 600) as parsing:
+        said, _ = parsing.communicate()
+    assert "ConfigurationError: dbt cannot parse" in said
+    assert "depends on a node named 'nobody' which was not found" in said

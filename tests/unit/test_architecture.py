@@ -50,7 +50,7 @@ FLOORS = (
         "",
         "arrow_files contract_files exceptions broken_files cron durable_files exact_json failure_logs file_times "
         "formats installed_plugins library_errors model_errors plain_values printable_text private_files "
-        "outliving process registry runs sql sql_errors row_hash suggestions task_facts terms yaml_lines "
+        "process registry runs sql sql_errors row_hash suggestions task_facts terms yaml_lines "
         "yaml_models",
     ),
 )
