@@ -89,7 +89,7 @@ def _make_elsewhere(project: Project) -> None:
     """
     Parse in a process of its own, which goes on when this one is interrupted, or killed.
 
-    An import has 30 seconds unless Airflow is told otherwise: what takes longer would begin anew with every import. A
+    An import has 30 seconds by default: what takes longer would begin anew with every import. A
     fork would be quicker, but what dbt parses with waits in it for threads that only its parent has.
     """
     command = [sys.executable, "-m", __name__, "--of-an-import", json.dumps(project.to_json())]
