@@ -74,9 +74,10 @@ def test_batches_and_records_go_with_the_rows(home: Path, lake: Lake) -> None:
     assert sorted(lake.catalog.load_table(TABLE).scan().to_arrow()["user_id"].to_pylist()) == ["a", "b"]
 
 
-def test_a_batch_that_is_not_published_is_named_and_brings_nobody_back(home: Path, lake: Lake) -> None:
+def merged(home: Path, lake: Lake, *visits: dict[str, Any]) -> landing.LandedBatch:
+    """Stage and merge a batch on the branch of a run, which is not published."""
     batch = stage(
-        lambda: iter([visit(THEIRS, mail=MAIL), visit("c")]),
+        lambda: iter(visits),
         StagingPlan(TABLE, key=("user_id",), declared=DEFINITION.declared),
         root=home / "staging",
         token="three",
@@ -87,6 +88,11 @@ def test_a_batch_that_is_not_published_is_named_and_brings_nobody_back(home: Pat
     assert batch is not None
     landed = landing.land(lake.catalog, home / "staging", batch, DEFINITION)
     assert landed is not None
+    return landed
+
+
+def test_a_batch_that_is_not_published_is_named_and_brings_nobody_back(home: Path, lake: Lake) -> None:
+    landed = merged(home, lake, visit(THEIRS, mail=MAIL), visit("c"))
     places = places_of(lake, TABLE, Key({"user_id": THEIRS}))
     [note] = [note for each in look(places) for note in each.found.notes if "not published" in note]
     assert "2024-01-16/three" in note
@@ -107,18 +113,7 @@ def test_a_retry_of_a_published_run_brings_nothing_back(home: Path, lake: Lake) 
 
 def test_a_run_that_merged_before_publishes_after(home: Path, lake: Lake) -> None:
     """Its branch was made on a main that had the row: it merges again, and the row does not come back."""
-    batch = stage(
-        lambda: iter([visit("c")]),
-        StagingPlan(TABLE, key=("user_id",), declared=DEFINITION.declared),
-        root=home / "staging",
-        token="three",
-        partition_date="2024-01-16",
-        run_id="run",
-        pipelines_dir=home / "dlt",
-    )
-    assert batch is not None
-    landed = landing.land(lake.catalog, home / "staging", batch, DEFINITION)
-    assert landed is not None
+    landed = merged(home, lake, visit("c"))
     places = places_of(lake, TABLE, Key({"user_id": THEIRS}))
     assert not any(each.found for each in forget(places))
     publication.publish(lake.catalog, home / "staging", landed, DEFINITION, lambda branch: None)
