@@ -79,18 +79,17 @@ def ensure_manifest(project: Project) -> Path:
 
 def _is_timed() -> bool:
     """Return whether Airflow ends what is done here after some time, as it does the import of a Dag file."""
-    handler = signal.getsignal(signal.SIGALRM)
-    return signal.getitimer(signal.ITIMER_REAL)[0] > 0 and str(getattr(handler, "__module__", "")).startswith(
-        "airflow."
-    )
+    seconds_left, _ = signal.getitimer(signal.ITIMER_REAL)
+    ends_by = getattr(signal.getsignal(signal.SIGALRM), "__module__", "")
+    return seconds_left > 0 and str(ends_by).startswith("airflow.")
 
 
 def _make_elsewhere(project: Project) -> None:
     """
     Parse in a process of its own, which goes on when this one is interrupted, or killed.
 
-    An import has 30 seconds by default: what takes longer would begin anew with every import. A
-    fork would be quicker, but what dbt parses with waits in it for threads that only its parent has.
+    An import has 30 seconds by default: what takes longer would begin anew with every import. A fork would be quicker,
+    but what dbt parses with waits in it for threads that only its parent has.
     """
     command = [sys.executable, "-m", __name__, "--of-an-import", json.dumps(project.to_json())]
     # left alone when there is an exception, as `subprocess.run` would not leave it
@@ -296,8 +295,7 @@ def main() -> None:
         signal.alarm(_MOST_SECONDS)  # nobody may be waiting any more
         project = Project.from_json(json.loads(arguments.of_an_import))
     try:
-        with project.environment():
-            _make(project, fingerprint(project)) if arguments.of_an_import else ensure_manifest(project)
+        ensure_manifest(project)
     except PhloError as error:
         raise SystemExit(f"{_SAID}{error}") from error
 

@@ -12,6 +12,7 @@ from airflow_provider_phlo.exceptions import ConfigurationError
 
 # a property of the table: its columns as DuckDB says them, behind their names
 _DEFINITION = "duckdb.definition"
+_IS_TABLE = "database_name = current_database() AND schema_name || '.' || table_name = ?"
 _COLUMNS = re.compile(r'(?s)^CREATE TABLE (?:"(?:[^"]|"")*"|[^"(])*(\(.*\));?$')
 _TEXT = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*\"""")
 
@@ -22,18 +23,13 @@ def definition(cursor: Any, identifier: str) -> dict[str, str]:
 
     :raises ConfigurationError: it has what ends with the process, or is not in DuckDB once it is stored.
     """
-    where = "WHERE database_name = current_database() AND NOT temporary AND schema_name || '.' || table_name = ?"
-    columns = cursor.execute(
-        f"SELECT column_name, column_default FROM duckdb_columns() {where.replace('NOT temporary', 'NOT internal')} "  # noqa: S608
-        "ORDER BY column_index",
-        [identifier],
-    ).fetchall()
+    defaults = _defaults(cursor, identifier)
     [(sql, constraints)] = cursor.execute(
         "SELECT sql, (SELECT list(constraint_type) FROM duckdb_constraints() AS c WHERE c.table_oid = t.table_oid) "  # noqa: S608
-        f"FROM duckdb_tables() AS t {where}",
+        f"FROM duckdb_tables() AS t WHERE NOT temporary AND {_IS_TABLE}",
         [identifier],
     ).fetchall()
-    if not constraints and all(default is None for _, default in columns):
+    if not constraints and all(default is None for default in defaults.values()):
         return {}
     words = _TEXT.sub("", sql).lower()
     for unkept, what in (
@@ -49,7 +45,7 @@ def definition(cursor: Any, identifier: str) -> dict[str, str]:
     found = _COLUMNS.match(sql)
     if found is None:  # no name of a table is like that
         raise ConfigurationError(f"{identifier} has defaults or constraints that cannot be read; leave them out.")
-    return {_DEFINITION: json.dumps([[name for name, _ in columns], found[1]])}
+    return {_DEFINITION: json.dumps([list(defaults), found[1]])}
 
 
 def definition_of(table: Table) -> str | None:
@@ -64,13 +60,19 @@ def require_no_defaults(cursor: Any, identifier: str) -> None:
 
     :raises ConfigurationError: one has.
     """
-    found = cursor.execute(
-        "SELECT column_name FROM duckdb_columns() WHERE database_name = current_database() AND NOT internal "
-        "AND schema_name || '.' || table_name = ? AND column_default IS NOT NULL",
-        [identifier],
-    ).fetchall()
+    found = [name for name, default in _defaults(cursor, identifier).items() if default is not None]
     if found:
         raise ConfigurationError(
-            f"{identifier}: column(s) {', '.join(name for (name,) in found)} have a DEFAULT, which rows of later runs "
+            f"{identifier}: column(s) {', '.join(found)} have a DEFAULT, which rows of later runs "
             "would not have: select the value in the model's SQL, or set it in the hook."
         )
+
+
+def _defaults(cursor: Any, identifier: str) -> dict[str, str | None]:
+    """Return the defaults of a table's columns, in their order."""
+    columns = cursor.execute(
+        f"SELECT column_name, column_default FROM duckdb_columns() WHERE NOT internal AND {_IS_TABLE} "  # noqa: S608
+        "ORDER BY column_index",
+        [identifier],
+    )
+    return dict(columns.fetchall())
